@@ -1,0 +1,123 @@
+"""Records and protocols that the rooms share: what they hand to one another, and nothing else.
+
+Axis alphabet of every docstring and annotation: B batch (videos), T frames, H W pixels, P texts
+per video, N tokens, C channels, K heads, D head width, L text length, E embedding width, F pooled
+vectors per video (1, or one per frame), V videos and Q texts of a gallery.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+Params = Mapping[str, Any]
+"""A Flax parameter tree: nested mappings of arrays."""
+
+Batch = Mapping[str, np.ndarray]
+"""Named arrays with one leading axis B.
+
+`video` uint8 [B,T,H,W,3]; `text_ids` int32 [B,L]; `text_mask` bool [B,L]; `index` int32 [B], the
+row's place in its data set; `mask` bool [B], False on rows that only pad the batch.
+"""
+
+Predict = Callable[..., Any]
+"""A pure function `(params, *arrays) -> arrays`, to be jitted by whoever calls it."""
+
+
+class UserError(ValueError):
+    """Bad input from outside: the message names the file or option, the fault and the cure.
+
+    Scripts print the message alone, without a stack trace.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Videos and texts to be matched.
+
+    Attributes:
+      videos: V names of videos.
+      texts: Q captions or paragraphs as the annotations have them; systems clean them.
+      relevant: for each text, the places in `videos` of its true videos (at least one).
+    """
+
+    videos: tuple[str, ...]
+    texts: tuple[str, ...]
+    relevant: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs: tokens that enter and leave, multiply-accumulates of one clip."""
+
+    name: str
+    tokens_in: int
+    tokens_out: int
+    macs: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, two for each multiply-accumulate."""
+        return 2 * self.macs
+
+
+class NegativeSampler(Protocol):
+    """Draws one column per row of `weights` [R,S] (not normalised, 0 = forbidden) -> int32 [R]."""
+
+    def __call__(self, key: jax.Array, weights: jax.Array) -> jax.Array: ...
+
+
+class Loss(Protocol):
+    """Training loss `(params, batch, key, train)` -> (scalar, named scalars to log)."""
+
+    def __call__(
+        self, params: Params, batch: Batch, key: jax.Array, *, train: bool = True
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A network bound to its weights' names, its pixels, its text, its losses and its functions.
+
+    Attributes:
+      name: the system's name in the registry, for example "vid_tldr".
+      config: the configuration that it was built from.
+      module: the Flax module. Only `systems/` calls its `apply`.
+      abstract_params: its parameter tree with `jax.ShapeDtypeStruct` leaves.
+      init: `(key) -> params`, random parameters.
+      predict: named pure functions. Retrieval systems offer
+        `encode_video(params, video) -> {"embedding" [B,F,E] of unit norm, "tokens" [B,N,C]}`
+        for uint8 frames [B,T,H,W,3] (or floats that are normalised already),
+        `encode_text(params, text_ids, text_mask) -> {"embedding" [B,E] of unit norm,
+        "states" [B,L,C]}`,
+        `video_memory(params, tokens [B,N,C]) -> tree`, what every text that is matched with a
+        video shares, and
+        `match(params, memory, states [B,P,L,C], text_mask [B,P,L]) -> float32 [B,P]`, and
+        `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer.
+      loss: the training loss, or None.
+      name_rules: how PyTorch names become ours (a `convert.rules.RuleSet`).
+      constants: what belongs to the weights beside them: pixel mean and std, image size, frames.
+      transform: `(frames uint8 [T,H,W,3]) -> uint8 [T,S,S,3]`, the evaluation's resize.
+      augment: `(frames, numpy Generator) -> uint8 [T,S,S,3]`, the training's crop and flip.
+      tokenize: `(texts) -> (text_ids int32 [Q,L], text_mask bool [Q,L])`, cleaning included; loads
+        the vocabulary when first called.
+      cost: multiply-accumulates per layer of encoding one video.
+    """
+
+    name: str
+    config: ConfigDict
+    module: nn.Module
+    abstract_params: Params
+    init: Callable[[jax.Array], Params]
+    predict: Mapping[str, Predict]
+    loss: Loss | None
+    name_rules: Any
+    constants: Mapping[str, Any]
+    transform: Callable[[np.ndarray], np.ndarray]
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+    cost: Sequence[LayerCost]
