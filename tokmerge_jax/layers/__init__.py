@@ -1,0 +1,1 @@
+"""Flax modules that several networks share."""

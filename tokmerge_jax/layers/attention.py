@@ -1,0 +1,103 @@
+"""Multi-head attention whose keys may weigh more than one token, and which reports on itself."""
+
+from collections.abc import Set
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tokmerge_jax import kernels
+from tokmerge_jax.merging import Evidence
+
+Heads = Float[Array, "B N K D"]
+KeysValues = tuple[Float[Array, "B M K D"], Float[Array, "B M K D"]]
+
+
+class Attention(nn.Module):
+    """softmax(q k' / sqrt(D) + log weight) v, with a projection on each side.
+
+    Attributes:
+      heads: K.
+      width: channels of the queries and of the result.
+      key_bias: False in UMT and BEiT, whose keys have no bias.
+      dropout: rate on the attention probabilities in training.
+      dtype: of the computation; parameters are float32, the softmax always is.
+    """
+
+    heads: int
+    width: int
+    key_bias: bool = True
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        self.query = nn.Dense(self.width, dtype=self.dtype)
+        self.key = nn.Dense(self.width, use_bias=self.key_bias, dtype=self.dtype)
+        self.value = nn.Dense(self.width, dtype=self.dtype)
+        self.out = nn.Dense(self.width, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def keys_values(self, context: Float[Array, "B M C"]) -> KeysValues:
+        """Keys and values of `context`, to be used by any number of `attend` calls."""
+        return self._split(self.key(context)), self._split(self.value(context))
+
+    def attend(
+        self,
+        x: Float[Array, "B N C"],
+        keys_values: KeysValues,
+        weight: Float[Array, "B M"] | None = None,
+        *,
+        needs: Set[str] = frozenset(),
+        train: bool = False,
+    ) -> tuple[Float[Array, "B N C"], Evidence]:
+        """What `x` reads from `keys_values`, and the evidence that a merger asked for.
+
+        Args:
+          x: queries' source.
+          keys_values: of `keys_values`.
+          weight: how much each key counts: a token's size, 0 for padding; None = 1 for all.
+          needs: parts of `Evidence` to compute: "keys" (mean over heads), "entropy" (negative
+            entropy of the head-averaged map, sizes left out).
+          train: drop probabilities at the rate `dropout`.
+        """
+        key, value = keys_values
+        query = self._split(self.query(x))
+        scale = query.shape[-1] ** -0.5
+        if train and self.dropout > 0:
+            y, entropy = self._attend_dropping(query, key, value, weight, scale), None
+        else:
+            y, entropy = kernels.attention(
+                query, key, value, weight, scale=scale, entropy="entropy" in needs
+            )
+        keys = key.mean(axis=2) if "keys" in needs else None
+        return self.out(y.reshape(x.shape[:-1] + (self.width,))), Evidence(keys, entropy)
+
+    def __call__(
+        self,
+        x: Float[Array, "B N C"],
+        weight: Float[Array, "B N"] | None = None,
+        *,
+        needs: Set[str] = frozenset(),
+        train: bool = False,
+    ) -> tuple[Float[Array, "B N C"], Evidence]:
+        """Self-attention: `attend` with the keys and values of `x` itself."""
+        return self.attend(x, self.keys_values(x), weight, needs=needs, train=train)
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        return x.reshape(x.shape[:-1] + (self.heads, self.width // self.heads))
+
+    def _attend_dropping(
+        self,
+        query: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        weight: jax.Array | None,
+        scale: float,
+    ) -> jax.Array:
+        """The same with dropout; every probability needs a coin of its own, so all exist here."""
+        logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key).astype(jnp.float32)
+        if weight is not None:
+            logits += jnp.log(weight)[:, None, None, :]
+        probabilities = self.drop(jax.nn.softmax(logits), deterministic=False)
+        return jnp.einsum("bknm,bmkd->bnkd", probabilities.astype(value.dtype), value)

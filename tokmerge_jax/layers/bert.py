@@ -1,0 +1,112 @@
+"""The post-norm BERT layer, with cross-attention to a memory that several texts may share."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from tokmerge_jax.layers.attention import Attention, KeysValues
+from tokmerge_jax.layers.mlp import MLP
+
+
+class BertEmbeddings(nn.Module):
+    """LayerNorm(word + position + type 0), then dropout.
+
+    Attributes:
+      width: C.
+      vocab_size: rows of the word table.
+      max_positions: rows of the position table, the longest text.
+      dropout: rate in training.
+      dtype: of the computation.
+    """
+
+    width: int
+    vocab_size: int
+    max_positions: int
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B L C"]:
+        """Token ids -> states. Positions start at 0; every token is of type 0."""
+        table = nn.initializers.normal(0.02)
+        word = nn.Embed(self.vocab_size, self.width, embedding_init=table, name="word")
+        position = nn.Embed(self.max_positions, self.width, embedding_init=table, name="position")
+        kind = nn.Embed(2, self.width, embedding_init=table, name="type")
+        places = jnp.arange(ids.shape[1])[None]
+        x = word(ids) + position(places) + kind(jnp.zeros_like(places))
+        x = nn.LayerNorm(1e-12, dtype=self.dtype, name="norm")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+class BertLayer(nn.Module):
+    """x = norm(x + self-attention); x = norm(x + cross-attention); x = norm(x + MLP).
+
+    Attributes:
+      width: C.
+      heads: K.
+      mlp_width: hidden width of the MLP.
+      cross: whether the layer reads a memory.
+      dropout: rate in training, on probabilities and on each sub-layer's result.
+      dtype: of the computation.
+    """
+
+    width: int
+    heads: int
+    mlp_width: int
+    cross: bool
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        settings = {"dropout": self.dropout, "dtype": self.dtype}
+        self.attention = Attention(self.heads, self.width, **settings)
+        self.attention_norm = nn.LayerNorm(1e-12, dtype=self.dtype)
+        if self.cross:
+            self.cross_attention = Attention(self.heads, self.width, **settings)
+            self.cross_attention_norm = nn.LayerNorm(1e-12, dtype=self.dtype)
+        self.mlp = MLP(self.mlp_width, self.width, dtype=self.dtype)
+        self.mlp_norm = nn.LayerNorm(1e-12, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def memory(self, context: Float[Array, "G M D"]) -> KeysValues:
+        """What cross-attention needs to know of `context`, computed once for all its texts."""
+        return self.cross_attention.keys_values(context)
+
+    def __call__(
+        self,
+        x: Float[Array, "B L C"],
+        mask: Bool[Array, "B L"],
+        memory: KeysValues | None = None,
+        memory_mask: Bool[Array, "G M"] | None = None,
+        *,
+        first_only: bool = False,
+        train: bool = False,
+    ) -> Float[Array, "B I C"]:
+        """One layer.
+
+        Args:
+          x: states of B = G * P texts, where P texts in a row share one memory.
+          mask: False on padding; position 0 is always visible.
+          memory: of `memory`, for G contexts; only in a layer with cross-attention.
+          memory_mask: False on the contexts' padding; None = all visible.
+          first_only: compute the result at position 0 alone (I = 1 instead of L).
+          train: use dropout.
+        """
+        keys_values = self.attention.keys_values(x)
+        x = x[:, :1] if first_only else x
+        y, _ = self.attention.attend(x, keys_values, _weight(mask), train=train)
+        x = self._add(self.attention_norm, x, y, train)
+        if memory is not None:
+            grouped = x.reshape(memory[0].shape[0], -1, self.width)
+            weight = None if memory_mask is None else _weight(memory_mask)
+            y, _ = self.cross_attention.attend(grouped, memory, weight, train=train)
+            x = self._add(self.cross_attention_norm, x, y.reshape(x.shape), train)
+        return self._add(self.mlp_norm, x, self.mlp(x), train)
+
+    def _add(self, norm: nn.LayerNorm, x: jax.Array, y: jax.Array, train: bool) -> jax.Array:
+        return norm(x + self.drop(y, deterministic=not train))
+
+
+def _weight(mask: jax.Array) -> jax.Array:
+    return mask.astype(jnp.float32)

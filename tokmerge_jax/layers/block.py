@@ -1,0 +1,61 @@
+"""The pre-norm vision transformer block, which may shorten the tokens between its two halves."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from tokmerge_jax.layers.attention import Attention
+from tokmerge_jax.layers.mlp import MLP
+from tokmerge_jax.merging import Merger, Tokens
+
+
+class Block(nn.Module):
+    """x += attention(norm(x)); x = merger(x); x += MLP(norm(x)).
+
+    While tokens are traced (`Tokens.origin` is set) or their intermediates are asked for
+    (`mutable=["intermediates"]`), the block records what its merger saw and did.
+
+    Attributes:
+      heads: K; channels are those of the tokens.
+      merger: what shortens the tokens here, or None.
+      proportional: whether a key counts as often as the tokens merged into it (ToMe, section 3).
+      key_bias: see `Attention`.
+      mlp_ratio: hidden width of the MLP as a multiple of the channels.
+      epsilon: of both norms.
+      drop_path: probability that a sample skips a half of the block in training.
+      dtype: of the computation.
+    """
+
+    heads: int
+    merger: Merger | None = None
+    proportional: bool = True
+    key_bias: bool = True
+    mlp_ratio: int = 4
+    epsilon: float = 1e-6
+    drop_path: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Tokens, *, train: bool = False) -> Tokens:
+        """Tokens [B,N,C] -> tokens [B,N-r,C], r being the merger's."""
+        width = tokens.x.shape[-1]
+        skip = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
+        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
+        attention = Attention(
+            self.heads, width, key_bias=self.key_bias, dtype=self.dtype, name="attention"
+        )
+        y, evidence = attention(
+            norm(tokens.x),
+            tokens.size if self.proportional else None,
+            needs=self.merger.needs if self.merger else frozenset(),
+        )
+        tokens = tokens.replace(x=tokens.x + skip(y))
+        if self.merger:
+            self.sow("intermediates", "before_merging", tokens)
+            self.sow("intermediates", "evidence", evidence)
+            tokens = self.merger(tokens, evidence)
+            self.sow("intermediates", "after_merging", tokens)
+        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
+        mlp = MLP(self.mlp_ratio * width, width, dtype=self.dtype, name="mlp")
+        tokens = tokens.replace(x=tokens.x + skip(mlp(norm(tokens.x))))
+        self.sow("intermediates", "out", tokens.x)
+        return tokens

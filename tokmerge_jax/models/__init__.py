@@ -1,0 +1,1 @@
+"""Networks only, one file each, readable top to bottom."""

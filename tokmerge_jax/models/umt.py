@@ -1,0 +1,90 @@
+"""UMT for retrieval: video transformer, BERT, a shared embedding space and a matching head.
+
+Source: Unmasked Teacher (ICCV 2023), section 3.3.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.umt_vit import UMTViT
+
+
+class UMT(nn.Module):
+    """Encodes videos and texts apart, and scores how well they match.
+
+    Attributes:
+      vision: the video transformer.
+      text: BERT, whose fusion layers read the video's tokens.
+      embed_dim: E.
+      keep_temporal: pool the tokens of each frame (F = T) rather than of the whole video (F = 1);
+        needs all tokens in their order, hence a `vision` without mergers.
+      dtype: of the computation; embeddings and scores are float32.
+    """
+
+    vision: UMTViT
+    text: Bert
+    embed_dim: int
+    keep_temporal: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        self.pool_norm = nn.LayerNorm(1e-6, dtype=self.dtype)
+        self.vision_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
+        self.text_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
+        self.temperature = self.param("temperature", nn.initializers.constant(0.07), ())
+        self.match_head = nn.Dense(2)
+
+    def encode_video(
+        self, video: Float[Array, "B T H W 3"], *, train: bool = False
+    ) -> tuple[Float[Array, "B N C"], Float[Array, "B F E"]]:
+        """Normalised pixels -> tokens and embeddings of unit norm (float32).
+
+        The mean over tokens ignores their sizes, as the original's does.
+        """
+        x = self.vision(video, train=train).x
+        frames = video.shape[1] if self.keep_temporal else 1
+        pooled = x.reshape(x.shape[0], frames, -1, x.shape[2]).mean(axis=2)
+        return x, _unit(self.vision_projection(self.pool_norm(pooled)))
+
+    def encode_text(
+        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"], *, train: bool = False
+    ) -> tuple[Float[Array, "B L C"], Float[Array, "B E"]]:
+        """Token ids -> states and embeddings of unit norm (float32)."""
+        states = self.text.encode_text(ids, mask, train=train)
+        return states, _unit(self.text_projection(states[:, 0]))
+
+    def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
+        """What the fusion layers need to know of a video, whatever the text."""
+        return self.text.memory(tokens)
+
+    def match(
+        self,
+        memory: tuple[KeysValues, ...],
+        states: Float[Array, "B L C"],
+        mask: Bool[Array, "B L"],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B 2"]:
+        """Logits (no match, match) of B = G * P texts, P in a row with each of G videos."""
+        x = self.text.fuse(states, mask, memory, first_only=True, train=train)
+        return self.match_head(x[:, 0].astype(jnp.float32))
+
+    def __call__(
+        self,
+        video: Float[Array, "B T H W 3"],
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"],
+    ) -> tuple[Float[Array, "B F E"], Float[Array, "B E"], Float[Array, "B 2"]]:
+        """Embeddings of both, and the matching logits of each video with its own text."""
+        tokens, video_embedding = self.encode_video(video)
+        states, text_embedding = self.encode_text(ids, mask)
+        return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = x.astype(jnp.float32)
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -1,0 +1,215 @@
+"""vid-TLDR: UMT video-text retrieval whose first blocks merge background tokens away.
+
+Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from tokmerge_jax import merging, runtime
+from tokmerge_jax.convert.tables.vid_tldr import rules
+from tokmerge_jax.data import text, transforms
+from tokmerge_jax.merging import schedule
+from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.umt import UMT
+from tokmerge_jax.models.umt_vit import UMTViT
+from tokmerge_jax.training import losses
+from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def build(config: ConfigDict) -> System:
+    """The system of a retrieval configuration (`configs/base/vid_tldr.py`), any size.
+
+    Raises:
+      UserError: naming the key whose value cannot work.
+    """
+    vision, words = config.model.vision, config.model.text
+    _check(config)
+    tokens = vision.frames * (vision.image_size // vision.patch_size) ** 2
+    merger = config.model.merger
+    r = schedule.resolve(0 if merger.name == "none" else merger.r, vision.depth, tokens)
+    if vision.keep_temporal and any(r):
+        raise UserError(
+            "config.model.vision.keep_temporal pools the tokens of each frame, which merging mixes;"
+            " switch one of them off (config.model.merger.name=none)"
+        )
+    module = _module(config, merging.per_layer(merger.name, r))
+    example = _example(config)
+
+    def init(key: jax.Array) -> Params:
+        return module.init(key, *example)["params"]
+
+    return System(
+        name="vid_tldr",
+        config=config,
+        module=module,
+        abstract_params=jax.eval_shape(init, jax.random.key(0)),
+        init=init,
+        predict=_predict(module),
+        loss=retrieval_loss(module),
+        name_rules=rules(vision.depth, words.depth, words.fusion_layer),
+        constants={
+            "mean": MEAN,
+            "std": STD,
+            "image_size": vision.image_size,
+            "frames": vision.frames,
+        },
+        transform=transforms.Resize(vision.image_size),
+        augment=transforms.RandomResizedCrop(
+            vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
+        ),
+        tokenize=text.Tokenizer(text.UMT, config.data.vocabulary, config.data.max_text_length),
+        cost=schedule.vit_cost(r, tokens, vision.width, 3 * vision.patch_size**2),
+    )
+
+
+def retrieval_loss(module: UMT, sampler: NegativeSampler = losses.categorical) -> Loss:
+    """Video-text contrastive loss plus matching loss with hard negatives.
+
+    Args:
+      module: the network.
+      sampler: draws a negative video for each text and a negative text for each video.
+
+    Returns:
+      `(params, batch, key, train) -> (loss, {"vtc", "vtm"})`; the batch holds `video`, `text_ids`,
+      `text_mask` and `match_id` (equal = a true pair).
+    """
+
+    def forward(model: UMT, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any]:
+        tokens, video = model.encode_video(_pixels(batch["video"]), train=train)
+        mask = batch["text_mask"]
+        states, words = model.encode_text(batch["text_ids"], mask, train=train)
+        vtc, similarity = losses.contrastive(video, words, batch["match_id"], model.temperature)
+        to_video, to_text = losses.hard_negative_weights(similarity, batch["match_id"])
+        video_key, text_key = jax.random.split(key)
+        other_video, other_text = sampler(video_key, to_video), sampler(text_key, to_text)
+        memory = model.memory(tokens)
+        match = partial(model.match, train=train)
+        logits = [
+            match(memory, states, mask),
+            match(jax.tree.map(lambda x: x[other_video], memory), states, mask),
+            match(memory, states[other_text], mask[other_text]),
+        ]
+        vtm = losses.matching(jnp.concatenate(logits))
+        return vtc + vtm, {"vtc": vtc, "vtm": vtm}
+
+    def loss(
+        params: Params, batch: Batch, key: jax.Array, *, train: bool = True
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        coins, dropout = jax.random.split(key)
+        run = nn.apply(forward, module)
+        return run({"params": params}, batch, coins, train, rngs={"dropout": dropout})
+
+    return loss
+
+
+def _predict(module: UMT) -> dict[str, Predict]:
+    def encode_video(params: Params, video: jax.Array) -> dict[str, jax.Array]:
+        run = partial(module.apply, {"params": params}, method="encode_video")
+        tokens, embedding = run(_pixels(video))
+        return {"embedding": embedding, "tokens": tokens}
+
+    def encode_text(params: Params, text_ids: jax.Array, text_mask: jax.Array) -> dict[str, Any]:
+        run = partial(module.apply, {"params": params}, method="encode_text")
+        states, embedding = run(text_ids, text_mask)
+        return {"embedding": embedding, "states": states}
+
+    def video_memory(params: Params, tokens: jax.Array) -> Any:
+        return module.apply({"params": params}, tokens, method="memory")
+
+    def match(
+        params: Params, memory: Any, states: jax.Array, text_mask: jax.Array
+    ) -> jax.Array:
+        videos, texts, length, width = states.shape
+        flat = states.reshape(-1, length, width), text_mask.reshape(-1, length)
+        logits = module.apply({"params": params}, memory, *flat, method="match")
+        return logits[:, 1].reshape(videos, texts)
+
+    def trace_video(params: Params, video: jax.Array) -> dict[str, list[jax.Array]]:
+        run = nn.apply(
+            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+        )
+        _, record = run({"params": params}, _pixels(video))
+        return _trace(record["intermediates"]["vision"])
+
+    functions = (encode_video, encode_text, video_memory, match, trace_video)
+    return {function.__name__: function for function in functions}
+
+
+def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
+    """What each merging block recorded, in order: saliency of its input, origin, size after it."""
+    trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+    for i in range(len(blocks)):
+        block = blocks[f"block_{i}"]
+        if "after_merging" not in block:
+            continue
+        (evidence,), (tokens,) = block["evidence"], block["after_merging"]
+        if evidence.entropy is not None:
+            trace["saliency"].append(merging.saliency.foreground(evidence.entropy))
+        trace["origin"].append(tokens.origin)
+        trace["size"].append(tokens.size)
+    return trace
+
+
+def _pixels(video: jax.Array) -> jax.Array:
+    """uint8 frames -> normalised float32; floats are taken to be normalised already."""
+    if video.dtype != jnp.uint8:
+        return video
+    return (video.astype(jnp.float32) / 255 - jnp.asarray(MEAN)) / jnp.asarray(STD)
+
+
+def _module(config: ConfigDict, mergers: tuple[merging.Merger | None, ...]) -> UMT:
+    vision, words = config.model.vision, config.model.text
+    dtype = runtime.compute_dtype(config.dtype)
+    return UMT(
+        vision=UMTViT(
+            width=vision.width,
+            heads=vision.heads,
+            mergers=mergers,
+            patch_size=vision.patch_size,
+            table_frames=vision.table_frames or vision.frames,
+            drop_path=config.model.drop_path,
+            dtype=dtype,
+        ),
+        text=Bert(**words, dropout=config.model.dropout, dtype=dtype),
+        embed_dim=config.model.embed_dim,
+        keep_temporal=vision.keep_temporal,
+        dtype=dtype,
+    )
+
+
+def _example(config: ConfigDict) -> tuple[np.ndarray, ...]:
+    """A batch of one, of the shapes that the parameters are initialised for."""
+    vision = config.model.vision
+    pixels = (1, vision.frames, vision.image_size, vision.image_size, 3)
+    words = (1, min(config.data.max_text_length, config.model.text.max_positions))
+    return np.zeros(pixels, np.float32), np.zeros(words, np.int32), np.ones(words, bool)
+
+
+def _check(config: ConfigDict) -> None:
+    vision, words = config.model.vision, config.model.text
+    facts = {
+        f"model.vision.image_size={vision.image_size} is no multiple of model.vision.patch_size="
+        f"{vision.patch_size}": vision.image_size % vision.patch_size,
+        f"model.vision.width={vision.width} is no multiple of model.vision.heads="
+        f"{vision.heads}": vision.width % vision.heads,
+        f"model.text.width={words.width} is no multiple of model.text.heads="
+        f"{words.heads}": words.width % words.heads,
+        f"model.text.fusion_layer={words.fusion_layer} is not below model.text.depth="
+        f"{words.depth}": words.fusion_layer >= words.depth,
+        f"data.max_text_length={config.data.max_text_length} is more than model.text."
+        f"max_positions={words.max_positions}": config.data.max_text_length > words.max_positions,
+    }
+    for fault, holds in facts.items():
+        if holds:
+            raise UserError(f"config.{fault}; change one of the two")
