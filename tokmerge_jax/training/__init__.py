@@ -1,0 +1,1 @@
+"""Training: losses, the optimiser, the step and the loop that resumes."""

@@ -1,0 +1,85 @@
+"""Losses of video-text training, on arrays: contrastive, matching, and the draw of negatives.
+
+Source: Unmasked Teacher (ICCV 2023), section 3.3; the hard negatives are ALBEF's (NeurIPS 2021).
+Arrays that are sharded over a mesh count as one batch: contrast and negatives reach over all of
+it, where the original draws its negatives on each device apart.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+
+def contrastive(
+    video: Float[Array, "B F E"],
+    text: Float[Array, "B E"],
+    match_id: Int[Array, " B"],
+    temperature: Float[Array, ""] | float,
+) -> tuple[Float[Array, ""], Float[Array, "B B"]]:
+    """Cross-entropy between each row's cosines and its true matches, both directions' mean.
+
+    Args:
+      video: F embeddings per video, of any norm; the cosines are averaged over F.
+      text: embeddings of the texts.
+      match_id: rows of equal id match one another and share the target evenly.
+      temperature: what the cosines are divided by.
+
+    Returns:
+      The loss, and the similarities [video, text] over the temperature (float32).
+    """
+    cosine = jnp.einsum("vfe,te->vtf", _unit(video), _unit(text)).mean(axis=-1)
+    similarity = cosine / temperature
+    match = _matches(match_id)
+    target = match / match.sum(axis=1, keepdims=True)
+    losses = [optax.softmax_cross_entropy(s, target) for s in (similarity, similarity.T)]
+    return jnp.stack(losses).mean(), similarity
+
+
+def hard_negative_weights(
+    similarity: Float[Array, "B B"], match_id: Int[Array, " B"]
+) -> tuple[Float[Array, "B B"], Float[Array, "B B"]]:
+    """How likely each non-match is to be drawn as a negative: its softmax among the row's.
+
+    Args:
+      similarity: [video, text] over the temperature.
+      match_id: rows of equal id match one another and are never drawn (weight 0).
+
+    Returns:
+      Weights [text, video] and weights [video, text]; no gradient flows through them. A NaN
+      becomes 0.01.
+    """
+
+    def weights(rows: jax.Array) -> jax.Array:
+        share = jnp.nan_to_num(jax.nn.softmax(rows, axis=1), nan=0.01)
+        return jnp.where(_matches(match_id), 0, share)
+
+    similarity = jax.lax.stop_gradient(similarity)
+    return weights(similarity.T), weights(similarity)
+
+
+def matching(logits: Float[Array, "R 2"]) -> Float[Array, ""]:
+    """Cross-entropy of (no match, match) logits whose first third are matches, the rest not."""
+    rows = logits.shape[0]
+    labels = (jnp.arange(rows) < rows // 3).astype(jnp.int32)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def categorical(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:
+    """Draws a column of each row in proportion to its weight (column 0 if all weights are 0)."""
+    return jax.random.categorical(key, jnp.log(weights)).astype(jnp.int32)
+
+
+def most_likely(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:
+    """The column of the largest weight of each row; the key is not used."""
+    del key
+    return jnp.argmax(weights, axis=1).astype(jnp.int32)
+
+
+def _matches(match_id: Int[Array, " B"]) -> Bool[Array, "B B"]:
+    return match_id[:, None] == match_id[None, :]
+
+
+def _unit(x: Float[Array, "*axes E"]) -> Float[Array, "*axes E"]:
+    x = x.astype(jnp.float32)
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
