@@ -1,0 +1,1 @@
+"""Videos and texts: annotations, decoding, frame sampling, transforms, tokenising, the loader."""

@@ -1,0 +1,124 @@
+"""Resizing and cropping frames on the host: pure functions, and frozen shells that configs fill in.
+
+Frames stay uint8; normalising happens on the device. The resize is PyTorch's bicubic one on tensors
+(a = -0.75, half-pixel centres, no antialiasing, edges repeated), which Pillow's is not: that one
+widens the kernel when it shrinks a picture.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+_CUBIC = -0.75  # the free parameter of cubic convolution (Keys 1981), as PyTorch sets it
+_TRIES = 10  # random boxes tried before a central one is taken
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray, "T S S 3"]:
+    """Bicubic resize to `size` x `size`; the aspect ratio is not kept.
+
+    The sums run in float32, are rounded half to even and clamped.
+    """
+    rows, columns = (_taps(extent, size) for extent in frames.shape[1:3])
+    return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
+
+
+def crop_resize(
+    frames: UInt8[np.ndarray, "T H W 3"], box: Box, size: int, flip: bool = False
+) -> UInt8[np.ndarray, "T S S 3"]:
+    """One box of all frames, resized to `size` x `size`, mirrored left to right if asked."""
+    top, left, height, width = box
+    out = resize(frames[:, top : top + height, left : left + width], size)
+    return np.ascontiguousarray(out[:, :, ::-1]) if flip else out
+
+
+def random_box(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    min_scale: float,
+    ratios: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Box:
+    """A box of at least `min_scale` of the area, width to height within `ratios`.
+
+    Area uniform, ratio log-uniform; if ten draws do not fit, the largest central box within
+    `ratios` (Inception's crop, Szegedy 2014, as torchvision draws it).
+    """
+    for _ in range(_TRIES):
+        area = height * width * rng.uniform(min_scale, 1)
+        ratio = math.exp(rng.uniform(*map(math.log, ratios)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            return Box(int(top), int(left), h, w)
+    h, w = min(height, round(width / ratios[0])), min(width, round(height * ratios[1]))
+    return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """Frames [T,H,W,3] -> [T,size,size,3], for evaluation."""
+
+    size: int
+
+    def __call__(self, frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T S S 3"]:
+        """See `resize`."""
+        return resize(frames, self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomResizedCrop:
+    """Frames [T,H,W,3] -> [T,size,size,3], for training: one box and one flip for all frames."""
+
+    size: int
+    min_scale: float = 0.5
+    flip: bool = True
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
+    ) -> UInt8[np.ndarray, "T S S 3"]:
+        """See `random_box` and `crop_resize`; a flip comes up half of the time."""
+        box = random_box(*frames.shape[1:3], rng, self.min_scale)
+        return crop_resize(frames, box, self.size, self.flip and rng.random() < 0.5)
+
+
+class _Taps(NamedTuple):
+    """For each of S output places the four input places that it reads, and their weights."""
+
+    index: Int64[np.ndarray, "4 S"]
+    weight: Float32[np.ndarray, "4 S"]
+
+
+def _taps(extent: int, size: int) -> _Taps:
+    scale = np.float32(extent / size)
+    place = scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    floor = np.floor(place)
+    offset = np.arange(-1, 3, dtype=np.float32)[:, None]
+    index = np.clip(floor + offset, 0, extent - 1).astype(np.int64)
+    return _Taps(index, _cubic(np.abs(place - floor - offset)).astype(np.float32))
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution kernel at distances x >= 0, in float64."""
+    x, a = x.astype(np.float64), _CUBIC
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, far)
+
+
+def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
+    # Rows first: whole lines are copied, and only those that are read become floats.
+    tall = sum(w[:, None, None] * frame[i] for i, w in zip(*rows, strict=True))
+    wide = sum(w[:, None] * tall[:, i] for i, w in zip(*columns, strict=True))
+    return np.clip(np.rint(wide), 0, 255).astype(np.uint8)
