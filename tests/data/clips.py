@@ -1,0 +1,55 @@
+"""Small videos written for tests, every frame told apart by its pixels."""
+
+import pathlib
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def draw(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """uint8 [count,height,width,3]: a smooth texture that drifts, brightness rising by frame."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    phase = rng.uniform(0, 6, (3,))
+    waves = [np.sin(x / 7 + y / 11 + t / 3 + p) for t in range(count) for p in phase]
+    waves = np.stack(waves).reshape(count, 3, height, width).transpose(0, 2, 3, 1)
+    light = np.linspace(30, 180, count)[:, None, None, None]
+    return (light + 30 * (waves + 1)).astype(np.uint8)
+
+
+def write(
+    path: pathlib.Path,
+    frames: np.ndarray,
+    *,
+    codec: str = "libx264",
+    ticks: Sequence[int] | None = None,
+    rate: int = 25,
+    gop: int = 12,
+    b_frames: int = 2,
+    options: dict[str, str] | None = None,
+) -> pathlib.Path:
+    """Writes `frames`; `ticks` are their times in 1/1000 s (None: even, `rate` a second)."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = frames.shape[1:3]
+        odd = any(extent % 2 for extent in frames.shape[1:3])
+        stream.pix_fmt = "yuv444p" if odd else "yuv420p"
+        stream.gop_size = gop
+        stream.codec_context.max_b_frames = b_frames
+        stream.options = {"crf": "18", "preset": "veryfast"} | (options or {})
+        base = Fraction(1, 1000 if ticks is not None else rate)
+        stream.codec_context.time_base = base
+        for i, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = (i if ticks is None else ticks[i]), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def decode_all(path: pathlib.Path) -> np.ndarray:
+    """Every frame of a file in the order shown, by decoding from start to end."""
+    with av.open(str(path)) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])

@@ -1,0 +1,168 @@
+"""Decoding just the wanted frames of a video, exactly, with PyAV.
+
+A container says when each packet is shown, without decoding it. So a file's frames are counted and
+numbered by reading its packets, and only the groups of pictures that hold wanted frames are
+decoded, each from its keyframe on. Where a container does not say (some AVI files, bare streams),
+the frames are decoded from the start and counted as they come.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import pathlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from tokmerge_jax.types import UserError
+
+_DEFAULT_RATE = 25.0  # frames a second where a container does not say
+
+
+@dataclasses.dataclass(frozen=True)
+class _Index:
+    """When the frames of a stream are shown (ticks, ascending) and which are keyframes.
+
+    `times` is empty if the container does not say; `count` is known all the same.
+    """
+
+    count: int
+    times: tuple[int, ...]
+    keyframes: tuple[int, ...]
+
+
+class Video:
+    """An open video, its frames numbered in the order in which they are shown; see `open_video`."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        self._open()
+        self._index = _read_index(self._container, self._stream)
+        if not self._index.count:
+            raise UserError(f"{path} holds no frames")
+
+    @property
+    def length(self) -> int:
+        """How many frames there are."""
+        return self._index.count
+
+    @property
+    def rate(self) -> float:
+        """Mean frames per second."""
+        return float(self._stream.average_rate or _DEFAULT_RATE)
+
+    def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
+        """RGB frames by number, in any order, repeats allowed; pixels as the first one has them.
+
+        Raises:
+          UserError: naming the video, if one of them cannot be decoded.
+        """
+        wanted = sorted(set(map(int, indices)))
+        with _naming(self._path):
+            found = self._by_time(wanted) if self._index.times else self._by_count(wanted)
+        missing = [i for i in wanted if i not in found]
+        if missing:
+            raise UserError(
+                f"{self._path}: frame {missing[0]} of {self.length} cannot be decoded; replace the "
+                "file or leave it out"
+            )
+        return np.stack([found[int(i)] for i in indices])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._container.close()
+
+    def _open(self) -> None:
+        self._container = av.open(str(self._path))
+        stream = self._container.streams.best("video")
+        if stream is None:
+            raise UserError(f"{self._path} holds no video stream")
+        self._stream = stream
+        self._stream.thread_count = 1  # worker processes share the cores already
+
+    def _by_time(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+        times, keyframes = self._index.times, self._index.keyframes
+        found: dict[int, np.ndarray] = {}
+        groups = itertools.groupby(wanted, lambda i: bisect_right(keyframes, times[i]) - 1)
+        for group, members in groups:
+            self._container.seek(keyframes[max(group, 0)], stream=self._stream)
+            found |= self._decode({times[i]: i for i in members})
+        missing = {times[i]: i for i in wanted if i not in found}
+        if missing:  # the seek was inexact, or a keyframe was none
+            self._restart()
+            found |= self._decode(missing)
+        return found
+
+    def _by_count(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+        self._restart()
+        frames = enumerate(self._container.decode(self._stream))
+        frames = itertools.islice(frames, wanted[-1] + 1)
+        return {i: self._pixels(frame) for i, frame in frames if i in frozenset(wanted)}
+
+    def _restart(self) -> None:
+        self.close()
+        self._open()
+
+    def _decode(self, numbers: Mapping[int, int]) -> dict[int, np.ndarray]:
+        """Decodes from here on until all of `numbers` (by time) are found or passed."""
+        found: dict[int, np.ndarray] = {}
+        last = max(numbers)
+        for frame in self._frames(frozenset(numbers)):
+            if frame.pts in numbers:
+                found[numbers[frame.pts]] = self._pixels(frame)
+            if frame.pts is not None and frame.pts >= last:
+                break
+        return found
+
+    def _frames(self, wanted: frozenset[int]) -> Iterator[av.VideoFrame]:
+        """Frames from here on, less those that are unwanted and that no other frame refers to."""
+        context = self._stream.codec_context
+        for packet in self._container.demux(self._stream):
+            context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            yield from packet.decode()
+
+    def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
+        context = self._stream.codec_context  # a stream may change its size; the first one rules
+        pixels = frame.to_ndarray(format="rgb24", width=context.width, height=context.height)
+        return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
+
+
+@contextlib.contextmanager
+def open_video(path: pathlib.Path | str) -> Iterator[Video]:
+    """Opens a video file for the length of a `with` block.
+
+    Raises:
+      UserError: naming the file, if it is missing, is no video, or breaks while it is read.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such video file")
+    with _naming(path):
+        video = Video(path)
+    try:
+        yield video
+    finally:
+        video.close()
+
+
+@contextlib.contextmanager
+def _naming(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"{path}: cannot be decoded ({error.strerror})") from error
+
+
+def _read_index(container: av.container.InputContainer, stream: av.VideoStream) -> _Index:
+    packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+    times = [packet.pts for packet in packets]
+    told = None not in times and len(set(times)) == len(times)
+    # AVI repeats the order of decoding as if it were that of showing.
+    reordered = told and times != sorted(times)
+    if not told or (stream.codec_context.has_b_frames and not reordered):
+        return _Index(len(times), (), ())
+    keyframes = sorted(p.pts for p in packets if p.is_keyframe)
+    return _Index(len(times), tuple(sorted(times)), tuple(keyframes) or (min(times),))
