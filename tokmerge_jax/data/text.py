@@ -1,0 +1,105 @@
+"""Texts to token ids: cleaning, WordPiece, and each system's rule for start, end and padding.
+
+Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for the cleaning and for texts without an
+end token.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tokenizers
+from jaxtyping import Bool, Int32
+from tokenizers import models, normalizers, pre_tokenizers
+
+from tokmerge_jax.data import vocabulary
+from tokmerge_jax.types import UserError
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_DROPPED = str.maketrans("-/", "  ", ",.'!?\"()*#:;~")
+
+
+def pre_text(text: str) -> str:
+    """UMT's cleaning of captions, paragraphs and questions.
+
+    Lower case; , . ' ! ? " ( ) * # : ; ~ are deleted; - and / become spaces; white space of two or
+    more characters becomes one space.
+    """
+    text = text.lower().translate(_DROPPED).replace("<person>", "person")
+    return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRule:
+    """How a system turns a text into ids.
+
+    Attributes:
+      clean: applied to the text first.
+      start: the token that every text begins with.
+    """
+
+    clean: Callable[[str], str]
+    start: str
+
+
+UMT = TextRule(clean=pre_text, start="[CLS]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """Texts -> ids by `rule`; the vocabulary is found and read when it is first called.
+
+    Attributes:
+      rule: the system's rule, for example `UMT`.
+      vocabulary: see `vocabulary.find`.
+      length: L; longer texts are cut, shorter ones padded with 0.
+    """
+
+    rule: TextRule
+    vocabulary: str
+    length: int
+
+    def __call__(
+        self, texts: Sequence[str]
+    ) -> tuple[Int32[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]:
+        """Ids, and which of them are not padding.
+
+        Raises:
+          UserError: if there is no such vocabulary or it lacks BERT's special tokens.
+        """
+        engine = word_pieces(self.vocabulary)
+        pieces = engine.encode_batch([self.rule.clean(t) for t in texts], add_special_tokens=False)
+        ids = np.zeros((len(texts), self.length), np.int32)
+        ids[:, 0] = engine.token_to_id(self.rule.start)
+        counts = np.ones(len(texts), np.int32)
+        for row, piece in enumerate(pieces):
+            kept = piece.ids[: self.length - 1]
+            ids[row, 1 : 1 + len(kept)] = kept
+            counts[row] += len(kept)
+        return ids, np.arange(self.length) < counts[:, None]
+
+
+@functools.cache
+def word_pieces(name: str) -> tokenizers.Tokenizer:
+    """BERT's uncased WordPiece engine over the vocabulary `name` (see `vocabulary.find`).
+
+    Raises:
+      UserError: if there is no such vocabulary, or it does not begin with [PAD] and hold BERT's
+        special tokens.
+    """
+    path = vocabulary.find(name)
+    with path.open(encoding="utf-8") as lines:
+        ids = {line.rstrip("\n"): i for i, line in enumerate(lines)}
+    missing = [token for token in _SPECIAL if token not in ids]
+    if missing or ids["[PAD]"] != 0:
+        fault = f"lacks {', '.join(missing)}" if missing else "does not begin with [PAD]"
+        raise UserError(f"{path} is no BERT vocabulary: it {fault}")
+    engine = tokenizers.Tokenizer(
+        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    engine.normalizer = normalizers.BertNormalizer(lowercase=True)
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    engine.add_special_tokens(list(_SPECIAL))
+    return engine
