@@ -1,0 +1,1 @@
+"""Annotation formats, and the TFDS builder that holds checked data sets."""
