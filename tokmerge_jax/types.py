@@ -7,7 +7,7 @@ vectors per video (1, or one per frame), V videos and Q texts of a gallery.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -65,12 +65,14 @@ class LayerCost:
         return 2 * self.macs
 
 
+@runtime_checkable
 class NegativeSampler(Protocol):
     """Draws one column per row of `weights` [R,S] (not normalised, 0 = forbidden) -> int32 [R]."""
 
     def __call__(self, key: jax.Array, weights: jax.Array) -> jax.Array: ...
 
 
+@runtime_checkable
 class Loss(Protocol):
     """Training loss `(params, batch, key, train)` -> (scalar, named scalars to log)."""
 
