@@ -52,6 +52,8 @@ def rows(records: Sequence[Record], match_by_caption: bool) -> list[Row]:
     match_ids: dict[str, int] = {}
     pairs = [(c, text) for record in records for c in record.clips for text in record.captions]
     return [
-        Row(c.path, text, match_ids.setdefault(text if match_by_caption else c.name, len(match_ids)))
+        Row(
+            c.path, text, match_ids.setdefault(text if match_by_caption else c.name, len(match_ids))
+        )
         for c, text in pairs
     ]

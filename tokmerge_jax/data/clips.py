@@ -1,0 +1,64 @@
+"""Clips in order, decoded by worker processes: the grain pipeline under both kinds of loading."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+from jaxtyping import UInt8
+
+from tokmerge_jax.data.frames import sample_indices, trimmed_length
+from tokmerge_jax.data.video import open_video
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """A video's path -> the frames that are looked at.
+
+    Attributes:
+      folder: what relative paths are relative to.
+      frames: T, how many frames.
+      seconds: look at the first seconds only; 0 = all.
+    """
+
+    folder: str
+    frames: int
+    seconds: float
+
+    def __call__(
+        self, path: str, rng: np.random.Generator | None = None
+    ) -> UInt8[np.ndarray, "T H W 3"]:
+        """RGB frames, the middle of each interval, or with `rng` drawn (see `sample_indices`).
+
+        Raises:
+          UserError: naming the video, if it is missing or cannot be decoded.
+        """
+        with open_video(pathlib.Path(self.folder, path)) as video:
+            length = trimmed_length(video.length, video.rate, self.seconds)
+            return video.read(sample_indices(length, self.frames, rng).tolist())
+
+
+def in_order(make: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:
+    """`make(i)` for i from `start` to `stop`, in order, made ahead of time by worker processes.
+
+    `make` must be picklable; an error that it raises is raised here. With `workers` = 0 this
+    process makes each when it is asked for.
+    """
+    if start >= stop:
+        return
+    dataset = grain.MapDataset.range(start, stop).map(make)
+    if not workers:
+        yield from (dataset[i] for i in range(len(dataset)))
+        return
+    if not flags.FLAGS.is_parsed():  # grain reads absl's flags, which only absl programs parse
+        flags.FLAGS.mark_as_parsed()
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4)
+    one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+    iterator = iter(dataset.to_iter_dataset(one_by_one).mp_prefetch(options))
+    try:
+        yield from iterator
+    finally:
+        iterator.close()

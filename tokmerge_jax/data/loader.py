@@ -1,0 +1,200 @@
+"""Prepared data sets as batches: the gallery of an evaluation, the endless rows of a training.
+
+Every batch is a function of its place in the sequence (and, in training, of the seed), so both can
+go on at any row or step with the very batches that an uninterrupted run would have had.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from tokmerge_jax.data import pairs, prepared
+from tokmerge_jax.data.clips import Decoder, in_order
+from tokmerge_jax.types import Batch, Gallery, UserError
+
+_ENDLESS = 2**40  # rows
+
+Transform = Callable[[np.ndarray], np.ndarray]
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Tokenize = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalSource:
+    """A gallery and its videos.
+
+    Attributes:
+      gallery: names of videos, texts, and which belong together.
+      broken: names of videos that were left out.
+      paths: the files of the gallery's videos.
+      decoder: a path to its frames.
+      workers: how many processes decode.
+    """
+
+    gallery: Gallery
+    broken: tuple[str, ...]
+    paths: tuple[str, ...]
+    decoder: Decoder
+    workers: int
+
+    def batches(self, transform: Transform, batch_size: int, start: int = 0) -> Iterator[Batch]:
+        """The videos from row `start` of the gallery to its end.
+
+        Args:
+          transform: uint8 frames [T,H,W,3] -> [T,S,S,3]; picklable.
+          batch_size: B.
+          start: the first row.
+
+        Yields:
+          `video` uint8 [B,T,S,S,3], `index` int32 [B], `mask` bool [B]. What pads the last batch is
+          all zero, its index -1.
+
+        Raises:
+          UserError: naming a video that cannot be decoded.
+        """
+        make = _GalleryClip(self.paths, self.decoder, transform)
+        clips = in_order(make, start, len(self.paths), self.workers)
+        for batch, videos in enumerate(_chunks(clips, batch_size)):
+            row, count = start + batch * batch_size, len(videos)
+            video = np.zeros((batch_size, *videos[0].shape), np.uint8)
+            np.stack(videos, out=video[:count])
+            mask = np.arange(batch_size) < count
+            index = np.where(mask, np.arange(row, row + batch_size), -1).astype(np.int32)
+            yield {"video": video, "index": index, "mask": mask}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSource:
+    """Pairs of videos and captions.
+
+    Attributes:
+      rows: the pairs.
+      decoder: a path to its frames.
+      workers: how many processes decode.
+    """
+
+    rows: tuple[pairs.Row, ...]
+    decoder: Decoder
+    workers: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(
+        self, augment: Augment, tokenize: Tokenize, batch_size: int, seed: int, step: int = 0
+    ) -> Iterator[Batch]:
+        """Batches from `step` on, without end; each epoch is a new permutation of the rows.
+
+        Rows that do not fill an epoch's last batch are left out of that epoch.
+
+        Args:
+          augment: uint8 frames [T,H,W,3] and a generator -> [T,S,S,3]; picklable.
+          tokenize: captions -> ids int32 [B,L] and mask bool [B,L].
+          batch_size: B.
+          seed: decides permutations, frames and augmentation.
+          step: the number of the first batch.
+
+        Yields:
+          `video` uint8 [B,T,S,S,3], `text_ids`, `text_mask`, `match_id` int32 [B].
+
+        Raises:
+          UserError: if a batch is larger than the data set, or naming a video that cannot be
+            decoded.
+        """
+        if batch_size > len(self):
+            raise UserError(
+                f"config.train.batch_size={batch_size} is more than the {len(self)} training pairs"
+            )
+        order = _Order(len(self), batch_size, seed)
+        make = _TrainingClip(self.rows, order, self.decoder, augment, seed)
+        clips = in_order(make, step * batch_size, _ENDLESS, self.workers)
+        for number, videos in enumerate(_chunks(clips, batch_size), step):
+            places = range(number * batch_size, (number + 1) * batch_size)
+            rows = [self.rows[order(place)] for place in places]
+            text_ids, text_mask = tokenize([row.caption for row in rows])
+            match_id = np.array([row.match_id for row in rows], np.int32)
+            texts = {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
+            yield {"video": np.stack(videos), **texts}
+
+
+def open_retrieval(config: ConfigDict, frames: int) -> RetrievalSource:
+    """The gallery of a prepared data set.
+
+    Args:
+      config: the `data` part of a configuration.
+      frames: T, how many frames of a video are looked at.
+
+    Raises:
+      UserError: if the data set or split is not prepared, or holds unusable videos while
+        `on_broken` is "stop".
+    """
+    records, broken = prepared.records(config, config.split)
+    gallery, paths = pairs.gallery(records)
+    return RetrievalSource(gallery, broken, paths, _decoder(config, frames), config.workers)
+
+
+def open_training(config: ConfigDict, frames: int, split: str = "train") -> TrainingSource:
+    """The training pairs of a prepared data set; arguments and errors as in `open_retrieval`."""
+    records, _ = prepared.records(config, split)
+    rows = pairs.rows(records, prepared.spec(config.dataset).match_by_caption)
+    return TrainingSource(tuple(rows), _decoder(config, frames), config.workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GalleryClip:
+    """A row's place -> its transformed frames."""
+
+    paths: tuple[str, ...]
+    decoder: Decoder
+    transform: Transform
+
+    def __call__(self, place: int) -> np.ndarray:
+        return self.transform(self.decoder(self.paths[place]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Order:
+    """A place in the endless sequence -> the row that stands there."""
+
+    rows: int
+    batch_size: int
+    seed: int
+
+    def __call__(self, place: int) -> int:
+        per_epoch = self.rows // self.batch_size * self.batch_size
+        epoch, offset = divmod(int(place), per_epoch)
+        return int(_permutation(self.rows, self.seed, epoch)[offset])
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, 0, epoch]).permutation(rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainingClip:
+    """A place in the endless sequence -> the augmented frames of its row."""
+
+    rows: tuple[pairs.Row, ...]
+    order: _Order
+    decoder: Decoder
+    augment: Augment
+    seed: int
+
+    def __call__(self, place: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, 1, int(place)])
+        return self.augment(self.decoder(self.rows[self.order(place)].path, rng), rng)
+
+
+def _decoder(config: ConfigDict, frames: int) -> Decoder:
+    return Decoder(config.folder, frames, config.trim_seconds)
+
+
+def _chunks(items: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk

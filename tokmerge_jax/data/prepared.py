@@ -1,0 +1,75 @@
+"""Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
+
+import pathlib
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from tokmerge_jax.data import pairs
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.types import UserError
+
+_NAMED = 3  # broken videos that an error names
+
+
+def spec(dataset: str) -> DatasetSpec:
+    """The data set of that name.
+
+    Raises:
+      UserError: if there is none.
+    """
+    if dataset not in SPECS:
+        raise UserError(f"config.data.dataset={dataset!r} is unknown; known: {', '.join(SPECS)}")
+    return SPECS[dataset]
+
+
+def report_path(folder: str, dataset: str) -> pathlib.Path:
+    """Where `prepare_data.py` reports on the videos of a data set."""
+    return pathlib.Path(folder, f"{dataset}_report.json")
+
+
+def records(config: ConfigDict, split: str) -> tuple[list[Record], tuple[str, ...]]:
+    """The usable records of a split, joined to paragraphs if asked; names of videos left out.
+
+    Args:
+      config: the `data` part of a configuration.
+      split: the split's name.
+
+    Raises:
+      UserError: if the split is not prepared (with the command that does it), or if videos are
+        unusable and `config.on_broken` is not "skip".
+    """
+    spec(config.dataset)
+    if config.on_broken not in ("stop", "skip"):
+        raise UserError(f"config.data.on_broken={config.on_broken!r} must be 'stop' or 'skip'")
+    if split not in video_text.splits(config.folder, config.dataset):
+        raise UserError(_missing(config, split))
+    found = video_text.read(config.folder, config.dataset, split)
+    usable, broken = pairs.without_broken(found)
+    if broken and config.on_broken == "stop":
+        raise UserError(_broken(config, broken))
+    if not usable:
+        raise UserError(f"no video of {config.dataset}, split {split}, can be read")
+    return pairs.paragraphs(usable) if config.paragraph else usable, tuple(c.name for c in broken)
+
+
+def _missing(config: ConfigDict, split: str) -> str:
+    command = f"python scripts/prepare_data.py --dataset {config.dataset}"
+    if SPECS[config.dataset].annotations:
+        command += f" --annotations DIR --videos DIR --splits {split}"
+    return (
+        f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r} "
+        f"(config.data.folder); prepare it with: {command} --folder {config.folder}"
+    )
+
+
+def _broken(config: ConfigDict, broken: Sequence[Clip]) -> str:
+    named = "; ".join(f"{clip.name}: {clip.fault}" for clip in broken[:_NAMED])
+    more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+    return (
+        f"{len(broken)} videos of {config.dataset} cannot be used ({named}{more}), see "
+        f"{report_path(config.folder, config.dataset)}; repair them and prepare again, or leave "
+        "them out with --config.data.on_broken=skip"
+    )
