@@ -1,6 +1,5 @@
 """Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
 
-import pathlib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -23,11 +22,6 @@ def spec(dataset: str) -> DatasetSpec:
     if dataset not in SPECS:
         raise UserError(f"config.data.dataset={dataset!r} is unknown; known: {', '.join(SPECS)}")
     return SPECS[dataset]
-
-
-def report_path(folder: str, dataset: str) -> pathlib.Path:
-    """Where `prepare_data.py` reports on the videos of a data set."""
-    return pathlib.Path(folder, f"{dataset}_report.json")
 
 
 def records(config: ConfigDict, split: str) -> tuple[list[Record], tuple[str, ...]]:
@@ -70,6 +64,6 @@ def _broken(config: ConfigDict, broken: Sequence[Clip]) -> str:
     more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
     return (
         f"{len(broken)} videos of {config.dataset} cannot be used ({named}{more}), see "
-        f"{report_path(config.folder, config.dataset)}; repair them and prepare again, or leave "
+        f"{video_text.report_path(config.folder, config.dataset)}; repair them and prepare again, or leave "
         "them out with --config.data.on_broken=skip"
     )

@@ -1,9 +1,11 @@
-"""Checked video-text data sets as TFDS: one builder for all of them, its configuration the data set.
+"""Checked video-text data sets as TFDS: one builder for all, its configuration the data set.
 
 Records hold texts and paths only; they are stored as array_record and read without TensorFlow.
 """
 
+import contextlib
 import dataclasses
+import io
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,12 +75,19 @@ def location(folder: str, dataset: str) -> pathlib.Path:
     return pathlib.Path(folder, VideoText.name, dataset, str(VideoText.VERSION))
 
 
+def report_path(folder: str, dataset: str) -> pathlib.Path:
+    """Where `scripts/prepare_data.py` reports on the videos of a data set."""
+    return pathlib.Path(folder, f"{dataset}_report.json")
+
+
 def write(folder: str, dataset: str, splits: Mapping[str, Sequence[Record]]) -> None:
-    """Stores `splits` under `folder`, replacing the data set named `dataset` once they are whole."""
+    """Stores `splits` under `folder`; whole, they replace the data set named `dataset`."""
     aside = str(pathlib.Path(folder, ".writing"))
     shutil.rmtree(aside, ignore_errors=True)
     config = VideoTextConfig(name=dataset, splits=splits)
-    VideoText(data_dir=aside, config=config, file_format="array_record").download_and_prepare()
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of downloads; there are none
+        VideoText(data_dir=aside, config=config, file_format="array_record").download_and_prepare()
     target = location(folder, dataset)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
