@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 Params = Mapping[str, Any]
 """A Flax parameter tree: nested mappings of arrays."""
 
-Batch = Mapping[str, np.ndarray]
-"""Named arrays with one leading axis B.
+Batch = Mapping[str, np.ndarray | jax.Array]
+"""Named arrays with one leading axis B, on the host or a device.
 
 `video` uint8 [B,T,H,W,3]; `text_ids` int32 [B,L]; `text_mask` bool [B,L]; `index` int32 [B], the
 row's place in its data set; `mask` bool [B], False on rows that only pad the batch.

@@ -80,6 +80,6 @@ def _matches(match_id: Int[Array, " B"]) -> Bool[Array, "B B"]:
     return match_id[:, None] == match_id[None, :]
 
 
-def _unit(x: Float[Array, "*axes E"]) -> Float[Array, "*axes E"]:
+def _unit(x: Float[Array, "... E"]) -> Float[Array, "... E"]:
     x = x.astype(jnp.float32)
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

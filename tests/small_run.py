@@ -1,0 +1,93 @@
+"""A run small enough to be trained in a blink: a linear two-tower model with noisy inputs.
+
+As a program (`python small_run.py FOLDER STEPS PAUSE`) it trains in FOLDER, pausing before each
+batch, so that a test can kill it.
+"""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokmerge_jax.training import losses
+from tokmerge_jax.training.loop import Plan, Report, fit
+from tokmerge_jax.training.run import Run
+
+ROWS = 8
+PLAN = Plan(
+    steps=10,
+    warmup_steps=3,
+    batch_size=ROWS,
+    learning_rate=0.05,
+    min_learning_rate=0.01,
+    weight_decay=0.02,
+    checkpoint_every=4,
+    seed=3,
+)
+
+
+def loss(params, batch, key, *, train=True):
+    """Contrast and matching, negatives drawn over the whole batch, noisy inputs."""
+    coins, noise = jax.random.split(key)
+    noise = jax.random.normal(noise, batch["video"].shape)
+    video = (batch["video"] + noise * train) @ params["video"]["kernel"]
+    text = batch["text"] @ params["text"]["kernel"]
+    vtc, similarity = losses.contrastive(
+        video[:, None], text, batch["match_id"], params["temperature"]
+    )
+    _, weights = losses.hard_negative_weights(similarity, batch["match_id"])
+    other = text[losses.categorical(coins, weights)]
+    scores = jnp.concatenate([(video * t).sum(1) for t in (text, other, text[::-1])])
+    logits = jnp.stack([-scores, scores], axis=1) + params["head"]["bias"][None]
+    vtm = losses.matching(logits)
+    return vtc + vtm, {"vtc": vtc, "vtm": vtm}
+
+
+def initial():
+    rng = np.random.default_rng(0)
+    video, text = jnp.asarray(rng.standard_normal((2, 6, 4), np.float32))
+    return {
+        "video": {"kernel": video},
+        "text": {"kernel": text},
+        "head": {"bias": jnp.zeros(2)},
+        "temperature": jnp.float32(0.07),
+    }
+
+
+def batches(start, pause=0.0):
+    step = start
+    while True:
+        rng = np.random.default_rng([7, step])
+        time.sleep(pause)
+        yield {
+            "video": rng.standard_normal((ROWS, 6), np.float32),
+            "text": rng.standard_normal((ROWS, 6), np.float32),
+            "match_id": rng.permutation(ROWS).astype(np.int32) // 2,
+        }
+        step += 1
+
+
+def train(folder, plan=PLAN, devices=1, source=batches, start=initial, objective=loss) -> Report:
+    mesh = jax.make_mesh(
+        (devices,),
+        ("data",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=jax.devices()[:devices],
+    )
+    run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
+    return fit(plan, run, mesh, objective, source, start, jax.eval_shape(initial))
+
+
+if __name__ == "__main__":
+    _, to, steps, seconds = sys.argv
+    import dataclasses
+
+    train(
+        to,
+        dataclasses.replace(PLAN, steps=int(steps)),
+        source=partial(batches, pause=float(seconds)),
+    )

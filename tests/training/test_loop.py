@@ -1,0 +1,171 @@
+"""A run that is stopped, crashed or killed goes on as if nothing had happened; and on any mesh."""
+
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import chex
+import jax
+import numpy as np
+import pytest
+import small_run
+from ml_collections import ConfigDict
+
+from tokmerge_jax.training.loop import Plan
+from tokmerge_jax.training.run import identity
+from tokmerge_jax.types import UserError
+
+
+def curve(folder):
+    return (folder / "metrics.jsonl").read_text()
+
+
+def until(step, act):
+    """Batches that do `act` before giving that of `step`."""
+
+    def batches(start):
+        for index, batch in enumerate(small_run.batches(start), start):
+            if index == step:
+                act()
+            yield batch
+
+    return batches
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, small_run.train(folder)
+
+
+def test_loss_falls_and_every_step_is_logged(whole):
+    folder, report = whole
+    records = [json.loads(line) for line in curve(folder).splitlines()]
+    assert report.step == 10
+    assert [r["step"] for r in records] == list(range(10))
+    assert records[-1]["loss"] < 0.6 * records[0]["loss"]
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["10", "8"]
+    for record in records:
+        np.testing.assert_allclose(record["loss"], record["vtc"] + record["vtm"], rtol=1e-6)
+
+
+def test_a_stopped_run_saves_and_goes_on(whole, tmp_path):
+    stop = partial(os.kill, os.getpid(), signal.SIGTERM)
+    usual = signal.getsignal(signal.SIGTERM)
+    report = small_run.train(tmp_path, source=until(5, stop))
+    assert report.step == 6
+    assert signal.getsignal(signal.SIGTERM) == usual
+    starts = []
+    again = small_run.train(tmp_path, start=lambda: starts.append(1))
+    assert not starts
+    assert curve(tmp_path) == curve(whole[0])
+    chex.assert_trees_all_equal(again.params, whole[1].params)
+
+
+def test_a_crashed_run_repeats_the_steps_after_its_checkpoint(whole, tmp_path):
+    def crash():
+        raise OSError("no more frames")
+
+    with pytest.raises(OSError, match="no more frames"):
+        small_run.train(tmp_path, source=until(7, crash))
+    assert len(curve(tmp_path).splitlines()) == 6  # the seventh was under way
+    asked = []
+
+    def batches(start):
+        asked.append(start)
+        return small_run.batches(start)
+
+    small_run.train(tmp_path, source=batches)
+    assert asked == [4]
+    assert curve(tmp_path) == curve(whole[0])
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(whole, tmp_path):
+    command = [sys.executable, small_run.__file__, str(tmp_path), "10"]
+    process = subprocess.Popen([*command, "0.2"])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "metrics.jsonl").exists() or len(curve(tmp_path).splitlines()) < 6:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run([*command, "0"], check=True)
+    assert curve(tmp_path) == curve(whole[0])
+
+
+def test_a_finished_run_does_nothing(tmp_path):
+    plan = dataclasses.replace(small_run.PLAN, steps=2)
+    first = small_run.train(tmp_path, plan)
+    again = small_run.train(tmp_path, plan, source=lambda step: pytest.fail("asked for batches"))
+    assert again.step == 2
+    chex.assert_trees_all_equal(again.params, first.params)
+
+
+def test_eight_devices_train_as_one(whole, tmp_path):
+    report = small_run.train(tmp_path, devices=8)
+    one, eight = (
+        [[r["loss"], r["gradient_norm"]] for r in map(json.loads, curve(folder).splitlines())]
+        for folder in (whole[0], tmp_path)
+    )
+    np.testing.assert_allclose(eight, one, rtol=1e-4)
+    chex.assert_trees_all_close(report.params, whole[1].params, rtol=1e-4, atol=1e-5)
+
+
+def test_the_step_is_compiled_once(tmp_path):
+    traced = []
+
+    def counted(*args, **kwargs):
+        traced.append(1)
+        return small_run.loss(*args, **kwargs)
+
+    small_run.train(tmp_path, dataclasses.replace(small_run.PLAN, steps=3), objective=counted)
+    assert len(traced) == 1
+
+
+def test_another_setting_is_refused_by_name(tmp_path):
+    plan = dataclasses.replace(small_run.PLAN, steps=1)
+    small_run.train(tmp_path, plan)
+    with pytest.raises(UserError, match=r"lr 0.05 -> 0.1\)"):
+        small_run.train(tmp_path, dataclasses.replace(plan, learning_rate=0.1))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    broken = ({**b, "video": b["video"] * np.nan} for b in small_run.batches(0))
+    with pytest.raises(UserError, match="loss of step 0 is nan"):
+        small_run.train(tmp_path, source=lambda step: itertools.chain(broken))
+
+
+def config(**train):
+    train = {"batch_size": 4, "epochs": 3, "warmup_epochs": 0.5, "learning_rate": 1e-5,
+             "min_learning_rate": 0.01, "weight_decay": 0.02, "checkpoint_every": 9,
+             "keep_checkpoints": 2, **train}  # fmt: skip
+    return ConfigDict({"seed": 1, "output": "a", "data": {"workers": 2, "dataset": "x"},
+                       "train": train})  # fmt: skip
+
+
+def test_plan_counts_whole_batches():
+    plan = Plan.of(config(), rows=19)
+    assert (plan.steps, plan.warmup_steps) == (12, 2)
+
+
+def test_plan_refuses_a_batch_larger_than_the_data():
+    with pytest.raises(UserError, match="batch_size=4 is more than the 3 rows"):
+        Plan.of(config(), rows=3)
+
+
+def test_identity_is_what_the_curve_depends_on():
+    settings = identity(config(), rows=19)
+    free = config(checkpoint_every=1, keep_checkpoints=5)
+    free.update(output="b", data={"workers": 0})
+    assert identity(free, rows=19) == settings
+    assert identity(config(epochs=4), rows=19) != settings
+    assert identity(config(), rows=18) != settings
+    assert jax.tree.all(jax.tree.map(lambda v: not isinstance(v, dict), settings))

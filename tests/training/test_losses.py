@@ -1,0 +1,78 @@
+"""Losses against the original's numbers, and the draw of negatives against its definition."""
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tokmerge_jax.training import losses
+
+TOLERANCE = 2e-4
+IDS = {"distinct": range(6), "repeated": (0, 1, 1, 2, 0, 3)}
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("form", ["pooled", "frames"])
+@pytest.mark.parametrize("ids", IDS)
+def test_contrastive_and_weights(form, ids):
+    case = golden.load("vidtldr-loss-units")
+    expected = {
+        key.removeprefix(f"vtc/{form}/{ids}/"): value
+        for key, value in case.arrays.items()
+        if key.startswith(f"vtc/{form}/{ids}/")
+    }
+    match_id = jnp.array(IDS[ids])
+    video, text = (jnp.asarray(case.arrays[f"inputs/{x}"]) for x in (f"vision_{form}", "text"))
+    run = jax.value_and_grad(losses.contrastive, (0, 1, 3), has_aux=True)
+    (loss, similarity), gradients = run(video, text, match_id, case.config["temp"])
+    to_video, to_text = losses.hard_negative_weights(similarity, match_id)
+    close(loss, expected["loss"])
+    close(similarity, expected["sim_v2t"])
+    for ours, name in zip(gradients, ("grad_vision", "grad_text", "grad_temp"), strict=True):
+        close(ours, expected[name])
+    close(to_video, expected["weights_t2v"])
+    close(to_text, expected["weights_v2t"])
+
+
+def test_no_gradient_flows_through_the_weights():
+    similarity = jnp.eye(3, dtype=np.float32)
+    total = jax.grad(lambda s: losses.hard_negative_weights(s, jnp.arange(3))[0].max())(similarity)
+    assert not total.any()
+
+
+def test_nan_similarity_weighs_a_hundredth():
+    similarity = jnp.array([[0, np.nan], [1, 0]])
+    _, to_text = losses.hard_negative_weights(similarity, jnp.arange(2))
+    np.testing.assert_array_equal(to_text[0], np.array([0, 0.01], np.float32))
+
+
+def test_matching_labels_are_one_and_twice_zero():
+    logits = jnp.array([[0.0, 2], [1, 0], [0, 0]])
+    surprise = [np.log1p(np.exp(-2)), np.log1p(np.exp(-1)), np.log(2)]
+    np.testing.assert_allclose(losses.matching(logits), np.mean(surprise), rtol=1e-6)
+
+
+def test_categorical_draws_in_proportion_and_never_a_match():
+    weights = jnp.tile(jnp.array([[0.0, 1, 3]]), (20_000, 1))
+    drawn = losses.categorical(jax.random.key(0), weights)
+    share = np.bincount(drawn, minlength=3) / len(weights)
+    assert drawn.dtype == np.int32
+    assert share[0] == 0
+    np.testing.assert_allclose(share, [0, 0.25, 0.75], atol=0.015)
+
+
+def test_most_likely_is_the_largest_weight():
+    weights = jnp.array([[0, 0.2, 0.8], [0.5, 0, 0.1]])
+    assert losses.most_likely(jax.random.key(0), weights).tolist() == [2, 0]
+
+
+def test_a_row_of_matches_alone_stays_finite():
+    similarity = jnp.ones((2, 2))
+    to_video, _ = losses.hard_negative_weights(similarity, jnp.zeros(2, int))
+    assert losses.categorical(jax.random.key(0), to_video).tolist() == [0, 0]
+    loss, _ = losses.contrastive(jnp.ones((2, 1, 3)), jnp.ones((2, 3)), jnp.zeros(2, int), 0.07)
+    np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)

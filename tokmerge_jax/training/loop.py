@@ -1,0 +1,229 @@
+"""The training loop: fetches batches, runs the compiled step, logs, saves, stops when asked."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from tokmerge_jax.training import optimizer, step
+from tokmerge_jax.training.run import Run
+from tokmerge_jax.types import Batch, Loss, Params, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a run is trained, in steps. See `configs/base/vid_tldr.py` for the keys behind it."""
+
+    steps: int
+    warmup_steps: int
+    batch_size: int
+    learning_rate: float
+    min_learning_rate: float
+    weight_decay: float
+    checkpoint_every: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: ConfigDict, rows: int) -> "Plan":
+        """The plan of a configuration for a data set of `rows`; incomplete batches are left out.
+
+        Raises:
+          UserError: if the data set is smaller than a batch.
+        """
+        train: Any = config.train
+        seed: Any = config.seed
+        per_epoch = rows // train.batch_size
+        if not per_epoch:
+            raise UserError(
+                f"config.train.batch_size={train.batch_size} is more than the {rows} rows of the"
+                " training data; lower it"
+            )
+        return cls(
+            steps=train.epochs * per_epoch,
+            warmup_steps=int(train.warmup_epochs * per_epoch),
+            batch_size=train.batch_size,
+            learning_rate=train.learning_rate,
+            min_learning_rate=train.min_learning_rate,
+            weight_decay=train.weight_decay,
+            checkpoint_every=train.checkpoint_every,
+            seed=seed,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a sitting did.
+
+    Attributes:
+      step: finished steps of the run; less than the plan's if it was asked to stop.
+      clips_per_second: of this sitting, after its first step (which compiles).
+      params: the parameters after `step` steps.
+    """
+
+    step: int
+    clips_per_second: float
+    params: Params
+
+
+def fit(
+    plan: Plan,
+    run: Run,
+    mesh: jax.sharding.Mesh,
+    loss: Loss,
+    batches: Callable[[int], Iterator[Batch]],
+    initial: Callable[[], Params],
+    abstract_params: Params,
+) -> Report:
+    """Trains to the plan's end, from the run's last checkpoint if it has one.
+
+    The host stays one step ahead of the device: it reads a step's scalars when the next step has
+    been sent off. On SIGTERM or SIGINT it finishes the step, saves and returns; a second signal
+    acts as usual.
+
+    Args:
+      plan: how long, and at which rate.
+      run: the folder to log and save to.
+      mesh: its "data" axis splits the batch; everything else is replicated.
+      loss: the training loss.
+      batches: the endless batches from a step on.
+      initial: gives the parameters to start with; called only by a run that starts.
+      abstract_params: their shapes.
+
+    Raises:
+      UserError: if the loss is no longer finite.
+    """
+    rate = optimizer.cosine(
+        plan.learning_rate,
+        steps=plan.steps,
+        warmup_steps=plan.warmup_steps,
+        min_share=plan.min_learning_rate,
+    )
+    transformation = optimizer.adamw(rate, plan.weight_decay)
+    state = _start(run, mesh, transformation, initial, abstract_params)
+    advance = jax.jit(
+        step.make(loss, transformation, rate, plan.seed),
+        donate_argnums=0,
+        out_shardings=_replicated(mesh),
+    )
+    start, log = run.step, _Log(run, plan)
+    stream = _sharded(batches(start), mesh) if start < plan.steps else iter(())
+    with _stop_signals() as stopping, contextlib.closing(log):
+        for done in range(start + 1, plan.steps + 1):
+            state, scalars = advance(state, next(stream))
+            log.add(done - 1, scalars)
+            if stopping or done == plan.steps or done % plan.checkpoint_every == 0:
+                log.flush()
+                run.save(done, state)
+            if stopping:
+                break
+    return Report(run.step, log.clips_per_second, state.params)
+
+
+class _Log:
+    """Progress bar and metrics, one step behind the device."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self._run, self._plan = run, plan
+        self._bar = tqdm(total=plan.steps, initial=run.step, unit="step", desc="training")
+        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._first = self._last = 0.0
+        self._steps = 0
+
+    @property
+    def clips_per_second(self) -> float:
+        return self._steps * self._plan.batch_size / max(self._last - self._first, 1e-9)
+
+    def add(self, index: int, scalars: Mapping[str, jax.Array]) -> None:
+        """Keeps the scalars of a step that has been sent off; logs those of the one before."""
+        self.flush()
+        self._pending = index, scalars
+
+    def flush(self) -> None:
+        """Waits for the step that is pending, if any, and logs it."""
+        if self._pending is None:
+            return
+        index, scalars = self._pending
+        values = {name: float(value) for name, value in jax.device_get(scalars).items()}
+        self._pending = None
+        if not math.isfinite(values["loss"]):
+            raise UserError(
+                f"the loss of step {index} is {values['loss']}; lower config.train.learning_rate"
+                f" (now {self._plan.learning_rate}) and start anew in another --config.output"
+            )
+        self._run.log(index, values)
+        self._show(values)
+
+    def _show(self, values: Mapping[str, float]) -> None:
+        self._last = time.perf_counter()
+        if not self._first:
+            self._first = self._last
+        else:
+            self._steps += 1
+        self._bar.set_postfix(
+            loss=f"{values['loss']:.3f}",
+            lr=f"{values['learning_rate']:.1e}",
+            clips_per_s=f"{self.clips_per_second:.1f}",
+            refresh=False,
+        )
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _start(
+    run: Run,
+    mesh: jax.sharding.Mesh,
+    transformation: Any,
+    initial: Callable[[], Params],
+    abstract_params: Params,
+) -> step.TrainState:
+    """The state of the run's last checkpoint, or a fresh one; on every device of the mesh."""
+    sharding = _replicated(mesh)
+    if not run.step:
+        return jax.device_put(step.create(transformation, initial()), sharding)
+    shapes = jax.eval_shape(lambda params: step.create(transformation, params), abstract_params)
+    placed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
+    return run.restore(placed)
+
+
+def _replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def _sharded(batches: Iterator[Batch], mesh: jax.sharding.Mesh) -> Iterator[Batch]:
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    for batch in batches:
+        yield jax.device_put(dict(batch), sharding)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that the first SIGTERM or SIGINT is put into; the usual handlers are back after."""
+    caught: list[int] = []
+    usual: dict[int, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        del frame
+        caught.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        usual[number] = signal.signal(number, handle)
+    try:
+        yield caught
+    finally:
+        restore()
