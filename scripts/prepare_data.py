@@ -17,10 +17,10 @@ import rich.table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from tokmerge_jax.data.datasets.specs import SPECS  # noqa: E402
-from tokmerge_jax.data.datasets.video_text import report_path  # noqa: E402
-from tokmerge_jax.data.preparing import SplitReport, prepare  # noqa: E402
-from tokmerge_jax.types import UserError  # noqa: E402
+from tokmerge_jax.data.datasets.specs import SPECS
+from tokmerge_jax.data.datasets.video_text import report_path
+from tokmerge_jax.data.preparing import SplitReport, prepare
+from tokmerge_jax.types import UserError
 
 
 def main() -> None:

@@ -33,12 +33,13 @@ def write(
     """Writes `frames`; `ticks` are their times in 1/1000 s (None: even, `rate` a second)."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]
         odd = any(extent % 2 for extent in frames.shape[1:3])
         stream.pix_fmt = "yuv444p" if odd else "yuv420p"
         stream.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
-        stream.options = {"crf": "18", "preset": "veryfast"} | (options or {})
+        stream.options = {"crf": "18", "preset": "veryfast", **(options or {})}
         base = Fraction(1, 1000 if ticks is not None else rate)
         stream.codec_context.time_base = base
         for i, pixels in enumerate(frames):

@@ -62,8 +62,8 @@ def _missing(config: ConfigDict, split: str) -> str:
 def _broken(config: ConfigDict, broken: Sequence[Clip]) -> str:
     named = "; ".join(f"{clip.name}: {clip.fault}" for clip in broken[:_NAMED])
     more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+    report = video_text.report_path(config.folder, config.dataset)
     return (
-        f"{len(broken)} videos of {config.dataset} cannot be used ({named}{more}), see "
-        f"{video_text.report_path(config.folder, config.dataset)}; repair them and prepare again, or leave "
-        "them out with --config.data.on_broken=skip"
+        f"{len(broken)} videos of {config.dataset} cannot be used ({named}{more}), see {report}; "
+        "repair them and prepare again, or leave them out with --config.data.on_broken=skip"
     )

@@ -72,7 +72,7 @@ class Tokenizer:
         engine = word_pieces(self.vocabulary)
         pieces = engine.encode_batch([self.rule.clean(t) for t in texts], add_special_tokens=False)
         ids = np.zeros((len(texts), self.length), np.int32)
-        ids[:, 0] = engine.token_to_id(self.rule.start)
+        ids[:, :1] = engine.encode(self.rule.start, add_special_tokens=False).ids
         counts = np.ones(len(texts), np.int32)
         for row, piece in enumerate(pieces):
             kept = piece.ids[: self.length - 1]

@@ -7,6 +7,7 @@ widens the kernel when it shrinks a picture.
 
 import dataclasses
 import math
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray,
 
     The sums run in float32, are rounded half to even and clamped.
     """
-    rows, columns = (_taps(extent, size) for extent in frames.shape[1:3])
+    _, height, width, _ = frames.shape
+    rows, columns = _taps(height, size), _taps(width, size)
     return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
 
 
@@ -55,14 +57,15 @@ def random_box(
     Area uniform, ratio log-uniform; if ten draws do not fit, the largest central box within
     `ratios` (Inception's crop, Szegedy 2014, as torchvision draws it).
     """
+    low, high = ratios
     for _ in range(_TRIES):
         area = height * width * rng.uniform(min_scale, 1)
-        ratio = math.exp(rng.uniform(*map(math.log, ratios)))
+        ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
             return Box(int(top), int(left), h, w)
-    h, w = min(height, round(width / ratios[0])), min(width, round(height * ratios[1]))
+    h, w = min(height, round(width / low)), min(width, round(height * high))
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
@@ -89,15 +92,16 @@ class RandomResizedCrop:
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "T S S 3"]:
         """See `random_box` and `crop_resize`; a flip comes up half of the time."""
-        box = random_box(*frames.shape[1:3], rng, self.min_scale)
+        _, height, width, _ = frames.shape
+        box = random_box(height, width, rng, self.min_scale)
         return crop_resize(frames, box, self.size, self.flip and rng.random() < 0.5)
 
 
 class _Taps(NamedTuple):
     """For each of S output places the four input places that it reads, and their weights."""
 
-    index: Int64[np.ndarray, "4 S"]
-    weight: Float32[np.ndarray, "4 S"]
+    places: Int64[np.ndarray, "4 S"]
+    weights: Float32[np.ndarray, "4 S"]
 
 
 def _taps(extent: int, size: int) -> _Taps:
@@ -105,8 +109,8 @@ def _taps(extent: int, size: int) -> _Taps:
     place = scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
     floor = np.floor(place)
     offset = np.arange(-1, 3, dtype=np.float32)[:, None]
-    index = np.clip(floor + offset, 0, extent - 1).astype(np.int64)
-    return _Taps(index, _cubic(np.abs(place - floor - offset)).astype(np.float32))
+    places = np.clip(floor + offset, 0, extent - 1).astype(np.int64)
+    return _Taps(places, _cubic(np.abs(place - floor - offset)).astype(np.float32))
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -119,6 +123,6 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
     # Rows first: whole lines are copied, and only those that are read become floats.
-    tall = sum(w[:, None, None] * frame[i] for i, w in zip(*rows, strict=True))
-    wide = sum(w[:, None] * tall[:, i] for i, w in zip(*columns, strict=True))
+    tall = reduce(np.add, (w[:, None, None] * frame[i] for i, w in zip(*rows, strict=True)))
+    wide = reduce(np.add, (w[:, None] * tall[:, i] for i, w in zip(*columns, strict=True)))
     return np.clip(np.rint(wide), 0, 255).astype(np.uint8)

@@ -11,10 +11,12 @@ import dataclasses
 import itertools
 import pathlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from tokmerge_jax.types import UserError
@@ -78,7 +80,7 @@ class Video:
     def _open(self) -> None:
         self._container = av.open(str(self._path))
         stream = self._container.streams.best("video")
-        if stream is None:
+        if not isinstance(stream, av.VideoStream):
             raise UserError(f"{self._path} holds no video stream")
         self._stream = stream
         self._stream.thread_count = 1  # worker processes share the cores already
@@ -98,9 +100,9 @@ class Video:
 
     def _by_count(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         self._restart()
-        frames = enumerate(self._container.decode(self._stream))
-        frames = itertools.islice(frames, wanted[-1] + 1)
-        return {i: self._pixels(frame) for i, frame in frames if i in frozenset(wanted)}
+        frames = itertools.islice(self._frames(), wanted[-1] + 1)
+        chosen = frozenset(wanted)
+        return {i: self._pixels(frame) for i, frame in enumerate(frames) if i in chosen}
 
     def _restart(self) -> None:
         self.close()
@@ -110,19 +112,21 @@ class Video:
         """Decodes from here on until all of `numbers` (by time) are found or passed."""
         found: dict[int, np.ndarray] = {}
         last = max(numbers)
-        for frame in self._frames(frozenset(numbers)):
+        for frame in self._frames(numbers):
+            if frame.pts is None:
+                continue
             if frame.pts in numbers:
                 found[numbers[frame.pts]] = self._pixels(frame)
-            if frame.pts is not None and frame.pts >= last:
+            if frame.pts >= last:
                 break
         return found
 
-    def _frames(self, wanted: frozenset[int]) -> Iterator[av.VideoFrame]:
-        """Frames from here on, less those that are unwanted and that no other frame refers to."""
-        context = self._stream.codec_context
+    def _frames(self, wanted: Container[int | None] | None = None) -> Iterator[av.VideoFrame]:
+        """Frames from here on; with `wanted` times, less the others that no frame refers to."""
         for packet in self._container.demux(self._stream):
-            context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            yield from packet.decode()
+            needed = wanted is None or packet.pts in wanted
+            self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            yield from self._stream.decode(packet)
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         context = self._stream.codec_context  # a stream may change its size; the first one rules
@@ -152,17 +156,16 @@ def open_video(path: pathlib.Path | str) -> Iterator[Video]:
 def _naming(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise UserError(f"{path}: cannot be decoded ({error.strerror})") from error
 
 
-def _read_index(container: av.container.InputContainer, stream: av.VideoStream) -> _Index:
+def _read_index(container: InputContainer, stream: av.VideoStream) -> _Index:
     packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-    times = [packet.pts for packet in packets]
-    told = None not in times and len(set(times)) == len(times)
+    times = [p.pts for p in packets if p.pts is not None]
+    told = len(set(times)) == len(packets)
     # AVI repeats the order of decoding as if it were that of showing.
-    reordered = told and times != sorted(times)
-    if not told or (stream.codec_context.has_b_frames and not reordered):
-        return _Index(len(times), (), ())
-    keyframes = sorted(p.pts for p in packets if p.is_keyframe)
-    return _Index(len(times), tuple(sorted(times)), tuple(keyframes) or (min(times),))
+    if not told or (stream.codec_context.has_b_frames and times == sorted(times)):
+        return _Index(len(packets), (), ())
+    keyframes = sorted(p.pts for p in packets if p.is_keyframe and p.pts is not None)
+    return _Index(len(packets), tuple(sorted(times)), tuple(keyframes) or (min(times),))

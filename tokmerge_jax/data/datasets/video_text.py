@@ -59,6 +59,7 @@ class VideoText(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        assert isinstance(self.builder_config, VideoTextConfig)
         return {name: self._generate_examples(s) for name, s in self.builder_config.splits.items()}
 
     def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict]]:
@@ -104,7 +105,7 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
 
 def read(folder: str, dataset: str, split: str) -> tuple[Record, ...]:
     """The records of a stored split, in the order of the annotations."""
-    source = _builder(folder, dataset).as_data_source(split)
+    source = _builder(folder, dataset).as_data_source(split=split)
     return tuple(_record(source[i]) for i in range(len(source)))
 
 
