@@ -21,7 +21,8 @@ Batch = Mapping[str, np.ndarray | jax.Array]
 """Named arrays with one leading axis B, on the host or a device.
 
 `video` uint8 [B,T,H,W,3]; `text_ids` int32 [B,L]; `text_mask` bool [B,L]; `index` int32 [B], the
-row's place in its data set; `mask` bool [B], False on rows that only pad the batch.
+row's place in its data set; `match_id` int32 [B], equal in rows that match one another; `mask`
+bool [B], False on rows that only pad the batch.
 """
 
 Predict = Callable[..., Any]

@@ -13,10 +13,13 @@ from tokmerge_jax.types import Batch, Loss, Params
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a run needs to go on: finished steps (int32), parameters, optimiser's moments."""
+    """All that a run needs to go on: finished steps (int32), parameters, optimiser's moments.
 
-    step: jax.Array
-    params: Params
+    Fields are typed loosely, for a pytree's leaves may also be shapes, shardings or None.
+    """
+
+    step: Any
+    params: Any
     moments: Any
 
 
