@@ -161,11 +161,13 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def _read_index(container: InputContainer, stream: av.VideoStream) -> _Index:
-    packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-    times = [p.pts for p in packets if p.pts is not None]
-    told = len(set(times)) == len(packets)
+    packets = container.demux(stream)
+    marks = [(p.pts, p.is_keyframe) for p in packets if p.size and not p.is_discard]
+    times = [time for time, _ in marks if time is not None]
+    told = len(set(times)) == len(marks)
     # AVI repeats the order of decoding as if it were that of showing.
     if not told or (stream.codec_context.has_b_frames and times == sorted(times)):
-        return _Index(len(packets), (), ())
-    keyframes = sorted(p.pts for p in packets if p.is_keyframe and p.pts is not None)
-    return _Index(len(packets), tuple(sorted(times)), tuple(keyframes) or (min(times),))
+        return _Index(len(marks), (), ())
+    shown = tuple(sorted(times))
+    keyframes = sorted(time for time, is_keyframe in marks if is_keyframe and time is not None)
+    return _Index(len(marks), shown, tuple(keyframes) or shown[:1])

@@ -105,7 +105,7 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
 
 def read(folder: str, dataset: str, split: str) -> tuple[Record, ...]:
     """The records of a stored split, in the order of the annotations."""
-    source = _builder(folder, dataset).as_data_source(split=split)
+    source = _builder(folder, dataset).as_data_source(split)  # pyright: ignore[reportCallIssue]
     return tuple(_record(source[i]) for i in range(len(source)))
 
 

@@ -36,7 +36,7 @@ def write(
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]
         odd = any(extent % 2 for extent in frames.shape[1:3])
-        stream.pix_fmt = "yuv444p" if odd else "yuv420p"
+        stream.pix_fmt = "yuv444p" if odd and codec == "libx264" else "yuv420p"
         stream.gop_size = gop
         stream.codec_context.max_b_frames = b_frames
         stream.options = {"crf": "18", "preset": "veryfast", **(options or {})}
@@ -54,3 +54,29 @@ def decode_all(path: pathlib.Path) -> np.ndarray:
     """Every frame of a file in the order shown, by decoding from start to end."""
     with av.open(str(path)) as container:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
+def write_sound(path: pathlib.Path) -> pathlib.Path:
+    """Writes a file that holds a second of silence and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16000), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 16000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
+
+
+def rotate(source: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+    """Copies a video with a note that it be shown a quarter turn counter-clockwise."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        template = old.streams.video[0]
+        stream = new.add_stream_from_template(template)
+        stream.set_display_rotation(90)
+        for packet in old.demux(template):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    return target

@@ -1,0 +1,86 @@
+"""UMT's annotation files, in the shapes that they come in, and what is said of wrong ones."""
+
+import json
+import pathlib
+
+import pytest
+
+from tokmerge_jax.data.datasets import annotations
+from tokmerge_jax.data.datasets.specs import SPECS
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.types import UserError
+
+VIDEOS = pathlib.Path("videos")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(rows):
+        path = tmp_path / "anno.json"
+        path.write_text(json.dumps(rows))
+        return path
+
+    return write
+
+
+def clip(name):
+    return Clip(name, f"videos/{name}")
+
+
+def test_one_caption(write):
+    records = annotations.read(write([{"video": "a/b.mp4", "caption": "x", "id": 3}]), VIDEOS)
+    assert records == (Record((clip("a/b.mp4"),), ("x",)),)
+
+
+def test_several_captions_and_several_videos(write):
+    rows = [
+        {"video": "a.avi", "caption": ["x", "y"]},
+        {"video": ["b.webm", "c.webm"], "caption": "z"},
+    ]
+    assert annotations.read(write(rows), VIDEOS) == (
+        Record((clip("a.avi"),), ("x", "y")),
+        Record((clip("b.webm"), clip("c.webm")), ("z",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"video": "a.mp4"}, "record 1: field 'caption' is missing"),
+        ({"caption": "a"}, "record 1: field 'video' is missing"),
+        ({"video": "a.mp4", "caption": 3}, "record 1: field 'caption' must be a text or a list"),
+        ({"video": "a.mp4", "caption": []}, "record 1: field 'caption' must be"),
+        ({"video": ["a", 1], "caption": "a"}, "record 1: field 'video' must be"),
+        ("a.mp4", "record 1: must be an object"),
+    ],
+)
+def test_wrong_records_are_named(write, row, fault):
+    good = {"video": "a.mp4", "caption": "a"}
+    with pytest.raises(UserError, match=rf"anno\.json, {fault}"):
+        annotations.read(write([good, row]), VIDEOS)
+
+
+@pytest.mark.parametrize("rows", [{}, [], "text"])
+def test_files_that_are_no_list(write, rows):
+    with pytest.raises(UserError, match=r"anno\.json: must hold a JSON list"):
+        annotations.read(write(rows), VIDEOS)
+
+
+def test_files_that_are_no_json(tmp_path):
+    path = tmp_path / "anno.json"
+    path.write_text("[{]")
+    with pytest.raises(UserError, match=r"anno\.json: cannot be read as JSON"):
+        annotations.read(path, VIDEOS)
+
+
+def test_file_names_of_the_data_sets():
+    tests = {name: spec.annotations["test"] for name, spec in SPECS.items() if spec.annotations}
+    assert tests == {
+        "msrvtt": "msrvtt_ret_test1k.json",
+        "msvd": "msvd_ret_test.json",
+        "anet": "anet_ret_val.json",
+        "didemo": "didemo_ret_test.json",
+        "lsmdc": "lsmdc_ret_test_1000.json",
+        "ssv2_label": "ssv2_ret_label_val_small.json",
+        "ssv2_template": "ssv2_ret_template_val_small.json",
+    }
