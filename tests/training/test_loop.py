@@ -119,6 +119,11 @@ def test_eight_devices_train_as_one(whole, tmp_path):
     chex.assert_trees_all_close(report.params, whole[1].params, rtol=1e-4, atol=1e-5)
 
 
+def test_devices_must_share_a_batch_evenly(tmp_path):
+    with pytest.raises(UserError, match="batch_size=8 cannot be split over 3 devices"):
+        small_run.train(tmp_path, devices=3)
+
+
 def test_the_step_is_compiled_once(tmp_path):
     traced = []
 

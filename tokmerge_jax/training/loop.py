@@ -97,8 +97,13 @@ def fit(
       abstract_params: their shapes.
 
     Raises:
-      UserError: if the loss is no longer finite.
+      UserError: if the devices cannot share a batch evenly, or the loss is no longer finite.
     """
+    if plan.batch_size % mesh.shape["data"]:
+        raise UserError(
+            f"config.train.batch_size={plan.batch_size} cannot be split over"
+            f" {mesh.shape['data']} devices; take a multiple, or set --config.mesh.data"
+        )
     rate = optimizer.cosine(
         plan.learning_rate,
         steps=plan.steps,

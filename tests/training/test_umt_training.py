@@ -1,0 +1,138 @@
+"""UMT's fine-tuning against the original: losses, gradients, and whole AdamW steps."""
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import umt_case
+
+from tokmerge_jax import convert
+from tokmerge_jax.systems import vid_tldr
+from tokmerge_jax.training import losses, optimizer, step
+
+TOLERANCE = 2e-4
+
+
+def close(ours, theirs, tolerance=TOLERANCE):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def set_up(name):
+    """A golden case, its system and parameters, and its loss with the most likely negatives."""
+    case = golden.load(name)
+    system, params = umt_case.system_of(case)
+    loss = vid_tldr.retrieval_loss(system.module, losses.most_likely)
+
+    def without_dropout(params, batch, key, *, train=True):
+        del train
+        return loss(params, batch, key, train=False)
+
+    return case, system, params, without_dropout
+
+
+def batch_of(case, first_seed):
+    ids, match_id = case.arrays["inputs/text_ids"], case.config["match_ids"]
+    return {
+        "video": umt_case.videos(case, len(ids), first_seed),
+        "text_ids": ids,
+        "text_mask": ids != 0,
+        "match_id": np.array(match_id, np.int32),
+    }
+
+
+def in_torch(system, tree):
+    """A tree of the parameters' shapes under PyTorch's names."""
+    return convert.to_torch("vid_tldr", tree, system.config)
+
+
+def test_losses_and_gradients():
+    case, system, params, loss = set_up("vidtldr-loss")
+    batch = batch_of(case, case.spec["seed"] + 1)
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (total, parts), gradient = run(params, batch, jax.random.key(0))
+    expected = case.arrays
+    close(parts["vtc"], expected["loss_vtc"])
+    close(parts["vtm"], expected["loss_vtm"])
+    close(total, expected["loss_vtc"] + expected["loss_vtm"])
+    gradient = in_torch(system, gradient)
+    close(gradient["temp"], expected["grad_temp"])
+    close(gradient["vision_proj.weight"], expected["grad/vision_proj.weight"])
+    norms = [np.linalg.norm(gradient[name]) for name in case.spec["gradient_names"]]
+    close(norms, expected["grad_norms"])
+    for group in ("vision_encoder", "text_encoder", "vision_proj", "text_proj", "itm_head"):
+        squares = [np.sum(np.square(g)) for n, g in gradient.items() if n.startswith(f"{group}.")]
+        close(np.sqrt(sum(squares)), expected[f"group_norm/{group}"])
+
+
+@pytest.mark.parametrize("name", ["vidtldr-train", "vidtldr-train-merged"])
+def test_steps_of_fine_tuning(name):
+    case, system, params, loss = set_up(name)
+    expected, spec = case.arrays, case.config
+    rate = optimizer.cosine(
+        spec["optimizer"]["lr"],
+        steps=spec["total_steps"],
+        warmup_steps=spec["warmup_steps"],
+        min_share=spec["min_lr_multi"],
+    )
+    transformation = optimizer.adamw(rate, spec["optimizer"]["weight_decay"])
+    advance = jax.jit(step.make(loss, transformation, rate, seed=0))
+    state = step.create(transformation, jax.tree.map(jnp.asarray, params))
+    for index in range(spec["steps"]):
+        state, scalars = advance(state, batch_of(case, case.spec["seed"] + 1 + 1000 * index))
+        close(scalars["vtc"], expected["loss_vtc"][index])
+        close(scalars["vtm"], expected["loss_vtm"][index])
+        close(scalars["learning_rate"], expected["lr"][index])
+        close(scalars["gradient_norm"], expected["grad_norm"][index])
+        close(state.params["temperature"], expected["temp"][index])
+    check_parameters(case, in_torch(system, params), in_torch(system, state.params))
+
+
+def check_parameters(case, before, after):
+    """Whole parameters, and how far each has moved; key biases move by rounding alone."""
+    for name, theirs in case.arrays.items():
+        if name.startswith("after/"):
+            close(after[name.removeprefix("after/")], theirs)
+    names = case.spec["parameter_names"]
+    moved = zip(names, case.arrays["change_norm"], strict=True)
+    for name, theirs in moved:
+        if name not in case.spec["unstable_names"]:
+            ours = np.linalg.norm(after[name] - before[name])
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, err_msg=name)
+
+
+def test_weight_decay_is_the_originals():
+    case, system, params, _ = set_up("vidtldr-train")
+    marks = jax.tree.map(
+        lambda leaf, mark: np.full(leaf.shape, mark, np.float32),
+        params,
+        optimizer.decayed(params),
+    )
+    marked = {name: np.unique(values).tolist() for name, values in in_torch(system, marks).items()}
+    assert {name for name, values in marked.items() if values == [1]} == set(
+        case.spec["decayed_names"]
+    )
+    assert all(len(values) == 1 for values in marked.values())
+
+
+def test_eight_devices_find_the_gradient_of_one():
+    case, _, params, loss = set_up("vidtldr-train-merged")
+    ids = case.arrays["inputs/text_ids"]
+    batch = {
+        "video": umt_case.videos(case, 8, 5),
+        "text_ids": np.concatenate([ids, np.roll(ids, 1, axis=1)]),
+        "match_id": np.array([0, 1, 2, 3, 0, 4, 5, 6], np.int32),
+    }
+    batch["text_mask"] = batch["text_ids"] != 0
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    key = jax.random.key(0)
+    (total, _), gradient = run(params, batch, key)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split, whole = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axes))
+        for axes in ("data", None)
+    )
+    (total8, _), gradient8 = run(jax.device_put(params, whole), jax.device_put(batch, split), key)
+    close(total8, total)
+    jax.tree.map(close, gradient8["vision"], gradient["vision"])
+    close(gradient8["temperature"], gradient["temperature"])
