@@ -5,15 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from umt_case import close
 
 from tokmerge_jax.training import losses
 
-TOLERANCE = 2e-4
 IDS = {"distinct": range(6), "repeated": (0, 1, 1, 2, 0, 3)}
-
-
-def close(ours, theirs):
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("form", ["pooled", "frames"])

@@ -6,16 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import umt_case
+from jax.sharding import PartitionSpec as P
+from umt_case import close
 
 from tokmerge_jax import convert
 from tokmerge_jax.systems import vid_tldr
 from tokmerge_jax.training import losses, optimizer, step
-
-TOLERANCE = 2e-4
-
-
-def close(ours, theirs, tolerance=TOLERANCE):
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
 def set_up(name):
@@ -128,10 +124,7 @@ def test_eight_devices_find_the_gradient_of_one():
     key = jax.random.key(0)
     (total, _), gradient = run(params, batch, key)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    split, whole = (
-        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axes))
-        for axes in ("data", None)
-    )
+    split, whole = (jax.sharding.NamedSharding(mesh, spec) for spec in (P("data"), P()))
     (total8, _), gradient8 = run(jax.device_put(params, whole), jax.device_put(batch, split), key)
     close(total8, total)
     jax.tree.map(close, gradient8["vision"], gradient["vision"])
