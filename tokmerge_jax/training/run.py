@@ -76,10 +76,6 @@ class Run:
         """What has been logged, one record a step."""
         return [json.loads(line) for line in self._metrics.read_text().splitlines()]
 
-    def close(self) -> None:
-        """Releases the checkpoint manager."""
-        self._checkpoints.close()
-
     def _check(self, settings: Mapping[str, Any]) -> None:
         path = self._folder / "config.json"
         if not path.exists():
