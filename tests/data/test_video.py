@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from tokmerge_jax.data import video
-from tokmerge_jax.data.frames import sample_indices
 from tokmerge_jax.types import UserError
 
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:b-adapt=0"}

@@ -3,7 +3,9 @@
 import concurrent.futures
 import json
 import multiprocessing
+import os
 import pathlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import tqdm
@@ -69,11 +71,23 @@ def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, int]], st
         yield (path, tuple(stamp)), fault
 
 
+def _follow_parent() -> None:
+    """Ends this worker when its parent is killed; it would wait for more work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, str]]:
     if not paths:
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _follow_parent) as pool:
         faults = pool.map(check_video, paths, chunksize=_AT_ONCE)
         progress = tqdm.tqdm(faults, "checking videos", len(paths), unit="video")
         yield from zip(paths, progress, strict=True)

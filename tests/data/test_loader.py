@@ -1,0 +1,203 @@
+"""Batches of both kinds of loading: contents, order, padding, resuming, what is said of faults."""
+
+import dataclasses
+import itertools
+
+import clips
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from tokmerge_jax import data
+from tokmerge_jax.data import transforms
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.types import UserError
+
+FRAMES = 3
+RESIZE = transforms.Resize(16)
+CROP = transforms.RandomResizedCrop(16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Brightness:
+    """Frames -> their mean as one pixel: tells which video and which frames they are."""
+
+    def __call__(self, frames, rng=None):
+        return np.round(frames.mean((1, 2, 3))).astype(np.uint8)[:, None, None, None].repeat(3, 3)
+
+
+def tokenize(texts):
+    ids = np.array([[int(text)] for text in texts], np.int32)
+    return ids, ids >= 0
+
+
+def records(folder, count=7):
+    for i in range(count):
+        if not (folder / f"{i}.mp4").exists():
+            frames = (
+                np.full((12, 32, 48, 3), 20 * i, np.uint8)
+                + np.arange(12, dtype=np.uint8)[:, None, None, None]
+            )
+            clips.write(folder / f"{i}.mp4", frames, options={"crf": "1"})
+    return [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (str(i),)) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    good = records(folder)
+    cut = Record((Clip("cut.mp4", "cut.mp4", "no end"),), ("99",))
+    (folder / "noise.mp4").write_bytes(b"noise")
+    noise = Record((Clip("noise.mp4", "noise.mp4"),), ("98",))
+    pair = Record((Clip("0.mp4", "0.mp4"), Clip("1.mp4", "1.mp4")), ("first", "second"))
+    splits = {"test": good, "train": good, "cut": [*good, cut], "noise": [*good, noise]}
+    video_text.write(str(folder), "msrvtt", {**splits, "pair": [pair]})
+    return folder
+
+
+def config(folder, **changes):
+    return ConfigDict(
+        {
+            "dataset": "msrvtt",
+            "split": "test",
+            "folder": str(folder),
+            "paragraph": False,
+            "trim_seconds": 0,
+            "on_broken": "stop",
+            "workers": 0,
+            **changes,
+        }
+    )
+
+
+def gather(batches):
+    """All rows of the batches that are no padding, by field."""
+    rows = list(batches)
+    return {key: np.concatenate([b[key][b["mask"]] for b in rows]) for key in rows[0]}
+
+
+def test_the_gallery_in_order_and_its_padding(folder):
+    source = data.open_retrieval(config(folder), FRAMES)
+    batches = list(source.batches(Brightness(), 4))
+    assert [b["index"].tolist() for b in batches] == [[0, 1, 2, 3], [4, 5, 6, -1]]
+    assert [b["mask"].tolist() for b in batches] == [[True] * 4, [True] * 3 + [False]]
+    video = gather(batches)["video"][..., 0, 0, 0].astype(int)
+    expected = 20 * np.arange(7)[:, None] + [1, 5, 9]  # the middles of three intervals of 12
+    assert np.abs(video - expected).max() <= 2
+    assert not batches[-1]["video"][-1].any()
+    assert source.gallery.videos == tuple(f"{i}.mp4" for i in range(7))
+
+
+@pytest.mark.parametrize("start", [0, 3, 6])
+def test_going_on_at_any_row(folder, start):
+    source = data.open_retrieval(config(folder), FRAMES)
+    whole, rest = gather(source.batches(RESIZE, 2)), gather(source.batches(RESIZE, 3, start))
+    for key, value in rest.items():
+        np.testing.assert_array_equal(value, whole[key][start:])
+
+
+def test_nothing_is_left(folder):
+    source = data.open_retrieval(config(folder), FRAMES)
+    assert list(source.batches(RESIZE, 2, start=7)) == []
+
+
+def test_workers_change_nothing(folder):
+    here = data.open_retrieval(config(folder), FRAMES)
+    there = data.open_retrieval(config(folder, workers=2), FRAMES)
+    for one, other in zip(here.batches(RESIZE, 3), there.batches(RESIZE, 3), strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+def training(source, batch_size, seed, step, count):
+    batches = source.batches(CROP, tokenize, batch_size, seed, step)
+    return list(itertools.islice(batches, count))
+
+
+def test_training_goes_on_at_any_step(folder):
+    source = data.open_training(config(folder), FRAMES)
+    whole, rest = training(source, 2, 5, 0, 8), training(source, 2, 5, 4, 4)
+    for one, other in zip(whole[4:], rest, strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_training_epochs(folder):
+    source = data.open_training(config(folder), FRAMES)
+    assert len(source) == 7
+    batches = training(source, 2, 5, 0, 9)  # three batches an epoch, one row left out of each
+    epochs = [np.concatenate([b["match_id"] for b in batches[i : i + 3]]) for i in (0, 3, 6)]
+    assert all(len(set(epoch)) == 6 for epoch in epochs)
+    assert any((epochs[0] != epoch).any() for epoch in epochs[1:])
+    assert any(epochs[0] != np.concatenate([b["match_id"] for b in training(source, 2, 6, 0, 3)]))
+
+
+def test_training_rows_belong_together(folder):
+    source = data.open_training(config(folder), FRAMES)
+    batch = next(source.batches(Brightness(), tokenize, 7, seed=0))
+    video = batch["video"][:, :, 0, 0, 0].astype(int)
+    assert (batch["match_id"] == batch["text_ids"][:, 0]).all()
+    shown = video - 20 * batch["match_id"][:, None]
+    assert shown.min() >= -2  # frame numbers, told by brightness; the codec is lossy
+    assert shown.max() <= 13
+    assert (np.diff(shown) > 0).all()
+
+
+def test_training_draws_other_frames_each_epoch(folder):
+    source = data.open_training(config(folder), FRAMES)
+    batches = itertools.islice(source.batches(Brightness(), tokenize, 7, seed=0), 6)
+    shown = [(b["video"][:, :, 0, 0, 0].T - 20 * b["match_id"].astype(int)).T for b in batches]
+    assert len({tuple(frames) for epoch in shown for frames in epoch}) > 5
+
+
+def test_batches_larger_than_the_data_set(folder):
+    source = data.open_training(config(folder), FRAMES)
+    with pytest.raises(UserError, match=r"train\.batch_size=8 is more than the 7"):
+        next(source.batches(CROP, tokenize, 8, seed=0))
+
+
+def test_trimming(folder):
+    source = data.open_retrieval(config(folder, trim_seconds=0.24), FRAMES)  # 6 of 12 frames
+    video = next(source.batches(Brightness(), 1))["video"]
+    assert np.abs(video[0, :, 0, 0, 0].astype(int) - [0, 2, 4]).max() <= 2
+
+
+def test_paragraphs_and_several_videos(folder):
+    gallery = data.open_retrieval(config(folder, split="pair"), FRAMES).gallery
+    assert (gallery.texts, gallery.relevant) == (("first", "second"), ((0, 1), (0, 1)))
+    gallery = data.open_retrieval(config(folder, split="pair", paragraph=True), FRAMES).gallery
+    assert (gallery.texts, gallery.relevant) == (("first second",), ((0, 1),))
+
+
+def test_known_broken_videos_stop(folder):
+    with pytest.raises(UserError, match=r"1 videos .*\(cut\.mp4: no end\), see .*on_broken=skip"):
+        data.open_retrieval(config(folder, split="cut"), FRAMES)
+
+
+def test_known_broken_videos_are_left_out_and_told(folder):
+    source = data.open_retrieval(config(folder, split="cut", on_broken="skip"), FRAMES)
+    assert source.broken == ("cut.mp4",)
+    assert "99" not in source.gallery.texts
+    assert len(gather(source.batches(RESIZE, 4))["index"]) == 7
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_video_that_breaks_while_loading_is_named(folder, workers):
+    source = data.open_retrieval(config(folder, split="noise", workers=workers), FRAMES)
+    with pytest.raises(UserError, match=r"noise\.mp4: cannot be decoded"):
+        list(source.batches(RESIZE, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "didemo"}, r"not prepared.*prepare_data\.py --dataset didemo --annotations"),
+        ({"split": "val"}, r"msrvtt, split val, is not prepared.*--splits val --folder"),
+        ({"dataset": "msr"}, r"dataset='msr' is unknown; known: msrvtt, msvd"),
+        ({"on_broken": "hide"}, r"on_broken='hide' must be"),
+    ],
+)
+def test_what_cannot_be_opened(folder, changes, message):
+    with pytest.raises(UserError, match=message):
+        data.open_retrieval(config(folder, **changes), FRAMES)

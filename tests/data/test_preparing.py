@@ -1,0 +1,155 @@
+"""prepare_data: what is checked, stored and reported, once; also after it was killed."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import clips
+import pytest
+from ml_collections import ConfigDict
+
+from tokmerge_jax import data
+from tokmerge_jax.data import checking
+from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.types import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Annotations and videos: 0, 1, 2 good, one without a file, one without its end."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for i in range(3):
+        clips.write(videos / f"{i}.mp4", clips.draw(14, 32, 48, seed=i))
+    whole = (videos / "0.mp4").read_bytes()
+    (videos / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    names = ["0.mp4", "gone.mp4", "1.mp4", "cut.mp4"]
+    write(tmp_path, "msrvtt_ret_test1k.json", names)
+    write(tmp_path, "msrvtt_ret_train9k.json", ["2.mp4"])
+    return tmp_path
+
+
+def write(folder, name, videos):
+    rows = [{"video": video, "caption": f"this is {video}"} for video in videos]
+    (folder / name).write_text(json.dumps(rows))
+
+
+def run(folder, splits=("test",), source=None):
+    source = source or folder
+    return prepare("msrvtt", source, folder / "videos", str(folder / "data"), splits, workers=2)
+
+
+def opened(folder, split="test"):
+    config = ConfigDict({"dataset": "msrvtt", "split": split, "folder": str(folder / "data")})
+    config.update(paragraph=False, trim_seconds=0, on_broken="skip", workers=0)
+    return data.open_retrieval(config, 4)
+
+
+def test_videos_are_sorted_into_good_missing_and_broken(folder):
+    (report,) = run(folder)
+    assert (report.texts, report.videos, report.usable) == (4, 4, 2)
+    assert report.missing == ["gone.mp4"]
+    assert list(report.undecodable) == ["cut.mp4"]
+    assert "cannot be decoded" in report.undecodable["cut.mp4"]
+    written = json.loads((folder / "data" / "msrvtt_report.json").read_text())
+    assert written["test"]["missing"] == ["gone.mp4"]
+    source = opened(folder)
+    assert source.gallery.videos == ("0.mp4", "1.mp4")
+    assert source.gallery.texts == ("this is 0.mp4", "this is 1.mp4")
+    assert source.broken == ("gone.mp4", "cut.mp4")
+
+
+def test_one_split_after_the_other(folder):
+    run(folder, ["test"])
+    run(folder, ["train"], source=folder / "msrvtt_ret_train9k.json")
+    assert opened(folder, "train").gallery.videos == ("2.mp4",)
+    assert opened(folder, "test").gallery.videos == ("0.mp4", "1.mp4")
+    written = json.loads((folder / "data" / "msrvtt_report.json").read_text())
+    assert set(written) == {"test", "train"}
+
+
+def test_only_new_and_changed_videos_are_checked_again(folder, monkeypatch):
+    run(folder)
+    checked = []
+
+    def record(paths, workers):
+        checked.extend(pathlib.Path(path).name for path in paths)
+        return ((path, "") for path in paths)
+
+    monkeypatch.setattr(checking, "_checked", record)
+    (folder / "videos" / "cut.mp4").write_bytes((folder / "videos" / "1.mp4").read_bytes())
+    clips.write(folder / "videos" / "gone.mp4", clips.draw(14, 32, 48))
+    (report,) = run(folder)
+    assert sorted(checked) == ["cut.mp4", "gone.mp4"]
+    assert report.usable == 4
+
+
+@pytest.mark.parametrize(
+    ("splits", "source", "message"),
+    [
+        (["test"], "none", r"msrvtt_ret_test1k\.json: no such annotation file"),
+        (["val"], "", r"--splits val: msrvtt has the splits train, test"),
+        (["test", "train"], "msrvtt_ret_test1k.json", "one file holds one split"),
+    ],
+)
+def test_wrong_arguments_are_named(folder, splits, source, message):
+    with pytest.raises(UserError, match=message):
+        run(folder, splits, folder / source)
+
+
+def test_the_script(folder):
+    arguments = ["--annotations", folder, "--videos", folder / "videos", "--folder", folder / "out"]
+    done = script(*arguments, "--workers", "1").communicate()
+    assert "undecodable" in done[0]
+    assert "msrvtt_report.json" in done[0].replace("\n", "")
+    failed = script(*arguments[:2], "--videos", folder / "nowhere")
+    message = failed.communicate()[1]
+    assert failed.returncode == 2
+    assert "nowhere: no such folder" in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(folder):
+    names = [f"{i}.mp4" for i in range(3, 120)]
+    for name in names:
+        clips.write(folder / "videos" / name, clips.draw(14, 32, 48))
+    write(folder, "msrvtt_ret_test1k.json", names)
+    arguments = [
+        "--annotations",
+        folder,
+        "--videos",
+        folder / "videos",
+        "--folder",
+        folder / "data",
+    ]
+    log = folder / "data" / "msrvtt_checks.jsonl"
+    process = script(*arguments, "--workers", "1")
+    while not (log.exists() and log.read_text().count(".mp4") >= 4):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    first = log.read_text().count(".mp4")
+    log.write_text(log.read_text()[:-9])  # the last line may have been cut in two as well
+    done = script(*arguments, "--workers", "1").communicate()
+    assert f"/{len(names) - first + 1} " in done[1]  # what the progress bar counts to
+    assert opened(folder).gallery.videos == tuple(names)
+
+
+def script(*arguments):
+    command = [sys.executable, ROOT / "scripts/prepare_data.py", "--dataset", "msrvtt"]
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.Popen(
+        [str(word) for word in (*command, *arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
