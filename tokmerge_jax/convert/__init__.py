@@ -1,0 +1,122 @@
+"""PyTorch's checkpoints <-> our parameters, and our own weights on disk."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from tokmerge_jax import registry
+from tokmerge_jax.convert import checkpoint, rules, torch_file
+from tokmerge_jax.types import Params, System, UserError
+
+
+def from_torch(system: str, state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> Params:
+    """PyTorch's tensors as the parameters of the system that `config` describes.
+
+    Args:
+      system: its name, for example "vid_tldr"; must be `config.system`.
+      state_dict: the tensors by PyTorch's names, as `torch_file.read` returns them.
+      config: the system's configuration.
+
+    Returns:
+      Numpy arrays, views of the tensors where possible.
+
+    Raises:
+      UserError: listing everything that does not fit.
+    """
+    built = _build(system, config)
+    return rules.load(built.name_rules, state_dict, built.abstract_params)
+
+
+def to_torch(
+    system: str,
+    params: Params,
+    config: ConfigDict,
+    dtypes: Mapping[str, str] | None = None,
+) -> dict[str, np.ndarray]:
+    """The inverse of `from_torch`, bit for bit.
+
+    Args:
+      system: its name; must be `config.system`.
+      params: its parameters.
+      config: its configuration.
+      dtypes: the types of tensors that were not float32 (constant "dtypes" of a converted folder).
+    """
+    return rules.unload(_build(system, config).name_rules, params, dtypes)
+
+
+def load_checkpoint(path: epath.PathLike, system: System) -> Params:
+    """The weights that `path` holds, for `system`.
+
+    Args:
+      path: a folder of `save_checkpoint`, a .pth of PyTorch, or a .safetensors file under
+        PyTorch's names or ours ("vision/norm/scale").
+      system: whose weights they are.
+
+    Returns:
+      Numpy arrays; those of a file are mapped from it, or views of it, where possible.
+
+    Raises:
+      UserError: if there is no such thing, it is damaged, or does not fit the system.
+    """
+    if not str(path):
+        raise UserError(
+            "config.checkpoint is empty; give a checkpoint of the system: a .pth or .safetensors"
+            " file, or a folder of scripts/convert.py"
+        )
+    path = epath.Path(path)
+    if path.is_dir():
+        _check_constants(path, system)
+        return checkpoint.load(path, system.abstract_params)
+    tensors = torch_file.read(path)
+    try:
+        return rules.load(_table(tensors, system), tensors, system.abstract_params)
+    except UserError as error:
+        raise UserError(f"checkpoint {path}: {error}") from error
+
+
+def save_checkpoint(
+    path: epath.PathLike,
+    params: Params,
+    system: System,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes weights and what belongs to them into a new folder, for `load_checkpoint`.
+
+    Args:
+      path: the folder.
+      params: the parameters.
+      system: whose they are; its constants are written beside them.
+      origin: what else to write there, for example the file that they come from.
+
+    Raises:
+      UserError: if the folder holds weights already.
+    """
+    constants = {"system": system.name, **system.constants, **(origin or {})}
+    checkpoint.save(path, params, constants)
+
+
+def _table(tensors: Mapping[str, np.ndarray], system: System) -> rules.RuleSet:
+    ours = any("/" in name for name in tensors)
+    return rules.identity(system.abstract_params) if ours else system.name_rules
+
+
+def _build(name: str, config: ConfigDict) -> System:
+    if config.system != name:
+        raise UserError(f"config.system={config.system!r}, but weights of {name!r} were asked for")
+    return registry.build(config)
+
+
+def _check_constants(path: epath.Path, system: System) -> None:
+    """Weights that were made for other pixels would give nonsense without a word."""
+    stored = checkpoint.constants(path)
+    for key in ("mean", "std"):
+        ours = jax.tree.leaves(system.constants[key])
+        if key in stored and not np.allclose(stored[key], ours):
+            raise UserError(
+                f"checkpoint {path} was made for pixels of {key} {stored[key]}, but {system.name}"
+                f" uses {ours}; choose the configuration of this checkpoint"
+            )

@@ -1,0 +1,65 @@
+"""Our own weights on disk: an orbax folder `params` beside `constants.json`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from tokmerge_jax.convert import rules
+from tokmerge_jax.types import Params, UserError
+
+
+def save(path: epath.PathLike, params: Params, constants: Mapping[str, Any]) -> None:
+    """Writes weights and what belongs to them (anything that JSON holds) into the folder `path`.
+
+    `constants.json` comes last: a folder without it was interrupted, and is written anew.
+
+    Raises:
+      UserError: if the folder holds weights already.
+    """
+    path = epath.Path(path).absolute()
+    if (path / "constants.json").exists():
+        raise UserError(f"{path} holds weights already; remove it, or name another folder")
+    path.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(path / "params", dict(params), force=True)
+    (path / "constants.json").write_text(json.dumps(dict(constants), indent=1) + "\n")
+
+
+def constants(path: epath.PathLike) -> dict[str, Any]:
+    """What `save` wrote beside the weights.
+
+    Raises:
+      UserError: if `path` is no folder that `save` completed.
+    """
+    file = epath.Path(path) / "constants.json"
+    if not file.exists():
+        raise UserError(
+            f"checkpoint {path} has no constants.json: it is no complete folder of"
+            " scripts/convert.py; convert the weights again"
+        )
+    return json.loads(file.read_text())
+
+
+def load(path: epath.PathLike, abstract_params: Params) -> Params:
+    """The weights that `save` wrote, as numpy arrays.
+
+    Raises:
+      UserError: if they are not there, or names or shapes differ from `abstract_params`.
+    """
+    constants(path)
+    folder = epath.Path(path).absolute() / "params"
+    with ocp.StandardCheckpointer() as reader:
+        stored = reader.metadata(folder).item_metadata
+        empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
+        rules.load(rules.identity(abstract_params), rules.flatten(empty), abstract_params)
+        return reader.restore(folder, jax.tree.map(_stand_in, dict(abstract_params)))
+
+
+def _stand_in(leaf: Any) -> np.ndarray:
+    """An array of the leaf's shape and type that takes no memory."""
+    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

@@ -1,0 +1,97 @@
+"""Reversible operations between PyTorch's arrays and Flax's.
+
+Each turns one array into the arrays of a rule's targets (`forward`) and back, bit for bit
+(`backward`). Both raise ValueError where a shape cannot work.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class Operation(Protocol):
+    """Turns one source array into target arrays, and back."""
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The target arrays."""
+        ...
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """The source array."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """The array as it is."""
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One target, equal to the source."""
+        return (source,)
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """The one target."""
+        (target,) = targets
+        return target
+
+
+@dataclasses.dataclass(frozen=True)
+class Transpose:
+    """A linear layer's weight [out, in] <-> kernel [in, out]."""
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[out, in] -> [in, out]."""
+        return (_matrix(source).T,)
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """[in, out] -> [out, in]."""
+        (target,) = targets
+        return _matrix(target).T
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A weight [parts * out, in] that stacks several linear layers <-> their kernels [in, out]."""
+
+    parts: int
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[parts * out, in] -> parts times [in, out]."""
+        return tuple(part.T for part in np.split(_matrix(source), self.parts))
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """Parts times [in, out] -> [parts * out, in]."""
+        return np.concatenate([_matrix(target).T for target in targets])
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """A patch convolution [D, colours, 1, P, P] <-> a kernel [P * P * colours, D].
+
+    The kernel's rows go by patch row, patch column, colour, as `layers.patches.patchify` does.
+    """
+
+    colours: int = 3
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[D, colours, 1, P, P] -> [P * P * colours, D]."""
+        width, colours, frames, rows, columns = source.shape
+        if (colours, frames, rows) != (self.colours, 1, columns):
+            raise ValueError(f"no convolution of square patches of {self.colours} colours")
+        return (source.transpose(2, 3, 4, 1, 0).reshape(-1, width),)
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """[P * P * colours, D] -> [D, colours, 1, P, P]."""
+        (kernel,) = targets
+        edge = math.isqrt(kernel.shape[0] // self.colours)
+        tiles = kernel.reshape(1, edge, edge, self.colours, kernel.shape[1])
+        return tiles.transpose(4, 3, 0, 1, 2)
+
+
+def _matrix(array: np.ndarray) -> np.ndarray:
+    if array.ndim != 2:
+        raise ValueError("no matrix")
+    return array

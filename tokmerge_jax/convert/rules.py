@@ -1,0 +1,185 @@
+"""The rule engine: how a checkpoint's names and arrays become our parameters, and back.
+
+Strict both ways: every parameter is filled, every tensor is used or named as ignored, every shape
+fits, or one error lists all that does not.
+"""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from tokmerge_jax.convert.operations import Identity, Operation
+from tokmerge_jax.types import Params, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One tensor of the checkpoint and the parameters that it fills.
+
+    Attributes:
+      source: its name there.
+      targets: the parameters' paths, joined by "/".
+      operation: how it becomes them.
+    """
+
+    source: str
+    targets: tuple[str, ...]
+    operation: Operation = dataclasses.field(default_factory=Identity)
+
+
+def each(count: Iterable[int], rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules for every layer i of `count`: `{i}` in their names is the layer's number."""
+    rules = tuple(rules)
+    return tuple(
+        dataclasses.replace(
+            rule,
+            source=rule.source.replace("{i}", str(i)),
+            targets=tuple(target.replace("{i}", str(i)) for target in rule.targets),
+        )
+        for i in count
+        for rule in rules
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleSet:
+    """A network's table.
+
+    Attributes:
+      rules: what fills every parameter of the network.
+      ignored: patterns (matched from a name's start) of tensors that the network has no use for.
+      renames: (pattern, replacement), applied in order to the names of a checkpoint first: other
+        spellings of the names that `rules` and `ignored` know.
+    """
+
+    rules: tuple[Rule, ...]
+    ignored: tuple[str, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+
+    def rename(self, name: str) -> str:
+        """A checkpoint's name as the rules spell it."""
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def ignores(self, name: str) -> bool:
+        """Whether a tensor (its name already renamed) may be left out."""
+        return any(re.match(pattern, name) for pattern in self.ignored)
+
+
+def flatten(params: Params) -> dict[str, Any]:
+    """Leaves of a parameter tree by path, "text/layer_0/mlp/out/kernel"."""
+    return flatten_dict(params, sep="/")
+
+
+def identity(abstract_params: Params) -> RuleSet:
+    """The table of weights under our own names, "text/layer_0/mlp/out/kernel"."""
+    return RuleSet(tuple(Rule(name, (name,)) for name in flatten(abstract_params)))
+
+
+def load(table: RuleSet, state_dict: Mapping[str, np.ndarray], abstract_params: Params) -> Params:
+    """A checkpoint's tensors as a parameter tree of numpy arrays, views of them where possible.
+
+    Tensors of half precision are widened to the parameters' float32 (`dtypes` remembers what they
+    were).
+
+    Args:
+      table: the network's rules.
+      state_dict: tensors by the checkpoint's names.
+      abstract_params: the tree wanted, leaves with `shape` and `dtype`.
+
+    Raises:
+      UserError: listing every parameter that is not filled, every tensor without a place, every
+        shape that differs and every type that float32 cannot hold exactly.
+    """
+    wanted = flatten(abstract_params)
+    sources = {name: table.rename(name) for name in state_dict}
+    tensors = {to: state_dict[name] for name, to in sources.items() if not table.ignores(to)}
+    faults = _twice(sources, tensors)
+    filled: dict[str, np.ndarray] = {}
+    for rule in table.rules:
+        if rule.source in tensors:
+            tensor = np.asarray(tensors.pop(rule.source))
+            filled |= _apply(rule, tensor, wanted, faults)
+        else:
+            faults += [f"{target} is not filled: no {rule.source}" for target in rule.targets]
+    ruled = {target for rule in table.rules for target in rule.targets}
+    faults += [f"{name} is not filled: no rule" for name in wanted if name not in ruled]
+    faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
+    if faults:
+        raise UserError(
+            f"the weights do not fit the model of the configuration ({len(faults)} faults; is it"
+            " the checkpoint's size and kind?):\n  " + "\n  ".join(faults)
+        )
+    return unflatten_dict(filled, sep="/")
+
+
+def unload(
+    table: RuleSet, params: Params, dtypes: Mapping[str, str] | None = None
+) -> dict[str, np.ndarray]:
+    """The inverse of `load`: contiguous tensors by PyTorch's names, as the rules spell them.
+
+    Args:
+      table: the network's rules.
+      params: the parameter tree.
+      dtypes: names of tensors that were not float32, and their types (see `dtypes` below).
+    """
+    flat = flatten(params)
+    state_dict = {}
+    for rule in table.rules:
+        tensor = rule.operation.backward([np.asarray(flat[target]) for target in rule.targets])
+        dtype = jnp.dtype((dtypes or {}).get(rule.source, tensor.dtype))
+        state_dict[rule.source] = np.asarray(tensor, dtype, order="C")
+    return state_dict
+
+
+def dtypes(table: RuleSet, state_dict: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The types of the tensors in use that are not float32: what `unload` needs to restore them."""
+    used = {rule.source for rule in table.rules}
+    renamed = {table.rename(name): tensor.dtype for name, tensor in state_dict.items()}
+    return {
+        name: str(dtype) for name, dtype in renamed.items() if name in used and dtype != np.float32
+    }
+
+
+def _twice(sources: Mapping[str, str], tensors: Mapping[str, Any]) -> list[str]:
+    counts = Counter(sources.values())
+    return [f"{name} is there twice" for name, n in counts.items() if n > 1 and name in tensors]
+
+
+def _apply(
+    rule: Rule, tensor: np.ndarray, wanted: Mapping[str, Any], faults: list[str]
+) -> dict[str, np.ndarray]:
+    """The parameters that `rule` makes of `tensor`; adds what is wrong with them to `faults`."""
+    if not jnp.issubdtype(tensor.dtype, jnp.floating) or tensor.dtype.itemsize > 4:
+        faults.append(f"{rule.source} is {tensor.dtype}, which float32 does not hold exactly")
+        return {}
+    try:
+        results = rule.operation.forward(tensor)
+    except ValueError:
+        shapes = ", ".join(f"{t} {_shape(wanted[t])}" for t in rule.targets if t in wanted)
+        faults.append(f"{rule.source} {_shape(tensor)} cannot become {shapes}")
+        return {}
+    made = {}
+    for target, result in zip(rule.targets, results, strict=True):
+        if target not in wanted:
+            faults.append(f"{rule.source} is for {target}, which the model lacks")
+        elif result.shape != wanted[target].shape:
+            faults.append(
+                f"{rule.source} {_shape(tensor)} becomes {_shape(result)}, but {target} is"
+                f" {_shape(wanted[target])}"
+            )
+        else:
+            made[target] = result.astype(wanted[target].dtype, copy=False)
+    return made
+
+
+def _shape(array: np.ndarray | jax.ShapeDtypeStruct) -> str:
+    return str(list(array.shape))

@@ -1,0 +1,1 @@
+"""One rule table for each system, and the rows that several share."""
