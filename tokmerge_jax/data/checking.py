@@ -3,15 +3,14 @@
 import concurrent.futures
 import json
 import multiprocessing
-import os
 import pathlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import tqdm
 
 from tokmerge_jax.data.frames import sample_indices
 from tokmerge_jax.data.video import open_video
+from tokmerge_jax.data.workers import end_with_parent
 from tokmerge_jax.types import UserError
 
 MISSING = "missing"
@@ -71,23 +70,11 @@ def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, int]], st
         yield (path, tuple(stamp)), fault
 
 
-def _follow_parent() -> None:
-    """Ends this worker when its parent is killed; it would wait for more work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
 def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, str]]:
     if not paths:
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _follow_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         faults = pool.map(check_video, paths, chunksize=_AT_ONCE)
         progress = tqdm.tqdm(faults, "checking videos", len(paths), unit="video")
         yield from zip(paths, progress, strict=True)

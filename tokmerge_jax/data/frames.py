@@ -36,7 +36,7 @@ def sample_indices(
     return np.pad(chosen, (0, frames - count), mode="edge")
 
 
-def trimmed_length(length: int, rate: float, seconds: float) -> int:
+def trimmed_length(length: int, rate: float, seconds: int | float) -> int:
     """Frames that count if only the first `seconds` of a video do (0 = all), at `rate` a second."""
     if not seconds or length / rate <= seconds:
         return length
