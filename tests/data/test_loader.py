@@ -160,7 +160,7 @@ def test_batches_larger_than_the_data_set(folder):
 def test_trimming(folder):
     source = data.open_retrieval(config(folder, trim_seconds=0.24), FRAMES)  # 6 of 12 frames
     video = next(source.batches(Brightness(), 1))["video"]
-    assert np.abs(video[0, :, 0, 0, 0].astype(int) - [0, 2, 4]).max() <= 2
+    assert np.abs(np.asarray(video)[0, :, 0, 0, 0].astype(int) - [0, 2, 4]).max() <= 2
 
 
 def test_paragraphs_and_several_videos(folder):
