@@ -72,10 +72,8 @@ def load_checkpoint(path: epath.PathLike, system: System) -> Params:
         _check_constants(path, system)
         return checkpoint.load(path, system.abstract_params)
     tensors = torch_file.read(path)
-    try:
-        return rules.load(_table(tensors, system), tensors, system.abstract_params)
-    except UserError as error:
-        raise UserError(f"checkpoint {path}: {error}") from error
+    table, wanted = _table(tensors, system), system.abstract_params
+    return rules.load(table, tensors, wanted, f"the weights of {path}")
 
 
 def save_checkpoint(

@@ -56,7 +56,8 @@ def load(path: epath.PathLike, abstract_params: Params) -> Params:
     with ocp.StandardCheckpointer() as reader:
         stored = reader.metadata(folder).item_metadata
         empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
-        rules.load(rules.identity(abstract_params), rules.flatten(empty), abstract_params)
+        table, origin = rules.identity(abstract_params), f"the weights of {path}"
+        rules.load(table, rules.flatten(empty), abstract_params, origin)
         return reader.restore(folder, jax.tree.map(_stand_in, dict(abstract_params)))
 
 

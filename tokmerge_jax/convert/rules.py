@@ -84,7 +84,12 @@ def identity(abstract_params: Params) -> RuleSet:
     return RuleSet(tuple(Rule(name, (name,)) for name in flatten(abstract_params)))
 
 
-def load(table: RuleSet, state_dict: Mapping[str, np.ndarray], abstract_params: Params) -> Params:
+def load(
+    table: RuleSet,
+    state_dict: Mapping[str, np.ndarray],
+    abstract_params: Params,
+    origin: str = "the weights",
+) -> Params:
     """A checkpoint's tensors as a parameter tree of numpy arrays, views of them where possible.
 
     Tensors of half precision are widened to the parameters' float32 (`dtypes` remembers what they
@@ -94,6 +99,7 @@ def load(table: RuleSet, state_dict: Mapping[str, np.ndarray], abstract_params: 
       table: the network's rules.
       state_dict: tensors by the checkpoint's names.
       abstract_params: the tree wanted, leaves with `shape` and `dtype`.
+      origin: where the tensors come from, for the error.
 
     Raises:
       UserError: listing every parameter that is not filled, every tensor without a place, every
@@ -115,8 +121,8 @@ def load(table: RuleSet, state_dict: Mapping[str, np.ndarray], abstract_params: 
     faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
     if faults:
         raise UserError(
-            f"the weights do not fit the model of the configuration ({len(faults)} faults; is it"
-            " the checkpoint's size and kind?):\n  " + "\n  ".join(faults)
+            f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
+            " right checkpoint, of the right size?):\n  " + "\n  ".join(faults)
         )
     return unflatten_dict(filled, sep="/")
 
@@ -147,6 +153,23 @@ def dtypes(table: RuleSet, state_dict: Mapping[str, np.ndarray]) -> dict[str, st
     return {
         name: str(dtype) for name, dtype in renamed.items() if name in used and dtype != np.float32
     }
+
+
+def summary(
+    table: RuleSet, state_dict: Mapping[str, np.ndarray]
+) -> dict[tuple[str, str], list[str]]:
+    """What becomes of tensors that `load` accepts.
+
+    Returns:
+      (name, what it becomes) -> the tensors that this stands for; numbers in both are "*".
+    """
+    targets = {rule.source: ", ".join(rule.targets) for rule in table.rules}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in state_dict:
+        target = targets.get(table.rename(name), "ignored")
+        key = re.sub(r"\d+", "*", name), re.sub(r"\d+", "*", target)
+        groups.setdefault(key, []).append(name)
+    return groups
 
 
 def _twice(sources: Mapping[str, str], tensors: Mapping[str, Any]) -> list[str]:

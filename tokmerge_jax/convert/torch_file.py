@@ -14,7 +14,7 @@ from tokmerge_jax.convert import pickles
 from tokmerge_jax.types import UserError
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
-_RESAVE = "torch.save(torch.load(path, weights_only=False), path)"
+_RESAVE = "torch.save(torch.load(path), path)"
 _NESTS = ("model", "module", "state_dict")
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 _DDP = "module."

@@ -1,0 +1,79 @@
+"""Converts PyTorch's weights into our folder, or back.
+
+Examples:
+  python scripts/convert.py --config configs/msrvtt_b16.py --source ret_msrvtt.pth --target b16
+  python scripts/convert.py --config configs/msrvtt_b16.py --reverse --source b16 \
+      --target b16.safetensors
+
+The configuration says which network it is. The folder is what `--config.checkpoint` takes (it takes
+the .pth as well, but a folder loads faster and is checked already). The way back gives PyTorch's
+names as a fine-tuned checkpoint has them, every tensor equal to the original bit for bit.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import common
+import numpy as np
+import rich
+import rich.table
+from absl import flags
+from etils import epath
+from ml_collections import ConfigDict
+from safetensors.numpy import save_file
+
+from tokmerge_jax import convert, registry
+from tokmerge_jax.convert import checkpoint, rules, torch_file
+from tokmerge_jax.types import System, UserError
+
+_SOURCE = flags.DEFINE_string("source", None, "what to convert", required=True)
+_TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)", required=True)
+_REVERSE = flags.DEFINE_bool("reverse", False, "from our weights to PyTorch's names")
+
+
+def main(config: ConfigDict) -> None:
+    """Converts one way or the other."""
+    system = registry.build(config)
+    source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
+    if target.exists():
+        raise UserError(f"--target={target} exists already; remove it, or name another")
+    (to_torch if _REVERSE.value else from_torch)(system, source, target)
+    print(f"Wrote {target}")
+
+
+def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
+    """A checkpoint of PyTorch -> our folder, with a table of what went where."""
+    tensors = torch_file.read(source)
+    origin = f"the weights of {source}"
+    params = rules.load(system.name_rules, tensors, system.abstract_params, origin)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    constants = {
+        "source": source.name,
+        "sha256": digest,
+        "dtypes": rules.dtypes(system.name_rules, tensors),
+    }
+    convert.save_checkpoint(target, params, system, constants)
+    rich.print(table(system.name_rules, tensors))
+
+
+def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
+    """Our weights -> a .safetensors file of PyTorch's names and types."""
+    if target.suffix != ".safetensors":
+        raise UserError(f"--target={target} must end in .safetensors when converting back")
+    params = convert.load_checkpoint(source, system)
+    dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
+    save_file(rules.unload(system.name_rules, params, dtypes), target)
+
+
+def table(names: rules.RuleSet, tensors: Mapping[str, np.ndarray]) -> rich.table.Table:
+    """What became of the tensors, alike ones of all layers in a row."""
+    rows = rich.table.Table("tensors of the checkpoint", "count", "numbers", "became")
+    for (source, target), alike in rules.summary(names, tensors).items():
+        numbers = sum(tensors[name].size for name in alike)
+        rows.add_row(source, str(len(alike)), f"{numbers:,}", target)
+    return rows
+
+
+if __name__ == "__main__":
+    common.run(main)

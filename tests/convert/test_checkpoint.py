@@ -1,0 +1,130 @@
+"""Weights on disk: our folder, our .safetensors, PyTorch's files, and what is wrong with them."""
+
+import dataclasses
+import json
+import pathlib
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tokmerge_jax import convert
+from tokmerge_jax.convert import checkpoint, rules
+from tokmerge_jax.convert.rules import RuleSet
+from tokmerge_jax.convert.tables.shared import linear
+from tokmerge_jax.types import System, UserError
+
+FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
+WEIGHT, BIAS = np.float32([[0, 1, 2], [3, 4, 5]]), np.float32([0.5, -1.5])  # of training.pth
+PARAMS = {"layer": {"kernel": WEIGHT.T, "bias": BIAS}}
+
+
+def small_system(**changes) -> System:
+    """A system of one linear layer, of which only the weights matter."""
+    unused = {field.name: None for field in dataclasses.fields(System)}
+    table = RuleSet(
+        tuple(rules.Rule(r.source[1:], r.targets, r.operation) for r in linear("", "layer"))
+    )
+    system = {
+        "name": "small",
+        "abstract_params": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), PARAMS),
+        "name_rules": table,
+        "constants": {"mean": (0.5, 0.4, 0.3), "std": (1.0, 1.0, 1.0), "frames": 4},
+    }
+    return SimpleNamespace(**{**unused, **system, **changes})
+
+
+def check(params):
+    jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_folder_there_and_back(tmp_path):
+    system = small_system()
+    convert.save_checkpoint(tmp_path / "weights", PARAMS, system, {"source": "a.pth"})
+    check(convert.load_checkpoint(tmp_path / "weights", system))
+    constants = json.loads((tmp_path / "weights" / "constants.json").read_text())
+    assert constants["system"] == "small"
+    assert constants["mean"] == [0.5, 0.4, 0.3]
+    assert constants["source"] == "a.pth"
+
+
+def test_device_arrays_are_saved_too(tmp_path):
+    convert.save_checkpoint(tmp_path, jax.tree.map(jax.numpy.asarray, PARAMS), small_system())
+    check(convert.load_checkpoint(tmp_path, small_system()))
+
+
+def test_finished_folder_is_not_overwritten(tmp_path):
+    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    with pytest.raises(UserError, match="holds weights already; remove it"):
+        convert.save_checkpoint(tmp_path, PARAMS, small_system())
+
+
+def test_interrupted_folder_is_refused_and_written_anew(tmp_path):
+    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    (tmp_path / "constants.json").unlink()
+    with pytest.raises(UserError, match=r"no constants\.json.*convert the weights again"):
+        convert.load_checkpoint(tmp_path, small_system())
+    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    check(convert.load_checkpoint(tmp_path, small_system()))
+
+
+def test_folder_of_another_size(tmp_path):
+    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    wanted = {"layer": {"kernel": jax.ShapeDtypeStruct((3, 5), np.float32)}}
+    with pytest.raises(UserError) as error:
+        convert.load_checkpoint(tmp_path, small_system(abstract_params=wanted))
+    assert "layer/kernel [3, 2] becomes [3, 2], but layer/kernel is [3, 5]" in str(error.value)
+    assert "layer/bias [2] has no place" in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_folder_for_other_pixels(tmp_path):
+    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    other = small_system(constants={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})
+    with pytest.raises(UserError, match=r"pixels of mean \[0\.5, 0\.4, 0\.3\]"):
+        convert.load_checkpoint(tmp_path, other)
+
+
+def test_pth_of_pytorch():
+    check(convert.load_checkpoint(FIXTURES / "training.pth", small_system()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_safetensors_under_our_names(dtype, tmp_path):
+    path = tmp_path / "small.safetensors"
+    flat = {name: np.ascontiguousarray(x, dtype) for name, x in rules.flatten(PARAMS).items()}
+    save_file(flat, path)
+    check(convert.load_checkpoint(path, small_system()))
+
+
+def test_safetensors_under_pytorch_names(tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_file(rules.unload(small_system().name_rules, PARAMS), path)
+    check(convert.load_checkpoint(path, small_system()))
+
+
+def test_what_does_not_fit_names_the_file():
+    wanted = {"other": {"kernel": jax.ShapeDtypeStruct((3, 2), np.float32)}}
+    with pytest.raises(UserError, match=r"training\.pth.*do not fit.*\n"):
+        convert.load_checkpoint(FIXTURES / "training.pth", small_system(abstract_params=wanted))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", r"config\.checkpoint is empty; give"),
+        ("absent.pth", r"absent\.pth does not exist; download"),
+        ("absent", r"absent does not exist"),
+    ],
+)
+def test_nothing_there(path, message):
+    with pytest.raises(UserError, match=message):
+        convert.load_checkpoint(path, small_system())
+
+
+def test_constants_are_plain_json(tmp_path):
+    checkpoint.save(tmp_path, PARAMS, {"mean": (0.1, 0.2, 0.3), "frames": 12})
+    assert checkpoint.constants(tmp_path) == {"mean": [0.1, 0.2, 0.3], "frames": 12}
