@@ -68,7 +68,9 @@ def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
 
 def table(names: rules.RuleSet, tensors: Mapping[str, np.ndarray]) -> rich.table.Table:
     """What became of the tensors, alike ones of all layers in a row."""
-    rows = rich.table.Table("tensors of the checkpoint", "count", "numbers", "became")
+    rows = rich.table.Table()
+    for column in ("tensors of the checkpoint", "count", "numbers", "became"):
+        rows.add_column(column, overflow="fold")
     for (source, target), alike in rules.summary(names, tensors).items():
         numbers = sum(tensors[name].size for name in alike)
         rows.add_row(source, str(len(alike)), f"{numbers:,}", target)

@@ -109,6 +109,23 @@ def test_cut_anywhere(keep, tmp_path):
         torch_file.read(cut)
 
 
+def test_changed_bytes_are_read_or_refused(tmp_path):
+    """Whatever the damage, nothing but UserError comes out."""
+    whole = (FIXTURES / "training.pth").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole), size=3):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "damaged.pth").write_bytes(damaged)
+        try:
+            torch_file.read(tmp_path / "damaged.pth")
+        except UserError:
+            refused += 1
+    assert refused > 100
+
+
 def test_missing_storage(tmp_path):
     copy = tmp_path / "copy.pth"
     with zipfile.ZipFile(FIXTURES / "views.pth") as source, zipfile.ZipFile(copy, "w") as target:

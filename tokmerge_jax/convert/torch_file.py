@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -16,6 +17,15 @@ from tokmerge_jax.types import UserError
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
 _RESAVE = "torch.save(torch.load(path), path)"
 _NESTS = ("model", "module", "state_dict")
+_DAMAGE = (  # what zipfile raises on bytes that make no sense
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,
+)
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 _DDP = "module."
 
@@ -62,7 +72,7 @@ def _torch(path: epath.Path) -> Any:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _Archive(path, file, archive).load()
-        except (zipfile.BadZipFile, EOFError) as error:
+        except _DAMAGE as error:
             raise UserError(
                 f"it is truncated or damaged ({error}); fetch it again, or re-save it in PyTorch"
                 f" from a whole copy with {_RESAVE}"
@@ -125,7 +135,11 @@ def _state_dict(content: Any) -> dict[str, np.ndarray]:
             content = content[nest]
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"it holds no tensors by name, but {type(content).__name__}")
-    others = [str(name) for name, value in content.items() if not isinstance(value, np.ndarray)]
+    others = [
+        str(name)
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, np.ndarray))
+    ]
     if others:
         raise UserError(
             f"its state dict holds other things than tensors: {', '.join(others)}; re-save the"
