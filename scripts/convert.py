@@ -46,7 +46,7 @@ def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     tensors = torch_file.read(source)
     origin = f"the weights of {source}"
     params = rules.load(system.name_rules, tensors, system.abstract_params, origin)
-    with source.open("rb") as file:
+    with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     constants = {
         "source": source.name,
