@@ -3,17 +3,18 @@
 import dataclasses
 import json
 import pathlib
-from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from tokmerge_jax import convert
 from tokmerge_jax.convert import checkpoint, rules
+from tokmerge_jax.convert.operations import Transpose
 from tokmerge_jax.convert.rules import RuleSet
-from tokmerge_jax.convert.tables.shared import linear
 from tokmerge_jax.types import System, UserError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
@@ -21,19 +22,32 @@ WEIGHT, BIAS = np.float32([[0, 1, 2], [3, 4, 5]]), np.float32([0.5, -1.5])  # of
 PARAMS = {"layer": {"kernel": WEIGHT.T, "bias": BIAS}}
 
 
+TABLE = RuleSet(
+    (
+        rules.Rule("weight", ("layer/kernel",), Transpose()),
+        rules.Rule("bias", ("layer/bias",)),
+    )
+)
+
+
 def small_system(**changes) -> System:
     """A system of one linear layer, of which only the weights matter."""
-    unused = {field.name: None for field in dataclasses.fields(System)}
-    table = RuleSet(
-        tuple(rules.Rule(r.source[1:], r.targets, r.operation) for r in linear("", "layer"))
+    system = System(
+        name="small",
+        config=ConfigDict(),
+        module=nn.Dense(2),
+        abstract_params=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), PARAMS),
+        init=lambda key: PARAMS,
+        predict={},
+        loss=None,
+        name_rules=TABLE,
+        constants={"mean": (0.5, 0.4, 0.3), "std": (1.0, 1.0, 1.0), "frames": 4},
+        transform=lambda frames: frames,
+        augment=lambda frames, rng: frames,
+        tokenize=lambda texts: (np.zeros(0), np.zeros(0)),
+        cost=(),
     )
-    system = {
-        "name": "small",
-        "abstract_params": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), PARAMS),
-        "name_rules": table,
-        "constants": {"mean": (0.5, 0.4, 0.3), "std": (1.0, 1.0, 1.0), "frames": 4},
-    }
-    return SimpleNamespace(**{**unused, **system, **changes})
+    return dataclasses.replace(system, **changes)
 
 
 def check(params):

@@ -13,7 +13,7 @@ from tokmerge_jax.convert import checkpoint, rules, torch_file
 from tokmerge_jax.types import Params, System, UserError
 
 
-def from_torch(system: str, state_dict: Mapping[str, np.ndarray], config: ConfigDict) -> Params:
+def from_torch(system: str, state_dict: rules.StateDict, config: ConfigDict) -> Params:
     """PyTorch's tensors as the parameters of the system that `config` describes.
 
     Args:
@@ -97,7 +97,7 @@ def save_checkpoint(
     checkpoint.save(path, params, constants)
 
 
-def _table(tensors: Mapping[str, np.ndarray], system: System) -> rules.RuleSet:
+def _table(tensors: rules.StateDict, system: System) -> rules.RuleSet:
     ours = any("/" in name for name in tensors)
     return rules.identity(system.abstract_params) if ours else system.name_rules
 

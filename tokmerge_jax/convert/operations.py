@@ -7,11 +7,12 @@ Each turns one array into the arrays of a rule's targets (`forward`) and back, b
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 
+@runtime_checkable
 class Operation(Protocol):
     """Turns one source array into target arrays, and back."""
 

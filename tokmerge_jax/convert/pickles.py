@@ -10,10 +10,11 @@ The rule. A pickle names globals and does three things with them; nothing it nam
 * Calling any other global (REDUCE), as `os.system` or `eval` would need, is refused by name.
 """
 
+import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -77,11 +78,11 @@ class Placeholder(metaclass=_NoCalls):
     __setstate__ = __setitem__ = append = extend = add = _swallow
 
 
-def load(file: IO[bytes], storage: Callable[[str, np.dtype], np.ndarray]) -> Any:
-    """The object that the pickle in `file` describes.
+def load(content: bytes, storage: Callable[[str, np.dtype], np.ndarray]) -> Any:
+    """The object that the pickle `content` describes.
 
     Args:
-      file: the pickle of a zip checkpoint (its `data.pkl`).
+      content: the pickle of a zip checkpoint (its `data.pkl`).
       storage: gives the flat array of a storage from its key and its elements' type.
 
     Returns:
@@ -91,7 +92,7 @@ def load(file: IO[bytes], storage: Callable[[str, np.dtype], np.ndarray]) -> Any
       UserError: naming the global that the pickle wants called, or saying that it is damaged.
     """
     try:
-        return _Unpickler(file, storage).load()
+        return _Unpickler(io.BytesIO(content), storage).load()
     except UserError:
         raise
     except Exception as error:  # damaged bytes can make the pickle machine raise any of many
@@ -99,7 +100,7 @@ def load(file: IO[bytes], storage: Callable[[str, np.dtype], np.ndarray]) -> Any
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: IO[bytes], storage: Callable[[str, np.dtype], np.ndarray]):
+    def __init__(self, file: io.BytesIO, storage: Callable[[str, np.dtype], np.ndarray]):
         super().__init__(file)
         self._storage = storage
         # Bound methods: a pickle can neither replace nor set their attributes.

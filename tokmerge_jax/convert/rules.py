@@ -18,6 +18,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from tokmerge_jax.convert.operations import Identity, Operation
 from tokmerge_jax.types import Params, UserError
 
+StateDict = Mapping[str, np.ndarray | np.generic]
+"""Tensors by PyTorch's names; scalars may be numpy's own."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -86,7 +89,7 @@ def identity(abstract_params: Params) -> RuleSet:
 
 def load(
     table: RuleSet,
-    state_dict: Mapping[str, np.ndarray],
+    state_dict: StateDict,
     abstract_params: Params,
     origin: str = "the weights",
 ) -> Params:
@@ -146,7 +149,7 @@ def unload(
     return state_dict
 
 
-def dtypes(table: RuleSet, state_dict: Mapping[str, np.ndarray]) -> dict[str, str]:
+def dtypes(table: RuleSet, state_dict: StateDict) -> dict[str, str]:
     """The types of the tensors in use that are not float32: what `unload` needs to restore them."""
     used = {rule.source for rule in table.rules}
     renamed = {table.rename(name): tensor.dtype for name, tensor in state_dict.items()}
@@ -155,9 +158,7 @@ def dtypes(table: RuleSet, state_dict: Mapping[str, np.ndarray]) -> dict[str, st
     }
 
 
-def summary(
-    table: RuleSet, state_dict: Mapping[str, np.ndarray]
-) -> dict[tuple[str, str], list[str]]:
+def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list[str]]:
     """What becomes of tensors that `load` accepts.
 
     Returns:
@@ -204,5 +205,5 @@ def _apply(
     return made
 
 
-def _shape(array: np.ndarray | jax.ShapeDtypeStruct) -> str:
+def _shape(array: np.ndarray | np.generic | jax.ShapeDtypeStruct) -> str:
     return str(list(array.shape))

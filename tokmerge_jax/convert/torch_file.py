@@ -4,7 +4,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -71,7 +71,7 @@ def _torch(path: epath.Path) -> Any:
             )
         try:
             with zipfile.ZipFile(file) as archive:
-                return _Archive(path, file, archive).load()
+                return _Archive(path, archive).load()
         except _DAMAGE as error:
             raise UserError(
                 f"it is truncated or damaged ({error}); fetch it again, or re-save it in PyTorch"
@@ -82,8 +82,8 @@ def _torch(path: epath.Path) -> Any:
 class _Archive:
     """The members of a zip checkpoint: `data.pkl`, the storages `data/<key>`, `byteorder`."""
 
-    def __init__(self, path: epath.Path, file: IO[bytes], archive: zipfile.ZipFile):
-        self._file, self._archive = file, archive
+    def __init__(self, path: epath.Path, archive: zipfile.ZipFile):
+        self._archive = archive
         self._members = {name.partition("/")[2]: name for name in archive.namelist()}
         self._bytes = np.asarray(np.memmap(path, np.uint8, mode="r"))
         self._storages: dict[tuple[str, np.dtype], np.ndarray] = {}
@@ -101,8 +101,7 @@ class _Archive:
                 "it is a zip archive without data.pkl, no PyTorch checkpoint; re-save it in PyTorch"
                 f" with {_RESAVE}"
             )
-        with self._archive.open(self._members["data.pkl"]) as file:
-            return pickles.load(file, self._storage)  # type: ignore[arg-type]
+        return pickles.load(self._archive.read(self._members["data.pkl"]), self._storage)
 
     def _storage(self, key: str, dtype: np.dtype) -> np.ndarray:
         if (key, dtype) not in self._storages:
