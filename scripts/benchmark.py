@@ -1,0 +1,370 @@
+"""Times the stages of retrieval, beside a matrix product and, if asked, beside the original.
+
+Examples:
+  python scripts/benchmark.py --config configs/msrvtt_b16.py
+  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode \
+      --against vid-TLDR --against_python torch-env/bin/python
+
+Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
+compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
+same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), GFLOP are two for each.
+Re-ranking is timed on a part of its pairs, and multiplied.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import common
+import jax
+import numpy as np
+import rich.console
+import rich.table
+from absl import flags
+from ml_collections import ConfigDict
+from safetensors.numpy import save_file
+
+from tokmerge_jax import convert, registry
+from tokmerge_jax.types import Params, System, UserError
+
+_STAGES = flags.DEFINE_list("stages", ["encode", "text", "rerank"], "which stages to time")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
+_GALLERY = flags.DEFINE_integer("gallery", 64, "videos, and as many texts, of the re-ranking")
+_AGAINST = flags.DEFINE_string("against", "", "a checkout of mlvlab/vid-TLDR to time as well")
+_PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch, einops, transformers")
+_OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
+
+_PRODUCTS = 12  # a single one is too short to time
+_PAIRS = 16  # timed pairs where each pair is scored anew
+
+Ask = Callable[..., tuple[float, np.ndarray]]
+"""Keywords of a request -> seconds and result."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Something to time.
+
+    Attributes:
+      stage: what is done; cases of one stage do the same job.
+      way: how.
+      run: does it once -> (seconds, result to compare).
+      macs: of one run.
+      runs: how many such runs the whole job takes.
+      compile_seconds: what compiling took.
+      requests: how to ask the original for the same (`benchmark_original.py`), once for each way.
+    """
+
+    stage: str
+    way: str
+    run: Callable[[], tuple[float, np.ndarray]]
+    macs: int
+    runs: float = 1
+    compile_seconds: float = 0
+    requests: tuple[Mapping[str, Any], ...] = ()
+
+
+def main(config: ConfigDict) -> None:
+    """Builds the cases that the flags ask for, times them, and reports."""
+    unknown = set(_STAGES.value) - {"encode", "text", "rerank"}
+    if unknown:
+        raise UserError(f"--stages={','.join(sorted(unknown))} is unknown: encode, text, rerank")
+    system = registry.build(config)
+    params = _weights(system)
+    inputs = _inputs(system)
+    cases = [_ceiling(system)]
+    for stage in _STAGES.value:
+        cases += {"encode": _encode, "text": _text, "rerank": _rerank}[stage](
+            system, params, inputs
+        )
+    if _AGAINST.value:
+        with _original(system, params, inputs) as ask:
+            rows = report(cases + _original_cases(cases, ask), _ROUNDS.value)
+    else:
+        rows = report(cases, _ROUNDS.value)
+    rich.console.Console(width=130).print(table(rows))
+    if _OUTPUT.value:
+        result = {"machine": _machine(), "config": config.to_dict(), "cases": rows}
+        pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
+
+
+def report(cases: Sequence[Case], rounds: int) -> list[dict[str, Any]]:
+    """Times all cases in turn, `rounds` times after a run to warm up; the first is the ceiling."""
+    outputs = [case.run()[1] for case in cases]
+    seconds = [[case.run()[0] for case in cases] for _ in range(rounds)]
+    rows = []
+    for i, case in enumerate(cases):
+        times = [row[i] for row in seconds]
+        first = next(j for j, other in enumerate(cases) if other.stage == case.stage)
+        rows.append(
+            {
+                "stage": case.stage,
+                "way": case.way,
+                "seconds": case.runs * statistics.median(times),
+                "fastest": case.runs * min(times),
+                "slowest": case.runs * max(times),
+                "compile_seconds": case.compile_seconds,
+                "gmac": case.runs * case.macs / 1e9,
+                "gflops": 2 * case.macs / statistics.median(times) / 1e9,
+                "timed_share": 1 / case.runs,
+                "difference": _difference(outputs[first], outputs[i]),
+            }
+        )
+        rows[-1]["share_of_ceiling"] = rows[-1]["gflops"] / rows[0]["gflops"]
+        rows[-1]["times_first"] = rows[-1]["seconds"] / rows[first]["seconds"]
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
+    """The figures of `report` for a reader."""
+    view = rich.table.Table()
+    for title in (
+        "stage",
+        "way",
+        "median s",
+        "min-max s",
+        "compile s",
+        "GMAC",
+        "GFLOP/s",
+        "of ceiling",
+        "x first",
+        "difference",
+    ):
+        view.add_column(title)
+    for row in rows:
+        view.add_row(
+            row["stage"],
+            row["way"],
+            f"{row['seconds']:.3f}",
+            f"{row['fastest']:.3f}-{row['slowest']:.3f}",
+            f"{row['compile_seconds']:.1f}",
+            f"{row['gmac']:.1f}",
+            f"{row['gflops']:.0f}",
+            f"{row['share_of_ceiling']:.0%}",
+            f"{row['times_first']:.2f}",
+            f"{row['difference']:.0e}",
+        )
+    return view
+
+
+def _difference(want: np.ndarray, got: np.ndarray) -> float:
+    """Largest difference, relative to the largest value, of what both have computed."""
+    count = min(want.size, got.size)
+    a, b = want.ravel()[:count], got.ravel()[:count]
+    return float(np.abs(a - b).max() / np.abs(a).max())
+
+
+def _weights(system: System) -> Params:
+    if system.config.checkpoint:
+        return convert.load_checkpoint(system.config.checkpoint, system)
+    return jax.jit(system.init)(jax.random.key(system.config.seed))
+
+
+def _inputs(system: System) -> dict[str, np.ndarray]:
+    """One video, a gallery's texts, and what re-ranking is given: a video's tokens, text states."""
+    rng = np.random.default_rng(system.config.seed)
+    vision, words = system.config.model.vision, system.config.model.text
+    count, length = _GALLERY.value, system.config.data.max_text_length
+    size = vision.image_size
+    tokens = system.cost[-1].tokens_out
+    return {
+        "video": rng.standard_normal((1, vision.frames, size, size, 3), np.float32),
+        "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
+        "text_mask": np.ones((count, length), bool),
+        "states": rng.standard_normal((count, length, words.width), np.float32),
+        "tokens": rng.standard_normal((1, tokens, vision.width), np.float32),
+    }
+
+
+def _compiled(
+    stage: str,
+    way: str,
+    function: Callable[..., jax.Array],
+    arguments: Any,
+    macs: int,
+    runs: float = 1,
+    requests: tuple[Mapping[str, Any], ...] = (),
+) -> Case:
+    """A case of ours: `function(*arguments)`, compiled here."""
+    arguments = jax.block_until_ready(jax.device_put(arguments))
+    start = time.perf_counter()
+    program = jax.jit(function).lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - start
+
+    def run() -> tuple[float, np.ndarray]:
+        start = time.perf_counter()
+        output = jax.block_until_ready(program(*arguments))
+        return time.perf_counter() - start, np.asarray(output)
+
+    return Case(stage, way, run, macs, runs, compile_seconds, requests)
+
+
+def _ceiling(system: System) -> Case:
+    rows, width = system.cost[0].tokens_out, system.config.model.vision.width
+    shapes = (rows, width), (width, 4 * width), (4 * width, width)
+    arrays = [np.full(shape, 1 / width, np.float32) for shape in shapes]
+
+    def products(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+        for _ in range(_PRODUCTS // 2):
+            x = x @ a @ b
+        return x
+
+    macs = 4 * rows * width**2 * _PRODUCTS
+    return _compiled("ceiling", f"{_PRODUCTS} matrix products", products, arrays, macs)
+
+
+def _encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    cases = []
+    plain = system.config.copy_and_resolve_references()
+    with plain.unlocked():
+        plain.model.merger.name = "none"
+    for stage, each in (
+        ("encode, no merging", registry.build(plain)),
+        (f"encode, r={system.config.model.merger.r}", system),
+    ):
+        encode = each.predict["encode_video"]
+
+        def embed(params: Params, video: jax.Array, encode: Any = encode) -> jax.Array:
+            return encode(params, video)["embedding"]
+
+        macs = sum(layer.macs for layer in each.cost)
+        blocks = each.cost[-system.config.model.vision.depth :]
+        r = [block.tokens_in - block.tokens_out for block in blocks]
+        requests = tuple({"stage": "encode", "r": r, "form": form} for form in ("eager", "fused"))
+        arguments = params, inputs["video"]
+        cases.append(_compiled(stage, "ours", embed, arguments, macs, requests=requests))
+    return cases
+
+
+def _text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    def embed(params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
+        return system.predict["encode_text"](params, ids, mask)["embedding"]
+
+    words = system.config.model.text
+    count, length = inputs["text_ids"].shape
+    layer = _text_layer_macs(words, length, length)
+    arguments = params, inputs["text_ids"], inputs["text_mask"]
+    macs = count * words.fusion_layer * layer
+    request = {"stage": "text", "r": [0], "form": "eager"}
+    return [_compiled(f"{count} texts", "ours", embed, arguments, macs, requests=(request,))]
+
+
+def _rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    """All texts on one video with keys and values shared, and each pair for itself."""
+    count, length, width = inputs["states"].shape
+    words, tokens = system.config.model.text, inputs["tokens"]
+    states, mask = inputs["states"][None], inputs["text_mask"][None]
+    stage = f"re-rank {count} x {count}"
+
+    def shared(params: Params, tokens: jax.Array, states: jax.Array, mask: jax.Array) -> jax.Array:
+        memory = system.predict["video_memory"](params, tokens)
+        return system.predict["match"](params, memory, states, mask)
+
+    memory = 2 * (words.depth - words.fusion_layer) * tokens.shape[1] * tokens.shape[2] * width
+    full, last = (_fusion_layer_macs(words, length, rows, tokens.shape[1]) for rows in (length, 1))
+    pair = (words.depth - words.fusion_layer - 1) * full + last
+    pairs = min(_PAIRS, count)
+    anew = np.repeat(tokens, pairs, 0), states[0, :pairs, None], mask[0, :pairs, None]
+    request = {"stage": "rerank", "r": [0], "form": "eager", "pairs": pairs}
+    return [
+        _compiled(
+            stage, "ours", shared, (params, tokens, states, mask), memory + count * pair, count
+        ),
+        _compiled(
+            stage,
+            "each pair and direction anew",
+            shared,
+            (params, *anew),
+            pairs * (memory + pair),
+            2 * count**2 / pairs,
+            (request,),
+        ),
+    ]
+
+
+def _text_layer_macs(words: ConfigDict, length: int, rows: int) -> int:
+    """One layer's, where keys and values of `length` positions serve `rows` queries."""
+    width = words.width
+    attention = 2 * (length + rows) * width**2 + 2 * length * rows * width
+    return attention + 2 * rows * width * words.mlp_width
+
+
+def _fusion_layer_macs(words: ConfigDict, length: int, rows: int, tokens: int) -> int:
+    """The same with cross-attention to `tokens` keys and values that exist already."""
+    cross = 2 * rows * words.width**2 + 2 * rows * tokens * words.width
+    return _text_layer_macs(words, length, rows) + cross
+
+
+@contextmanager
+def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> Iterator[Ask]:
+    """A process that holds the original with the same weights and inputs, and a way to ask it."""
+    if not _PYTHON.value:
+        raise UserError("--against needs --against_python, a Python with torch and transformers")
+    model = system.config.model.to_dict()
+    job = {name: model[name] for name in ("vision", "text", "embed_dim")}
+    driver = pathlib.Path(__file__).with_name("benchmark_original.py")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "job.json").write_text(json.dumps(job))
+        host = jax.tree.map(np.asarray, params)
+        weights = convert.to_torch(system.name, host, system.config)
+        save_file(
+            {k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / "weights.safetensors"
+        )
+        np.savez(folder / "inputs.npz", **inputs)
+        command = [_PYTHON.value, str(driver), _AGAINST.value, name, str(os.cpu_count())]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+
+            def ask(**request: Any) -> tuple[float, np.ndarray]:
+                print(json.dumps(request), file=process.stdin, flush=True)
+                answer = process.stdout.readline()
+                if not answer:
+                    raise UserError(
+                        f"--against: {' '.join(command[:2])} ended; see its error above"
+                    )
+                answer = json.loads(answer)
+                return answer["seconds"], np.asarray(answer["output"], np.float32)
+
+            yield ask
+            process.stdin.close()
+
+
+def _original_cases(cases: Sequence[Case], ask: Ask) -> list[Case]:
+    """The original's ways through each job of ours that it can be asked for."""
+    return [
+        dataclasses.replace(
+            case,
+            way=f"original, {request['form']}",
+            run=functools.partial(ask, **request),
+            compile_seconds=0,
+        )
+        for case in cases
+        for request in case.requests
+    ]
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+    }
+
+
+if __name__ == "__main__":
+    common.run(main)
