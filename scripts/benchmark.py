@@ -45,7 +45,7 @@ _PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch, einops, 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
 
 _PRODUCTS = 12  # a single one is too short to time
-_PAIRS = 16  # timed pairs where each pair is scored anew
+_PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
 Ask = Callable[..., tuple[float, np.ndarray]]
 """Keywords of a request -> seconds and result."""
