@@ -321,17 +321,18 @@ def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> 
         save_file(
             {k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / "weights.safetensors"
         )
-        np.savez(folder / "inputs.npz", **inputs)
+        np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)
         command = [_PYTHON.value, str(driver), _AGAINST.value, name, str(os.cpu_count())]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdin
-            assert process.stdout
+            requests, answers = process.stdin, process.stdout
+            assert requests
+            assert answers
 
             def ask(**request: Any) -> tuple[float, np.ndarray]:
-                print(json.dumps(request), file=process.stdin, flush=True)
-                answer = process.stdout.readline()
+                print(json.dumps(request), file=requests, flush=True)
+                answer = answers.readline()
                 if not answer:
                     raise UserError(
                         f"--against: {' '.join(command[:2])} ended; see its error above"
@@ -340,7 +341,6 @@ def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> 
                 return answer["seconds"], np.asarray(answer["output"], np.float32)
 
             yield ask
-            process.stdin.close()
 
 
 def _original_cases(cases: Sequence[Case], ask: Ask) -> list[Case]:
