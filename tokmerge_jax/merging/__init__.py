@@ -1,0 +1,19 @@
+"""Token merging as pure functions on arrays: it knows no model."""
+
+from tokmerge_jax.merging import matching, merge, mergers, saliency, schedule
+from tokmerge_jax.merging.mergers import Merger, ToMe, VidTLDR, per_layer
+from tokmerge_jax.merging.tokens import Evidence, Tokens
+
+__all__ = [
+    "Evidence",
+    "Merger",
+    "ToMe",
+    "Tokens",
+    "VidTLDR",
+    "matching",
+    "merge",
+    "mergers",
+    "per_layer",
+    "saliency",
+    "schedule",
+]

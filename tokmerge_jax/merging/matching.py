@@ -1,0 +1,129 @@
+"""Which tokens merge into which: ToMe's bipartite soft matching and its relatives.
+
+Source: Token Merging (ICLR 2023), section 3 and appendix B. Scores are cosines in float32 whatever
+the metric's type, and no gradient passes through a decision. Of equal scores the first wins.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@flax.struct.dataclass
+class Matching:
+    """N tokens become N - r.
+
+    Attributes:
+      kept: int32 [B,N-r], the token that stands at each place of the result.
+      source: int32 [B,r], the tokens that merge into others, in a bipartite matching best first.
+      target: int32 [B,r], the place in the result that each source merges into.
+    """
+
+    kept: jax.Array
+    source: jax.Array
+    target: jax.Array
+
+
+def bipartite(
+    metric: Float[Array, "B N D"],
+    r: int,
+    class_token: bool = False,
+    distill_token: bool = False,
+    *,
+    ordered: bool = False,
+) -> Matching:
+    """Merges the r most similar pairs between even (A) and odd (B) places.
+
+    The result holds the kept of A, then all of B; a distillation token stays at place 1.
+
+    Args:
+      metric: what tokens are compared by.
+      r: tokens to merge; no more than half of the unprotected ones are. 0 changes nothing.
+      class_token: place 0 is protected; the kept of A stay in their order.
+      distill_token: place 1 is protected as well.
+      ordered: the kept of A stay in their order also without a class token; otherwise they come
+        by falling score.
+    """
+    batch, tokens, _ = metric.shape
+    r = min(r, (tokens - class_token - distill_token) // 2)
+    if r <= 0:
+        return _identity(batch, tokens)
+    score = _cosine(metric[:, ::2], metric[:, 1::2])
+    if class_token:
+        score = score.at[:, 0, :].set(-jnp.inf)
+    if distill_token:
+        score = score.at[:, :, 0].set(-jnp.inf)
+    order = jnp.argsort(score.max(axis=-1), axis=-1, stable=True, descending=True)
+    source, kept = order[:, :r], order[:, r:]
+    partner = jnp.take_along_axis(score.argmax(axis=-1), source, axis=1)
+    if class_token or ordered:
+        kept = jnp.sort(kept, axis=-1)
+    odd = jnp.broadcast_to(jnp.arange(1, tokens, 2), (batch, tokens // 2))
+    kept, target = jnp.concatenate([2 * kept, odd], axis=1), kept.shape[1] + partner
+    if distill_token:
+        kept, target = _distill_second(kept, target, tokens // 2)
+    return _matching(kept, 2 * source, target)
+
+
+def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
+    """Merges each run of k tokens' first k-1 into the most similar of all runs' last tokens.
+
+    A rest of less than k tokens is dropped: N // k tokens are left.
+    """
+    batch, tokens, _ = metric.shape
+    place = jnp.arange(tokens // k * k)
+    last = place % k == k - 1
+    kept, source = place[last], place[~last]
+    target = _cosine(metric[:, source], metric[:, kept]).argmax(axis=-1)
+    return _matching(
+        jnp.broadcast_to(kept, (batch, len(kept))),
+        jnp.broadcast_to(source, (batch, len(source))),
+        target,
+    )
+
+
+def random(
+    metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
+) -> Matching:
+    """Merges r random tokens, the first of `permutation`, each into the most similar other.
+
+    Args:
+      metric: what tokens are compared by.
+      r: tokens to merge; at least one token is left.
+      permutation: a random order of each sample's tokens, which the result keeps.
+    """
+    r = min(max(r, 0), metric.shape[1] - 1)
+    source, kept = permutation[:, :r], permutation[:, r:]
+    score = _cosine(*(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept)))
+    return _matching(kept, source, score.argmax(axis=-1))
+
+
+def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Cosines [B,N,M] of all pairs in float32; those of a zero vector are 0."""
+    a, b = _unit(a), _unit(b)
+    return jnp.einsum("bnd,bmd->bnm", a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = jax.lax.stop_gradient(x).astype(jnp.float32)
+    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
+    return x / jnp.where(norm > 0, norm, 1)
+
+
+def _distill_second(
+    kept: jax.Array, target: jax.Array, odd: int
+) -> tuple[jax.Array, jax.Array]:
+    """Moves B's first token, the distillation token, from behind the kept of A to place 1."""
+    a = kept.shape[1] - odd
+    kept = jnp.concatenate([kept[:, :1], kept[:, a : a + 1], kept[:, 1:a], kept[:, a + 1 :]], axis=1)
+    return kept, target  # no source's target: it is protected, and those behind it stay in place
+
+
+def _identity(batch: int, tokens: int) -> Matching:
+    nothing = jnp.zeros((batch, 0))
+    return _matching(jnp.broadcast_to(jnp.arange(tokens), (batch, tokens)), nothing, nothing)
+
+
+def _matching(kept: jax.Array, source: jax.Array, target: jax.Array) -> Matching:
+    return Matching(*(index.astype(jnp.int32) for index in (kept, source, target)))

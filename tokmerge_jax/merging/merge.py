@@ -1,0 +1,90 @@
+"""Applies a matching: reduce groups, average them by size, undo it, follow tokens through it.
+
+Source: Token Merging (ICLR 2023), section 3; source weights from vid-TLDR (CVPR 2024), section 3.3.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from tokmerge_jax.merging.matching import Matching
+from tokmerge_jax.merging.tokens import Tokens
+
+
+def reduce(
+    matching: Matching, x: Float[Array, "B N C"], how: Literal["sum", "mean", "max"] = "sum"
+) -> Float[Array, "B M C"]:
+    """Each kept token together with its sources: their sum, plain mean or maximum."""
+    kept, source = _take(x, matching.kept), _take(x, matching.source)
+    if how == "max":
+        return jax.vmap(lambda y, i, s: y.at[i].max(s))(kept, matching.target, source)
+    total = _add(kept, matching.target, source)
+    if how == "sum":
+        return total
+    return total / reduce(matching, jnp.ones(x.shape[:2] + (1,), x.dtype))
+
+
+def weighted_mean(
+    matching: Matching,
+    x: Float[Array, "B N C"],
+    size: Float[Array, "B N"] | None = None,
+    weight: Float[Array, "B N"] | None = None,
+) -> tuple[Float[Array, "B M C"], Float[Array, "B M"]]:
+    """Means of groups by size, and the sizes of the groups.
+
+    Args:
+      matching: which tokens form groups.
+      x: tokens of any float type; sums are float32.
+      size: how much each token stands for; None = 1.
+      weight: share of a source's size that it brings along (its value counts as much): a source
+        of weight 0 vanishes. Kept tokens count in full. None = 1.
+
+    Returns:
+      Tokens in the type of `x`, sizes in float32.
+    """
+    size = jnp.ones(x.shape[:2], jnp.float32) if size is None else size
+    mass = size if weight is None else size * weight
+    kept, source = _take(size, matching.kept), _take(mass, matching.source)
+    total = _add(
+        _take(x, matching.kept).astype(jnp.float32) * kept[..., None],
+        matching.target,
+        _take(x, matching.source).astype(jnp.float32) * source[..., None],
+    )
+    size = _add(kept, matching.target, source)
+    return (total / size[..., None]).astype(x.dtype), size
+
+
+def unmerge(matching: Matching, x: Float[Array, "B M C"]) -> Float[Array, "B N C"]:
+    """Gives every token the value of the one that holds it."""
+    return _take(x, destination(matching))
+
+
+def destination(matching: Matching) -> Int[Array, "B N"]:
+    """The place in the result that holds each token."""
+    place = jnp.arange(matching.kept.shape[1], dtype=jnp.int32)
+    token = jnp.concatenate([matching.kept, matching.source], axis=1)
+    place = jnp.concatenate([jnp.broadcast_to(place, matching.kept.shape), matching.target], axis=1)
+    return jax.vmap(lambda i, p: jnp.zeros_like(p).at[i].set(p, unique_indices=True))(token, place)
+
+
+def tokens(
+    matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | None = None
+) -> Tokens:
+    """Merges tokens by `weighted_mean`, their sizes and, where traced, their origin."""
+    x, size = weighted_mean(matching, tokens.x, tokens.size, weight)
+    origin = tokens.origin
+    if origin is not None:
+        origin = _take(destination(matching), origin)
+    return Tokens(x, size, origin)
+
+
+def _take(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x[b, index[b, i]] for x of [B,N] or [B,N,C]."""
+    return jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(x, index)
+
+
+def _add(x: jax.Array, index: jax.Array, update: jax.Array) -> jax.Array:
+    """x with update[b, i] added at [b, index[b, i]], for any number of equal indices."""
+    return jax.vmap(lambda x, i, u: x.at[i].add(u, mode="promise_in_bounds"))(x, index, update)

@@ -1,0 +1,108 @@
+"""Mergers: the frozen objects of static sizes that a configuration names and a block calls.
+
+A merger of one's own is any frozen object with `r`, `needs` and `__call__`; `MERGERS` makes it
+known to configurations.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol, runtime_checkable
+
+from tokmerge_jax.merging import matching, merge
+from tokmerge_jax.merging.saliency import foreground
+from tokmerge_jax.merging.tokens import Evidence, Tokens
+from tokmerge_jax.types import UserError
+
+
+@runtime_checkable
+class Merger(Protocol):
+    """What a block may do to its tokens: N become N - r.
+
+    Attributes:
+      needs: the parts of `Evidence` that it reads; nothing else is computed for it.
+    """
+
+    needs: ClassVar[frozenset[str]]
+
+    @property
+    def r(self) -> int:
+        """Tokens that merge away."""
+        ...
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ToMe:
+    """Merges the r tokens whose keys are most like another's; means are weighted by size.
+
+    Source: Token Merging (ICLR 2023).
+
+    Attributes:
+      r: tokens that merge away, capped at half of the unprotected.
+      class_token: place 0 never merges away.
+      distill_token: nothing merges into place 1.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"keys"})
+    r: int
+    class_token: bool = False
+    distill_token: bool = False
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        assert evidence.keys is not None
+        pairs = matching.bipartite(evidence.keys, self.r, self.class_token, self.distill_token)
+        return merge.tokens(pairs, tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class VidTLDR:
+    """Merges the r tokens most like another; a source counts as much as its attention is peaked.
+
+    Background tokens vanish when they merge. Source: vid-TLDR (CVPR 2024), section 3.3.
+
+    Attributes:
+      r: tokens that merge away, capped at half.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"entropy"})
+    r: int
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        assert evidence.entropy is not None
+        pairs = matching.bipartite(tokens.x, self.r, ordered=True)
+        return merge.tokens(pairs, tokens, foreground(evidence.entropy))
+
+
+MERGERS: dict[str, Callable[..., Merger]] = {"tome": ToMe, "vid_tldr": VidTLDR}
+"""Mergers by the name that configurations use."""
+
+
+def per_layer(
+    name: str, schedule: Sequence[int], *, class_token: bool = False, distill_token: bool = False
+) -> tuple[Merger | None, ...]:
+    """One merger per layer of `schedule` (`schedule.resolve`), None where r is 0.
+
+    Args:
+      name: a key of `MERGERS`, or "none".
+      schedule: r of each layer.
+      class_token: place 0 of the tokens must not merge away.
+      distill_token: nor must place 1.
+
+    Raises:
+      UserError: if the name is unknown or its merger cannot protect tokens.
+    """
+    if name == "none":
+        return (None,) * len(schedule)
+    if name not in MERGERS:
+        known = ", ".join(["none", *sorted(MERGERS)])
+        raise UserError(f"the merger {name!r} is unknown; choose one of {known}")
+    kind = MERGERS[name]
+    protect = {"class_token": class_token, "distill_token": distill_token}
+    protect = {key: True for key, wanted in protect.items() if wanted}
+    try:
+        return tuple(kind(r, **protect) if r else None for r in schedule)
+    except TypeError as error:
+        raise UserError(
+            f"the merger {name!r} cannot protect a class or distillation token; use tome"
+        ) from error
