@@ -1,8 +1,23 @@
-"""Attention one head and one block of queries at a time."""
+"""Attention in memory that grows with the sequence, not with its square times the heads.
+
+A loop over samples, blocks of queries and heads: one head's [rows, M] map is all that exists at a
+time. On a CPU, where a map of all heads is bound by memory, that is the fastest form too: blocks of
+about a thousand queries keep the matrix products efficient, a head's columns are sliced out of
+[N, K*D] inside the loop, and a row is divided by its sum only after the product with the values.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
+
+_ROWS = 1200  # most queries in a block
+_TOGETHER = 2**22  # numbers in the maps of short samples that are worked on together
 
 
 def attention(
@@ -14,12 +29,116 @@ def attention(
     scale: float,
     entropy: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
-    """softmax(scale q k' + log weight) v, simple first form."""
-    logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key, preferred_element_type=jnp.float32)
-    biased = logits if weight is None else logits + jnp.log(weight)[:, None, None, :]
-    probability = jax.nn.softmax(biased).astype(value.dtype)
-    out = jnp.einsum("bknm,bmkd->bnkd", probability, value)
-    if not entropy:
-        return out, None
-    mean = jax.lax.stop_gradient(jax.nn.softmax(logits).mean(axis=1))
-    return out, jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
+    """softmax(scale q k' + log weight) v for each head, the softmax in float32.
+
+    Proportional attention (Token Merging, section 3) needs no N x N bias: with
+    e = exp(scale q k' - max) it is e (weight v) / (e weight).
+
+    Args:
+      query: one per token that asks.
+      key: what queries are compared with.
+      value: what they read.
+      weight: how much each key counts: its token's size, or 0 for padding, which nobody sees;
+        None = 1. Every sample needs a key of positive weight.
+      scale: of the logits.
+      entropy: compute the second result too; no gradient passes through it.
+
+    Returns:
+      What each query reads, in the type of `value`. If asked for, also float32 sum_j a_ij log a_ij
+      of a, the mean over heads of softmax(scale q k'): weights only tell it what is padding.
+    """
+    batch, rows, heads, width = query.shape
+    blocks = -(-rows // _ROWS)
+    block = -(-rows // blocks)
+    query = jnp.pad(query, ((0, 0), (0, blocks * block - rows), (0, 0), (0, 0)))
+    columns = [x.reshape(*x.shape[:2], heads * width) for x in (query, key, value)]
+    weight = None if weight is None else weight.astype(jnp.float32)
+    sample = partial(_sample, heads=heads, block=block, scale=scale, entropy=entropy)
+    together = _TOGETHER // (block * key.shape[1])
+    out, negative_entropy = _map(jax.vmap(sample), (*columns, weight), together)
+    out = out.reshape(batch, blocks * block, heads, width)[:, :rows]
+    return out, negative_entropy[:, :rows] if entropy else None
+
+
+def _sample(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array | None,
+    *,
+    heads: int,
+    block: int,
+    scale: float,
+    entropy: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Attention of one sample, whose heads lie side by side in the columns of [N, K*D]."""
+
+    padding = None if weight is None else jnp.where(weight > 0, 0.0, -jnp.inf)[None]
+
+    @partial(jax.checkpoint, prevent_cse=False)  # a gradient needs each map once again, not all
+    def attend(queries: jax.Array, head: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        q, k, v = (_head(x, head, heads) for x in (queries, key, value))
+        e = _exponentials(q, k, padding, scale)
+        share = lax.stop_gradient(e / (heads * e.sum(axis=-1, keepdims=True))) if entropy else None
+        return _read(e, v, weight), share
+
+    def work(queries: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        def step(mean: jax.Array | None, head: jax.Array) -> tuple[jax.Array | None, jax.Array]:
+            out, share = attend(queries, head)
+            return (None if mean is None else mean + share), out
+
+        mean = jnp.zeros((block, len(key)), jnp.float32) if entropy else None
+        mean, out = lax.scan(step, mean, jnp.arange(heads))
+        out = out.transpose(1, 0, 2).reshape(queries.shape)
+        return out, None if mean is None else jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
+
+    out, seen = lax.map(work, query.reshape(-1, block, query.shape[1]))
+    return out.reshape(query.shape), None if seen is None else seen.reshape(-1)
+
+
+def _head(x: jax.Array, head: jax.Array, heads: int) -> jax.Array:
+    width = x.shape[1] // heads
+    return lax.dynamic_slice_in_dim(x, head * width, width, axis=1)
+
+
+def _exponentials(
+    query: jax.Array, key: jax.Array, padding: jax.Array | None, scale: float
+) -> jax.Array:
+    """exp(logits - their row's maximum) [N,M], 0 where a key's `padding` is -inf, not 0."""
+    logits = scale * jnp.dot(query, key.T, preferred_element_type=jnp.float32)
+    if padding is not None:
+        logits += padding
+    return jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+
+
+def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array:
+    """Means of values [M,D] under e * weight, in the type of the values."""
+    if weight is None:
+        total, weighted = e.sum(axis=-1, keepdims=True), value
+    else:
+        total, weighted = e @ weight[:, None], value * weight[:, None].astype(value.dtype)
+    out = jnp.dot(e.astype(value.dtype), weighted, preferred_element_type=jnp.float32)
+    return (out / total).astype(value.dtype)
+
+
+def _map(function: Callable[[Any], Any], arrays: Any, together: int) -> Any:
+    """Maps over the samples of `arrays`, at most `together` of each device's at a time.
+
+    A batch lies on the mesh in one run of samples per device. Working on one sample of each run
+    keeps all devices at work; walking through the runs one after the other would not.
+    """
+    batch = arrays[0].shape[0]
+    runs = math.gcd(batch, max(jax.sharding.get_abstract_mesh().size, 1))
+    length = batch // runs
+    group = max(n for n in range(1, length + 1) if length % n == 0 and n <= max(together, 1))
+
+    def split(x: jax.Array) -> jax.Array:
+        x = x.reshape(runs, length // group, group, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(-1, runs * group, *x.shape[3:])
+
+    def join(x: jax.Array) -> jax.Array:
+        x = x.reshape(-1, runs, group, *x.shape[2:]).swapaxes(0, 1)
+        return x.reshape(batch, *x.shape[3:])
+
+    out = lax.map(lambda xs: function(*xs), jax.tree.map(split, arrays))
+    return jax.tree.map(join, out)

@@ -62,7 +62,7 @@ def bipartite(
     odd = jnp.broadcast_to(jnp.arange(1, tokens, 2), (batch, tokens // 2))
     kept, target = jnp.concatenate([2 * kept, odd], axis=1), kept.shape[1] + partner
     if distill_token:
-        kept, target = _distill_second(kept, target, tokens // 2)
+        kept = _second(kept, tokens - tokens // 2 - r)
     return _matching(kept, 2 * source, target)
 
 
@@ -83,9 +83,7 @@ def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
     )
 
 
-def random(
-    metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
-) -> Matching:
+def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]) -> Matching:
     """Merges r random tokens, the first of `permutation`, each into the most similar other.
 
     Args:
@@ -111,13 +109,10 @@ def _unit(x: jax.Array) -> jax.Array:
     return x / jnp.where(norm > 0, norm, 1)
 
 
-def _distill_second(
-    kept: jax.Array, target: jax.Array, odd: int
-) -> tuple[jax.Array, jax.Array]:
-    """Moves B's first token, the distillation token, from behind the kept of A to place 1."""
-    a = kept.shape[1] - odd
-    kept = jnp.concatenate([kept[:, :1], kept[:, a : a + 1], kept[:, 1:a], kept[:, a + 1 :]], axis=1)
-    return kept, target  # no source's target: it is protected, and those behind it stay in place
+def _second(kept: jax.Array, place: int) -> jax.Array:
+    """Moves what stands at `place` to place 1. No target changes: it is nobody's, those behind stay."""
+    parts = kept[:, :1], kept[:, place : place + 1], kept[:, 1:place], kept[:, place + 1 :]
+    return jnp.concatenate(parts, axis=1)
 
 
 def _identity(batch: int, tokens: int) -> Matching:

@@ -69,9 +69,7 @@ def destination(matching: Matching) -> Int[Array, "B N"]:
     return jax.vmap(lambda i, p: jnp.zeros_like(p).at[i].set(p, unique_indices=True))(token, place)
 
 
-def tokens(
-    matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | None = None
-) -> Tokens:
+def tokens(matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | None = None) -> Tokens:
     """Merges tokens by `weighted_mean`, their sizes and, where traced, their origin."""
     x, size = weighted_mean(matching, tokens.x, tokens.size, weight)
     origin = tokens.origin
