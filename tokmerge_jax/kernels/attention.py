@@ -121,7 +121,7 @@ def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array
     return (out / total).astype(value.dtype)
 
 
-def _map(function: Callable[[Any], Any], arrays: Any, together: int) -> Any:
+def _map(function: Callable[..., Any], arrays: Any, together: int) -> Any:
     """Maps over the samples of `arrays`, at most `together` of each device's at a time.
 
     A batch lies on the mesh in one run of samples per device. Working on one sample of each run

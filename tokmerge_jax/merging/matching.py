@@ -72,15 +72,11 @@ def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
     A rest of less than k tokens is dropped: N // k tokens are left.
     """
     batch, tokens, _ = metric.shape
-    place = jnp.arange(tokens // k * k)
-    last = place % k == k - 1
-    kept, source = place[last], place[~last]
+    runs = jnp.arange(tokens // k * k).reshape(-1, k)
+    kept, source = runs[:, -1], runs[:, :-1].reshape(-1)
     target = _cosine(metric[:, source], metric[:, kept]).argmax(axis=-1)
-    return _matching(
-        jnp.broadcast_to(kept, (batch, len(kept))),
-        jnp.broadcast_to(source, (batch, len(source))),
-        target,
-    )
+    kept, source = (jnp.broadcast_to(i, (batch, *i.shape)) for i in (kept, source))
+    return _matching(kept, source, target)
 
 
 def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]) -> Matching:
@@ -88,10 +84,13 @@ def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
 
     Args:
       metric: what tokens are compared by.
-      r: tokens to merge; at least one token is left.
-      permutation: a random order of each sample's tokens, which the result keeps.
+      r: tokens to merge; at least one token is left. 0 changes nothing.
+      permutation: a random order of each sample's tokens, which those of the result keep.
     """
-    r = min(max(r, 0), metric.shape[1] - 1)
+    batch, tokens, _ = metric.shape
+    r = min(r, tokens - 1)
+    if r <= 0:
+        return _identity(batch, tokens)
     source, kept = permutation[:, :r], permutation[:, r:]
     score = _cosine(*(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept)))
     return _matching(kept, source, score.argmax(axis=-1))
@@ -110,7 +109,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def _second(kept: jax.Array, place: int) -> jax.Array:
-    """Moves what stands at `place` to place 1. No target changes: it is nobody's, those behind stay."""
+    """Moves what stands at `place`, nobody's target, to place 1; those behind it stay."""
     parts = kept[:, :1], kept[:, place : place + 1], kept[:, 1:place], kept[:, place + 1 :]
     return jnp.concatenate(parts, axis=1)
 

@@ -23,7 +23,7 @@ def reduce(
     total = _add(kept, matching.target, source)
     if how == "sum":
         return total
-    return total / reduce(matching, jnp.ones(x.shape[:2] + (1,), x.dtype))
+    return total / reduce(matching, jnp.ones((*x.shape[:2], 1), x.dtype))
 
 
 def weighted_mean(

@@ -29,7 +29,9 @@ class Merger(Protocol):
         """Tokens that merge away."""
         ...
 
-    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens: ...
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and what attention told about them -> tokens [B,N-r,C]."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ToMe:
     distill_token: bool = False
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and their mean keys -> tokens [B,N-r,C]."""
         assert evidence.keys is not None
         pairs = matching.bipartite(evidence.keys, self.r, self.class_token, self.distill_token)
         return merge.tokens(pairs, tokens)
@@ -69,6 +72,7 @@ class VidTLDR:
     r: int
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and the negative entropy of their attention -> tokens [B,N-r,C]."""
         assert evidence.entropy is not None
         pairs = matching.bipartite(tokens.x, self.r, ordered=True)
         return merge.tokens(pairs, tokens, foreground(evidence.entropy))

@@ -1,8 +1,9 @@
 """How many tokens merge in each layer, what that leaves, and what it costs, without a model."""
 
 import ast
+import itertools
 from collections.abc import Iterator, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from tokmerge_jax.types import LayerCost, UserError
@@ -71,7 +72,7 @@ def vit_cost(
     """
     costs = [LayerCost("patch_embedding", tokens, tokens, tokens * width * patch_inputs)]
     counts = token_counts(r, tokens)
-    for i, (n, left) in enumerate(zip(counts, counts[1:], strict=False)):
+    for i, (n, left) in enumerate(itertools.pairwise(counts)):
         attention = 4 * n * width**2 + 2 * n**2 * width
         matching = (n - n // 2) * (n // 2) * (metric_width or width) if left < n else 0
         mlp = 2 * mlp_ratio * left * width**2
@@ -91,15 +92,14 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_entry(value: Any) -> bool:
-    return (_is_int(value) and value >= 0) or (
-        isinstance(value, Real) and not isinstance(value, Integral) and 0 <= value < 1
-    )
+    return (_is_int(value) and value >= 0) or (isinstance(value, float) and 0 <= value < 1)
 
 
 def _is_inflected(spec: Any) -> bool:
-    if not isinstance(spec, tuple) or len(spec) != 2 or not _is_int(spec[0]) or _is_int(spec[1]):
+    if not isinstance(spec, tuple) or len(spec) != 2:
         return False
-    return isinstance(spec[1], Real) and -1 <= spec[1] <= 1 and spec[0] >= 0
+    r, inflection = spec
+    return _is_int(r) and r >= 0 and isinstance(inflection, float) and -1 <= inflection <= 1
 
 
 def _line(r: int, inflection: float, depth: int) -> list[int]:

@@ -1,0 +1,158 @@
+"""Mergers as a block calls them: vid-TLDR's numbers, degenerate tokens, transformations, a mesh."""
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tokmerge_jax import merging
+from tokmerge_jax.merging import Evidence, Merger, Tokens, ToMe, VidTLDR
+from tokmerge_jax.types import UserError
+
+
+def close(ours, theirs, tolerance=2e-4):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+@jax.jit
+def negative_entropy(logits):
+    mean = jax.nn.softmax(jnp.asarray(logits)).mean(1)
+    return jax.scipy.special.xlogy(mean, mean).sum(-1)
+
+
+@pytest.mark.parametrize("name", ["vidtldr-merge", "vidtldr-merge-even"])
+def test_vid_tldr_equals_the_original_twice_in_a_row(name):
+    case = golden.load(name)
+    batch, heads, count, width = (case.config[key] for key in ("B", "heads", "N", "C"))
+    seed = case.spec["seed"]
+    tokens = Tokens(jnp.asarray(recipe.video((batch, count, width), seed)))
+    for i, r in enumerate(case.config["r"], start=1):
+        n = tokens.x.shape[1]
+        entropy = negative_entropy(2 * recipe.video((batch, heads, n, n), seed + i))
+        close(merging.saliency.foreground(entropy), case.arrays[f"score_{i}"], 1e-3)
+        tokens = jax.jit(VidTLDR(r))(tokens, Evidence(entropy=entropy))
+        close(tokens.size, case.arrays[f"size_{i}"], 1e-3)
+        close(tokens.x, case.arrays[f"x_{i}"])
+
+
+def draw(batch=2, count=15, width=6, dtype=jnp.float32, seed=1):
+    x = jnp.asarray(recipe.video((batch, count, width), seed), dtype)
+    keys = jnp.asarray(recipe.video((batch, count, 4), seed + 1), dtype)
+    entropy = negative_entropy(2 * recipe.video((batch, 2, count, count), seed + 2))
+    return Tokens.traced(x), Evidence(keys, entropy)
+
+
+MERGERS = [ToMe(4), ToMe(4, class_token=True), ToMe(4, True, True), VidTLDR(4)]
+
+
+@pytest.mark.parametrize("merger", MERGERS, ids=str)
+def test_protocol_and_hash(merger):
+    assert isinstance(merger, Merger)
+    assert merger.needs <= {"keys", "entropy"}
+    assert hash(merger) == hash(type(merger)(*merger.__dict__.values()))
+
+
+def test_a_background_source_vanishes():
+    """Tokens 0 and 1 are alike; 0 merges into 1 and is background, so 1 stays what it was."""
+    x = jnp.array([[[1.0, 0.1], [1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]])
+    entropy = jnp.array([[-9.0, -1.0, -1.0, -1.0]])
+    tokens = VidTLDR(1)(Tokens.traced(x), Evidence(entropy=entropy))
+    np.testing.assert_array_equal(tokens.x, x[:, jnp.array([2, 1, 3])])
+    assert tokens.size.tolist() == [[1.0, 1.0, 1.0]]
+    assert tokens.origin.tolist() == [[1, 1, 0, 2]]
+
+
+@pytest.mark.parametrize("merger", MERGERS, ids=str)
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
+def test_degenerate_tokens_stay_finite(merger, count):
+    """Equal tokens, vanished tokens, one-hot attention (0 log 0), one token left."""
+    for x in (jnp.ones((1, count, 3)), jnp.zeros((1, count, 3))):
+        for entropy in (jnp.zeros((1, count)), jnp.full((1, count), -jnp.log(float(count)))):
+            tokens = Tokens.traced(x)
+            while True:
+                left = merger(tokens, Evidence(tokens.x, entropy[:, : tokens.x.shape[1]]))
+                np.testing.assert_array_equal(left.x, x[:, : left.x.shape[1]])
+                assert np.isfinite(left.size).all()
+                if left.x.shape[1] == tokens.x.shape[1]:
+                    break
+                tokens = left
+            assert tokens.x.shape[1] == 1 + sum(merger.__dict__.get(k, 0) for k in PROTECT) or (
+                count <= 2
+            )
+
+
+PROTECT = ("class_token", "distill_token")
+
+
+@pytest.mark.parametrize("merger", MERGERS, ids=str)
+def test_samples_alone_equal_samples_together(merger):
+    tokens, evidence = draw(3)
+    together = jax.jit(merger)(tokens, evidence)
+    alone = jax.jit(jax.vmap(merger))(*jax.tree.map(lambda a: a[:, None], (tokens, evidence)))
+    np.testing.assert_array_equal(alone.origin[:, 0], together.origin)
+    np.testing.assert_allclose(alone.x[:, 0], together.x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone.size[:, 0], together.size, rtol=1e-5)
+
+
+@pytest.mark.parametrize("merger", MERGERS, ids=str)
+def test_bfloat16(merger):
+    tokens, evidence = draw(dtype=jnp.bfloat16)
+    half = jax.jit(merger)(tokens, evidence)
+    keys = evidence.keys.astype(jnp.float32)
+    tokens = tokens.replace(x=tokens.x.astype(jnp.float32))
+    full = jax.jit(merger)(tokens, evidence.replace(keys=keys))
+    assert half.x.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(half.origin, full.origin)  # decided in float32
+    np.testing.assert_array_equal(half.size, full.size)
+    np.testing.assert_array_equal(half.x, full.x.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("merger", MERGERS, ids=str)
+def test_gradients_reach_values_and_no_decision(merger):
+    tokens, evidence = draw()
+
+    def loss(x, keys, entropy):
+        return (merger(Tokens(x), Evidence(keys, entropy)).x ** 2).sum()
+
+    gradients = jax.grad(loss, (0, 1, 2))(tokens.x, evidence.keys, evidence.entropy)
+    assert all(np.isfinite(g).all() for g in gradients)
+    assert np.abs(gradients[0]).max() > 0
+    np.testing.assert_array_equal(gradients[1], np.zeros_like(gradients[1]))
+    np.testing.assert_array_equal(gradients[2], np.zeros_like(gradients[2]))
+
+
+@pytest.mark.parametrize("merger", MERGERS, ids=str)
+def test_a_sharded_batch_stays_where_it_is(merger):
+    tokens, evidence = draw(8)
+
+    def run(x, keys, entropy):
+        merged = merger(Tokens.traced(x), Evidence(keys, entropy))
+        return merged.x, merged.origin
+
+    arrays = tokens.x, evidence.keys, evidence.entropy
+    expected = jax.jit(run)(*arrays)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    with jax.set_mesh(mesh):
+        arrays = jax.device_put(arrays, rows)
+        program = jax.jit(run, out_shardings=rows).lower(*arrays).compile()
+        x, origin = program(*arrays)
+    assert "all-gather" not in program.as_text()
+    np.testing.assert_array_equal(origin, expected[1])
+    np.testing.assert_allclose(x, expected[0], rtol=1e-5, atol=1e-6)
+
+
+def test_per_layer():
+    assert merging.per_layer("none", (3, 0)) == (None, None)
+    assert merging.per_layer("vid_tldr", (3, 0, 1)) == (VidTLDR(3), None, VidTLDR(1))
+    assert merging.per_layer("tome", (2,), class_token=True) == (ToMe(2, class_token=True),)
+
+
+def test_per_layer_refuses():
+    with pytest.raises(UserError, match=r"'pitome' is unknown; choose one of none, tome, vid_tldr"):
+        merging.per_layer("pitome", (1,))
+    with pytest.raises(UserError, match=r"'vid_tldr' cannot protect a class"):
+        merging.per_layer("vid_tldr", (1,), class_token=True)
