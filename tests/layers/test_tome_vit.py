@@ -1,0 +1,152 @@
+"""ToMe inside image transformers built from our layers, against the patched timm originals."""
+
+import flax.linen as nn
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+
+from tokmerge_jax import merging
+from tokmerge_jax.layers.block import Block
+from tokmerge_jax.layers.patches import patchify
+from tokmerge_jax.merging import Merger, Tokens, schedule
+
+
+class ViT(nn.Module):
+    """timm's ViT, or DeiT with `special` = 2: patches behind a class and a distillation token."""
+
+    width: int
+    heads: int
+    mergers: tuple[Merger | None, ...]
+    special: int
+    proportional: bool
+
+    @nn.compact
+    def __call__(self, image):
+        x = nn.Dense(self.width, name="patch_embedding")(patchify(image[:, None], 16))
+        zeros = nn.initializers.zeros_init()
+        first = self.param("first", zeros, (1, self.special, self.width))
+        x = jnp.concatenate([jnp.tile(first, (len(x), 1, 1)), x], axis=1)
+        tokens = Tokens.traced(x + self.param("positions", zeros, (1, *x.shape[1:])))
+        for i, merger in enumerate(self.mergers):
+            block = Block(self.heads, merger, self.proportional, name=f"block_{i}")
+            tokens = block(tokens)
+        y = nn.LayerNorm(1e-6, name="norm")(tokens.x)
+        heads = [nn.Dense(10, name=f"head_{i}")(y[:, i]) for i in range(self.special)]
+        return sum(heads) / self.special, tokens
+
+
+def dense(weights, name, part=slice(None)):
+    kernel = weights[f"{name}.weight"]
+    kernel = kernel.reshape(len(kernel), -1)[part].T
+    return {"kernel": kernel, "bias": weights[f"{name}.bias"][part]}
+
+
+def norm(weights, name):
+    return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
+
+
+def block(weights, i, width):
+    name = f"blocks.{i}"
+    thirds = [slice(j * width, (j + 1) * width) for j in range(3)]
+    names = zip(("query", "key", "value"), thirds, strict=True)
+    attention = {key: dense(weights, f"{name}.attn.qkv", part) for key, part in names}
+    attention["out"] = dense(weights, f"{name}.attn.proj")
+    return {
+        "attention_norm": norm(weights, f"{name}.norm1"),
+        "attention": attention,
+        "mlp_norm": norm(weights, f"{name}.norm2"),
+        "mlp": {
+            "hidden": dense(weights, f"{name}.mlp.fc1"),
+            "out": dense(weights, f"{name}.mlp.fc2"),
+        },
+    }
+
+
+def parameters(weights, width, depth, special):
+    """timm's names and layouts to those of `ViT`; patches are read row, column, colour here."""
+    kernel = weights["patch_embed.proj.weight"].transpose(2, 3, 1, 0).reshape(-1, width)
+    first = [weights[name] for name in ("cls_token", "dist_token")[:special]]
+    return {
+        "patch_embedding": {"kernel": kernel, "bias": weights["patch_embed.proj.bias"]},
+        "first": np.concatenate(first, axis=1),
+        "positions": weights["pos_embed"],
+        "norm": norm(weights, "norm"),
+        **{f"block_{i}": block(weights, i, width) for i in range(depth)},
+        **{f"head_{i}": dense(weights, ("head", "head_dist")[i]) for i in range(special)},
+    }
+
+
+def run(case, spec, proportional):
+    """Logits, final tokens and what each block recorded."""
+    vit = case.config["timm_vit"]
+    special = 1 + vit.get("distilled", False)
+    count = (vit["img_size"] // 16) ** 2 + special
+    r = schedule.resolve(spec, vit["depth"], count, special)
+    mergers = merging.per_layer("tome", r, class_token=True, distill_token=special == 2)
+    model = ViT(vit["embed_dim"], vit["num_heads"], mergers, special, proportional)
+    params = parameters(case.weights(), vit["embed_dim"], vit["depth"], special)
+    shape, seed = (3, vit["img_size"], vit["img_size"]), case.spec["seed"] + 1
+    image = np.stack([recipe.video(shape, seed=seed + 100 * i) for i in range(2)])
+    apply = jax.jit(lambda p, x: model.apply({"params": p}, x, mutable=["intermediates"]))
+    (logits, tokens), seen = apply(params, image.transpose(0, 2, 3, 1))
+    blocks = [
+        {k: v[0] for k, v in seen["intermediates"][f"block_{i}"].items()} for i in range(len(r))
+    ]
+    return logits, tokens, blocks, mergers
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 * np.abs(theirs).max())
+
+
+CASES = [
+    (name, tag, form)
+    for name in ("tome-vit", "tome-vit-plain", "tome-deit")
+    for case in [golden.load(name)]
+    for tag in case.config["schedules"]
+    for form in (["prop", "plain"] if len(case.config["prop_attn"]) == 2 else [""])
+]
+
+
+@pytest.mark.parametrize(("name", "tag", "form"), CASES)
+def test_equals_patched_timm(name, tag, form):
+    case = golden.load(name)
+    spec = case.config["schedules"][tag]
+    spec = tuple(spec) if case.config["schedule_kinds"][tag] == "tuple" else spec
+    prefix = "/".join(filter(None, [tag, form])) + "/"
+    expected = {k[len(prefix) :]: v for k, v in case.arrays.items() if k.startswith(prefix)}
+    logits, tokens, blocks, mergers = run(case, spec, proportional=form != "plain")
+    close(logits, expected["logits"])
+    assert [b["out"].shape[1] for b in blocks] == expected["counts"].tolist()
+    for i, (record, merger) in enumerate(zip(blocks, mergers, strict=True)):
+        check_block(record, merger, expected, f"block{i}/")
+    if "origin" in expected:
+        np.testing.assert_array_equal(tokens.origin, expected["origin"])
+        np.testing.assert_array_equal(tokens.size, expected["size"])
+
+
+def check_block(record, merger, expected, prefix):
+    found = {k[len(prefix) :]: v for k, v in expected.items() if k.startswith(prefix)}
+    if "mean" in found:
+        close(record["out"].mean(axis=1), found["mean"])
+    else:
+        close(record["out"], found["out"])
+    if "metric" in found:
+        keys = record["evidence"].keys
+        close(keys, found["metric"])
+        check_decisions(bipartite(keys, merger.r, merger.class_token, merger.distill_token), found)
+
+
+bipartite = jax.jit(merging.matching.bipartite, static_argnums=(1, 2, 3))
+
+
+def check_decisions(ours, theirs):
+    """The original numbers even and odd tokens apart, the kept even ones first."""
+    kept = np.asarray(ours.kept)
+    even = kept[kept % 2 == 0].reshape(len(kept), -1)
+    np.testing.assert_array_equal(even, 2 * theirs["kept"])
+    np.testing.assert_array_equal(ours.source, 2 * theirs["source"])
+    np.testing.assert_array_equal(ours.target, even.shape[1] + theirs["target"])
