@@ -1,0 +1,24 @@
+"""The conditions of every test: eight devices, exact products, strict ranks, checked annotations.
+
+They are set before JAX or the package is first imported, and child processes inherit the devices.
+"""
+
+import os
+
+_DEVICES = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+# Stays installed for the whole run: arguments and results of the package are checked against
+# their annotations, shapes included.
+install_import_hook("tokmerge_jax", "beartype.beartype")
+
+# A first call compiles, so that the time of an example says nothing.
+hypothesis.settings.register_profile("tokmerge_jax", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tokmerge_jax")

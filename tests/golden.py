@@ -1,0 +1,48 @@
+"""Numbers of the original programs, from the files in tests/goldens: `golden.load(case)`.
+
+A case stores inputs that are not drawn from a seed, expected outputs and the names and shapes of
+its weights; `recipe.py` draws the weights themselves.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import recipe
+
+FOLDER = Path(__file__).with_name("goldens")
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden:
+    """One case.
+
+    Attributes:
+      name: the case, for example "vidtldr-tiny".
+      spec: the whole index: what, seed, gain, shapes, config, inputs, outputs, ...
+      arrays: inputs and expected outputs by name; empty where the index says it all.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Sizes and options of the case."""
+        return self.spec["config"]
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every parameter by its PyTorch name."""
+        return recipe.state_dict(self.spec["shapes"], self.spec["seed"], self.spec["gain"])
+
+
+def load(name: str) -> Golden:
+    """The case `name`, read from its .json and, where it has one, its .npz file."""
+    spec = json.loads((FOLDER / f"{name}.json").read_text())
+    file = FOLDER / f"{name}.npz"
+    arrays = dict(np.load(file)) if file.exists() else {}
+    return Golden(name, spec, arrays)
