@@ -5,6 +5,7 @@ from collections.abc import Set
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
@@ -29,9 +30,9 @@ class Attention(nn.Module):
     width: int
     key_bias: bool = True
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: D102
         self.query = nn.Dense(self.width, dtype=self.dtype)
         self.key = nn.Dense(self.width, use_bias=self.key_bias, dtype=self.dtype)
         self.value = nn.Dense(self.width, dtype=self.dtype)
@@ -71,7 +72,7 @@ class Attention(nn.Module):
                 query, key, value, weight, scale=scale, entropy="entropy" in needs
             )
         keys = key.mean(axis=2) if "keys" in needs else None
-        return self.out(y.reshape(x.shape[:-1] + (self.width,))), Evidence(keys, entropy)
+        return self.out(y.reshape((*x.shape[:-1], self.width))), Evidence(keys, entropy)
 
     def __call__(
         self,
@@ -85,7 +86,7 @@ class Attention(nn.Module):
         return self.attend(x, self.keys_values(x), weight, needs=needs, train=train)
 
     def _split(self, x: jax.Array) -> jax.Array:
-        return x.reshape(x.shape[:-1] + (self.heads, self.width // self.heads))
+        return x.reshape((*x.shape[:-1], self.heads, self.width // self.heads))
 
     def _attend_dropping(
         self,

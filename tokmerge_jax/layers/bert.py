@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import Attention, KeysValues
@@ -24,7 +25,7 @@ class BertEmbeddings(nn.Module):
     vocab_size: int
     max_positions: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B L C"]:
@@ -56,9 +57,9 @@ class BertLayer(nn.Module):
     mlp_width: int
     cross: bool
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: D102
         settings = {"dropout": self.dropout, "dtype": self.dtype}
         self.attention = Attention(self.heads, self.width, **settings)
         self.attention_norm = nn.LayerNorm(1e-12, dtype=self.dtype)

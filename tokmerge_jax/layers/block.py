@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.mlp import MLP
@@ -32,7 +33,7 @@ class Block(nn.Module):
     mlp_ratio: int = 4
     epsilon: float = 1e-6
     drop_path: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Tokens:

@@ -5,6 +5,7 @@ Source: VindLU (CVPR 2023) and UMT (ICCV 2023), after BERT (NAACL 2019).
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
@@ -34,9 +35,9 @@ class Bert(nn.Module):
     vocab_size: int
     max_positions: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: D102
         settings = {"dropout": self.dropout, "dtype": self.dtype}
         self.embeddings = BertEmbeddings(
             self.width, self.vocab_size, self.max_positions, **settings

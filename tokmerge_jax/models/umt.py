@@ -6,6 +6,7 @@ Source: Unmasked Teacher (ICCV 2023), section 3.3.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
@@ -29,9 +30,9 @@ class UMT(nn.Module):
     text: Bert
     embed_dim: int
     keep_temporal: bool = False
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
-    def setup(self) -> None:
+    def setup(self) -> None:  # noqa: D102
         self.pool_norm = nn.LayerNorm(1e-6, dtype=self.dtype)
         self.vision_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
         self.text_projection = nn.Dense(self.embed_dim, dtype=self.dtype)

@@ -5,6 +5,7 @@ Source: Unmasked Teacher (ICCV 2023), section 3; merging as in vid-TLDR (CVPR 20
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import Block
@@ -32,7 +33,7 @@ class UMTViT(nn.Module):
     patch_size: int
     table_frames: int
     drop_path: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
