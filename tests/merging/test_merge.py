@@ -94,6 +94,22 @@ def test_origin_follows_tokens_through_all_merges(seed, r):
             np.testing.assert_allclose(tokens.x[sample, place], mean, rtol=1e-4, atol=1e-5)
 
 
+def test_origin_through_many_layers():
+    """Compiling takes hours, not a second, if a layer's look-up doubles the code of those before."""
+    x, _ = draw(3, tokens=40)
+
+    @jax.jit
+    def run(x):
+        tokens = Tokens.traced(x)
+        for _ in range(24):
+            tokens = merge.tokens(matching.bipartite(tokens.x, 1), tokens)
+        return tokens
+
+    tokens = run(x)
+    for origin, size in zip(tokens.origin, tokens.size, strict=True):
+        np.testing.assert_array_equal(np.bincount(origin), size)
+
+
 def test_nothing_merged_is_the_identity():
     x, size = draw(4)
     tokens = merge_tokens(bipartite(x, 0), Tokens(x, size, Tokens.traced(x).origin))

@@ -74,13 +74,26 @@ def tokens(matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | Non
     x, size = weighted_mean(matching, tokens.x, tokens.size, weight)
     origin = tokens.origin
     if origin is not None:
-        origin = _take(destination(matching), origin)
+        origin = _follow(destination(matching), origin)
     return Tokens(x, size, origin)
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:
     """x[b, index[b, i]] for x of [B,N] or [B,N,C]."""
     return jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(x, index)
+
+
+def _follow(place: jax.Array, origin: jax.Array) -> jax.Array:
+    """place[b, origin[b, i]], looked up in all samples' places in a row.
+
+    XLA fuses the look-ups of all layers into one. Its CPU code doubles with every layer where an
+    index is used twice, as by a look-up in a batch or from the end.
+    """
+    batch, length = place.shape
+    index = length * jnp.arange(batch, dtype=jnp.int32)[:, None] + origin
+    look_up = place.reshape(-1).at[index.reshape(-1)]
+    found = look_up.get(mode="promise_in_bounds", wrap_negative_indices=False)
+    return found.reshape(origin.shape)
 
 
 def _add(x: jax.Array, index: jax.Array, update: jax.Array) -> jax.Array:

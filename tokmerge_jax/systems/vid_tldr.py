@@ -5,6 +5,7 @@ Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`
 
 from collections.abc import Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,7 @@ from tokmerge_jax.models.umt_vit import UMTViT
 from tokmerge_jax.training import losses
 from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
 
-MEAN = (0.485, 0.456, 0.406)
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
 
 
@@ -165,7 +166,8 @@ def _pixels(video: jax.Array) -> jax.Array:
     """uint8 frames -> normalised float32; floats are taken to be normalised already."""
     if video.dtype != jnp.uint8:
         return video
-    return (video.astype(jnp.float32) / 255 - jnp.asarray(MEAN)) / jnp.asarray(STD)
+    mean, std = np.reshape(MEAN, (1, 1, 1, 1, 3)), np.reshape(STD, (1, 1, 1, 1, 3))
+    return (video.astype(jnp.float32) / 255 - np.float32(mean)) / np.float32(std)
 
 
 def _module(config: ConfigDict, mergers: tuple[merging.Merger | None, ...]) -> UMT:
@@ -197,19 +199,20 @@ def _example(config: ConfigDict) -> tuple[np.ndarray, ...]:
 
 
 def _check(config: ConfigDict) -> None:
-    vision, words = config.model.vision, config.model.text
-    facts = {
-        f"model.vision.image_size={vision.image_size} is no multiple of model.vision.patch_size="
-        f"{vision.patch_size}": vision.image_size % vision.patch_size,
-        f"model.vision.width={vision.width} is no multiple of model.vision.heads="
-        f"{vision.heads}": vision.width % vision.heads,
-        f"model.text.width={words.width} is no multiple of model.text.heads="
-        f"{words.heads}": words.width % words.heads,
-        f"model.text.fusion_layer={words.fusion_layer} is not below model.text.depth="
-        f"{words.depth}": words.fusion_layer >= words.depth,
-        f"data.max_text_length={config.data.max_text_length} is more than model.text."
-        f"max_positions={words.max_positions}": config.data.max_text_length > words.max_positions,
-    }
-    for fault, holds in facts.items():
-        if holds:
-            raise UserError(f"config.{fault}; change one of the two")
+    """Each row: two keys, the relation that their values must have, and whether they have it."""
+    vision, words, length = config.model.vision, config.model.text, config.data.max_text_length
+    rows = (
+        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
+         vision.image_size % vision.patch_size == 0),
+        ("model.vision.width", "a multiple of", "model.vision.heads",
+         vision.width % vision.heads == 0),
+        ("model.text.width", "a multiple of", "model.text.heads", words.width % words.heads == 0),
+        ("model.text.fusion_layer", "less than", "model.text.depth",
+         words.fusion_layer < words.depth),
+        ("data.max_text_length", "at most", "model.text.max_positions",
+         length <= words.max_positions),
+    )  # fmt: skip
+    for key, relation, other, holds in rows:
+        if not holds:
+            value, limit = (attrgetter(name)(config) for name in (key, other))
+            raise UserError(f"config.{key}={value} must be {relation} config.{other}={limit}")

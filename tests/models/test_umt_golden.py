@@ -1,0 +1,106 @@
+"""UMT with vid-TLDR against the original: every intermediate of the small one, both full sizes."""
+
+import golden
+import jax
+import numpy as np
+import pytest
+import recipe
+import umt_case
+from umt_case import close, system_of
+
+SIZE_TOLERANCE = 1e-3  # saliency's min-max scaling amplifies rounding
+
+
+@pytest.mark.parametrize("name", ["vidtldr-tiny", "vidtldr-tiny-off", "vidtldr-tiny-frac"])
+def test_tiny_retrieval(name):
+    case = golden.load(name)
+    expected, seed = case.arrays, case.spec["seed"]
+    system, params = system_of(case)
+    video = umt_case.videos(case, len(expected["sim_v2t"]), seed + 1)
+    check_scores(system, params, video, expected)
+    tokens = system.predict["encode_video"](params, video)["tokens"]
+    close(tokens, expected["vision/tokens_all"])
+
+
+def check_scores(system, params, video, expected):
+    """Embeddings, similarities and every pair's matching logit."""
+    ids = expected["inputs/text_ids"]
+    videos, texts = len(video), len(ids)
+    seen = jax.jit(system.predict["encode_video"])(params, video)
+    read = jax.jit(system.predict["encode_text"])(params, ids, ids != 0)
+    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
+    close(seen["embedding"][:, 0], unit(expected["vision/proj"]))
+    close(read["embedding"], unit(expected["text/proj"]))
+    close(seen["embedding"][:, 0] @ read["embedding"].T, expected["sim_v2t"])
+    memory = jax.jit(system.predict["video_memory"])(params, seen["tokens"])
+    states = np.broadcast_to(read["states"], (videos, *read["states"].shape))
+    mask = np.broadcast_to(ids != 0, (videos, *ids.shape))
+    close(
+        jax.jit(system.predict["match"])(params, memory, states, mask), expected["match_logit"]
+    )
+    assert expected["match_logit"].shape == (videos, texts)
+
+
+def test_position_table_of_another_frame_count():
+    case = golden.load("vidtldr-tiny-interp")
+    system, params = system_of(case)
+    expected = case.arrays
+    video = umt_case.videos(case, len(expected["sim_v2t"]), case.spec["seed"] + 1)
+    check_scores(system, params, video, expected)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("vidtldr-trace", 86), ("vidtldr-trace-odd", 95)])
+def test_every_intermediate(name, seed):
+    case = golden.load(name)
+    system, params = system_of(case, only="vision_encoder")
+    video = umt_case.videos(case, 2, seed)
+    blocks, tokens = umt_case.record(system, params, video)
+    for i, block in enumerate(blocks):
+        close(block["out"], case.arrays[f"block{i}/out"])
+        if "after_merging" in block:
+            check_merge(block, {k: case.arrays[f"block{i}/{k}"] for k in MERGE_KEYS})
+    close(tokens, case.arrays["tokens"])
+
+
+MERGE_KEYS = ("after_attention", "negative_entropy", "merged", "size", "origin")
+
+
+def check_merge(block, expected):
+    before, after = block["before_merging"], block["after_merging"]
+    close(before.x, expected["after_attention"])
+    close(block["evidence"].entropy, expected["negative_entropy"])
+    np.testing.assert_array_equal(after.origin, expected["origin"])
+    close(after.size, expected["size"], SIZE_TOLERANCE)
+    close(after.x, expected["merged"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["b16", "l16"])
+def test_full_size_retrieval(size):
+    case = golden.load(f"vidtldr-{size}-msrvtt")
+    system, params = system_of(case)
+    video = umt_case.videos(case, 2, case.spec["seed"] + 1)
+    expected = case.arrays
+    check_scores(system, params, video, expected)
+    blocks, tokens = umt_case.record(system, params, video)
+    assert [len(b["out"][0]) for b in blocks] == expected["vision/block_counts"].tolist()
+    for i, block in enumerate(blocks):
+        close(block["out"].mean(1), expected[f"vision/block{i}_mean"])
+    close(tokens[:, expected["vision/rows"]], expected["vision/row_tokens"])
+    close(np.linalg.norm(tokens, axis=-1), expected["vision/norms"])
+    last = [b["after_merging"] for b in blocks if "after_merging" in b][-1]
+    close(last.size, expected["vision/size_all"], SIZE_TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["umtqa-b16", "umtqa-b16-off", "umtqa-l16"])
+def test_full_size_vision_of_question_answering(name):
+    case = golden.load(name)
+    system, params = system_of(case, only="vision_encoder")
+    clip = recipe.video((1, 12, 3, 224, 224), seed=case.spec["seed"] + 1)
+    _, tokens = umt_case.record(system, params, clip.transpose(0, 1, 3, 4, 2))
+    expected = case.arrays
+    assert tokens.shape[1] == int(expected["vision/count"])
+    close(tokens[0, expected["vision/rows"]], expected["vision/row_tokens"])
+    close(np.linalg.norm(tokens, axis=-1), expected["vision/norms"])
+    close(tokens[0].mean(0), expected["vision/mean"])

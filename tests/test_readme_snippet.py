@@ -1,0 +1,38 @@
+"""The README's snippet runs as it stands and does what the README says of it."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tokmerge_jax import merging
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+def snippet():
+    found = re.search(r"<!-- merging snippet -->\n```python\n(.*?)```", README.read_text(), re.S)
+    assert found is not None
+    return found[1]
+
+
+def test_merging_in_a_vit_of_ones_own():
+    assert len([line for line in snippet().splitlines() if line.strip()]) < 20
+    names = {}
+    exec(snippet(), names)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 197, 24)), jnp.float32)
+
+    def run(key, x):
+        tokens = merging.Tokens.traced(x)
+        return names["blocks"].apply(names["blocks"].init(key, tokens), tokens)
+
+    tokens = jax.jit(run)(jax.random.key(0), x)
+    assert sum(names["r"]) == 197 - 11
+    assert tokens.x.shape == (2, 11, 24)
+    assert np.isfinite(tokens.x).all()
+    np.testing.assert_array_equal(tokens.size.sum(axis=1), [197, 197])
+    np.testing.assert_array_equal(tokens.origin[:, 0], [0, 0])  # the class token stays first
+    for origin, size in zip(tokens.origin, tokens.size, strict=True):
+        np.testing.assert_array_equal(np.bincount(origin), size)

@@ -1,0 +1,92 @@
+"""The goldens of UMT, small and full-size, as our configurations, parameters and inputs."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import recipe
+from ml_collections import ConfigDict
+
+import tokmerge_jax
+from configs.base import vid_tldr
+from tokmerge_jax import convert
+
+TOLERANCE = 2e-4
+
+
+def close(ours, theirs, tolerance=TOLERANCE):
+    """Asserts equality within a share of the largest value."""
+    theirs = np.asarray(theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def config_of(case) -> ConfigDict:
+    """Our configuration of a golden case's network."""
+    spec = case.config
+    config = vid_tldr.get_config("l16" if case.name.startswith(("umtqa-l", "vidtldr-l16")) else "b16")
+    config.dtype = "float32"
+    if case.name.startswith("bert"):
+        _set_text(config, spec)
+        config.model.vision.update(width=spec["encoder_width"], depth=1, heads=4, image_size=16)
+        return config.lock()
+    vision = spec["vision"]
+    config.model.vision.update(
+        width=vision["width"],
+        depth=vision["depth"],
+        heads=vision["heads"],
+        image_size=vision["img_size"],
+        patch_size=spec["patch_size"],
+        frames=spec["frames"],
+        table_frames=max(spec.get("ckpt_num_frame", 0), 0),
+        keep_temporal=spec.get("keep_temporal", False),
+    )
+    _set_text(config, spec["text"])
+    config.model.embed_dim = spec.get("embed_dim", config.model.embed_dim)
+    config.model.merger.r = tuple(spec["vidtldr_r"] or (0,))
+    return config.lock()
+
+
+def _set_text(config: ConfigDict, text: dict) -> None:
+    config.model.text.update(
+        width=text["hidden_size"],
+        depth=text["num_hidden_layers"],
+        heads=text["num_attention_heads"],
+        mlp_width=text["intermediate_size"],
+        fusion_layer=text["fusion_layer"],
+        vocab_size=text["vocab_size"],
+        max_positions=text["max_position_embeddings"],
+    )
+    config.data.max_text_length = min(32, text["max_position_embeddings"])
+
+
+def system_of(case, only: str = ""):
+    """The system of a golden case and its parameters.
+
+    With `only`, a prefix of PyTorch names, the case has these weights alone and the rest is zero.
+    """
+    config = config_of(case)
+    system = tokmerge_jax.build(config)
+    weights = {name.replace("_encoder.bert.", "_encoder."): w for name, w in case.weights().items()}
+    if only:
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
+        weights = {name: w for name, w in weights.items() if name.startswith(only)}
+        weights = {**convert.to_torch("vid_tldr", zeros, config), **weights}
+    return system, convert.from_torch("vid_tldr", weights, config)
+
+
+def videos(case, count: int, first_seed: int) -> np.ndarray:
+    """Normalised clips [V,T,H,W,3] of a case whose seeds go up in steps of 100."""
+    size = case.config["vision"]["img_size"]
+    shape = (case.config["frames"], 3, size, size)
+    clips = [recipe.video(shape, seed=first_seed + 100 * i) for i in range(count)]
+    return np.stack(clips).transpose(0, 1, 3, 4, 2)
+
+
+def record(system, params, video):
+    """What each vision block recorded (a list of dicts), and the final tokens [V,N,C]."""
+    run = nn.apply(
+        lambda model, x: model.vision(x, trace=True), system.module, mutable=["intermediates"]
+    )
+    tokens, seen = jax.jit(run)({"params": params}, video)
+    seen = seen["intermediates"]["vision"]
+    blocks = [{k: v[0] for k, v in seen[f"block_{i}"].items()} for i in range(len(seen))]
+    return blocks, tokens.x

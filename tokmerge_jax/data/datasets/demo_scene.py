@@ -1,0 +1,145 @@
+"""The demo's clips, drawn: what happens in a clip, the sentence that says so, and its pixels.
+
+A clip shows two events, one after the other: a coloured shape appears, moves in a straight line and
+is gone. Neither a single frame nor an unordered set of frames tells which event came first or which
+way a shape moved, so retrieval needs time; the texture behind tells nothing. Everything is a pure
+function of a seed, in numpy.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+FRAMES = 16
+EDGE = 96
+"""Frames of a clip, and pixels of a frame's edge."""
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    "red": (220, 30, 30),
+    "green": (30, 180, 40),
+    "blue": (40, 60, 235),
+    "yellow": (240, 220, 30),
+    "purple": (165, 40, 200),
+    "white": (250, 250, 250),
+}
+RADII: Mapping[str, float] = {"small": 14.0, "large": 25.0}
+DIRECTIONS: Mapping[str, tuple[int, int]] = {
+    "left": (0, -1),
+    "right": (0, 1),
+    "up": (-1, 0),
+    "down": (1, 0),
+}
+SHAPES = ("circle", "square", "triangle", "cross")
+
+_TRAVEL = 44.0  # pixels between a shape's first and last centre
+_TEST_CAPTIONS_SEED = 2024
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One shape's movement: keys of `RADII`, `COLOURS` and `DIRECTIONS`, one of `SHAPES`."""
+
+    size: str
+    colour: str
+    shape: str
+    direction: str
+
+    def __str__(self) -> str:
+        return f"a {self.size} {self.colour} {self.shape} moves {self.direction}"
+
+
+EVENTS = tuple(
+    Event(*parts) for parts in itertools.product(RADII, COLOURS, SHAPES, DIRECTIONS)
+)
+Story = tuple[Event, Event]
+
+
+def caption(story: Story) -> str:
+    """The sentence that tells a story's two events in their order."""
+    first, second = story
+    return f"{first}, then {second}"
+
+
+def _random_story(rng: np.random.Generator) -> Story:
+    first, second = rng.choice(len(EVENTS), size=2, replace=False)
+    return EVENTS[first], EVENTS[second]
+
+
+def test_stories(count: int) -> list[Story]:
+    """`count` different stories for the test split, each followed by its reverse (`count` even)."""
+    rng = np.random.default_rng(_TEST_CAPTIONS_SEED)
+    stories: dict[Story, None] = {}
+    while len(stories) < count:
+        story = _random_story(rng)
+        stories.update({story: None, story[::-1]: None})
+    return list(stories)
+
+
+def train_story(seed: tuple[int, ...], held_out: frozenset[Story]) -> Story:
+    """The story that belongs to `seed`, none of those `held_out` for the test."""
+    rng = np.random.default_rng(seed)
+    while (story := _random_story(rng)) in held_out:
+        pass
+    return story
+
+
+def _distance(shape: str, y: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
+    """About how far each point lies outside a shape's edge, in pixels; negative inside."""
+    across, along = np.abs(x), np.abs(y)
+    if shape == "circle":
+        return np.hypot(x, y) - radius
+    if shape == "square":
+        return np.maximum(across, along) - 0.88 * radius
+    if shape == "triangle":
+        return np.maximum(y - 0.75 * radius, 0.48 * (2 * across - y - radius))
+    arm, half_width = radius, 0.33 * radius
+    bars = np.minimum(
+        np.maximum(across - arm, along - half_width), np.maximum(along - arm, across - half_width)
+    )
+    return bars
+
+
+def _interpolation(cells: int, offsets: np.ndarray) -> np.ndarray:
+    """Linear weights [T,EDGE,cells] that stretch `cells` grid values over a moving frame edge."""
+    place = np.arange(EDGE) / EDGE * (cells - 3) + 1 + offsets[:, None]
+    return np.clip(1 - np.abs(place[..., None] - np.arange(cells)), 0, 1)
+
+
+def _texture(rng: np.random.Generator, cells: int) -> Float[np.ndarray, "T H W C"]:
+    """A smooth random pattern that drifts by less than one of its cells over the clip."""
+    grid = rng.normal(size=(cells, cells, 3)) * 0.4 + rng.normal(size=(cells, cells, 1))
+    drift = np.linspace(-0.5, 0.5, FRAMES)[:, None] * rng.uniform(-1, 1, size=2)
+    rows, columns = (_interpolation(cells, drift[:, axis]) for axis in (0, 1))
+    return np.einsum("thi,ijc,twj->thwc", rows, grid, columns, optimize=True)
+
+
+def _background(rng: np.random.Generator) -> Float[np.ndarray, "T H W C"]:
+    tint = rng.uniform(85, 140) + rng.uniform(-8, 8, size=3)
+    return tint + 12 * _texture(rng, 8) + 8 * _texture(rng, 24)
+
+
+def _paint(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
+    """Draws a shape moving through `frames` [t,H,W,3], in place, with smooth edges."""
+    heading = np.asarray(DIRECTIONS[event.direction])
+    middle = EDGE / 2 + rng.uniform(-1, 1, size=2) * np.where(heading, 6, 18)
+    steps = np.linspace(-0.5, 0.5, len(frames)) * _TRAVEL * rng.uniform(0.85, 1.15)
+    centres = middle + steps[:, None] * heading
+    y = np.arange(EDGE)[:, None] - centres[:, 0, None, None]
+    x = np.arange(EDGE)[None, :] - centres[:, 1, None, None]
+    radius = RADII[event.size] * rng.uniform(0.93, 1.07)
+    alpha = np.clip(0.5 - _distance(event.shape, y, x, radius), 0, 1)[..., None]
+    colour = np.clip(np.asarray(COLOURS[event.colour]) + rng.uniform(-12, 12, size=3), 0, 255)
+    frames += alpha * (colour - frames)
+
+
+def draw(story: Story, seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
+    """A story's clip of `FRAMES` RGB frames; place, speed, shade and background follow `seed`."""
+    rng = np.random.default_rng(seed)
+    frames = _background(rng)
+    half = FRAMES // 2
+    _paint(frames[:half], story[0], rng)
+    _paint(frames[half:], story[1], rng)
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
