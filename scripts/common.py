@@ -1,29 +1,71 @@
-"""What the scripts share: the configuration's flag, and errors told in one sentence."""
+"""What the scripts share: the configuration's flag, the output folder, errors in one sentence."""
 
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-
-from absl import app, logging
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from tokmerge_jax import runtime
 from tokmerge_jax.types import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "the configuration, a .py file")
+ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # configurations import their shared parts from configs.base
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "the configuration, a .py file; its keys are set by --config.KEY=VALUE"
+)
 
 
 def run(main: Callable[[ConfigDict], None]) -> None:
     """Parses the command line and calls `main(config)`; bad input exits with code 2."""
 
-    def start(argv: Sequence[str]) -> None:
-        del argv
+    def start(config: ConfigDict) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells every step
         try:
-            main(_CONFIG.value)
+            runtime.start()
+            main(config)
         except UserError as error:
             print(error, file=sys.stderr)
             sys.exit(2)
 
-    app.run(start)
+    for flag in flags.FLAGS.get_flags_for_module(__name__):  # --help shows the script's own flags
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.run(start, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> ConfigDict:
+    """The configuration that the command line describes."""
+    try:
+        rest = flags.FLAGS(argv)[1:]
+        if rest:
+            raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
+        if flags.FLAGS["config"].value is None:
+            raise UserError("--config is missing; name a file of configs/, see --help")
+        _CONFIG.value.get("system")  # a file that could not be loaded raises here, not before
+        return _CONFIG.value
+    except (flags.Error, UserError) as error:
+        message = str(error)
+    except OSError as error:
+        fault = str(error).strip().splitlines()[-1].strip()
+        message = f"--config={config_file()} cannot be loaded: {fault}; name a file of configs/"
+    except (AttributeError, KeyError, TypeError) as error:
+        message = f"--config: {error}".replace(r"\'", "").replace("\\n", "; ")
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def output(config: ConfigDict) -> pathlib.Path:
+    """A run's folder: `config.output`, or `results/` and the configuration's name."""
+    return pathlib.Path(config.output or f"results/{config_name()}")
+
+
+def config_name() -> str:
+    """The name of the configuration's file, without its folder and suffix."""
+    return config_file().stem
+
+
+def config_file() -> pathlib.Path:
+    """The configuration's file."""
+    return pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))

@@ -1,0 +1,63 @@
+"""Devices as a mesh, and arrays laid out over it; the same on one CPU and on a pod of hosts.
+
+A batch is split along the mesh's "data" axis; parameters are whole on every device.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from tokmerge_jax.types import Batch, UserError
+
+
+def make_mesh(axes: Mapping[str, int]) -> Mesh:
+    """The devices in a grid with the axes of `config.mesh`; -1 takes all that are left.
+
+    Axes are Auto: the compiler decides how arrays inside a program are laid out.
+
+    Raises:
+      UserError: if the devices do not fit.
+    """
+    devices = jax.devices()
+    sizes = dict(axes)
+    open_axes = [name for name, size in sizes.items() if size == -1]
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if len(open_axes) == 1 and fixed > 0 and len(devices) % fixed == 0:
+        sizes[open_axes[0]] = len(devices) // fixed
+    elif open_axes or not 0 < fixed <= len(devices):
+        wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise UserError(
+            f"config.mesh ({wanted}) does not fit {len(devices)} devices; give each axis a positive"
+            " size, at most one of them -1"
+        )
+    count = math.prod(sizes.values())
+    kinds = (AxisType.Auto,) * len(sizes)
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), kinds, devices=devices[:count])
+
+
+def batch_size(mesh: Mesh, wanted: int) -> int:
+    """The smallest number of rows, `wanted` or more, that the "data" axis splits evenly."""
+    ways = mesh.shape["data"]
+    return -(-wanted // ways) * ways
+
+
+def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
+    """Host arrays [B,...] on the devices, rows split along "data".
+
+    Every process passes the whole batch; a device receives its own rows only.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+
+    def place(x: np.ndarray | jax.Array) -> jax.Array:
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: np.asarray(x)[index])
+
+    return {name: place(x) for name, x in batch.items()}
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """A tree of arrays, whole on every device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

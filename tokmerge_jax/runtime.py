@@ -1,0 +1,85 @@
+"""What every run needs of its machine: number types, exact products, compiled programs kept."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tokmerge_jax.types import UserError
+
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
+
+
+def compute_dtype(name: str) -> Any:
+    """The type that networks compute in; parameters, softmax, norms and scores stay float32.
+
+    Args:
+      name: "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on CPU.
+
+    Raises:
+      UserError: if the name is another.
+    """
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if name not in _DTYPES:
+        raise UserError(f"config.dtype={name!r} must be auto, {' or '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
+def start() -> None:
+    """Full float32 products (accelerators would round them), and compiled programs kept on disk.
+
+    The programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
+    """
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if not jax.config.jax_compilation_cache_dir:
+        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(home, "tokmerge_jax", "programs")
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def versions() -> dict[str, str]:
+    """Python, the packages that numbers depend on, and the devices."""
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+    }
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that differ wherever `facts` (anything that JSON holds) do."""
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Stopwatch:
+    """Wall time of named stages.
+
+    Attributes:
+      seconds: of each stage so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Adds the time of the block to `stage`; the block must wait for its results."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begun
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
