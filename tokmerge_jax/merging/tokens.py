@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-@flax.struct.dataclass
-class Tokens:
+class Tokens(flax.struct.PyTreeNode):
     """Tokens that know how much they stand for.
 
     Attributes:
@@ -27,8 +26,7 @@ class Tokens:
         return cls(x, origin=jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32), x.shape[:2]))
 
 
-@flax.struct.dataclass
-class Evidence:
+class Evidence(flax.struct.PyTreeNode):
     """What attention tells about tokens. A part that no merger asked for is None.
 
     Attributes:
