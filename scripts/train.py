@@ -21,7 +21,7 @@ from tokmerge_jax import convert, data, parallel, registry
 from tokmerge_jax.training import curve, export
 from tokmerge_jax.training.loop import Plan, fit
 from tokmerge_jax.training.run import Run, identity
-from tokmerge_jax.types import Batch, Params, System
+from tokmerge_jax.types import Batch, Params, System, UserError
 
 _EXPORT = flags.DEFINE_string("export", None, "also write the parameters to this .safetensors")
 _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float16")
@@ -30,6 +30,10 @@ _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float
 def main(config: ConfigDict) -> None:
     """Trains to the end, or until it is asked to stop, and says where things are."""
     system = registry.build(config)
+    if system.loss is None:
+        raise UserError(
+            f"config.system={config.system!r} has no loss to train with; only evaluate it"
+        )
     source = data.open_training(config.data, system.constants["frames"], config.train.split)
     plan = Plan.of(config, len(source))
     folder = common.output(config) / "training"

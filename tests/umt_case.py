@@ -22,7 +22,8 @@ def close(ours, theirs, tolerance=TOLERANCE):
 def config_of(case) -> ConfigDict:
     """Our configuration of a golden case's network."""
     spec = case.config
-    config = vid_tldr.get_config("l16" if case.name.startswith(("umtqa-l", "vidtldr-l16")) else "b16")
+    large = case.name.startswith(("umtqa-l", "vidtldr-l16"))
+    config = vid_tldr.get_config("l16" if large else "b16")
     config.dtype = "float32"
     if case.name.startswith("bert"):
         _set_text(config, spec)

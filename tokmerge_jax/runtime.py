@@ -42,7 +42,7 @@ def start() -> None:
     The programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
     """
     jax.config.update("jax_default_matmul_precision", "highest")
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(home, "tokmerge_jax", "programs")
         jax.config.update("jax_compilation_cache_dir", str(folder))

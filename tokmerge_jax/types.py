@@ -70,7 +70,9 @@ class LayerCost:
 class NegativeSampler(Protocol):
     """Draws one column per row of `weights` [R,S] (not normalised, 0 = forbidden) -> int32 [R]."""
 
-    def __call__(self, key: jax.Array, weights: jax.Array) -> jax.Array: ...
+    def __call__(self, key: jax.Array, weights: jax.Array) -> jax.Array:
+        """A column for each row, random by `key`."""
+        ...
 
 
 @runtime_checkable
@@ -79,7 +81,9 @@ class Loss(Protocol):
 
     def __call__(
         self, params: Params, batch: Batch, key: jax.Array, *, train: bool = True
-    ) -> tuple[jax.Array, Mapping[str, jax.Array]]: ...
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        """The loss of a batch; `train` switches dropout on, random by `key`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

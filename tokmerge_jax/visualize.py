@@ -131,10 +131,11 @@ def figure(
     rows = [_rows(frames, merged) for frames, merged in zip(clips, layers, strict=True)]
     count = min(columns, len(clips[0]))
     shown = np.linspace(0, len(clips[0]) - 1, count).round().astype(int)
-    height = sum(len(pictures) for pictures in rows)
-    result = Figure(figsize=(1.5 * count + 1, 1.5 * height + 0.5 * len(rows)), layout="constrained")
-    parts = np.atleast_1d(result.subfigures(len(rows), height_ratios=[len(r) for r in rows]))
-    for part, pictures, title in zip(parts, rows, titles, strict=True):
+    heights = [len(pictures) for pictures in rows]
+    size = (1.5 * count + 1, 1.5 * sum(heights) + 0.5 * len(rows))
+    result = Figure(figsize=size, layout="constrained")
+    parts = result.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
+    for part, pictures, title in zip(parts[:, 0], rows, titles, strict=True):
         part.suptitle("\n".join(textwrap.wrap(title, 15 * count)))
         axes = part.subplots(len(pictures), count, squeeze=False)
         for (label, frames), line in zip(pictures.items(), axes, strict=True):

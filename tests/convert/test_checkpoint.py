@@ -18,7 +18,8 @@ from tokmerge_jax.convert.rules import RuleSet
 from tokmerge_jax.types import System, UserError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
-WEIGHT, BIAS = np.float32([[0, 1, 2], [3, 4, 5]]), np.float32([0.5, -1.5])  # of training.pth
+WEIGHT = np.array([[0, 1, 2], [3, 4, 5]], np.float32)  # of training.pth
+BIAS = np.array([0.5, -1.5], np.float32)
 PARAMS = {"layer": {"kernel": WEIGHT.T, "bias": BIAS}}
 
 

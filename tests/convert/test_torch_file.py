@@ -15,7 +15,8 @@ from tokmerge_jax.convert import pickles, torch_file
 from tokmerge_jax.types import UserError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
-WEIGHT, BIAS = np.float32([[0, 1, 2], [3, 4, 5]]), np.float32([0.5, -1.5])
+WEIGHT = np.array([[0, 1, 2], [3, 4, 5]], np.float32)
+BIAS = np.array([0.5, -1.5], np.float32)
 
 
 def test_training_file_gives_its_model_alone():
@@ -43,7 +44,7 @@ def test_views_share_one_storage():
         "transposed": base.reshape(3, 4).T,
         "tail": base[7:],
         "every_third": base[[1, 4, 7, 10]],
-        "repeated": np.float32([2, 2, 2, 2]),
+        "repeated": np.full(4, 2, np.float32),
         "scalar": np.float32(5),
         "empty": base[:0],
         "parameter": base[:2],
@@ -213,7 +214,7 @@ def test_calls_are_refused_by_name(content, name):
 
 def test_ordered_dict_with_metadata():
     named = OrderedDict(a=1)
-    named._metadata = OrderedDict(version=1)  # as PyTorch's state dicts have
+    vars(named)["_metadata"] = OrderedDict(version=1)  # as PyTorch's state dicts have
     assert unpickle(pickle.dumps(named, protocol=2)) == OrderedDict(a=1)
 
 

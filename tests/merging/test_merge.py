@@ -84,6 +84,8 @@ def test_origin_follows_tokens_through_all_merges(seed, r):
     tokens, x0 = Tokens.traced(x), x
     for one in r:
         tokens = merge_tokens(bipartite(tokens.x, one), tokens)
+    assert tokens.size is not None
+    assert tokens.origin is not None
     assert tokens.size.sum(1).tolist() == [13.0, 13.0]
     for sample in range(2):
         origin = np.asarray(tokens.origin[sample])
@@ -95,7 +97,7 @@ def test_origin_follows_tokens_through_all_merges(seed, r):
 
 
 def test_origin_through_many_layers():
-    """Compiling takes hours, not a second, if a layer's look-up doubles the code of those before."""
+    """Compiling takes hours, not a second, if a layer's look-up doubles the code before it."""
     x, _ = draw(3, tokens=40)
 
     @jax.jit

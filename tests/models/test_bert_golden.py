@@ -2,6 +2,7 @@
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
@@ -12,13 +13,16 @@ from umt_case import close
 def run(case, vision, vision_mask=None):
     """Text states, fused states and multi_modal states of a golden case."""
     spec, ids = case.config, case.arrays["inputs/ids"]
-    mask = np.arange(ids.shape[1])[None] < np.asarray(spec["lengths"])[:, None]
+    mask = jnp.arange(ids.shape[1])[None] < jnp.asarray(spec["lengths"])[:, None]
+    ids, vision = jnp.asarray(ids), jnp.asarray(vision)
     system, params = umt_case.system_of(case, only="text_encoder")
     module = system.module.text
 
     @jax.jit
     def states(params):
-        apply = lambda method, *args: module.apply({"params": params}, *args, method=method)
+        def apply(method, *args):
+            return module.apply({"params": params}, *args, method=method)
+
         text = apply("encode_text", ids, mask)
         memory = apply("memory", vision)
         return {
@@ -36,9 +40,9 @@ def run(case, vision, vision_mask=None):
 
 def test_tiny_states_of_every_mode():
     case = golden.load("bert-tiny")
-    lengths = np.asarray(case.config["vision_lengths"])
+    lengths = jnp.asarray(case.config["vision_lengths"])
     vision = recipe.video((3, 17, 48), seed=4)
-    states = run(case, vision, np.arange(17)[None] < lengths[:, None])
+    states = run(case, vision, jnp.arange(17)[None] < lengths[:, None])
     expected = case.arrays
     close(states["text"], expected["text/hidden_1"])
     close(states["fusion"], expected["fusion/hidden_3"])

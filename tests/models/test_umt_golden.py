@@ -28,16 +28,17 @@ def check_scores(system, params, video, expected):
     videos, texts = len(video), len(ids)
     seen = jax.jit(system.predict["encode_video"])(params, video)
     read = jax.jit(system.predict["encode_text"])(params, ids, ids != 0)
-    unit = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
     close(seen["embedding"][:, 0], unit(expected["vision/proj"]))
     close(read["embedding"], unit(expected["text/proj"]))
     close(seen["embedding"][:, 0] @ read["embedding"].T, expected["sim_v2t"])
     memory = jax.jit(system.predict["video_memory"])(params, seen["tokens"])
     states = np.broadcast_to(read["states"], (videos, *read["states"].shape))
     mask = np.broadcast_to(ids != 0, (videos, *ids.shape))
-    close(
-        jax.jit(system.predict["match"])(params, memory, states, mask), expected["match_logit"]
-    )
+    close(jax.jit(system.predict["match"])(params, memory, states, mask), expected["match_logit"])
     assert expected["match_logit"].shape == (videos, texts)
 
 

@@ -7,7 +7,7 @@ from tokmerge_jax.training import export
 
 
 def test_names_values_and_dtype(tmp_path):
-    params = {"a": {"kernel": np.float32([[1, 2.0001]])}, "temperature": np.float32(0.07)}
+    params = {"a": {"kernel": np.array([[1, 2.0001]], np.float32)}, "temperature": np.float32(0.07)}
     size = export.write(tmp_path / "new" / "whole.safetensors", params)
     whole = load_file(tmp_path / "new" / "whole.safetensors")
     assert size == (tmp_path / "new" / "whole.safetensors").stat().st_size

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 from umt_case import close
 
 from tokmerge_jax import convert
+from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import vid_tldr
 from tokmerge_jax.training import losses, optimizer, step
 
@@ -18,6 +19,7 @@ def set_up(name):
     """A golden case, its system and parameters, and its loss with the most likely negatives."""
     case = golden.load(name)
     system, params = umt_case.system_of(case)
+    assert isinstance(system.module, UMT)
     loss = vid_tldr.retrieval_loss(system.module, losses.most_likely)
 
     def without_dropout(params, batch, key, *, train=True):
