@@ -1,7 +1,8 @@
 """Checks the videos of a data set and stores it for training and evaluation.
 
-Example:
+Examples:
   python scripts/prepare_data.py --dataset msrvtt --annotations anno --videos videos --folder data
+  python scripts/prepare_data.py --dataset demo
 
 Every video is checked once, by several processes; a run that was stopped goes on where it was.
 """
@@ -17,6 +18,7 @@ import rich.table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.datasets.video_text import report_path
 from tokmerge_jax.data.preparing import SplitReport, prepare
@@ -26,18 +28,35 @@ from tokmerge_jax.types import UserError
 def main() -> None:
     """Parses the command line, prepares, prints a table; exit code 2 on bad input."""
     args = _parser().parse_args()
+    splits = args.splits.split(",") if args.splits else None
     try:
-        reports = prepare(
-            args.dataset,
-            args.annotations,
-            args.videos,
-            args.folder,
-            args.splits.split(","),
-            args.workers,
-        )
+        if args.dataset == "demo":
+            prepare_demo(args, splits or list(demo.COUNTS))
+        else:
+            prepare_real(args, splits or ["test"])
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
+    """Draws the demo's clips."""
+    if args.annotations or args.videos:
+        raise UserError("--dataset demo draws its videos; leave out --annotations and --videos")
+    if unknown := set(splits) - set(demo.COUNTS):
+        raise UserError(f"--splits {unknown.pop()}: demo has the splits {', '.join(demo.COUNTS)}")
+    demo.prepare(args.folder, splits, args.workers)
+    counts = ", ".join(f"{demo.COUNTS[split]} {split}" for split in splits)
+    print(f"The demo's clips are in {args.folder} ({counts})")
+
+
+def prepare_real(args: argparse.Namespace, splits: Sequence[str]) -> None:
+    """Checks and stores a data set of files."""
+    missing = [name for name in ("annotations", "videos") if not getattr(args, name)]
+    if missing:
+        raise UserError(f"--dataset {args.dataset} needs --{' and --'.join(missing)}, see --help")
+    source, videos = args.annotations, args.videos
+    reports = prepare(args.dataset, source, videos, args.folder, splits, args.workers)
     rich.print(_table(args.dataset, reports))
     if any(report.usable < report.videos for report in reports):
         print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")
@@ -47,16 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [name for name, spec in SPECS.items() if spec.annotations]
     path = pathlib.Path
-    parser.add_argument("--dataset", required=True, choices=names)
-    parser.add_argument(
-        "--annotations", required=True, type=path, help="folder of UMT's JSON files, or one file"
-    )
-    parser.add_argument("--videos", required=True, type=path, help="folder of the videos")
+    parser.add_argument("--dataset", required=True, choices=list(SPECS))
+    parser.add_argument("--annotations", type=path, help="folder of UMT's JSON files, or one file")
+    parser.add_argument("--videos", type=path, help="folder of the videos")
     parser.add_argument("--folder", default="data", help="where to store it (config.data.folder)")
-    parser.add_argument("--splits", default="test", help="names joined by commas")
-    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="processes that check")
+    parser.add_argument(
+        "--splits", help="names joined by commas (default: test; of the demo: train,test)"
+    )
+    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="processes that work")
     return parser
 
 

@@ -46,7 +46,7 @@ def test_position_table_of_another_frame_count():
     case = golden.load("vidtldr-tiny-interp")
     system, params = system_of(case)
     expected = case.arrays
-    video = umt_case.videos(case, len(expected["sim_v2t"]), case.spec["seed"] + 1)
+    video = umt_case.videos(case, len(expected["sim_v2t"]), case.spec["seed"] + 2)
     check_scores(system, params, video, expected)
 
 

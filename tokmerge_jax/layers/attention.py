@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 from tokmerge_jax import kernels
 from tokmerge_jax.merging import Evidence
 
-Heads = Float[Array, "B N K D"]
-KeysValues = tuple[Float[Array, "B M K D"], Float[Array, "B M K D"]]
+KeysValues = tuple[Float[Array, "G M K D"], Float[Array, "G M K D"]]
 
 
 class Attention(nn.Module):

@@ -70,7 +70,7 @@ class BertLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(1e-12, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
-    def memory(self, context: Float[Array, "G M D"]) -> KeysValues:
+    def memory(self, context: Float[Array, "G M C"]) -> KeysValues:
         """What cross-attention needs to know of `context`, computed once for all its texts."""
         return self.cross_attention.keys_values(context)
 

@@ -56,7 +56,7 @@ class Bert(nn.Module):
             x = layer(x, mask, train=train)
         return x
 
-    def memory(self, context: Float[Array, "G M D"]) -> tuple[KeysValues, ...]:
+    def memory(self, context: Float[Array, "G M C"]) -> tuple[KeysValues, ...]:
         """Keys and values of `context` in each fusion layer."""
         return tuple(layer.memory(context) for layer in self.layer[self.fusion_layer :])
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from tokmerge_jax import merging, runtime
@@ -45,10 +46,9 @@ def build(config: ConfigDict) -> System:
             " switch one of them off (config.model.merger.name=none)"
         )
     module = _module(config, merging.per_layer(merger.name, r))
-    example = _example(config)
 
     def init(key: jax.Array) -> Params:
-        return module.init(key, *example)["params"]
+        return module.init(key, *_example(config))["params"]
 
     return System(
         name="vid_tldr",
@@ -86,7 +86,9 @@ def retrieval_loss(module: UMT, sampler: NegativeSampler = losses.categorical) -
       `text_mask` and `match_id` (equal = a true pair).
     """
 
-    def forward(model: UMT, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any]:
+    def forward(
+        model: UMT, batch: Mapping[str, jax.Array], key: jax.Array, train: bool
+    ) -> tuple[jax.Array, Any]:
         tokens, video = model.encode_video(_pixels(batch["video"]), train=train)
         mask = batch["text_mask"]
         states, words = model.encode_text(batch["text_ids"], mask, train=train)
@@ -115,32 +117,31 @@ def retrieval_loss(module: UMT, sampler: NegativeSampler = losses.categorical) -
 
 
 def _predict(module: UMT) -> dict[str, Predict]:
-    def encode_video(params: Params, video: jax.Array) -> dict[str, jax.Array]:
-        run = partial(module.apply, {"params": params}, method="encode_video")
-        tokens, embedding = run(_pixels(video))
+    def run(method: str, params: Params, *arrays: Any) -> Any:
+        return module.apply({"params": params}, *jax.tree.map(jnp.asarray, arrays), method=method)
+
+    def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
+        tokens, embedding = run("encode_video", params, _pixels(video))
         return {"embedding": embedding, "tokens": tokens}
 
-    def encode_text(params: Params, text_ids: jax.Array, text_mask: jax.Array) -> dict[str, Any]:
-        run = partial(module.apply, {"params": params}, method="encode_text")
-        states, embedding = run(text_ids, text_mask)
+    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> dict[str, Any]:
+        states, embedding = run("encode_text", params, text_ids, text_mask)
         return {"embedding": embedding, "states": states}
 
-    def video_memory(params: Params, tokens: jax.Array) -> Any:
-        return module.apply({"params": params}, tokens, method="memory")
+    def video_memory(params: Params, tokens: ArrayLike) -> Any:
+        return run("memory", params, tokens)
 
-    def match(
-        params: Params, memory: Any, states: jax.Array, text_mask: jax.Array
-    ) -> jax.Array:
-        videos, texts, length, width = states.shape
-        flat = states.reshape(-1, length, width), text_mask.reshape(-1, length)
-        logits = module.apply({"params": params}, memory, *flat, method="match")
+    def match(params: Params, memory: Any, states: ArrayLike, text_mask: ArrayLike) -> jax.Array:
+        videos, texts, length, width = np.shape(states)
+        flat = jnp.reshape(states, (-1, length, width)), jnp.reshape(text_mask, (-1, length))
+        logits = run("match", params, memory, *flat)
         return logits[:, 1].reshape(videos, texts)
 
-    def trace_video(params: Params, video: jax.Array) -> dict[str, list[jax.Array]]:
-        run = nn.apply(
+    def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        trace = nn.apply(
             lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
         )
-        _, record = run({"params": params}, _pixels(video))
+        _, record = trace({"params": params}, _pixels(video))
         return _trace(record["intermediates"]["vision"])
 
     functions = (encode_video, encode_text, video_memory, match, trace_video)
@@ -162,8 +163,9 @@ def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
     return trace
 
 
-def _pixels(video: jax.Array) -> jax.Array:
+def _pixels(video: ArrayLike) -> jax.Array:
     """uint8 frames -> normalised float32; floats are taken to be normalised already."""
+    video = jnp.asarray(video)
     if video.dtype != jnp.uint8:
         return video
     mean, std = np.reshape(MEAN, (1, 1, 1, 1, 3)), np.reshape(STD, (1, 1, 1, 1, 3))
@@ -190,12 +192,12 @@ def _module(config: ConfigDict, mergers: tuple[merging.Merger | None, ...]) -> U
     )
 
 
-def _example(config: ConfigDict) -> tuple[np.ndarray, ...]:
+def _example(config: ConfigDict) -> tuple[jax.Array, ...]:
     """A batch of one, of the shapes that the parameters are initialised for."""
     vision = config.model.vision
     pixels = (1, vision.frames, vision.image_size, vision.image_size, 3)
     words = (1, min(config.data.max_text_length, config.model.text.max_positions))
-    return np.zeros(pixels, np.float32), np.zeros(words, np.int32), np.ones(words, bool)
+    return jnp.zeros(pixels), jnp.zeros(words, jnp.int32), jnp.ones(words, bool)
 
 
 def _check(config: ConfigDict) -> None:

@@ -51,7 +51,7 @@ def decayed(params: Params) -> Any:
     parameter that has only one. The temperature, a scalar, is decayed.
     """
 
-    def marked(path: tuple[Any, ...], leaf: jax.Array) -> bool:
+    def marked(path: tuple[Any, ...], leaf: Any) -> bool:
         return leaf.ndim != 1 and path[-1].key != "bias"
 
     return jax.tree_util.tree_map_with_path(marked, params)
@@ -60,7 +60,7 @@ def decayed(params: Params) -> Any:
 def bounded(params: Params) -> Params:
     """`params` with every leaf named "temperature" clamped to `TEMPERATURE_BOUNDS`."""
 
-    def clamp(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+    def clamp(path: tuple[Any, ...], leaf: Any) -> Any:
         return jnp.clip(leaf, *TEMPERATURE_BOUNDS) if path[-1].key == "temperature" else leaf
 
     return jax.tree_util.tree_map_with_path(clamp, params)

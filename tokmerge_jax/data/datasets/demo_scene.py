@@ -51,9 +51,7 @@ class Event:
         return f"a {self.size} {self.colour} {self.shape} moves {self.direction}"
 
 
-EVENTS = tuple(
-    Event(*parts) for parts in itertools.product(RADII, COLOURS, SHAPES, DIRECTIONS)
-)
+EVENTS = tuple(Event(*parts) for parts in itertools.product(RADII, COLOURS, SHAPES, DIRECTIONS))
 Story = tuple[Event, Event]
 
 
