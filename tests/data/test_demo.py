@@ -1,0 +1,150 @@
+"""The demo's clips: what is told is what is drawn, and files hold it."""
+
+import av
+import clips
+import numpy as np
+import pytest
+
+from configs import demo as demo_config
+from tokmerge_jax import data
+from tokmerge_jax.data.datasets import demo, demo_scene
+from tokmerge_jax.data.datasets.demo_scene import COLOURS, DIRECTIONS, EVENTS, Event
+from tokmerge_jax.data.text import UMT, Tokenizer
+from tokmerge_jax.data.video import open_video
+
+WHITE, PURPLE = (Event("large", colour, "circle", "left") for colour in ("white", "purple"))
+
+
+def centres(frames, colour):
+    """Mean place [T,2] of the pixels near a colour, nan where there are none."""
+    near = np.abs(frames.astype(int) - COLOURS[colour]).max(axis=-1) < 40
+    with np.errstate(invalid="ignore"):
+        weight = near.sum(axis=(1, 2))
+        rows = (near.sum(axis=2) @ np.arange(demo_scene.EDGE)) / weight
+        columns = (near.sum(axis=1) @ np.arange(demo_scene.EDGE)) / weight
+    return np.stack([rows, columns], axis=1)
+
+
+def test_splits_share_no_story():
+    train, test = demo.stories("train"), demo.stories("test")
+    assert len(train) >= 1000
+    assert len(test) >= 200
+    assert len(set(test)) == len(test)
+    assert not set(train) & set(test)
+
+
+def test_each_test_story_is_told_in_both_orders():
+    told = set(demo.stories("test"))
+    assert all((second, first) in told for first, second in told)
+
+
+def test_captions_say_everything():
+    story = (Event("small", "red", "cross", "up"), Event("large", "blue", "square", "left"))
+    expected = "a small red cross moves up, then a large blue square moves left"
+    assert demo_scene.caption(story) == expected
+
+
+def test_vocabulary_has_every_word():
+    config = demo_config.get_config()
+    captions = [demo_scene.caption((event, EVENTS[0])) for event in EVENTS]
+    tokenize = Tokenizer(UMT, config.data.vocabulary, config.data.max_text_length)
+    ids, mask = tokenize(captions)
+    assert ids.max() < config.model.text.vocab_size
+    assert not (ids == 1).any()  # [UNK]
+    assert len(np.unique(ids, axis=0)) == len(captions)
+    assert mask.sum(axis=1).tolist() == [1 + 6 + 1 + 6] * len(captions)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_shapes_move_where_the_caption_says(direction):
+    story = (Event("large", "white", "circle", direction), PURPLE)
+    way = np.asarray(DIRECTIONS[direction])
+    for seed in range(5):
+        path = centres(demo_scene.draw(story, (seed,)), "white")[: demo_scene.FRAMES // 2]
+        along, across = np.diff(path, axis=0) @ way, np.diff(path, axis=0) @ way[::-1]
+        assert (along > 3).all()
+        assert (np.abs(across) < 1).all()
+
+
+def test_events_come_in_order():
+    frames = demo_scene.draw((WHITE, PURPLE), (7,))
+    half = demo_scene.FRAMES // 2
+    for colour, shown in (("white", slice(None, half)), ("purple", slice(half, None))):
+        seen = ~np.isnan(centres(frames, colour)[:, 0])
+        assert np.flatnonzero(seen).tolist() == list(range(demo_scene.FRAMES))[shown]
+
+
+def test_sizes_and_shapes_differ():
+    def area(size, shape):
+        story = (Event(size, "white", shape, "up"), PURPLE)
+        frame = demo_scene.draw(story, (3,))[3].astype(int)
+        return (np.abs(frame - COLOURS["white"]).max(axis=-1) < 40).sum()
+
+    for shape in demo_scene.SHAPES:
+        assert area("large", shape) > 2 * area("small", shape)
+    assert len({area("large", shape) for shape in demo_scene.SHAPES}) == len(demo_scene.SHAPES)
+
+
+def test_background_is_textured_and_drifts_slowly():
+    frames = demo_scene.draw((WHITE, PURPLE), (11,))[:, :8].astype(float)  # above all shapes
+    still = np.ones(demo_scene.EDGE, bool)
+    still[10:-10] = False
+    border = frames[:, :, still]
+    step = np.abs(np.diff(border, axis=0)).mean()
+    assert border.std() > 5
+    assert 0.05 < step < border.std() / 4
+
+
+def test_clips_are_functions_of_their_seed():
+    story = (WHITE, PURPLE)
+    np.testing.assert_array_equal(demo_scene.draw(story, (5,)), demo_scene.draw(story, (5,)))
+    assert (demo_scene.draw(story, (5,)) != demo_scene.draw(story, (6,))).any()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A prepared demo of few clips."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "COUNTS", {"train": 6, "test": 4})
+        demo.stories.cache_clear()
+        demo.prepare(str(folder), ["train", "test"], workers=1)
+        yield folder
+    demo.stories.cache_clear()
+
+
+def test_files_hold_what_was_drawn(folder):
+    path = folder / "demo_videos/test/00002.mp4"
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec.name == "h264"
+    decoded = clips.decode_all(path).astype(float)
+    drawn = demo_scene.draw(demo.stories("test")[2], (2, 2))
+    assert decoded.shape == drawn.shape
+    assert np.abs(decoded - drawn).mean() < 4
+
+
+def test_opened_like_any_other(folder):
+    config = demo_config.get_config().data.copy_and_resolve_references()
+    config.unlock()
+    config.update(folder=str(folder), workers=0)
+    source = data.open_retrieval(config, 8)
+    captions = tuple(demo_scene.caption(story) for story in demo.stories("test"))
+    assert source.gallery.texts == captions
+    assert source.gallery.relevant == ((0,), (1,), (2,), (3,))
+    with open_video(folder / "demo_videos/test/00001.mp4") as video:
+        expected = video.read(range(0, 16, 2))
+    batch = next(source.batches(lambda frames: frames, 4))
+    np.testing.assert_array_equal(batch["video"][1], expected)
+    assert len(data.open_training(config, 8)) == 6
+
+
+def test_going_on_draws_what_is_missing(folder):
+    files = sorted((folder / "demo_videos").rglob("*.mp4"))
+    lost = files[3]
+    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+    lost.unlink()
+    demo.prepare(str(folder), ["train", "test"], workers=1)
+    assert sorted((folder / "demo_videos").rglob("*.mp4")) == files
+    for file in files:
+        assert file.read_bytes() == before[file][1]
+        assert (file.stat().st_mtime_ns == before[file][0]) == (file != lost)
