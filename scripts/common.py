@@ -1,6 +1,7 @@
 """What the scripts share: the configuration's flag, the output folder, errors in one sentence."""
 
 import pathlib
+import re
 import sys
 from collections.abc import Callable
 
@@ -50,8 +51,11 @@ def _parse(argv: list[str]) -> ConfigDict:
     except OSError as error:
         fault = str(error).strip().splitlines()[-1].strip()
         message = f"--config={config_file()} cannot be loaded: {fault}; name a file of configs/"
-    except (AttributeError, KeyError, TypeError) as error:
-        message = f"--config: {error}".replace(r"\'", "").replace("\\n", "; ")
+    except (AttributeError, KeyError) as error:  # their text is a repr, of a repr at times
+        fault = re.sub(r"[\\'\"]", "", str(error).replace("\\n", "; "))
+        message = f"--config has no such key: {fault}; the keys stand in its file and configs/base/"
+    except TypeError as error:
+        message = f"--config: {error}"
     print(message, file=sys.stderr)
     sys.exit(2)
 

@@ -25,15 +25,21 @@ def make_mesh(axes: Mapping[str, int]) -> Mesh:
     devices = jax.devices()
     sizes = dict(axes)
     open_axes = [name for name, size in sizes.items() if size == -1]
-    fixed = math.prod(size for size in sizes.values() if size != -1)
-    if len(open_axes) == 1 and fixed > 0 and len(devices) % fixed == 0:
-        sizes[open_axes[0]] = len(devices) // fixed
-    elif open_axes or not 0 < fixed <= len(devices):
+    fixed = [size for size in sizes.values() if size != -1]
+    ways = math.prod(fixed)
+    if min(fixed, default=1) < 1 or len(open_axes) > 1:
+        fits = False
+    elif open_axes:
+        fits = len(devices) % ways == 0
+    else:
+        fits = ways <= len(devices)
+    if not fits:
         wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise UserError(
             f"config.mesh ({wanted}) does not fit {len(devices)} devices; give each axis a positive"
             " size, at most one of them -1"
         )
+    sizes.update({name: len(devices) // ways for name in open_axes})
     count = math.prod(sizes.values())
     kinds = (AxisType.Auto,) * len(sizes)
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), kinds, devices=devices[:count])

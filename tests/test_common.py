@@ -1,0 +1,42 @@
+"""Mistakes on the command line: one sentence that names them, exit code 2, no stack trace."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = "--config=configs/msrvtt_b16.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], ("--config is missing", "configs/")),
+        (["--config=configs/no_such.py"], ("configs/no_such.py", "cannot be loaded")),
+        ([CONFIG, "--config.model.no_such=1"], ("no such key", "no_such", "configs/base/")),
+        ([CONFIG, "--config.modle.embed_dim=1"], ("no such key", "mean model")),
+        ([CONFIG, "--config.seed=many"], ("seed", "many")),
+        ([CONFIG, "--config.eval.rerank=7.5"], ("rerank",)),
+        ([CONFIG, "--no_such=1"], ("no_such",)),
+        ([CONFIG, "stray"], ("'stray'", "--help")),
+        ([CONFIG, "--config.checkpoint="], ("config.checkpoint",)),
+        ([CONFIG, "--config.checkpoint=x", "--config.system=none_such"], ("'none_such'",)),
+        ([CONFIG, "--config.checkpoint=x", "--config.dtype=int4"], ("int4", "float32")),
+        ([CONFIG, "--config.checkpoint=x", "--config.model.merger.name=none"], ("merger",)),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments, says, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "scripts/visualize.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    for part in says:
+        assert part in line

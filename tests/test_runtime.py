@@ -1,0 +1,96 @@
+"""Number types, compiled programs on disk, fingerprints and stage times."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tokmerge_jax import runtime
+from tokmerge_jax.types import UserError
+
+CACHE = "jax_compilation_cache_dir"
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "dtype"),
+    [
+        ("float32", "gpu", jnp.float32),
+        ("bfloat16", "cpu", jnp.bfloat16),
+        ("auto", "cpu", jnp.float32),
+        ("auto", "gpu", jnp.bfloat16),
+        ("auto", "tpu", jnp.bfloat16),
+    ],
+)
+def test_compute_dtype(name, backend, dtype, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert runtime.compute_dtype(name) is dtype
+
+
+@pytest.mark.parametrize("name", ["float16", "f32", ""])
+def test_other_dtypes_are_refused(name):
+    with pytest.raises(UserError, match=re.escape(f"config.dtype={name!r} must be auto, float32")):
+        runtime.compute_dtype(name)
+
+
+@pytest.fixture
+def settings():
+    """JAX's settings, put back afterwards."""
+    names = (CACHE, "jax_default_matmul_precision")
+    before = {name: jax.config.values[name] for name in names}
+    yield jax.config.values
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_start_keeps_programs_in_the_users_cache(settings, monkeypatch, tmp_path):
+    jax.config.update(CACHE, None)
+    jax.config.update("jax_default_matmul_precision", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runtime.start()
+    assert jax.config.values[CACHE] == str(tmp_path / "tokmerge_jax" / "programs")
+    assert jax.config.values["jax_default_matmul_precision"] == "highest"
+
+
+def test_start_keeps_the_folder_that_was_asked_for(settings, tmp_path):
+    jax.config.update(CACHE, str(tmp_path))
+    runtime.start()
+    assert jax.config.values[CACHE] == str(tmp_path)
+
+
+def test_versions_are_those_that_run():
+    found = runtime.versions()
+    assert found["jax"] == jax.__version__
+    assert found["numpy"] == np.__version__
+    assert found["devices"] == "8 x cpu"
+
+
+FACTS = {"name": "umt", "r": [600, 200], "nested": {"a": 1, "b": 2.5}}
+
+
+def test_fingerprint_does_not_depend_on_the_order_of_keys():
+    shuffled = {"nested": {"b": 2.5, "a": 1}, "r": [600, 200], "name": "umt"}
+    assert runtime.fingerprint(FACTS) == runtime.fingerprint(shuffled)
+    assert re.fullmatch("[0-9a-f]{16}", runtime.fingerprint(FACTS))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "umt2"}, {"r": [200, 600]}, {"nested": {"a": 1, "b": 2.25}}, {"more": None}],
+)
+def test_fingerprint_changes_with_the_facts(change):
+    assert runtime.fingerprint({**FACTS, **change}) != runtime.fingerprint(FACTS)
+
+
+def test_stopwatch_adds_up_the_time_of_each_stage(monkeypatch):
+    now = iter([10.0, 11.5, 20.0, 20.25, 30.0, 34.0])
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(now))
+    watch = runtime.Stopwatch()
+    with watch("encode"):
+        pass
+    with watch("rank"):
+        pass
+    with pytest.raises(KeyError), watch("encode"):
+        raise KeyError  # a stage that fails took its time as well
+    assert watch.seconds == {"encode": 5.5, "rank": 0.25}
