@@ -1,0 +1,39 @@
+# make demo: install, draw clips, evaluate them with and without merging, draw what was merged.
+# make test, make check: what a change has to pass. PYTHON names the interpreter to install with.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install test check demo
+
+install: .venv/developer
+
+demo: .venv/user
+	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data
+	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=none --config.output=results/demo_unmerged
+	$(BIN)/python scripts/eval.py --config configs/demo.py --config.output=results/demo
+	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo
+	$(BIN)/python scripts/visualize.py --config configs/demo.py --config.output=results/demo
+
+test: .venv/developer
+	$(BIN)/python -m pytest
+
+check: .venv/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+# The two files stand for what is installed; a newer pyproject.toml installs again.
+.venv/user: pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
+	  echo "$(PYTHON) is older than Python 3.11, or missing; name another: make PYTHON=python3.13" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/developer: .venv/user
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
