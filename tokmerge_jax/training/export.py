@@ -15,5 +15,5 @@ def write(path: Path, params: Params, dtype: DTypeLike = np.float32) -> int:
     """Writes the parameters, cast to `dtype`, and returns the file's size in bytes."""
     flat = flatten_dict(jax.device_get(params), sep="/")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.asarray(leaf, dtype) for name, leaf in flat.items()}, path)
+    save_file({name: np.asarray(leaf, dtype, order="C") for name, leaf in flat.items()}, path)
     return path.stat().st_size

@@ -12,6 +12,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from tokmerge_jax import parallel
 from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.run import Run
 from tokmerge_jax.types import Batch, Loss, Params, UserError
@@ -118,10 +119,10 @@ def fit(
         out_shardings=_replicated(mesh),
     )
     start, log = run.step, _Log(run, plan)
-    stream = _sharded(batches(start), mesh) if start < plan.steps else iter(())
+    stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
         for done in range(start + 1, plan.steps + 1):
-            state, scalars = advance(state, next(stream))
+            state, scalars = advance(state, parallel.shard(mesh, next(stream)))
             log.add(done - 1, scalars)
             if stopping or done == plan.steps or done % plan.checkpoint_every == 0:
                 log.flush()
@@ -203,12 +204,6 @@ def _start(
 
 def _replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-
-
-def _sharded(batches: Iterator[Batch], mesh: jax.sharding.Mesh) -> Iterator[Batch]:
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    for batch in batches:
-        yield jax.device_put(dict(batch), sharding)
 
 
 @contextlib.contextmanager
