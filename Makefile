@@ -9,7 +9,7 @@ BIN := .venv/bin
 install: .venv/developer
 
 demo: .venv/user
-	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data
+	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data --splits test
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=none --config.output=results/demo_unmerged
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.output=results/demo
 	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo
