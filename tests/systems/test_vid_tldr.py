@@ -1,0 +1,82 @@
+"""vid-TLDR's binding: what a configuration builds, what it refuses, and what pixels mean."""
+
+import golden
+import jax
+import numpy as np
+import pytest
+import umt_case
+
+import tokmerge_jax
+from configs import demo, msrvtt_b16, msrvtt_l16
+from tokmerge_jax.systems import vid_tldr
+from tokmerge_jax.types import UserError
+
+
+def changed(config, **keys):
+    config = config.copy_and_resolve_references()
+    config.unlock()
+    for key, value in keys.items():
+        *path, last = key.split("__")
+        part = config
+        for name in path:
+            part = part[name]
+        part[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "merger", "tokens", "gmac"),
+    [
+        (msrvtt_b16, "none", 2352, 303.1),
+        (msrvtt_b16, "vid_tldr", 1452, 177.8),
+        (msrvtt_l16, "none", 2352, 984.0),
+        (msrvtt_l16, "vid_tldr", 1402, 543.0),
+    ],
+)
+def test_cost_is_the_references(config, merger, tokens, gmac):
+    system = tokmerge_jax.build(changed(config.get_config(), model__merger__name=merger))
+    assert system.cost[-1].tokens_out == tokens
+    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"system": "vid_tdlr"}, r"config\.system='vid_tdlr'.*known: vid_tldr"),
+        ({"dtype": "half"}, r"config\.dtype='half' must be auto, float32 or bfloat16"),
+        ({"model__merger__name": "merge"}, r"merger 'merge' is unknown; choose one of none"),
+        ({"model__merger__r": (145,)}, r"r=145 of the 288 tokens that enter layer 0"),
+        ({"model__merger__r": (144, 73)}, r"r=73 of the 144 tokens that enter layer 1"),
+        ({"model__vision__keep_temporal": True}, r"keep_temporal.*merger\.name=none"),
+        ({"model__vision__heads": 5}, r"vision\.width=128 must be a multiple of .*heads=5"),
+        ({"model__vision__image_size": 100}, r"image_size=100 must be a multiple of .*size=16"),
+        ({"model__text__heads": 3}, r"text\.width=128 must be a multiple of .*heads=3"),
+        ({"model__text__fusion_layer": 4}, r"fusion_layer=4 must be less than .*depth=4"),
+        ({"data__max_text_length": 17}, r"text_length=17 must be at most .*max_positions=16"),
+    ],
+)
+def test_what_cannot_work_is_refused(keys, message):
+    with pytest.raises(UserError, match=message) as caught:
+        tokmerge_jax.build(changed(demo.get_config(), **keys))
+    assert "\n" not in str(caught.value)
+
+
+def test_uint8_frames_are_normalised():
+    system, params = umt_case.system_of(golden.load("vidtldr-tiny-off"))
+    frames = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
+    encode = jax.jit(system.predict["encode_video"])
+    by_hand = (frames / np.float32(255) - np.float32(vid_tldr.MEAN)) / np.float32(vid_tldr.STD)
+    ours, expected = encode(params, frames), encode(params, by_hand)
+    np.testing.assert_allclose(ours["embedding"], expected["embedding"], rtol=0, atol=1e-5)
+
+
+def test_trace_follows_every_token():
+    system, params = umt_case.system_of(golden.load("vidtldr-tiny"))
+    video = umt_case.videos(golden.load("vidtldr-tiny"), 2, 81)
+    trace = jax.jit(system.predict["trace_video"])(params, video)
+    layers = [layer for layer in system.cost if layer.tokens_in != layer.tokens_out]
+    assert [len(x[0]) for x in trace["size"]] == [layer.tokens_out for layer in layers]
+    assert [len(x[0]) for x in trace["saliency"]] == [layer.tokens_in for layer in layers]
+    for origin, layer in zip(trace["origin"], layers, strict=True):
+        for sample in np.asarray(origin):  # every token is held by one, and none is empty
+            np.testing.assert_array_equal(np.unique(sample), np.arange(layer.tokens_out))
