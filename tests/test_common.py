@@ -27,7 +27,7 @@ CONFIG = "--config=configs/msrvtt_b16.py"
         ([CONFIG, "--config.checkpoint=x", "--config.model.merger.name=none"], ("merger",)),
     ],
 )
-def test_a_mistake_is_one_sentence(arguments, says, tmp_path):
+def test_a_mistake_is_one_sentence(arguments, says):
     done = subprocess.run(
         [sys.executable, "scripts/visualize.py", *arguments],
         cwd=ROOT,
