@@ -65,7 +65,8 @@ def test_uint8_frames_are_normalised():
     system, params = umt_case.system_of(golden.load("vidtldr-tiny-off"))
     frames = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
     encode = jax.jit(system.predict["encode_video"])
-    by_hand = (frames / np.float32(255) - np.float32(vid_tldr.MEAN)) / np.float32(vid_tldr.STD)
+    mean, std = np.array([vid_tldr.MEAN, vid_tldr.STD], np.float32)
+    by_hand = (frames / np.float32(255) - mean) / std
     ours, expected = encode(params, frames), encode(params, by_hand)
     np.testing.assert_allclose(ours["embedding"], expected["embedding"], rtol=0, atol=1e-5)
 
