@@ -1,6 +1,10 @@
 """The demo: retrieval among drawn clips by a small UMT with vid-TLDR.
 
-Trained from nothing by: python scripts/train.py --config configs/demo.py --config.checkpoint=
+Trained from nothing, without merging, by:
+  python scripts/prepare_data.py --dataset demo
+  python scripts/train.py --config configs/demo.py --config.checkpoint= \\
+      --config.model.merger.name=none --config.output=results/demo_training \\
+      --export tokmerge_jax/assets/demo.safetensors --half
 """
 
 import pathlib
@@ -15,7 +19,7 @@ _ASSETS = pathlib.Path(tokmerge_jax.__file__).with_name("assets")
 def get_config():
     config = vid_tldr.get_config("b16")
     config.checkpoint = str(_ASSETS / "demo.safetensors")
-    config.model.vision.update(width=128, depth=6, heads=4, image_size=96, frames=8)
+    config.model.vision.update(width=128, depth=4, heads=4, image_size=96, frames=8)
     config.model.text.update(
         width=128,
         depth=4,
@@ -34,7 +38,7 @@ def get_config():
     config.eval.batch_size = 25
     config.eval.top_k = 32
     config.train.batch_size = 60
-    config.train.epochs = 40
+    config.train.epochs = 30
     config.train.learning_rate = 1e-3
     config.train.image_size_min_scale = 0.9
     config.train.flip = False  # left would become right

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from tokmerge_jax.data.frames import sample_indices, trimmed_length
 from tokmerge_jax.data.video import open_video
-from tokmerge_jax.data.workers import end_with_parent
+from tokmerge_jax.data.workers import follow_parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def in_order(make: Callable[[int], Any], start: int, stop: int, workers: int) ->
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4)
     one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    iterator = iter(dataset.to_iter_dataset(one_by_one).mp_prefetch(options, end_with_parent))
+    iterator = iter(dataset.to_iter_dataset(one_by_one).mp_prefetch(options, follow_parent))
     try:
         yield from iterator
     finally:

@@ -1,0 +1,26 @@
+"""Puts evaluations side by side: python scripts/compare.py results/demo_unmerged results/demo."""
+
+import argparse
+import pathlib
+import sys
+
+import rich
+
+from tokmerge_jax.evaluation import report
+from tokmerge_jax.types import UserError
+
+
+def main() -> None:
+    """Reads results and prints one table; exit code 2 on bad input."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", nargs="+", type=pathlib.Path, help="folders or results.json")
+    paths = parser.parse_args().results
+    try:
+        rich.print(report.compare({str(path): report.read(path) for path in paths}))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""Text-video retrieval: encode, compare, pick candidates, score those again with the fusion layers.
+
+What two calls share is computed once: a video's cross-attention keys and values serve all its
+candidates, and a pair that both directions ask for is scored once. `System.predict`'s functions
+are all that is known of the model. Protocol: UMT (ICCV 2023), evaluation.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from tqdm import tqdm
+
+from tokmerge_jax import parallel
+from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation.store import Rows, Store
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import Batch, Params, Predict, UserError
+
+NO_CANDIDATE = np.float32(-100)
+"""The score of a pair that is not re-ranked, as in the original."""
+
+_TEXTS = 64  # texts that are encoded at a time
+_PER_CALL = 32  # most texts that are matched with a video in one call
+_COPIES = 16  # arrays of the texts' size that matching holds at once, about (MLP: 4 and 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to evaluate. See `configs/base/vid_tldr.py`.
+
+    Attributes:
+      batch_size: videos encoded at a time.
+      rerank: whether to score candidates again.
+      top_k: candidates of each text and of each video.
+      memory_gib: bound on what re-ranking holds at once.
+    """
+
+    batch_size: int
+    rerank: bool
+    top_k: int
+    memory_gib: float
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "top_k", "memory_gib"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"config.eval.{name}={getattr(self, name)} must be positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """All scores of a gallery.
+
+    Attributes:
+      similarity: float32 [V,Q], means over a video's embeddings of cosines.
+      text_to_video: float32 [Q,V], matching scores of each text's candidates; None if not asked
+        for.
+      video_to_text: float32 [V,Q], matching scores of each video's candidates, or None.
+      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+    """
+
+    similarity: np.ndarray
+    text_to_video: np.ndarray | None
+    video_to_text: np.ndarray | None
+    clips_per_second: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What is evaluated: `System.predict`, its parameters, and the devices to run on."""
+
+    predict: Mapping[str, Predict]
+    params: Params
+    mesh: jax.sharding.Mesh
+
+    def compiled(self, name: str) -> Callable[..., Any]:
+        """`(*host arrays) -> arrays` of a predict function, rows of its arrays split over devices.
+
+        Whatever is no numpy array is passed on as it is.
+        """
+        function = jax.jit(self.predict[name])
+        params = parallel.replicate(self.mesh, dict(self.params))
+
+        def call(*arrays: Any) -> Any:
+            place = {str(i): x for i, x in enumerate(arrays) if isinstance(x, np.ndarray)}
+            placed = parallel.shard(self.mesh, place)
+            with jax.set_mesh(self.mesh):
+                return function(params, *(placed.get(str(i), x) for i, x in enumerate(arrays)))
+
+        return call
+
+
+def evaluate(
+    model: Model,
+    batches: Callable[[int, int], Iterator[Batch]],
+    videos: int,
+    texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
+    options: Options,
+    store: Store,
+    watch: Stopwatch,
+) -> Scores:
+    """Scores all videos and texts of a gallery; goes on where `store` says that a run was.
+
+    Args:
+      model: whose `encode_video`, `encode_text` and, to re-rank, `video_memory` and `match` are
+        used (see `types.System`).
+      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      videos: V.
+      texts: ids, and which of them are not padding.
+      options: how.
+      store: keeps features and scores as they come; belongs to this model and gallery.
+      watch: is told how long each stage took.
+
+    Raises:
+      UserError: if `options.memory_gib` is too little for one pair.
+    """
+    with watch("encode texts"):
+        words, states = _encode_texts(model, texts, store)
+    with watch("encode videos"):
+        embedding, tokens = _encode_videos(model, batches, videos, options.batch_size, store)
+    similarity = embedding.mean(axis=1) @ words.T
+    speed = store.noted("clips_per_second")
+    if not options.rerank:
+        return Scores(similarity, None, None, speed)
+    of_text = candidates(similarity.T, options.top_k)
+    of_video = candidates(similarity, options.top_k)
+    with watch("re-rank"):
+        rows = store.make(f"match_top{options.top_k}", similarity.shape, np.float32)
+        wanted = of_text.T | of_video
+        _match(model, tokens, (states, texts[1]), wanted, options.memory_gib, rows)
+    to_video = np.where(of_text, rows.values.T, NO_CANDIDATE)
+    to_text = np.where(of_video, rows.values, NO_CANDIDATE)
+    return Scores(similarity, to_video, to_text, speed)
+
+
+def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndarray, "R S"]:
+    """Marks the `count` most similar columns of each row (all, if there are fewer)."""
+    marks = np.zeros(similarity.shape, bool)
+    np.put_along_axis(marks, metrics.order(similarity)[:, :count], True, axis=1)
+    return marks
+
+
+def _encode_texts(
+    model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings [Q,E] and states [Q,L,C] of all texts."""
+    ids, mask = texts
+    size = parallel.batch_size(model.mesh, min(_TEXTS, len(ids)))
+
+    def batches(start: int) -> Iterator[_Input]:
+        for first in range(start, len(ids), size):
+            index = np.arange(first, min(first + size, len(ids)))
+            padded = np.resize(index, size)  # repeated, to the one size that is compiled
+            yield index, (ids[padded], mask[padded])
+
+    encode = model.compiled("encode_text")
+    arrays = _Features(store, "text", ("embedding", "states"), len(ids))
+    arrays.collect(encode, batches)
+    return arrays["embedding"], arrays["states"]
+
+
+def _encode_videos(
+    model: Model,
+    batches: Callable[[int, int], Iterator[Batch]],
+    videos: int,
+    batch_size: int,
+    store: Store,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings [V,F,E] and tokens [V,N,C] of all videos; notes how many a second."""
+    size = parallel.batch_size(model.mesh, batch_size)
+
+    def inputs(start: int) -> Iterator[_Input]:
+        for batch in batches(size, start):
+            index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
+            yield index[mask], (np.asarray(batch["video"]),)
+
+    arrays = _Features(store, "video", ("embedding", "tokens"), videos)
+    speed = arrays.collect(model.compiled("encode_video"), inputs)
+    if speed is not None:
+        store.note("clips_per_second", speed)
+    return arrays["embedding"], arrays["tokens"]
+
+
+_Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
+"""The rows that a batch is about, and its arrays, whose first rows are these; the rest pads."""
+
+
+class _Features:
+    """Arrays of one row per video or text, on disk."""
+
+    def __init__(self, store: Store, unit: str, names: tuple[str, ...], count: int) -> None:
+        self._store, self._unit, self._names, self._count = store, unit, names, count
+        self._rows = {name: store.open(f"{unit}_{name}") for name in names}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        rows = self._rows[name]
+        assert rows is not None
+        return rows.values
+
+    def collect(
+        self, function: Callable[..., Any], inputs: Callable[[int], Iterator[_Input]]
+    ) -> float | None:
+        """Fills in what is missing, from the first missing row on.
+
+        Returns:
+          Rows a second after the first batch, whose time goes into compiling.
+        """
+        start = self._first_missing()
+        marks = []
+        with tqdm(total=self._count, initial=start, desc=f"encoding {self._unit}s") as bar:
+            for index, arrays in _ahead(function, inputs(start) if start < self._count else ()):
+                for name in self._names:
+                    values = np.asarray(arrays[name])[: len(index)]
+                    self._row_array(name, values).write(index, values)
+                bar.update(len(index))
+                marks.append((time.perf_counter(), bar.n))
+        if len(marks) < 2:
+            return None
+        (begun, before), (ended, after) = marks[0], marks[-1]
+        return (after - before) / (ended - begun)
+
+    def _first_missing(self) -> int:
+        missing = [
+            0 if rows is None else [*rows.todo, self._count][0] for rows in self._rows.values()
+        ]
+        return int(min(missing))
+
+    def _row_array(self, name: str, values: np.ndarray) -> Rows:
+        rows = self._rows[name]
+        if rows is None:
+            shape = (self._count, *values.shape[1:])
+            rows = self._store.make(f"{self._unit}_{name}", shape, values.dtype)
+            self._rows[name] = rows
+        return rows
+
+
+def _ahead(
+    function: Callable[..., Any], inputs: Iterable[_Input]
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """(rows, `function` of their arrays), one batch behind: the host decodes the next meanwhile."""
+    pending = None
+    for index, arrays in inputs:
+        result = index, function(*arrays)
+        if pending is not None:
+            yield pending
+        pending = result
+    if pending is not None:
+        yield pending
+
+
+def _match(
+    model: Model,
+    tokens: np.ndarray,
+    texts: tuple[np.ndarray, np.ndarray],
+    wanted: Bool[np.ndarray, "V Q"],
+    memory_gib: float,
+    rows: Rows,
+) -> None:
+    """Fills `rows` [V,Q] with the matching scores of the wanted pairs, each computed once.
+
+    As many videos as the mesh splits data into are worked on together, each with its own texts.
+    """
+    remember, match = model.compiled("video_memory"), model.compiled("match")
+    together, todo = model.mesh.shape["data"], rows.todo
+    with tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="re-ranking videos") as bar:
+        for first in range(0, len(todo), together):
+            videos = todo[first : first + together]
+            padded = np.resize(videos, together)
+            memory = remember(tokens[padded])
+            size = _texts_per_call(memory, texts[0], wanted.sum(axis=1).max(), memory_gib)
+            scores = np.zeros((len(videos), wanted.shape[1]), np.float32)
+            queues = [np.flatnonzero(wanted[video]) for video in padded]
+            for begin in range(0, max(map(len, queues)), size):
+                places = [queue[begin : begin + size] for queue in queues]
+                padded_places = np.stack([_fill(place, size) for place in places])
+                result = np.asarray(match(memory, *(x[padded_places] for x in texts)))
+                for row, place in enumerate(places[: len(videos)]):
+                    scores[row, place] = result[row, : len(place)]
+            rows.write(videos, scores)
+            bar.update(len(videos))
+
+
+def _fill(index: np.ndarray, size: int) -> np.ndarray:
+    """`index`, padded to `size` with 0."""
+    return np.pad(index, (0, size - len(index)))
+
+
+def _texts_per_call(memory: Any, states: np.ndarray, most: int, limit_gib: float) -> int:
+    """How many texts each video is matched with at a time, so that all fits into the limit."""
+    videos = len(jax.tree.leaves(memory)[0])
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(memory))
+    per_text = videos * _COPIES * 4 * states[0].size
+    fitting = int((limit_gib * 2**30 - held) // per_text)
+    if fitting < 1:
+        needed = (held + per_text) / 2**30
+        raise UserError(
+            f"config.eval.memory_gib={limit_gib:g} is too little to match {videos} videos with one"
+            f" text each; it takes {needed:.2f}"
+        )
+    return min(fitting, int(most), _PER_CALL)
