@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import urllib.request
 
 from tokmerge_jax.types import UserError
 
@@ -38,8 +39,13 @@ def find(vocabulary: str) -> pathlib.Path:
 def _from_hub(name: str) -> pathlib.Path:
     import huggingface_hub  # only where a file has to be fetched
 
+    cached = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
+    if isinstance(cached, str):
+        return pathlib.Path(cached)
     try:
-        return pathlib.Path(huggingface_hub.hf_hub_download(name, "vocab.txt"))
+        hub = urllib.request.Request(huggingface_hub.constants.ENDPOINT, method="HEAD")
+        with urllib.request.urlopen(hub, timeout=10):  # offline, the download tries for a minute
+            return pathlib.Path(huggingface_hub.hf_hub_download(name, "vocab.txt"))
     except (OSError, ValueError) as error:
         digest = f" (sha256 {_SHA256[name]})" if name in _SHA256 else ""
         raise UserError(

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,13 +108,17 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 def table(found: Mapping[str, Any]) -> Table:
     """The numbers of one evaluation, re-ranked and not, with their protocol below."""
     rules = found["protocol"]
-    result = Table(title=found["name"], caption=_caption(found))
-    columns = [f"{short} {name}" for short in DIRECTIONS.values() for name in _ALL]
-    for column in ("", *columns):
-        result.add_column(column, justify="right" if column else "left")
+    result = Table(title=found["name"], caption=_caption(found), caption_justify="left")
+    result.add_column("")
+    for name in _ALL:
+        result.add_column(name, justify="right")
+    kinds = {"cosine": found["similarity_scores"]}
     if rules["reranked"]:
-        result.add_row(f"re-ranked, {rules['candidates']}", *_cells(found["scores"], _ALL))
-    result.add_row("cosine", *_cells(found["similarity_scores"], _ALL))
+        kinds = {f"re-ranked ({rules['candidates']})": found["scores"], **kinds}
+    for kind, scores in kinds.items():
+        for direction in DIRECTIONS:
+            name = f"{direction.replace('_', '-')}, {kind}"
+            result.add_row(name, *_cells(scores, [direction], _ALL))
     return result
 
 
@@ -144,13 +148,15 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, found in runs.items():
         speed = found["clips_per_second"]
         share = f"{found['gmac'] / runs[first]['gmac']:.0%}"
-        cells = (*_cells(found["scores"], _RECALLS), _number(found["gmac"]), share)
+        cells = (*_cells(found["scores"], DIRECTIONS, _RECALLS), _number(found["gmac"]), share)
         result.add_row(name, *cells, "-" if speed is None else f"{speed:.1f}")
     return result
 
 
-def _cells(scores: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> list[str]:
-    return [f"{scores[direction][name]:.1f}" for direction in DIRECTIONS for name in names]
+def _cells(
+    scores: Mapping[str, Mapping[str, float]], directions: Iterable[str], names: Sequence[str]
+) -> list[str]:
+    return [f"{scores[direction][name]:.1f}" for direction in directions for name in names]
 
 
 def _number(value: float) -> str:
@@ -168,4 +174,4 @@ def _caption(found: Mapping[str, Any]) -> str:
         parts.append(f"{speed:.1f} clips/s")
     if rules["left_out"]:
         parts.append(f"{len(rules['left_out'])} broken videos left out")
-    return "; ".join(parts)
+    return "\n".join(parts)

@@ -266,12 +266,13 @@ def _match(
     """
     remember, match = model.compiled("video_memory"), model.compiled("match")
     together, todo = model.mesh.shape["data"], rows.todo
+    most = int(wanted.sum(axis=1).max())
     with tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="re-ranking videos") as bar:
         for first in range(0, len(todo), together):
             videos = todo[first : first + together]
             padded = np.resize(videos, together)
             memory = remember(tokens[padded])
-            size = _texts_per_call(memory, texts[0], wanted.sum(axis=1).max(), memory_gib)
+            size = _texts_per_call(memory, texts[0], most, memory_gib)
             scores = np.zeros((len(videos), wanted.shape[1]), np.float32)
             queues = [np.flatnonzero(wanted[video]) for video in padded]
             for begin in range(0, max(map(len, queues)), size):
@@ -301,4 +302,4 @@ def _texts_per_call(memory: Any, states: np.ndarray, most: int, limit_gib: float
             f"config.eval.memory_gib={limit_gib:g} is too little to match {videos} videos with one"
             f" text each; it takes {needed:.2f}"
         )
-    return min(fitting, int(most), _PER_CALL)
+    return min(fitting, most, _PER_CALL)

@@ -1,0 +1,58 @@
+"""Ranks and recalls: the original's numbers, hand-written ties, the definition."""
+
+import golden
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokmerge_jax.evaluation import metrics
+
+NAMES = {"text_to_video": "img_r", "video_to_text": "txt_r"}
+
+
+def relevant(text_to_videos):
+    """The right videos of each text, from a golden's index."""
+    videos = [text_to_videos[str(text)] for text in range(len(text_to_videos))]
+    return [video if isinstance(video, list) else [video] for video in videos]
+
+
+def check(found, expected):
+    """Our metrics against the original's by its own names."""
+    for direction, name in NAMES.items():
+        for k in (1, 5, 10):
+            assert found[direction][f"R@{k}"] == pytest.approx(expected[f"{name}{k}"], abs=0.006)
+
+
+@pytest.mark.parametrize("kind", ["one_to_one", "several_texts", "several_videos"])
+def test_equals_the_original(kind):
+    case = golden.load("vidtldr-metrics")
+    scores = case.arrays[f"{kind}/t2v"], case.arrays[f"{kind}/v2t"]
+    truth = relevant(case.config[kind]["text_to_videos"])
+    check(metrics.both_directions(*scores, truth), case.spec["expected"][kind])
+
+
+def test_of_equal_scores_the_larger_index_comes_first():
+    scores = np.array([[1.0, 2.0, 2.0, 0.0], [5.0, 5.0, 5.0, 5.0]])
+    assert metrics.order(scores).tolist() == [[2, 1, 0, 3], [3, 2, 1, 0]]
+    assert metrics.ranks(scores, [[1], [0, 2]]).tolist() == [1, 1]
+
+
+def test_recall_by_hand():
+    found = metrics.recall(np.array([0, 1, 4, 5, 9, 10]))
+    expected = {"R@1": 16.67, "R@5": 50.0, "R@10": 83.33, "MedR": 5.5, "MeanR": 5.83}
+    assert found == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 9))
+def test_rank_counts_what_is_better(seed, rows, columns):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 4, (rows, columns)).astype(np.float32)
+    counts = rng.integers(1, columns + 1, rows)
+    right = [rng.choice(columns, count, replace=False).tolist() for count in counts]
+    for row, place in enumerate(metrics.ranks(scores, right)):
+        better = [
+            sum((scores[row, j], j) > (scores[row, one], one) for j in range(columns))
+            for one in right[row]
+        ]
+        assert place == min(better)

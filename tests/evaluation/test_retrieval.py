@@ -1,0 +1,208 @@
+"""Retrieval: the original's evaluation, the definition, sharing, meshes, batch sizes, kills."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import golden
+import jax
+import numpy as np
+import pytest
+import small_gallery
+import umt_case
+from umt_case import close
+
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import UserError
+
+CASES = {
+    "vidtldr-eval": 702,
+    "vidtldr-eval-texts": 704,
+    "vidtldr-eval-videos": 704,
+    "vidtldr-eval-frames": 706,
+}
+
+
+def evaluate_golden(case, folder, devices=1, batch_size=5):
+    """Our scores of a golden gallery."""
+    system, params = umt_case.system_of(case)
+    ids = case.arrays["inputs/text_ids"]
+    clips = umt_case.videos(case, len(case.arrays["sim_v2t"]), CASES[case.name])
+
+    def batches(size, start):
+        for row in range(start, len(clips), size):
+            rows = np.arange(row, row + size)
+            mask = rows < len(clips)
+            video = np.where(mask[:, None, None, None, None], clips[rows % len(clips)], 0)
+            yield {"video": video, "mask": mask, "index": np.where(mask, rows, -1)}
+
+    k = case.config["k_test"]
+    return evaluation.evaluate(
+        evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices})),
+        batches,
+        len(clips),
+        (ids, ids != 0),
+        evaluation.Options(batch_size=batch_size, rerank=True, top_k=k, memory_gib=1.0),
+        evaluation.Store(folder, {"case": case.name}),
+        Stopwatch(),
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_original(name, tmp_path):
+    case = golden.load(name)
+    scores = evaluate_golden(case, tmp_path)
+    expected = case.arrays
+    close(scores.similarity, expected["sim_v2t"])
+    for ours, theirs in ((scores.text_to_video, "t2v"), (scores.video_to_text, "v2t")):
+        asked = expected[f"rerank_{theirs}"] > -99
+        np.testing.assert_array_equal(ours > -99, asked)
+        close(ours[asked], expected[f"rerank_{theirs}"][asked])
+    truth = [v if isinstance(v, list) else [v] for v in case.config["text_to_videos"].values()]
+    for kind, (to_video, to_text) in {
+        "rerank": (scores.text_to_video, scores.video_to_text),
+        "embedding": (scores.similarity.T, scores.similarity),
+    }.items():
+        found, wanted = metrics.both_directions(to_video, to_text, truth), case.spec["expected"]
+        for direction, short in (("text_to_video", "img_r"), ("video_to_text", "txt_r")):
+            for k in (1, 5, 10):
+                assert found[direction][f"R@{k}"] == pytest.approx(
+                    wanted[kind][f"{short}{k}"], abs=0.006
+                )
+
+
+def test_eight_devices_rank_as_one(tmp_path):
+    case = golden.load("vidtldr-eval-texts")
+    one = evaluate_golden(case, tmp_path / "one")
+    eight = evaluate_golden(case, tmp_path / "eight", devices=8, batch_size=3)
+    for name in ("similarity", "text_to_video", "video_to_text"):
+        ours, theirs = getattr(eight, name), getattr(one, name)
+        np.testing.assert_array_equal(metrics.order(ours), metrics.order(theirs))
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 13, 50])
+@pytest.mark.parametrize("devices", [1, 3])
+def test_equals_the_definition(tmp_path, batch_size, devices):
+    scores = small_gallery.run(tmp_path, batch_size=batch_size, devices=devices)
+    similarity, to_video, to_text = small_gallery.by_hand()
+    np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
+    np.testing.assert_allclose(scores.text_to_video, to_video, atol=1e-4)
+    np.testing.assert_allclose(scores.video_to_text, to_text, atol=1e-4)
+
+
+def test_what_is_shared_is_computed_once(tmp_path):
+    """Each video is remembered once, and each wanted pair is scored once."""
+    remembered, pairs = [], []
+
+    def video_memory(params, tokens):
+        jax.debug.callback(lambda x: remembered.append(np.asarray(x)), tokens[:, 0])
+        return small_gallery.video_memory(params, tokens)
+
+    def match(params, memory, states, mask):
+        scores = small_gallery.match(params, memory, states, mask)
+        jax.debug.callback(lambda x: pairs.append(np.asarray(x)), scores)
+        return scores
+
+    predict = {**small_gallery.PREDICT, "video_memory": video_memory, "match": match}
+    scores = small_gallery.run(tmp_path, predict=predict, k=4)
+    jax.effects_barrier()
+    assert len(np.unique(np.concatenate(remembered), axis=0)) == small_gallery.VIDEOS
+    assert len(remembered) == small_gallery.VIDEOS
+    wanted = (scores.text_to_video.T > -99) | (scores.video_to_text > -99)
+    calls = [np.count_nonzero(row) for row in wanted]
+    assert len(pairs) == small_gallery.VIDEOS  # all of a video's texts in one call
+    assert max(calls) == pairs[0].size
+    found = np.concatenate([p[0, :n] for p, n in zip(pairs, calls, strict=True)])
+    both = np.maximum(scores.text_to_video.T, scores.video_to_text)[wanted]
+    np.testing.assert_allclose(found, both, rtol=1e-6)
+
+
+def test_little_memory_gives_the_same(tmp_path):
+    calls = []
+
+    def match(params, memory, states, mask):
+        calls.append(states.shape[1])
+        return small_gallery.match(params, memory, states, mask)
+
+    predict = {**small_gallery.PREDICT, "match": match}
+    per_text = 16 * 4 * small_gallery.LENGTH * small_gallery.WIDTH
+    memory = 4 * 4 * small_gallery.WIDTH
+    scores = small_gallery.run(tmp_path, predict=predict, gib=(2.5 * per_text + memory) / 2**30)
+    assert set(calls) == {2}
+    np.testing.assert_allclose(scores.text_to_video, small_gallery.by_hand()[1], atol=1e-4)
+
+
+def test_too_little_memory_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"config\.eval\.memory_gib=1e-06 is too little.*it takes"):
+        small_gallery.run(tmp_path, gib=1e-6)
+
+
+@pytest.mark.parametrize(("key", "value"), [("batch_size", 0), ("top_k", -1), ("memory_gib", 0.0)])
+def test_options_must_be_positive(key, value):
+    options = {"batch_size": 1, "rerank": True, "top_k": 1, "memory_gib": 1.0, key: value}
+    with pytest.raises(UserError, match=rf"config\.eval\.{key}={value} must be positive"):
+        evaluation.Options(**options)
+
+
+def test_without_reranking(tmp_path):
+    mesh = parallel.make_mesh({"data": 1})
+    towers = {k: v for k, v in small_gallery.PREDICT.items() if k.startswith("encode")}
+    scores = evaluation.evaluate(
+        evaluation.Model(towers, small_gallery.PARAMS, mesh),
+        small_gallery.batches,
+        small_gallery.VIDEOS,
+        (small_gallery.IDS, small_gallery.MASK),
+        evaluation.Options(batch_size=4, rerank=False, top_k=3, memory_gib=1.0),
+        evaluation.Store(tmp_path, {}),
+        Stopwatch(),
+    )
+    assert scores.text_to_video is None
+    np.testing.assert_allclose(scores.similarity, small_gallery.by_hand()[0], atol=1e-5)
+
+
+def test_a_finished_run_encodes_nothing(tmp_path):
+    first = small_gallery.run(tmp_path)
+
+    def nothing(size, start):
+        raise AssertionError("a video was asked for")
+
+    again = small_gallery.run(tmp_path, source=nothing)
+    np.testing.assert_array_equal(again.text_to_video, first.text_to_video)
+    np.testing.assert_array_equal(again.video_to_text, first.video_to_text)
+
+
+def test_killed_anywhere_it_goes_on(tmp_path):
+    """SIGKILL again and again; the numbers are those of a run in one go, nothing is done twice."""
+    command = [sys.executable, small_gallery.__file__, str(tmp_path), "0.15"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    marks = ("video_tokens.done.npy", "match_top3.done.npy")
+    progress = []
+    for wanted in ((0, 4), (0, 9), (1, 5)):  # which array, how many rows before the kill
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as child:
+            while done(tmp_path, marks[wanted[0]]) < wanted[1]:
+                assert child.poll() is None
+                time.sleep(0.01)
+            child.send_signal(signal.SIGKILL)
+        progress.append(done(tmp_path, marks[0]))
+    last = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert progress == sorted(progress)
+    assert int(last.stdout) == 0  # batches of videos that the last sitting had to encode
+    scores = np.load(tmp_path / "out.npz")
+    expected = small_gallery.run(tmp_path / "at once", batch_size=2)
+    np.testing.assert_allclose(scores["t2v"], expected.text_to_video, rtol=1e-6)
+    np.testing.assert_allclose(scores["v2t"], expected.video_to_text, rtol=1e-6)
+
+
+def done(folder: Path, name: str) -> int:
+    """How many rows are marked as written."""
+    files = list(folder.rglob(name))
+    try:
+        return int(np.load(files[0]).sum()) if files else 0
+    except ValueError:  # just being made
+        return 0

@@ -1,0 +1,54 @@
+"""What is on disk after any kind of end, and that other facts have another place."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tokmerge_jax.evaluation.store import Store
+
+
+def test_rows_are_kept_and_known(tmp_path):
+    rows = Store(tmp_path, {"a": 1}).make("x", (4, 3), np.float32)
+    rows.write(np.array([2, 0]), np.arange(6, dtype=np.float32).reshape(2, 3))
+    again = Store(tmp_path, {"a": 1}).open("x")
+    assert again is not None
+    assert again.todo.tolist() == [1, 3]
+    np.testing.assert_array_equal(again.values, [[3, 4, 5], [0, 0, 0], [0, 1, 2], [0, 0, 0]])
+
+
+def test_making_again_keeps_what_is_there(tmp_path):
+    store = Store(tmp_path, {})
+    store.make("x", (2,), np.float32).write(np.array([1]), np.array([7.0]))
+    assert store.make("x", (2,), np.float32).values.tolist() == [0, 7]
+
+
+def test_bfloat16_comes_back_as_it_was(tmp_path):
+    values = jnp.asarray([[1.5, -2.25], [3e38, 1e-30]], jnp.bfloat16)
+    Store(tmp_path, {}).make("x", (2, 2), values.dtype).write(np.arange(2), np.asarray(values))
+    again = Store(tmp_path, {}).open("x")
+    assert again is not None
+    assert again.values.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(again.values, values)
+
+
+@pytest.mark.parametrize("other", [{"a": 2}, {"a": 1, "b": None}, {}])
+def test_other_facts_have_another_place(tmp_path, other):
+    ours = Store(tmp_path, {"a": 1})
+    ours.make("x", (1,), np.float32).write(np.array([0]), np.array([1.0]))
+    ours.note("speed", 3.5)
+    theirs = Store(tmp_path, other)
+    assert theirs.fingerprint != ours.fingerprint
+    assert theirs.open("x") is None
+    assert theirs.noted("speed") is None
+    assert Store(tmp_path, {"a": 1}).noted("speed") == 3.5
+
+
+def test_an_array_half_made_is_made_anew(tmp_path):
+    store = Store(tmp_path, {})
+    store.make("x", (3, 2), np.float32)
+    for dtype in tmp_path.rglob("x.dtype.json"):  # the note that comes last
+        dtype.unlink()
+    for rows in tmp_path.rglob("x.rows.npy"):
+        rows.write_bytes(b"cut")
+    assert store.open("x") is None
+    assert store.make("x", (3, 2), np.float32).values.tolist() == [[0, 0]] * 3
