@@ -1,0 +1,103 @@
+"""scripts/eval.py as a user runs it: numbers, broken videos, what is missing, going on."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import clips
+import jax
+import numpy as np
+import pytest
+
+import tokmerge_jax
+from configs import demo
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.training import export
+
+ROOT = pathlib.Path(__file__).parents[2]
+CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
+
+
+def evaluate(*arguments, config="demo"):
+    command = [sys.executable, "scripts/eval.py", f"--config=configs/{config}.py"]
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four clips, a broken one among them, and random weights."""
+    folder = tmp_path_factory.mktemp("eval")
+    for i in range(4):
+        clips.write(folder / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
+    faults = ("", "", "cut short", "")
+    records = [
+        Record((Clip(f"{i}.mp4", f"{i}.mp4", fault),), (caption,))
+        for i, (caption, fault) in enumerate(zip(CAPTIONS, faults, strict=True))
+    ]
+    video_text.write(str(folder), "msvd", {"test": records})
+    params = tokmerge_jax.build(demo.get_config()).init(jax.random.key(0))
+    export.write(folder / "weights.safetensors", params)
+    return folder
+
+
+def options(folder, output):
+    return (
+        "--config.data.dataset=msvd",
+        f"--config.data.folder={folder}",
+        f"--config.checkpoint={folder / 'weights.safetensors'}",
+        f"--config.output={output}",
+        "--config.data.workers=0",
+        "--config.eval.batch_size=2",
+    )
+
+
+def test_broken_videos_stop_the_run(folder, tmp_path):
+    run = evaluate(*options(folder, tmp_path))
+    assert run.returncode == 2
+    assert "2.mp4: cut short" in run.stderr
+    assert "--config.data.on_broken=skip" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_from_files_to_results_and_on(folder, tmp_path):
+    settings = (*options(folder, tmp_path), "--config.data.on_broken=skip")
+    first = evaluate(*settings)
+    assert first.returncode == 0, first.stderr
+    assert "1 broken videos left out" in first.stdout
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["protocol"]["left_out"] == ["2.mp4"]
+    assert (found["protocol"]["videos"], found["protocol"]["texts"]) == (3, 3)
+    with np.load(tmp_path / "scores.npz") as arrays:
+        before = {name: arrays[name] for name in arrays}
+    second = evaluate(*settings)
+    assert second.returncode == 0
+    assert json.loads((tmp_path / "results.json").read_text())["scores"] == found["scores"]
+    with np.load(tmp_path / "scores.npz") as arrays:
+        for name in arrays:
+            np.testing.assert_array_equal(arrays[name], before[name])
+    evaluate(*settings, "--config.model.merger.name=none")
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # another model, another cache
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path):
+    run = evaluate(
+        f"--config.data.folder={tmp_path}", "--config.data.vocabulary=no.txt", config="msrvtt_b16"
+    )
+    assert run.returncode == 2
+    assert "config.checkpoint is empty" in run.stderr
+    assert "scripts/convert.py" in run.stderr
+    assert "python scripts/prepare_data.py --dataset msrvtt" in run.stderr
+    assert "config.data.vocabulary=no.txt: no such file" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_help_is_useful():
+    run = evaluate("--help")
+    for words in ("Evaluates text-to-video", "--config.checkpoint", "model.merger.r", "on_broken"):
+        assert words in run.stdout

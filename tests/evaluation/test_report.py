@@ -1,0 +1,97 @@
+"""Results as files and tables: what is written, what is refused, what a reader sees."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import rich.console
+
+import tokmerge_jax
+from configs import demo
+from tokmerge_jax.evaluation import Scores, report
+from tokmerge_jax.types import Gallery, UserError
+
+GALLERY = Gallery(("a.mp4", "b.mp4"), ("one", "two", "three"), ((0,), (1,), (1,)))
+SCORES = Scores(
+    similarity=np.array([[0.9, 0.1, 0.2], [0.3, 0.8, 0.1]], np.float32),
+    text_to_video=np.array([[1, -100], [2, -1], [-100, 3]], np.float32),
+    video_to_text=np.array([[-2, 5, -100], [1, -100, 4]], np.float32),
+    clips_per_second=7.25,
+)
+
+
+@pytest.fixture(scope="module")
+def found():
+    system = tokmerge_jax.build(demo.get_config())
+    return report.results("name", system, GALLERY, ["c.mp4"], SCORES, "0f", {"re-rank": 1.234})
+
+
+def text(table):
+    console = rich.console.Console(file=io.StringIO(), width=120)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_numbers_are_those_of_the_scores(found):
+    to_video, to_text = found["scores"]["text_to_video"], found["scores"]["video_to_text"]
+    assert (to_video["R@1"], to_video["MedR"], to_video["MeanR"]) == (66.67, 1.0, 1.33)
+    assert (to_text["R@1"], to_text["R@5"], to_text["MeanR"]) == (50.0, 100.0, 1.5)
+    assert found["similarity_scores"]["text_to_video"]["R@1"] == 66.67
+    assert found["similarity_scores"]["video_to_text"]["R@1"] == 100.0
+
+
+def test_protocol_and_cost_stand_beside_them(found):
+    protocol = found["protocol"]
+    expected = {"dataset": "demo", "split": "test", "videos": 2, "texts": 3, "reranked": True}
+    assert expected.items() <= protocol.items()
+    assert protocol["left_out"] == ["c.mp4"]
+    assert protocol["dual_softmax"] is False
+    assert found["gflop"] == 2 * found["gmac"]
+    assert found["tokens"][0] == 288
+    assert found["seconds"] == {"re-rank": 1.23}
+    assert found["config"]["model"]["merger"]["name"] == "vid_tldr"
+    assert found["versions"]["jax"]
+
+
+def test_written_and_read(found, tmp_path):
+    report.write(tmp_path / "new", found, SCORES)
+    assert report.read(tmp_path / "new") == json.loads(json.dumps(found))
+    assert report.read(tmp_path / "new/results.json")["name"] == "name"
+    with np.load(tmp_path / "new/scores.npz") as arrays:
+        np.testing.assert_array_equal(arrays["text_to_video"], SCORES.text_to_video)
+        np.testing.assert_array_equal(arrays["similarity"], SCORES.similarity)
+
+
+def test_table_shows_them(found):
+    shown = re.sub(" +", " ", text(report.table(found)))
+    assert "text-to-video, re-ranked (32) │ 66.7" in shown
+    assert "video-to-text, cosine │ 100.0" in shown
+    assert "7.2 clips/s" in shown
+    assert "1 broken videos left out" in shown
+
+
+def test_runs_side_by_side(found):
+    lighter = {**found, "gmac": found["gmac"] / 2, "clips_per_second": None}
+    rows = text(report.compare({"full": found, "light": lighter})).splitlines()
+    full, light = (next(row for row in rows if f" {name} " in row) for name in ("full", "light"))
+    assert "100%" in full
+    assert "50%" in light
+    assert light.rstrip(" │").endswith("-")
+
+
+def test_different_protocols_are_not_compared(found):
+    other = {**found, "protocol": {**found["protocol"], "texts": 4}}
+    with pytest.raises(UserError, match="a and b cannot be compared: their texts is 3 and 4"):
+        report.compare({"a": found, "b": other})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_what_is_no_result_is_told(tmp_path, content):
+    with pytest.raises(UserError, match=r"holds no results\.json"):
+        report.read(tmp_path)
+    file = tmp_path / "results.json"
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"results\.json is no"):
+        report.read(file)
