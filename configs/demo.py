@@ -9,9 +9,8 @@ Trained from nothing, without merging, by:
 
 import pathlib
 
-from configs.base import vid_tldr
-
 import tokmerge_jax
+from configs.base import vid_tldr
 
 _ASSETS = pathlib.Path(tokmerge_jax.__file__).with_name("assets")
 
@@ -30,7 +29,7 @@ def get_config():
         max_positions=16,
     )
     config.model.embed_dim = 128
-    config.model.merger.r = (120, 60)
+    config.model.merger.r = (100, 60)
     config.model.dropout = 0.0
     config.data.dataset = "demo"
     config.data.vocabulary = str(_ASSETS / "demo_vocab.txt")

@@ -29,9 +29,9 @@ def found():
 
 
 def text(table):
-    console = rich.console.Console(file=io.StringIO(), width=120)
-    console.print(table)
-    return console.file.getvalue()
+    shown = io.StringIO()
+    rich.console.Console(file=shown, width=120).print(table)
+    return shown.getvalue()
 
 
 def test_numbers_are_those_of_the_scores(found):

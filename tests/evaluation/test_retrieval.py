@@ -162,8 +162,10 @@ def test_without_reranking(tmp_path):
         evaluation.Store(tmp_path, {}),
         Stopwatch(),
     )
-    assert scores.text_to_video is None
-    np.testing.assert_allclose(scores.similarity, small_gallery.by_hand()[0], atol=1e-5)
+    expected = small_gallery.by_hand()[0]
+    np.testing.assert_allclose(scores.similarity, expected, atol=1e-5)
+    np.testing.assert_allclose(scores.video_to_text, expected, atol=1e-5)
+    np.testing.assert_allclose(scores.text_to_video, expected.T, atol=1e-5)
 
 
 def test_a_finished_run_encodes_nothing(tmp_path):

@@ -30,14 +30,12 @@ def results(
 ) -> dict[str, Any]:
     """Everything worth keeping of a retrieval evaluation, as JSON holds it.
 
-    `scores` are the re-ranked ones where there are any, `similarity_scores` those of the cosines
-    alone. `seconds` are this sitting's; what an earlier one did is not in them.
+    `scores` are the re-ranked ones if re-ranking was asked for, `similarity_scores` those of the
+    cosines alone. `seconds` are this sitting's; what an earlier one did is not in them.
     """
     config, relevant = system.config, gallery.relevant
+    final = metrics.both_directions(scores.text_to_video, scores.video_to_text, relevant)
     plain = metrics.both_directions(scores.similarity.T, scores.similarity, relevant)
-    final = plain
-    if scores.text_to_video is not None and scores.video_to_text is not None:
-        final = metrics.both_directions(scores.text_to_video, scores.video_to_text, relevant)
     macs = sum(layer.macs for layer in system.cost)
     return {
         "name": name,
@@ -78,12 +76,12 @@ def protocol(config: ConfigDict, gallery: Gallery, broken: Sequence[str]) -> dic
 def write(folder: pathlib.Path, found: Mapping[str, Any], scores: Scores) -> None:
     """Writes `results.json` and `scores.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        "similarity": scores.similarity,
-        "text_to_video": scores.text_to_video,
-        "video_to_text": scores.video_to_text,
-    }
-    np.savez(folder / "scores.npz", **{k: v for k, v in arrays.items() if v is not None})
+    np.savez(
+        folder / "scores.npz",
+        similarity=scores.similarity,
+        text_to_video=scores.text_to_video,
+        video_to_text=scores.video_to_text,
+    )
     (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

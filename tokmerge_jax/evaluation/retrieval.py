@@ -57,15 +57,15 @@ class Scores:
 
     Attributes:
       similarity: float32 [V,Q], means over a video's embeddings of cosines.
-      text_to_video: float32 [Q,V], matching scores of each text's candidates; None if not asked
-        for.
-      video_to_text: float32 [V,Q], matching scores of each video's candidates, or None.
+      text_to_video: float32 [Q,V], what texts rank videos by: matching scores of the candidates,
+        `NO_CANDIDATE` elsewhere; without re-ranking the similarity.
+      video_to_text: float32 [V,Q], what videos rank texts by.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
     """
 
     similarity: np.ndarray
-    text_to_video: np.ndarray | None
-    video_to_text: np.ndarray | None
+    text_to_video: np.ndarray
+    video_to_text: np.ndarray
     clips_per_second: float | None
 
 
@@ -125,7 +125,7 @@ def evaluate(
     similarity = embedding.mean(axis=1) @ words.T
     speed = store.noted("clips_per_second")
     if not options.rerank:
-        return Scores(similarity, None, None, speed)
+        return Scores(similarity, similarity.T, similarity, speed)
     of_text = candidates(similarity.T, options.top_k)
     of_video = candidates(similarity, options.top_k)
     with watch("re-rank"):

@@ -62,10 +62,10 @@ class Store:
         dtype = self.noted(f"{name}.dtype")
         if dtype is None:
             return None
-        arrays = (
+        values, done = (
             open_memmap(self._folder / f"{name}.{part}.npy", "r+") for part in ("rows", "done")
         )
-        return Rows(*arrays, jnp.dtype(dtype))
+        return Rows(values, done, jnp.dtype(dtype))
 
     def make(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Rows:
         """The array `name`, opened, or made of zeros; its first axis is the rows."""

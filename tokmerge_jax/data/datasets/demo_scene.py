@@ -71,8 +71,8 @@ def test_stories(count: int) -> list[Story]:
     rng = np.random.default_rng(_TEST_CAPTIONS_SEED)
     stories: dict[Story, None] = {}
     while len(stories) < count:
-        story = _random_story(rng)
-        stories.update({story: None, story[::-1]: None})
+        first, second = _random_story(rng)
+        stories.update({(first, second): None, (second, first): None})
     return list(stories)
 
 
