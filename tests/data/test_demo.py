@@ -47,9 +47,8 @@ def test_captions_say_everything():
 def test_vocabulary_has_every_word():
     config = demo_config.get_config()
     captions = [demo_scene.caption((event, EVENTS[0])) for event in EVENTS]
-    tokenize = Tokenizer(UMT, config.data.vocabulary, config.data.max_text_length)
-    ids, mask = tokenize(captions)
-    assert ids.max() < config.model.text.vocab_size
+    words, length = config.model.text.vocab_size, config.data.max_text_length
+    ids, mask = Tokenizer(UMT, config.data.vocabulary, length, words)(captions)
     assert not (ids == 1).any()  # [UNK]
     assert len(np.unique(ids, axis=0)) == len(captions)
     assert mask.sum(axis=1).tolist() == [1 + 6 + 1 + 6] * len(captions)

@@ -40,13 +40,18 @@ def test_cleaning():
 def test_ids_of_the_original(length):
     expected = np.load(GOLDENS / "tokenizers-bert.npz")
     as_it_is = text.TextRule(clean=str, start="[CLS]")
-    ids, mask = text.Tokenizer(as_it_is, "bert-base-uncased", length)(SENTENCES)
+    ids, mask = text.Tokenizer(as_it_is, "bert-base-uncased", length, 30522)(SENTENCES)
     np.testing.assert_array_equal(ids, expected[f"umt_{length}"])
     np.testing.assert_array_equal(mask, expected[f"umt_{length}_mask"])
 
 
+def test_a_vocabulary_larger_than_the_word_table_is_refused(small):
+    with pytest.raises(UserError, match=r"small\.txt has 12 words, but config.*vocab_size=11"):
+        text.Tokenizer(text.UMT, small, 4, 11)(["dog"])
+
+
 def test_umt_cleans_starts_cuts_pads_and_does_not_end(small):
-    tokenizer = pickle.loads(pickle.dumps(text.Tokenizer(text.UMT, small, 4)))
+    tokenizer = pickle.loads(pickle.dumps(text.Tokenizer(text.UMT, small, 4, 12)))
     ids, mask = tokenizer(["A dog runs!", "dog", "", "a-dog/runs a dog"])
     assert ids.tolist() == [[2, 5, 6, 7], [2, 6, 0, 0], [2, 0, 0, 0], [2, 5, 6, 7]]
     assert mask.tolist() == [
@@ -59,7 +64,7 @@ def test_umt_cleans_starts_cuts_pads_and_does_not_end(small):
 
 
 def test_unknown_words(small):
-    ids, _ = text.Tokenizer(text.UMT, small, 4)(["dogs cat"])
+    ids, _ = text.Tokenizer(text.UMT, small, 4, 12)(["dogs cat"])
     assert ids.tolist() == [[2, 6, 8, 1]]
 
 

@@ -64,8 +64,9 @@ def load_checkpoint(path: epath.PathLike, system: System) -> Params:
     """
     if not str(path):
         raise UserError(
-            "config.checkpoint is empty; give a checkpoint of the system: a .pth or .safetensors"
-            " file, or a folder of scripts/convert.py"
+            "config.checkpoint is empty; name a .pth or .safetensors file of the system, or the DIR"
+            " that it was converted to by: python scripts/convert.py --config CONFIG --source FILE"
+            " --target DIR"
         )
     path = epath.Path(path)
     if path.is_dir():

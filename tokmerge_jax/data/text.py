@@ -55,11 +55,13 @@ class Tokenizer:
       rule: the system's rule, for example `UMT`.
       vocabulary: see `vocabulary.find`.
       length: L; longer texts are cut, shorter ones padded with 0.
+      limit: ids must be below it: rows of the network's word table.
     """
 
     rule: TextRule
     vocabulary: str
     length: int
+    limit: int
 
     def __call__(
         self, texts: Sequence[str]
@@ -67,9 +69,15 @@ class Tokenizer:
         """Ids, and which of them are not padding.
 
         Raises:
-          UserError: if there is no such vocabulary or it lacks BERT's special tokens.
+          UserError: if there is no such vocabulary, it lacks BERT's special tokens, or is too
+            large.
         """
         engine = word_pieces(self.vocabulary)
+        if engine.get_vocab_size() > self.limit:
+            raise UserError(
+                f"config.data.vocabulary={self.vocabulary} has {engine.get_vocab_size()} words, but"
+                f" config.model.text.vocab_size={self.limit}; take the checkpoint's vocabulary"
+            )
         pieces = engine.encode_batch([self.rule.clean(t) for t in texts], add_special_tokens=False)
         ids = np.zeros((len(texts), self.length), np.int32)
         ids[:, :1] = engine.encode(self.rule.start, add_special_tokens=False).ids

@@ -69,7 +69,9 @@ def build(config: ConfigDict) -> System:
         augment=transforms.RandomResizedCrop(
             vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
         ),
-        tokenize=text.Tokenizer(text.UMT, config.data.vocabulary, config.data.max_text_length),
+        tokenize=text.Tokenizer(
+            text.UMT, config.data.vocabulary, config.data.max_text_length, words.vocab_size
+        ),
         cost=schedule.vit_cost(r, tokens, vision.width, 3 * vision.patch_size**2),
     )
 
