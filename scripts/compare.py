@@ -16,10 +16,15 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=pathlib.Path, help="folders or results.json")
     paths = parser.parse_args().results
     try:
-        rich.print(report.compare({str(path): report.read(path) for path in paths}))
+        rich.print(report.compare({name(path): report.read(path) for path in paths}))
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def name(path: pathlib.Path) -> str:
+    """What a run is called: its folder."""
+    return str(path.parent if path.suffix == ".json" else path).removeprefix("results/")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from tokmerge_jax.evaluation.retrieval import Scores
 from tokmerge_jax.types import Gallery, System, UserError
 
 DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
+"""Keys of results.json, and their short names in tables."""
+
 _RECALLS = ("R@1", "R@5", "R@10")
 _ALL = (*_RECALLS, "MedR", "MeanR")
 
@@ -136,18 +138,24 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
                     f"{first} and {other} cannot be compared: their {key} is {ours} and {theirs}"
                 )
     rules = runs[first]["protocol"]
+    kind = f"re-ranked ({rules['candidates']})" if rules["reranked"] else "cosine"
     result = Table(
         title=f"{rules['dataset']}, {rules['split']}: {rules['videos']} videos, "
-        f"{rules['texts']} texts" + (", re-ranked" if rules["reranked"] else "")
+        f"{rules['texts']} texts, {kind}"
     )
-    columns = [f"{short} {name}" for short in DIRECTIONS.values() for name in _RECALLS]
-    for column in ("run", *columns, "GMAC", "", "clips/s"):
-        result.add_column(column, justify="left" if column == "run" else "right")
+    recalls = [f"{short} {'/'.join(_RECALLS)}" for short in DIRECTIONS.values()]
+    result.add_column("run")
+    for column in (*recalls, "GMAC", "share", "clips/s"):
+        result.add_column(column, justify="right")
     for name, found in runs.items():
-        speed = found["clips_per_second"]
-        share = f"{found['gmac'] / runs[first]['gmac']:.0%}"
-        cells = (*_cells(found["scores"], DIRECTIONS, _RECALLS), _number(found["gmac"]), share)
-        result.add_row(name, *cells, "-" if speed is None else f"{speed:.1f}")
+        speed, share = found["clips_per_second"], found["gmac"] / runs[first]["gmac"]
+        result.add_row(
+            name,
+            *(" / ".join(_cells(found["scores"], [way], _RECALLS)) for way in DIRECTIONS),
+            _number(found["gmac"]),
+            f"{share:.0%}",
+            "-" if speed is None else f"{speed:.1f}",
+        )
     return result
 
 
