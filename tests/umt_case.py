@@ -1,5 +1,7 @@
 """The goldens of UMT, small and full-size, as our configurations, parameters and inputs."""
 
+import re
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -74,11 +76,16 @@ def system_of(case, only: str = ""):
     return system, convert.from_torch("vid_tldr", weights, config)
 
 
-def videos(case, count: int, first_seed: int) -> np.ndarray:
-    """Normalised clips [V,T,H,W,3] of a case whose seeds go up in steps of 100."""
+def videos(case, count: int, seed: int | None = None) -> np.ndarray:
+    """Normalised clips [V,T,H,W,3] of a case; the first one's seed is in its index, if not given.
+
+    Each further one's is 100 more.
+    """
     size = case.config["vision"]["img_size"]
     shape = (case.config["frames"], 3, size, size)
-    clips = [recipe.video(shape, seed=first_seed + 100 * i) for i in range(count)]
+    if seed is None:
+        seed = int(re.findall(r"seed=(\d+)", case.spec["inputs"]["video"])[0])
+    clips = [recipe.video(shape, seed=seed + 100 * i) for i in range(count)]
     return np.stack(clips).transpose(0, 1, 3, 4, 2)
 
 

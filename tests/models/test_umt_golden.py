@@ -14,9 +14,9 @@ SIZE_TOLERANCE = 1e-3  # saliency's min-max scaling amplifies rounding
 @pytest.mark.parametrize("name", ["vidtldr-tiny", "vidtldr-tiny-off", "vidtldr-tiny-frac"])
 def test_tiny_retrieval(name):
     case = golden.load(name)
-    expected, seed = case.arrays, case.spec["seed"]
+    expected = case.arrays
     system, params = system_of(case)
-    video = umt_case.videos(case, len(expected["sim_v2t"]), seed + 1)
+    video = umt_case.videos(case, len(expected["sim_v2t"]))
     check_scores(system, params, video, expected)
     tokens = system.predict["encode_video"](params, video)["tokens"]
     close(tokens, expected["vision/tokens_all"])
@@ -46,15 +46,15 @@ def test_position_table_of_another_frame_count():
     case = golden.load("vidtldr-tiny-interp")
     system, params = system_of(case)
     expected = case.arrays
-    video = umt_case.videos(case, len(expected["sim_v2t"]), case.spec["seed"] + 2)
+    video = umt_case.videos(case, len(expected["sim_v2t"]))
     check_scores(system, params, video, expected)
 
 
-@pytest.mark.parametrize(("name", "seed"), [("vidtldr-trace", 86), ("vidtldr-trace-odd", 95)])
-def test_every_intermediate(name, seed):
+@pytest.mark.parametrize("name", ["vidtldr-trace", "vidtldr-trace-odd"])
+def test_every_intermediate(name):
     case = golden.load(name)
     system, params = system_of(case, only="vision_encoder")
-    video = umt_case.videos(case, 2, seed)
+    video = umt_case.videos(case, 2)
     blocks, tokens = umt_case.record(system, params, video)
     for i, block in enumerate(blocks):
         close(block["out"], case.arrays[f"block{i}/out"])
@@ -80,8 +80,8 @@ def check_merge(block, expected):
 def test_full_size_retrieval(size):
     case = golden.load(f"vidtldr-{size}-msrvtt")
     system, params = system_of(case)
-    video = umt_case.videos(case, 2, case.spec["seed"] + 1)
     expected = case.arrays
+    video = umt_case.videos(case, len(expected["sim_v2t"]))
     check_scores(system, params, video, expected)
     blocks, tokens = umt_case.record(system, params, video)
     assert [len(b["out"][0]) for b in blocks] == expected["vision/block_counts"].tolist()
@@ -103,5 +103,5 @@ def test_full_size_vision_of_question_answering(name):
     expected = case.arrays
     assert tokens.shape[1] == int(expected["vision/count"])
     close(tokens[0, expected["vision/rows"]], expected["vision/row_tokens"])
-    close(np.linalg.norm(tokens, axis=-1), expected["vision/norms"])
+    close(np.linalg.norm(tokens[0], axis=-1), expected["vision/norms"])
     close(tokens[0].mean(0), expected["vision/mean"])

@@ -73,7 +73,7 @@ def test_uint8_frames_are_normalised():
 
 def test_trace_follows_every_token():
     system, params = umt_case.system_of(golden.load("vidtldr-tiny"))
-    video = umt_case.videos(golden.load("vidtldr-tiny"), 2, 81)
+    video = umt_case.videos(golden.load("vidtldr-tiny"), 2)
     trace = jax.jit(system.predict["trace_video"])(params, video)
     layers = [layer for layer in system.cost if layer.tokens_in != layer.tokens_out]
     assert [len(x[0]) for x in trace["size"]] == [layer.tokens_out for layer in layers]
