@@ -1,10 +1,9 @@
 """The demo: retrieval among drawn clips by a small UMT with vid-TLDR.
 
-Trained from nothing, without merging, by:
+The weights were trained from nothing, merging as they do here, by:
   python scripts/prepare_data.py --dataset demo
   python scripts/train.py --config configs/demo.py --config.checkpoint= \\
-      --config.model.merger.name=none --config.output=results/demo_training \\
-      --export tokmerge_jax/assets/demo.safetensors --half
+      --config.output=results/demo_training --export demo.safetensors --half
 """
 
 import pathlib
@@ -37,7 +36,7 @@ def get_config():
     config.eval.batch_size = 25
     config.eval.top_k = 32
     config.train.batch_size = 60
-    config.train.epochs = 30
+    config.train.epochs = 26
     config.train.learning_rate = 1e-3
     config.train.image_size_min_scale = 0.9
     config.train.flip = False  # left would become right
