@@ -61,8 +61,13 @@ def _parse(argv: list[str]) -> ConfigDict:
 
 
 def output(config: ConfigDict) -> pathlib.Path:
-    """A run's folder: `config.output`, or `results/` and the configuration's name."""
-    return pathlib.Path(config.output or f"results/{config_name()}")
+    """A run's folder, made: `config.output`, or `results/` and the configuration's name."""
+    folder = pathlib.Path(config.output or f"results/{config_name()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"config.output={folder} cannot be made: {error.strerror}") from error
+    return folder
 
 
 def config_name() -> str:

@@ -48,6 +48,11 @@ def test_cost_is_the_references(config, merger, tokens, gmac):
         ({"model__merger__r": (145,)}, r"r=145 of the 288 tokens that enter layer 0"),
         ({"model__merger__r": (144, 73)}, r"r=73 of the 144 tokens that enter layer 1"),
         ({"model__vision__keep_temporal": True}, r"keep_temporal.*merger\.name=none"),
+        (
+            {"model__vision__patch_size": 0},
+            r"config\.model\.vision\.patch_size=0 must be at least 1",
+        ),
+        ({"model__text__heads": -1}, r"config\.model\.text\.heads=-1 must be at least 1"),
         ({"model__vision__heads": 5}, r"vision\.width=128 must be a multiple of .*heads=5"),
         ({"model__vision__image_size": 100}, r"image_size=100 must be a multiple of .*size=16"),
         ({"model__text__heads": 3}, r"text\.width=128 must be a multiple of .*heads=3"),

@@ -161,8 +161,8 @@ def test_plan_counts_whole_batches():
     assert (plan.steps, plan.warmup_steps) == (12, 2)
 
 
-def test_plan_refuses_a_batch_larger_than_the_data():
-    with pytest.raises(UserError, match="batch_size=4 is more than the 3 rows"):
+def test_plan_refuses_a_batch_that_the_data_cannot_fill():
+    with pytest.raises(UserError, match="batch_size=4 must be from 1 to the 3 rows"):
         Plan.of(config(), rows=3)
 
 

@@ -38,6 +38,8 @@ def records(config: ConfigDict, split: str) -> tuple[list[Record], tuple[str, ..
     spec(config.dataset)
     if config.on_broken not in ("stop", "skip"):
         raise UserError(f"config.data.on_broken={config.on_broken!r} must be 'stop' or 'skip'")
+    if config.workers < 0:
+        raise UserError(f"config.data.workers={config.workers} must be 0 or more")
     if split not in video_text.splits(config.folder, config.dataset):
         raise UserError(_missing(config, split))
     found = video_text.read(config.folder, config.dataset, split)

@@ -203,7 +203,11 @@ def _example(config: ConfigDict) -> tuple[jax.Array, ...]:
 
 
 def _check(config: ConfigDict) -> None:
-    """Each row: two keys, the relation that their values must have, and whether they have it."""
+    """Sizes are positive; each row: two keys, their relation, and whether it holds."""
+    for part in ("vision", "text"):
+        for key, size in config.model[part].items():
+            if key not in ("keep_temporal", "table_frames") and size < 1:
+                raise UserError(f"config.model.{part}.{key}={size} must be at least 1")
     vision, words, length = config.model.vision, config.model.text, config.data.max_text_length
     rows = (
         ("model.vision.image_size", "a multiple of", "model.vision.patch_size",

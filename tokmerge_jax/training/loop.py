@@ -40,12 +40,12 @@ class Plan:
         """
         train: Any = config.train
         seed: Any = config.seed
-        per_epoch = rows // train.batch_size
-        if not per_epoch:
+        if not 1 <= train.batch_size <= rows:
             raise UserError(
-                f"config.train.batch_size={train.batch_size} is more than the {rows} rows of the"
-                " training data; lower it"
+                f"config.train.batch_size={train.batch_size} must be from 1 to the {rows} rows of"
+                " the training data"
             )
+        per_epoch = rows // train.batch_size
         return cls(
             steps=train.epochs * per_epoch,
             warmup_steps=int(train.warmup_epochs * per_epoch),

@@ -1,0 +1,54 @@
+"""The demo's trained weights: what they can do, and that bfloat16 changes next to nothing."""
+
+import os
+
+import jax
+import numpy as np
+import pytest
+
+import tokmerge_jax
+from configs import demo
+from tokmerge_jax import convert
+from tokmerge_jax.data.datasets import demo_scene
+
+STORIES = demo_scene.test_stories(24)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """The sampled frames of some test clips, drawn anew (no video file between)."""
+    clips = [demo_scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
+    return np.stack(clips)[:, ::2]
+
+
+def embeddings(frames, dtype="float32", merger="none"):
+    config = demo.get_config()
+    config.unlock()
+    config.dtype, config.model.merger.name = dtype, merger
+    system = tokmerge_jax.build(config)
+    params = convert.load_checkpoint(config.checkpoint, system)
+    video = jax.jit(system.predict["encode_video"])(params, frames)["embedding"][:, 0]
+    ids = system.tokenize([demo_scene.caption(story) for story in STORIES])
+    text = jax.jit(system.predict["encode_text"])(params, *ids)["embedding"]
+    return np.asarray(video, np.float32), np.asarray(text, np.float32)
+
+
+@pytest.mark.parametrize("merger", ["none", "vid_tldr"])
+def test_bfloat16_agrees_with_float32(frames, merger):
+    exact, rounded = (embeddings(frames, dtype, merger) for dtype in ("float32", "bfloat16"))
+    for ours, reference in zip(rounded, exact, strict=True):
+        assert (ours * reference).sum(axis=-1).min() >= 0.999
+
+
+@pytest.mark.parametrize("merger", ["none", "vid_tldr"])
+def test_texts_find_clips_never_seen(frames, merger):
+    video, text = embeddings(frames, merger=merger)
+    best = (text @ video.T).argsort(axis=1)[:, ::-1]
+    right = np.arange(len(STORIES))
+    assert (best[:, 0] == right).mean() > 0.6
+    # a story and its reverse differ in nothing but the order of events
+    assert (best[:, :2] == right[:, None]).any(axis=1).mean() > 0.9
+
+
+def test_weights_are_small():
+    assert os.path.getsize(demo.get_config().checkpoint) < 8e6
