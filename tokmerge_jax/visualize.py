@@ -120,7 +120,7 @@ def figure(
 ) -> Figure:
     """Rows of frames for each clip: pixels, saliency at its first merge, groups after its last.
 
-    Patches that are background at the last merge are dimmed.
+    Patches that are background at the first merge are dimmed.
 
     Args:
       clips: as the network sees them.
@@ -155,8 +155,8 @@ def _rows(frames: np.ndarray, merged: Sequence[Merge]) -> dict[str, np.ndarray]:
     if first.saliency is not None:
         rows["saliency"] = paint_saliency(frames, first.saliency)
     groups = paint_groups(frames, last.groups)
-    if last.saliency is not None:
-        groups = dim(groups, last.saliency == 0)
+    if first.saliency is not None:
+        groups = dim(groups, first.saliency == 0)
     return {**rows, f"{last.groups.size} tokens\nmerged to {last.tokens}": groups}
 
 

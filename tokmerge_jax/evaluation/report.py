@@ -143,7 +143,7 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
         title=f"{rules['dataset']}, {rules['split']}: {rules['videos']} videos, "
         f"{rules['texts']} texts, {kind}"
     )
-    recalls = [f"{short} {'/'.join(_RECALLS)}" for short in DIRECTIONS.values()]
+    recalls = [f"{short} R@1/5/10" for short in DIRECTIONS.values()]
     result.add_column("run")
     for column in (*recalls, "GMAC", "share", "clips/s"):
         result.add_column(column, justify="right")
@@ -151,7 +151,7 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
         speed, share = found["clips_per_second"], found["gmac"] / runs[first]["gmac"]
         result.add_row(
             name,
-            *(" / ".join(_cells(found["scores"], [way], _RECALLS)) for way in DIRECTIONS),
+            *("/".join(_cells(found["scores"], [way], _RECALLS)) for way in DIRECTIONS),
             _number(found["gmac"]),
             f"{share:.0%}",
             "-" if speed is None else f"{speed:.1f}",
