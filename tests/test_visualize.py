@@ -1,7 +1,9 @@
 """Pictures of merging against arrays written by hand."""
 
+import golden
 import numpy as np
 import pytest
+import recipe
 from matplotlib.figure import Figure
 
 from tokmerge_jax import visualize
@@ -115,3 +117,14 @@ def test_figure_shows_evenly_spaced_frames():
     drawn = visualize.figure([clip], [[merge]], ["nine frames"], columns=3)
     shown = [axis.images[0].get_array() for axis in drawn.axes[:3]]
     assert [int(np.asarray(image)[0, 0, 0]) for image in shown] == [0, 80, 160]
+
+
+def test_a_picture_of_tome():
+    """Where its edges are and what its groups' mean colours are."""
+    case = golden.load("tome-picture")
+    shape = case.config["H"], case.config["W"], 3
+    image = np.clip(recipe.video(shape, case.spec["seed"]) * 50 + 128, 0, 255).astype(np.uint8)
+    colours = np.array(case.config["edge_colours"])
+    groups = case.arrays["inputs/groups"][None]
+    ours = visualize.paint_groups(image[None], groups, colours)[0].astype(int)
+    assert np.abs(ours - case.arrays["picture"]).max() <= 1

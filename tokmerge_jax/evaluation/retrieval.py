@@ -6,6 +6,7 @@ are all that is known of the model. Protocol: UMT (ICCV 2023), evaluation.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -83,15 +84,21 @@ class Model:
         Whatever is no numpy array is passed on as it is.
         """
         function = jax.jit(self.predict[name])
-        params = parallel.replicate(self.mesh, dict(self.params))
 
         def call(*arrays: Any) -> Any:
             place = {str(i): x for i, x in enumerate(arrays) if isinstance(x, np.ndarray)}
             placed = parallel.shard(self.mesh, place)
             with jax.set_mesh(self.mesh):
-                return function(params, *(placed.get(str(i), x) for i, x in enumerate(arrays)))
+                return function(
+                    self._placed, *(placed.get(str(i), x) for i, x in enumerate(arrays))
+                )
 
         return call
+
+    @functools.cached_property
+    def _placed(self) -> Params:
+        """The parameters on the devices, once for all functions."""
+        return parallel.replicate(self.mesh, dict(self.params))
 
 
 def evaluate(
