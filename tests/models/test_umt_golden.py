@@ -1,5 +1,6 @@
 """UMT with vid-TLDR against the original: every intermediate of the small one, both full sizes."""
 
+import flax.linen as nn
 import golden
 import jax
 import jax.numpy as jnp
@@ -119,9 +120,8 @@ def test_multiple_choice():
     texts = np.asarray(read["embedding"]).reshape(len(video), options, -1)
     cosine = np.einsum("ve,voe->vo", seen["embedding"][:, 0], texts)
     memory = jax.jit(system.predict["video_memory"])(params, seen["tokens"])
-    logits = system.module.apply(
-        {"params": params}, memory, read["states"], jnp.asarray(ids != 0), method="match"
-    )
+    match_both = nn.apply(lambda model, *args: model.match(*args), system.module)
+    logits = match_both({"params": params}, memory, read["states"], jnp.asarray(ids != 0))
     contrastive = jax.nn.softmax(cosine / params["temperature"], axis=1)
     match = jax.nn.softmax(logits, axis=1)[:, 1].reshape(cosine.shape)
     score = 0.7 * match + 0.3 * contrastive
