@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import rich
 import rich.table
+from absl import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
@@ -28,6 +29,7 @@ from tokmerge_jax.types import UserError
 def main() -> None:
     """Parses the command line, prepares, prints a table; exit code 2 on bad input."""
     args = _parser().parse_args()
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
     splits = args.splits.split(",") if args.splits else None
     try:
         if args.dataset == "demo":
