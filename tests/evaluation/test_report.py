@@ -75,7 +75,7 @@ def test_table_shows_them(found):
 def test_runs_side_by_side(found):
     lighter = {**found, "gmac": found["gmac"] / 2, "clips_per_second": None}
     rows = text(report.compare({"full": found, "light": lighter})).splitlines()
-    full, light = (next(row for row in rows if f" {name} " in row) for name in ("full", "light"))
+    full, light = (next(row for row in rows if f"│{name} " in row) for name in ("full", "light"))
     assert "100%" in full
     assert "50%" in light
     assert light.rstrip(" │").endswith("-")

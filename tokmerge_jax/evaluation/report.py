@@ -141,7 +141,8 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     kind = f"re-ranked ({rules['candidates']})" if rules["reranked"] else "cosine"
     result = Table(
         title=f"{rules['dataset']}, {rules['split']}: {rules['videos']} videos, "
-        f"{rules['texts']} texts, {kind}"
+        f"{rules['texts']} texts, {kind}",
+        pad_edge=False,  # fits a terminal of 80 columns
     )
     recalls = [f"{short} R@1/5/10" for short in DIRECTIONS.values()]
     result.add_column("run")
