@@ -1,12 +1,10 @@
 """vid-TLDR's table against the full lists of names of real checkpoints."""
 
-import json
-import pathlib
-
+import golden
 import jax
 import numpy as np
 import pytest
-import recipe
+import umt_case
 
 import tokmerge_jax
 from configs.base import vid_tldr as base
@@ -14,12 +12,6 @@ from tokmerge_jax import convert
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import vid_tldr
 from tokmerge_jax.types import UserError
-
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
-
-
-def golden(name):
-    return json.loads((GOLDENS / f"{name}.json").read_text())
 
 
 def weightless(shapes):
@@ -29,7 +21,7 @@ def weightless(shapes):
 
 @pytest.fixture(params=["b16", "l16"])
 def surgery(request):
-    return request.param, golden(f"vidtldr-surgery-{request.param}")
+    return request.param, golden.load(f"vidtldr-surgery-{request.param}").spec
 
 
 def test_names_of_pretraining_files(surgery):
@@ -67,27 +59,8 @@ def test_full_checkpoints_fill_the_network(surgery, shapes):
 
 def tiny():
     """Weights and configuration of the small golden network."""
-    case = golden("vidtldr-tiny")
-    config = base.get_config()
-    vision, text = case["config"]["vision"], case["config"]["text"]
-    config.model.vision.update(
-        width=vision["width"],
-        depth=vision["depth"],
-        heads=vision["heads"],
-        image_size=vision["img_size"],
-        frames=case["config"]["frames"],
-    )
-    config.model.text.update(
-        width=text["hidden_size"],
-        depth=text["num_hidden_layers"],
-        heads=text["num_attention_heads"],
-        mlp_width=text["intermediate_size"],
-        fusion_layer=text["fusion_layer"],
-        vocab_size=text["vocab_size"],
-        max_positions=text["max_position_embeddings"],
-    )
-    config.model.embed_dim = case["config"]["embed_dim"]
-    return recipe.state_dict(case["shapes"], case["seed"], case["gain"]), config
+    case = golden.load("vidtldr-tiny")
+    return case.weights(), umt_case.config_of(case)
 
 
 def test_small_network_there_and_back():
