@@ -24,7 +24,7 @@ def get_config():
         heads=4,
         mlp_width=512,
         fusion_layer=2,
-        vocab_size=24,
+        vocab_size=51,
         max_positions=16,
     )
     config.model.embed_dim = 128

@@ -45,16 +45,17 @@ def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     """A checkpoint of PyTorch -> our folder, with a table of what went where."""
     tensors = torch_file.read(source)
     origin = f"the weights of {source}"
-    params = rules.load(system.name_rules, tensors, system.abstract_params, origin)
+    names = convert.table(system, tensors)
+    params = rules.load(names, tensors, system.abstract_params, origin)
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     constants = {
         "source": source.name,
         "sha256": digest,
-        "dtypes": rules.dtypes(system.name_rules, tensors),
+        "dtypes": rules.dtypes(names, tensors),
     }
     convert.save_checkpoint(target, params, system, constants)
-    rich.print(table(system.name_rules, tensors))
+    rich.print(table(names, tensors))
 
 
 def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
@@ -63,7 +64,7 @@ def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
         raise UserError(f"--target={target} must end in .safetensors when converting back")
     params = convert.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
-    save_file(rules.unload(system.name_rules, params, dtypes), target)
+    save_file(rules.unload(system.name_rules[0], params, dtypes), target)
 
 
 def table(names: rules.RuleSet, tensors: Mapping[str, np.ndarray]) -> rich.table.Table:

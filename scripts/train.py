@@ -41,7 +41,7 @@ def main(config: ConfigDict) -> None:
     run = Run(folder, identity(config, len(source)), keep=keep)
 
     def batches(step: int) -> Iterator[Batch]:
-        return source.batches(system.augment, system.tokenize, plan.batch_size, plan.seed, step)
+        return source.batches(system.augment, system.collate, plan.batch_size, plan.seed, step)
 
     report = fit(
         plan,
@@ -63,7 +63,7 @@ def main(config: ConfigDict) -> None:
 def initial(system: System) -> Params:
     """The parameters of `config.checkpoint`, or random ones if it is empty."""
     if system.config.checkpoint:
-        return convert.load_checkpoint(system.config.checkpoint, system)
+        return convert.load_checkpoint(system.config.checkpoint, system, to_train=True)
     return jax.jit(system.init)(jax.random.key(system.config.seed))
 
 

@@ -9,7 +9,7 @@ import recipe
 from ml_collections import ConfigDict
 
 import tokmerge_jax
-from configs.base import vid_tldr
+from configs.base import vid_tldr, vid_tldr_qa
 from tokmerge_jax import convert
 
 TOLERANCE = 2e-4
@@ -24,8 +24,9 @@ def close(ours, theirs, tolerance=TOLERANCE):
 def config_of(case) -> ConfigDict:
     """Our configuration of a golden case's network."""
     spec = case.config
-    large = case.name.startswith(("umtqa-l", "vidtldr-l16"))
-    config = vid_tldr.get_config("l16" if large else "b16")
+    size = "l16" if case.name.startswith(("umtqa-l1", "vidtldr-l16")) else "b16"
+    base = vid_tldr_qa if case.name.startswith(("umtqa", "bert-decoder")) else vid_tldr
+    config = base.get_config(size)
     config.dtype = "float32"
     if case.name.startswith("bert"):
         _set_text(config, spec)
@@ -43,7 +44,8 @@ def config_of(case) -> ConfigDict:
         keep_temporal=spec.get("keep_temporal", False),
     )
     _set_text(config, spec["text"])
-    config.model.embed_dim = spec.get("embed_dim", config.model.embed_dim)
+    if "embed_dim" in spec:
+        config.model.embed_dim = spec["embed_dim"]
     config.model.merger.r = tuple(spec["vidtldr_r"] or (0,))
     return config.lock()
 
@@ -72,8 +74,8 @@ def system_of(case, only: str = ""):
     if only:
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
         weights = {name: w for name, w in weights.items() if name.startswith(only)}
-        weights = {**convert.to_torch("vid_tldr", zeros, config), **weights}
-    return system, convert.from_torch("vid_tldr", weights, config)
+        weights = {**convert.to_torch(config.system, zeros, config), **weights}
+    return system, convert.from_torch(config.system, weights, config)
 
 
 def videos(case, count: int, seed: int | None = None) -> np.ndarray:

@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax.types import System, UserError
 
-_SYSTEMS = {"vid_tldr": "tokmerge_jax.systems.vid_tldr"}
+_SYSTEMS = {
+    "vid_tldr": "tokmerge_jax.systems.vid_tldr",
+    "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
+}
 
 
 def register(name: str, module: str) -> None:

@@ -21,8 +21,9 @@ Batch = Mapping[str, np.ndarray | jax.Array]
 """Named arrays with one leading axis B, on the host or a device.
 
 `video` uint8 [B,T,H,W,3]; `text_ids` int32 [B,L]; `text_mask` bool [B,L]; `index` int32 [B], the
-row's place in its data set; `match_id` int32 [B], equal in rows that match one another; `mask`
-bool [B], False on rows that only pad the batch.
+row's place in its data set; `match_id` int32 [B], equal in rows that match one another;
+`answer_ids` int32 [B,J,L] and `answer_weights` float32 [B,J] of J answers; `mask` bool [B], False
+on rows that only pad the batch.
 """
 
 Predict = Callable[..., Any]
@@ -49,6 +50,42 @@ class Gallery:
     videos: tuple[str, ...]
     texts: tuple[str, ...]
     relevant: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Videos of which each has as many options, one of them right.
+
+    Attributes:
+      videos: V names.
+      options: each video's options.
+      answers: the place of each video's right option.
+    """
+
+    videos: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    answers: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """Questions about videos, and the answers to choose from.
+
+    Attributes:
+      videos: V names of videos.
+      ids: the questions' names.
+      texts: the questions as the annotations have them; systems clean them.
+      about: the place in `videos` of each question's video; ascending.
+      truths: each question's right answers.
+      answers: the answer list, one for all questions.
+    """
+
+    videos: tuple[str, ...]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    about: tuple[int, ...]
+    truths: tuple[tuple[str, ...], ...]
+    answers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +141,28 @@ class System:
         `video_memory(params, tokens [B,N,C]) -> tree`, what every text that is matched with a
         video shares, and
         `match(params, memory, states [B,P,L,C], text_mask [B,P,L]) -> float32 [B,P]`, and
+        `choose(params, memory, video embedding [B,F,E], text embeddings [B,P,E], states, text_mask)
+        -> {"match", "contrast"}`, probabilities [B,P] of P options.
+        Question-answering systems offer `encode_video` (tokens alone), `video_memory`,
+        `read(params, memory, text_ids [B,P,L], text_mask [B,P,L]) -> tree` of G = B * P questions,
+        what every answer to one of them shares, and
+        `next_piece(params, tree, text_mask, ids [G,M], visible [G,M,M], positions [G,M],
+        places [G,E], pieces [G,E]) -> float32 [G,E]`: log-probabilities that a word piece comes
+        after a place of `ids`, whose rows hold beginnings of answers (`visible` [reader, read]).
+        Systems that merge offer
         `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer.
       loss: the training loss, or None.
-      name_rules: how PyTorch names become ours (a `convert.rules.RuleSet`).
+      name_rules: how PyTorch names become ours, a `convert.rules.RuleSet` for each kind of
+        checkpoint; the first is what fine-tuning writes.
       constants: what belongs to the weights beside them: pixel mean and std, image size, frames.
       transform: `(frames uint8 [T,H,W,3]) -> uint8 [T,S,S,3]`, the evaluation's resize.
       augment: `(frames, numpy Generator) -> uint8 [T,S,S,3]`, the training's crop and flip.
       tokenize: `(texts) -> (text_ids int32 [Q,L], text_mask bool [Q,L])`, cleaning included; loads
         the vocabulary when first called.
+      collate: what the loss needs of training rows (`data.pairs`) beside their videos: their texts
+        and ids as named arrays.
       cost: multiply-accumulates per layer of encoding one video.
+      tokenize_answers: as `tokenize`, for answers; None if the system answers no questions.
     """
 
     name: str
@@ -122,9 +172,11 @@ class System:
     init: Callable[[jax.Array], Params]
     predict: Mapping[str, Predict]
     loss: Loss | None
-    name_rules: Any
+    name_rules: Sequence[Any]
     constants: Mapping[str, Any]
     transform: Callable[[np.ndarray], np.ndarray]
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray]
     tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+    collate: Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
     cost: Sequence[LayerCost]
+    tokenize_answers: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None

@@ -41,7 +41,7 @@ def small_system(**changes) -> System:
         init=lambda key: PARAMS,
         predict={},
         loss=None,
-        name_rules=TABLE,
+        name_rules=(TABLE,),
         constants={"mean": (0.5, 0.4, 0.3), "std": (1.0, 1.0, 1.0), "frames": 4},
         transform=lambda frames: frames,
         augment=lambda frames, rng: frames,
@@ -117,7 +117,7 @@ def test_safetensors_under_our_names(dtype, tmp_path):
 
 def test_safetensors_under_pytorch_names(tmp_path):
     path = tmp_path / "small.safetensors"
-    save_file(rules.unload(small_system().name_rules, PARAMS), path)
+    save_file(rules.unload(TABLE, PARAMS), path)
     check(convert.load_checkpoint(path, small_system()))
 
 

@@ -20,7 +20,7 @@ def set_up(name):
     case = golden.load(name)
     system, params = umt_case.system_of(case)
     assert isinstance(system.module, UMT)
-    loss = vid_tldr.retrieval_loss(system.module, losses.most_likely)
+    loss = vid_tldr.retrieval_loss(system.module, sampler=losses.most_likely)
 
     def without_dropout(params, batch, key, *, train=True):
         del train

@@ -28,7 +28,7 @@ def from_torch(system: str, state_dict: rules.StateDict, config: ConfigDict) -> 
       UserError: listing everything that does not fit.
     """
     built = _build(system, config)
-    return rules.load(built.name_rules, state_dict, built.abstract_params)
+    return rules.load(table(built, state_dict), state_dict, built.abstract_params)
 
 
 def to_torch(
@@ -37,7 +37,7 @@ def to_torch(
     config: ConfigDict,
     dtypes: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`, bit for bit.
+    """The inverse of `from_torch`, bit for bit, in the names of a fine-tuned checkpoint.
 
     Args:
       system: its name; must be `config.system`.
@@ -45,16 +45,24 @@ def to_torch(
       config: its configuration.
       dtypes: the types of tensors that were not float32 (constant "dtypes" of a converted folder).
     """
-    return rules.unload(_build(system, config).name_rules, params, dtypes)
+    return rules.unload(_build(system, config).name_rules[0], params, dtypes)
 
 
-def load_checkpoint(path: epath.PathLike, system: System) -> Params:
+def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
+    """How the names of such a checkpoint, PyTorch's or ours, become the system's parameters."""
+    if any("/" in name for name in state_dict):
+        return rules.identity(system.abstract_params)
+    return rules.choose(system.name_rules, state_dict)
+
+
+def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = False) -> Params:
     """The weights that `path` holds, for `system`.
 
     Args:
       path: a folder of `save_checkpoint`, a .pth of PyTorch, or a .safetensors file under
         PyTorch's names or ours ("vision/norm/scale").
       system: whose weights they are.
+      to_train: accept a checkpoint that lacks a head which training starts anew.
 
     Returns:
       Numpy arrays; those of a file are mapped from it, or views of it, where possible.
@@ -73,8 +81,8 @@ def load_checkpoint(path: epath.PathLike, system: System) -> Params:
         _check_constants(path, system)
         return checkpoint.load(path, system.abstract_params)
     tensors = torch_file.read(path)
-    table, wanted = _table(tensors, system), system.abstract_params
-    return rules.load(table, tensors, wanted, f"the weights of {path}")
+    names, origin = table(system, tensors), f"the weights of {path}"
+    return rules.load(names, tensors, system.abstract_params, origin, to_train=to_train)
 
 
 def save_checkpoint(
@@ -96,11 +104,6 @@ def save_checkpoint(
     """
     constants = {"system": system.name, **system.constants, **(origin or {})}
     checkpoint.save(path, params, constants)
-
-
-def _table(tensors: rules.StateDict, system: System) -> rules.RuleSet:
-    ours = any("/" in name for name in tensors)
-    return rules.identity(system.abstract_params) if ours else system.name_rules
 
 
 def _build(name: str, config: ConfigDict) -> System:

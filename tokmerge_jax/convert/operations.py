@@ -92,6 +92,30 @@ class Patches:
         return tiles.transpose(4, 3, 0, 1, 2)
 
 
+@dataclasses.dataclass(frozen=True)
+class Copies:
+    """One array that several targets start from, each by `operation`.
+
+    Back, the targets must not have gone apart.
+    """
+
+    count: int
+    operation: Operation
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What `operation` makes of the source, `count` times."""
+        return self.operation.forward(source) * self.count
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """The source of the first copy, which the others equal."""
+        size = len(targets) // self.count
+        parts = [targets[i : i + size] for i in range(0, len(targets), size)]
+        first, *others = (self.operation.backward(part) for part in parts)
+        if not all(np.array_equal(first, other) for other in others):
+            raise ValueError("copies that differ")
+        return first
+
+
 def _matrix(array: np.ndarray) -> np.ndarray:
     if array.ndim != 2:
         raise ValueError("no matrix")

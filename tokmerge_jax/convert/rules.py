@@ -7,7 +7,7 @@ fits, or one error lists all that does not.
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -60,11 +60,21 @@ class RuleSet:
       ignored: patterns (matched from a name's start) of tensors that the network has no use for.
       renames: (pattern, replacement), applied in order to the names of a checkpoint first: other
         spellings of the names that `rules` and `ignored` know.
+      tied: second names of tensors that the network shares, and their first names; the tensors
+        must be equal.
+      fresh: parameters that a checkpoint of this kind lacks, and what draws them for a training
+        that starts from it, from their shape.
+      marker: a pattern that some name (as the file has it) of such a checkpoint matches.
     """
 
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fresh: Mapping[str, Callable[[Sequence[int]], np.ndarray]] = dataclasses.field(
+        default_factory=dict
+    )
+    marker: str = ""
 
     def rename(self, name: str) -> str:
         """A checkpoint's name as the rules spell it."""
@@ -75,6 +85,15 @@ class RuleSet:
     def ignores(self, name: str) -> bool:
         """Whether a tensor (its name already renamed) may be left out."""
         return any(re.match(pattern, name) for pattern in self.ignored)
+
+
+def choose(tables: Sequence[RuleSet], names: Iterable[str]) -> RuleSet:
+    """The first of a network's tables whose marker the names of a checkpoint show, or the last."""
+    names = tuple(names)
+    for table in tables[:-1]:
+        if any(re.search(table.marker, name) for name in names):
+            return table
+    return tables[-1]
 
 
 def flatten(params: Params) -> dict[str, Any]:
@@ -92,6 +111,8 @@ def load(
     state_dict: StateDict,
     abstract_params: Params,
     origin: str = "the weights",
+    *,
+    to_train: bool = False,
 ) -> Params:
     """A checkpoint's tensors as a parameter tree of numpy arrays, views of them where possible.
 
@@ -103,6 +124,7 @@ def load(
       state_dict: tensors by the checkpoint's names.
       abstract_params: the tree wanted, leaves with `shape` and `dtype`.
       origin: where the tensors come from, for the error.
+      to_train: draw the table's `fresh` parameters, rather than miss them.
 
     Raises:
       UserError: listing every parameter that is not filled, every tensor without a place, every
@@ -111,15 +133,19 @@ def load(
     wanted = flatten(abstract_params)
     sources = {name: table.rename(name) for name in state_dict}
     tensors = {to: state_dict[name] for name, to in sources.items() if not table.ignores(to)}
-    faults = _twice(sources, tensors)
-    filled: dict[str, np.ndarray] = {}
+    faults = _twice(sources, tensors) + _untied(table, tensors)
+    filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
+    filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
+    if not to_train:
+        reason = "this kind of checkpoint has none; train from it first"
+        faults += [f"{name} is not filled: {reason}" for name in filled]
     for rule in table.rules:
         if rule.source in tensors:
             tensor = np.asarray(tensors.pop(rule.source))
             filled |= _apply(rule, tensor, wanted, faults)
         else:
             faults += [f"{target} is not filled: no {rule.source}" for target in rule.targets]
-    ruled = {target for rule in table.rules for target in rule.targets}
+    ruled = {target for rule in table.rules for target in rule.targets} | filled.keys()
     faults += [f"{name} is not filled: no rule" for name in wanted if name not in ruled]
     faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
     if faults:
@@ -176,6 +202,18 @@ def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list
 def _twice(sources: Mapping[str, str], tensors: Mapping[str, Any]) -> list[str]:
     counts = Counter(sources.values())
     return [f"{name} is there twice" for name, n in counts.items() if n > 1 and name in tensors]
+
+
+def _untied(table: RuleSet, tensors: dict[str, Any]) -> list[str]:
+    """Takes second names out of `tensors`; tells those whose tensor is not that of the first."""
+    pairs = {
+        second: first for second, first in table.tied.items() if {second, first} <= tensors.keys()
+    }
+    return [
+        f"{second} differs from {first}, which it should share"
+        for second, first in pairs.items()
+        if not np.array_equal(tensors.pop(second), tensors[first])
+    ]
 
 
 def _apply(

@@ -1,10 +1,19 @@
 """Videos and texts: annotations, decoding, frame sampling, transforms, tokenising, the loader."""
 
 from tokmerge_jax.data.loader import (
-    RetrievalSource,
+    Source,
     TrainingSource,
+    open_choices,
+    open_questions,
     open_retrieval,
     open_training,
 )
 
-__all__ = ["RetrievalSource", "TrainingSource", "open_retrieval", "open_training"]
+__all__ = [
+    "Source",
+    "TrainingSource",
+    "open_choices",
+    "open_questions",
+    "open_retrieval",
+    "open_training",
+]

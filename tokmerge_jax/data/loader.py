@@ -7,25 +7,29 @@ go on at any row or step with the very batches that an uninterrupted run would h
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs, prepared
 from tokmerge_jax.data.clips import Decoder, in_order
-from tokmerge_jax.types import Batch, Gallery, UserError
+from tokmerge_jax.data.datasets.video_text import KINDS
+from tokmerge_jax.types import Batch, Choices, Gallery, Questions, UserError
+
+G = TypeVar("G", Gallery, Choices, Questions)
 
 _ENDLESS = 2**40  # rows
 
 Transform = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-Tokenize = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+Collate = Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrievalSource:
-    """A gallery and its videos.
+class Source(Generic[G]):
+    """What an evaluation is about, and its videos.
 
     Attributes:
       gallery: names of videos, texts, and which belong together.
@@ -35,7 +39,7 @@ class RetrievalSource:
       workers: how many processes decode.
     """
 
-    gallery: Gallery
+    gallery: G
     broken: tuple[str, ...]
     paths: tuple[str, ...]
     decoder: Decoder
@@ -69,15 +73,15 @@ class RetrievalSource:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSource:
-    """Pairs of videos and captions.
+    """Videos with captions, or with questions and answers.
 
     Attributes:
-      rows: the pairs.
+      rows: a video's path and what belongs to it.
       decoder: a path to its frames.
       workers: how many processes decode.
     """
 
-    rows: tuple[pairs.Row, ...]
+    rows: tuple[pairs.Row | pairs.AnswerRow, ...]
     decoder: Decoder
     workers: int
 
@@ -85,7 +89,7 @@ class TrainingSource:
         return len(self.rows)
 
     def batches(
-        self, augment: Augment, tokenize: Tokenize, batch_size: int, seed: int, step: int = 0
+        self, augment: Augment, collate: Collate, batch_size: int, seed: int, step: int = 0
     ) -> Iterator[Batch]:
         """Batches from `step` on, without end; each epoch is a new permutation of the rows.
 
@@ -93,13 +97,13 @@ class TrainingSource:
 
         Args:
           augment: uint8 frames [T,H,W,3] and a generator -> [T,S,S,3]; picklable.
-          tokenize: captions -> ids int32 [B,L] and mask bool [B,L].
+          collate: rows -> named arrays of what they hold beside their videos.
           batch_size: B.
           seed: decides permutations, frames and augmentation.
           step: the number of the first batch.
 
         Yields:
-          `video` uint8 [B,T,S,S,3], `text_ids`, `text_mask`, `match_id` int32 [B].
+          `video` uint8 [B,T,S,S,3], and what `collate` makes of the rows.
 
         Raises:
           UserError: if a batch is larger than the data set, or naming a video that cannot be
@@ -115,13 +119,10 @@ class TrainingSource:
         for number, videos in enumerate(_chunks(clips, batch_size), step):
             places = range(number * batch_size, (number + 1) * batch_size)
             rows = [self.rows[order(place)] for place in places]
-            text_ids, text_mask = tokenize([row.caption for row in rows])
-            match_id = np.array([row.match_id for row in rows], np.int32)
-            texts = {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
-            yield {"video": np.stack(videos), **texts}
+            yield {"video": np.stack(videos), **collate(rows)}
 
 
-def open_retrieval(config: ConfigDict, frames: int) -> RetrievalSource:
+def open_retrieval(config: ConfigDict, frames: int) -> Source[Gallery]:
     """The gallery of a prepared data set.
 
     Args:
@@ -129,19 +130,58 @@ def open_retrieval(config: ConfigDict, frames: int) -> RetrievalSource:
       frames: T, how many frames of a video are looked at.
 
     Raises:
-      UserError: if the data set or split is not prepared, or holds unusable videos while
-        `on_broken` is "stop".
+      UserError: if the data set is of another kind, if it or the split is not prepared, or holds
+        unusable videos while `on_broken` is "stop".
     """
-    records, broken = prepared.records(config, config.split)
+    records, broken = _records(config, config.split, "captions")
     gallery, paths = pairs.gallery(records)
-    return RetrievalSource(gallery, broken, paths, _decoder(config, frames), config.workers)
+    return Source(gallery, broken, paths, _decoder(config, frames), config.workers)
+
+
+def open_choices(config: ConfigDict, frames: int) -> Source[Choices]:
+    """A prepared data set of multiple choice; arguments and errors as in `open_retrieval`."""
+    records, broken = _records(config, config.split, "choices")
+    choices, paths = pairs.choices(records)
+    return Source(choices, broken, paths, _decoder(config, frames), config.workers)
+
+
+def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
+    """A prepared data set of questions; arguments and errors as in `open_retrieval`.
+
+    Raises:
+      UserError: also if there is no list of answers to choose from.
+    """
+    answers = prepared.answers(config)
+    records, broken = _records(config, config.split, "questions")
+    questions, paths = pairs.questions(records, answers)
+    return Source(questions, broken, paths, _decoder(config, frames), config.workers)
 
 
 def open_training(config: ConfigDict, frames: int, split: str = "train") -> TrainingSource:
-    """The training pairs of a prepared data set; arguments and errors as in `open_retrieval`."""
-    records, _ = prepared.records(config, split)
-    rows = pairs.rows(records, prepared.spec(config.dataset).match_by_caption)
+    """The training rows of a prepared data set; arguments and errors as in `open_retrieval`."""
+    spec = prepared.spec(config.dataset)
+    records, _ = _records(config, split, spec.kind)
+    if spec.kind == "questions":
+        rows = pairs.answer_rows(records)
+    elif spec.kind == "captions":
+        rows = pairs.rows(records, spec.match_by_caption)
+    else:
+        raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
     return TrainingSource(tuple(rows), _decoder(config, frames), config.workers)
+
+
+def _records(config: ConfigDict, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
+    """The records of a split, which must be of `kind`; names of videos left out."""
+    found = prepared.spec(config.dataset).kind
+    if found != kind:
+        raise UserError(
+            f"config.data.dataset={config.dataset!r} holds {found}, where {kind} are needed; choose"
+            " the configuration of that data set"
+        )
+    records, broken = prepared.records(config, split)
+    if not all(isinstance(record, KINDS[kind]) for record in records):
+        raise UserError(f"data set {config.dataset} in {config.folder!r} is old; prepare it again")
+    return records, broken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +219,7 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 class _TrainingClip:
     """A place in the endless sequence -> the augmented frames of its row."""
 
-    rows: tuple[pairs.Row, ...]
+    rows: tuple[pairs.Row | pairs.AnswerRow, ...]
     order: _Order
     decoder: Decoder
     augment: Augment

@@ -1,10 +1,14 @@
-"""From records to what is matched: the gallery of an evaluation, the rows of a training."""
+"""From records to what an evaluation matches or asks, and to the rows of a training."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
-from tokmerge_jax.data.datasets.video_text import Clip, Record
-from tokmerge_jax.types import Gallery
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Clip, Question, Record
+from tokmerge_jax.types import Choices, Gallery, Questions, UserError
+
+R = TypeVar("R", bound=AnyRecord)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,13 +20,26 @@ class Row:
     match_id: int
 
 
+@dataclasses.dataclass(frozen=True)
+class AnswerRow:
+    """One training question: its different answers and the share of people who gave each.
+
+    All rows have as many answers; those that a question has not are empty and of weight 0.
+    """
+
+    path: str
+    question: str
+    answers: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
 def paragraphs(records: Sequence[Record]) -> list[Record]:
     """The records with the captions of each joined into one by single spaces."""
     return [dataclasses.replace(r, captions=(" ".join(r.captions),)) for r in records]
 
 
-def without_broken(records: Sequence[Record]) -> tuple[list[Record], tuple[Clip, ...]]:
-    """The records less unusable videos and less texts that have no other; and those videos."""
+def without_broken(records: Sequence[R]) -> tuple[list[R], tuple[Clip, ...]]:
+    """The records less unusable videos and less records that have no other; and those videos."""
     broken = {clip.name: clip for r in records for clip in r.clips if clip.fault}
     usable = [
         dataclasses.replace(r, clips=tuple(clip for clip in r.clips if not clip.fault))
@@ -56,4 +73,50 @@ def rows(records: Sequence[Record], match_by_caption: bool) -> list[Row]:
             c.path, text, match_ids.setdefault(text if match_by_caption else c.name, len(match_ids))
         )
         for c, text in pairs
+    ]
+
+
+def choices(records: Sequence[Choice]) -> tuple[Choices, tuple[str, ...]]:
+    """Each record as a video of its own with its options, and the videos' paths.
+
+    Raises:
+      UserError: if not all have as many options.
+    """
+    if len({len(record.options) for record in records}) > 1:
+        raise UserError("the videos of a multiple choice must all have as many options")
+    names, paths = zip(*((r.clips[0].name, r.clips[0].path) for r in records), strict=True)
+    options = tuple(record.options for record in records)
+    return Choices(names, options, tuple(record.answer for record in records)), paths
+
+
+def questions(
+    records: Sequence[Question], answers: tuple[str, ...]
+) -> tuple[Questions, tuple[str, ...]]:
+    """The questions, those about one video together, with the answer list; the videos' paths."""
+    paths = {record.clips[0].name: record.clips[0].path for record in records}
+    place = {name: i for i, name in enumerate(paths)}
+    ordered = sorted(records, key=lambda record: place[record.clips[0].name])
+    found = Questions(
+        videos=tuple(paths),
+        ids=tuple(record.id for record in ordered),
+        texts=tuple(record.question for record in ordered),
+        about=tuple(place[record.clips[0].name] for record in ordered),
+        truths=tuple(record.answers for record in ordered),
+        answers=answers,
+    )
+    return found, tuple(paths.values())
+
+
+def answer_rows(records: Sequence[Question]) -> list[AnswerRow]:
+    """A row for each question: its different answers in order of appearance, and their shares."""
+    counts = [Counter(record.answers) for record in records]
+    most = max(map(len, counts))
+    return [
+        AnswerRow(
+            record.clips[0].path,
+            record.question,
+            (*count, *("",) * (most - len(count))),
+            (*(n / count.total() for n in count.values()), *(0.0,) * (most - len(count))),
+        )
+        for record, count in zip(records, counts, strict=True)
     ]

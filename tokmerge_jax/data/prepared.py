@@ -1,13 +1,14 @@
 """Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
 
+import pathlib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs
-from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets import annotations, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec
-from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Record
 from tokmerge_jax.types import UserError
 
 _NAMED = 3  # broken videos that an error names
@@ -24,7 +25,7 @@ def spec(dataset: str) -> DatasetSpec:
     return SPECS[dataset]
 
 
-def records(config: ConfigDict, split: str) -> tuple[list[Record], tuple[str, ...]]:
+def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]:
     """The usable records of a split, joined to paragraphs if asked; names of videos left out.
 
     Args:
@@ -48,7 +49,26 @@ def records(config: ConfigDict, split: str) -> tuple[list[Record], tuple[str, ..
         raise UserError(_broken(config, broken))
     if not usable:
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
-    return pairs.paragraphs(usable) if config.paragraph else usable, tuple(c.name for c in broken)
+    if config.paragraph:
+        usable = pairs.paragraphs([record for record in usable if isinstance(record, Record)])
+    return usable, tuple(clip.name for clip in broken)
+
+
+def answers(config: ConfigDict) -> tuple[str, ...]:
+    """The answer list: that of `config.answers`, or the one that the data set was prepared with.
+
+    Raises:
+      UserError: if there is none.
+    """
+    stored = video_text.answers_path(config.folder, config.dataset)
+    path = pathlib.Path(config.answers) if config.answers else stored
+    if not path.is_file():
+        wanted = spec(config.dataset).answers or stored.name
+        raise UserError(
+            f"{path}: no such answer list; put {wanted} (a JSON list of texts) beside the"
+            " annotations and prepare the data set again, or name one by config.data.answers"
+        )
+    return annotations.read_answers(path)
 
 
 def _missing(config: ConfigDict, split: str) -> str:

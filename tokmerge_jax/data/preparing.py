@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tokmerge_jax.data.checking import MISSING, check_videos
 from tokmerge_jax.data.datasets import annotations, video_text
 from tokmerge_jax.data.datasets.specs import SPECS
-from tokmerge_jax.data.datasets.video_text import Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Record
 from tokmerge_jax.types import UserError
 
 
@@ -19,7 +19,7 @@ class SplitReport:
     Attributes:
       split: its name.
       annotations: the annotation file.
-      texts: number of texts (captions).
+      texts: number of texts (captions, options or questions).
       videos: number of distinct videos.
       missing: names of videos without a file.
       undecodable: name -> reason.
@@ -64,8 +64,11 @@ def prepare(
     """
     if not videos.is_dir():
         raise UserError(f"--videos {videos}: no such folder")
+    spec, base = SPECS[dataset], videos.resolve()
     files = {split: _annotation_file(dataset, split, source, splits) for split in splits}
-    found = {split: annotations.read(file, videos.resolve()) for split, file in files.items()}
+    found = {split: annotations.read(file, base, spec.kind) for split, file in files.items()}
+    if spec.answers:
+        _store_answers(dataset, source, folder)
     paths = [clip.path for records in found.values() for r in records for clip in r.clips]
     faults = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
     checked = {split: _with_faults(records, faults) for split, records in found.items()}
@@ -93,20 +96,35 @@ def _annotation_file(
     return file
 
 
-def _with_faults(records: Sequence[Record], faults: Mapping[str, str]) -> list[Record]:
-    def judged(record: Record) -> Record:
+def _store_answers(dataset: str, source: pathlib.Path, folder: str) -> None:
+    """Keeps the answer list beside the data set; evaluation says so if there was none."""
+    file = (source.parent if source.is_file() else source) / SPECS[dataset].answers
+    if file.is_file():
+        target = video_text.answers_path(folder, dataset)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(annotations.read_answers(file), indent=0), "utf-8")
+
+
+def _with_faults(records: Sequence[AnyRecord], faults: Mapping[str, str]) -> list[AnyRecord]:
+    def judged(record: AnyRecord) -> AnyRecord:
         clips = (dataclasses.replace(clip, fault=faults[clip.path]) for clip in record.clips)
         return dataclasses.replace(record, clips=tuple(clips))
 
     return [judged(record) for record in records]
 
 
-def _report(split: str, file: pathlib.Path, records: Sequence[Record]) -> SplitReport:
+def _texts(record: AnyRecord) -> int:
+    if isinstance(record, Record):
+        return len(record.captions)
+    return len(record.options) if isinstance(record, Choice) else 1
+
+
+def _report(split: str, file: pathlib.Path, records: Sequence[AnyRecord]) -> SplitReport:
     faults = {clip.name: clip.fault for record in records for clip in record.clips}
     return SplitReport(
         split=split,
         annotations=str(file),
-        texts=sum(len(record.captions) for record in records),
+        texts=sum(map(_texts, records)),
         videos=len(faults),
         missing=[name for name, fault in faults.items() if fault == MISSING],
         undecodable={name: f for name, f in faults.items() if f not in ("", MISSING)},

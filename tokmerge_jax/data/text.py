@@ -38,13 +38,24 @@ class TextRule:
     Attributes:
       clean: applied to the text first.
       start: the token that every text begins with.
+      end: the token that a text ends with where it is not cut; "" = none.
     """
 
     clean: Callable[[str], str]
     start: str
+    end: str = ""
+
+
+def as_it_is(text: str) -> str:
+    """No cleaning."""
+    return text
 
 
 UMT = TextRule(clean=pre_text, start="[CLS]")
+"""Captions, paragraphs and questions."""
+
+UMT_ANSWER = TextRule(clean=as_it_is, start="[CLS]", end="[SEP]")
+"""Answers of question answering."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +90,19 @@ class Tokenizer:
                 f" config.model.text.vocab_size={self.limit}; take the checkpoint's vocabulary"
             )
         pieces = engine.encode_batch([self.rule.clean(t) for t in texts], add_special_tokens=False)
+        end = [self.id_of(self.rule.end)] if self.rule.end else []
         ids = np.zeros((len(texts), self.length), np.int32)
-        ids[:, :1] = engine.encode(self.rule.start, add_special_tokens=False).ids
+        ids[:, 0] = self.id_of(self.rule.start)
         counts = np.ones(len(texts), np.int32)
         for row, piece in enumerate(pieces):
-            kept = piece.ids[: self.length - 1]
+            kept = (piece.ids + end)[: self.length - 1]
             ids[row, 1 : 1 + len(kept)] = kept
             counts[row] += len(kept)
         return ids, np.arange(self.length) < counts[:, None]
+
+    def id_of(self, token: str) -> int:
+        """The id of one of BERT's special tokens, for example "[MASK]"."""
+        return word_pieces(self.vocabulary).token_to_id(token)
 
 
 @functools.cache

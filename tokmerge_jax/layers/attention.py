@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "B N C"],
         keys_values: KeysValues,
-        weight: Float[Array, "B M"] | None = None,
+        weight: Float[Array, "B M"] | Float[Array, "B N M"] | None = None,
         *,
         needs: Set[str] = frozenset(),
         train: bool = False,
@@ -56,7 +56,8 @@ class Attention(nn.Module):
         Args:
           x: queries' source.
           keys_values: of `keys_values`.
-          weight: how much each key counts: a token's size, 0 for padding; None = 1 for all.
+          weight: how much each key counts, for all queries or for each: a token's size, 0 for
+            padding; None = 1 for all.
           needs: parts of `Evidence` to compute: "keys" (mean over heads), "entropy" (negative
             entropy of the head-averaged map, sizes left out).
           train: drop probabilities at the rate `dropout`.
@@ -64,8 +65,9 @@ class Attention(nn.Module):
         key, value = keys_values
         query = self._split(self.query(x))
         scale = query.shape[-1] ** -0.5
-        if train and self.dropout > 0:
-            y, entropy = self._attend_dropping(query, key, value, weight, scale), None
+        drops = train and self.dropout > 0
+        if drops or (weight is not None and weight.ndim == 3):
+            y, entropy = self._attend_dense(query, key, value, weight, scale, drops), None
         else:
             y, entropy = kernels.attention(
                 query, key, value, weight, scale=scale, entropy="entropy" in needs
@@ -87,17 +89,19 @@ class Attention(nn.Module):
     def _split(self, x: jax.Array) -> jax.Array:
         return x.reshape((*x.shape[:-1], self.heads, self.width // self.heads))
 
-    def _attend_dropping(
+    def _attend_dense(
         self,
         query: jax.Array,
         key: jax.Array,
         value: jax.Array,
         weight: jax.Array | None,
         scale: float,
+        drops: bool,
     ) -> jax.Array:
-        """The same with dropout; every probability needs a coin of its own, so all exist here."""
+        """The same where probabilities need coins or weights of their own, so all exist here."""
         logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key).astype(jnp.float32)
         if weight is not None:
-            logits += jnp.log(weight)[:, None, None, :]
-        probabilities = self.drop(jax.nn.softmax(logits), deterministic=False)
+            weight = weight if weight.ndim == 3 else weight[:, None]
+            logits += jnp.log(weight)[:, None]
+        probabilities = self.drop(jax.nn.softmax(logits), deterministic=not drops)
         return jnp.einsum("bknm,bmkd->bnkd", probabilities.astype(value.dtype), value)

@@ -27,17 +27,56 @@ class BertEmbeddings(nn.Module):
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
 
+    def setup(self) -> None:  # noqa: D102
+        table = {"features": self.width, "embedding_init": nn.initializers.normal(0.02)}
+        self.word = nn.Embed(self.vocab_size, **table)
+        self.position = nn.Embed(self.max_positions, **table)
+        self.type = nn.Embed(2, **table)
+        self.norm = nn.LayerNorm(1e-12, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self,
+        ids: Int[Array, "B L"],
+        positions: Int[Array, "B L"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B L C"]:
+        """Token ids -> states. Every token is of type 0; positions are 0, 1, ... if not given."""
+        if positions is None:
+            positions = jnp.arange(ids.shape[1])[None]
+        x = self.word(ids) + self.position(positions) + self.type(jnp.zeros_like(positions))
+        return self.drop(self.norm(x), deterministic=not train)
+
+
+class WordHead(nn.Module):
+    """States -> logits of words: a transform, then the word table again as output layer.
+
+    Attributes:
+      width: C.
+      vocab_size: W, rows of the word table.
+      dtype: of the transform; logits are float32.
+    """
+
+    width: int
+    vocab_size: int
+    dtype: DTypeLike = jnp.float32
+
     @nn.compact
-    def __call__(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B L C"]:
-        """Token ids -> states. Positions start at 0; every token is of type 0."""
-        table = nn.initializers.normal(0.02)
-        word = nn.Embed(self.vocab_size, self.width, embedding_init=table, name="word")
-        position = nn.Embed(self.max_positions, self.width, embedding_init=table, name="position")
-        kind = nn.Embed(2, self.width, embedding_init=table, name="type")
-        places = jnp.arange(ids.shape[1])[None]
-        x = word(ids) + position(places) + kind(jnp.zeros_like(places))
+    def __call__(
+        self, x: Float[Array, "*any C"], table: Float[Array, "W C"]
+    ) -> Float[Array, "*any W"]:
+        """Logits of the rows of `table` (float32)."""
+        x = nn.gelu(nn.Dense(self.width, dtype=self.dtype, name="transform")(x), approximate=False)
         x = nn.LayerNorm(1e-12, dtype=self.dtype, name="norm")(x)
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.vocab_size,))
+        products = jax.lax.dot_general(
+            x,
+            table.astype(x.dtype),
+            (((x.ndim - 1,), (1,)), ((), ())),
+            preferred_element_type=jnp.float32,
+        )
+        return products + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class BertLayer(nn.Module):
@@ -77,10 +116,9 @@ class BertLayer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B L C"],
-        mask: Bool[Array, "B L"],
+        mask: Bool[Array, "B L"] | Bool[Array, "B L L"],
         memory: KeysValues | None = None,
         memory_mask: Bool[Array, "G M"] | None = None,
-        *,
         first_only: bool = False,
         train: bool = False,
     ) -> Float[Array, "B I C"]:
@@ -88,7 +126,7 @@ class BertLayer(nn.Module):
 
         Args:
           x: states of B = G * P texts, where P texts in a row share one memory.
-          mask: False on padding; position 0 is always visible.
+          mask: False on padding, or [reader, read]: which positions each one sees (at least one).
           memory: of `memory`, for G contexts; only in a layer with cross-attention.
           memory_mask: False on the contexts' padding; None = all visible.
           first_only: compute the result at position 0 alone (I = 1 instead of L).

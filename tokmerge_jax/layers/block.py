@@ -36,7 +36,7 @@ class Block(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Tokens, *, train: bool = False) -> Tokens:
+    def __call__(self, tokens: Tokens, train: bool = False) -> Tokens:
         """Tokens [B,N,C] -> tokens [B,N-r,C], r being the merger's."""
         width = tokens.x.shape[-1]
         skip = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)

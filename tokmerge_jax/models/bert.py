@@ -1,4 +1,4 @@
-"""UMT's BERT: its first layers read text alone, its last ones also read a video.
+"""UMT's BERT: its first layers read text alone, its last ones also read a video (or a question).
 
 Source: VindLU (CVPR 2023) and UMT (ICCV 2023), after BERT (NAACL 2019).
 """
@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
-from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer
+from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer, WordHead
 
 
 class Bert(nn.Module):
@@ -23,7 +23,9 @@ class Bert(nn.Module):
       fusion_layer: first layer with cross-attention.
       vocab_size: rows of the word table.
       max_positions: the longest text.
+      predicts_words: whether there is a head that predicts words (`words`).
       dropout: rate in training.
+      remat: compute layers again for their gradients rather than keep what they computed.
       dtype: of the computation.
     """
 
@@ -34,7 +36,9 @@ class Bert(nn.Module):
     fusion_layer: int
     vocab_size: int
     max_positions: int
+    predicts_words: bool = False
     dropout: float = 0.0
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
@@ -42,18 +46,33 @@ class Bert(nn.Module):
         self.embeddings = BertEmbeddings(
             self.width, self.vocab_size, self.max_positions, **settings
         )
+        layer = nn.remat(BertLayer, static_argnums=(5, 6)) if self.remat else BertLayer
         self.layer = [
-            BertLayer(self.width, self.heads, self.mlp_width, i >= self.fusion_layer, **settings)
+            layer(self.width, self.heads, self.mlp_width, i >= self.fusion_layer, **settings)
             for i in range(self.depth)
         ]
+        if self.predicts_words:
+            self.word_head = WordHead(self.width, self.vocab_size, self.dtype)
 
     def encode_text(
-        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"], *, train: bool = False
+        self,
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"] | Bool[Array, "B L L"],
+        positions: Int[Array, "B L"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "B L C"]:
-        """Text mode: the layers below `fusion_layer`."""
-        x = self.embeddings(ids, train=train)
+        """Text mode: embeddings and the layers below `fusion_layer`.
+
+        Args:
+          ids: of word pieces.
+          mask: False on padding, or [reader, read]: which positions each one sees.
+          positions: 0, 1, ... if not given.
+          train: use dropout.
+        """
+        x = self.embeddings(ids, positions, train=train)
         for layer in self.layer[: self.fusion_layer]:
-            x = layer(x, mask, train=train)
+            x = layer(x, mask, None, None, False, train)
         return x
 
     def memory(self, context: Float[Array, "G M C"]) -> tuple[KeysValues, ...]:
@@ -63,7 +82,7 @@ class Bert(nn.Module):
     def fuse(
         self,
         x: Float[Array, "B L C"],
-        mask: Bool[Array, "B L"],
+        mask: Bool[Array, "B L"] | Bool[Array, "B L L"],
         memory: tuple[KeysValues, ...],
         memory_mask: Bool[Array, "G M"] | None = None,
         *,
@@ -74,7 +93,7 @@ class Bert(nn.Module):
 
         Args:
           x: states of text mode; B = G * P, and P texts in a row share one memory.
-          mask: False on padding.
+          mask: as of `encode_text`.
           memory: of `memory`, for G contexts.
           memory_mask: False on the contexts' padding; None = all visible.
           first_only: compute only position 0 of the last layer (I = 1), which is all that a
@@ -84,8 +103,12 @@ class Bert(nn.Module):
         last = len(memory) - 1
         for i, layer in enumerate(self.layer[self.fusion_layer :]):
             only = first_only and i == last
-            x = layer(x, mask, memory[i], memory_mask, first_only=only, train=train)
+            x = layer(x, mask, memory[i], memory_mask, only, train)
         return x
+
+    def words(self, x: Float[Array, "*any C"]) -> Float[Array, "*any W"]:
+        """Logits of each word at each position (float32), by the head that predicts words."""
+        return self.word_head(x, self.embeddings.word.embedding)
 
     def __call__(
         self,

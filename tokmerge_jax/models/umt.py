@@ -83,6 +83,8 @@ class UMT(nn.Module):
         """Embeddings of both, and the matching logits of each video with its own text."""
         tokens, video_embedding = self.encode_video(video)
         states, text_embedding = self.encode_text(ids, mask)
+        if self.text.predicts_words:  # so that its head is initialised
+            self.text.words(states)
         return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
 
 

@@ -24,6 +24,7 @@ class UMTViT(nn.Module):
       patch_size: edge of a patch in pixels.
       table_frames: frames that the checkpoint's position table was made for.
       drop_path: rate of the last block; it grows linearly from 0.
+      remat: compute blocks again for their gradients rather than keep what they computed.
       dtype: of the computation.
     """
 
@@ -33,6 +34,7 @@ class UMTViT(nn.Module):
     patch_size: int
     table_frames: int
     drop_path: float = 0.0
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -47,14 +49,15 @@ class UMTViT(nn.Module):
         x = x + jnp.asarray(table, self.dtype)[None]
         tokens = Tokens.traced(x) if trace else Tokens(x)
         last = max(len(self.mergers) - 1, 1)
+        block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merger in enumerate(self.mergers):
-            tokens = Block(
+            tokens = block(
                 self.heads,
                 merger,
                 key_bias=False,
                 drop_path=self.drop_path * i / last,
                 dtype=self.dtype,
                 name=f"block_{i}",
-            )(tokens, train=train)
+            )(tokens, train)
         norm = nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")
         return tokens.replace(x=norm(tokens.x))

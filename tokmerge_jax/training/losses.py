@@ -1,4 +1,4 @@
-"""Losses of video-text training, on arrays: contrastive, matching, and the draw of negatives.
+"""Losses of video-text training, on arrays: contrast, matching and its negatives, masked words.
 
 Source: Unmasked Teacher (ICCV 2023), section 3.3; the hard negatives are ALBEF's (NeurIPS 2021).
 Arrays that are sharded over a mesh count as one batch: contrast and negatives reach over all of
@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+_HIDDEN = 0.5  # share of the words that are masked
 
 
 def contrastive(
@@ -63,6 +65,45 @@ def matching(logits: Float[Array, "R 2"]) -> Float[Array, ""]:
     rows = logits.shape[0]
     labels = (jnp.arange(rows) < rows // 3).astype(jnp.int32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def mask_words(
+    key: PRNGKeyArray,
+    ids: Int[Array, "B L"],
+    mask: Bool[Array, "B L"],
+    mask_id: int,
+    vocab_size: int,
+) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
+    """Hides half of the words: 80 % of them as `mask_id`, 10 % as a random word, 10 % as they are.
+
+    Source: BERT (NAACL 2019), section 3.1; the share is UMT's (ICCV 2023).
+
+    Args:
+      key: of the draw.
+      ids: texts; position 0, the start token, is never hidden.
+      mask: False on padding, which is not hidden either.
+      mask_id: the word that stands for a hidden one.
+      vocab_size: random words are below it.
+
+    Returns:
+      The ids with hidden words replaced, and which positions were chosen.
+    """
+    which, how, word = jax.random.split(key, 3)
+    chosen = (
+        (jax.random.uniform(which, ids.shape) < _HIDDEN) & mask & (jnp.arange(ids.shape[1]) > 0)
+    )
+    coin = jax.random.uniform(how, ids.shape)
+    random = jax.random.randint(word, ids.shape, 0, vocab_size, ids.dtype)
+    hidden = jnp.where(coin < 0.8, mask_id, jnp.where(coin < 0.9, random, ids))
+    return jnp.where(chosen, hidden, ids), chosen
+
+
+def word_prediction(
+    logits: Float[Array, "B L W"], ids: Int[Array, "B L"], chosen: Bool[Array, "B L"]
+) -> Float[Array, ""]:
+    """Mean cross-entropy of the chosen words (0 if there are none)."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
+    return jnp.where(chosen, losses, 0).sum() / jnp.maximum(chosen.sum(), 1)
 
 
 def categorical(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:

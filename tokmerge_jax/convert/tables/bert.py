@@ -35,6 +35,23 @@ def rules(source: str, target: str, depth: int, fusion_layer: int) -> tuple[Rule
     )
 
 
+def word_head(source: str, target: str) -> tuple[Rule, ...]:
+    """The head that predicts words; its output layer is the word table (see `tied`)."""
+    return (
+        *linear(f"{source}.transform.dense", f"{target}/transform"),
+        *norm(f"{source}.transform.LayerNorm", f"{target}/norm"),
+        Rule(f"{source}.bias", (f"{target}/bias",)),
+    )
+
+
+def tied(head: str, embeddings: str) -> dict[str, str]:
+    """Second names of tensors that a `word_head` shares, and their first names."""
+    return {
+        f"{head}.decoder.weight": f"{embeddings}.word_embeddings.weight",
+        f"{head}.decoder.bias": f"{head}.bias",
+    }
+
+
 def _attention(source: str, target: str) -> tuple[Rule, ...]:
     return (
         *linear(f"{source}.self.query", f"{target}/query"),

@@ -5,32 +5,37 @@ from tokmerge_jax.convert.rules import Rule, RuleSet, each
 from tokmerge_jax.convert.tables import bert
 from tokmerge_jax.convert.tables.shared import linear, norm
 
-_IGNORED = (
+IGNORED = (
     r"clip_teacher\.",  # what pretraining learned from
     r"vision_encoder\.clip_decoder\.",  # its head for that
-    r"text_encoder\.cls\.",  # the head for masked words
     *bert.IGNORED,
 )
-_RENAMES = (
+RENAMES = (
     (r"^text_encoder\.bert\.", "text_encoder."),  # pretraining wraps BERT as a language model
     (r"^(encoder\.)?(patch_embed|blocks|norm)\.", r"vision_encoder.encoder.\2."),  # video only
 )
 
 
-def rules(depth: int, text_depth: int, fusion_layer: int) -> RuleSet:
-    """The table of a UMT with `depth` video layers and BERT layers as given."""
+def rules(depth: int, text_depth: int, fusion_layer: int, predicts_words: bool = False) -> RuleSet:
+    """The table of a UMT with `depth` video layers and BERT layers as given.
+
+    Only a UMT that `predicts_words` has a use for the head that pretraining did it with.
+    """
+    head = "text_encoder.cls.predictions"
     return RuleSet(
         rules=(
             *vision("vision_encoder.encoder", "vision", depth),
             *norm("vision_encoder.pool_norm", "pool_norm"),
             *bert.rules("text_encoder", "text", text_depth, fusion_layer),
+            *(bert.word_head(head, "text/word_head") if predicts_words else ()),
             *linear("vision_proj", "vision_projection"),
             *linear("text_proj", "text_projection"),
             *linear("itm_head", "match_head"),
             Rule("temp", ("temperature",)),
         ),
-        ignored=_IGNORED,
-        renames=_RENAMES,
+        ignored=IGNORED if predicts_words else (*IGNORED, r"text_encoder\.cls\."),
+        renames=RENAMES,
+        tied=bert.tied(head, "text_encoder.embeddings"),
     )
 
 

@@ -1,7 +1,8 @@
-"""The demo's data set: clips of `demo_scene`, written as H.264 files and stored like any other."""
+"""The demo's data sets: clips of `demo_scene` as H.264 files, with captions and with questions."""
 
 import concurrent.futures
 import functools
+import json
 import multiprocessing
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,22 +12,24 @@ import numpy as np
 import tqdm
 from jaxtyping import UInt8
 
-from tokmerge_jax.data.datasets import demo_scene, video_text
+from tokmerge_jax.data.datasets import demo_questions, demo_scene, video_text
 from tokmerge_jax.data.datasets.demo_scene import Story
-from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
 from tokmerge_jax.data.workers import end_with_parent
 
-COUNTS: Mapping[str, int] = {"train": 3000, "test": 200}
-"""Clips of each split. No story of the test is told in training."""
+COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
+"""Clips of each split. No story of one is told in another."""
 
-_SEEDS: Mapping[str, int] = {"train": 1, "test": 2}
+_SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
 _RATE = 8  # frames a second
 _ENCODING = {"crf": "18", "preset": "veryfast"}
 _AT_ONCE = 8  # clips handed to a worker at a time
 
 
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
-    """Draws the clips of `splits` into `folder` and stores the data set; clips there stay.
+    """Draws the clips of `splits` into `folder` and stores both data sets; clips there stay.
+
+    "demo" holds captions, "demo_qa" five questions about each of the same clips.
 
     Args:
       folder: where prepared data sets live (`config.data.folder`).
@@ -49,9 +52,13 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
             drawn = pool.map(_draw, todo, chunksize=_AT_ONCE)
             for _ in tqdm.tqdm(drawn, "drawing clips", len(todo), unit="clip"):
                 pass
-    others = set(video_text.splits(folder, "demo")) - set(splits)
-    kept = {split: video_text.read(folder, "demo", split) for split in others}
-    video_text.write(folder, "demo", kept | {name: _records(name, told[name]) for name in splits})
+    for dataset, records in (("demo", _records), ("demo_qa", _questions)):
+        others = set(video_text.splits(folder, dataset)) - set(splits)
+        kept = {split: video_text.read(folder, dataset, split) for split in others}
+        made = {split: records(split, told[split]) for split in splits}
+        video_text.write(folder, dataset, kept | made)
+    answers = video_text.answers_path(folder, "demo_qa")
+    answers.write_text(json.dumps(demo_questions.ANSWERS, indent=0), "utf-8")
 
 
 @functools.cache
@@ -60,7 +67,8 @@ def stories(split: str) -> tuple[Story, ...]:
     test = demo_scene.test_stories(COUNTS["test"])
     if split == "test":
         return tuple(test)
-    held_out, seed = frozenset(test), _SEEDS[split]
+    held_out = frozenset(test) if split == "train" else frozenset([*test, *stories("train")])
+    seed = _SEEDS[split]
     return tuple(demo_scene.train_story((seed, i), held_out) for i in range(COUNTS[split]))
 
 
@@ -89,9 +97,23 @@ def _name(split: str, number: int) -> str:
     return f"{split}/{number:05d}.mp4"
 
 
-def _records(split: str, told: Sequence[Story]) -> list[Record]:
-    names = [_name(split, number) for number in range(len(told))]
+def _clip(split: str, number: int) -> Clip:
+    name = _name(split, number)
+    return Clip(name, f"demo_videos/{name}")
+
+
+def _records(split: str, told: Sequence[Story]) -> list[AnyRecord]:
     return [
-        Record((Clip(name, f"demo_videos/{name}"),), (demo_scene.caption(story),))
-        for name, story in zip(names, told, strict=True)
+        Record((_clip(split, number),), (demo_scene.caption(story),))
+        for number, story in enumerate(told)
+    ]
+
+
+def _questions(split: str, told: Sequence[Story]) -> list[AnyRecord]:
+    return [
+        Question((_clip(split, number),), f"{split}_{number:05d}_{kind}", question, (answer,))
+        for number, story in enumerate(told)
+        for kind, (question, answer) in demo_questions.ask(
+            story, np.random.default_rng([_SEEDS[split], 1, number])
+        ).items()
     ]

@@ -12,10 +12,19 @@ class DatasetSpec:
       annotations: split -> name of the annotation file, as UMT has them.
       match_by_caption: in training, rows of one caption are true pairs of one another (several
         videos show what it says); otherwise rows of one video are.
+      kind: what its records are, a key of `video_text.KINDS`.
+      answers: name of the file that lists the answers to choose from; "" if there is none.
     """
 
     annotations: Mapping[str, str]
     match_by_caption: bool = False
+    kind: str = "captions"
+    answers: str = ""
+
+
+def _questions(name: str) -> DatasetSpec:
+    files = {split: f"{name}_{split}.json" for split in ("train", "val", "test")}
+    return DatasetSpec(files, kind="questions", answers=f"{name}_answer_list.json")
 
 
 SPECS: Mapping[str, DatasetSpec] = {
@@ -46,5 +55,10 @@ SPECS: Mapping[str, DatasetSpec] = {
         {"train": "ssv2_ret_template_train.json", "test": "ssv2_ret_template_val_small.json"},
         match_by_caption=True,
     ),
+    "msrvtt_mc": DatasetSpec({"test": "msrvtt_mc_test.json"}, kind="choices"),
+    "msrvtt_qa": _questions("msrvtt_qa"),
+    "msvd_qa": _questions("msvd_qa"),
+    "anet_qa": _questions("anet_qa"),
     "demo": DatasetSpec({}),
+    "demo_qa": DatasetSpec({}, kind="questions"),
 }

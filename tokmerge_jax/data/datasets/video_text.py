@@ -8,8 +8,11 @@ import dataclasses
 import io
 import pathlib
 import shutil
+import typing
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 
@@ -36,11 +39,41 @@ class Record:
     captions: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A video (alone in `clips`) and its options, of which the one at place `answer` is right."""
+
+    clips: tuple[Clip, ...]
+    options: tuple[str, ...]
+    answer: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question about a video (alone in `clips`) and its answers, one or several people's."""
+
+    clips: tuple[Clip, ...]
+    id: str
+    question: str
+    answers: tuple[str, ...]
+
+
+AnyRecord = Record | Choice | Question
+"""What a data set may consist of; all records of one are of the same kind."""
+
+KINDS: Mapping[str, type[AnyRecord]] = {
+    "captions": Record,
+    "choices": Choice,
+    "questions": Question,
+}
+
+
 @dataclasses.dataclass
 class VideoTextConfig(tfds.core.BuilderConfig):
-    """A data set's name, and the records of its splits where they are to be written."""
+    """A data set's name, the kind of its records, and those of its splits where it is written."""
 
-    splits: Mapping[str, Sequence[Record]] = dataclasses.field(default_factory=dict, repr=False)
+    kind: type[AnyRecord] = Record
+    splits: Mapping[str, Sequence[AnyRecord]] = dataclasses.field(default_factory=dict, repr=False)
 
 
 class VideoText(tfds.core.GeneratorBasedBuilder):
@@ -49,26 +82,22 @@ class VideoText(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text = tfds.features.Text()
-        fields = [field.name for field in dataclasses.fields(Clip)]
-        features = {"captions": tfds.features.Sequence(text)} | {
-            field: tfds.features.Sequence(text) for field in fields
-        }
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
+        assert isinstance(self.builder_config, VideoTextConfig)
+        features = tfds.features.FeaturesDict(_features(self.builder_config.kind))
+        return self.dataset_info_from_configs(features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         assert isinstance(self.builder_config, VideoTextConfig)
         return {name: self._generate_examples(s) for name, s in self.builder_config.splits.items()}
 
-    def _generate_examples(self, records: Sequence[Record]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, records: Sequence[AnyRecord]) -> Iterator[tuple[int, dict]]:
         for key, record in enumerate(records):
             columns = {
                 field.name: [getattr(clip, field.name) for clip in record.clips]
                 for field in dataclasses.fields(Clip)
             }
-            yield key, {"captions": list(record.captions), **columns}
+            others = dataclasses.fields(record)[1:]
+            yield key, {**columns, **{field.name: getattr(record, field.name) for field in others}}
 
 
 def location(folder: str, dataset: str) -> pathlib.Path:
@@ -81,11 +110,17 @@ def report_path(folder: str, dataset: str) -> pathlib.Path:
     return pathlib.Path(folder, f"{dataset}_report.json")
 
 
-def write(folder: str, dataset: str, splits: Mapping[str, Sequence[Record]]) -> None:
+def answers_path(folder: str, dataset: str) -> pathlib.Path:
+    """Where `scripts/prepare_data.py` puts the answer list of a data set of questions."""
+    return pathlib.Path(folder, f"{dataset}_answers.json")
+
+
+def write(folder: str, dataset: str, splits: Mapping[str, Sequence[AnyRecord]]) -> None:
     """Stores `splits` under `folder`; whole, they replace the data set named `dataset`."""
     aside = str(pathlib.Path(folder, ".writing"))
     shutil.rmtree(aside, ignore_errors=True)
-    config = VideoTextConfig(name=dataset, splits=splits)
+    kind = next((type(record) for records in splits.values() for record in records), Record)
+    config = VideoTextConfig(name=dataset, kind=kind, splits=splits)
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of downloads; there are none
         VideoText(data_dir=aside, config=config, file_format="array_record").download_and_prepare()
@@ -103,19 +138,37 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
     return tuple(_builder(folder, dataset).info.splits)
 
 
-def read(folder: str, dataset: str, split: str) -> tuple[Record, ...]:
+def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
     """The records of a stored split, in the order of the annotations."""
-    source = _builder(folder, dataset).as_data_source(split)  # pyright: ignore[reportCallIssue]
-    return tuple(_record(source[i]) for i in range(len(source)))
+    builder = _builder(folder, dataset)
+    source = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]
+    stored = set(builder.info.features.keys())
+    kind = next(kind for kind in KINDS.values() if _features(kind).keys() == stored)
+    return tuple(_record(kind, source[i]) for i in range(len(source)))
 
 
 def _builder(folder: str, dataset: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(location(folder, dataset))
 
 
-def _record(example: Mapping) -> Record:
-    def texts(key: str) -> list[str]:
-        return [value.decode() for value in example[key]]
+def _features(kind: type[AnyRecord]) -> dict[str, Any]:
+    """A record's fields as TFDS stores them; its clips are columns of their fields."""
+    text = tfds.features.Text()
+    features: dict[type, Any] = {tuple: tfds.features.Sequence(text), str: text, int: np.int32}
+    others = {name: hint for name, hint in typing.get_type_hints(kind).items() if name != "clips"}
+    return {field.name: features[tuple] for field in dataclasses.fields(Clip)} | {
+        name: features[typing.get_origin(hint) or hint] for name, hint in others.items()
+    }
 
-    columns = [texts(field.name) for field in dataclasses.fields(Clip)]
-    return Record(tuple(Clip(*row) for row in zip(*columns, strict=True)), tuple(texts("captions")))
+
+def _record(kind: type[AnyRecord], example: Mapping[str, Any]) -> AnyRecord:
+    values = {name: _plain(value) for name, value in example.items()}
+    columns = [values.pop(field.name) for field in dataclasses.fields(Clip)]
+    return kind(clips=tuple(Clip(*row) for row in zip(*columns, strict=True)), **values)
+
+
+def _plain(value: Any) -> Any:
+    """A stored field as a tuple of str, a str or an int."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return int(value) if np.ndim(value) == 0 else tuple(text.decode() for text in value)

@@ -1,0 +1,145 @@
+"""Question answering against the original: states, likelihoods, rankings, the training loss."""
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+import umt_case
+from umt_case import close
+
+from tokmerge_jax import convert, evaluation, parallel
+from tokmerge_jax.evaluation import answering
+from tokmerge_jax.models.umt_qa import UMTQA
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.systems import vid_tldr_qa
+from tokmerge_jax.types import Questions
+
+TINY = ["umtqa-tiny", "umtqa-tiny-off", "umtqa-tiny-shared"]
+
+
+def clips(case):
+    """All videos of a case are drawn from one seed, the one after its weights'."""
+    ids = case.arrays["inputs/question_ids"]
+    size, frames = case.config["vision"]["img_size"], case.config["frames"]
+    seed = int(case.spec["inputs"]["video"].split("seed=")[1].split(")")[0])
+    video = recipe.video((len(ids), frames, 3, size, size), seed=seed)
+    return video.transpose(0, 1, 3, 4, 2)
+
+
+def in_one_call(case, system, params):
+    """States of the questions, and what every answer scores, from the networks' own functions."""
+    video, ids = clips(case), jnp.asarray(case.arrays["inputs/question_ids"])
+    answers = case.arrays["inputs/answer_ids"]
+    module, mask = system.module, ids != 0
+    assert isinstance(module, UMTQA)
+
+    def run(params, video):
+        def call(method, *args):
+            return module.apply({"params": params}, *args, method=method)
+
+        tokens = call("encode_video", video)
+        states = call("read", call("memory", tokens), ids, mask)
+        memory = call("answer_memory", states)
+        rows = jnp.tile(jnp.asarray(answers), (len(ids), 1))
+        likelihood = call("log_likelihood", memory, mask, rows).reshape(len(ids), -1)
+        start = rows[:: len(answers), :1]
+        see = jnp.ones((len(ids), 1, 1), bool)
+        logits = call("next_words", memory, mask, start, see)[:, 0]
+        first = jax.nn.log_softmax(logits)[:, answers[:, 1]]
+        return tokens, states, first, likelihood
+
+    return jax.jit(run)(params, video)
+
+
+def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
+    """The ranking of the evaluation, as a user runs it."""
+    video, ids = clips(case), case.arrays["inputs/question_ids"]
+    about = tuple(range(len(ids))) if about is None else about
+    names = tuple(str(i) for i in range(len(ids)))
+    questions = Questions(names[: max(about) + 1], names, names, about, ((),) * len(ids), ())
+
+    def batches(size, start):
+        for first in range(start, len(questions.videos), size):
+            index = np.arange(first, first + size)
+            known = index < len(questions.videos)
+            yield {
+                "video": video[index % len(video)],
+                "index": np.where(known, index, -1).astype(np.int32),
+                "mask": known,
+            }
+
+    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
+    options = answering.Options(batch_size=batch_size, top_k=k, memory_gib=1.0)
+    store = evaluation.Store(folder, {"k": k, "batch_size": batch_size, "devices": devices})
+    texts, answers = (ids, ids != 0), case.arrays["inputs/answer_ids"]
+    words = case.config["text"]["vocab_size"]
+    return answering.evaluate(
+        model, batches, questions, texts, answers, words, options, store, Stopwatch()
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_likelihoods_and_rankings(name, tmp_path):
+    case = golden.load(name)
+    system, params = umt_case.system_of(case)
+    expected = case.arrays
+    tokens, states, first, likelihood = in_one_call(case, system, params)
+    close(tokens, expected["vision/tokens"])
+    close(states, expected["question/states"])
+    close(first, expected["answer/first_token_log_prob"])
+    close(likelihood, expected["answer/log_likelihood"])
+    for k in case.config["k"]:
+        found = rank(case, system, params, k, tmp_path)
+        np.testing.assert_array_equal(found.answers, expected[f"rank_k{k}/answer"])
+        close(jax.nn.softmax(found.scores, axis=1), expected[f"rank_k{k}/prob"])
+
+
+def test_rankings_do_not_depend_on_devices_and_batches(tmp_path):
+    case = golden.load("umtqa-tiny")
+    system, params = umt_case.system_of(case)
+    for devices, batch_size in ((8, 8), (1, 3)):
+        found = rank(case, system, params, 20, tmp_path, batch_size, devices)
+        np.testing.assert_array_equal(found.answers, case.arrays["rank_k20/answer"])
+
+
+def losses(name):
+    """A loss case, its system and parameters, and its batch of padded answers."""
+    case = golden.load(name)
+    system, params = umt_case.system_of(case)
+    ids, flat = case.arrays["inputs/question_ids"], case.arrays["inputs/answer_ids"]
+    counts = case.config["answers_per_question"]
+    answers = np.zeros((len(counts), max(counts), flat.shape[1]), np.int32)
+    weights = np.zeros((len(counts), max(counts)), np.float32)
+    starts = np.cumsum([0, *counts])
+    for row, (begin, end) in enumerate(zip(starts, starts[1:], strict=False)):
+        answers[row, : end - begin] = flat[begin:end]
+        weights[row, : end - begin] = case.config["weights"][begin:end]
+    answers[..., 0] = flat[0, 0]
+    batch = {
+        "video": clips(case),
+        "text_ids": ids,
+        "text_mask": ids != 0,
+        "answer_ids": answers,
+        "answer_weights": weights,
+    }
+    return case, system, params, batch
+
+
+@pytest.mark.parametrize("name", ["umtqa-loss", "umtqa-loss-off"])
+def test_loss_and_gradients(name):
+    case, system, params, batch = losses(name)
+    assert isinstance(system.module, UMTQA)
+    loss = vid_tldr_qa.answer_loss(system.module)
+    run = jax.jit(jax.value_and_grad(lambda p: loss(p, batch, jax.random.key(0), train=False)[0]))
+    value, gradient = run(params)
+    expected = case.arrays
+    close(value, expected["loss"])
+    gradient = convert.to_torch("vid_tldr_qa", gradient, system.config)
+    names = case.spec["gradient_names"]
+    norms = np.array([np.linalg.norm(gradient[name]) for name in names])
+    close(norms, expected["grad_norms"])
+    close(np.linalg.norm(norms), expected["total_norm"])
+    for key in (key for key in expected if key.startswith("grad/")):
+        close(gradient[key.removeprefix("grad/")], expected[key])

@@ -1,0 +1,142 @@
+"""The video side of UMT's systems: pixels, the transformer and its merging, its cost and trace."""
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from tokmerge_jax import merging, runtime
+from tokmerge_jax.data import transforms
+from tokmerge_jax.merging import schedule
+from tokmerge_jax.models.umt_vit import UMTViT
+from tokmerge_jax.types import Params, Predict, UserError
+
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's
+STD = (0.229, 0.224, 0.225)
+
+
+def transformer(config: ConfigDict) -> UMTViT:
+    """The video transformer that `config.model` describes, with its mergers.
+
+    Raises:
+      UserError: if the merging schedule cannot work.
+    """
+    vision = config.model.vision
+    return UMTViT(
+        width=vision.width,
+        heads=vision.heads,
+        mergers=merging.per_layer(config.model.merger.name, _schedule(config)),
+        patch_size=vision.patch_size,
+        table_frames=vision.table_frames or vision.frames,
+        drop_path=config.model.drop_path,
+        remat=config.train.remat,
+        dtype=runtime.compute_dtype(config.dtype),
+    )
+
+
+def fields(config: ConfigDict) -> dict[str, Any]:
+    """The fields of `types.System` that are about the video alone."""
+    vision = config.model.vision
+    patch_inputs = 3 * vision.patch_size**2
+    return {
+        "constants": {
+            "mean": MEAN,
+            "std": STD,
+            "image_size": vision.image_size,
+            "frames": vision.frames,
+        },
+        "transform": transforms.Resize(vision.image_size),
+        "augment": transforms.RandomResizedCrop(
+            vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
+        ),
+        "cost": schedule.vit_cost(_schedule(config), _tokens(config), vision.width, patch_inputs),
+    }
+
+
+def example(config: ConfigDict) -> jax.Array:
+    """A clip of the shape that parameters are initialised for."""
+    vision = config.model.vision
+    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
+
+
+def pixels(video: ArrayLike) -> jax.Array:
+    """uint8 frames -> normalised float32; floats are taken to be normalised already."""
+    video = jnp.asarray(video)
+    if video.dtype != jnp.uint8:
+        return video
+    mean, std = np.reshape(MEAN, (1, 1, 1, 1, 3)), np.reshape(STD, (1, 1, 1, 1, 3))
+    return (video.astype(jnp.float32) / 255 - np.float32(mean)) / np.float32(std)
+
+
+def tracer(module: nn.Module) -> Predict:
+    """`trace_video` of a module whose `vision` is the transformer."""
+
+    def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        trace = nn.apply(
+            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+        )
+        _, record = trace({"params": params}, pixels(video))
+        return _trace(record["intermediates"]["vision"])
+
+    return trace_video
+
+
+def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
+    """What each merging block recorded, in order: saliency of its input, origin, size after it."""
+    trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+    for i in range(len(blocks)):
+        block = blocks[f"block_{i}"]
+        if "after_merging" not in block:
+            continue
+        (evidence,), (tokens,) = block["evidence"], block["after_merging"]
+        if evidence.entropy is not None:
+            trace["saliency"].append(merging.saliency.foreground(evidence.entropy))
+        trace["origin"].append(tokens.origin)
+        trace["size"].append(tokens.size)
+    return trace
+
+
+Relation = tuple[str, str, str, bool]
+"""Two keys of a configuration, how the first must stand to the second, and whether it does."""
+
+
+def check(config: ConfigDict, further: tuple[Relation, ...] = ()) -> None:
+    """Raises UserError, naming the keys, unless sizes are positive and go together."""
+    for part in ("vision", "text"):
+        for key, size in config.model[part].items():
+            if key not in ("keep_temporal", "table_frames") and size < 1:
+                raise UserError(f"config.model.{part}.{key}={size} must be at least 1")
+    vision, words, length = config.model.vision, config.model.text, config.data.max_text_length
+    rows = (
+        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
+         vision.image_size % vision.patch_size == 0),
+        ("model.vision.width", "a multiple of", "model.vision.heads",
+         vision.width % vision.heads == 0),
+        ("model.text.width", "a multiple of", "model.text.heads", words.width % words.heads == 0),
+        ("model.text.fusion_layer", "less than", "model.text.depth",
+         words.fusion_layer < words.depth),
+        ("data.max_text_length", "at most", "model.text.max_positions",
+         length <= words.max_positions),
+        *further,
+    )  # fmt: skip
+    for key, relation, other, holds in rows:
+        if not holds:
+            value, limit = (attrgetter(name)(config) for name in (key, other))
+            raise UserError(f"config.{key}={value} must be {relation} config.{other}={limit}")
+
+
+def _tokens(config: ConfigDict) -> int:
+    vision = config.model.vision
+    return vision.frames * (vision.image_size // vision.patch_size) ** 2
+
+
+def _schedule(config: ConfigDict) -> tuple[int, ...]:
+    merger = config.model.merger
+    wanted = 0 if merger.name == "none" else merger.r
+    return schedule.resolve(wanted, config.model.vision.depth, _tokens(config))
