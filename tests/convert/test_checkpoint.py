@@ -46,6 +46,7 @@ def small_system(**changes) -> System:
         transform=lambda frames: frames,
         augment=lambda frames, rng: frames,
         tokenize=lambda texts: (np.zeros(0), np.zeros(0)),
+        collate=lambda rows: {},
         cost=(),
     )
     return dataclasses.replace(system, **changes)

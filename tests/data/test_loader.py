@@ -110,8 +110,14 @@ def test_workers_change_nothing(folder):
             np.testing.assert_array_equal(one[key], other[key])
 
 
+def collate(rows):
+    ids, mask = tokenize([row.caption for row in rows])
+    match_id = np.array([row.match_id for row in rows])
+    return {"text_ids": ids, "text_mask": mask, "match_id": match_id}
+
+
 def training(source, batch_size, seed, step, count):
-    batches = source.batches(CROP, tokenize, batch_size, seed, step)
+    batches = source.batches(CROP, collate, batch_size, seed, step)
     return list(itertools.islice(batches, count))
 
 
@@ -135,7 +141,7 @@ def test_training_epochs(folder):
 
 def test_training_rows_belong_together(folder):
     source = data.open_training(config(folder), FRAMES)
-    batch = next(source.batches(Brightness(), tokenize, 7, seed=0))
+    batch = next(source.batches(Brightness(), collate, 7, seed=0))
     video = batch["video"][:, :, 0, 0, 0].astype(int)
     assert (batch["match_id"] == batch["text_ids"][:, 0]).all()
     shown = video - 20 * batch["match_id"][:, None]
@@ -146,7 +152,7 @@ def test_training_rows_belong_together(folder):
 
 def test_training_draws_other_frames_each_epoch(folder):
     source = data.open_training(config(folder), FRAMES)
-    batches = itertools.islice(source.batches(Brightness(), tokenize, 7, seed=0), 6)
+    batches = itertools.islice(source.batches(Brightness(), collate, 7, seed=0), 6)
     shown = [(b["video"][:, :, 0, 0, 0].T - 20 * b["match_id"].astype(int)).T for b in batches]
     assert len({tuple(frames) for epoch in shown for frames in epoch}) > 5
 
@@ -154,7 +160,7 @@ def test_training_draws_other_frames_each_epoch(folder):
 def test_batches_larger_than_the_data_set(folder):
     source = data.open_training(config(folder), FRAMES)
     with pytest.raises(UserError, match=r"train\.batch_size=8 is more than the 7"):
-        next(source.batches(CROP, tokenize, 8, seed=0))
+        next(source.batches(CROP, collate, 8, seed=0))
 
 
 def test_trimming(folder):

@@ -99,5 +99,5 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
 
 def test_help_is_useful():
     run = evaluate("--help")
-    for words in ("Evaluates text-to-video", "--config.checkpoint", "model.merger.r", "on_broken"):
+    for words in ("Evaluates text-video", "--config.checkpoint", "model.merger.r", "on_broken"):
         assert words in run.stdout

@@ -10,7 +10,7 @@ import rich.console
 
 import tokmerge_jax
 from configs import demo
-from tokmerge_jax.evaluation import Scores, report
+from tokmerge_jax.evaluation import Scores, findings, report
 from tokmerge_jax.types import Gallery, UserError
 
 GALLERY = Gallery(("a.mp4", "b.mp4"), ("one", "two", "three"), ((0,), (1,), (1,)))
@@ -25,7 +25,8 @@ SCORES = Scores(
 @pytest.fixture(scope="module")
 def found():
     system = tokmerge_jax.build(demo.get_config())
-    return report.results("name", system, GALLERY, ["c.mp4"], SCORES, "0f", {"re-rank": 1.234})
+    outcome = findings.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
+    return report.results("name", system, outcome, "0f", {"re-rank": 1.234})
 
 
 def text(table):
@@ -56,11 +57,10 @@ def test_protocol_and_cost_stand_beside_them(found):
 
 
 def test_written_and_read(found, tmp_path):
-    report.write(tmp_path / "new", found, SCORES)
+    report.write(tmp_path / "new", found, {"similarity": SCORES.similarity})
     assert report.read(tmp_path / "new") == json.loads(json.dumps(found))
     assert report.read(tmp_path / "new/results.json")["name"] == "name"
     with np.load(tmp_path / "new/scores.npz") as arrays:
-        np.testing.assert_array_equal(arrays["text_to_video"], SCORES.text_to_video)
         np.testing.assert_array_equal(arrays["similarity"], SCORES.similarity)
 
 

@@ -8,7 +8,7 @@ import umt_case
 
 import tokmerge_jax
 from configs import demo, msrvtt_b16, msrvtt_l16
-from tokmerge_jax.systems import vid_tldr
+from tokmerge_jax.systems import umt_vision
 from tokmerge_jax.types import UserError
 
 
@@ -70,7 +70,7 @@ def test_uint8_frames_are_normalised():
     system, params = umt_case.system_of(golden.load("vidtldr-tiny-off"))
     frames = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
     encode = jax.jit(system.predict["encode_video"])
-    mean, std = np.array([vid_tldr.MEAN, vid_tldr.STD], np.float32)
+    mean, std = np.array([umt_vision.MEAN, umt_vision.STD], np.float32)
     by_hand = (frames / np.float32(255) - mean) / std
     ours, expected = encode(params, frames), encode(params, by_hand)
     np.testing.assert_allclose(ours["embedding"], expected["embedding"], rtol=0, atol=1e-5)

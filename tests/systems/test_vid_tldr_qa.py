@@ -1,5 +1,8 @@
 """Question answering against the original: states, likelihoods, rankings, the training loss."""
 
+import itertools
+from typing import Any
+
 import golden
 import jax
 import jax.numpy as jnp
@@ -36,7 +39,7 @@ def in_one_call(case, system, params):
     assert isinstance(module, UMTQA)
 
     def run(params, video):
-        def call(method, *args):
+        def call(method, *args) -> Any:
             return module.apply({"params": params}, *args, method=method)
 
         tokens = call("encode_video", video)
@@ -112,8 +115,7 @@ def losses(name):
     counts = case.config["answers_per_question"]
     answers = np.zeros((len(counts), max(counts), flat.shape[1]), np.int32)
     weights = np.zeros((len(counts), max(counts)), np.float32)
-    starts = np.cumsum([0, *counts])
-    for row, (begin, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for row, (begin, end) in enumerate(itertools.pairwise(np.cumsum([0, *counts]))):
         answers[row, : end - begin] = flat[begin:end]
         weights[row, : end - begin] = case.config["weights"][begin:end]
     answers[..., 0] = flat[0, 0]

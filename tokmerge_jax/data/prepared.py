@@ -49,9 +49,10 @@ def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str,
         raise UserError(_broken(config, broken))
     if not usable:
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
+    names = tuple(clip.name for clip in broken)
     if config.paragraph:
-        usable = pairs.paragraphs([record for record in usable if isinstance(record, Record)])
-    return usable, tuple(clip.name for clip in broken)
+        return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
+    return usable, names
 
 
 def answers(config: ConfigDict) -> tuple[str, ...]:

@@ -102,7 +102,8 @@ class Tokenizer:
 
     def id_of(self, token: str) -> int:
         """The id of one of BERT's special tokens, for example "[MASK]"."""
-        return word_pieces(self.vocabulary).token_to_id(token)
+        (found,) = word_pieces(self.vocabulary).encode(token, add_special_tokens=False).ids
+        return found
 
 
 @functools.cache

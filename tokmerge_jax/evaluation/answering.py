@@ -6,7 +6,6 @@ UMT (ICCV 2023), after ALBEF (NeurIPS 2021), section 4.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
 from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, Questions, UserError
@@ -90,7 +90,10 @@ def evaluate(
     """
     kept = min(options.top_k, len(answer_ids))
     shape = (len(questions.texts), kept)
-    rows = store.make("answers", shape, np.int32), store.make("scores", shape, np.float32)
+    rows = (
+        store.make(f"answers_top{kept}", shape, np.int32),
+        store.make(f"scores_top{kept}", shape, np.float32),
+    )
     size = parallel.batch_size(model.mesh, options.batch_size)
     start = questions.about[rows[1].todo[0]] if len(rows[1].todo) else len(questions.videos)
     about = np.asarray(questions.about)
@@ -99,7 +102,7 @@ def evaluate(
     together = _questions_per_call(size, most, nodes * vocabulary, options.memory_gib)
     ranker = _Ranker(model, texts, Answers(answer_ids), kept)
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
-    speed = _Speed()
+    speed = Speed(store)
     with tqdm(total=shape[0], initial=shape[0] - len(rows[1].todo), desc="answering") as bar:
         for batch in batches(size, start) if start < len(questions.videos) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
@@ -108,10 +111,8 @@ def evaluate(
                 memory = remember(tokens)
                 for asked in _chunks(np.asarray(batch["index"]), about, together):
                     bar.update(_write(rows, asked, *ranker(memory, asked)))
-    if speed.clips_per_second is not None:
-        store.note("clips_per_second", speed.clips_per_second)
-    found = (np.array(part.values) for part in rows)
-    return Ranking(*found, store.noted("clips_per_second"))
+    answers, scores = (np.array(part.values) for part in rows)
+    return Ranking(answers, scores, speed.clips_per_second)
 
 
 class _Ranker:
@@ -145,30 +146,6 @@ class _Ranker:
         columns = zip(*(dataclasses.astuple(tree) for tree in trees), strict=True)
         ids, positions, visible, places, pieces = (np.stack(column) for column in columns)
         return np.asarray(self._next(seen, mask, ids, visible, positions, places, pieces))
-
-
-class _Speed:
-    """Videos a second after the first batch, whose time goes into compiling."""
-
-    def __init__(self) -> None:
-        self._clips, self._seconds, self._first = 0, 0.0, True
-
-    def __call__(self, clips: int) -> "_Speed":
-        self._now = clips
-        return self
-
-    def __enter__(self) -> None:
-        self._begun = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        if not self._first:
-            self._clips += self._now
-            self._seconds += time.perf_counter() - self._begun
-        self._first = False
-
-    @property
-    def clips_per_second(self) -> float | None:
-        return self._clips / self._seconds if self._clips else None
 
 
 def _chunks(

@@ -1,9 +1,9 @@
-"""Recall and ranks of retrieval, in both directions."""
+"""Recall and ranks of retrieval, in both directions; accuracy."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Relevant = Sequence[Sequence[int]]
 """For each row of a score matrix, the columns that are right (at least one)."""
@@ -25,6 +25,11 @@ def recall(place: Int[np.ndarray, " R"]) -> dict[str, float]:
     values = {f"R@{k}": 100 * np.mean(place < k) for k in (1, 5, 10)}
     values |= {"MedR": np.median(place) + 1, "MeanR": np.mean(place) + 1}
     return {name: round(float(value), 2) for name, value in values.items()}
+
+
+def percent(right: Bool[np.ndarray, " R"]) -> float:
+    """The share of what is right, in percent to two decimals."""
+    return round(100 * float(np.mean(right)), 2)
 
 
 def both_directions(

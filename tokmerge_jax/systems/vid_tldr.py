@@ -101,9 +101,13 @@ def retrieval_loss(
     """
 
     def matching(
-        model: UMT, batch: Batch, seen: _Seen, similarity: jax.Array, key: jax.Array
+        model: UMT,
+        batch: Mapping[str, jax.Array],
+        seen: _Seen,
+        similarity: jax.Array,
+        key: jax.Array,
     ) -> jax.Array:
-        mask = jnp.asarray(batch["text_mask"])
+        mask = batch["text_mask"]
         to_video, to_text = losses.hard_negative_weights(similarity, batch["match_id"])
         video_key, text_key = jax.random.split(key)
         other_video, other_text = sampler(video_key, to_video), sampler(text_key, to_text)
@@ -115,15 +119,17 @@ def retrieval_loss(
         ]
         return losses.matching(jnp.concatenate(logits))
 
-    def word_prediction(model: UMT, batch: Batch, seen: _Seen, key: jax.Array) -> jax.Array:
-        ids, mask = jnp.asarray(batch["text_ids"]), jnp.asarray(batch["text_mask"])
+    def word_prediction(
+        model: UMT, batch: Mapping[str, jax.Array], seen: _Seen, key: jax.Array
+    ) -> jax.Array:
+        ids, mask = batch["text_ids"], batch["text_mask"]
         masked, chosen = losses.mask_words(key, ids, mask, mask_id(), model.text.vocab_size)
         states = model.text.encode_text(masked, mask, train=seen.train)
         states = model.text.fuse(states, mask, seen.memory, train=seen.train)
         return losses.word_prediction(model.text.words(states), ids, chosen)
 
     def forward(
-        model: UMT, batch: Batch, key: jax.Array, train: bool
+        model: UMT, batch: Mapping[str, jax.Array], key: jax.Array, train: bool
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         tokens, video = model.encode_video(umt_vision.pixels(batch["video"]), train=train)
         states, words = model.encode_text(batch["text_ids"], batch["text_mask"], train=train)
@@ -137,14 +143,21 @@ def retrieval_loss(
             parts["vtm"] = matching(model, batch, seen, similarity, negatives)
         if weights["mlm"]:
             parts["mlm"] = word_prediction(model, batch, seen, words_key)
-        return sum(weights[name] * value for name, value in parts.items()), parts
+        total = jnp.stack([weights[name] * value for name, value in parts.items()]).sum()
+        return total, parts
 
     def loss(
         params: Params, batch: Batch, key: jax.Array, *, train: bool = True
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         coins, dropout = jax.random.split(key)
         run = nn.apply(forward, module)
-        return run({"params": params}, batch, coins, train, rngs={"dropout": dropout})
+        return run(
+            {"params": params},
+            jax.tree.map(jnp.asarray, batch),
+            coins,
+            train,
+            rngs={"dropout": dropout},
+        )
 
     return loss
 

@@ -82,11 +82,11 @@ def answer_loss(module: UMTQA) -> Loss:
       `answer_ids` int32 [B,J,L] and `answer_weights` [B,J], 0 where a question has fewer than J.
     """
 
-    def forward(model: UMTQA, batch: Batch, train: bool) -> jax.Array:
+    def forward(model: UMTQA, batch: Mapping[str, jax.Array], train: bool) -> jax.Array:
         tokens = model.encode_video(umt_vision.pixels(batch["video"]), train=train)
-        ids, mask = jnp.asarray(batch["text_ids"]), jnp.asarray(batch["text_mask"])
+        ids, mask = batch["text_ids"], batch["text_mask"]
         states = model.read(model.memory(tokens), ids, mask, train=train)
-        answers, weights = jnp.asarray(batch["answer_ids"]), jnp.asarray(batch["answer_weights"])
+        answers, weights = batch["answer_ids"], batch["answer_weights"]
         rows = answers.reshape(-1, answers.shape[-1])
         logs = model.log_likelihood(model.answer_memory(states), mask, rows, train=train)
         return -(weights * logs.reshape(weights.shape)).sum(axis=1).mean()
@@ -95,7 +95,9 @@ def answer_loss(module: UMTQA) -> Loss:
         params: Params, batch: Batch, key: jax.Array, *, train: bool = True
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         run = nn.apply(forward, module)
-        return run({"params": params}, batch, train, rngs={"dropout": key}), {}
+        return run(
+            {"params": params}, jax.tree.map(jnp.asarray, batch), train, rngs={"dropout": key}
+        ), {}
 
     return loss
 

@@ -78,12 +78,13 @@ def _shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The rules with those of one source joined into one that makes copies."""
     by_source = sorted(rules, key=lambda rule: rule.source)
     groups = [tuple(g) for _, g in itertools.groupby(by_source, key=lambda rule: rule.source)]
-    return tuple(_joined(group) if len(group) > 1 else group[0] for group in groups)
+    return tuple(map(_joined, groups))
 
 
 def _joined(rules: tuple[Rule, ...]) -> Rule:
+    first, *others = rules
     targets = tuple(target for rule in rules for target in rule.targets)
-    return Rule(rules[0].source, targets, Copies(len(rules), rules[0].operation))
+    return Rule(first.source, targets, Copies(len(rules), first.operation)) if others else first
 
 
 def _normal(shape: tuple[int, ...]) -> np.ndarray:

@@ -83,9 +83,7 @@ def _pair(event: Event) -> str:
     return f"{event.colour} {event.shape}"
 
 
-def _named(
-    story: Story, rng: np.random.Generator, parts: tuple[str, ...]
-) -> tuple[Event, str]:
+def _named(story: Story, rng: np.random.Generator, parts: tuple[str, ...]) -> tuple[Event, str]:
     """An event and words that mean it alone: one of `parts` that differs, or its place in time."""
     place = int(rng.integers(2))
     event, other = story[place], story[1 - place]

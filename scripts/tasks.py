@@ -1,0 +1,219 @@
+"""Evaluating whatever a configuration's data set asks: retrieval, multiple choice or questions."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from tokmerge_jax import convert, data, evaluation, parallel, runtime
+from tokmerge_jax.data import prepared
+from tokmerge_jax.evaluation import answering, findings, multiple_choice, report
+from tokmerge_jax.evaluation.findings import Findings
+from tokmerge_jax.types import Batch, Choices, Gallery, Params, Questions, System, UserError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One evaluation: what is evaluated on what, how, and where its results are kept."""
+
+    system: System
+    config: ConfigDict
+    source: data.Source
+    texts: tuple[np.ndarray, ...]
+    model: evaluation.Model
+    store: evaluation.Store
+    watch: runtime.Stopwatch
+
+    def batches(self, batch_size: int, start: int) -> Iterator[Batch]:
+        """The videos from row `start` on."""
+        return self.source.batches(self.system.transform, batch_size, start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """How one kind of data set is evaluated.
+
+    Attributes:
+      open: opens the data set.
+      needs: the predict function that a system must have for it.
+      texts: ids, masks: what the system makes of the data set's texts.
+      evaluate: does it.
+    """
+
+    open: Callable[[ConfigDict, int], data.Source]
+    needs: str
+    texts: Callable[[System, Any], tuple[np.ndarray, ...]]
+    evaluate: Callable[[Run], Findings]
+
+
+def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
+    return system.tokenize(gallery.texts)
+
+
+def _retrieve(run: Run) -> Findings:
+    ids, mask = run.texts
+    gallery, options = run.source.gallery, evaluation.Options(**run.config.eval)
+    scores = evaluation.evaluate(
+        run.model, run.batches, len(gallery.videos), (ids, mask), options, run.store, run.watch
+    )
+    return findings.retrieval(scores, gallery, run.config, run.source.broken)
+
+
+def _options(system: System, choices: Choices) -> tuple[np.ndarray, ...]:
+    ids, mask = system.tokenize([option for row in choices.options for option in row])
+    shape = (len(choices.options), -1, ids.shape[-1])
+    return ids.reshape(shape), mask.reshape(shape)
+
+
+def _choose(run: Run) -> Findings:
+    ids, mask = run.texts
+    size: Any = run.config.eval.batch_size
+    chosen = multiple_choice.evaluate(
+        run.model, run.batches, (ids, mask), size, run.store, run.watch
+    )
+    return findings.choices(chosen, run.source.gallery, run.config, run.source.broken)
+
+
+def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
+    assert system.tokenize_answers is not None
+    answers, _ = system.tokenize_answers(questions.answers)
+    return (*system.tokenize(questions.texts), answers)
+
+
+def _answer(run: Run) -> Findings:
+    ids, mask, answers = run.texts
+    words: Any = run.config.model.text.vocab_size
+    options = answering.Options(**run.config.eval)
+    ranking = answering.evaluate(
+        run.model,
+        run.batches,
+        run.source.gallery,
+        (ids, mask),
+        answers,
+        words,
+        options,
+        run.store,
+        run.watch,
+    )
+    return findings.answers(ranking, run.source.gallery, run.config, run.source.broken)
+
+
+_TASKS: Mapping[str, Task] = {
+    "captions": Task(data.open_retrieval, "encode_text", _captions, _retrieve),
+    "choices": Task(data.open_choices, "choose", _options, _choose),
+    "questions": Task(data.open_questions, "next_piece", _questions, _answer),
+}
+"""By the kind of a data set's records."""
+
+
+def inputs(system: System) -> tuple[data.Source, Params]:
+    """Videos and parameters; whatever is missing is told at once, before any long work."""
+    faults = []
+
+    def attempt(load: Callable[[], T]) -> T | None:
+        try:
+            return load()
+        except UserError as error:
+            faults.append(str(error))
+            return None
+
+    params = attempt(lambda: convert.load_checkpoint(system.config.checkpoint, system))
+    source = attempt(lambda: open_source(system))
+    attempt(lambda: system.tokenize([""]))
+    if source is None or params is None or faults:
+        raise UserError("\n".join(faults))
+    return source, params
+
+
+def open_source(system: System, split: str = "") -> data.Source:
+    """What the configuration's data set asks, in its evaluation split or in the one named.
+
+    Raises:
+      UserError: if it is not prepared, or the system cannot do the task.
+    """
+    config = _with_split(system.config, split).data
+    task = _task(system.config)
+    if task.needs not in system.predict:
+        raise UserError(
+            f"the system {system.name!r} cannot work on {prepared.spec(config.dataset).kind}, which"
+            f" config.data.dataset={config.dataset!r} holds; choose that data set's configuration"
+        )
+    return task.open(config, system.constants["frames"])
+
+
+def evaluate(
+    name: str,
+    system: System,
+    params: Params,
+    source: data.Source,
+    folder: pathlib.Path,
+    split: str = "",
+) -> dict[str, Any]:
+    """Evaluates, writes results.json and scores.npz into `folder`, and returns the results.
+
+    What was computed is kept in `folder/cache`: the same call goes on where it was.
+
+    Args:
+      name: what the run is called.
+      system: what to evaluate.
+      params: its parameters.
+      source: of `open_source`.
+      folder: for the results.
+      split: that of `open_source`.
+    """
+    config, task = _with_split(system.config, split), _task(system.config)
+    texts = task.texts(system, source.gallery)
+    store = evaluation.Store(folder / "cache", facts(system, source, params, texts))
+    model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh))
+    run = Run(system, config, source, texts, model, store, runtime.Stopwatch())
+    found = task.evaluate(run)
+    results = report.results(name, system, found, store.fingerprint, run.watch.seconds)
+    report.write(folder, results, found.arrays)
+    return results
+
+
+def facts(
+    system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """What the numbers depend on. A cache of other facts is left alone."""
+    config = system.config
+    folder = pathlib.Path(config.data.folder)
+    files = [os.stat(folder / path) for path in source.paths]
+    return {
+        "system": system.name,
+        "model": config.model.to_dict(),
+        "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
+        "checkpoint": _digest(jax.tree.leaves(params)),
+        "frames": [config.data.trim_seconds, str(system.transform)],
+        "texts": _digest(texts),
+        "gallery": runtime.fingerprint(dataclasses.asdict(source.gallery)),
+        "files": runtime.fingerprint({"stamps": [(f.st_size, f.st_mtime_ns) for f in files]}),
+        "package": runtime.versions()["tokmerge_jax"],
+    }
+
+
+def _digest(arrays: Sequence[Any]) -> str:
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
+
+
+def _task(config: ConfigDict) -> Task:
+    return _TASKS[prepared.spec(config.data.dataset).kind]
+
+
+def _with_split(config: ConfigDict, split: str) -> ConfigDict:
+    """The configuration, its evaluation split set to `split` unless that is empty."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.split = split or config.data.split
+    return config

@@ -1,0 +1,136 @@
+"""What an evaluation of each task found: numbers by name, and the protocol that they came by."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation.answering import Ranking
+from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
+from tokmerge_jax.evaluation.retrieval import Scores
+from tokmerge_jax.types import Choices, Gallery, Questions
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The outcome of one evaluation.
+
+    Attributes:
+      headline: the one number to compare runs by, in percent, and its name.
+      scores: metrics by row (a direction, a kind of question) and name.
+      further: other things that JSON holds, for results.json.
+      protocol: how the numbers came about, in the words of the papers.
+      clips_per_second: videos encoded a second; None if too few were.
+      arrays: what the numbers were computed from, for scores.npz.
+    """
+
+    headline: tuple[str, float]
+    scores: Mapping[str, Mapping[str, float]]
+    further: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    clips_per_second: float | None
+    arrays: Mapping[str, np.ndarray]
+
+
+def retrieval(
+    scores: Scores, gallery: Gallery, config: ConfigDict, broken: Sequence[str]
+) -> Findings:
+    """Both directions: the re-ranked ones if re-ranking was asked for, and the cosines alone."""
+    relevant = gallery.relevant
+    final = metrics.both_directions(scores.text_to_video, scores.video_to_text, relevant)
+    plain = metrics.both_directions(scores.similarity.T, scores.similarity, relevant)
+    reranked: Any = config.eval.rerank
+    rules = {
+        "texts": len(gallery.texts),
+        "paragraph": config.data.paragraph,
+        "reranked": reranked,
+        "candidates": config.eval.top_k if reranked else None,
+        "dual_softmax": False,
+        "ties": "larger index first",
+    }
+    return Findings(
+        headline=("T2V R@1", final["text_to_video"]["R@1"]),
+        scores=final,
+        further={"similarity_scores": plain},
+        protocol=_protocol(config, gallery.videos, broken) | rules,
+        clips_per_second=scores.clips_per_second,
+        arrays={
+            "similarity": scores.similarity,
+            "text_to_video": scores.text_to_video,
+            "video_to_text": scores.video_to_text,
+        },
+    )
+
+
+def choices(chosen: Chosen, asked: Choices, config: ConfigDict, broken: Sequence[str]) -> Findings:
+    """How often the right option was the best one."""
+    right = chosen.scores.argmax(axis=1) == np.asarray(asked.answers)
+    accuracy = metrics.percent(right)
+    rules = {
+        "options": len(asked.options[0]),
+        "score": f"{MATCH} matching + {CONTRAST} contrast",
+        "ties": "lower number first",
+    }
+    return Findings(
+        headline=("accuracy", accuracy),
+        scores={"all": {"accuracy": accuracy, "count": len(right)}},
+        further={},
+        protocol=_protocol(config, asked.videos, broken) | rules,
+        clips_per_second=chosen.clips_per_second,
+        arrays={"match": chosen.match, "contrast": chosen.contrast},
+    )
+
+
+def answers(
+    ranking: Ranking, asked: Questions, config: ConfigDict, broken: Sequence[str]
+) -> Findings:
+    """Accuracy by exact match, of all questions and of those that begin with the same word."""
+    predicted = [asked.answers[best] for best in ranking.answers[:, 0]]
+    last = dict(zip(asked.ids, predicted, strict=True))  # of a question asked twice, the last one
+    right = np.array([last[i] in truth for i, truth in zip(asked.ids, asked.truths, strict=True)])
+    kinds = defaultdict(list)
+    for question, correct in zip(asked.texts, right, strict=True):
+        kinds[(question.lower().split() or [""])[0]].append(correct)
+    common = sorted(kinds, key=lambda word: -len(kinds[word]))[:_KINDS]
+    rows = {"all": right, **{f"{word} ...": np.array(kinds[word]) for word in common}}
+    known = set(asked.answers)
+    rules = {
+        "questions": len(asked.texts),
+        "answers": len(asked.answers),
+        "truths_among_answers": metrics.percent(
+            np.array([not known.isdisjoint(truth) for truth in asked.truths])
+        ),
+        "candidates": ranking.answers.shape[1],
+        "score": "log p(first piece) + log p(answer)",
+        "match": "exact, case and spaces count",
+        "ties": "lower number first",
+    }
+    return Findings(
+        headline=("accuracy", metrics.percent(right)),
+        scores={
+            name: {"accuracy": metrics.percent(part), "count": len(part)}
+            for name, part in rows.items()
+        },
+        further={"predictions": last},
+        protocol=_protocol(config, asked.videos, broken) | rules,
+        clips_per_second=ranking.clips_per_second,
+        arrays={"answers": ranking.answers, "scores": ranking.scores},
+    )
+
+
+_KINDS = 8  # first words of questions that have a row of their own
+
+
+def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Any]:
+    data: Any = config.data
+    return {
+        "dataset": data.dataset,
+        "split": data.split,
+        "videos": len(set(videos)),
+        "left_out": list(broken),
+        "trim_seconds": data.trim_seconds,
+    }

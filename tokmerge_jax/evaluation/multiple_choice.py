@@ -1,0 +1,89 @@
+"""Multiple choice: which of a video's options says what it shows.
+
+An option's score is 0.7 of its matching probability and 0.3 of its share in a softmax of cosines
+over the temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (ACL 2023).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from tqdm import tqdm
+
+from tokmerge_jax import parallel
+from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.speed import Speed
+from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import Batch
+
+MATCH, CONTRAST = 0.7, 0.3
+"""Weights of the two probabilities in an option's score."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What speaks for each option.
+
+    Attributes:
+      match: float32 [V,O], matching probabilities.
+      contrast: float32 [V,O], shares in the softmax over a video's options.
+      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+    """
+
+    match: Float[np.ndarray, "V O"]
+    contrast: Float[np.ndarray, "V O"]
+    clips_per_second: float | None
+
+    @property
+    def scores(self) -> Float[np.ndarray, "V O"]:
+        """What options are ranked by."""
+        return MATCH * self.match + CONTRAST * self.contrast
+
+
+def evaluate(
+    model: Model,
+    batches: Callable[[int, int], Iterator[Batch]],
+    texts: tuple[Int[np.ndarray, "V O L"], Bool[np.ndarray, "V O L"]],
+    batch_size: int,
+    store: Store,
+    watch: Stopwatch,
+) -> Chosen:
+    """Scores every video's options; goes on where `store` says that a run was.
+
+    Args:
+      model: whose `encode_video`, `encode_text`, `video_memory` and `choose` are used (see
+        `types.System`).
+      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      texts: ids of the options, and which of them are not padding.
+      batch_size: videos encoded at a time.
+      store: keeps scores as they come; belongs to this model and these videos.
+      watch: is told how long each stage took.
+    """
+    shape = texts[0].shape[:2]
+    rows = {name: store.make(name, shape, np.float32) for name in ("match", "contrast")}
+    names = ("encode_video", "encode_text", "video_memory", "choose")
+    encode, read, remember, choose = (model.compiled(name) for name in names)
+    size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
+    todo = rows["contrast"].todo
+    with tqdm(total=shape[0], initial=shape[0] - len(todo), desc="choosing") as bar:
+        for batch in batches(size, int(todo[0])) if len(todo) else ():
+            index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
+            with watch("encode videos"), speed(int(mask.sum())):
+                seen = encode(np.asarray(batch["video"]))
+                seen["tokens"].block_until_ready()
+            with watch("choose"):
+                ids, known = (part[index] for part in texts)
+                words = read(*(part.reshape(-1, part.shape[-1]) for part in (ids, known)))
+                embedding, states = (
+                    x.reshape(*ids.shape[:2], *x.shape[1:])
+                    for x in (words["embedding"], words["states"])
+                )
+                memory = remember(seen["tokens"])
+                found = choose(memory, seen["embedding"], embedding, states, known)
+                for name in ("match", "contrast"):
+                    rows[name].write(index[mask], np.asarray(found[name])[: mask.sum()])
+            bar.update(int(mask.sum()))
+    match, contrast = (np.array(rows[name].values) for name in ("match", "contrast"))
+    return Chosen(match, contrast, speed.clips_per_second)
