@@ -39,5 +39,6 @@ def get_config():
     config.train.epochs = 26
     config.train.learning_rate = 1e-3
     config.train.image_size_min_scale = 0.9
+    config.train.remat = False
     config.train.flip = False  # left would become right
     return config.lock()

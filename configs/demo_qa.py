@@ -29,5 +29,6 @@ def get_config():
     config.train.epochs = 6
     config.train.learning_rate = 5e-4
     config.train.image_size_min_scale = 0.9
+    config.train.remat = False
     config.train.flip = False  # left would become right
     return config.lock()

@@ -68,7 +68,7 @@ def get_config(variant: str) -> ConfigDict:
                 "weight_decay": 0.02,
                 "image_size_min_scale": 0.5,  # random resized crop: smallest share of the area
                 "flip": True,
-                "remat": False,  # gradient checkpointing: less memory, a third more time
+                "remat": True,  # gradient checkpointing: less memory, a third more time
                 "eval_split": "",  # evaluate on it after epochs, and keep the best; "" = do not
                 "eval_epochs": 1,  # after every so many epochs
                 "checkpoint_every": 500,  # steps

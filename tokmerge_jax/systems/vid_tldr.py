@@ -60,7 +60,9 @@ def build(config: ConfigDict) -> System:
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
         predict=_predict(module),
-        loss=retrieval_loss(module, config.train.losses, mask_id=partial(tokenize.id_of, "[MASK]")),
+        loss=retrieval_loss(
+            module, config.train.losses.to_dict(), mask_id=partial(tokenize.id_of, "[MASK]")
+        ),
         name_rules=(
             rules(
                 config.model.vision.depth, words.depth, words.fusion_layer, _predicts_words(config)

@@ -1,0 +1,19 @@
+"""MSRVTT multiple choice, five captions a video, UMT-L/16.
+
+Reproduces: UMT L/16 25M fine-tuned on MSRVTT retrieval, accuracy 97.3, without merging: vid-TLDR
+publishes no schedule. The retrieval one is tried by
+--config.model.merger.name=vid_tldr --config.model.merger.r=550,400
+Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_l16_25m.pth.
+Protocol: msrvtt_mc_test, 12 frames, 0.7 matching + 0.3 contrast.
+Command: python scripts/eval.py --config configs/msrvtt_mc_l16.py --config.checkpoint=CKPT
+"""
+
+from configs.base import vid_tldr
+
+
+def get_config():
+    config = vid_tldr.get_config("l16")
+    config.data.dataset = "msrvtt_mc"
+    config.data.max_text_length = 32
+    config.model.merger.name = "none"
+    return config.lock()

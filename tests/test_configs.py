@@ -1,0 +1,89 @@
+"""Every configuration builds, has the reference's tokens and cost, and a complete name table."""
+
+import importlib
+import pathlib
+import re
+
+import pytest
+
+import tokmerge_jax
+from tokmerge_jax.convert import rules
+from tokmerge_jax.data.datasets.specs import SPECS
+
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+
+# Tokens after the last layer and GMAC, B/16 then L/16; 12 frames are 2352 tokens.
+COSTS = {
+    "msrvtt": ((1452, 177.8), (1402, 543.0)),
+    "msvd": ((1452, 181.1), (1352, 528.2)),
+    "anet": ((1852, 227.4), (1452, 562.7)),
+    "didemo": ((1652, 212.6), (1452, 558.7)),
+    "lsmdc": ((1652, 206.0), (1452, 583.3)),
+    "ssv2_label": ((1652, 212.7), (1552, 610.5)),
+    "ssv2_template": ((1652, 203.5), (1552, 615.3)),
+    "msrvtt_qa": ((1552, 188.4), (1452, 569.4)),
+    "msvd_qa": ((1552, 188.4), (1452, 569.4)),
+    "anet_qa": ((2352, 303.1), (2352, 984.0)),
+    "msrvtt_mc": ((2352, 303.1), (2352, 984.0)),
+}
+PUBLISHED = [name for name in NAMES if name.endswith(("_b16", "_l16"))]
+MERGES = {
+    "msrvtt_b16": (600, 200, 100),
+    "msrvtt_l16": (550, 400),
+    "msvd_b16": (450, 250, 200),
+    "msvd_l16": (600, 200, 100, 100),
+    "anet_b16": (500,),
+    "anet_l16": (600, 300),
+    "didemo_b16": (250, 150, 150, 150),
+    "didemo_l16": (800, 100),
+    "lsmdc_b16": (400, 150, 150),
+    "lsmdc_l16": (250, 250, 200, 200),
+    "ssv2_label_b16": (200, 200, 200, 100),
+    "ssv2_label_l16": (450, 250, 100),
+    "ssv2_template_b16": (400, 300),
+    "ssv2_template_l16": (350, 300, 100, 50),
+    "msrvtt_qa_b16": (600, 200),
+    "msrvtt_qa_l16": (400, 400, 100),
+    "msvd_qa_b16": (600, 200),
+    "msvd_qa_l16": (400, 400, 100),
+}
+
+
+def build(name):
+    return tokmerge_jax.build(importlib.import_module(f"configs.{name}").get_config())
+
+
+def test_every_published_number_has_its_configuration():
+    assert {name.rsplit("_", 1)[0] for name in PUBLISHED} == COSTS.keys()
+    assert len(PUBLISHED) == 2 * len(COSTS)
+    assert set(NAMES) - set(PUBLISHED) == {"demo", "demo_qa"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_tokens_cost_and_names(name):
+    system = build(name)
+    data, size = name.rsplit("_", 1)
+    tokens, gmac = COSTS[data][size == "l16"]
+    layers = system.cost[1:]
+    assert len(layers) == {"b16": 12, "l16": 24}[size]
+    merged = [layer.tokens_in - layer.tokens_out for layer in layers]
+    assert tuple(merged[:4]) == (*MERGES.get(name, ()), 0, 0, 0, 0)[:4]
+    assert (layers[0].tokens_in, layers[-1].tokens_out) == (2352, tokens)
+    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    for table in system.name_rules:
+        filled = [target for rule in table.rules for target in rule.targets]
+        assert sorted([*filled, *table.fresh]) == sorted(rules.flatten(system.abstract_params))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_says_what_a_user_asks(name):
+    module = importlib.import_module(f"configs.{name}")
+    config, text = module.get_config(), " ".join((module.__doc__ or "").split())
+    assert config.is_locked
+    assert config.data.dataset in SPECS
+    if name in PUBLISHED:
+        for part in ("Reproduces: UMT", "Checkpoint: OpenGVLab/unmasked_teacher, ", "Protocol: "):
+            assert part in text
+        assert f"--config configs/{name}.py" in text
+        assert re.search(r"\d+\.\d", text)
