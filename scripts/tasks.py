@@ -149,6 +149,19 @@ def open_source(system: System, split: str = "") -> data.Source:
     return task.open(config, system.constants["frames"])
 
 
+def open_training(system: System) -> data.TrainingSource:
+    """The rows that the configuration trains on.
+
+    Raises:
+      UserError: as `open_source`; also if nothing can be trained on such a data set.
+    """
+    config = system.config
+    together = config.train.get("questions_per_video", 1)
+    if together < 1:
+        raise UserError(f"config.train.questions_per_video={together} must be at least 1")
+    return data.open_training(config.data, system.constants["frames"], config.train.split, together)
+
+
 def evaluate(
     name: str,
     system: System,

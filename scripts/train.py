@@ -14,10 +14,11 @@ from pathlib import Path
 import common
 import jax
 import numpy as np
+import tasks
 from absl import flags
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, data, parallel, registry
+from tokmerge_jax import convert, parallel, registry
 from tokmerge_jax.training import curve, export
 from tokmerge_jax.training.loop import Plan, fit
 from tokmerge_jax.training.run import Run, identity
@@ -34,7 +35,7 @@ def main(config: ConfigDict) -> None:
         raise UserError(
             f"config.system={config.system!r} has no loss to train with; only evaluate it"
         )
-    source = data.open_training(config.data, system.constants["frames"], config.train.split)
+    source = tasks.open_training(system)
     plan = Plan.of(config, len(source))
     folder = common.output(config) / "training"
     keep = config.train.keep_checkpoints

@@ -22,8 +22,8 @@ Batch = Mapping[str, np.ndarray | jax.Array]
 
 `video` uint8 [B,T,H,W,3]; `text_ids` int32 [B,L]; `text_mask` bool [B,L]; `index` int32 [B], the
 row's place in its data set; `match_id` int32 [B], equal in rows that match one another;
-`answer_ids` int32 [B,J,L] and `answer_weights` float32 [B,J] of J answers; `mask` bool [B], False
-on rows that only pad the batch.
+`mask` bool [B], False on rows that only pad the batch. Questions about a video have an axis P more:
+`text_ids` [B,P,L]; `answer_ids` int32 [B,P,J,L] and `answer_weights` float32 [B,P,J] of J answers.
 """
 
 Predict = Callable[..., Any]

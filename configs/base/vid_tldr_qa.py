@@ -15,4 +15,5 @@ def get_config(variant: str = "b16") -> ConfigDict:
     config.data.max_answer_length = 5
     config.data.answers = ""  # the answer list, a JSON file; "" = the one of the data set
     config.data.paragraph = False
+    config.train.questions_per_video = 1  # in a row of a batch; more of them share its encoding
     return config

@@ -121,10 +121,10 @@ def losses(name):
     answers[..., 0] = flat[0, 0]
     batch = {
         "video": clips(case),
-        "text_ids": ids,
-        "text_mask": ids != 0,
-        "answer_ids": answers,
-        "answer_weights": weights,
+        "text_ids": ids[:, None],
+        "text_mask": ids[:, None] != 0,
+        "answer_ids": answers[:, None],
+        "answer_weights": weights[:, None],
     }
     return case, system, params, batch
 

@@ -157,12 +157,21 @@ def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
     return Source(questions, broken, paths, _decoder(config, frames), config.workers)
 
 
-def open_training(config: ConfigDict, frames: int, split: str = "train") -> TrainingSource:
-    """The training rows of a prepared data set; arguments and errors as in `open_retrieval`."""
+def open_training(
+    config: ConfigDict, frames: int, split: str = "train", questions: int = 1
+) -> TrainingSource:
+    """The training rows of a prepared data set; errors as in `open_retrieval`.
+
+    Args:
+      config: the `data` part of a configuration.
+      frames: T, how many frames of a video are looked at.
+      split: the split's name.
+      questions: how many questions about a video a row holds, in a data set of questions.
+    """
     spec = prepared.spec(config.dataset)
     records, _ = _records(config, split, spec.kind)
     if spec.kind == "questions":
-        rows = pairs.answer_rows(records)
+        rows = pairs.answer_rows(records, questions)
     elif spec.kind == "captions":
         rows = pairs.rows(records, spec.match_by_caption)
     else:

@@ -22,15 +22,16 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class AnswerRow:
-    """One training question: its different answers and the share of people who gave each.
+    """Training questions about one video: their different answers, and people's share of each.
 
-    All rows have as many answers; those that a question has not are empty and of weight 0.
+    All rows have as many questions, and these as many answers; what only fills a row up is empty
+    and of weight 0.
     """
 
     path: str
-    question: str
-    answers: tuple[str, ...]
-    weights: tuple[float, ...]
+    questions: tuple[str, ...]
+    answers: tuple[tuple[str, ...], ...]
+    weights: tuple[tuple[float, ...], ...]
 
 
 def paragraphs(records: Sequence[Record]) -> list[Record]:
@@ -107,16 +108,32 @@ def questions(
     return found, tuple(paths.values())
 
 
-def answer_rows(records: Sequence[Question]) -> list[AnswerRow]:
-    """A row for each question: its different answers in order of appearance, and their shares."""
-    counts = [Counter(record.answers) for record in records]
-    most = max(map(len, counts))
+def answer_rows(records: Sequence[Question], together: int = 1) -> list[AnswerRow]:
+    """Rows of `together` questions about a video, in the order of the videos' first questions.
+
+    A question's answers are its different ones in order of appearance, weighted by how many people
+    of those who answered gave them.
+    """
+    by_path: dict[str, list[Question]] = {}
+    for record in records:
+        by_path.setdefault(record.clips[0].path, []).append(record)
+    most = max(len(set(record.answers)) for record in records)
     return [
-        AnswerRow(
-            record.clips[0].path,
-            record.question,
-            (*count, *("",) * (most - len(count))),
-            (*(n / count.total() for n in count.values()), *(0.0,) * (most - len(count))),
-        )
-        for record, count in zip(records, counts, strict=True)
+        _answer_row(path, asked[begin : begin + together], together, most)
+        for path, asked in by_path.items()
+        for begin in range(0, len(asked), together)
     ]
+
+
+def _answer_row(path: str, asked: Sequence[Question], together: int, most: int) -> AnswerRow:
+    counts = [Counter(record.answers) for record in asked]
+    counts += [Counter()] * (together - len(asked))
+    return AnswerRow(
+        path,
+        tuple(record.question for record in asked) + ("",) * (together - len(asked)),
+        tuple((*count, *("",) * (most - len(count))) for count in counts),
+        tuple(
+            (*(n / count.total() for n in count.values()), *(0.0,) * (most - len(count)))
+            for count in counts
+        ),
+    )

@@ -42,16 +42,13 @@ def build(config: ConfigDict) -> System:
         return module.init(key, umt_vision.example(config), ids, ids == 0, answer)["params"]
 
     def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
-        text_ids, text_mask = tokenize([row.question for row in rows])
-        counts = {len(row.answers) for row in rows}
-        assert len(counts) == 1, "every row has as many answers as the one with the most"
-        answer_ids, _ = answers([answer for row in rows for answer in row.answers])
-        weights = np.array([row.weights for row in rows], np.float32)
-        answer_ids = answer_ids.reshape((*weights.shape, -1))
+        weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
+        text_ids, text_mask = tokenize([text for row in rows for text in row.questions])
+        answer_ids, _ = answers([a for row in rows for found in row.answers for a in found])
         return {
-            "text_ids": text_ids,
-            "text_mask": text_mask,
-            "answer_ids": answer_ids,
+            "text_ids": text_ids.reshape((*weights.shape[:2], -1)),
+            "text_mask": text_mask.reshape((*weights.shape[:2], -1)),
+            "answer_ids": answer_ids.reshape((*weights.shape, -1)),
             "answer_weights": weights,
         }
 
@@ -72,24 +69,28 @@ def build(config: ConfigDict) -> System:
 
 
 def answer_loss(module: UMTQA) -> Loss:
-    """The weighted negative log-likelihood of each question's answers, the videos' mean.
+    """The weighted negative log-likelihood of each question's answers, the questions' mean.
 
     Args:
       module: the network.
 
     Returns:
-      `(params, batch, key, train) -> (loss, {})`; the batch holds `video`, `text_ids`, `text_mask`,
-      `answer_ids` int32 [B,J,L] and `answer_weights` [B,J], 0 where a question has fewer than J.
+      `(params, batch, key, train) -> (loss, {})`; the batch holds `video`, `text_ids` and
+      `text_mask` [B,P,L] of P questions about each video, `answer_ids` int32 [B,P,J,L] and
+      `answer_weights` [B,P,J], 0 where there are fewer answers or questions.
     """
+
+    def flat(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, x.shape[-1])
 
     def forward(model: UMTQA, batch: Mapping[str, jax.Array], train: bool) -> jax.Array:
         tokens = model.encode_video(umt_vision.pixels(batch["video"]), train=train)
-        ids, mask = batch["text_ids"], batch["text_mask"]
+        ids, mask = (flat(batch[name]) for name in ("text_ids", "text_mask"))
         states = model.read(model.memory(tokens), ids, mask, train=train)
-        answers, weights = batch["answer_ids"], batch["answer_weights"]
-        rows = answers.reshape(-1, answers.shape[-1])
-        logs = model.log_likelihood(model.answer_memory(states), mask, rows, train=train)
-        return -(weights * logs.reshape(weights.shape)).sum(axis=1).mean()
+        memory, weights = model.answer_memory(states), batch["answer_weights"]
+        logs = model.log_likelihood(memory, mask, flat(batch["answer_ids"]), train=train)
+        asked = (weights.sum(axis=-1) > 0).sum()
+        return -(weights * logs.reshape(weights.shape)).sum() / asked
 
     def loss(
         params: Params, batch: Batch, key: jax.Array, *, train: bool = True
