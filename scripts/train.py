@@ -4,10 +4,12 @@ Example:
   python scripts/train.py --config configs/demo.py --export demo.safetensors --half
 
 The run is kept in `training/` under the configuration's output: its settings, checkpoints, loss
-curve, and at the end its parameters. Stopped (Ctrl-C, SIGTERM) or killed, the same command goes on
-from the last checkpoint to the same curve.
+curve, and at the end its parameters. With config.train.eval_split it is evaluated on the way, and
+the best parameters are kept in `training/best/`. Stopped (Ctrl-C, SIGTERM) or killed, the same
+command goes on from the last checkpoint to the same curve.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +20,9 @@ import tasks
 from absl import flags
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, parallel, registry
+from tokmerge_jax import convert, data, parallel, registry
 from tokmerge_jax.training import curve, export
-from tokmerge_jax.training.loop import Plan, fit
+from tokmerge_jax.training.loop import Plan, Trials, fit
 from tokmerge_jax.training.run import Run, identity
 from tokmerge_jax.types import Batch, Params, System, UserError
 
@@ -38,8 +40,8 @@ def main(config: ConfigDict) -> None:
     source = tasks.open_training(system)
     plan = Plan.of(config, len(source))
     folder = common.output(config) / "training"
-    keep = config.train.keep_checkpoints
-    run = Run(folder, identity(config, len(source)), keep=keep)
+    evaluations = trials(system, folder, len(source) // plan.batch_size)
+    run = Run(folder, identity(config, len(source)), keep=config.train.keep_checkpoints)
 
     def batches(step: int) -> Iterator[Batch]:
         return source.batches(system.augment, system.collate, plan.batch_size, plan.seed, step)
@@ -52,13 +54,47 @@ def main(config: ConfigDict) -> None:
         batches,
         lambda: initial(system),
         system.abstract_params,
+        evaluations,
     )
-    curve.draw(run.history(), folder / "loss.png")
+    curve.draw(run.history(), run.trials(), folder / "loss.png")
     if report.step < plan.steps:
         print(f"Stopped after step {report.step} of {plan.steps}; the same command goes on.")
         return
     finish(system, report.params, folder)
-    print(f"Trained {plan.steps} steps of {plan.batch_size} clips.")
+    print(f"Trained {plan.steps} steps of {plan.batch_size} clips: {folder / 'parameters'}")
+    if run.trials():
+        step, value = max(run.trials().items(), key=lambda trial: (trial[1], -trial[0]))
+        print(
+            f"The best on {config.train.eval_split!r}, {value:g} % after {step} steps: "
+            f"{folder / 'best'}"
+        )
+
+
+def trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None:
+    """Evaluations on `config.train.eval_split`, if it is set; the best parameters go to `best`."""
+    split, epochs = system.config.train.eval_split, system.config.train.eval_epochs
+    if not split:
+        return None
+    if epochs < 1:
+        raise UserError(f"config.train.eval_epochs={epochs} must be at least 1")
+    source: data.Source = tasks.open_source(system, split)
+
+    def measure(step: int, params: Params) -> float:
+        place = folder / "trials" / f"{step:06d}"
+        found = tasks.evaluate(f"step {step}", system, params, source, place, split)
+        shutil.rmtree(place / "cache")  # features of parameters that training has left behind
+        headline = found["headline"]
+        print(f"\nAfter {step} steps: {headline['name']} {headline['value']:g} % on {split!r}")
+        return headline["value"]
+
+    def keep(step: int, params: Params) -> None:
+        part, best = folder / "best.part", folder / "best"
+        for place in (part, best):
+            shutil.rmtree(place, ignore_errors=True)
+        convert.save_checkpoint(part, params, system, {"steps": step})
+        part.rename(best)
+
+    return Trials(epochs * steps_per_epoch, measure, keep)
 
 
 def initial(system: System) -> Params:

@@ -71,7 +71,9 @@ def batches(start, pause=0.0):
         step += 1
 
 
-def train(folder, plan=PLAN, devices=1, source=batches, start=initial, objective=loss) -> Report:
+def train(
+    folder, plan=PLAN, devices=1, source=batches, start=initial, objective=loss, trials=None
+) -> Report:
     mesh = jax.make_mesh(
         (devices,),
         ("data",),
@@ -79,7 +81,7 @@ def train(folder, plan=PLAN, devices=1, source=batches, start=initial, objective
         devices=jax.devices()[:devices],
     )
     run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
-    return fit(plan, run, mesh, objective, source, start, jax.eval_shape(initial))
+    return fit(plan, run, mesh, objective, source, start, jax.eval_shape(initial), trials)
 
 
 if __name__ == "__main__":

@@ -66,4 +66,9 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """A tree of arrays, whole on every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, whole(mesh))
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """The layout of an array that every device of the mesh holds all of."""
+    return NamedSharding(mesh, PartitionSpec())

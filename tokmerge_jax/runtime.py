@@ -64,6 +64,13 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all, whenever the process may be killed."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
+
+
 class Stopwatch:
     """Wall time of named stages.
 

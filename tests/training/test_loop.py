@@ -17,7 +17,7 @@ import pytest
 import small_run
 from ml_collections import ConfigDict
 
-from tokmerge_jax.training.loop import Plan
+from tokmerge_jax.training.loop import Plan, Trials
 from tokmerge_jax.training.run import identity
 from tokmerge_jax.types import UserError
 
@@ -174,3 +174,43 @@ def test_identity_is_what_the_curve_depends_on():
     assert identity(config(epochs=4), rows=19) != settings
     assert identity(config(), rows=18) != settings
     assert jax.tree.all(jax.tree.map(lambda v: not isinstance(v, dict), settings))
+
+
+def trials(values, kept, asked):
+    """Evaluations after every third step that find the next of `values`."""
+
+    def measure(step, params):
+        asked.append(step)
+        return values[step]
+
+    return Trials(
+        3, measure, lambda step, params: kept.append((step, float(params["temperature"])))
+    )
+
+
+def test_trials_keep_the_best(tmp_path):
+    values, kept, asked = {3: 10.0, 6: 30.0, 9: 30.0, 10: 20.0}, [], []
+    small_run.train(tmp_path, trials=trials(values, kept, asked))
+    assert asked == [3, 6, 9, 10]
+    assert [step for step, _ in kept] == [3, 6]  # the first of equals
+    lines = (tmp_path / "trials.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": step, "value": value} for step, value in values.items()
+    ]
+
+
+def test_trials_neither_repeat_nor_get_lost(whole, tmp_path):
+    values, kept, asked = {3: 1.0, 6: 3.0, 9: 2.0, 10: 0.0}, [], []
+
+    def killed(step, params):
+        raise KeyboardInterrupt
+
+    first = dataclasses.replace(trials(values, kept, asked), measure=killed)
+    with pytest.raises(KeyboardInterrupt):
+        small_run.train(tmp_path, trials=first)
+    report = small_run.train(tmp_path, trials=trials(values, kept, asked))
+    assert asked == [3, 6, 9, 10]
+    small_run.train(tmp_path, trials=trials(values, kept, asked))
+    assert asked == [3, 6, 9, 10]
+    assert curve(tmp_path) == curve(whole[0])  # evaluating leaves the training as it is
+    chex.assert_trees_all_equal(report.params, whole[1].params)

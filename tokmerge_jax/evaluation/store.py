@@ -5,7 +5,6 @@ by one process, which may drive any number of devices.
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -81,9 +80,7 @@ class Store:
 
     def note(self, name: str, value: Any) -> None:
         """Writes a value that JSON holds, whole or not at all."""
-        part = self._folder / f"{name}.part"
-        part.write_text(json.dumps(value, indent=1))
-        os.replace(part, self._folder / f"{name}.json")
+        runtime.write_text(self._folder / f"{name}.json", json.dumps(value, indent=1))
 
     def noted(self, name: str) -> Any:
         """What was noted, None if nothing."""

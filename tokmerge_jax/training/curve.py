@@ -6,11 +6,15 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 
-def draw(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draws the loss and its parts over the steps into the image file `path`."""
+def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], path: Path) -> None:
+    """Draws the loss and its parts, and evaluations by finished steps, into the image `path`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss")
     for name in sorted(history[0].keys() - {"step", "learning_rate", "gradient_norm"}):
         axes.plot([r["step"] for r in history], [r[name] for r in history], lw=0.8, label=name)
+    if trials:
+        other = axes.twinx()
+        other.set_ylabel("evaluation, %")
+        other.plot(list(trials), list(trials.values()), "k.-", lw=0.8)
     axes.legend()
     figure.savefig(path, dpi=150)

@@ -59,6 +59,21 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trials:
+    """Evaluations while training.
+
+    Attributes:
+      every: after so many steps, and after the last one.
+      measure: `(finished steps, params)` -> a number, higher is better.
+      keep: `(finished steps, params)` is called with each best so far, the first of equals.
+    """
+
+    every: int
+    measure: Callable[[int, Params], float]
+    keep: Callable[[int, Params], None]
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """What a sitting did.
 
@@ -81,6 +96,7 @@ def fit(
     batches: Callable[[int], Iterator[Batch]],
     initial: Callable[[], Params],
     abstract_params: Params,
+    trials: Trials | None = None,
 ) -> Report:
     """Trains to the plan's end, from the run's last checkpoint if it has one.
 
@@ -96,6 +112,7 @@ def fit(
       batches: the endless batches from a step on.
       initial: gives the parameters to start with; called only by a run that starts.
       abstract_params: their shapes.
+      trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
 
     Raises:
       UserError: if the devices cannot share a batch evenly, or the loss is no longer finite.
@@ -116,20 +133,40 @@ def fit(
     advance = jax.jit(
         step.make(loss, transformation, rate, plan.seed),
         donate_argnums=0,
-        out_shardings=_replicated(mesh),
+        out_shardings=parallel.whole(mesh),
     )
+    if run.step:
+        _try_once(trials, plan, run, state.params)
     start, log = run.step, _Log(run, plan)
     stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
         for done in range(start + 1, plan.steps + 1):
             state, scalars = advance(state, parallel.shard(mesh, next(stream)))
             log.add(done - 1, scalars)
-            if stopping or done == plan.steps or done % plan.checkpoint_every == 0:
+            if stopping or _due(trials, plan, done) or done % plan.checkpoint_every == 0:
                 log.flush()
                 run.save(done, state)
             if stopping:
                 break
+            if done == run.step:
+                _try_once(trials, plan, run, state.params)
     return Report(run.step, log.clips_per_second, state.params)
+
+
+def _due(trials: Trials | None, plan: Plan, done: int) -> bool:
+    """Whether `done` steps are all, or enough for a trial."""
+    return done == plan.steps or (trials is not None and done % trials.every == 0)
+
+
+def _try_once(trials: Trials | None, plan: Plan, run: Run, params: Params) -> None:
+    """Evaluates the last checkpoint's parameters, if that is due and was not done before."""
+    done, known = run.step, run.trials()
+    if trials is None or not _due(trials, plan, done) or done in known:
+        return
+    value = trials.measure(done, params)
+    if value > max(known.values(), default=-math.inf):
+        trials.keep(done, params)
+    run.log_trial(done, value)
 
 
 class _Log:
@@ -192,7 +229,7 @@ def _start(
     abstract_params: Params,
 ) -> step.TrainState:
     """The state of the run's last checkpoint, or a fresh one; on every device of the mesh."""
-    sharding = _replicated(mesh)
+    sharding = parallel.whole(mesh)
     if not run.step:
         return jax.device_put(step.create(transformation, initial()), sharding)
     shapes = jax.eval_shape(lambda params: step.create(transformation, params), abstract_params)
@@ -200,10 +237,6 @@ def _start(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )
     return run.restore(placed)
-
-
-def _replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
 
 
 @contextlib.contextmanager

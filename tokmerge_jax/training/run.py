@@ -1,4 +1,7 @@
-"""A training run's folder: `config.json`, `checkpoints/`, and `metrics.jsonl`, one line a step."""
+"""A training run's folder: `config.json`, `checkpoints/`, a line a step in `metrics.jsonl`.
+
+Evaluations on the way have a line each in `trials.jsonl`.
+"""
 
 import json
 import os
@@ -10,11 +13,13 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from tokmerge_jax import runtime
 from tokmerge_jax.training.step import TrainState
 from tokmerge_jax.types import UserError
 
 _FREE = ("output", "mesh", "eval", "data.folder", "data.split", "data.workers",
-         "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
+         "data.answers", "train.checkpoint_every", "train.keep_checkpoints", "train.eval_split",
+         "train.eval_epochs")  # fmt: skip
 """Keys that may change between two sittings: they do not touch the loss curve."""
 
 
@@ -52,6 +57,7 @@ class Run:
         self._checkpoints = ocp.CheckpointManager(self._folder / "checkpoints", options=options)
         self.step = self._checkpoints.latest_step() or 0
         self._metrics = self._folder / "metrics.jsonl"
+        self._trials = self._folder / "trials.jsonl"
         self._cut_metrics()
 
     def restore(self, abstract: TrainState) -> TrainState:
@@ -72,6 +78,20 @@ class Run:
             with self._metrics.open("a") as file:
                 file.write(json.dumps({"step": step, **scalars}) + "\n")
 
+    def log_trial(self, step: int, value: float) -> None:
+        """Appends the outcome of an evaluation after `step` finished steps to `trials.jsonl`."""
+        if jax.process_index() == 0:
+            with self._trials.open("a") as file:
+                file.write(json.dumps({"step": step, "value": value}) + "\n")
+
+    def trials(self) -> dict[int, float]:
+        """The outcomes so far by finished steps."""
+        if not self._trials.exists():
+            return {}
+        lines = self._trials.read_text().splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        return {record["step"]: record["value"] for record in records}
+
     def history(self) -> list[dict[str, float]]:
         """What has been logged, one record a step."""
         return [json.loads(line) for line in self._metrics.read_text().splitlines()]
@@ -79,7 +99,7 @@ class Run:
     def _check(self, settings: Mapping[str, Any]) -> None:
         path = self._folder / "config.json"
         if not path.exists():
-            _write(path, json.dumps(settings, indent=1) + "\n")
+            runtime.write_text(path, json.dumps(settings, indent=1) + "\n")
             return
         old = json.loads(path.read_text())
         keys = [k for k in {**old, **settings} if old.get(k) != settings.get(k)]
@@ -107,10 +127,3 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _within(key: str, names: tuple[str, ...]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
