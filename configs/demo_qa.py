@@ -25,10 +25,10 @@ def get_config():
     config.data.max_text_length = 16
     config.data.max_answer_length = 4
     config.eval.batch_size = 25
-    config.train.batch_size = 60
-    config.train.questions_per_video = 5
+    config.train.batch_size = 20
+    config.train.questions_per_video = 15
     config.train.epochs = 16
-    config.train.learning_rate = 1e-3
+    config.train.learning_rate = 6e-4
     config.train.image_size_min_scale = 0.9
     config.train.remat = False
     config.train.flip = False  # left would become right

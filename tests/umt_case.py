@@ -30,6 +30,8 @@ def config_of(case) -> ConfigDict:
     config.dtype = "float32"
     if case.name.startswith("bert"):
         _set_text(config, spec)
+        if case.name.startswith("bert-decoder"):  # a network whose fusion layers it has all of
+            config.model.text.update(depth=1 + spec["num_hidden_layers"], fusion_layer=1)
         config.model.vision.update(width=spec["encoder_width"], depth=1, heads=4, image_size=16)
         return config.lock()
     vision = spec["vision"]
@@ -63,12 +65,16 @@ def _set_text(config: ConfigDict, text: dict) -> None:
     config.data.max_text_length = min(32, text["max_position_embeddings"])
 
 
-def system_of(case, only: str = ""):
+def system_of(case, only: str = "", words: bool = False):
     """The system of a golden case and its parameters.
 
     With `only`, a prefix of PyTorch names, the case has these weights alone and the rest is zero.
+    With `words`, the network predicts masked words if the case does.
     """
     config = config_of(case)
+    if words and any(".cls." in name for name in case.spec["shapes"]):
+        with config.unlocked():
+            config.train.losses.mlm = 1.0
     system = tokmerge_jax.build(config)
     weights = {name.replace("_encoder.bert.", "_encoder."): w for name, w in case.weights().items()}
     if only:

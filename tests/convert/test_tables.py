@@ -10,7 +10,7 @@ import tokmerge_jax
 from configs.base import vid_tldr as base
 from tokmerge_jax import convert
 from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.tables import vid_tldr
+from tokmerge_jax.convert.tables import vid_tldr, vid_tldr_qa
 from tokmerge_jax.types import UserError
 
 
@@ -108,3 +108,87 @@ def test_rules_name_each_parameter_once():
     assert "text/layer_0/cross_attention/key/kernel" not in targets
     assert "text/layer_1/cross_attention/key/kernel" in targets
     assert rules.Rule("temp", ("temperature",)) in table.rules
+
+
+@pytest.mark.parametrize("size", ["b16", "l16"])
+def test_question_answering_starts_from_pretraining(size):
+    """Each parameter of question answering is filled from where the original fills it."""
+    case = golden.load(f"umtqa-surgery-{size}").spec
+    text, mapping = case["config"], case["expected"]["mapping"]
+    layers = text["num_hidden_layers"], text["fusion_layer"]
+    fine_tuned, pretrained, _ = vid_tldr_qa.rules(2, *layers)
+    source = {target: rule.source for rule in pretrained.rules for target in rule.targets}
+    ours = {
+        rule.source: {source[target] for target in rule.targets}
+        for rule in fine_tuned.rules
+        if rule.source.startswith("text_")
+    }
+    theirs = {name: {pretrained.rename(origin)} for name, origin in mapping.items()}
+    buffers = {name for name in theirs if name.endswith("position_ids")}
+    second_names = {name for name in theirs if ".predictions.decoder." in name}
+    assert ours == {n: o for n, o in theirs.items() if n not in buffers | second_names}
+    assert set(second_names) == set(fine_tuned.tied)
+
+
+def qa_case():
+    case = golden.load("umtqa-tiny")
+    return case.weights(), umt_case.config_of(case)
+
+
+def test_question_answering_there_and_back():
+    weights, config = qa_case()
+    word = weights["text_decoder.bert.embeddings.word_embeddings.weight"]
+    head = "text_decoder.cls.predictions"
+    twice = {f"{head}.decoder.weight": word, f"{head}.decoder.bias": weights[f"{head}.bias"]}
+    params = convert.from_torch("vid_tldr_qa", {**weights, **twice}, config)
+    back = convert.to_torch("vid_tldr_qa", params, config)
+    assert back.keys() == {name for name in weights if not name.endswith("position_ids")}
+    for name, tensor in back.items():
+        assert tensor.tobytes() == weights[name].tobytes()
+    twice[f"{head}.decoder.weight"] = word + 1
+    with pytest.raises(UserError, match=r"decoder\.weight differs from .*word_embeddings\.weight"):
+        convert.from_torch("vid_tldr_qa", {**weights, **twice}, config)
+
+
+def retrieval_weights(config, predicts_words):
+    """Random weights of a retrieval network of the sizes of a question-answering one."""
+    other = base.get_config()
+    other.model.vision.update(config.model.vision)
+    other.model.text.update(config.model.text)
+    other.data.max_text_length = config.data.max_text_length
+    other.train.losses.mlm = float(predicts_words)
+    system = tokmerge_jax.build(other)
+    return convert.to_torch("vid_tldr", system.init(jax.random.key(1)), other)
+
+
+def test_question_answering_starts_from_retrieval_only_to_train():
+    """What such a checkpoint lacks, the head, is drawn for a training and missed otherwise."""
+    _, config = qa_case()
+    weights = retrieval_weights(config, predicts_words=False)
+    system = tokmerge_jax.build(config)
+    with pytest.raises(UserError, match=r"decoder/word_head/bias is not filled: .* train from it"):
+        convert.from_torch("vid_tldr_qa", weights, config)
+    table = convert.table(system, weights)
+    params = rules.load(table, weights, system.abstract_params, to_train=True)
+    fusion = config.model.text.fusion_layer
+    for ours, theirs in ((0, fusion), (1, fusion + 1)):
+        layer = f"text_encoder.encoder.layer.{theirs}.crossattention.self.value.weight"
+        kernel = params["decoder"][f"layer_{ours}"]["cross_attention"]["value"]["kernel"]
+        np.testing.assert_array_equal(kernel, weights[layer].T)
+    assert 0.015 < np.std(params["decoder"]["word_head"]["transform"]["kernel"]) < 0.025
+
+
+def test_question_answering_starts_from_a_head_that_predicted_words():
+    _, config = qa_case()
+    weights = retrieval_weights(config, predicts_words=True)
+    params = convert.from_torch("vid_tldr_qa", weights, config)
+    head = weights["text_encoder.cls.predictions.transform.dense.weight"]
+    transform = params["decoder"]["word_head"]["transform"]["kernel"]
+    np.testing.assert_array_equal(transform, head.T)
+
+
+@pytest.mark.parametrize("size", ["b16", "l16"])
+def test_full_question_answering_checkpoints_fill_the_network(size):
+    case = golden.load(f"umtqa-{size}")
+    config = umt_case.config_of(case)
+    convert.from_torch("vid_tldr_qa", weightless(case.spec["shapes"]), config)

@@ -7,7 +7,7 @@ import pytest
 
 from tokmerge_jax.data.datasets import annotations
 from tokmerge_jax.data.datasets.specs import SPECS
-from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.datasets.video_text import Choice, Clip, Question, Record
 from tokmerge_jax.types import UserError
 
 VIDEOS = pathlib.Path("videos")
@@ -41,6 +41,45 @@ def test_several_captions_and_several_videos(write):
         Record((clip("a.avi"),), ("x", "y")),
         Record((clip("b.webm"), clip("c.webm")), ("z",)),
     )
+
+
+def test_questions(write):
+    rows = [
+        {"video": "a.mp4", "question": "who?", "answer": "man", "question_id": 7},
+        {"video": "b.mp4", "question": "what?", "answer": ["x", "y", "x"], "question_id": "q"},
+    ]
+    assert annotations.read(write(rows), VIDEOS, "questions") == (
+        Question((clip("a.mp4"),), "7", "who?", ("man",)),
+        Question((clip("b.mp4"),), "q", "what?", ("x", "y", "x")),
+    )
+
+
+def test_multiple_choice(write):
+    rows = [{"video": "a.mp4", "caption": ["x", "y"], "answer": 1}]
+    assert annotations.read(write(rows), VIDEOS, "choices") == (
+        Choice((clip("a.mp4"),), ("x", "y"), 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "fault"),
+    [
+        ("questions", {"video": "a", "answer": "x"}, "record 0: field 'question' is missing"),
+        ("questions", {"video": "a", "question": "x"}, "record 0: field 'answer' is missing"),
+        ("questions", {"video": "a", "question": ["x", "y"], "answer": "z"}, "must be one text"),
+        ("choices", {"video": "a", "caption": ["x"], "answer": 1}, "place of one of the captions"),
+        ("choices", {"video": "a", "caption": ["x"], "answer": "x"}, "place of one of the cap"),
+    ],
+)
+def test_wrong_questions_and_choices(write, kind, row, fault):
+    with pytest.raises(UserError, match=fault):
+        annotations.read(write([row]), VIDEOS, kind)
+
+
+def test_answer_lists(write):
+    assert annotations.read_answers(write(["a", "b b"])) == ("a", "b b")
+    with pytest.raises(UserError, match="JSON list of texts"):
+        annotations.read_answers(write(["a", 1]))
 
 
 @pytest.mark.parametrize(
@@ -83,4 +122,8 @@ def test_file_names_of_the_data_sets():
         "lsmdc": "lsmdc_ret_test_1000.json",
         "ssv2_label": "ssv2_ret_label_val_small.json",
         "ssv2_template": "ssv2_ret_template_val_small.json",
+        "msrvtt_mc": "msrvtt_mc_test.json",
+        "msrvtt_qa": "msrvtt_qa_test.json",
+        "msvd_qa": "msvd_qa_test.json",
+        "anet_qa": "anet_qa_test.json",
     }

@@ -1,8 +1,12 @@
 """What records become: galleries, paragraphs, training rows."""
 
+import golden
+import numpy as np
+import pytest
+
 from tokmerge_jax.data import pairs
-from tokmerge_jax.data.datasets.video_text import Clip, Record
-from tokmerge_jax.types import Gallery
+from tokmerge_jax.data.datasets.video_text import Choice, Clip, Question, Record
+from tokmerge_jax.types import Gallery, UserError
 
 
 def record(videos, captions, broken=""):
@@ -49,3 +53,45 @@ def test_rows_match_by_video():
 def test_rows_match_by_caption():
     records = [record("a", ["x"]), record("b", ["y"]), record("c", ["x"])]
     assert [row.match_id for row in pairs.rows(records, match_by_caption=True)] == [0, 1, 0]
+
+
+def question(video, text, *answers):
+    return Question((Clip(video, f"/{video}"),), text, text, answers)
+
+
+def test_questions_about_one_video_stand_together():
+    records = [question("b", "x", "1"), question("a", "y", "2"), question("b", "z", "3")]
+    asked, paths = pairs.questions(records, ("1", "2"))
+    assert (asked.videos, paths) == (("b", "a"), ("/b", "/a"))
+    assert (asked.texts, asked.about) == (("x", "z", "y"), (0, 0, 1))
+    assert asked.truths == (("1",), ("3",), ("2",))
+
+
+def test_weights_of_answers():
+    """Different answers in order of appearance, each with its share, as the original has them."""
+    case = golden.load("umtqa-answer-weights").spec
+    raw = [[given] if isinstance(given, str) else given for given in case["inputs"]["raw_answers"]]
+    rows = pairs.answer_rows([question(str(i), "?", *given) for i, given in enumerate(raw)])
+    for row, expected in zip(rows, case["expected"], strict=True):
+        (answers,), (weights,) = row.answers, row.weights
+        count = len(expected["answers"])
+        assert [f"{answer} [SEP]" for answer in answers[:count]] == expected["answers"]
+        np.testing.assert_allclose(weights[:count], expected["weights"], rtol=1e-12)
+        assert (set(answers[count:]), set(weights[count:])) <= ({""}, {0.0})
+
+
+def test_rows_of_several_questions():
+    records = [question(video, text, "z") for video, text in ("ax", "by", "aw", "av")]
+    first, second, third = pairs.answer_rows(records, 2)
+    assert (first.path, first.questions) == ("/a", ("x", "w"))
+    assert (second.path, second.questions, second.weights) == ("/a", ("v", ""), ((1.0,), (0.0,)))
+    assert (third.path, third.questions) == ("/b", ("y", ""))
+
+
+def test_choices_have_as_many_options():
+    records = [Choice((Clip(n, f"/{n}"),), ("x", "y"), 1) for n in "ab"]
+    choices, paths = pairs.choices(records)
+    assert (choices.videos, choices.answers, paths) == (("a", "b"), (1, 1), ("/a", "/b"))
+    odd = Choice((Clip("c", "/c"),), ("x",), 0)
+    with pytest.raises(UserError, match="as many options"):
+        pairs.choices([*records, odd])

@@ -153,3 +153,42 @@ def script(*arguments):
         text=True,
         env=environment,
     )
+
+
+def test_questions_with_their_answer_list(folder):
+    rows = [
+        {"video": f"{i}.mp4", "question": "who?", "answer": "man", "question_id": i} for i in (1, 0)
+    ]
+    (folder / "msvd_qa_test.json").write_text(json.dumps(rows))
+    target = str(folder / "data")
+    config = ConfigDict({"dataset": "msvd_qa", "split": "test", "folder": target, "answers": ""})
+    config.update(paragraph=False, trim_seconds=0, on_broken="stop", workers=0)
+    prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=1)
+    with pytest.raises(UserError, match=r"put msvd_qa_answer_list\.json .* beside"):
+        data.open_questions(config, 4)
+    (folder / "msvd_qa_answer_list.json").write_text(json.dumps(["man", "dog"]))
+    prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=1)
+    source = data.open_questions(config, 4)
+    assert source.gallery.answers == ("man", "dog")
+    assert source.gallery.ids == ("1", "0")
+    assert source.gallery.truths == (("man",), ("man",))
+    with pytest.raises(UserError, match="holds questions, where captions are needed"):
+        data.open_retrieval(config, 4)
+    other = folder / "other.json"
+    other.write_text(json.dumps(["cat"]))
+    config.answers = str(other)
+    assert data.open_questions(config, 4).gallery.answers == ("cat",)
+
+
+def test_choices_are_stored_whole(folder):
+    rows = [{"video": "1.mp4", "caption": list("vwxyz"), "answer": 3}]
+    (folder / "msrvtt_mc_test.json").write_text(json.dumps(rows))
+    target = str(folder / "data")
+    prepare("msrvtt_mc", folder, folder / "videos", target, ["test"], workers=1)
+    config = ConfigDict({"dataset": "msrvtt_mc", "split": "test", "folder": target})
+    config.update(paragraph=False, trim_seconds=0, on_broken="stop", workers=0)
+    source = data.open_choices(config, 4)
+    assert source.gallery.options == (tuple("vwxyz"),)
+    assert source.gallery.answers == (3,)
+    with pytest.raises(UserError, match="has choices; only evaluate it"):
+        data.open_training(config, 4, "test")

@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import string
 
+import golden
 import numpy as np
 import pytest
 
@@ -43,6 +44,26 @@ def test_ids_of_the_original(length):
     ids, mask = text.Tokenizer(as_it_is, "bert-base-uncased", length, 30522)(SENTENCES)
     np.testing.assert_array_equal(ids, expected[f"umt_{length}"])
     np.testing.assert_array_equal(mask, expected[f"umt_{length}_mask"])
+
+
+@real_vocabulary
+def test_questions_and_answers_of_the_original():
+    case = golden.load("umtqa-b16")
+    spec, expected = case.config, case.arrays
+    question = text.Tokenizer(text.UMT, "bert-base-uncased", spec["max_q_len"], 30522)
+    answer = text.Tokenizer(text.UMT_ANSWER, "bert-base-uncased", spec["max_a_len"], 30522)
+    ids, _ = question([spec["question"]])
+    np.testing.assert_array_equal(ids, expected["inputs/question_ids"])
+    ids, mask = answer(spec["answers"])
+    np.testing.assert_array_equal(ids, expected["inputs/answer_ids"])
+    np.testing.assert_array_equal(mask, ids != 0)
+
+
+def test_answers_are_not_cleaned_and_end_where_they_fit(small):
+    answers = text.Tokenizer(text.UMT_ANSWER, small, 4, 12)
+    ids, _ = answers(["dog", "a-dog", "a dog runs", ""])
+    dog, a, unknown = 6, 5, 1
+    assert ids.tolist() == [[2, dog, 3, 0], [2, a, unknown, dog], [2, a, dog, 7], [2, 3, 0, 0]]
 
 
 def test_a_vocabulary_larger_than_the_word_table_is_refused(small):

@@ -21,6 +21,7 @@ COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
 """Clips of each split. No story of one is told in another."""
 
 _SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
+_ASKED: Mapping[str, int] = {"train": 3, "test": 1, "val": 1}  # questions of each kind a clip
 _RATE = 8  # frames a second
 _ENCODING = {"crf": "18", "preset": "veryfast"}
 _AT_ONCE = 8  # clips handed to a worker at a time
@@ -29,7 +30,7 @@ _AT_ONCE = 8  # clips handed to a worker at a time
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` into `folder` and stores both data sets; clips there stay.
 
-    "demo" holds captions, "demo_qa" five questions about each of the same clips.
+    "demo" holds captions, "demo_qa" questions of five kinds about each of the same clips.
 
     Args:
       folder: where prepared data sets live (`config.data.folder`).
@@ -111,9 +112,10 @@ def _records(split: str, told: Sequence[Story]) -> list[AnyRecord]:
 
 def _questions(split: str, told: Sequence[Story]) -> list[AnyRecord]:
     return [
-        Question((_clip(split, number),), f"{split}_{number:05d}_{kind}", question, (answer,))
+        Question((_clip(split, number),), f"{split}_{number:05d}_{kind}{i}", question, (answer,))
         for number, story in enumerate(told)
+        for i in range(_ASKED[split])
         for kind, (question, answer) in demo_questions.ask(
-            story, np.random.default_rng([_SEEDS[split], 1, number])
+            story, np.random.default_rng([_SEEDS[split], 1, number, i])
         ).items()
     ]
