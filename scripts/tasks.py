@@ -193,6 +193,12 @@ def evaluate(
     return results
 
 
+def fingerprint(system: System, params: Params, source: data.Source) -> str:
+    """What `evaluate` names its results by: equal where all that they depend on is."""
+    texts = _task(system.config).texts(system, source.gallery)
+    return runtime.fingerprint(facts(system, source, params, texts))
+
+
 def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Any]:

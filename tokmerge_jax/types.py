@@ -162,6 +162,7 @@ class System:
       collate: what the loss needs of training rows (`data.pairs`) beside their videos: their texts
         and ids as named arrays.
       cost: multiply-accumulates per layer of encoding one video.
+      cost_of: the same for another merging schedule (r of each layer).
       tokenize_answers: as `tokenize`, for answers; None if the system answers no questions.
     """
 
@@ -179,4 +180,5 @@ class System:
     tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
     collate: Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
     cost: Sequence[LayerCost]
+    cost_of: Callable[[Sequence[int]], Sequence[LayerCost]]
     tokenize_answers: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None

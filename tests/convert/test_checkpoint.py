@@ -48,6 +48,7 @@ def small_system(**changes) -> System:
         tokenize=lambda texts: (np.zeros(0), np.zeros(0)),
         collate=lambda rows: {},
         cost=(),
+        cost_of=lambda r: (),
     )
     return dataclasses.replace(system, **changes)
 

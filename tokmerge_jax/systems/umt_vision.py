@@ -1,6 +1,6 @@
 """The video side of UMT's systems: pixels, the transformer and its merging, its cost and trace."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +15,7 @@ from tokmerge_jax import merging, runtime
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.models.umt_vit import UMTViT
-from tokmerge_jax.types import Params, Predict, UserError
+from tokmerge_jax.types import LayerCost, Params, Predict, UserError
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
@@ -42,8 +42,11 @@ def transformer(config: ConfigDict) -> UMTViT:
 
 def fields(config: ConfigDict) -> dict[str, Any]:
     """The fields of `types.System` that are about the video alone."""
-    vision = config.model.vision
-    patch_inputs = 3 * vision.patch_size**2
+    vision, tokens = config.model.vision, _tokens(config)
+
+    def cost_of(r: Sequence[int]) -> tuple[LayerCost, ...]:
+        return schedule.vit_cost(r, tokens, vision.width, 3 * vision.patch_size**2)
+
     return {
         "constants": {
             "mean": MEAN,
@@ -55,7 +58,8 @@ def fields(config: ConfigDict) -> dict[str, Any]:
         "augment": transforms.RandomResizedCrop(
             vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
         ),
-        "cost": schedule.vit_cost(_schedule(config), _tokens(config), vision.width, patch_inputs),
+        "cost": cost_of(_schedule(config)),
+        "cost_of": cost_of,
     }
 
 
