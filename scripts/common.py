@@ -1,9 +1,10 @@
 """What the scripts share: the configuration's flag, the output folder, errors in one sentence."""
 
+import contextlib
 import pathlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -22,42 +23,74 @@ _CONFIG = config_flags.DEFINE_config_file(
 def run(main: Callable[[ConfigDict], None]) -> None:
     """Parses the command line and calls `main(config)`; bad input exits with code 2."""
 
-    def start(config: ConfigDict) -> None:
+    def start(rest: list[str]) -> None:
+        if rest:
+            raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
+        main(config())
+
+    run_commands(start)
+
+
+def run_commands(main: Callable[[list[str]], None]) -> None:
+    """Calls `main` with the arguments that are no options; bad input exits with code 2."""
+
+    def start(rest: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells every step
-        try:
+        with _told():
             runtime.start()
-            main(config)
-        except UserError as error:
-            print(error, file=sys.stderr)
-            sys.exit(2)
+            main(rest)
+
+    def parse(argv: list[str]) -> list[str]:
+        with _told(), _explained():
+            return flags.FLAGS(argv)[1:]
 
     for flag in flags.FLAGS.get_flags_for_module(__name__):  # --help shows the script's own flags
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(start, flags_parser=_parse)
+    app.run(start, flags_parser=parse)
 
 
-def _parse(argv: list[str]) -> ConfigDict:
-    """The configuration that the command line describes."""
-    try:
-        rest = flags.FLAGS(argv)[1:]
-        if rest:
-            raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
-        if flags.FLAGS["config"].value is None:
-            raise UserError("--config is missing; name a file of configs/, see --help")
+def config() -> ConfigDict:
+    """The configuration that the command line describes.
+
+    Raises:
+      UserError: if there is none, or it cannot be loaded.
+    """
+    if flags.FLAGS["config"].value is None:
+        raise UserError("--config is missing; name a file of configs/, see --help")
+    with _explained():
         _CONFIG.value.get("system")  # a file that could not be loaded raises here, not before
         return _CONFIG.value
-    except (flags.Error, UserError) as error:
-        message = str(error)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Prints a UserError alone, without a stack trace, and exits."""
+    try:
+        yield
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what is wrong with a command line or configuration into a UserError."""
+    try:
+        yield
+    except flags.Error as error:
+        raise UserError(str(error)) from error
     except OSError as error:
         fault = str(error).strip().splitlines()[-1].strip()
-        message = f"--config={config_file()} cannot be loaded: {fault}; name a file of configs/"
+        raise UserError(
+            f"--config={config_file()} cannot be loaded: {fault}; name a file of configs/"
+        ) from error
     except (AttributeError, KeyError) as error:  # their text is a repr, of a repr at times
         fault = re.sub(r"[\\'\"]", "", str(error).replace("\\n", "; "))
-        message = f"--config has no such key: {fault}; the keys stand in its file and configs/base/"
+        raise UserError(
+            f"--config has no such key: {fault}; the keys stand in its file and configs/base/"
+        ) from error
     except TypeError as error:
-        message = f"--config: {error}"
-    print(message, file=sys.stderr)
-    sys.exit(2)
+        raise UserError(f"--config: {error}") from error
 
 
 def output(config: ConfigDict) -> pathlib.Path:

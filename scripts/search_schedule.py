@@ -2,22 +2,31 @@
 
 Examples:
   python scripts/search_schedule.py --config configs/demo.py --budget 0.6
-  python scripts/search_schedule.py --config configs/msrvtt_b16.py --budget 0.55 --split train \
-      --config.checkpoint=weights/msrvtt_b16
+  python scripts/search_schedule.py --config configs/demo_qa.py --budget 0.5 --trials 60
+  python scripts/search_schedule.py --config configs/msrvtt_b16.py --budget 0.55 --split train \\
+      --config.checkpoint=weights/msrvtt_b16 --config.eval.rerank=False
 
-The budget is a share of the GMAC without merging. Schedules of the configuration's merger are
-evaluated on a validation split: first uniform ones (the same r in each of the first m layers), then
-changes to the best. Each is kept in `schedules/` under the configuration's output; stopped or
-killed, the same command goes on. The table goes to the terminal and to `schedules/search.json`.
+The budget is a share of the GMAC without merging, the metric the headline of scripts/eval.py.
+Schedules of the configuration's merger are evaluated on a validation split: first uniform ones (the
+same r in each of the first m layers) and the configuration's own, then changes to the best.
+
+All is kept in `search/SPLIT/` under the configuration's output: each evaluation as a line of
+`trials.jsonl` and a folder of `schedules/` for scripts/compare.py; the table of a search, as JSON,
+in `budget_BUDGET.json`. Stopped or killed, the same command goes on; another budget, or more
+trials, evaluates only what is new.
 """
 
+import dataclasses
+import functools
 import json
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import common
+import numpy as np
 import rich
 import rich.table
 import tasks
@@ -25,64 +34,73 @@ from absl import flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from tokmerge_jax import convert, registry, runtime
-from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax import data, registry, runtime
+from tokmerge_jax.data.transforms import Resize
+from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
+from tokmerge_jax.evaluation.trial_log import TrialLog
+from tokmerge_jax.merging import schedule
+from tokmerge_jax.types import Batch, Params, System, UserError
 
 _BUDGET = flags.DEFINE_float("budget", 0.6, "GMAC at most, as a share of those without merging")
 _SPLIT = flags.DEFINE_string("split", "val", "the split to evaluate on")
 _TRIALS = flags.DEFINE_integer("trials", 40, "how many schedules to evaluate", lower_bound=1)
 
+_KEPT_GIB = 2  # a split whose frames take no more stays in memory
+
 
 def main(config: ConfigDict) -> None:
     """Searches, prints the table and the line for a configuration."""
-    if config.model.merger.name == "none":
-        raise UserError("config.model.merger.name=none merges nothing; name the merger to search")
+    with config.unlocked():
+        config.data.split = _SPLIT.value
+    own, plain = registry.build(config), registry.build(with_schedule(config, (0,)))
+    space = budgeted(plain)
+    source, params = tasks.inputs(plain)
+    folder = common.output(config) / "search" / _SPLIT.value
+    folder.mkdir(parents=True, exist_ok=True)
+    log = TrialLog(folder / "trials.jsonl", facts(plain, params, source))
+    with tqdm(total=_TRIALS.value, desc="schedules", unit="schedule") as bar:
+        evaluate = Evaluation(plain, params, kept(source, plain), folder / "schedules", log, bar)
+        try:
+            found = search(space, evaluate, _TRIALS.value, [schedule_of(own)])
+        except KeyboardInterrupt:
+            print("\nStopped; the same command goes on from here.", file=sys.stderr)
+            sys.exit(130)
+    report(found, space, own, log[found[0].r]["metric"], folder)
+
+
+def budgeted(plain: System) -> Space:
+    """The schedules within --budget.
+
+    Raises:
+      UserError: if there are none, or nothing merges.
+    """
+    if plain.config.model.merger.name == "none":
+        raise UserError(
+            "config.model.merger.name=none merges nothing; name the merger whose schedule to search"
+        )
     if not 0 < _BUDGET.value <= 1:
         raise UserError(f"--budget={_BUDGET.value:g} must be above 0 and at most 1")
-    system = registry.build(config)
-    layers = system.cost[1:]
-    full = gmac(system, (0,) * len(layers))
-    space = Space(len(layers), layers[0].tokens_in, lambda r: gmac(system, r), _BUDGET.value * full)
-    folder = common.output(config) / "schedules"
-    found, headline = run(system, space, folder)
-    if not found:
+    blocks = plain.cost[-plain.config.model.vision.depth :]
+    tokens, full = blocks[0].tokens_in, gmac(plain, (0,) * len(blocks))
+    space = Space(len(blocks), tokens, lambda r: gmac(plain, r), _BUDGET.value * full)
+    if not uniform(space):
+        least = gmac(plain, schedule.resolve(tokens, len(blocks), tokens)) / full
         raise UserError(
-            f"--budget={_BUDGET.value:g} is less than any uniform schedule costs; raise it"
+            f"--budget={_BUDGET.value:g} is out of reach: with half of the tokens merging in every"
+            f" layer {least:.3f} of the GMAC are left; raise it"
         )
-    write(folder / "search.json", system, space, found, headline)
-    rich.print(table(found, space, full, headline))
-    print(f"Put into the configuration:\n    config.model.merger.r = {shown(found[0].r)}")
-
-
-def run(system: System, space: Space, folder: pathlib.Path) -> tuple[list[Trial], str]:
-    """What was tried, best first, and the metric's name."""
-    params = convert.load_checkpoint(system.config.checkpoint, system)
-    source = tasks.open_source(system, _SPLIT.value)
-    name = "metric"
-    with tqdm(total=_TRIALS.value, desc="schedules", unit="schedule") as bar:
-
-        def evaluate(r: Schedule) -> float:
-            nonlocal name
-            built = registry.build(with_schedule(system.config, r))
-            place = folder / "-".join(map(str, r))
-            known = tasks.fingerprint(built, params, source)
-            results = read(place / "results.json", known)
-            if results is None:
-                results = tasks.evaluate(str(shown(r)), built, params, source, place, _SPLIT.value)
-                shutil.rmtree(place / "cache")  # the features of this schedule alone
-            name = results["headline"]["name"]
-            bar.set_postfix(r=shown(r), value=results["headline"]["value"], refresh=False)
-            bar.update()
-            return results["headline"]["value"]
-
-        found = search(space, evaluate, _TRIALS.value)
-    return found, name
+    return space
 
 
 def gmac(system: System, r: Sequence[int]) -> float:
     """Of one clip with this schedule."""
     return sum(layer.macs for layer in system.cost_of(r)) / 1e9
+
+
+def schedule_of(system: System) -> Schedule:
+    """How many tokens merge in each of its layers."""
+    blocks = system.cost[-system.config.model.vision.depth :]
+    return tuple(block.tokens_in - block.tokens_out for block in blocks)
 
 
 def with_schedule(config: ConfigDict, r: Schedule) -> ConfigDict:
@@ -99,44 +117,50 @@ def shown(r: Schedule) -> Schedule:
     return r[:used]
 
 
-def read(path: pathlib.Path, fingerprint: str) -> Mapping[str, Any] | None:
-    """The results of a schedule that was evaluated on the same facts before, None if not."""
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text())
-    return found if found["fingerprint"] == fingerprint else None
+def facts(plain: System, params: Params, source: data.Source) -> str:
+    """A fingerprint of what the metric depends on beside the schedule."""
+    rules = {k: v for k, v in plain.config.eval.items() if k not in ("batch_size", "memory_gib")}
+    return runtime.fingerprint({**rules, "evaluation": tasks.fingerprint(plain, params, source)})
 
 
-def write(
-    path: pathlib.Path, system: System, space: Space, found: Sequence[Trial], headline: str
-) -> None:
-    """Everything that was tried, with the protocol."""
-    content = {
-        "metric": headline,
-        "dataset": system.config.data.dataset,
-        "split": _SPLIT.value,
-        "merger": system.config.model.merger.name,
-        "budget_gmac": space.budget,
-        "best": shown(found[0].r),
-        "trials": [{"r": shown(t.r), "gmac": -t.saving, "value": t.value} for t in found],
-    }
-    runtime.write_text(path, json.dumps(content, indent=1) + "\n")
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Tells a schedule's metric, from the log or by evaluating it."""
+
+    system: System
+    params: Params
+    source: data.Source
+    folder: pathlib.Path
+    log: TrialLog
+    bar: tqdm
+
+    def __call__(self, r: Schedule) -> float:
+        """The headline of results.json."""
+        if r in self.log:
+            self.bar.initial += 1  # took no time: the estimate is about the others
+        else:
+            headline = self._evaluate(r)["headline"]
+            cost = gmac(self.system, r)
+            self.log.add(r, gmac=cost, metric=headline["name"], value=headline["value"])
+        self.bar.update()
+        return self.log[r]["value"]
+
+    def _evaluate(self, r: Schedule) -> dict[str, Any]:
+        place = self.folder / "-".join(map(str, shown(r)))
+        system = registry.build(with_schedule(self.system.config, r))
+        found = tasks.evaluate(f"r={shown(r)}", system, self.params, self.source, place)
+        shutil.rmtree(place / "cache")  # features, large and of no more use
+        return found
 
 
-def table(found: Sequence[Trial], space: Space, full: float, headline: str) -> rich.table.Table:
-    """What was tried, best first."""
-    rows = rich.table.Table(
-        title=f"{_SPLIT.value} split, at most {space.budget / full:.0%} of GMAC"
-    )
-    rows.add_column("r")
-    for column in ("tokens out", "GMAC", "share", headline):
-        rows.add_column(column, justify="right")
-    for trial in found:
-        left = space.tokens - sum(trial.r)
-        cells = f"{-trial.saving:.3f}", f"{-trial.saving / full:.1%}", f"{trial.value:.1f}"
-        rows.add_row(", ".join(map(str, shown(trial.r))), str(left), *cells)
-    return rows
+@dataclasses.dataclass(frozen=True)
+class Kept(data.Source):
+    """A source that decodes its videos once, when they are first asked for."""
 
+    transform: Resize
 
-if __name__ == "__main__":
-    common.run(main)
+    def batches(self, transform: Resize, batch_size: int, start: int = 0) -> Iterator[Batch]:
+        """See `data.Source`; `transform` must be that of the source."""
+        assert transform == self.transform
+        for row in range(start, len(self.paths), batch_size):
+            index = np.resize(np.arange(row, min(row + batch_size, len(self.paths))), batch_size)

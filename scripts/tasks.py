@@ -1,13 +1,11 @@
 """Evaluating whatever a configuration's data set asks: retrieval, multiple choice or questions."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -203,27 +201,14 @@ def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Any]:
     """What the numbers depend on. A cache of other facts is left alone."""
-    config = system.config
-    folder = pathlib.Path(config.data.folder)
+    folder = pathlib.Path(system.config.data.folder)
     files = [os.stat(folder / path) for path in source.paths]
     return {
-        "system": system.name,
-        "model": config.model.to_dict(),
-        "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
-        "checkpoint": _digest(jax.tree.leaves(params)),
-        "frames": [config.data.trim_seconds, str(system.transform)],
-        "texts": _digest(texts),
+        **evaluation.model_facts(system, params),
+        "texts": runtime.digest(texts),
         "gallery": runtime.fingerprint(dataclasses.asdict(source.gallery)),
         "files": runtime.fingerprint({"stamps": [(f.st_size, f.st_mtime_ns) for f in files]}),
-        "package": runtime.versions()["tokmerge_jax"],
     }
-
-
-def _digest(arrays: Sequence[Any]) -> str:
-    content = hashlib.sha256()
-    for array in arrays:
-        content.update(np.ascontiguousarray(array).data)
-    return content.hexdigest()
 
 
 def _task(config: ConfigDict) -> Task:

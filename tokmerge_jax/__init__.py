@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {"build": "tokmerge_jax.registry"}
-_ROOMS = ("convert", "data", "evaluation", "merging", "training")
+_ROOMS = ("convert", "data", "evaluation", "merging", "search", "training")
 
 __all__ = ["__version__", "build"]
 

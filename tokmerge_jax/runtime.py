@@ -7,12 +7,14 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from tokmerge_jax.types import UserError
 
@@ -62,6 +64,14 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     """16 hexadecimal digits that differ wherever `facts` (anything that JSON holds) do."""
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest(arrays: Iterable[ArrayLike]) -> str:
+    """The SHA-256 of the arrays' numbers, one after the other."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

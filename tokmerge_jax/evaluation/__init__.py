@@ -1,6 +1,6 @@
-"""Evaluating retrieval: scores, metrics, results; whatever is computed is kept."""
+"""Retrieval, multiple choice, questions: scores, metrics, results; what is computed is kept."""
 
 from tokmerge_jax.evaluation.retrieval import Model, Options, Scores, evaluate
-from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.evaluation.store import Store, model_facts
 
-__all__ = ["Model", "Options", "Scores", "Store", "evaluate"]
+__all__ = ["Model", "Options", "Scores", "Store", "evaluate", "model_facts"]

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -138,7 +138,7 @@ def evaluate(
     with watch("re-rank"):
         rows = store.make(f"match_top{options.top_k}", similarity.shape, np.float32)
         wanted = of_text.T | of_video
-        _match(model, tokens, (states, texts[1]), wanted, options.memory_gib, rows)
+        match(model, tokens, (states, texts[1]), wanted, options.memory_gib, rows)
     to_video = np.where(of_text, rows.values.T, NO_CANDIDATE)
     to_text = np.where(of_video, rows.values, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, speed)
@@ -259,17 +259,53 @@ def _ahead(
         yield pending
 
 
-def _match(
+@runtime_checkable
+class Tokens(Protocol):
+    """All videos' tokens [V,N,C]: an array, or what reads those that are asked for."""
+
+    def __getitem__(self, videos: np.ndarray, /) -> np.ndarray:
+        """The tokens of some videos."""
+        ...
+
+
+@runtime_checkable
+class Results(Protocol):
+    """Where scores [V,Q] go, row by row.
+
+    Attributes:
+      todo: the rows that are still to be computed.
+    """
+
+    @property
+    def todo(self) -> np.ndarray: ...  # noqa: D102
+
+    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Takes the scores of some videos."""
+        ...
+
+
+def match(
     model: Model,
-    tokens: np.ndarray,
+    tokens: Tokens,
     texts: tuple[np.ndarray, np.ndarray],
     wanted: Bool[np.ndarray, "V Q"],
     memory_gib: float,
-    rows: Rows,
+    rows: Results,
 ) -> None:
     """Fills `rows` [V,Q] with the matching scores of the wanted pairs, each computed once.
 
     As many videos as the mesh splits data into are worked on together, each with its own texts.
+
+    Args:
+      model: whose `video_memory` and `match` are used.
+      tokens: of all videos.
+      texts: states [Q,L,C] and masks [Q,L] of all texts.
+      wanted: the pairs.
+      memory_gib: bound on what is held at once.
+      rows: takes the scores.
+
+    Raises:
+      UserError: if `memory_gib` is too little for one pair.
     """
     remember, match = model.compiled("video_memory"), model.compiled("match")
     together, todo = model.mesh.shape["data"], rows.todo

@@ -1,17 +1,21 @@
 """The merging schedule of the best metric whose cost is within a budget.
 
 How good a schedule is shows only in an evaluation, which is dear and says little of others. So the
-search starts from the uniform schedules (the same r in each of the first m layers, just within
-the budget) and climbs from the best: it changes r in one layer and pays for it in another, so that
-every schedule that it tries spends the whole budget. Steps get smaller where none helps.
+search starts from the uniform schedules (the same r in each of the first m layers, just within the
+budget), which therefore are never better than what it finds, and climbs from the best: one layer
+merges a step fewer tokens, and another one as many as bring the cost back to the budget. Steps get
+smaller where none helps. Nothing is random: the same metrics lead to the same end.
 """
 
+import bisect
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tokmerge_jax.merging import schedule
 
 Schedule = tuple[int, ...]
 
-_FIRST_STEP, _LAST_STEP = 12, 48  # tokens are divided by these
+_STEPS = (12, 24, 48)  # tokens are divided by these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Space:
     Attributes:
       depth: layers.
       tokens: tokens that enter the first layer; half of a layer's can merge at most.
-      cost: of a schedule; falls where more tokens merge.
+      cost: of a schedule; falls as more tokens merge in a layer that merges some.
       budget: what a schedule may cost.
     """
 
@@ -32,7 +36,12 @@ class Space:
 
     def holds(self, r: Schedule) -> bool:
         """Whether a schedule can work and is within the budget."""
-        return _can(r, self.tokens) and self.cost(r) <= self.budget
+        return self.can_merge(r) and self.cost(r) <= self.budget
+
+    def can_merge(self, r: Schedule) -> bool:
+        """Whether no layer merges more than half of its tokens."""
+        counts = schedule.token_counts(r, self.tokens)
+        return all(2 * merged <= left for merged, left in zip(r, counts[:-1], strict=True))
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -51,93 +60,83 @@ class Trial:
 
 
 def uniform(space: Space) -> list[Schedule]:
-    """The least r in each of the first m layers that is within the budget, for every m that can."""
+    """The least r in each of the first m layers that is within the budget, for every m that can.
+
+    Where r is more than half of a layer's tokens, half of them merge.
+    """
     found = []
     for layers in range(1, space.depth + 1):
-        rest = (0,) * (space.depth - layers)
-        r = _least(lambda r, m=layers, rest=rest: (r,) * m + rest, space)
-        if r is not None:
-            found.append(r)
-    return found
+
+        def first(r: int, layers: int = layers) -> Schedule:
+            return schedule.resolve(r, layers, space.tokens) + (0,) * (space.depth - layers)
+
+        found.append(_least(first, space))
+    return list(dict.fromkeys(r for r in found if r is not None))
 
 
 def neighbours(space: Space, r: Schedule, step: int) -> Iterator[Schedule]:
-    """Schedules with `step` more or less in one layer and as little as pays for it in another.
+    """Schedules with up to `step` fewer in one layer and the least that pays for it in another.
 
     Layers up to the first one after those that merge are considered.
     """
-    used = max((layer for layer, merged in enumerate(r) if merged), default=0)
-    layers = range(min(used + 2, space.depth))
-    for changed in layers:
-        for change in (-step, step):
-            for paying in layers:
-                wanted = [*r]
-                wanted[changed] = max(r[changed] + change, 0)
-                if paying == changed or wanted[changed] == r[changed]:
-                    continue
+    used = max((layer + 1 for layer, merged in enumerate(r) if merged), default=0)
+    layers = range(min(used + 1, space.depth))
+    for giving in layers:
+        for taking in layers:
+            if giving == taking or not r[giving]:
+                continue
+            rest = [*r]
+            rest[giving] = max(r[giving] - step, 0)
 
-                def paid(merged: int, wanted: list[int] = wanted, paying: int = paying) -> Schedule:
-                    return (*wanted[:paying], merged, *wanted[paying + 1 :])
+            def paid(merged: int, rest: list[int] = rest, taking: int = taking) -> Schedule:
+                return (*rest[:taking], merged, *rest[taking + 1 :])
 
-                found = _least(paid, space)
-                if found is not None and found != r:
-                    yield found
+            found = _least(paid, space)
+            if found is not None and found != r:
+                yield found
 
 
-def search(space: Space, evaluate: Callable[[Schedule], float], most: int) -> list[Trial]:
-    """Evaluates up to `most` schedules.
+def search(
+    space: Space,
+    evaluate: Callable[[Schedule], float],
+    most: int,
+    also: Sequence[Schedule] = (),
+) -> list[Trial]:
+    """Evaluates up to `most` schedules, uniform ones and their better and better neighbours.
 
     Args:
       space: the schedules to choose from.
       evaluate: tells a schedule's metric, higher is better; called once for each.
-      most: how many schedules to evaluate; at least the uniform ones are.
+      most: how many schedules to evaluate.
+      also: further schedules to start from; those that `space` does not hold are left out.
 
     Returns:
-      What was tried, best first; empty if no uniform schedule is within the budget.
+      What was tried, best first; empty if the budget is less than any schedule costs.
     """
     tried: dict[Schedule, Trial] = {}
 
-    def attempt(r: Schedule) -> Trial:
-        if r not in tried:
-            tried[r] = Trial(evaluate(r), -space.cost(r), r)
-        return tried[r]
+    def visit(schedules: Iterable[Schedule]) -> None:
+        for r in schedules:
+            if len(tried) == most:
+                return
+            if r not in tried:
+                tried[r] = Trial(evaluate(r), -space.cost(r), r)
 
-    best = max((attempt(r) for r in uniform(space)), default=None)
-    step = max(space.tokens // _FIRST_STEP, 1)
-    while best is not None and step >= max(space.tokens // _LAST_STEP, 1):
-        for r in neighbours(space, best.r, step):
-            if r not in tried and len(tried) >= most:
-                return sorted(tried.values(), reverse=True)
-            if attempt(r) > best:
-                best = tried[r]
-                break
-        else:
-            step //= 2
+    visit(uniform(space))
+    visit(r for r in also if space.holds(r))
+    for divisor in _STEPS if tried else ():
+        centre = None
+        while (best := max(tried.values())) != centre:
+            centre = best
+            visit(neighbours(space, best.r, max(round(space.tokens / divisor), 1)))
     return sorted(tried.values(), reverse=True)
 
 
-def _least(schedule: Callable[[int], Schedule], space: Space) -> Schedule | None:
-    """The schedule of the least r that is within the budget; None if no r is."""
-    if space.holds(schedule(0)):
-        return schedule(0)
-    low, high = 1, space.tokens // 2
-    while high and not _can(schedule(high), space.tokens):
-        high -= 1
-    if not high or not space.holds(schedule(high)):
-        return None
-    while low < high:  # from 1 on the cost falls; merging one token costs a matching more than none
-        middle = (low + high) // 2
-        if space.holds(schedule(middle)):
-            high = middle
-        else:
-            low = middle + 1
-    return schedule(low)
-
-
-def _can(r: Schedule, tokens: int) -> bool:
-    left = tokens
-    for merged in r:
-        if 2 * merged > left:
-            return False
-        left -= merged
-    return True
+def _least(make: Callable[[int], Schedule], space: Space) -> Schedule | None:
+    """`make` of the least number that gives a schedule within the budget; None if none does."""
+    if space.holds(make(0)):
+        return make(0)
+    # From 1 on the cost falls; merging one token costs a matching more than merging none.
+    able = [r for r in range(1, space.tokens // 2 + 1) if space.can_merge(make(r))]
+    place = bisect.bisect_left(able, True, key=lambda r: space.cost(make(r)) <= space.budget)
+    return make(able[place]) if place < len(able) else None

@@ -9,12 +9,27 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from numpy.lib.format import open_memmap
 
 from tokmerge_jax import runtime
+from tokmerge_jax.types import Params, System
+
+
+def model_facts(system: System, params: Params) -> dict[str, Any]:
+    """What a video's and a text's features depend on beside themselves."""
+    config = system.config
+    return {
+        "system": system.name,
+        "model": config.model.to_dict(),
+        "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
+        "checkpoint": runtime.digest(jax.tree.leaves(params)),
+        "frames": [config.data.trim_seconds, str(system.transform)],
+        "package": runtime.versions()["tokmerge_jax"],
+    }
 
 
 class Rows:

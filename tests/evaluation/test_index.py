@@ -1,0 +1,111 @@
+"""An index of videos: what it finds is what the definition says, and nothing is computed twice."""
+
+import json
+
+import numpy as np
+import pytest
+import small_gallery
+from small_gallery import IDS, MASK, PARAMS, PREDICT, VIDEO, VIDEOS
+from umt_case import close
+
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation.index import Index, describe
+from tokmerge_jax.types import UserError
+
+FACTS = {"checkpoint": "a", "frames": [8, "resize"]}
+PATHS = [f"clips/{i:02}.mp4" for i in range(VIDEOS)]
+FILES = {path: (100 + i, 7) for i, path in enumerate(PATHS)}
+
+
+def model(devices=1):
+    return evaluation.Model(PREDICT, PARAMS, parallel.make_mesh({"data": devices}))
+
+
+def fill(index, paths):
+    """Encodes videos as a script would."""
+    for path in paths:
+        seen = PREDICT["encode_video"](PARAMS, VIDEO[PATHS.index(path)][None])
+        tokens = np.asarray(seen["tokens"][0])
+        index.add(path, FILES[path], np.asarray(seen["embedding"][0]), tokens)
+
+
+@pytest.fixture
+def full(tmp_path):
+    index = Index(tmp_path / "index", FACTS)
+    fill(index, index.update(FILES))
+    return index
+
+
+def ask(index, devices=1, rerank=True, top_k=4):
+    return index.query(model(devices), (IDS, MASK), top_k=top_k, rerank=rerank, memory_gib=1.0)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_hits_are_those_of_the_definition(full, devices):
+    similarity, to_video, _ = small_gallery.by_hand(k=4)
+    for row, hits in enumerate(ask(full, devices)):
+        best = np.argsort(-to_video[row])[:4]
+        assert [hit.path for hit in hits] == [PATHS[v] for v in best]
+        close([hit.score for hit in hits], to_video[row, best])
+        close([hit.cosine for hit in hits], similarity[best, row])
+
+
+def test_without_the_matching_head_cosines_rank(full):
+    similarity, _, _ = small_gallery.by_hand()
+    for row, hits in enumerate(ask(full, rerank=False, top_k=VIDEOS + 5)):
+        assert [hit.path for hit in hits] == [PATHS[v] for v in np.argsort(-similarity[:, row])]
+        assert all(hit.score is None for hit in hits)
+
+
+def test_only_what_is_new_is_to_be_encoded(tmp_path):
+    index = Index(tmp_path, FACTS)
+    few = {path: FILES[path] for path in PATHS[:3]}
+    fill(index, index.update(few))
+    again = Index(tmp_path, FACTS)
+    assert again.update(few) == []
+    assert again.update({path: FILES[path] for path in PATHS[:5]}) == PATHS[3:5]
+
+
+def test_what_is_gone_or_changed_is_forgotten(full, tmp_path):
+    files = {path: FILES[path] for path in PATHS if path != PATHS[2]}
+    files[PATHS[4]] = (5, 5)
+    again = Index(tmp_path / "index", FACTS)
+    assert again.update(files) == [PATHS[4]]
+    assert set(again.videos) == set(PATHS) - {PATHS[2], PATHS[4]}
+    assert len(list((tmp_path / "index/features").iterdir())) == VIDEOS - 2
+    found = {hit.path for hits in ask(again, top_k=VIDEOS) for hit in hits}
+    assert found == set(again.videos)
+
+
+def test_broken_files_are_looked_at_again_when_they_change(tmp_path):
+    index = Index(tmp_path, FACTS)
+    index.update({"a.mp4": (1, 1)})
+    index.refuse("a.mp4", (1, 1), "cut short")
+    again = Index(tmp_path, FACTS)
+    assert again.update({"a.mp4": (1, 1)}) == []
+    assert (again.faults, again.videos) == ({"a.mp4": "cut short"}, ())
+    assert again.update({"a.mp4": (2, 1)}) == ["a.mp4"]
+    assert not again.faults
+
+
+@pytest.mark.parametrize("cut", [1, 20, 40])
+def test_a_log_that_was_cut_loses_its_last_line_alone(full, tmp_path, cut):
+    log = tmp_path / "index/videos.jsonl"
+    log.write_bytes(log.read_bytes()[:-cut])
+    again = Index(tmp_path / "index", FACTS)
+    lost = again.update(FILES)
+    assert lost == [PATHS[-1]] if cut < 40 else lost[-1] == PATHS[-1]
+    fill(again, lost)
+    assert Index(tmp_path / "index", FACTS).videos == tuple(PATHS)
+
+
+def test_an_index_of_another_model_is_refused(full, tmp_path):
+    with pytest.raises(UserError, match="made with another checkpoint; search with what"):
+        Index(tmp_path / "index", {**FACTS, "checkpoint": "b"})
+    with pytest.raises(UserError, match="holds no index"):
+        describe(tmp_path)
+    assert json.loads(json.dumps(describe(tmp_path / "index")["facts"])) == FACTS
+
+
+def test_an_empty_index_finds_nothing(tmp_path):
+    assert ask(Index(tmp_path, FACTS)) == [[] for _ in IDS]
