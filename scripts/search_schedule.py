@@ -35,7 +35,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from tokmerge_jax import data, registry, runtime
-from tokmerge_jax.data.transforms import Resize
+from tokmerge_jax.data.loader import Transform
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import schedule
@@ -65,7 +65,7 @@ def main(config: ConfigDict) -> None:
         except KeyboardInterrupt:
             print("\nStopped; the same command goes on from here.", file=sys.stderr)
             sys.exit(130)
-    report(found, space, own, log[found[0].r]["metric"], folder)
+    report(found, space, schedule_of(own), log[found[0].r]["metric"], folder)
 
 
 def budgeted(plain: System) -> Space:
@@ -157,10 +157,83 @@ class Evaluation:
 class Kept(data.Source):
     """A source that decodes its videos once, when they are first asked for."""
 
-    transform: Resize
+    transform: Transform
 
-    def batches(self, transform: Resize, batch_size: int, start: int = 0) -> Iterator[Batch]:
-        """See `data.Source`; `transform` must be that of the source."""
+    def batches(self, transform: Transform, batch_size: int, start: int = 0) -> Iterator[Batch]:
+        """See `data.Source`; `transform` must be the source's own."""
         assert transform == self.transform
-        for row in range(start, len(self.paths), batch_size):
-            index = np.resize(np.arange(row, min(row + batch_size, len(self.paths))), batch_size)
+        for row in range(start, len(self._clips), batch_size):
+            index = np.arange(row, row + batch_size, dtype=np.int32)
+            mask = index < len(self._clips)
+            video = np.zeros((batch_size, *self._clips[0].shape), np.uint8)
+            np.stack(self._clips[row : row + batch_size], out=video[: mask.sum()])
+            yield {"video": video, "index": np.where(mask, index, -1), "mask": mask}
+
+    @functools.cached_property
+    def _clips(self) -> list[np.ndarray]:
+        batches = super().batches(self.transform, 1)
+        bar = tqdm(batches, "decoding videos", len(self.paths))
+        return [np.asarray(batch["video"][0]) for batch in bar]
+
+
+def kept(source: data.Source, system: System) -> data.Source:
+    """The source, as `Kept` if its frames fit into `_KEPT_GIB`."""
+    size = len(source.paths) * system.constants["frames"] * 3 * system.constants["image_size"] ** 2
+    return Kept(**vars(source), transform=system.transform) if size <= _KEPT_GIB * 2**30 else source
+
+
+def report(
+    found: Sequence[Trial], space: Space, own: Schedule, metric: str, folder: pathlib.Path
+) -> None:
+    """Prints what was tried, best first, and a configuration's line; writes budget_BUDGET.json."""
+    full = space.cost((0,) * space.depth)
+    starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
+    rows = [
+        {
+            "r": shown(trial.r),
+            "from": starts.get(trial.r, "search"),
+            "tokens_out": space.tokens - sum(trial.r),
+            "gmac": -trial.saving,
+            "share": -trial.saving / full,
+            "value": trial.value,
+        }
+        for trial in found
+    ]
+    content = {
+        "name": common.config_name(),
+        "split": _SPLIT.value,
+        "metric": metric,
+        "budget": _BUDGET.value,
+        "unmerged_gmac": full,
+        "best": shown(found[0].r),
+        "schedules": rows,
+        "versions": runtime.versions(),
+    }
+    path = folder / f"budget_{_BUDGET.value:g}.json"
+    runtime.write_text(path, json.dumps(content, indent=1) + "\n")
+    rich.print(table(rows, metric))
+    if len(found) == _TRIALS.value:
+        print(f"Stopped after {len(found)} schedules; a larger --trials goes on from here.")
+    print(f"Results are in {folder}. For the configuration:")
+    print(f"    config.model.merger.r = {shown(found[0].r)}")
+
+
+def table(rows: Sequence[dict[str, Any]], metric: str) -> rich.table.Table:
+    """The schedules of `report`, as they come."""
+    result = rich.table.Table(
+        title=f"{common.config_name()}, {_SPLIT.value}: at most {_BUDGET.value:.0%} of the GMAC"
+    )
+    result.add_column("r")
+    result.add_column("from")
+    for column in ("tokens out", "GMAC", "share", metric):
+        result.add_column(column, justify="right")
+    for row in rows:
+        cost = f"{row['gmac']:.3f}" if row["gmac"] < 10 else f"{row['gmac']:.1f}"
+        r = ", ".join(map(str, row["r"]))
+        cells = str(row["tokens_out"]), cost, f"{row['share']:.1%}", f"{row['value']:.1f}"
+        result.add_row(r, row["from"], *cells)
+    return result
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -29,9 +29,12 @@ class TrialLog:
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is no log of schedules; move it away") from error
 
-    def __getitem__(self, r: Sequence[int]) -> dict[str, Any] | None:
-        """What was added about a schedule, None if nothing."""
-        return self._known.get(tuple(r))
+    def __contains__(self, r: Sequence[int]) -> bool:
+        return tuple(r) in self._known
+
+    def __getitem__(self, r: Sequence[int]) -> dict[str, Any]:
+        """What was added about a schedule."""
+        return self._known[tuple(r)]
 
     def add(self, r: Sequence[int], **found: Any) -> None:
         """Adds what was found about a schedule (anything that JSON holds)."""
