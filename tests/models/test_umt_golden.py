@@ -105,25 +105,3 @@ def test_full_size_vision_of_question_answering(name):
     close(tokens[0, expected["vision/rows"]], expected["vision/row_tokens"])
     close(np.linalg.norm(tokens[0], axis=-1), expected["vision/norms"])
     close(tokens[0].mean(0), expected["vision/mean"])
-
-
-def test_multiple_choice():
-    """Five options a video: 0.7 of the matching probability, 0.3 of the contrastive one."""
-    case = golden.load("vidtldr-mc")
-    system, params = system_of(case)
-    ids, options = case.arrays["inputs/text_ids"], case.config["options"]
-    video = umt_case.videos(case, len(ids) // options)
-    seen = jax.jit(system.predict["encode_video"])(params, video)
-    read = jax.jit(system.predict["encode_text"])(params, ids, ids != 0)
-    texts = np.asarray(read["embedding"]).reshape(len(video), options, -1)
-    cosine = np.einsum("ve,voe->vo", seen["embedding"][:, 0], texts)
-    memory = jax.jit(system.predict["video_memory"])(params, seen["tokens"])
-    match_both = nn.apply(lambda model, *args: model.match(*args), system.module)
-    logits = jax.jit(match_both)({"params": params}, memory, read["states"], jnp.asarray(ids != 0))
-    contrastive = jax.nn.softmax(cosine / params["temperature"], axis=1)
-    match = jax.nn.softmax(logits, axis=1)[:, 1].reshape(cosine.shape)
-    score = 0.7 * match + 0.3 * contrastive
-    close(contrastive, case.arrays["contrastive"])
-    close(match, case.arrays["match"])
-    close(score, case.arrays["score"])
-    np.testing.assert_array_equal(score.argmax(axis=1), case.arrays["prediction"])

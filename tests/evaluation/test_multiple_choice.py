@@ -1,0 +1,57 @@
+"""Multiple choice against the original, its scores and its accuracy; and going on."""
+
+import golden
+import jax
+import numpy as np
+import pytest
+import umt_case
+from umt_case import close
+
+from configs import msrvtt_mc_b16
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation import findings, multiple_choice
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import Choices
+
+CASE = golden.load("vidtldr-mc")
+OPTIONS = CASE.config["options"]
+IDS = CASE.arrays["inputs/text_ids"].reshape(-1, OPTIONS, CASE.arrays["inputs/text_ids"].shape[1])
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The system, its functions compiled once for all tests, and its parameters."""
+    system, params = umt_case.system_of(CASE)
+    predict = {name: jax.jit(function) for name, function in system.predict.items()}
+    return predict, params, umt_case.videos(CASE, len(IDS))
+
+
+def choose(compiled, folder, source=None, batch_size=4):
+    predict, params, video = compiled
+
+    def batches(size, start):
+        for first in range(start, len(video), size):
+            index = np.arange(first, first + size)
+            known = index < len(video)
+            index = np.where(known, index, -1).astype(np.int32)
+            yield {"video": video[index], "index": index, "mask": known}
+
+    model = evaluation.Model(predict, params, parallel.make_mesh({"data": 1}))
+    store = evaluation.Store(folder, {"choices": "golden"})
+    return multiple_choice.evaluate(
+        model, source or batches, (IDS, IDS != 0), batch_size, store, Stopwatch()
+    )
+
+
+def test_scores_and_accuracy(compiled, tmp_path):
+    chosen = choose(compiled, tmp_path)
+    close(chosen.match, CASE.arrays["match"])
+    close(chosen.contrast, CASE.arrays["contrastive"])
+    close(chosen.scores, CASE.arrays["score"])
+    np.testing.assert_array_equal(chosen.scores.argmax(axis=1), CASE.arrays["prediction"])
+    videos = tuple(map(str, range(len(IDS))))
+    asked = Choices(videos, (("x",) * OPTIONS,) * len(IDS), tuple(CASE.config["answers"]))
+    found = findings.choices(chosen, asked, msrvtt_mc_b16.get_config(), [])
+    assert found.headline == ("accuracy", CASE.spec["expected"]["accuracy"])
+    again = choose(compiled, tmp_path, lambda *_: pytest.fail("all is known"))
+    np.testing.assert_array_equal(again.scores, chosen.scores)
