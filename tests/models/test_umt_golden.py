@@ -1,9 +1,7 @@
 """UMT with vid-TLDR against the original: every intermediate of the small one, both full sizes."""
 
-import flax.linen as nn
 import golden
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
