@@ -1,14 +1,15 @@
-"""Times the stages of retrieval, beside a matrix product and, if asked, beside the original.
+"""Times the stages of an evaluation, beside a matrix product and, if asked, beside the original.
 
 Examples:
   python scripts/benchmark.py --config configs/msrvtt_b16.py
+  python scripts/benchmark.py --config configs/msrvtt_qa_b16.py --stages answer
   python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode \
       --against vid-TLDR --against_python torch-env/bin/python
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
 same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), GFLOP are two for each.
-Re-ranking is timed on a part of its pairs, and multiplied.
+Re-ranking is timed on a part of its pairs, and multiplied; so are questions that are answered anew.
 """
 
 import dataclasses
@@ -34,12 +35,18 @@ from absl import flags
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from tokmerge_jax import convert, registry
+from tokmerge_jax import convert, evaluation, parallel, registry
+from tokmerge_jax.evaluation import answering
+from tokmerge_jax.evaluation.answers import Answers
 from tokmerge_jax.types import Params, System, UserError
 
-_STAGES = flags.DEFINE_list("stages", ["encode", "text", "rerank"], "which stages to time")
+_STAGES = flags.DEFINE_list(
+    "stages", [], "encode, text, rerank (retrieval), answer (questions); default: all there are"
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _GALLERY = flags.DEFINE_integer("gallery", 64, "videos, and as many texts, of the re-ranking")
+_QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video")
+_ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from")
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of mlvlab/vid-TLDR to time as well")
 _PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch, einops, transformers")
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
@@ -76,17 +83,20 @@ class Case:
 
 def main(config: ConfigDict) -> None:
     """Builds the cases that the flags ask for, times them, and reports."""
-    unknown = set(_STAGES.value) - {"encode", "text", "rerank"}
-    if unknown:
-        raise UserError(f"--stages={','.join(sorted(unknown))} is unknown: encode, text, rerank")
     system = registry.build(config)
+    stages = {"encode": _encode, "text": _text, "rerank": _rerank}
+    if "next_piece" in system.predict:
+        stages = {"encode": _encode, "answer": _answer}
+    unknown = set(_STAGES.value) - stages.keys()
+    if unknown:
+        raise UserError(
+            f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(stages)}"
+        )
     params = _weights(system)
     inputs = _inputs(system)
     cases = [_ceiling(system)]
-    for stage in _STAGES.value:
-        cases += {"encode": _encode, "text": _text, "rerank": _rerank}[stage](
-            system, params, inputs
-        )
+    for stage in _STAGES.value or stages:
+        cases += stages[stage](system, params, inputs)
     if _AGAINST.value:
         with _original(system, params, inputs) as ask:
             rows = report(cases + _original_cases(cases, ask), _ROUNDS.value)
@@ -183,7 +193,20 @@ def _inputs(system: System) -> dict[str, np.ndarray]:
         "text_mask": np.ones((count, length), bool),
         "states": rng.standard_normal((count, length, words.width), np.float32),
         "tokens": rng.standard_normal((1, tokens, vision.width), np.float32),
+        "answer_ids": _answer_list(rng, words.vocab_size),
     }
+
+
+def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
+    """Random answers, start and end included: 70 % of one piece, 20 % of two, 10 % of three."""
+    count, length = _ANSWERS.value, 5
+    pieces = rng.choice([1, 2, 3], count, p=[0.7, 0.2, 0.1])[:, None]
+    place = np.arange(length)[None]
+    ids = rng.integers(5, vocab_size, (count, length))
+    ids = np.where(
+        place == 0, 1, np.where(place <= pieces, ids, np.where(place == pieces + 1, 2, 0))
+    )
+    return ids.astype(np.int32)
 
 
 def _compiled(
@@ -235,7 +258,8 @@ def _encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> li
         encode = each.predict["encode_video"]
 
         def embed(params: Params, video: jax.Array, encode: Any = encode) -> jax.Array:
-            return encode(params, video)["embedding"]
+            seen = encode(params, video)
+            return seen.get("embedding", seen["tokens"][:, :1])
 
         macs = sum(layer.macs for layer in each.cost)
         blocks = each.cost[-system.config.model.vision.depth :]
@@ -292,6 +316,85 @@ def _rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> li
     ]
 
 
+def _answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    """All questions about a video as evaluation does them, and each answer for itself."""
+    count, most = _QUESTIONS.value, min(system.config.eval.top_k, _ANSWERS.value)
+    stage = f"{count} questions, {_ANSWERS.value} answers, {most} whole"
+    texts = tuple(np.resize(inputs[name], (count, *inputs[name].shape[1:]))
+                  for name in ("text_ids", "text_mask"))  # fmt: skip
+    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
+    answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
+    ranker = answering.Ranker(model, texts, answers, most)
+    asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
+
+    def ours() -> tuple[float, np.ndarray]:
+        start = time.perf_counter()
+        memory = remember(inputs["tokens"])
+        scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
+        return time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0]
+
+    begun = time.perf_counter()
+    ours()
+    compile_seconds = time.perf_counter() - begun
+    nodes = [len(answers.tree(np.arange(most)).ids)] * count
+    read, piece = _answering_macs(system, inputs)
+    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + sum(nodes) * piece
+    anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
+    request = {"stage": "answer", "r": [0], "form": "eager", "k": most}
+    anew = _each_anew(system, params, most)
+    first = tuple(part[:1, None] for part in texts)
+    return [
+        Case(stage, "ours", ours, ours_macs, compile_seconds=compile_seconds),
+        _compiled(
+            stage,
+            "each question and answer anew",
+            anew,
+            (params, inputs["tokens"], *first, inputs["answer_ids"]),
+            anew_macs,
+            count,
+            (request,),
+        ),
+    ]
+
+
+def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
+    """The straightforward order: states repeated for each answer, rows of whole answers."""
+
+    def answer(
+        params: Params, tokens: jax.Array, ids: jax.Array, mask: jax.Array, answers: jax.Array
+    ) -> jax.Array:
+        def call(method: str, *arrays: jax.Array) -> Any:
+            return system.module.apply({"params": params}, *arrays, method=method)
+
+        states = call("read", call("memory", tokens), ids[0], mask[0])
+        see = np.ones((1, 1, 1), bool)
+        logits = call("next_words", call("answer_memory", states), mask[0], answers[:1, :1], see)
+        first, kept = jax.lax.top_k(jax.nn.log_softmax(logits[0, 0])[answers[:, 1]], most)
+        repeated = [jax.numpy.repeat(x, most, axis=0) for x in (states, mask[0])]
+        memory = call("answer_memory", repeated[0])
+        whole = call("log_likelihood", memory, repeated[1], answers[kept])
+        return jax.lax.top_k(first + whole, most)[0]
+
+    return answer
+
+
+def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
+    """Of a video's keys and values, reading a question, its keys and values; of one position."""
+    words, (_, tokens, width) = system.config.model.text, inputs["tokens"].shape
+    length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
+    question = words.fusion_layer * _text_layer_macs(words, length, length)
+    question += deep * _fusion_layer_macs(words, length, length, tokens)
+    layer = _text_layer_macs(words, 5, 5) // 5 + 2 * words.width**2 + 2 * length * words.width
+    return (
+        {
+            "video": 2 * deep * tokens * width * words.width,
+            "question": question,
+            "memory": 2 * deep * length * words.width**2,
+        },
+        deep * layer + words.width**2 + words.width * words.vocab_size,
+    )
+
+
 def _text_layer_macs(words: ConfigDict, length: int, rows: int) -> int:
     """One layer's, where keys and values of `length` positions serve `rows` queries."""
     width = words.width
@@ -311,7 +414,7 @@ def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> 
     if not _PYTHON.value:
         raise UserError("--against needs --against_python, a Python with torch and transformers")
     model = system.config.model.to_dict()
-    job = {name: model[name] for name in ("vision", "text", "embed_dim")}
+    job = {"vision": model["vision"], "text": model["text"], "embed_dim": model.get("embed_dim", 0)}
     driver = pathlib.Path(__file__).with_name("benchmark_original.py")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

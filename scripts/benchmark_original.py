@@ -76,6 +76,12 @@ class Original(nn.Module):
             cross_module="ca",
         )
         self.text_encoder = xbert.BertModel(config, add_pooling_layer=False)
+        self.answers = not job["embed_dim"]
+        if self.answers:
+            deep = text["depth"] - text["fusion_layer"]
+            answering = {**config.to_dict(), "num_hidden_layers": deep, "fusion_layer": 0}
+            self.text_decoder = xbert.BertLMHeadModel(xbert.BertConfig(**answering))
+            return
         self.vision_proj = nn.Linear(vision["width"], job["embed_dim"])
         self.text_proj = nn.Linear(text["width"], job["embed_dim"])
         self.itm_head = nn.Linear(text["width"], 2)
@@ -91,6 +97,8 @@ class Original(nn.Module):
     def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Frames [B,T,H,W,3] -> embeddings of unit norm."""
         video = inputs["video"].permute(0, 4, 1, 2, 3).contiguous()
+        if self.answers:
+            return self.vision_encoder(video)[0][:, :1]
         _, pooled, _ = self.vision_encoder(video)
         return F.normalize(self.vision_proj(pooled[:, 0]), dim=-1)
 
@@ -113,6 +121,39 @@ class Original(nn.Module):
             mode="fusion",
         )
         return self.itm_head(out.last_hidden_state[:, 0])[:, 1]
+
+    def answer(self, inputs: dict[str, torch.Tensor], k: int) -> torch.Tensor:
+        """Scores of a question's best answers, ranked as the original's `rank_answer` does."""
+        ids, mask = inputs["text_ids"][:1], inputs["text_mask"][:1].long()
+        tokens, answers = inputs["tokens"], inputs["answer_ids"].long()
+        seen = torch.ones(tokens.shape[:-1], dtype=torch.long)
+        states = self.text_encoder(
+            ids,
+            attention_mask=mask,
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=seen,
+            return_dict=True,
+        ).last_hidden_state
+        start = self.text_decoder(
+            answers[:1, :1],
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            return_dict=True,
+            reduction="none",
+        )
+        share = F.softmax(start.logits[:, 0], dim=1).index_select(1, answers[:, 1])
+        first, kept = share.topk(k, dim=1)
+        rows = answers[kept[0]]
+        whole = self.text_decoder(
+            rows,
+            attention_mask=(rows != 0).long(),
+            encoder_hidden_states=states.repeat_interleave(k, 0),
+            encoder_attention_mask=mask.repeat_interleave(k, 0),
+            labels=rows.masked_fill(rows == 0, -100),
+            return_dict=True,
+            reduction="none",
+        )
+        return (first[0].log() - whole.loss.view(-1)).topk(k).values
 
 
 def _fused(eager: Any) -> Any:
@@ -137,9 +178,15 @@ def main(checkout: str, folder: str, threads: str) -> None:
     job = json.loads((pathlib.Path(folder) / "job.json").read_text())
     model = Original(checkout, job)
     weights = load_file(pathlib.Path(folder) / "weights.safetensors")
-    del weights["temp"]
-    weights["text_encoder.embeddings.position_ids"] = model.text_encoder.embeddings.position_ids
-    model.load_state_dict(weights)
+    weights.pop("temp", None)
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    buffers = ("position_ids", "predictions.decoder.weight", "predictions.decoder.bias")
+    assert not unknown, unknown
+    assert all(name.endswith(buffers) for name in missing), missing
+    if model.answers:  # the output layer is the word table
+        head = model.text_decoder.cls.predictions
+        head.decoder.weight = model.text_decoder.bert.embeddings.word_embeddings.weight
+        head.decoder.bias = head.bias
     model.eval()
     with np.load(pathlib.Path(folder) / "inputs.npz") as arrays:
         inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}

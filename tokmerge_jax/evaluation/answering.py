@@ -100,7 +100,7 @@ def evaluate(
     most = int(np.bincount(about).max())
     nodes = kept * (answer_ids.shape[1] - 1) + 1
     together = _questions_per_call(size, most, nodes * vocabulary, options.memory_gib)
-    ranker = _Ranker(model, texts, Answers(answer_ids), kept)
+    ranker = Ranker(model, texts, Answers(answer_ids), kept)
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
     speed = Speed(store)
     with tqdm(total=shape[0], initial=shape[0] - len(rows[1].todo), desc="answering") as bar:
@@ -115,7 +115,7 @@ def evaluate(
     return Ranking(answers, scores, speed.clips_per_second)
 
 
-class _Ranker:
+class Ranker:
     """Ranks answers of questions about the videos of a batch."""
 
     def __init__(
