@@ -3,12 +3,15 @@
 How good a schedule is shows only in an evaluation, which is dear and says little of others. So the
 search starts from the uniform schedules (the same r in each of the first m layers, just within the
 budget), which therefore are never better than what it finds, and climbs from the best: one layer
-merges a step fewer tokens, and another one as many as bring the cost back to the budget. Steps get
-smaller where none helps. Nothing is random: the same metrics lead to the same end.
+merges a step fewer tokens, and another one as many as bring the cost back to the budget; or one
+merges a step more, for less than the budget may be better still, above all where a network was
+trained with merging. Steps get smaller where none helps. Nothing is random: the same metrics lead
+to the same end.
 """
 
 import bisect
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tokmerge_jax.merging import schedule
@@ -75,25 +78,24 @@ def uniform(space: Space) -> list[Schedule]:
 
 
 def neighbours(space: Space, r: Schedule, step: int) -> Iterator[Schedule]:
-    """Schedules with up to `step` fewer in one layer and the least that pays for it in another.
+    """Schedules within the budget that differ from `r` by about a step.
 
-    Layers up to the first one after those that merge are considered.
+    First those with up to `step` fewer in one layer and the least that pays for it in another, then
+    those with `step` more in one layer. Layers up to the first one after those that merge change.
     """
     used = max((layer + 1 for layer, merged in enumerate(r) if merged), default=0)
     layers = range(min(used + 1, space.depth))
     for giving in layers:
+        given = _replaced(r, giving, max(r[giving] - step, 0))
         for taking in layers:
-            if giving == taking or not r[giving]:
-                continue
-            rest = [*r]
-            rest[giving] = max(r[giving] - step, 0)
-
-            def paid(merged: int, rest: list[int] = rest, taking: int = taking) -> Schedule:
-                return (*rest[:taking], merged, *rest[taking + 1 :])
-
-            found = _least(paid, space)
-            if found is not None and found != r:
-                yield found
+            if giving != taking and r[giving]:
+                found = _least(functools.partial(_replaced, given, taking), space)
+                if found is not None and found != r:
+                    yield found
+    for layer in layers:
+        more = _replaced(r, layer, r[layer] + step)
+        if space.holds(more):
+            yield more
 
 
 def search(
@@ -130,6 +132,10 @@ def search(
             centre = best
             visit(neighbours(space, best.r, max(round(space.tokens / divisor), 1)))
     return sorted(tried.values(), reverse=True)
+
+
+def _replaced(r: Schedule, layer: int, merged: int) -> Schedule:
+    return (*r[:layer], merged, *r[layer + 1 :])
 
 
 def _least(make: Callable[[int], Schedule], space: Space) -> Schedule | None:
