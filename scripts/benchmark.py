@@ -320,11 +320,11 @@ def _answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> li
     """All questions about a video as evaluation does them, and each answer for itself."""
     count, most = _QUESTIONS.value, min(system.config.eval.top_k, _ANSWERS.value)
     stage = f"{count} questions, {_ANSWERS.value} answers, {most} whole"
-    texts = tuple(np.resize(inputs[name], (count, *inputs[name].shape[1:]))
+    ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
                   for name in ("text_ids", "text_mask"))  # fmt: skip
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
     answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
-    ranker = answering.Ranker(model, texts, answers, most)
+    ranker = answering.Ranker(model, (ids, mask), answers, most)
     asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
 
     def ours() -> tuple[float, np.ndarray]:
@@ -342,7 +342,7 @@ def _answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> li
     anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
     request = {"stage": "answer", "r": [0], "form": "eager", "k": most}
     anew = _each_anew(system, params, most)
-    first = tuple(part[:1, None] for part in texts)
+    first = ids[:1, None], mask[:1, None]
     return [
         Case(stage, "ours", ours, ours_macs, compile_seconds=compile_seconds),
         _compiled(
@@ -367,7 +367,7 @@ def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.A
             return system.module.apply({"params": params}, *arrays, method=method)
 
         states = call("read", call("memory", tokens), ids[0], mask[0])
-        see = np.ones((1, 1, 1), bool)
+        see = jax.numpy.ones((1, 1, 1), bool)
         logits = call("next_words", call("answer_memory", states), mask[0], answers[:1, :1], see)
         first, kept = jax.lax.top_k(jax.nn.log_softmax(logits[0, 0])[answers[:, 1]], most)
         repeated = [jax.numpy.repeat(x, most, axis=0) for x in (states, mask[0])]

@@ -1,45 +1,70 @@
-"""Draws which patches became one token, and what was salient, in the first clips of a gallery.
+"""Draws which patches became one token, what was salient, and accuracy against cost.
 
-Example:
+Examples:
   python scripts/visualize.py --config configs/demo.py --clips 3
+  python scripts/visualize.py --config configs/msrvtt_b16.py --config.checkpoint=CKPT \
+      --video dog.mp4 --video cat.mp4
+  python scripts/visualize.py --curve results/plain,results/r100,results/r200 --output curve
 
-The picture is `merging.png` in the configuration's output: for each clip its frames, the saliency
-that its first merge went by (of mergers that have one), and its tokens after the last merge.
+Of the first clips of the gallery, `merging.png` shows frames, the saliency that their first merge
+went by (of mergers that have one), and their tokens after the last merge. Of a --video it is
+`NAME.png` with all merging layers and the tokens' final mass, and `NAME.mp4` and `NAME.gif`, which
+play. A --curve is the results' headline number against GMAC and clips/s, as PNG and PDF.
 """
 
 import itertools
 import math
+import pathlib
+from collections.abc import Sequence
 
 import common
 import jax
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, registry, visualize
-from tokmerge_jax.types import Gallery, System, UserError
+from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.evaluation import report
+from tokmerge_jax.types import Gallery, Params, System, UserError
+from tokmerge_jax.visualize import curve
 
-_CLIPS = flags.DEFINE_integer("clips", 3, "how many clips to draw", lower_bound=1)
+_CLIPS = flags.DEFINE_integer("clips", 3, "how many clips of the gallery", lower_bound=1)
+_VIDEOS = flags.DEFINE_multi_string("video", [], "a video to draw; may be repeated")
+_CURVE = flags.DEFINE_list("curve", [], "results of scripts/eval.py, joined by commas")
+_OUTPUT = flags.DEFINE_string("output", "curve", "the curve's files, without .png and .pdf")
+
+_RATE = 2  # frames a second of what plays
 
 
-def main(config: ConfigDict) -> None:
-    """Encodes the clips, draws them and says where the picture is."""
+def main(rest: list[str]) -> None:
+    """Draws what the options ask for and says where it is."""
+    if rest:
+        raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
+    if _CURVE.value:
+        draw_curve([pathlib.Path(path) for path in _CURVE.value], pathlib.Path(_OUTPUT.value))
+        return
+    config = common.config()
     system = registry.build(config)
     check(system)
-    source = data.open_retrieval(config.data, system.constants["frames"])
+    frames = system.constants["frames"]
+    if _VIDEOS.value:
+        decoder = Decoder("", frames, config.data.trim_seconds)
+        clips = [system.transform(decoder(path)) for path in _VIDEOS.value]
+        names = [pathlib.Path(path).stem for path in _VIDEOS.value]
+        params = convert.load_checkpoint(config.checkpoint, system)
+        draw_videos(system, params, clips, names, common.output(config))
+        return
+    source = data.open_retrieval(config.data, frames)
     params = convert.load_checkpoint(config.checkpoint, system)
-    clips, layers = [], []
-    trace_video = jax.jit(system.predict["trace_video"])
-    count = min(_CLIPS.value, len(source.gallery.videos))
-    for batch in itertools.islice(source.batches(system.transform, 1), count):
-        clip = np.asarray(batch["video"][0])
-        clips.append(clip)
-        layers.append(merges(jax.device_get(trace_video(params, batch["video"])), len(clip)))
+    batches = itertools.islice(source.batches(system.transform, 1), _CLIPS.value)
+    clips = [np.asarray(batch["video"][0]) for batch in batches]
+    rows = [
+        visualize.overview(*pair) for pair in zip(clips, traced(system, params, clips), strict=True)
+    ]
     path = common.output(config) / "merging.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    titles = [title(source.gallery, place) for place in range(count)]
-    visualize.figure(clips, layers, titles).savefig(path, dpi=120)
-    print(f"Drew {count} clips in {path}")
+    titles = [title(source.gallery, place) for place in range(len(clips))]
+    visualize.figure(rows, titles).savefig(path, dpi=120)
+    print(f"Drew {len(clips)} clips in {path}")
 
 
 def check(system: System) -> None:
@@ -53,10 +78,56 @@ def check(system: System) -> None:
         )
 
 
-def merges(trace: dict, frames: int) -> tuple[visualize.Merge, ...]:
-    """The merging layers of a traced batch of one clip; its frames are squares of patches."""
-    side = math.isqrt(trace["origin"][0].shape[1] // frames)
-    return visualize.merges(trace, 0, (frames, side, side))
+def traced(
+    system: System, params: Params, clips: Sequence[np.ndarray]
+) -> list[tuple[visualize.Merge, ...]]:
+    """The merging layers of each clip; frames are squares of patches."""
+    trace_video = jax.jit(system.predict["trace_video"])
+    found = []
+    for clip in clips:
+        trace = jax.device_get(trace_video(params, clip[None]))
+        side = math.isqrt(trace["origin"][0].shape[1] // len(clip))
+        found.append(visualize.merges(trace, 0, (len(clip), side, side)))
+    return found
+
+
+def draw_videos(
+    system: System,
+    params: Params,
+    clips: Sequence[np.ndarray],
+    names: Sequence[str],
+    folder: pathlib.Path,
+) -> None:
+    """Draws each clip's merging layers, and lets them play."""
+    for clip, merged, name in zip(clips, traced(system, params, clips), names, strict=True):
+        rows, mass = visualize.details(clip, merged), merged[-1].mass
+        heaviest = 0.0 if mass is None else float(mass.max())
+        visualize.figure([rows], [name], heaviest=heaviest).savefig(folder / f"{name}.png", dpi=120)
+        frames = visualize.panels(rows)
+        visualize.write_mp4(folder / f"{name}.mp4", frames, _RATE)
+        visualize.write_gif(folder / f"{name}.gif", frames, _RATE)
+        print(f"Drew {folder / name}.png, .mp4 and .gif")
+
+
+def draw_curve(paths: Sequence[pathlib.Path], target: pathlib.Path) -> None:
+    """Draws the runs' headline numbers against their cost.
+
+    Raises:
+      UserError: if they are of different metrics, data sets or splits.
+    """
+    results = [report.read(path) for path in paths]
+    kinds = {
+        (found["headline"]["name"], found["protocol"]["dataset"], found["protocol"]["split"])
+        for found in results
+    }
+    if len(kinds) > 1:
+        told = "; ".join(", ".join(kind) for kind in sorted(kinds))
+        raise UserError(f"--curve joins results of one metric, data set and split, not of {told}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    drawn = curve.draw(results)
+    for suffix in (".png", ".pdf"):
+        drawn.savefig(target.with_name(target.name + suffix), dpi=150)
+    print(f"Drew {len(results)} runs in {target}.png and {target}.pdf")
 
 
 def title(gallery: Gallery, place: int) -> str:
@@ -66,4 +137,4 @@ def title(gallery: Gallery, place: int) -> str:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run_commands(main)

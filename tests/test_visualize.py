@@ -1,13 +1,15 @@
 """Pictures of merging against arrays written by hand."""
 
+import av
 import golden
 import numpy as np
 import pytest
 import recipe
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tokmerge_jax import visualize
-from tokmerge_jax.visualize import Merge
+from tokmerge_jax.visualize import Merge, curve
 
 GROUPS = np.array([[[0, 0], [1, 2]], [[0, 3], [1, 2]]])  # two frames of 2 x 2 patches
 COLOURS = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 1.0]])
@@ -24,6 +26,7 @@ def test_merges_follow_the_tokens_through_two_layers():
     trace = {
         "origin": [np.array([[0, 0, 2, 1]]), np.array([[0, 0, 1, 0]])],
         "saliency": [np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([[0.5, 0.6, 0.7]])],
+        "size": [np.array([[2.0, 1.0, 1.0]]), np.array([[3.0, 1.0]])],
     }
     first, second = visualize.merges(trace, 0, (1, 2, 2))
     np.testing.assert_array_equal(first.groups, [[[0, 0], [2, 1]]])
@@ -31,10 +34,13 @@ def test_merges_follow_the_tokens_through_two_layers():
     assert (first.tokens, second.tokens) == (3, 2)
     np.testing.assert_array_equal(first.saliency, [[[0.1, 0.2], [0.3, 0.4]]])
     np.testing.assert_array_equal(second.saliency, [[[0.5, 0.5], [0.7, 0.6]]])
+    np.testing.assert_array_equal(first.mass, [[[2, 2], [1, 1]]])
+    np.testing.assert_array_equal(second.mass, [[[3, 3], [1, 3]]])
 
 
 def test_merges_of_a_merger_without_saliency():
-    trace = {"origin": [np.array([[0, 1], [1, 0]])], "saliency": []}
+    origin, size = np.array([[0, 1], [1, 0]]), np.ones((2, 2))
+    trace = {"origin": [origin], "saliency": [], "size": [size]}
     (merge,) = visualize.merges(trace, 1, (2, 1, 1))
     np.testing.assert_array_equal(merge.groups, [[[1]], [[0]]])
     assert merge.saliency is None
@@ -95,11 +101,14 @@ def test_background_is_dimmed():
     np.testing.assert_array_equal(picture[0, 0, :, 0], [35, 35, 100, 100])
 
 
-@pytest.mark.parametrize("saliency", [None, np.array([[[0.0, 1], [1, 1]], [[0.5, 1], [1, 0]]])])
-def test_figure_has_a_row_for_each_kind_of_picture(saliency, tmp_path):
-    clip = frames([[[0, 30], [7, 9]], [[60, 200], [11, 21]]], zoom=4)
-    merge = Merge(GROUPS, saliency)
-    drawn = visualize.figure([clip, clip], [[merge], [merge]], ["a red ball", "a blue box"])
+CLIP = frames([[[0, 30], [7, 9]], [[60, 200], [11, 21]]], zoom=4)
+SALIENCY = np.array([[[0.0, 1], [1, 1]], [[0.5, 1], [1, 0]]])
+
+
+@pytest.mark.parametrize("saliency", [None, SALIENCY])
+def test_overview_has_a_row_for_each_kind_of_picture(saliency, tmp_path):
+    rows = visualize.overview(CLIP, [Merge(GROUPS, saliency)])
+    drawn = visualize.figure([rows, rows], ["a red ball", "a blue box"])
     assert isinstance(drawn, Figure)
     titles = [part.get_suptitle() for part in drawn.subfigs]
     assert titles == ["a red ball", "a blue box"]
@@ -113,10 +122,96 @@ def test_figure_has_a_row_for_each_kind_of_picture(saliency, tmp_path):
 
 def test_figure_shows_evenly_spaced_frames():
     clip = frames(np.arange(9).reshape(9, 1, 1) * 20, zoom=4)
-    merge = Merge(np.arange(9).reshape(9, 1, 1))
-    drawn = visualize.figure([clip], [[merge]], ["nine frames"], columns=3)
+    drawn = visualize.figure([{"frames": clip}], ["nine frames"], columns=3)
     shown = [axis.images[0].get_array() for axis in drawn.axes[:3]]
     assert [int(np.asarray(image)[0, 0, 0]) for image in shown] == [0, 80, 160]
+
+
+def test_what_did_not_merge_keeps_its_pixels():
+    """Groups of several patches have one hue in all frames, also for edges; others are as before."""
+    picture = visualize.tint_groups(CLIP, GROUPS).astype(int)
+    assert (picture[1, :4, 4:] == CLIP[1, :4, 4:]).all()  # group 3, alone
+    first, other = picture[0, 0, 0], picture[0, 4, 0]
+    np.testing.assert_array_equal(picture[1, 0, 0], first)  # group 0 in both frames
+    np.testing.assert_array_equal(picture[0, 0, 7], first)
+    assert np.abs(first - other).max() > 100  # another group, another hue
+
+
+def test_details_have_rows_for_every_merge_and_the_mass(tmp_path):
+    second = np.array([[[0, 0], [0, 1]], [[0, 2], [0, 1]]])
+    mass = np.where(second == 0, 5.0, 1.0)
+    merged = [Merge(GROUPS, SALIENCY, np.ones(GROUPS.shape)), Merge(second, SALIENCY, mass)]
+    rows = visualize.details(CLIP, merged)
+    assert list(rows) == [
+        "frames",
+        "saliency\nat merge 1",
+        "after merge 1:\n4 tokens",
+        "saliency\nat merge 2",
+        "after merge 2:\n3 tokens",
+        "mass of tokens",
+    ]
+    drawn = visualize.figure([rows], ["clip"], heaviest=5)
+    scale = [axis for axis in drawn.axes if "stands for" in axis.get_xlabel()]
+    assert [text.get_text() for text in scale[0].get_xticklabels()] == ["1", "2", "5"]
+
+
+def test_mass_is_brighter_where_a_token_stands_for_more():
+    clip = frames(np.full((1, 1, 3), 100), zoom=2)
+    picture = visualize.paint_mass(clip, np.array([[[1.0, 10.0, 100.0]]])).astype(int)
+    one, ten, hundred = picture[0, 0, ::2]
+    colours = 255 * np.array([[0.267, 0.005, 0.329], [0.128, 0.567, 0.551], [0.993, 0.906, 0.144]])
+    np.testing.assert_allclose([one, ten, hundred], 40 + 0.6 * colours, atol=3)  # viridis
+
+
+def test_panels_stand_side_by_side():
+    left, right = (np.full((3, 9, 10, 3), value, np.uint8) for value in (10, 200))
+    canvas = visualize.panels({"left": left, "right": right})
+    assert canvas.shape[1] % 2 == canvas.shape[2] % 2 == 0
+    top = canvas.shape[1] - 10  # of nine rows and one that makes the height even
+    np.testing.assert_array_equal(canvas[:, top : top + 9, :10], left)
+    np.testing.assert_array_equal(canvas[:, top : top + 9, 14:24], right)
+    assert (canvas[:, top:, 10:14] == 255).all()
+
+
+def test_what_plays_has_all_frames(tmp_path):
+    values = np.array([0, 80, 160, 240]).reshape(4, 1, 1)
+    clip = frames(values, zoom=64)
+    visualize.write_mp4(tmp_path / "a.mp4", clip, 2)
+    visualize.write_gif(tmp_path / "a.gif", clip, 2)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].average_rate == 2
+    np.testing.assert_allclose(decoded, clip, atol=6)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert (getattr(image, "n_frames", 1), image.info["duration"]) == (4, 500)
+        for number in range(4):
+            image.seek(number)
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), clip[number])
+
+
+def result(merger, r, gmac, value, speed: float | None = 10.0):
+    tokens = [100, 100, 100 - r, 100 - r]
+    return {
+        "headline": {"name": "T2V R@1", "value": value},
+        "gmac": gmac,
+        "clips_per_second": speed,
+        "tokens": tokens,
+        "config": {"model": {"merger": {"name": merger}}},
+    }
+
+
+def test_curve_joins_runs_in_the_order_of_their_cost():
+    runs = [result("tome", 20, 3.0, 60.0), result("tome", 0, 5.0, 70.0)]
+    runs += [result("tome", 40, 1.0, 50.0), result("vid_tldr", 40, 1.5, 65.0, None)]
+    drawn = curve.draw(runs)
+    left, right = drawn.axes
+    lines = {line.get_label(): line.get_xydata() for line in left.lines}
+    np.testing.assert_array_equal(lines["tome"], [[1, 50], [3, 60]])
+    np.testing.assert_array_equal(lines["vid_tldr"], [[1.5, 65]])
+    np.testing.assert_array_equal(lines["no merging"], [[5, 70]])
+    assert "vid_tldr" not in {line.get_label() for line in right.lines}  # its speed is not known
+    assert {text.get_text() for text in left.texts} == {"20", "40"}
+    assert left.get_ylabel() == "T2V R@1, %"
 
 
 def test_a_picture_of_tome():

@@ -1,21 +1,20 @@
-"""Pictures of token merging: what is salient in a clip, and which patches became one token.
-
-Everything is a pure function of arrays; matplotlib draws only the final figure.
-"""
+"""What merging did to the patches of a clip, and frames painted with it: arrays in, arrays out."""
 
 import colorsys
 import dataclasses
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, UInt8
-from matplotlib.figure import Figure
 
 _FRAME_PIXELS = 192  # frames are enlarged to about this edge, so that edges of groups look thin
 _GOLDEN_RATIO = 0.618034
+_TINT = 0.45  # how much of a merged patch is its group's hue
 _DIMMED = 0.35
+
+SALIENCY_COLOURS, MASS_COLOURS = "inferno", "viridis"
+"""Names of matplotlib's maps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +25,12 @@ class Merge:
       groups: int [T,h,w], the token that holds each patch afterwards.
       saliency: float [T,h,w] in [0,1], the weight of each patch's token before the merge, 0 for
         background; None if the merger asks for none.
+      mass: float [T,h,w], the size of the token that holds each patch afterwards.
     """
 
     groups: np.ndarray
     saliency: np.ndarray | None = None
+    mass: np.ndarray | None = None
 
     @property
     def tokens(self) -> int:
@@ -43,8 +44,8 @@ def merges(
     """The merging layers of one clip, from what `predict["trace_video"]` tells of a batch.
 
     Args:
-      trace: "origin" [B,N0] after each merging layer; "saliency" [B,N] of the tokens that entered
-        it, or an empty list.
+      trace: "origin" [B,N0] and "size" [B,N] after each merging layer; "saliency" [B,N] of the
+        tokens that entered it, or an empty list.
       clip: the clip's place in the batch.
       grid: T, h and w; their product is N0.
 
@@ -56,7 +57,7 @@ def merges(
     for layer, origin in enumerate(trace["origin"]):
         saliency = trace["saliency"][layer][clip][before] if trace["saliency"] else None
         before = np.asarray(origin[clip]).reshape(grid)
-        found.append(Merge(before, saliency))
+        found.append(Merge(before, saliency, trace["size"][layer][clip][before]))
     return tuple(found)
 
 
@@ -87,6 +88,25 @@ def paint_groups(
     return picture.astype(np.uint8)
 
 
+def tint_groups(
+    frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T h w"]
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Tints and edges what merged in a hue for each group, in all frames; the rest stays as it is.
+
+    Args:
+      frames: H and W are multiples of h and w.
+      groups: numbers of groups; a group may lie in several frames, in several pieces.
+    """
+    names, labels, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    labels = labels.reshape(groups.shape)
+    merged = _enlarge(counts[labels] > 1, frames.shape[1:3])
+    labels = _enlarge(labels, frames.shape[1:3])
+    hues = 255 * _colours(len(names))[labels]
+    edges = (group_edges(labels) & merged)[..., None]
+    tinted = np.where(merged[..., None], (1 - _TINT) * frames + _TINT * hues, frames)
+    return np.where(edges, hues, tinted).astype(np.uint8)
+
+
 def group_edges(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
     """Pixels beside another group, or beside the frame's border."""
     around = np.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
@@ -99,9 +119,21 @@ def paint_saliency(
     frames: UInt8[np.ndarray, "T H W 3"], saliency: Float[np.ndarray, "T h w"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Grey frames under a heat map of weights in [0,1]."""
-    heat = 255 * matplotlib.colormaps["inferno"](_enlarge(saliency, frames.shape[1:3]))[..., :3]
-    grey = frames.mean(axis=-1, keepdims=True)
-    return (0.4 * grey + 0.6 * heat).astype(np.uint8)
+    return _heat(frames, saliency, SALIENCY_COLOURS)
+
+
+def paint_mass(
+    frames: UInt8[np.ndarray, "T H W 3"], mass: Float[np.ndarray, "T h w"]
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Grey frames under a heat map of how many patches the token of each stands for (logarithm)."""
+    share = np.log(np.maximum(mass, 1)) / max(np.log(mass.max()), 1e-6)
+    return _heat(frames, share, MASS_COLOURS)
+
+
+def enlarged(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T Y X 3"]:
+    """Small frames several times as large, so that edges of groups look thin."""
+    zoom = max(1, round(_FRAME_PIXELS / frames.shape[1]))
+    return frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
 
 
 def dim(
@@ -112,52 +144,10 @@ def dim(
     return (frames * light[..., None]).astype(np.uint8)
 
 
-def figure(
-    clips: Sequence[UInt8[np.ndarray, "T H W 3"]],
-    layers: Sequence[Sequence[Merge]],
-    titles: Sequence[str],
-    columns: int = 8,
-) -> Figure:
-    """Rows of frames for each clip: pixels, saliency at its first merge, groups after its last.
-
-    Patches that are background at the first merge are dimmed.
-
-    Args:
-      clips: as the network sees them.
-      layers: the merges of each clip, at least one (`merges`).
-      titles: a line above each clip.
-      columns: how many frames to show at most, evenly spaced; colours stand for all frames.
-    """
-    rows = [_rows(frames, merged) for frames, merged in zip(clips, layers, strict=True)]
-    count = min(columns, len(clips[0]))
-    shown = np.linspace(0, len(clips[0]) - 1, count).round().astype(int)
-    heights = [len(pictures) for pictures in rows]
-    size = (1.5 * count + 1, 1.5 * sum(heights) + 0.5 * len(rows))
-    result = Figure(figsize=size, layout="constrained")
-    parts = result.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
-    for part, pictures, title in zip(parts[:, 0], rows, titles, strict=True):
-        part.suptitle("\n".join(textwrap.wrap(title, 15 * count)))
-        axes = part.subplots(len(pictures), count, squeeze=False)
-        for (label, frames), line in zip(pictures.items(), axes, strict=True):
-            line[0].set_ylabel(label)
-            for axis, frame in zip(line, frames[shown], strict=True):
-                axis.imshow(frame)
-                axis.set(xticks=[], yticks=[])
-    return result
-
-
-def _rows(frames: np.ndarray, merged: Sequence[Merge]) -> dict[str, np.ndarray]:
-    """The rows of one clip by their labels."""
-    zoom = max(1, round(_FRAME_PIXELS / frames.shape[1]))
-    frames = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    first, last = merged[0], merged[-1]
-    rows = {"frames": frames}
-    if first.saliency is not None:
-        rows["saliency"] = paint_saliency(frames, first.saliency)
-    groups = paint_groups(frames, last.groups)
-    if first.saliency is not None:
-        groups = dim(groups, first.saliency == 0)
-    return {**rows, f"{last.groups.size} tokens\nmerged to {last.tokens}": groups}
+def _heat(frames: np.ndarray, share: np.ndarray, colours: str) -> np.ndarray:
+    heat = 255 * matplotlib.colormaps[colours](_enlarge(share, frames.shape[1:3]))[..., :3]
+    grey = frames.mean(axis=-1, keepdims=True)
+    return (0.4 * grey + 0.6 * heat).astype(np.uint8)
 
 
 def _enlarge(patches: np.ndarray, pixels: tuple[int, int]) -> np.ndarray:
