@@ -86,8 +86,8 @@ def budgeted(plain: System) -> Space:
     if not uniform(space):
         least = gmac(plain, schedule.resolve(tokens, len(blocks), tokens)) / full
         raise UserError(
-            f"--budget={_BUDGET.value:g} is out of reach: with half of the tokens merging in every"
-            f" layer {least:.3f} of the GMAC are left; raise it"
+            f"--budget={_BUDGET.value:g} is out of reach: half of the tokens merging in every layer"
+            f" still costs {least:.3f} of the unmerged GMAC; raise it"
         )
     return space
 
@@ -106,7 +106,7 @@ def schedule_of(system: System) -> Schedule:
 def with_schedule(config: ConfigDict, r: Schedule) -> ConfigDict:
     """The configuration with another schedule."""
     config = config.copy_and_resolve_references()
-    with config.unlocked():
+    with config.unlocked(), config.ignore_type():  # r may have been an int
         config.model.merger.r = r
     return config
 

@@ -1,0 +1,132 @@
+"""scripts/search_schedule.py as a user runs it: what cannot work, results, killed and going on."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import clips
+import jax
+import numpy as np
+import pytest
+
+import tokmerge_jax
+from configs import demo
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.training import export
+
+ROOT = pathlib.Path(__file__).parents[2]
+CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
+
+
+def command(*arguments, script="search_schedule"):
+    return [sys.executable, f"scripts/{script}.py", "--config=configs/demo.py", *arguments]
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--budget=0", "--budget=0 must be above 0 and at most 1"),
+        ("--budget=0.2", "--budget=0.2 is out of reach: half of the tokens merging in every layer"),
+        ("--config.model.merger.name=none", "merges nothing; name the merger whose schedule"),
+        ("--config.data.folder=nowhere", "data set demo, split val, is not prepared in 'nowhere'"),
+    ],
+)
+def test_what_cannot_work_is_told(argument, message, tmp_path):
+    done = run(argument, f"--config.output={tmp_path}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """Four clips and random weights."""
+    folder = tmp_path_factory.mktemp("schedules")
+    for i in range(4):
+        clips.write(folder / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
+    records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(CAPTIONS)]
+    video_text.write(str(folder), "msvd", {"test": records})
+    params = tokmerge_jax.build(demo.get_config()).init(jax.random.key(0))
+    export.write(folder / "weights.safetensors", params)
+    return (
+        "--config.data.dataset=msvd",
+        f"--config.data.folder={folder}",
+        f"--config.checkpoint={folder / 'weights.safetensors'}",
+        "--config.data.workers=0",
+        "--config.eval.batch_size=3",
+        "--config.model.merger.r=50",
+    )
+
+
+def lines(output):
+    path = output / "search/test/trials.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.slow
+def test_killed_a_search_goes_on_to_the_same_end(options, tmp_path):
+    search = (*options, "--budget=0.7", "--split=test", "--trials=5")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = run(*search, f"--config.output={whole}")
+    assert done.returncode == 0, done.stderr
+    arguments = command(*search, f"--config.output={killed}")
+    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while len(lines(killed)) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = lines(killed)
+    assert len(before) < 5
+    again = run(*search, f"--config.output={killed}")
+    assert again.returncode == 0, again.stderr
+    assert lines(killed) == lines(whole)
+    assert lines(killed)[: len(before)] == before
+    first, second = (
+        json.loads((output / "search/test/budget_0.7.json").read_text())
+        for output in (whole, killed)
+    )
+    assert first == second
+    assert all(row["share"] <= 0.7 for row in first["schedules"])
+    assert {"uniform", "configuration"} <= {row["from"] for row in first["schedules"]}
+    assert first["best"] == first["schedules"][0]["r"]
+    assert f"config.model.merger.r = {tuple(first['best'])}" in again.stdout
+    other = run(*search, f"--config.output={killed}", "--config.eval.rerank=False", "--trials=1")
+    assert other.returncode == 0, other.stderr
+    assert lines(killed)[:-1] == lines(whole)  # without re-ranking nothing was known
+
+
+@pytest.mark.slow
+def test_a_schedule_is_evaluated_as_eval_does_it(options, tmp_path):
+    """Videos that stay in memory, too: the scores are those of scripts/eval.py."""
+    found = run(*options, f"--config.output={tmp_path}", "--split=test", "--trials=1")
+    assert found.returncode == 0, found.stderr
+    (folder,) = (tmp_path / "search/test/schedules").iterdir()
+    r = folder.name.replace("-", ",") + ","
+    plain = run(
+        *options, f"--config.output={tmp_path}", f"--config.model.merger.r={r}", script="eval"
+    )
+    assert plain.returncode == 0, plain.stderr
+    ours, theirs = (json.loads((f / "results.json").read_text()) for f in (folder, tmp_path))
+    assert ours["scores"] == theirs["scores"]
+    assert ours["gmac"] == theirs["gmac"] == json.loads(lines(tmp_path)[0])["gmac"]
+    with np.load(folder / "scores.npz") as a, np.load(tmp_path / "scores.npz") as b:
+        for name in b:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_help_is_useful():
+    done = run("--help")
+    for words in ("--budget", "--trials", "--split", "configs/msrvtt_b16.py", "the same command"):
+        assert words in done.stdout
