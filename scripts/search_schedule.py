@@ -21,7 +21,9 @@ import functools
 import json
 import pathlib
 import shutil
+import statistics
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -58,13 +60,12 @@ def main(config: ConfigDict) -> None:
     folder = common.output(config) / "search" / _SPLIT.value
     folder.mkdir(parents=True, exist_ok=True)
     log = TrialLog(folder / "trials.jsonl", facts(plain, params, source))
-    with tqdm(total=_TRIALS.value, desc="schedules", unit="schedule") as bar:
-        evaluate = Evaluation(plain, params, kept(source, plain), folder / "schedules", log, bar)
-        try:
-            found = search(space, evaluate, _TRIALS.value, [schedule_of(own)])
-        except KeyboardInterrupt:
-            print("\nStopped; the same command goes on from here.", file=sys.stderr)
-            sys.exit(130)
+    evaluate = Evaluation(plain, params, kept(source, plain), folder / "schedules", log)
+    try:
+        found = search(space, evaluate, _TRIALS.value, [schedule_of(own)])
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
     report(found, space, schedule_of(own), log[found[0].r]["metric"], folder)
 
 
@@ -123,7 +124,7 @@ def facts(plain: System, params: Params, source: data.Source) -> str:
     return runtime.fingerprint({**rules, "evaluation": tasks.fingerprint(plain, params, source)})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Evaluation:
     """Tells a schedule's metric, from the log or by evaluating it."""
 
@@ -132,18 +133,28 @@ class Evaluation:
     source: data.Source
     folder: pathlib.Path
     log: TrialLog
-    bar: tqdm
+    asked: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
 
     def __call__(self, r: Schedule) -> float:
         """The headline of results.json."""
-        if r in self.log:
-            self.bar.initial += 1  # took no time: the estimate is about the others
-        else:
+        self.asked += 1
+        if r not in self.log:
+            print(f"schedule {self._progress()}: r={shown(r)}", file=sys.stderr)
+            begun = time.perf_counter()
             headline = self._evaluate(r)["headline"]
+            self.seconds.append(time.perf_counter() - begun)
             cost = gmac(self.system, r)
             self.log.add(r, gmac=cost, metric=headline["name"], value=headline["value"])
-        self.bar.update()
+            print(f"{headline['name']} {headline['value']:g}", file=sys.stderr)
         return self.log[r]["value"]
+
+    def _progress(self) -> str:
+        place = f"{self.asked} of at most {_TRIALS.value}"
+        if not self.seconds:
+            return place
+        left = statistics.mean(self.seconds) * (_TRIALS.value - self.asked + 1)
+        return f"{place}, {tqdm.format_interval(left)} left"
 
     def _evaluate(self, r: Schedule) -> dict[str, Any]:
         place = self.folder / "-".join(map(str, shown(r)))
