@@ -1,4 +1,5 @@
-# make demo: install, draw clips, evaluate them with and without merging, draw what was merged.
+# make demo: install, draw clips, find them by text and ask about them, with and without merging,
+# and draw what was merged.
 # make test, make check: what a change has to pass. PYTHON names the interpreter to install with.
 
 PYTHON ?= python3
@@ -12,7 +13,10 @@ demo: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data --splits test
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=none --config.output=results/demo_unmerged
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.output=results/demo
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=none --config.output=results/demo_qa_unmerged
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.output=results/demo_qa
 	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo
+	$(BIN)/python scripts/compare.py results/demo_qa_unmerged results/demo_qa
 	$(BIN)/python scripts/visualize.py --config configs/demo.py --config.output=results/demo
 
 test: .venv/developer

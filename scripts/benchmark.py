@@ -21,8 +21,7 @@ import platform
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,69 +31,40 @@ import numpy as np
 import rich.console
 import rich.table
 from absl import flags
+from benchmark_cases import Case, answer, ceiling, encode, make_inputs, rerank, text, weights
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from tokmerge_jax import convert, evaluation, parallel, registry
-from tokmerge_jax.evaluation import answering
-from tokmerge_jax.evaluation.answers import Answers
+from tokmerge_jax import convert, registry
 from tokmerge_jax.types import Params, System, UserError
 
 _STAGES = flags.DEFINE_list(
     "stages", [], "encode, text, rerank (retrieval), answer (questions); default: all there are"
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
-_GALLERY = flags.DEFINE_integer("gallery", 64, "videos, and as many texts, of the re-ranking")
-_QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video")
-_ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from")
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of mlvlab/vid-TLDR to time as well")
 _PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch, einops, transformers")
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
 
-_PRODUCTS = 12  # a single one is too short to time
-_PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
 Ask = Callable[..., tuple[float, np.ndarray]]
 """Keywords of a request -> seconds and result."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """Something to time.
-
-    Attributes:
-      stage: what is done; cases of one stage do the same job.
-      way: how.
-      run: does it once -> (seconds, result to compare).
-      macs: of one run.
-      runs: how many such runs the whole job takes.
-      compile_seconds: what compiling took.
-      requests: how to ask the original for the same (`benchmark_original.py`), once for each way.
-    """
-
-    stage: str
-    way: str
-    run: Callable[[], tuple[float, np.ndarray]]
-    macs: int
-    runs: float = 1
-    compile_seconds: float = 0
-    requests: tuple[Mapping[str, Any], ...] = ()
-
-
 def main(config: ConfigDict) -> None:
     """Builds the cases that the flags ask for, times them, and reports."""
     system = registry.build(config)
-    stages = {"encode": _encode, "text": _text, "rerank": _rerank}
+    stages = {"encode": encode, "text": text, "rerank": rerank}
     if "next_piece" in system.predict:
-        stages = {"encode": _encode, "answer": _answer}
+        stages = {"encode": encode, "answer": answer}
     unknown = set(_STAGES.value) - stages.keys()
     if unknown:
         raise UserError(
             f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(stages)}"
         )
-    params = _weights(system)
-    inputs = _inputs(system)
-    cases = [_ceiling(system)]
+    params = weights(system)
+    inputs = make_inputs(system)
+    cases = [ceiling(system)]
     for stage in _STAGES.value or stages:
         cases += stages[stage](system, params, inputs)
     if _AGAINST.value:
@@ -172,240 +142,6 @@ def _difference(want: np.ndarray, got: np.ndarray) -> float:
     count = min(want.size, got.size)
     a, b = want.ravel()[:count], got.ravel()[:count]
     return float(np.abs(a - b).max() / np.abs(a).max())
-
-
-def _weights(system: System) -> Params:
-    if system.config.checkpoint:
-        return convert.load_checkpoint(system.config.checkpoint, system)
-    return jax.jit(system.init)(jax.random.key(system.config.seed))
-
-
-def _inputs(system: System) -> dict[str, np.ndarray]:
-    """One video, a gallery's texts, and what re-ranking is given: a video's tokens, text states."""
-    rng = np.random.default_rng(system.config.seed)
-    vision, words = system.config.model.vision, system.config.model.text
-    count, length = _GALLERY.value, system.config.data.max_text_length
-    size = vision.image_size
-    tokens = system.cost[-1].tokens_out
-    return {
-        "video": rng.standard_normal((1, vision.frames, size, size, 3), np.float32),
-        "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
-        "text_mask": np.ones((count, length), bool),
-        "states": rng.standard_normal((count, length, words.width), np.float32),
-        "tokens": rng.standard_normal((1, tokens, vision.width), np.float32),
-        "answer_ids": _answer_list(rng, words.vocab_size),
-    }
-
-
-def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
-    """Random answers, start and end included: 70 % of one piece, 20 % of two, 10 % of three."""
-    count, length = _ANSWERS.value, 5
-    pieces = rng.choice([1, 2, 3], count, p=[0.7, 0.2, 0.1])[:, None]
-    place = np.arange(length)[None]
-    ids = rng.integers(5, vocab_size, (count, length))
-    ids = np.where(
-        place == 0, 1, np.where(place <= pieces, ids, np.where(place == pieces + 1, 2, 0))
-    )
-    return ids.astype(np.int32)
-
-
-def _compiled(
-    stage: str,
-    way: str,
-    function: Callable[..., jax.Array],
-    arguments: Any,
-    macs: int,
-    runs: float = 1,
-    requests: tuple[Mapping[str, Any], ...] = (),
-) -> Case:
-    """A case of ours: `function(*arguments)`, compiled here."""
-    arguments = jax.block_until_ready(jax.device_put(arguments))
-    start = time.perf_counter()
-    program = jax.jit(function).lower(*arguments).compile()
-    compile_seconds = time.perf_counter() - start
-
-    def run() -> tuple[float, np.ndarray]:
-        start = time.perf_counter()
-        output = jax.block_until_ready(program(*arguments))
-        return time.perf_counter() - start, np.asarray(output)
-
-    return Case(stage, way, run, macs, runs, compile_seconds, requests)
-
-
-def _ceiling(system: System) -> Case:
-    rows, width = system.cost[0].tokens_out, system.config.model.vision.width
-    shapes = (rows, width), (width, 4 * width), (4 * width, width)
-    arrays = [np.full(shape, 1 / width, np.float32) for shape in shapes]
-
-    def products(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        for _ in range(_PRODUCTS // 2):
-            x = x @ a @ b
-        return x
-
-    macs = 4 * rows * width**2 * _PRODUCTS
-    return _compiled("ceiling", f"{_PRODUCTS} matrix products", products, arrays, macs)
-
-
-def _encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    cases = []
-    plain = system.config.copy_and_resolve_references()
-    with plain.unlocked():
-        plain.model.merger.name = "none"
-    for stage, each in (
-        ("encode, no merging", registry.build(plain)),
-        (f"encode, r={system.config.model.merger.r}", system),
-    ):
-        encode = each.predict["encode_video"]
-
-        def embed(params: Params, video: jax.Array, encode: Any = encode) -> jax.Array:
-            seen = encode(params, video)
-            return seen.get("embedding", seen["tokens"][:, :1])
-
-        macs = sum(layer.macs for layer in each.cost)
-        blocks = each.cost[-system.config.model.vision.depth :]
-        r = [block.tokens_in - block.tokens_out for block in blocks]
-        requests = tuple({"stage": "encode", "r": r, "form": form} for form in ("eager", "fused"))
-        arguments = params, inputs["video"]
-        cases.append(_compiled(stage, "ours", embed, arguments, macs, requests=requests))
-    return cases
-
-
-def _text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    def embed(params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
-        return system.predict["encode_text"](params, ids, mask)["embedding"]
-
-    words = system.config.model.text
-    count, length = inputs["text_ids"].shape
-    layer = _text_layer_macs(words, length, length)
-    arguments = params, inputs["text_ids"], inputs["text_mask"]
-    macs = count * words.fusion_layer * layer
-    request = {"stage": "text", "r": [0], "form": "eager"}
-    return [_compiled(f"{count} texts", "ours", embed, arguments, macs, requests=(request,))]
-
-
-def _rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """All texts on one video with keys and values shared, and each pair for itself."""
-    count, length, width = inputs["states"].shape
-    words, tokens = system.config.model.text, inputs["tokens"]
-    states, mask = inputs["states"][None], inputs["text_mask"][None]
-    stage = f"re-rank {count} x {count}"
-
-    def shared(params: Params, tokens: jax.Array, states: jax.Array, mask: jax.Array) -> jax.Array:
-        memory = system.predict["video_memory"](params, tokens)
-        return system.predict["match"](params, memory, states, mask)
-
-    memory = 2 * (words.depth - words.fusion_layer) * tokens.shape[1] * tokens.shape[2] * width
-    full, last = (_fusion_layer_macs(words, length, rows, tokens.shape[1]) for rows in (length, 1))
-    pair = (words.depth - words.fusion_layer - 1) * full + last
-    pairs = min(_PAIRS, count)
-    anew = np.repeat(tokens, pairs, 0), states[0, :pairs, None], mask[0, :pairs, None]
-    request = {"stage": "rerank", "r": [0], "form": "eager", "pairs": pairs}
-    return [
-        _compiled(
-            stage, "ours", shared, (params, tokens, states, mask), memory + count * pair, count
-        ),
-        _compiled(
-            stage,
-            "each pair and direction anew",
-            shared,
-            (params, *anew),
-            pairs * (memory + pair),
-            2 * count**2 / pairs,
-            (request,),
-        ),
-    ]
-
-
-def _answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """All questions about a video as evaluation does them, and each answer for itself."""
-    count, most = _QUESTIONS.value, min(system.config.eval.top_k, _ANSWERS.value)
-    stage = f"{count} questions, {_ANSWERS.value} answers, {most} whole"
-    ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
-                  for name in ("text_ids", "text_mask"))  # fmt: skip
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
-    answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
-    ranker = answering.Ranker(model, (ids, mask), answers, most)
-    asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
-
-    def ours() -> tuple[float, np.ndarray]:
-        start = time.perf_counter()
-        memory = remember(inputs["tokens"])
-        scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
-        return time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0]
-
-    begun = time.perf_counter()
-    ours()
-    compile_seconds = time.perf_counter() - begun
-    nodes = [len(answers.tree(np.arange(most)).ids)] * count
-    read, piece = _answering_macs(system, inputs)
-    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + sum(nodes) * piece
-    anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
-    request = {"stage": "answer", "r": [0], "form": "eager", "k": most}
-    anew = _each_anew(system, params, most)
-    first = ids[:1, None], mask[:1, None]
-    return [
-        Case(stage, "ours", ours, ours_macs, compile_seconds=compile_seconds),
-        _compiled(
-            stage,
-            "each question and answer anew",
-            anew,
-            (params, inputs["tokens"], *first, inputs["answer_ids"]),
-            anew_macs,
-            count,
-            (request,),
-        ),
-    ]
-
-
-def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
-    """The straightforward order: states repeated for each answer, rows of whole answers."""
-
-    def answer(
-        params: Params, tokens: jax.Array, ids: jax.Array, mask: jax.Array, answers: jax.Array
-    ) -> jax.Array:
-        def call(method: str, *arrays: jax.Array) -> Any:
-            return system.module.apply({"params": params}, *arrays, method=method)
-
-        states = call("read", call("memory", tokens), ids[0], mask[0])
-        see = jax.numpy.ones((1, 1, 1), bool)
-        logits = call("next_words", call("answer_memory", states), mask[0], answers[:1, :1], see)
-        first, kept = jax.lax.top_k(jax.nn.log_softmax(logits[0, 0])[answers[:, 1]], most)
-        repeated = [jax.numpy.repeat(x, most, axis=0) for x in (states, mask[0])]
-        memory = call("answer_memory", repeated[0])
-        whole = call("log_likelihood", memory, repeated[1], answers[kept])
-        return jax.lax.top_k(first + whole, most)[0]
-
-    return answer
-
-
-def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
-    """Of a video's keys and values, reading a question, its keys and values; of one position."""
-    words, (_, tokens, width) = system.config.model.text, inputs["tokens"].shape
-    length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
-    question = words.fusion_layer * _text_layer_macs(words, length, length)
-    question += deep * _fusion_layer_macs(words, length, length, tokens)
-    layer = _text_layer_macs(words, 5, 5) // 5 + 2 * words.width**2 + 2 * length * words.width
-    return (
-        {
-            "video": 2 * deep * tokens * width * words.width,
-            "question": question,
-            "memory": 2 * deep * length * words.width**2,
-        },
-        deep * layer + words.width**2 + words.width * words.vocab_size,
-    )
-
-
-def _text_layer_macs(words: ConfigDict, length: int, rows: int) -> int:
-    """One layer's, where keys and values of `length` positions serve `rows` queries."""
-    width = words.width
-    attention = 2 * (length + rows) * width**2 + 2 * length * rows * width
-    return attention + 2 * rows * width * words.mlp_width
-
-
-def _fusion_layer_macs(words: ConfigDict, length: int, rows: int, tokens: int) -> int:
-    """The same with cross-attention to `tokens` keys and values that exist already."""
-    cross = 2 * rows * words.width**2 + 2 * rows * tokens * words.width
-    return _text_layer_macs(words, length, rows) + cross
 
 
 @contextmanager

@@ -7,15 +7,22 @@ Examples:
 `index` encodes a folder of videos. Run again, it encodes what is new and forgets what is gone;
 stopped or killed, it goes on. Files that cannot be decoded are named. `query` ranks the videos for
 each text, by the matching head where the model has one; it needs no configuration.
+
+Keys that are often set when indexing (--config.KEY=VALUE):
+  checkpoint            an orbax folder of scripts/convert.py, or a .pth or .safetensors file
+  model.merger.name     none switches merging off
+  eval.batch_size       videos that are encoded at a time
+  eval.top_k            candidates that a query re-ranks
 """
 
-import pathlib
+import io
 import sys
 
 import common
 import rich
-import rich.table
 from absl import flags
+from rich.table import Table
+from rich.text import Text
 
 from tokmerge_jax.search import Searcher, index_videos
 from tokmerge_jax.types import UserError
@@ -30,33 +37,37 @@ _NAMED = 10  # broken files that are shown
 
 def main(arguments: list[str]) -> None:
     """Does what the first argument says."""
-    commands = {"index": index, "query": query}
+    commands = {"index": (index, ["top", "rerank"]), "query": (query, ["config", "videos"])}
     if not arguments or arguments[0] not in commands:
         given = f"{arguments[0]!r} is no command; " if arguments else ""
         raise UserError(f"{given}say `index` or `query`, see --help")
-    if _INDEX.value is None:
+    name, *rest = arguments
+    command, foreign = commands[name]
+    for option in foreign:
+        if flags.FLAGS[option].present:
+            raise UserError(f"`{name}` takes no --{option}, see --help")
+    if not _INDEX.value:
         raise UserError("--index is missing; name the folder of the index, see --help")
-    commands[arguments[0]](_INDEX.value, arguments[1:])
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
+    command(_INDEX.value, rest)
 
 
 def index(folder: str, rest: list[str]) -> None:
     """Encodes a folder of videos."""
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}; `index` takes options alone, see --help")
-    if _VIDEOS.value is None:
+    if not _VIDEOS.value:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
     try:
         found = index_videos(common.config(), _VIDEOS.value, folder)
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
-    faults = [f"  {path}: {fault}" for path, fault in found.faults.items()]
+    faults = list(found.faults.values())
     if faults:
-        more = [f"  and {len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
-        print("\n".join([f"{len(faults)} files cannot be used:", *faults[:_NAMED], *more]))
-        path = pathlib.Path(folder, "broken.txt")
-        path.write_text("\n".join(fault.strip() for fault in faults) + "\n", "utf-8")
-        print(f"All of them are listed in {path}")
+        print(f"Cannot be used ({len(faults)}, all listed in {folder}/broken.txt):")
+        print("\n".join(f"  {fault}" for fault in faults[:_NAMED]))
     print(f"{len(found.videos)} videos can be searched in {folder}")
 
 
@@ -65,15 +76,17 @@ def query(folder: str, texts: list[str]) -> None:
     if not texts:
         raise UserError('`query` needs a text: search.py query --index DIR "a red square"')
     searcher = Searcher(folder)
+    if not searcher.index.videos:
+        raise UserError(
+            f"the index in {folder} holds no video that can be searched; broken.txt in it says why"
+        )
     for text, hits in zip(texts, searcher(texts, _TOP.value, _RERANK.value), strict=True):
-        table = rich.table.Table(title=text, title_justify="left")
-        table.add_column("video", overflow="fold")
-        for column in ("score", "cosine"):
-            table.add_column(column, justify="right")
-        for hit in hits:
+        table = Table("", "score", "cosine", "video")
+        for place, hit in enumerate(hits, 1):
             score = "-" if hit.score is None else f"{hit.score:.2f}"
-            table.add_row(str(searcher.folder / hit.path), score, f"{hit.cosine:.3f}")
-        rich.print(table)
+            path = Text(str(searcher.folder / hit.path), overflow="fold")  # no markup
+            table.add_row(str(place), score, f"{hit.cosine:.3f}", path)
+        rich.print(Text(text, "bold"), table)
 
 
 if __name__ == "__main__":

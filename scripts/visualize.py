@@ -38,33 +38,15 @@ _RATE = 2  # frames a second of what plays
 
 def main(rest: list[str]) -> None:
     """Draws what the options ask for and says where it is."""
+    if _CURVE.value:  # a shell's RESULTS* gives the flag one and leaves the others
+        draw_curve([pathlib.Path(path) for path in [*_CURVE.value, *rest]])
+        return
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
-    if _CURVE.value:
-        draw_curve([pathlib.Path(path) for path in _CURVE.value], pathlib.Path(_OUTPUT.value))
-        return
     config = common.config()
     system = registry.build(config)
     check(system)
-    frames = system.constants["frames"]
-    if _VIDEOS.value:
-        decoder = Decoder("", frames, config.data.trim_seconds)
-        clips = [system.transform(decoder(path)) for path in _VIDEOS.value]
-        names = [pathlib.Path(path).stem for path in _VIDEOS.value]
-        params = convert.load_checkpoint(config.checkpoint, system)
-        draw_videos(system, params, clips, names, common.output(config))
-        return
-    source = data.open_retrieval(config.data, frames)
-    params = convert.load_checkpoint(config.checkpoint, system)
-    batches = itertools.islice(source.batches(system.transform, 1), _CLIPS.value)
-    clips = [np.asarray(batch["video"][0]) for batch in batches]
-    rows = [
-        visualize.overview(*pair) for pair in zip(clips, traced(system, params, clips), strict=True)
-    ]
-    path = common.output(config) / "merging.png"
-    titles = [title(source.gallery, place) for place in range(len(clips))]
-    visualize.figure(rows, titles).savefig(path, dpi=120)
-    print(f"Drew {len(clips)} clips in {path}")
+    (draw_videos if _VIDEOS.value else draw_gallery)(system, common.output(config))
 
 
 def check(system: System) -> None:
@@ -78,38 +60,76 @@ def check(system: System) -> None:
         )
 
 
+def draw_gallery(system: System, folder: pathlib.Path) -> None:
+    """Draws the first clips of the configuration's gallery."""
+    config = system.config
+    source = data.open_retrieval(config.data, system.constants["frames"])
+    params = convert.load_checkpoint(config.checkpoint, system)
+    batches = itertools.islice(source.batches(system.transform, 1), _CLIPS.value)
+    clips = [np.asarray(batch["video"][0]) for batch in batches]
+    merged = traced(system, params, clips)
+    rows = [visualize.overview(*pair) for pair in zip(clips, merged, strict=True)]
+    titles = [title(source.gallery, place) for place in range(len(clips))]
+    path = folder / "merging.png"
+    visualize.figure(rows, titles).savefig(path)
+    print(f"Drew {len(clips)} clips in {path}")
+
+
+def draw_videos(system: System, folder: pathlib.Path) -> None:
+    """Draws the merging layers of each --video, and lets them play."""
+    config = system.config
+    videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
+    decoder = Decoder("", system.constants["frames"], config.data.trim_seconds)
+    clips = [system.transform(decoder(str(path))) for path in videos]
+    params = convert.load_checkpoint(config.checkpoint, system)
+    merged = traced(system, params, clips)
+    for clip, layers, (path, target) in zip(clips, merged, videos.items(), strict=True):
+        drawn = visualize.figure([visualize.details(clip, layers)], [path.name])
+        drawn.savefig(target.with_suffix(".png"))
+        frames = visualize.panels(visualize.playing(clip, layers))
+        visualize.write_mp4(target.with_suffix(".mp4"), frames, _RATE)
+        visualize.write_gif(target.with_suffix(".gif"), frames, _RATE)
+        print(f"Drew {path} in {target}, .mp4 and .gif")
+
+
+def targets(
+    videos: Sequence[pathlib.Path], folder: pathlib.Path
+) -> dict[pathlib.Path, pathlib.Path]:
+    """The picture of each video.
+
+    Raises:
+      UserError: if two videos would share one, or a file that it brings is a video to draw.
+    """
+    found = {video: folder / f"{video.stem}_merging.png" for video in videos}
+    for video, target in found.items():
+        others = [other for other in found if other != video and found[other] == target]
+        if others:
+            raise UserError(f"{video} and {others[0]} have one name; draw them in two runs")
+        for suffix in (".mp4", ".gif"):
+            if target.with_suffix(suffix).resolve() in (other.resolve() for other in videos):
+                raise UserError(
+                    f"the pictures of {video} would replace {target.with_suffix(suffix)}, which is"
+                    " a --video too; choose another --config.output"
+                )
+    return found
+
+
 def traced(
     system: System, params: Params, clips: Sequence[np.ndarray]
 ) -> list[tuple[visualize.Merge, ...]]:
     """The merging layers of each clip; frames are squares of patches."""
+    names = [cost.name for cost in system.cost if cost.tokens_out < cost.tokens_in]
+    layers = [name.replace("_", " ") for name in names]
     trace_video = jax.jit(system.predict["trace_video"])
     found = []
     for clip in clips:
         trace = jax.device_get(trace_video(params, clip[None]))
         side = math.isqrt(trace["origin"][0].shape[1] // len(clip))
-        found.append(visualize.merges(trace, 0, (len(clip), side, side)))
+        found.append(visualize.merges(trace, 0, (len(clip), side, side), layers))
     return found
 
 
-def draw_videos(
-    system: System,
-    params: Params,
-    clips: Sequence[np.ndarray],
-    names: Sequence[str],
-    folder: pathlib.Path,
-) -> None:
-    """Draws each clip's merging layers, and lets them play."""
-    for clip, merged, name in zip(clips, traced(system, params, clips), names, strict=True):
-        rows, mass = visualize.details(clip, merged), merged[-1].mass
-        heaviest = 0.0 if mass is None else float(mass.max())
-        visualize.figure([rows], [name], heaviest=heaviest).savefig(folder / f"{name}.png", dpi=120)
-        frames = visualize.panels(rows)
-        visualize.write_mp4(folder / f"{name}.mp4", frames, _RATE)
-        visualize.write_gif(folder / f"{name}.gif", frames, _RATE)
-        print(f"Drew {folder / name}.png, .mp4 and .gif")
-
-
-def draw_curve(paths: Sequence[pathlib.Path], target: pathlib.Path) -> None:
+def draw_curve(paths: Sequence[pathlib.Path]) -> None:
     """Draws the runs' headline numbers against their cost.
 
     Raises:
@@ -123,10 +143,9 @@ def draw_curve(paths: Sequence[pathlib.Path], target: pathlib.Path) -> None:
     if len(kinds) > 1:
         told = "; ".join(", ".join(kind) for kind in sorted(kinds))
         raise UserError(f"--curve joins results of one metric, data set and split, not of {told}")
+    target = pathlib.Path(_OUTPUT.value)
     target.parent.mkdir(parents=True, exist_ok=True)
-    drawn = curve.draw(results)
-    for suffix in (".png", ".pdf"):
-        drawn.savefig(target.with_name(target.name + suffix), dpi=150)
+    curve.save(curve.draw(results), target)
     print(f"Drew {len(results)} runs in {target}.png and {target}.pdf")
 
 

@@ -1,20 +1,26 @@
 """Searching a folder of videos as a user does, by the scripts and from Python."""
 
+import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from configs import demo as demo_config
 from tokmerge_jax import search
 from tokmerge_jax.data.datasets import demo, demo_scene
+from tokmerge_jax.evaluation import index
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
+WEIGHTS = demo_config.get_config().checkpoint
 
 
 def write_clips(folder, numbers):
@@ -33,38 +39,136 @@ def command(*arguments):
 
 
 def run(*arguments):
+    wide = {**os.environ, "COLUMNS": "300"}
     return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False, env=wide
     )
 
 
-def test_from_python(tmp_path):
-    videos, target = tmp_path / "videos", tmp_path / "index"
-    write_clips(videos, [0, 9])
-    write_clips(videos / "more", [20])
-    (videos / "bad.MKV").write_text("no video")
-    (videos / "notes.txt").write_text("no video either")
+def configuration(checkpoint=WEIGHTS, **mesh):
+    """The demo's, decoding in this process."""
     config = demo_config.get_config()
     with config.unlocked():
         config.data.workers = 0
-    found = search.index_videos(config, videos, target)
-    assert found.videos == ("0.mp4", "9.mp4", "more/20.mp4")
+        config.checkpoint = str(checkpoint)
+        config.mesh.update(mesh)
+        config.eval.batch_size = 2
+    return config
+
+
+def features(target):
+    return {file.name: load_file(file) for file in (target / "features").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of some videos, among them a broken one, and of their index."""
+    folder = tmp_path_factory.mktemp("search")
+    videos, target = folder / "videos", folder / "index"
+    write_clips(videos, [0, 9])
+    write_clips(videos / "more [abc]", [20])
+    (videos / "bad.MKV").write_text("no video")
+    (videos / "notes.txt").write_text("no video either")
+    found = search.index_videos(configuration(), videos, target)
+    assert found.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
     assert list(found.faults) == ["bad.MKV"]
-    assert "cannot be decoded" in found.faults["bad.MKV"]
-    stamps = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
-    write_clips(videos, [31])
-    search.index_videos(config, videos, target)
-    assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
-    asked = [caption(31), caption(20)]
-    hits = search.Searcher(target)(asked, top_k=2)
-    assert [found[0].path for found in hits] == ["31.mp4", "more/20.mp4"]
+    assert "bad.MKV: cannot be decoded" in (target / "broken.txt").read_text()
+    return videos, target
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """The same, to be changed."""
+    videos, target = tmp_path / "videos", tmp_path / "index"
+    shutil.copytree(made[0], videos)
+    shutil.copytree(made[1], target)
+    about = index.describe(target)
+    about["about"]["videos"] = str(videos)
+    (target / "index.json").write_text(json.dumps(about))
+    return videos, target
+
+
+def test_what_a_video_shows_finds_it(made):
+    asked = [caption(0), caption(20)]
+    searcher = search.Searcher(made[1])
+    hits = searcher(asked, top_k=2)
+    assert [found[0].path for found in hits] == ["0.mp4", "more [abc]/20.mp4"]
     assert [len(found) for found in hits] == [2, 2]
-    plain = search.Searcher(target)(asked, top_k=1, rerank=False)
+    plain = searcher(asked, top_k=1, rerank=False)
+    assert [found[0].path for found in plain] == ["0.mp4", "more [abc]/20.mp4"]
     assert [found[0].score for found in plain] == [None, None]
-    with config.unlocked():
-        config.model.merger.name = "none"
-    with pytest.raises(UserError, match="made with another model"):
-        search.index_videos(config, videos, target)
+
+
+def test_only_what_changed_is_encoded(copied):
+    videos, target = copied
+    before = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    write_clips(videos, [31])
+    (videos / "bad.MKV").write_text("still no video")
+    (videos / "9.mp4").unlink()
+    found = search.index_videos(configuration(), videos, target)
+    assert found.videos == ("0.mp4", "31.mp4", "more [abc]/20.mp4")
+    assert list(found.faults) == ["bad.MKV"]
+    after = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    assert len(after) == 3
+    assert len(before.items() & after.items()) == 2
+    shutil.copy(videos / "31.mp4", videos / "0.mp4")
+    (videos / "bad.MKV").unlink()
+    search.index_videos(configuration(), videos, target)
+    assert not (target / "broken.txt").exists()
+    same, other = (found.load(path, "embedding") for path in ("0.mp4", "31.mp4"))
+    np.testing.assert_allclose(same, other, rtol=1e-5, atol=1e-6)
+
+
+def test_devices_and_batches_do_not_matter(made, tmp_path):
+    search.index_videos(configuration(data=1), made[0], tmp_path)  # batches of 2 instead of 8
+    one, eight = features(tmp_path), features(made[1])
+    assert one.keys() == eight.keys()
+    for name, arrays in one.items():
+        for kind, values in arrays.items():
+            np.testing.assert_allclose(values, eight[name][kind], rtol=1e-4, atol=1e-5)
+
+
+def test_another_model_or_folder_is_refused(copied, tmp_path):
+    videos, target = copied
+    plain = configuration()
+    with plain.unlocked():
+        plain.model.merger.name = "none"
+    with pytest.raises(UserError, match=r"made with model\.merger\.name=vid_tldr \(now none\)"):
+        search.index_videos(plain, videos, target)
+    write_clips(tmp_path / "other", [1])
+    with pytest.raises(UserError, match=r"is of the videos in .*videos; name that folder"):
+        search.index_videos(configuration(), tmp_path / "other", target)
+    videos.rename(tmp_path / "moved")
+    before = features(target)
+    search.index_videos(configuration(), tmp_path / "moved", target)
+    assert features(target).keys() == before.keys()
+    assert search.Searcher(target).folder == tmp_path / "moved"
+
+
+def test_weights_that_moved_or_changed_are_told(copied, tmp_path):
+    videos, target = copied
+    here, there = tmp_path / "here.safetensors", tmp_path / "there.safetensors"
+    shutil.copy(WEIGHTS, here)
+    search.index_videos(configuration(here), videos, target)
+    here.rename(there)
+    with pytest.raises(UserError, match=r"here\.safetensors does not exist.*index again with"):
+        search.Searcher(target)
+    before = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    search.index_videos(configuration(there), videos, target)
+    assert before == {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    search.Searcher(target)
+    weights = load_file(there)
+    save_file({name: np.asarray(2 * array) for name, array in weights.items()}, there)
+    with pytest.raises(UserError, match=r"was made with checkpoint=\w+ \(now \w+\); go back"):
+        search.Searcher(target)
+
+
+def test_the_script_ranks_for_every_query(made):
+    done = run("query", f"--index={made[1]}", "--top=2", "--norerank", caption(20), "[red] squares")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split("[red] squares")
+    assert first.index("more [abc]/20.mp4") < first.rindex(".mp4")
+    assert [text.count(".mp4") for text in (first, second)] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +179,12 @@ def test_from_python(tmp_path):
         (["query", "a"], "--index is missing"),
         (["query", "--index=nowhere", "a"], "nowhere holds no index; make one with"),
         (["index", "--index=x", "--videos=y"], "--config is missing"),
+        (["index", "--index=x", "--config=configs/demo.py"], "--videos is missing"),
+        (["index", "--index=x", "--videos=y", "z"], "unknown argument 'z'"),
+        (["index", "--index=x", "--videos=y", "--top=3"], "`index` takes no --top"),
+        (["query", "--index=x"], "`query` needs a text"),
+        (["query", "--index=x", "--config=configs/demo.py", "a"], "`query` takes no --config"),
+        (["query", "--index=x", "--top=0", "a"], "--top=0"),
     ],
 )
 def test_what_is_missing_is_told(arguments, message):
@@ -89,7 +199,7 @@ def test_a_killed_run_goes_on(tmp_path):
     videos, target = tmp_path / "videos", tmp_path / "index"
     write_clips(videos, range(12))
     arguments = ("index", "--config=configs/demo.py", f"--videos={videos}", f"--index={target}")
-    few = ("--config.eval.batch_size=1", "--config.data.workers=0")
+    few = ("--config.eval.batch_size=1", "--config.mesh.data=1", "--config.data.workers=0")
     process = subprocess.Popen(
         command(*arguments, *few), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -128,7 +128,7 @@ def test_figure_shows_evenly_spaced_frames():
 
 
 def test_what_did_not_merge_keeps_its_pixels():
-    """Groups of several patches have one hue in all frames, also for edges; others are as before."""
+    """Groups of several patches have one hue in all frames; others are as before."""
     picture = visualize.tint_groups(CLIP, GROUPS).astype(int)
     assert (picture[1, :4, 4:] == CLIP[1, :4, 4:]).all()  # group 3, alone
     first, other = picture[0, 0, 0], picture[0, 4, 0]
@@ -150,7 +150,7 @@ def test_details_have_rows_for_every_merge_and_the_mass(tmp_path):
         "after merge 2:\n3 tokens",
         "mass of tokens",
     ]
-    drawn = visualize.figure([rows], ["clip"], heaviest=5)
+    drawn = visualize.figure([rows], ["clip"], heaviest=5.0)
     scale = [axis for axis in drawn.axes if "stands for" in axis.get_xlabel()]
     assert [text.get_text() for text in scale[0].get_xticklabels()] == ["1", "2", "5"]
 

@@ -10,17 +10,18 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from tokmerge_jax import convert, parallel, registry
+from tokmerge_jax import convert, parallel, registry, runtime
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import Decoder
 from tokmerge_jax.evaluation import Model, index, model_facts
-from tokmerge_jax.evaluation.index import Hit, Index
+from tokmerge_jax.evaluation.index import Hit, Index, Stamp
+from tokmerge_jax.evaluation.retrieval import ahead
 from tokmerge_jax.types import System, UserError
 
 Path = str | os.PathLike[str]
@@ -30,8 +31,8 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
     """Encodes the videos of a folder, and of those below it, into the index `target`.
 
     Files that are there already are left alone; new and changed ones are encoded, those that are
-    gone are forgotten. Stopped or killed, the same call goes on. Files that cannot be decoded are
-    in `Index.faults`.
+    gone are forgotten. Stopped or killed, the same call goes on. Files that cannot be used are
+    in `Index.faults` and in the index's `broken.txt`.
 
     Args:
       config: of a retrieval system; its `checkpoint` holds the weights.
@@ -39,32 +40,53 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
       target: the index's folder.
 
     Raises:
-      UserError: if something is missing, the system cannot search, or the index is another model's.
+      UserError: if something is missing, the system cannot search, or the index is another model's
+        or another folder's.
     """
-    base, system = pathlib.Path(videos), _portable(_system(config))
-    files = folders.find(base)
-    if not files:
-        raise UserError(f"--videos={base} holds no video ({', '.join(folders.SUFFIXES)})")
+    base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
+    system, files = _portable(_system(config)), folders.find(base)
     params = convert.load_checkpoint(config.checkpoint, system)
-    about = {"config": json.loads(system.config.to_json()), "videos": str(base.resolve())}
-    found = Index(pathlib.Path(target), model_facts(system, params), about)
-    todo = found.update(files)
-    model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
-    encode = model.compiled("encode_video")
+    _check_folder(place, base)
+    about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
+    found = Index(place, model_facts(system, params), about)
     decoder = Decoder(str(base), system.constants["frames"], config.data.trim_seconds)
+    todo = found.update(files)
     clips = folders.Clips(todo, decoder, system.transform, config.data.workers)
-    size = parallel.batch_size(model.mesh, config.eval.batch_size)
-    with tqdm(total=len(files), initial=len(files) - len(todo), desc="indexing videos") as bar:
-        for paths, video, faults in clips.batches(size):
-            for path, fault in faults.items():
-                found.refuse(path, files[path], fault)
-            if paths:
-                seen = encode(video)
-                arrays = [np.asarray(seen[name], np.float32) for name in ("embedding", "tokens")]
-                for path, embedding, tokens in zip(paths, *arrays, strict=False):
-                    found.add(path, files[path], embedding, tokens)
-            bar.update(len(paths) + len(faults))
+    model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
+    _encode(model, clips, config.eval.batch_size, files, found)
+    found.report()
     return found
+
+
+def _encode(
+    model: Model, clips: folders.Clips, batch_size: int, files: Mapping[str, Stamp], found: Index
+) -> None:
+    """Encodes the clips, and stores each as soon as it is."""
+    done = len(files) - len(clips.paths)
+    with tqdm(total=len(files), initial=done, desc="indexing videos") as bar:
+
+        def refuse(path: str, fault: str) -> None:
+            found.refuse(path, files[path], fault)
+            bar.update()
+
+        batches = clips.batches(parallel.batch_size(model.mesh, batch_size), refuse)
+        inputs = ((paths, (video,)) for paths, video in batches)
+        for paths, seen in ahead(model.compiled("encode_video"), inputs):
+            arrays = [np.asarray(seen[name], np.float32) for name in ("embedding", "tokens")]
+            for path, embedding, tokens in zip(paths, *arrays, strict=False):  # the rest pads
+                found.add(path, files[path], embedding, tokens)
+                bar.update()
+
+
+def _check_folder(place: pathlib.Path, videos: pathlib.Path) -> None:
+    """Refuses an index of another folder, unless that has moved: its videos would be forgotten."""
+    if (place / "index.json").exists():
+        known = pathlib.Path(index.describe(place)["about"]["videos"])
+        if known != videos and known.is_dir():
+            raise UserError(
+                f"the index in {place} is of the videos in {known}; name that folder (--videos), or"
+                " another one for the index (--index)"
+            )
 
 
 class Searcher:
@@ -87,11 +109,16 @@ class Searcher:
         merger = self._config.model.merger
         merger.r = tuple(merger.r)
         self._system = _system(self._config)
-        params = convert.load_checkpoint(self._config.checkpoint, self._system)
+        try:
+            params = convert.load_checkpoint(self._config.checkpoint, self._system)
+        except UserError as error:
+            raise UserError(
+                f"the index in {place} needs the weights that it was made with: {error}; where they"
+                " are elsewhere now, index again with --config.checkpoint=PLACE (quickly done)"
+            ) from error
         self.index = Index(place, model_facts(self._system, params))
         self.folder = pathlib.Path(about["videos"])
-        mesh = parallel.make_mesh(self._config.mesh.to_dict())
-        self._model = Model(self._system.predict, params, mesh)
+        self._model = Model(self._system.predict, params, parallel.make_mesh({"data": -1}))
 
     def __call__(
         self, texts: Sequence[str], top_k: int = 10, rerank: bool = True
@@ -124,11 +151,19 @@ def _system(config: ConfigDict) -> System:
 
 
 def _portable(system: System) -> System:
-    """The system, its configuration true in any folder and as JSON: whole paths, r by layer."""
+    """The system, its configuration true on any machine: whole paths, r and number type spelt out.
+
+    JSON holds it.
+    """
     config = system.config.copy_and_resolve_references()
     with config.unlocked():
-        config.checkpoint = str(pathlib.Path(config.checkpoint).resolve())
-        if pathlib.Path(config.data.vocabulary).is_file():
-            config.data.vocabulary = str(pathlib.Path(config.data.vocabulary).resolve())
+        config.checkpoint = _whole(config.checkpoint)
+        config.data.vocabulary = _whole(config.data.vocabulary)
+        config.dtype = np.dtype(runtime.compute_dtype(config.dtype)).name
         config.model.merger.r = [layer.tokens_in - layer.tokens_out for layer in system.cost[1:]]
     return dataclasses.replace(system, config=config)
+
+
+def _whole(name: str) -> str:
+    """The whole path, if `name` is of a file or folder here."""
+    return str(pathlib.Path(name).resolve()) if pathlib.Path(name).exists() else name

@@ -1,6 +1,10 @@
 """An index of videos: what it finds is what the definition says, and nothing is computed twice."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation.index import Index, describe
 from tokmerge_jax.types import UserError
 
-FACTS = {"checkpoint": "a", "frames": [8, "resize"]}
+FACTS = {"checkpoint": "a", "frames": [8, "resize"], "model": {"merger": {"name": "none"}}}
 PATHS = [f"clips/{i:02}.mp4" for i in range(VIDEOS)]
 FILES = {path: (100 + i, 7) for i, path in enumerate(PATHS)}
 
@@ -57,6 +61,22 @@ def test_without_the_matching_head_cosines_rank(full):
         assert all(hit.score is None for hit in hits)
 
 
+def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
+    read = []
+    load = Index.load
+
+    def noted(self, path, name):
+        if name == "tokens":
+            read.append(path)
+        return load(self, path, name)
+
+    monkeypatch.setattr(Index, "load", noted)
+    similarity, _, _ = small_gallery.by_hand()
+    hits = full.query(model(), (IDS[:2], MASK[:2]), top_k=3, rerank=True, memory_gib=1.0)
+    wanted = {PATHS[v] for row in (0, 1) for v in np.argsort(-similarity[:, row])[:3]}
+    assert sorted(read) == sorted(wanted) == sorted({hit.path for found in hits for hit in found})
+
+
 def test_only_what_is_new_is_to_be_encoded(tmp_path):
     index = Index(tmp_path, FACTS)
     few = {path: FILES[path] for path in PATHS[:3]}
@@ -84,8 +104,68 @@ def test_broken_files_are_looked_at_again_when_they_change(tmp_path):
     again = Index(tmp_path, FACTS)
     assert again.update({"a.mp4": (1, 1)}) == []
     assert (again.faults, again.videos) == ({"a.mp4": "cut short"}, ())
+    again.report()
+    assert (tmp_path / "broken.txt").read_text() == "cut short\n"
     assert again.update({"a.mp4": (2, 1)}) == ["a.mp4"]
     assert not again.faults
+    again.report()
+    assert not (tmp_path / "broken.txt").exists()
+
+
+_FILL = """
+import pathlib, sys
+import numpy as np
+from tokmerge_jax.evaluation.index import Index
+index, files = Index(pathlib.Path(sys.argv[1]), {}), {f"{i:04}": (i, i) for i in range(3000)}
+for path in index.update(files):
+    numbers = np.full((300, 64), float(path), np.float32)
+    index.add(path, files[path], numbers[:1], numbers)
+    print(path, flush=True)
+"""
+
+
+def test_killed_at_any_time_it_goes_on(tmp_path):
+    files, told = {f"{i:04}": (i, i) for i in range(3000)}, 0
+    for lines in (1, 70, 33):
+        program = [sys.executable, "-c", _FILL, str(tmp_path)]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                assert process.stdout.readline() == f"{told:04}\n"
+                told += 1
+            process.kill()
+        index = Index(tmp_path, {})
+        told = len(files) - len(index.update(files))
+        assert index.videos == tuple(sorted(files)[:told])
+        for path in index.videos:
+            np.testing.assert_array_equal(index.load(path, "tokens"), np.full((300, 64), int(path)))
+    assert 104 <= told < len(files)
+
+
+def test_whatever_the_log_names_is_there(full, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            full.update({PATHS[0]: FILES[PATHS[0]]})
+    again = Index(tmp_path / "index", FACTS)
+    assert again.update(FILES) == PATHS[1:]
+    fill(again, PATHS[1:])
+    assert [len(hits) for hits in ask(again, top_k=VIDEOS)] == [VIDEOS] * len(IDS)
+
+
+def test_names_need_not_be_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    index = Index(tmp_path, FACTS)
+    index.add(name, (1, 1), np.ones((1, 2), np.float32), np.ones((3, 2), np.float32))
+    index.refuse(f"_{name}", (1, 1), f"_{name} is cut short")
+    again = Index(tmp_path, FACTS)
+    assert (again.videos, list(again.faults)) == ((name,), [f"_{name}"])
+    assert again.load(name, "tokens").shape == (3, 2)
+    again.report()
+    assert (tmp_path / "broken.txt").read_text() == "_caf\\udce9.mp4 is cut short\n"
 
 
 @pytest.mark.parametrize("cut", [1, 20, 40])
@@ -100,11 +180,33 @@ def test_a_log_that_was_cut_loses_its_last_line_alone(full, tmp_path, cut):
 
 
 def test_an_index_of_another_model_is_refused(full, tmp_path):
-    with pytest.raises(UserError, match="made with another checkpoint; search with what"):
+    said = r"index was made with checkpoint=a \(now b\); go back to that"
+    with pytest.raises(UserError, match=said):
         Index(tmp_path / "index", {**FACTS, "checkpoint": "b"})
+    with pytest.raises(UserError, match=r"with model\.merger\.name=none \(now tome\); go back"):
+        Index(tmp_path / "index", {**FACTS, "model": {"merger": {"name": "tome"}}})
+    with pytest.raises(UserError, match=r"made with frames=.* \(now None\), more=None \(now 1\);"):
+        Index(
+            tmp_path / "index",
+            {"checkpoint": "a", "model": {"merger": {"name": "none"}}, "more": 1},
+        )
     with pytest.raises(UserError, match="holds no index"):
         describe(tmp_path)
     assert json.loads(json.dumps(describe(tmp_path / "index")["facts"])) == FACTS
+
+
+def test_what_is_kept_beside_the_facts_can_be_renewed(tmp_path):
+    Index(tmp_path, FACTS, {"place": "here"})
+    Index(tmp_path, FACTS)
+    assert describe(tmp_path) == {"facts": FACTS, "about": {"place": "here"}}
+    Index(tmp_path, FACTS, {"place": "there"})
+    assert describe(tmp_path) == {"facts": FACTS, "about": {"place": "there"}}
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file cannot be written: Not a directory; make room"):
+        Index(tmp_path / "file", FACTS)
 
 
 def test_an_empty_index_finds_nothing(tmp_path):

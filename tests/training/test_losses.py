@@ -72,3 +72,29 @@ def test_a_row_of_matches_alone_stays_finite():
     assert losses.categorical(jax.random.key(0), to_video).tolist() == [0, 0]
     loss, _ = losses.contrastive(jnp.ones((2, 1, 3)), jnp.ones((2, 3)), jnp.zeros(2, int), 0.07)
     np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
+
+
+def test_hidden_words():
+    """Half of the words are chosen; of these 80 % are masked, 10 % random, 10 % kept."""
+    rng = np.random.default_rng(0)
+    ids = jnp.asarray(rng.integers(200, 1000, (400, 30)))
+    mask = jnp.asarray(np.arange(30)[None] < rng.integers(1, 31, (400, 1)))
+    hidden, chosen = (
+        np.asarray(x) for x in losses.mask_words(jax.random.key(1), ids, mask, 103, 150)
+    )
+    assert not chosen[:, 0].any()  # the start token
+    assert not chosen[~np.asarray(mask)].any()
+    free = np.asarray(mask)[:, 1:]
+    np.testing.assert_allclose(chosen[:, 1:][free].mean(), 0.5, atol=0.02)
+    np.testing.assert_array_equal(hidden[~chosen], np.asarray(ids)[~chosen])
+    masked, kept = hidden[chosen] == 103, hidden[chosen] == np.asarray(ids)[chosen]
+    np.testing.assert_allclose([masked.mean(), kept.mean()], [0.8, 0.1], atol=0.02)
+    assert (hidden[chosen][~masked & ~kept] < 150).all()
+
+
+def test_word_prediction_is_the_mean_over_chosen_words():
+    logits = jnp.log(jnp.array([[[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]]))
+    ids = jnp.array([[0, 1, 1]])
+    loss = losses.word_prediction(logits, ids, jnp.array([[False, True, True]]))
+    np.testing.assert_allclose(loss, -(np.log(0.1) + np.log(0.8)) / 2, rtol=1e-6)
+    assert losses.word_prediction(logits, ids, jnp.zeros((1, 3), bool)) == 0

@@ -9,6 +9,7 @@ import umt_case
 from jax.sharding import PartitionSpec as P
 from umt_case import close
 
+import tokmerge_jax
 from tokmerge_jax import convert
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import vid_tldr
@@ -131,3 +132,49 @@ def test_eight_devices_find_the_gradient_of_one():
     close(total8, total)
     jax.tree.map(close, gradient8["vision"], gradient["vision"])
     close(gradient8["temperature"], gradient["temperature"])
+
+
+@pytest.fixture(scope="module")
+def with_words():
+    """The gradient of all three losses, without and with gradient checkpointing."""
+    case = golden.load("vidtldr-train-merged")
+    config = umt_case.config_of(case)
+    batch = batch_of(case, 5)
+    found = []
+    for remat in (False, True):
+        with config.unlocked():
+            config.train.losses.mlm = 0.5
+            config.train.remat = remat
+            config.model.dropout = 0.0
+        system = tokmerge_jax.build(config)
+        params = system.init(jax.random.key(3))
+        assert isinstance(system.module, UMT)
+        loss = vid_tldr.retrieval_loss(
+            system.module, config.train.losses.to_dict(), losses.most_likely, lambda: 7
+        )
+        run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        found.append(run(params, batch, jax.random.key(1)))
+    return found
+
+
+def test_the_losses_are_weighted(with_words):
+    (total, parts), _ = with_words[0]
+    assert set(parts) == {"vtc", "vtm", "mlm"}
+    close(total, parts["vtc"] + parts["vtm"] + 0.5 * parts["mlm"])
+    assert 3 < parts["mlm"] < 7  # random words of 97: about log 97
+
+
+def test_masked_words_teach_all_that_reads_them(with_words):
+    _, gradient = with_words[0]
+    head = gradient["text"]["word_head"]
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(head))
+
+
+def test_checkpointing_changes_no_gradient(with_words):
+    (without, _), plain = with_words[0]
+    (total, _), again = with_words[1]
+    close(total, without)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(plain))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * largest), again, plain
+    )

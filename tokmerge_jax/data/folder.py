@@ -18,13 +18,17 @@ SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".w
 def find(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
     """The videos in a folder and those below it: relative path -> size and time of change (ns).
 
+    Links to folders are not followed.
+
     Raises:
-      UserError: if there is no such folder.
+      UserError: if there is no such folder, or no video in it.
     """
     if not folder.is_dir():
-        raise UserError(f"--videos={folder}: no such folder")
+        raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
     files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES)
     found = {str(f.relative_to(folder)): f.stat() for f in files if f.is_file()}
+    if not found:
+        raise UserError(f"--videos={folder} holds no video ({', '.join(SUFFIXES)})")
     return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}
 
 
@@ -45,29 +49,24 @@ class Clips:
     workers: int
 
     def batches(
-        self, batch_size: int
-    ) -> Iterator[tuple[list[str], UInt8[np.ndarray, "B T S S 3"], dict[str, str]]]:
-        """Paths, as many clips (padded to `batch_size`), and what failed by path, in order."""
-        made = zip(
-            self.paths, in_order(self._attempt, 0, len(self.paths), self.workers), strict=True
-        )
-        faults: dict[str, str] = {}
-        good = self._good(made, faults)
+        self, batch_size: int, refuse: Callable[[str, str], None]
+    ) -> Iterator[tuple[tuple[str, ...], UInt8[np.ndarray, "B T S S 3"]]]:
+        """Paths, and their clips, in order; the last batch repeats a clip up to `batch_size`.
+
+        Args:
+          batch_size: B.
+          refuse: is told the path of each video that cannot be used, and why.
+        """
+        good = self._good(refuse)
         while chunk := list(itertools.islice(good, batch_size)):
             paths, clips = zip(*chunk, strict=True)
-            yield list(paths), np.stack([*clips, *[clips[0]] * (batch_size - len(clips))]), faults
-            faults.clear()
-        if faults:
-            shape = (batch_size, 0, 0, 0, 3)
-            yield [], np.zeros(shape, np.uint8), faults
+            yield paths, np.stack([*clips, *[clips[0]] * (batch_size - len(clips))])
 
-    @staticmethod
-    def _good(
-        made: Iterator[tuple[str, np.ndarray | str]], faults: dict[str, str]
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        for path, clip in made:
+    def _good(self, refuse: Callable[[str, str], None]) -> Iterator[tuple[str, np.ndarray]]:
+        clips = in_order(self._attempt, 0, len(self.paths), self.workers)
+        for path, clip in zip(self.paths, clips, strict=True):
             if isinstance(clip, str):
-                faults[path] = clip
+                refuse(path, clip)
             else:
                 yield path, clip
 

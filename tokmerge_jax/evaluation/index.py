@@ -1,26 +1,29 @@
 """An index of videos on disk, to be searched by text: features that are computed once.
 
 The folder holds `index.json` (what the features depend on), `videos.jsonl` (a line for each file
-that was looked at, the last one counts) and `features/`, one .safetensors file a video with its
-embedding and its tokens: 4 bytes a number, 4.5 MB for the 1452 tokens of UMT-B/16 on MSRVTT. A
-search reads the embeddings of all videos and the tokens of its candidates alone.
+that was looked at, the last one counts), `broken.txt` (files that cannot be used, if there are any)
+and `features/`, one .safetensors file a video with its embedding and its tokens: 4 bytes a number,
+4.5 MB for the 1452 tokens of UMT-B/16 on MSRVTT. A search reads the embeddings of all videos and
+the tokens of its candidates alone.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tokmerge_jax import parallel, runtime
-from tokmerge_jax.evaluation.retrieval import Model, candidates, match
+from tokmerge_jax.evaluation.retrieval import Model, ahead, candidates, match, text_batches
 from tokmerge_jax.types import UserError
 
 Stamp = tuple[int, int]
@@ -53,25 +56,22 @@ class Index:
         Args:
           folder: the index's.
           facts: what features depend on (anything that JSON holds).
-          about: kept beside them for whoever opens the index again.
+          about: kept beside them for whoever opens the index again; None leaves what is there.
 
         Raises:
-          UserError: if the index was made on other facts, naming them.
+          UserError: if the index was made on other facts, naming them, or cannot be made.
         """
         self._folder, self._log = folder, folder / "videos.jsonl"
-        (folder / "features").mkdir(parents=True, exist_ok=True)
+        with _writing(folder):
+            (folder / "features").mkdir(parents=True, exist_ok=True)
         facts = json.loads(json.dumps(facts))
-        if (folder / "index.json").exists():
-            known = describe(folder)["facts"]
-            changed = [key for key in {**known, **facts} if known.get(key) != facts.get(key)]
-            if changed:
-                raise UserError(
-                    f"the index in {folder} was made with another {', '.join(changed)}; search with"
-                    " what it was made with, or index into another folder"
-                )
-        else:
+        known = describe(folder) if (folder / "index.json").exists() else None
+        if known is not None:
+            _check(folder, known["facts"], facts)
+        if known is None or about is not None:
             content = json.dumps({"facts": facts, "about": about}, indent=1)
-            runtime.write_text(folder / "index.json", content)
+            with _writing(folder):
+                runtime.write_text(folder / "index.json", content)
         self._entries = self._read()
 
     @property
@@ -86,12 +86,13 @@ class Index:
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
         """Forgets the files that are gone or changed; returns those to be looked at, ascending."""
-        for path, (stamp, _) in list(self._entries.items()):
-            if files.get(path) != stamp:
-                del self._entries[path]
-                self._feature(path).unlink(missing_ok=True)
+        stale = [path for path, (stamp, _) in self._entries.items() if files.get(path) != stamp]
+        for path in stale:
+            del self._entries[path]
         lines = [self._line(path, *entry) for path, entry in sorted(self._entries.items())]
         runtime.write_text(self._log, "".join(lines))
+        for path in stale:  # only now: whatever the log names is there
+            self._feature(path).unlink(missing_ok=True)
         return sorted(files.keys() - self._entries.keys())
 
     def add(
@@ -104,13 +105,26 @@ class Index:
         """Stores a video's features, then the note that they are there."""
         arrays = {"embedding": embedding, "tokens": tokens}
         part = self._feature(path).with_suffix(".part")
-        save_file({k: np.ascontiguousarray(x, np.float32) for k, x in arrays.items()}, part)
-        os.replace(part, self._feature(path))
-        self._note(path, stamp, "")
+        content = save({k: np.ascontiguousarray(x, np.float32) for k, x in arrays.items()})
+        with _writing(self._folder):
+            part.write_bytes(content)
+            os.replace(part, self._feature(path))
+            self._note(path, stamp, "")
 
     def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
-        """Notes why a file cannot be found; it is looked at again when it has changed."""
-        self._note(path, stamp, fault)
+        """Notes why a file cannot be found, naming it; it is looked at again once it changed."""
+        with _writing(self._folder):
+            self._note(path, stamp, fault)
+
+    def report(self) -> pathlib.Path | None:
+        """Writes `broken.txt`, a line for each file that cannot be used; None if all can."""
+        file = self._folder / "broken.txt"
+        if not self.faults:
+            file.unlink(missing_ok=True)
+            return None
+        lines = "".join(f"{fault}\n" for fault in self.faults.values())
+        runtime.write_text(file, lines.encode("utf-8", "backslashreplace").decode())
+        return file
 
     def query(
         self,
@@ -138,20 +152,14 @@ class Index:
         embedding = np.stack([self.load(path, "embedding") for path in videos])
         cosine = words @ embedding.mean(axis=1).T
         wanted = candidates(cosine, top_k)
-        scores = _Scores(wanted.T)
-        if rerank:
-            match(model, _Tokens(self, videos), (states, texts[1]), wanted.T, memory_gib, scores)
-        ranked = scores.values.T if rerank else cosine
-        hits = []
-        for row, marked in enumerate(wanted):
-            best = sorted(np.flatnonzero(marked), key=lambda v, row=row: -ranked[row, v])
-            hits.append(
-                [
-                    Hit(videos[v], float(cosine[row, v]), float(ranked[row, v]) if rerank else None)
-                    for v in best
-                ]
-            )
-        return hits
+        seen = np.flatnonzero(wanted.any(axis=0))
+        found, cosine, wanted = [videos[v] for v in seen], cosine[:, seen], wanted[:, seen]
+        if not rerank:
+            return [_hits(found, *row, None) for row in zip(wanted, cosine, strict=True)]
+        scores = _Scores(wanted.T.shape)
+        match(model, _Tokens(self, found), (states, texts[1]), wanted.T, memory_gib, scores)
+        rows = zip(wanted, cosine, scores.values.T, strict=True)
+        return [_hits(found, *row) for row in rows]
 
     def load(self, path: str, name: str) -> np.ndarray:
         """A video's "embedding" [F,E] or "tokens" [N,C]."""
@@ -159,7 +167,7 @@ class Index:
             return file.get_tensor(name)
 
     def _feature(self, path: str) -> pathlib.Path:
-        name = hashlib.sha256(path.encode()).hexdigest()[:24]
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
         return self._folder / "features" / f"{name}.safetensors"
 
     def _note(self, path: str, stamp: Stamp, fault: str) -> None:
@@ -201,15 +209,14 @@ class _Tokens:
     videos: Sequence[str]
 
     def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
-        return np.stack([self.index.load(self.videos[place], "tokens") for place in places])
+        return np.stack([self.index.load(self.videos[int(v)], "tokens") for v in places])
 
 
 class _Scores:
-    """Matching scores in memory."""
+    """Matching scores [V,Q] in memory."""
 
-    def __init__(self, wanted: Bool[np.ndarray, "V Q"]) -> None:
-        self.todo = np.flatnonzero(wanted.any(axis=1))
-        self.values = np.zeros(wanted.shape, np.float32)
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.todo, self.values = np.arange(shape[0]), np.zeros(shape, np.float32)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         self.values[rows] = values
@@ -217,12 +224,48 @@ class _Scores:
 
 def _encode(model: Model, texts: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [Q,E] and states [Q,L,C]."""
-    count, encode = len(texts[0]), model.compiled("encode_text")
     size = parallel.batch_size(model.mesh, _TEXTS)
-    found = []
-    for first in range(0, count, size):
-        places = np.resize(np.arange(first, min(first + size, count)), size)
-        read = encode(*(part[places] for part in texts))
-        found.append([np.asarray(read[name], np.float32) for name in ("embedding", "states")])
-    embedding, states = (np.concatenate(parts)[:count] for parts in zip(*found, strict=True))
+    found = [
+        [np.asarray(read[name], np.float32)[: len(rows)] for name in ("embedding", "states")]
+        for rows, read in ahead(model.compiled("encode_text"), text_batches(texts, size))
+    ]
+    embedding, states = map(np.concatenate, zip(*found, strict=True))
     return embedding, states
+
+
+def _hits(
+    paths: Sequence[str], wanted: np.ndarray, cosine: np.ndarray, scores: np.ndarray | None
+) -> list[Hit]:
+    """What one text found among `paths`, best first, by the scores if there are any."""
+    ranked = cosine if scores is None else scores
+    best = sorted(np.flatnonzero(wanted).tolist(), key=lambda v: -ranked[v])
+    return [
+        Hit(paths[v], float(cosine[v]), None if scores is None else float(scores[v])) for v in best
+    ]
+
+
+def _check(folder: pathlib.Path, known: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuses an index that was made on other facts than `facts`."""
+    old, new = (flatten_dict(dict(tree), sep=".") for tree in (known, facts))
+    changed = [
+        f"{key}={old.get(key)!s:.40} (now {new.get(key)!s:.40})"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"the index in {folder} was made with {', '.join(changed)}; go back to that, or make"
+            " another index in a folder of its own"
+        )
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+    """Tells what keeps the folder from being written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the index in {folder} cannot be written: {error.strerror}; make room, or name another"
+            " folder (--index)"
+        ) from error

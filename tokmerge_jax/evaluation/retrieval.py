@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -28,6 +28,11 @@ NO_CANDIDATE = np.float32(-100)
 _TEXTS = 64  # texts that are encoded at a time
 _PER_CALL = 32  # most texts that are matched with a video in one call
 _COPIES = 16  # arrays of the texts' size that matching holds at once, about (MLP: 4 and 4)
+
+_Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
+"""The rows that a batch is about, and its arrays, whose first rows are these; the rest pads."""
+
+_Rows = TypeVar("_Rows")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,19 +160,23 @@ def _encode_texts(
     model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [Q,E] and states [Q,L,C] of all texts."""
-    ids, mask = texts
-    size = parallel.batch_size(model.mesh, min(_TEXTS, len(ids)))
-
-    def batches(start: int) -> Iterator[_Input]:
-        for first in range(start, len(ids), size):
-            index = np.arange(first, min(first + size, len(ids)))
-            padded = np.resize(index, size)  # repeated, to the one size that is compiled
-            yield index, (ids[padded], mask[padded])
-
-    encode = model.compiled("encode_text")
-    arrays = _Features(store, "text", ("embedding", "states"), len(ids))
-    arrays.collect(encode, batches)
+    count = len(texts[0])
+    size = parallel.batch_size(model.mesh, min(_TEXTS, count))
+    arrays = _Features(store, "text", ("embedding", "states"), count)
+    batches = functools.partial(text_batches, texts, size)
+    arrays.collect(model.compiled("encode_text"), batches)
     return arrays["embedding"], arrays["states"]
+
+
+def text_batches(
+    texts: tuple[np.ndarray, np.ndarray], size: int, start: int = 0
+) -> Iterator[_Input]:
+    """Ids and masks of `size` texts at a time, from the text `start` on; the last ones repeat."""
+    count = len(texts[0])
+    for first in range(start, count, size):
+        index = np.arange(first, min(first + size, count))
+        padded = np.resize(index, size)  # to the one size that is compiled
+        yield index, tuple(part[padded] for part in texts)
 
 
 def _encode_videos(
@@ -190,10 +199,6 @@ def _encode_videos(
     if speed is not None:
         store.note("clips_per_second", speed)
     return arrays["embedding"], arrays["tokens"]
-
-
-_Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
-"""The rows that a batch is about, and its arrays, whose first rows are these; the rest pads."""
 
 
 class _Features:
@@ -219,7 +224,7 @@ class _Features:
         start = self._first_missing()
         marks = []
         with tqdm(total=self._count, initial=start, desc=f"encoding {self._unit}s") as bar:
-            for index, arrays in _ahead(function, inputs(start) if start < self._count else ()):
+            for index, arrays in ahead(function, inputs(start) if start < self._count else ()):
                 for name in self._names:
                     values = np.asarray(arrays[name])[: len(index)]
                     self._row_array(name, values).write(index, values)
@@ -245,9 +250,9 @@ class _Features:
         return rows
 
 
-def _ahead(
-    function: Callable[..., Any], inputs: Iterable[_Input]
-) -> Iterator[tuple[np.ndarray, Any]]:
+def ahead(
+    function: Callable[..., Any], inputs: Iterable[tuple[_Rows, tuple[np.ndarray, ...]]]
+) -> Iterator[tuple[_Rows, Any]]:
     """(rows, `function` of their arrays), one batch behind: the host decodes the next meanwhile."""
     pending = None
     for index, arrays in inputs:

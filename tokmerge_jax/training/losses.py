@@ -89,9 +89,8 @@ def mask_words(
       The ids with hidden words replaced, and which positions were chosen.
     """
     which, how, word = jax.random.split(key, 3)
-    chosen = (
-        (jax.random.uniform(which, ids.shape) < _HIDDEN) & mask & (jnp.arange(ids.shape[1]) > 0)
-    )
+    hideable = mask & (jnp.arange(ids.shape[1]) > 0)[None]
+    chosen = (jax.random.uniform(which, ids.shape) < _HIDDEN) & hideable
     coin = jax.random.uniform(how, ids.shape)
     random = jax.random.randint(word, ids.shape, 0, vocab_size, ids.dtype)
     hidden = jnp.where(coin < 0.8, mask_id, jnp.where(coin < 0.9, random, ids))

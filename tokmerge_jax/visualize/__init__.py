@@ -1,31 +1,19 @@
 """Pictures: what is salient in a clip, which patches became one token, accuracy against cost."""
 
 from tokmerge_jax.visualize.animation import panels, write_gif, write_mp4
-from tokmerge_jax.visualize.figure import details, figure, overview
-from tokmerge_jax.visualize.patches import (
-    Merge,
-    dim,
-    group_edges,
-    merges,
-    paint_groups,
-    paint_mass,
-    paint_saliency,
-    tint_groups,
-)
+from tokmerge_jax.visualize.figure import figure
+from tokmerge_jax.visualize.merges import Merge, merges
+from tokmerge_jax.visualize.rows import Row, details, overview, playing
 
 __all__ = [
     "Merge",
+    "Row",
     "details",
-    "dim",
     "figure",
-    "group_edges",
     "merges",
     "overview",
-    "paint_groups",
-    "paint_mass",
-    "paint_saliency",
     "panels",
-    "tint_groups",
+    "playing",
     "write_gif",
     "write_mp4",
 ]

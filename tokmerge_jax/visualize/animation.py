@@ -1,33 +1,56 @@
-"""Painted clips that play: panels side by side, as MP4 and as GIF."""
+"""Painted clips that play: rows side by side, as MP4 and as GIF."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-_GAP, _CAPTION = 4, 28  # pixels between panels, and above them for what they are
+from tokmerge_jax.visualize.patches import Scale
+from tokmerge_jax.visualize.rows import Row
+
+_GAP, _LINE = 6, 22  # pixels between rows; of the lines that tell what they are
+_BAR = 10  # pixels of a scale's height
 _ENCODING = {"crf": "18", "preset": "medium"}
 
 
-def panels(rows: Mapping[str, UInt8[np.ndarray, "T H W 3"]]) -> UInt8[np.ndarray, "T Y X 3"]:
-    """Frames with all rows side by side under their labels, of even height and width, on white."""
-    pictures = list(rows.values())
-    frames, height, width, _ = pictures[0].shape
-    shape = (height + _CAPTION, len(rows) * (width + _GAP) - _GAP)
-    canvas = np.full((frames, *(size + size % 2 for size in shape), 3), 255, np.uint8)
-    title = Image.fromarray(canvas[0])
-    font = ImageFont.load_default(size=_CAPTION // 2)
-    for place, label in enumerate(rows):
-        left = place * (width + _GAP)
-        ImageDraw.Draw(title).text((left + 2, 6), " ".join(label.split()), "black", font)
-    canvas[:] = np.asarray(title)
-    for place, picture in enumerate(pictures):
-        left = place * (width + _GAP)
-        canvas[:, _CAPTION : _CAPTION + height, left : left + width] = picture
+def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
+    """Frames with all rows side by side on white, labels above, scales below; Y and X are even."""
+    frames, height, width, _ = rows[0].frames.shape
+    shape = (height + 3 * _LINE, len(rows) * (width + _GAP) - _GAP)
+    page = Image.new("RGB", tuple(size + size % 2 for size in reversed(shape)), "white")
+    lefts = [place * (width + _GAP) for place in range(len(rows))]
+    for row, left in zip(rows, lefts, strict=True):
+        _write(page, " ".join(row.label.split()), left + width // 2, 0)
+        if row.scale is not None:
+            _colour_bar(page, row.scale, (left, _LINE + height + _GAP, width))
+    canvas = np.tile(np.asarray(page), (frames, 1, 1, 1))
+    for row, left in zip(rows, lefts, strict=True):
+        canvas[:, _LINE : _LINE + height, left : left + width] = row.frames
     return canvas
+
+
+def _colour_bar(page: Image.Image, scale: Scale, place: tuple[int, int, int]) -> None:
+    """Draws a scale, and its ticks below it, at (left, top, width)."""
+    left, top, width = place
+    share = np.linspace(0, 1, width)
+    colours = scale.paint(scale.colours.norm.inverse(share))
+    bar = np.tile((255 * colours).astype(np.uint8), (_BAR, 1, 1))
+    page.paste(Image.fromarray(bar), (left, top))
+    for tick in scale.ticks:
+        right = float(scale.colours.norm(tick)) * (width - 1)
+        ImageDraw.Draw(page).line([(left + right, top + _BAR), (left + right, top + _BAR + 3)], 0)
+        _write(page, f"{tick:g}", left + right, top + _BAR + 1)
+
+
+def _write(page: Image.Image, text: str, middle: float, top: int) -> None:
+    """Writes a line around a column of pixels, as far as the page reaches."""
+    font = ImageFont.load_default(size=_LINE * 2 // 3)
+    length = font.getlength(text)
+    left = min(max(middle - length / 2, 0), page.width - length)
+    ImageDraw.Draw(page).text((left, top + 2), text, "black", font)
 
 
 def write_mp4(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: int) -> None:
@@ -43,10 +66,8 @@ def write_mp4(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: in
 
 
 def write_gif(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: int) -> None:
-    """Writes a GIF that plays for ever, `rate` frames a second, all frames of one palette."""
-    strip = Image.fromarray(np.concatenate(frames))
-    palette = strip.quantize(colors=256, method=Image.Quantize.MEDIANCUT)
+    """Writes a GIF that plays for ever, `rate` frames a second, each of its own 256 colours."""
     first, *others = (
-        Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames
+        Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames
     )
     first.save(path, save_all=True, append_images=others, duration=1000 // rate, loop=0)

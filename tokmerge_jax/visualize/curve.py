@@ -1,48 +1,49 @@
 """Accuracy against cost over a sweep of merging schedules."""
 
 import itertools
+import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_PLAIN = {"color": "0.35", "linestyle": "--", "linewidth": 1}
+_PLAIN = "0.35"  # the grey of runs without merging
+_PANELS = {"gmac": "GMAC a clip", "clips_per_second": "clips a second"}
 
 
 def draw(results: Sequence[Mapping[str, Any]]) -> Figure:
     """The headline metric against GMAC and against clips a second.
 
-    Runs of one merger are joined in the order of their cost; one without merging is a dashed line.
+    Runs of one network and merger are joined in the order of their cost; one without merging is a
+    point on a dashed line. A run whose speed is not known is in the first panel alone.
 
     Args:
       results: what results.json of the runs holds, all of one metric.
     """
-    result = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = result.subplots(1, 2, sharey=True)
-    for axes, key, label in ((left, "gmac", "GMAC a clip"), (right, "clips_per_second", "clips/s")):
-        known = [found for found in results if found[key] is not None]
-        for name in sorted({_merger(found) for found in known} - {"none"}):
-            _line(axes, [found for found in known if _merger(found) == name], key, name)
-        for found in (found for found in known if _merger(found) == "none"):
-            axes.axhline(found["headline"]["value"], **_PLAIN)
-            axes.plot(found[key], found["headline"]["value"], "s", color="0.35", label="no merging")
-        axes.set(xlabel=label)
-        axes.margins(0.15)  # room for the schedules' names
-        axes.grid(alpha=0.3)
-    left.set_ylabel(f"{results[0]['headline']['name']}, %")
-    left.legend()
+    result = Figure(figsize=(7, 2.8), layout="constrained")
+    panels = result.subplots(1, 2, sharey=True)
+    for axes, (key, label) in zip(panels, _PANELS.items(), strict=True):
+        for colour, (name, runs) in enumerate(_sweeps(results).items()):
+            _line(axes, runs, key, name, f"C{colour}")
+        _references(axes, [found for found in results if not _merged(found)], key)
+        axes.set_xlabel(label)
+        axes.margins(x=0.15, y=0.18)  # room for the schedules' names
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"{results[0]['headline']['name']}, %")
+    handles, labels = panels[0].get_legend_handles_labels()
+    result.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     return result
 
 
-def _line(axes: Axes, results: Sequence[Mapping[str, Any]], key: str, name: str) -> None:
-    points = sorted(results, key=lambda found: found["gmac"])
-    values = [found["headline"]["value"] for found in points]
-    axes.plot([found[key] for found in points], values, "o-", label=name)
-    for found in points:
-        place = found[key], found["headline"]["value"]
-        text = schedule(found["tokens"])
-        axes.annotate(text, place, xytext=(4, 5), textcoords="offset points", fontsize=7)
+def save(drawn: Figure, target: pathlib.Path) -> None:
+    """Writes `target` with .png and with .pdf, whose letters stay letters, behind its name."""
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        for suffix in (".png", ".pdf"):
+            drawn.savefig(target.with_name(target.name + suffix), dpi=200)
 
 
 def schedule(tokens: Sequence[int]) -> str:
@@ -52,6 +53,45 @@ def schedule(tokens: Sequence[int]) -> str:
     return ", ".join(map(str, layers[:used]))
 
 
-def _merger(found: Mapping[str, Any]) -> str:
-    tokens = found["tokens"]
-    return found["config"]["model"]["merger"]["name"] if tokens[-1] < tokens[0] else "none"
+def _sweeps(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The runs that merge by what they share, the cheapest first."""
+    runs = sorted(filter(_merged, results), key=lambda found: found["gmac"])
+    networks: dict[str, str] = {}  # each network by the name of its first run
+    sweeps: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for found in runs:
+        model = found["config"]["model"]
+        network = networks.setdefault(json.dumps(model["vision"]), found["name"])
+        sweeps.setdefault((model["merger"]["name"], network), []).append(found)
+    several = len(networks) > 1
+    return {
+        f"{merger}, {network}" if several else merger: runs
+        for (merger, network), runs in sorted(sweeps.items())
+    }
+
+
+def _line(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str, name: str, colour: str) -> None:
+    known = [found for found in runs if found[key] is not None]
+    values = [found["headline"]["value"] for found in known]
+    axes.plot([found[key] for found in known], values, "o-", color=colour, label=name, ms=4)
+    for place, found in enumerate(known):
+        axes.annotate(
+            schedule(found["tokens"]),
+            (found[key], values[place]),
+            (0, (6, -12)[place % 2]),  # neighbours above and below
+            textcoords="offset points",
+            fontsize=7,
+            ha="center",
+        )
+
+
+def _references(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str) -> None:
+    for place, found in enumerate(runs):
+        value, label = found["headline"]["value"], "_" if place else "no merging"
+        axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1)
+        if found[key] is not None:
+            axes.plot(found[key], value, "s", color=_PLAIN, ms=5)
+        axes.plot([], [], "s--", color=_PLAIN, ms=5, linewidth=1, label=label)
+
+
+def _merged(found: Mapping[str, Any]) -> bool:
+    return found["tokens"][-1] < found["tokens"][0]

@@ -1,64 +1,57 @@
-"""What merging did to the patches of a clip, and frames painted with it: arrays in, arrays out."""
+"""Frames painted with what merging did to their patches: arrays in, arrays out."""
 
 import colorsys
 import dataclasses
-from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, PowerNorm
 
-_FRAME_PIXELS = 192  # frames are enlarged to about this edge, so that edges of groups look thin
+_FRAME_PIXELS = 224  # small frames are enlarged to about this edge, so that edges look thin
 _GOLDEN_RATIO = 0.618034
+_SATURATIONS = 0.85, 0.5  # of patches side by side
 _TINT = 0.45  # how much of a merged patch is its group's hue
+_HEAT = 0.7  # how much of a patch is its colour on a heat map
 _DIMMED = 0.35
-
-SALIENCY_COLOURS, MASS_COLOURS = "inferno", "viridis"
-"""Names of matplotlib's maps."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Merge:
-    """What one merging layer did to a clip of T frames of h x w patches.
+class Scale:
+    """What the colours of a heat map stand for.
 
     Attributes:
-      groups: int [T,h,w], the token that holds each patch afterwards.
-      saliency: float [T,h,w] in [0,1], the weight of each patch's token before the merge, 0 for
-        background; None if the merger asks for none.
-      mass: float [T,h,w], the size of the token that holds each patch afterwards.
+      colours: from numbers to colours.
+      ticks: numbers to tell beside the colours, the least and the most among them.
     """
 
-    groups: np.ndarray
-    saliency: np.ndarray | None = None
-    mass: np.ndarray | None = None
+    colours: ScalarMappable
+    ticks: tuple[float, ...]
 
-    @property
-    def tokens(self) -> int:
-        """How many tokens are left."""
-        return len(np.unique(self.groups))
+    def paint(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of any shape -> RGB in [0,1]."""
+        return self.colours.cmap(self.colours.norm(values))[..., :3]
 
 
-def merges(
-    trace: Mapping[str, Sequence[Num[np.ndarray, "B _"]]], clip: int, grid: tuple[int, int, int]
-) -> tuple[Merge, ...]:
-    """The merging layers of one clip, from what `predict["trace_video"]` tells of a batch.
+SALIENCY = Scale(ScalarMappable(PowerNorm(0.5, 0, 1), "inferno"), (0, 0.1, 0.5, 1))
+"""Weights in [0,1]; the root of the weight, for most are small."""
 
-    Args:
-      trace: "origin" [B,N0] and "size" [B,N] after each merging layer; "saliency" [B,N] of the
-        tokens that entered it, or an empty list.
-      clip: the clip's place in the batch.
-      grid: T, h and w; their product is N0.
 
-    Returns:
-      One `Merge` per layer, all patches of the input told.
-    """
-    found: list[Merge] = []
-    before = np.arange(np.prod(grid)).reshape(grid)
-    for layer, origin in enumerate(trace["origin"]):
-        saliency = trace["saliency"][layer][clip][before] if trace["saliency"] else None
-        before = np.asarray(origin[clip]).reshape(grid)
-        found.append(Merge(before, saliency, trace["size"][layer][clip][before]))
-    return tuple(found)
+def mass_scale(mass: Float[np.ndarray, "T h w"]) -> Scale:
+    """From 1 patch to the heaviest token's, by the logarithm."""
+    most = max(float(mass.max()), 2.0)
+    steps = [float(lead * 10**power) for power in range(6) for lead in (1, 2, 5)]
+    ticks = [step for step in steps if step < most / 1.3]  # numbers that do not touch the last
+    return Scale(ScalarMappable(LogNorm(1, most), "viridis"), (*ticks, round(most, 1)))
+
+
+def paint_heat(
+    frames: UInt8[np.ndarray, "T H W 3"], values: Float[np.ndarray, "T h w"], scale: Scale
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Grey frames under a heat map of their patches."""
+    heat = 255 * _over(scale.paint(values), frames)
+    grey = frames.mean(axis=-1, keepdims=True)
+    return ((1 - _HEAT) * grey + _HEAT * heat).astype(np.uint8)
 
 
 def paint_groups(
@@ -73,38 +66,46 @@ def paint_groups(
     Args:
       frames: H and W are multiples of h and w.
       groups: numbers of groups; a group may lie in several frames, in several pieces.
-      edge_colours: of each group, in [0,1]; None = hues that lie far apart.
+      edge_colours: RGB in [0,1] of each group, by its number; None = `group_colours`.
     """
-    labels = _enlarge(groups, frames.shape[1:3])
-    names, labels = np.unique(labels, return_inverse=True)
-    labels = labels.reshape(frames.shape[:3])
-    if edge_colours is None:
-        edge_colours = _colours(int(names[-1]) + 1)
-    counts = np.bincount(labels.ravel())
-    sums = [np.bincount(labels.ravel(), frames[..., channel].ravel()) for channel in range(3)]
-    means = np.stack(sums, axis=1) / counts[:, None]
+    colours = group_colours(groups) if edge_colours is None else edge_colours[groups]
+    labels = _over(groups, frames)
     edges = group_edges(labels)[..., None]
-    picture = np.where(edges, 255 * edge_colours[names][labels], means[labels])
+    picture = np.where(edges, 255 * _over(colours, frames), _means(frames, labels))
     return picture.astype(np.uint8)
 
 
 def tint_groups(
-    frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T h w"]
+    frames: UInt8[np.ndarray, "T H W 3"],
+    groups: Int[np.ndarray, "T h w"],
+    faded: Bool[np.ndarray, "T h w"],
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Tints and edges what merged in a hue for each group, in all frames; the rest stays as it is.
+    """Fills what merged with its group's mean colour and hue, and edges it; the rest is as it was.
 
     Args:
       frames: H and W are multiples of h and w.
       groups: numbers of groups; a group may lie in several frames, in several pieces.
+      faded: patches to darken within their edges.
     """
-    names, labels, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    labels = labels.reshape(groups.shape)
-    merged = _enlarge(counts[labels] > 1, frames.shape[1:3])
-    labels = _enlarge(labels, frames.shape[1:3])
-    hues = 255 * _colours(len(names))[labels]
-    edges = (group_edges(labels) & merged)[..., None]
-    tinted = np.where(merged[..., None], (1 - _TINT) * frames + _TINT * hues, frames)
-    return np.where(edges, hues, tinted).astype(np.uint8)
+    labels = _over(groups, frames)
+    merged = (np.bincount(groups.ravel()) > 1)[labels]
+    hues = 255 * _over(group_colours(groups), frames)
+    filled = dim((1 - _TINT) * _means(frames, labels) + _TINT * hues, faded)
+    picture = np.where(merged[..., None], filled, frames)
+    return np.where((group_edges(labels) & merged)[..., None], hues, picture).astype(np.uint8)
+
+
+def group_colours(groups: Int[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w 3"]:
+    """RGB in [0,1] of each patch's group, told by the group's first patch.
+
+    A group that grows keeps its colour while its first patch stays; neighbours differ in it.
+    """
+    _, first, labels = np.unique(groups, return_index=True, return_inverse=True)
+    colours = [
+        colorsys.hsv_to_rgb(patch * _GOLDEN_RATIO % 1, _SATURATIONS[patch % 2], 1.0)
+        for patch in first.tolist()
+    ]
+    return np.array(colours)[labels.reshape(groups.shape)]
 
 
 def group_edges(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
@@ -115,49 +116,28 @@ def group_edges(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
     return np.any([neighbour != labels for neighbour in neighbours], axis=0)
 
 
-def paint_saliency(
-    frames: UInt8[np.ndarray, "T H W 3"], saliency: Float[np.ndarray, "T h w"]
-) -> UInt8[np.ndarray, "T H W 3"]:
-    """Grey frames under a heat map of weights in [0,1]."""
-    return _heat(frames, saliency, SALIENCY_COLOURS)
-
-
-def paint_mass(
-    frames: UInt8[np.ndarray, "T H W 3"], mass: Float[np.ndarray, "T h w"]
-) -> UInt8[np.ndarray, "T H W 3"]:
-    """Grey frames under a heat map of how many patches the token of each stands for (logarithm)."""
-    share = np.log(np.maximum(mass, 1)) / max(np.log(mass.max()), 1e-6)
-    return _heat(frames, share, MASS_COLOURS)
-
-
 def enlarged(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T Y X 3"]:
     """Small frames several times as large, so that edges of groups look thin."""
     zoom = max(1, round(_FRAME_PIXELS / frames.shape[1]))
     return frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
 
 
-def dim(
-    frames: UInt8[np.ndarray, "T H W 3"], background: Bool[np.ndarray, "T h w"]
-) -> UInt8[np.ndarray, "T H W 3"]:
-    """Darkens the patches that are background."""
-    light = np.where(_enlarge(background, frames.shape[1:3]), _DIMMED, 1)
-    return (frames * light[..., None]).astype(np.uint8)
+def dim(frames: np.ndarray, background: Bool[np.ndarray, "T h w"]) -> np.ndarray:
+    """Darkens patches [T,h,w] of frames [T,H,W,3], of any type."""
+    light = np.where(_over(background, frames), _DIMMED, 1)
+    return (frames * light[..., None]).astype(frames.dtype)
 
 
-def _heat(frames: np.ndarray, share: np.ndarray, colours: str) -> np.ndarray:
-    heat = 255 * matplotlib.colormaps[colours](_enlarge(share, frames.shape[1:3]))[..., :3]
-    grey = frames.mean(axis=-1, keepdims=True)
-    return (0.4 * grey + 0.6 * heat).astype(np.uint8)
+def _means(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean colours [T,H,W,3] over all pixels of a label."""
+    labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    counts = np.bincount(labels.ravel())
+    sums = [np.bincount(labels.ravel(), frames[..., channel].ravel()) for channel in range(3)]
+    return (np.stack(sums, axis=1) / counts[:, None])[labels]
 
 
-def _enlarge(patches: np.ndarray, pixels: tuple[int, int]) -> np.ndarray:
-    """[T,h,w] -> [T,H,W], each value over its patch."""
-    for axis, length in enumerate(pixels, start=1):
-        patches = patches.repeat(length // patches.shape[axis], axis=axis)
+def _over(patches: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """[T,h,w,...] -> [T,H,W,...], each value over the pixels of its patch."""
+    for axis in (1, 2):
+        patches = patches.repeat(frames.shape[axis] // patches.shape[axis], axis=axis)
     return patches
-
-
-def _colours(count: int) -> np.ndarray:
-    """RGB [count,3] in [0,1]: hues that neighbours in number do not share."""
-    hues = (np.arange(count) * _GOLDEN_RATIO) % 1
-    return np.array([colorsys.hsv_to_rgb(hue, 0.75, 1.0) for hue in hues])

@@ -1,0 +1,48 @@
+"""A folder of videos without annotations: what is found in it, and how its clips are batched."""
+
+import pathlib
+
+import clips
+import numpy as np
+import pytest
+
+from tokmerge_jax.data import folder
+from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.types import UserError
+
+
+def test_videos_are_found_below_too(tmp_path):
+    (tmp_path / "b/c").mkdir(parents=True)
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("z.mp4", "b/c/y.MKV", "b/x.webm", "b/notes.txt", "mp4"):
+        (tmp_path / name).write_text(name)
+    found = folder.find(tmp_path)
+    assert list(found) == ["b/c/y.MKV", "b/x.webm", "z.mp4"]
+    assert found["b/x.webm"] == (8, (tmp_path / "b/x.webm").stat().st_mtime_ns)
+
+
+def test_a_folder_without_videos_is_refused(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        folder.find(pathlib.Path("nowhere"))
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(UserError, match=r"holds no video \(\.avi, "):
+        folder.find(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_full_and_name_what_is_broken(tmp_path, workers):
+    paths, decoder = [f"{i}.mp4" for i in range(6)], Decoder(str(tmp_path), 2, 0)
+    for i in (0, 2, 3):
+        clips.write(tmp_path / paths[i], clips.draw(4, 16, 16, seed=i))
+    (tmp_path / paths[1]).write_text("no video")
+    clips.write_sound(tmp_path / paths[4])
+    refused = {}
+    some = folder.Clips(paths, decoder, np.flip, workers)
+    found = list(some.batches(2, refused.__setitem__))
+    assert [names for names, _ in found] == [("0.mp4", "2.mp4"), ("3.mp4",)]
+    expected = [np.flip(decoder(f"{i}.mp4")) for i in (0, 2, 3, 3)]
+    np.testing.assert_array_equal(np.concatenate([video for _, video in found]), expected)
+    assert list(refused) == ["1.mp4", "4.mp4", "5.mp4"]
+    assert "1.mp4: cannot be decoded" in refused["1.mp4"]
+    assert "4.mp4 holds no video stream" in refused["4.mp4"]
+    assert "5.mp4: no such video file" in refused["5.mp4"]

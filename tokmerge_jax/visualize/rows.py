@@ -1,0 +1,82 @@
+"""Rows of pictures: a clip's frames, painted with what each merging layer saw and did."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from tokmerge_jax.visualize import patches
+from tokmerge_jax.visualize.merges import Merge
+from tokmerge_jax.visualize.patches import SALIENCY, Scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Frames painted in one way.
+
+    Attributes:
+      label: what they show, in at most two lines.
+      frames: uint8 [T,Y,X,3], as large as those of other rows.
+      scale: what their colours stand for; None if they are no heat map.
+    """
+
+    label: str
+    frames: np.ndarray
+    scale: Scale | None = None
+
+
+def overview(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
+    """A clip's pixels, saliency at its first merge, and groups after its last.
+
+    Every group has its mean colour. Patches that are background at the first merge are dimmed.
+
+    Args:
+      frames: as the network sees them.
+      merged: at least one.
+    """
+    frames = patches.enlarged(frames)
+    first, last = merged[0], merged[-1]
+    groups = patches.paint_groups(frames, last.groups)
+    if first.saliency is not None:
+        groups = patches.dim(groups, first.saliency == 0)
+    label = f"{last.groups.size} tokens\nmerged to {last.tokens}"
+    return [Row("frames", frames), *_saliency(frames, first), Row(label, groups)]
+
+
+def details(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
+    """A clip's pixels, saliency and groups of every merging layer, and the tokens' final mass.
+
+    What merged has its mean colour and a hue of its group; what was background then is dimmed.
+
+    Args:
+      frames: as the network sees them.
+      merged: at least one.
+    """
+    frames = patches.enlarged(frames)
+    rows, faded = [Row("frames", frames)], np.zeros(merged[0].groups.shape, bool)
+    for merge in merged:
+        faded |= merge.faded
+        painted = patches.tint_groups(frames, merge.groups, faded)
+        label = f"after {merge.layer}:\n{merge.tokens} tokens"
+        rows += [*_saliency(frames, merge), Row(label, painted)]
+    return [*rows, _mass(frames, merged[-1])]
+
+
+def playing(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
+    """Of `details`, what a viewer follows while it plays: first saliency, last groups, mass."""
+    pixels, *between, groups, mass = details(frames, merged)
+    return [pixels, *(row for row in between[:1] if row.scale is not None), groups, mass]
+
+
+def _saliency(frames: np.ndarray, merge: Merge) -> list[Row]:
+    if merge.saliency is None:
+        return []
+    painted = patches.paint_heat(frames, merge.saliency, SALIENCY)
+    return [Row(f"saliency\nin {merge.layer}", painted, SALIENCY)]
+
+
+def _mass(frames: np.ndarray, merge: Merge) -> Row:
+    scale = patches.mass_scale(merge.mass)
+    painted = patches.paint_heat(frames, merge.mass, scale)
+    return Row("final mass\nin patches", painted, scale)
