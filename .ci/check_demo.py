@@ -1,4 +1,4 @@
-"""Asserts the demo's figures: `python check_demo.py RESULTS`, the folder of `make demo`'s results."""
+"""Asserts the demo's figures: `python check_demo.py RESULTS`, the folder that `make demo` fills."""
 
 import json
 import pathlib

@@ -6,7 +6,9 @@ batch and each match, so that a test can kill it; it then prints how many videos
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +51,9 @@ def match(params, memory, states, mask):
     return jnp.einsum("gnc,gplc->gp", memory["keys"], states * mask[..., None])
 
 
-PREDICT = {f.__name__: f for f in (encode_video, encode_text, video_memory, match)}
+PREDICT: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (encode_video, encode_text, video_memory, match)
+}
 
 
 def batches(size, start, pause=0.0):

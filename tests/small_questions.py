@@ -7,7 +7,9 @@ batch, so that a test can kill it.
 import itertools
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +75,9 @@ def next_piece(params, memory, mask, ids, visible, positions, places, pieces):
     return logs[jnp.arange(len(ids))[:, None], places, pieces]
 
 
-PREDICT = {f.__name__: f for f in (encode_video, video_memory, read, next_piece)}
+PREDICT: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (encode_video, video_memory, read, next_piece)
+}
 
 
 def batches(size, start, pause=0.0):

@@ -23,7 +23,7 @@ def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
     page = Image.new("RGB", tuple(size + size % 2 for size in reversed(shape)), "white")
     lefts = [place * (width + _GAP) for place in range(len(rows))]
     for row, left in zip(rows, lefts, strict=True):
-        _write(page, " ".join(row.label.split()), left + width // 2, 0)
+        _write(page, " ".join(row.label.split()), left + width / 2, 0)
         if row.scale is not None:
             _colour_bar(page, row.scale, (left, _LINE + height + _GAP, width))
     canvas = np.tile(np.asarray(page), (frames, 1, 1, 1))
@@ -35,12 +35,11 @@ def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
 def _colour_bar(page: Image.Image, scale: Scale, place: tuple[int, int, int]) -> None:
     """Draws a scale, and its ticks below it, at (left, top, width)."""
     left, top, width = place
-    share = np.linspace(0, 1, width)
-    colours = scale.paint(scale.colours.norm.inverse(share))
+    colours = scale.paint(np.asarray(scale.norm.inverse(np.linspace(0, 1, width))))
     bar = np.tile((255 * colours).astype(np.uint8), (_BAR, 1, 1))
     page.paste(Image.fromarray(bar), (left, top))
     for tick in scale.ticks:
-        right = float(scale.colours.norm(tick)) * (width - 1)
+        right = scale.norm(tick) * (width - 1)
         ImageDraw.Draw(page).line([(left + right, top + _BAR), (left + right, top + _BAR + 3)], 0)
         _write(page, f"{tick:g}", left + right, top + _BAR + 1)
 

@@ -26,7 +26,7 @@ def draw(results: Sequence[Mapping[str, Any]]) -> Figure:
     result = Figure(figsize=(7, 2.8), layout="constrained")
     panels = result.subplots(1, 2, sharey=True)
     for axes, (key, label) in zip(panels, _PANELS.items(), strict=True):
-        for colour, (name, runs) in enumerate(_sweeps(results).items()):
+        for colour, (name, runs) in enumerate(_sweeps(results)):
             _line(axes, runs, key, name, f"C{colour}")
         _references(axes, [found for found in results if not _merged(found)], key)
         axes.set_xlabel(label)
@@ -53,20 +53,18 @@ def schedule(tokens: Sequence[int]) -> str:
     return ", ".join(map(str, layers[:used]))
 
 
-def _sweeps(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The runs that merge by what they share, the cheapest first."""
-    runs = sorted(filter(_merged, results), key=lambda found: found["gmac"])
-    networks: dict[str, str] = {}  # each network by the name of its first run
+def _sweeps(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The runs that merge, one name and list for each merger and network, the cheapest first."""
     sweeps: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for found in runs:
+    for found in sorted(filter(_merged, results), key=lambda found: found["gmac"]):
         model = found["config"]["model"]
-        network = networks.setdefault(json.dumps(model["vision"]), found["name"])
-        sweeps.setdefault((model["merger"]["name"], network), []).append(found)
-    several = len(networks) > 1
-    return {
-        f"{merger}, {network}" if several else merger: runs
-        for (merger, network), runs in sorted(sweeps.items())
-    }
+        shared = model["merger"]["name"], json.dumps(model["vision"])
+        sweeps.setdefault(shared, []).append(found)
+    several = len({network for _, network in sweeps}) > 1
+    return [
+        (f"{merger}, {runs[0]['name']}" if several else merger, runs)
+        for (merger, _), runs in sorted(sweeps.items())
+    ]
 
 
 def _line(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str, name: str, colour: str) -> None:
@@ -87,10 +85,9 @@ def _line(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str, name: str, co
 def _references(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str) -> None:
     for place, found in enumerate(runs):
         value, label = found["headline"]["value"], "_" if place else "no merging"
-        axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1)
+        axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=label)
         if found[key] is not None:
             axes.plot(found[key], value, "s", color=_PLAIN, ms=5)
-        axes.plot([], [], "s--", color=_PLAIN, ms=5, linewidth=1, label=label)
 
 
 def _merged(found: Mapping[str, Any]) -> bool:

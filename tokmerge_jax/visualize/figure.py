@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tokmerge_jax.visualize.patches import Scale
 from tokmerge_jax.visualize.rows import Row
@@ -26,8 +28,8 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
     shown = np.linspace(0, frames - 1, min(columns, frames)).round().astype(int)
     heights = [_FRAME * len(rows) + 0.4 for rows in clips]
     size = (_FRAME * len(shown) + 1, sum(heights))
-    result = Figure(figsize=size, dpi=200, layout="constrained")
-    result.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    result = Figure(figsize=size, dpi=200, layout=layout)
     parts = result.subfigures(len(clips), 1, squeeze=False, height_ratios=heights)
     for part, rows, title in zip(parts[:, 0], clips, titles, strict=True):
         part.suptitle("\n".join(textwrap.wrap(title, _LETTERS * len(shown))), fontsize=10)
@@ -38,8 +40,8 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
     return result
 
 
-def _draw(row: Row, shown: np.ndarray, axes: Sequence[Axes]) -> None:
-    """Draws frames in all axes but the last, and the scale in that."""
+def _draw(row: Row, shown: np.ndarray, axes: np.ndarray) -> None:
+    """Draws frames in all Matplotlib axes but the last, and the scale in that."""
     axes[0].set_ylabel(row.label, fontsize=8)
     for axis, frame in zip(axes[:-1], row.frames[shown], strict=True):
         axis.imshow(frame)
@@ -52,7 +54,7 @@ def _draw(row: Row, shown: np.ndarray, axes: Sequence[Axes]) -> None:
 
 
 def _colour_bar(axis: Axes, scale: Scale) -> None:
-    bar = axis.figure.colorbar(scale.colours, cax=axis)
+    bar = axis.figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=axis)
     bar.set_ticks(scale.ticks, labels=[f"{tick:g}" for tick in scale.ticks])
     bar.minorticks_off()
     axis.tick_params(labelsize=7, length=2)

@@ -3,10 +3,10 @@
 import colorsys
 import dataclasses
 
+import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, PowerNorm
+from matplotlib.colors import LogNorm, Normalize, PowerNorm
 
 _FRAME_PIXELS = 224  # small frames are enlarged to about this edge, so that edges look thin
 _GOLDEN_RATIO = 0.618034
@@ -21,19 +21,22 @@ class Scale:
     """What the colours of a heat map stand for.
 
     Attributes:
-      colours: from numbers to colours.
+      norm: from numbers to [0,1].
+      colours: Matplotlib's name of the colours of [0,1].
       ticks: numbers to tell beside the colours, the least and the most among them.
     """
 
-    colours: ScalarMappable
+    norm: Normalize
+    colours: str
     ticks: tuple[float, ...]
 
     def paint(self, values: np.ndarray) -> np.ndarray:
         """Numbers of any shape -> RGB in [0,1]."""
-        return self.colours.cmap(self.colours.norm(values))[..., :3]
+        share = np.asarray(self.norm(values.ravel())).reshape(values.shape)  # LogNorm takes rows
+        return matplotlib.colormaps[self.colours](share)[..., :3]
 
 
-SALIENCY = Scale(ScalarMappable(PowerNorm(0.5, 0, 1), "inferno"), (0, 0.1, 0.5, 1))
+SALIENCY = Scale(PowerNorm(0.5, 0, 1), "inferno", (0.0, 0.1, 0.5, 1.0))
 """Weights in [0,1]; the root of the weight, for most are small."""
 
 
@@ -42,7 +45,7 @@ def mass_scale(mass: Float[np.ndarray, "T h w"]) -> Scale:
     most = max(float(mass.max()), 2.0)
     steps = [float(lead * 10**power) for power in range(6) for lead in (1, 2, 5)]
     ticks = [step for step in steps if step < most / 1.3]  # numbers that do not touch the last
-    return Scale(ScalarMappable(LogNorm(1, most), "viridis"), (*ticks, round(most, 1)))
+    return Scale(LogNorm(1, most), "viridis", (*ticks, round(most, 1)))
 
 
 def paint_heat(
