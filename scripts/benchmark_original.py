@@ -53,6 +53,7 @@ class Original(nn.Module):
         self.eager = vit.Attention.forward
         self.attention_class = vit.Attention
         vision, text = job["vision"], job["text"]
+        self.answers = not job["embed_dim"]
         self.vision_encoder = vit.PretrainVisionTransformer(
             img_size=vision["image_size"],
             patch_size=vision["patch_size"],
@@ -61,6 +62,7 @@ class Original(nn.Module):
             encoder_num_heads=vision["heads"],
             num_frames=vision["frames"],
             clip_return_layer=0,
+            add_pool_norm=not self.answers,
             vidTLDR_use=False,
             vidTLDR_r=[],
         )
@@ -76,7 +78,6 @@ class Original(nn.Module):
             cross_module="ca",
         )
         self.text_encoder = xbert.BertModel(config, add_pooling_layer=False)
-        self.answers = not job["embed_dim"]
         if self.answers:
             deep = text["depth"] - text["fusion_layer"]
             answering = {**config.to_dict(), "num_hidden_layers": deep, "fusion_layer": 0}
