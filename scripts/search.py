@@ -16,6 +16,7 @@ Keys that are often set when indexing (--config.KEY=VALUE):
 """
 
 import io
+import pathlib
 import sys
 
 import common
@@ -84,8 +85,11 @@ def query(folder: str, texts: list[str]) -> None:
         table = Table("", "score", "cosine", "video")
         for place, hit in enumerate(hits, 1):
             score = "-" if hit.score is None else f"{hit.score:.2f}"
-            path = Text(str(searcher.folder / hit.path), overflow="fold")  # no markup
-            table.add_row(str(place), score, f"{hit.cosine:.3f}", path)
+            path = searcher.folder / hit.path
+            if path.is_relative_to(pathlib.Path.cwd()):
+                path = path.relative_to(pathlib.Path.cwd())
+            name = Text(str(path), overflow="fold")  # no markup
+            table.add_row(str(place), score, f"{hit.cosine:.3f}", name)
         rich.print(Text(text, "bold"), table)
 
 
