@@ -1,6 +1,7 @@
 """Evaluating whatever a configuration's data set asks: retrieval, multiple choice or questions."""
 
 import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -186,9 +187,17 @@ def evaluate(
     model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh))
     run = Run(system, config, source, texts, model, store, runtime.Stopwatch())
     found = task.evaluate(run)
-    results = report.results(name, system, found, store.fingerprint, run.watch.seconds)
+    results = report.results(name, system, config, found, store.fingerprint, run.watch.seconds)
     report.write(folder, results, found.arrays)
     return results
+
+
+def protocol(system: System, split: str) -> str:
+    """What the numbers of `evaluate` mean, as JSON: equal where they can be compared."""
+    config = system.config
+    sizes = ("batch_size", "memory_gib")
+    rules = {key: value for key, value in config.eval.items() if key not in sizes}
+    return json.dumps({"split": split, "answers": config.data.get("answers", ""), **rules})
 
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:
@@ -202,7 +211,13 @@ def facts(
 ) -> dict[str, Any]:
     """What the numbers depend on. A cache of other facts is left alone."""
     folder = pathlib.Path(system.config.data.folder)
-    files = [os.stat(folder / path) for path in source.paths]
+    try:
+        files = [os.stat(folder / path) for path in source.paths]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: {error.strerror}; it was there when the data set was prepared;"
+            " bring it back, or prepare the data set again"
+        ) from error
     return {
         **evaluation.model_facts(system, params),
         "texts": runtime.digest(texts),

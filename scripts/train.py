@@ -56,14 +56,15 @@ def main(config: ConfigDict) -> None:
         system.abstract_params,
         evaluations,
     )
-    curve.draw(run.history(), run.trials(), folder / "loss.png")
+    found = run.trials(evaluations.protocol) if evaluations else {}
+    curve.draw(run.history(), found, folder / "loss.png")
     if report.step < plan.steps:
         print(f"Stopped after step {report.step} of {plan.steps}; the same command goes on.")
         return
     finish(system, report.params, folder)
     print(f"Trained {plan.steps} steps of {plan.batch_size} clips: {folder / 'parameters'}")
-    if run.trials():
-        step, value = max(run.trials().items(), key=lambda trial: (trial[1], -trial[0]))
+    if found:
+        step, value = max(found.items(), key=lambda trial: (trial[1], -trial[0]))
         print(
             f"The best on {config.train.eval_split!r}, {value:g} % after {step} steps: "
             f"{folder / 'best'}"
@@ -94,7 +95,8 @@ def trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None:
         convert.save_checkpoint(part, params, system, {"steps": step})
         part.rename(best)
 
-    return Trials(epochs * steps_per_epoch, measure, keep)
+    protocol = tasks.protocol(system, split)
+    return Trials(epochs * steps_per_epoch, protocol, measure, keep)
 
 
 def initial(system: System) -> Params:
@@ -105,8 +107,9 @@ def initial(system: System) -> Params:
 
 
 def finish(system: System, params: Params, folder: Path) -> None:
-    """Writes the trained parameters."""
-    convert.save_checkpoint(folder / "parameters", params, system)
+    """Writes the trained parameters, unless an earlier sitting has done so, and exports them."""
+    if not (folder / "parameters" / "constants.json").exists():
+        convert.save_checkpoint(folder / "parameters", params, system)
     if _EXPORT.value:
         size = export.write(Path(_EXPORT.value), params, np.float16 if _HALF.value else np.float32)
         print(f"{_EXPORT.value}: {size / 2**20:.1f} MiB")

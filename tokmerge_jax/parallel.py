@@ -46,7 +46,13 @@ def make_mesh(axes: Mapping[str, int]) -> Mesh:
 
 
 def batch_size(mesh: Mesh, wanted: int) -> int:
-    """The smallest number of rows, `wanted` or more, that the "data" axis splits evenly."""
+    """The smallest number of rows, `wanted` or more, that the "data" axis splits evenly.
+
+    Raises:
+      UserError: if `wanted`, a configuration's `eval.batch_size`, is below 1.
+    """
+    if wanted < 1:
+        raise UserError(f"config.eval.batch_size={wanted} must be at least 1")
     ways = mesh.shape["data"]
     return -(-wanted // ways) * ways
 

@@ -164,6 +164,8 @@ class System:
       cost: multiply-accumulates per layer of encoding one video.
       cost_of: the same for another merging schedule (r of each layer).
       tokenize_answers: as `tokenize`, for answers; None if the system answers no questions.
+      training_only: patterns of parameters that only some trainings have; weights that hold them
+        as well fit.
     """
 
     name: str
@@ -182,3 +184,4 @@ class System:
     cost: Sequence[LayerCost]
     cost_of: Callable[[Sequence[int]], Sequence[LayerCost]]
     tokenize_answers: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
+    training_only: tuple[str, ...] = ()

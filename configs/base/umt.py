@@ -50,7 +50,7 @@ def get_config(variant: str) -> ConfigDict:
                 "vocabulary": "bert-base-uncased",  # a file, or a name on the Hugging Face hub
                 "max_text_length": 32,
                 "trim_seconds": 0,  # use only the first seconds of a video; 0 = all of it
-                "on_broken": "stop",  # or "skip": leave unreadable videos out of the gallery
+                "on_broken": "stop",  # or "skip": leave unreadable videos out
                 "workers": 2,
             },
             "eval": {

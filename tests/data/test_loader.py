@@ -157,6 +157,22 @@ def test_training_draws_other_frames_each_epoch(folder):
     assert len({tuple(frames) for epoch in shown for frames in epoch}) > 5
 
 
+def test_a_training_clip_that_cannot_be_decoded(folder, capfd):
+    """It stops the training, or another one takes its place, the same one each time."""
+    stopping = data.open_training(config(folder), FRAMES, "noise")
+    with pytest.raises(UserError, match=r"noise\.mp4"):
+        training(stopping, 8, 0, 0, 1)
+    source = data.open_training(config(folder, on_broken="skip"), FRAMES, "noise")
+    (batch,) = itertools.islice(source.batches(Brightness(), collate, 8, seed=0), 1)
+    assert "noise.mp4" in capfd.readouterr().err
+    numbers = batch["text_ids"][:, 0]
+    assert sorted({*numbers}) == list(range(7))
+    shown = batch["video"][:, :, 0, 0, 0].astype(int) - 20 * numbers[:, None]
+    assert -2 <= shown.min() <= shown.max() <= 13  # captions go with the clips that were taken
+    again = next(source.batches(Brightness(), collate, 8, seed=0))
+    np.testing.assert_array_equal(again["video"], batch["video"])
+
+
 def test_batches_larger_than_the_data_set(folder):
     source = data.open_training(config(folder), FRAMES)
     with pytest.raises(UserError, match=r"train\.batch_size=8 is more than the 7"):

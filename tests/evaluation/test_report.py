@@ -26,7 +26,7 @@ SCORES = Scores(
 def found():
     system = tokmerge_jax.build(demo.get_config())
     outcome = findings.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
-    return report.results("name", system, outcome, "0f", {"re-rank": 1.234})
+    return report.results("name", system, system.config, outcome, "0f", {"re-rank": 1.234})
 
 
 def text(table):

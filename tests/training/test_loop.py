@@ -119,6 +119,19 @@ def test_eight_devices_train_as_one(whole, tmp_path):
     chex.assert_trees_all_close(report.params, whole[1].params, rtol=1e-4, atol=1e-5)
 
 
+def test_a_step_knows_the_devices(tmp_path):
+    """Attention asks for the mesh, to keep all devices at work."""
+    seen = []
+
+    def asking(*args, **kwargs):
+        seen.append(jax.sharding.get_abstract_mesh().size)
+        return small_run.loss(*args, **kwargs)
+
+    plan = dataclasses.replace(small_run.PLAN, steps=1)
+    small_run.train(tmp_path, plan, devices=4, objective=asking)
+    assert seen == [4]
+
+
 def test_devices_must_share_a_batch_evenly(tmp_path):
     with pytest.raises(UserError, match="batch_size=8 cannot be split over 3 devices"):
         small_run.train(tmp_path, devices=3)
@@ -140,6 +153,28 @@ def test_another_setting_is_refused_by_name(tmp_path):
     small_run.train(tmp_path, plan)
     with pytest.raises(UserError, match=r"lr 0.05 -> 0.1\)"):
         small_run.train(tmp_path, dataclasses.replace(plan, learning_rate=0.1))
+
+
+def test_a_run_that_never_made_a_step_holds_no_settings(whole, tmp_path):
+    def fail(step):
+        raise UserError("no such checkpoint")
+
+    with pytest.raises(UserError, match="no such"):
+        small_run.train(tmp_path, dataclasses.replace(small_run.PLAN, seed=9), source=fail)
+    small_run.train(tmp_path)
+    assert curve(tmp_path) == curve(whole[0])
+
+
+def test_a_batch_that_cannot_be_had_loses_no_step(whole, tmp_path):
+    def fail():
+        raise UserError("a.mp4 cannot be decoded")
+
+    with pytest.raises(UserError, match=r"a\.mp4"):
+        small_run.train(tmp_path, source=until(7, fail))
+    asked = []
+    small_run.train(tmp_path, source=lambda step: asked.append(step) or small_run.batches(step))
+    assert asked == [7]
+    assert curve(tmp_path) == curve(whole[0])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -166,6 +201,12 @@ def test_plan_refuses_a_batch_that_the_data_cannot_fill():
         Plan.of(config(), rows=3)
 
 
+@pytest.mark.parametrize("key", ["epochs", "checkpoint_every"])
+def test_plan_refuses_what_is_below_one(key):
+    with pytest.raises(UserError, match=rf"config\.train\.{key}=0 must be at least 1"):
+        Plan.of(config(**{key: 0}), rows=19)
+
+
 def test_identity_is_what_the_curve_depends_on():
     settings = identity(config(), rows=19)
     free = config(checkpoint_every=1, keep_checkpoints=5)
@@ -183,9 +224,10 @@ def trials(values, kept, asked):
         asked.append(step)
         return values[step]
 
-    return Trials(
-        3, measure, lambda step, params: kept.append((step, float(params["temperature"])))
-    )
+    def keep(step, params):
+        kept.append((step, float(params["temperature"])))
+
+    return Trials(3, "on val", measure, keep)
 
 
 def test_trials_keep_the_best(tmp_path):
@@ -195,8 +237,18 @@ def test_trials_keep_the_best(tmp_path):
     assert [step for step, _ in kept] == [3, 6]  # the first of equals
     lines = (tmp_path / "trials.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"step": step, "value": value} for step, value in values.items()
+        {"step": step, "value": value, "protocol": "on val"} for step, value in values.items()
     ]
+
+
+def test_trials_of_another_protocol_are_not_compared(tmp_path):
+    values, kept, asked = {3: 50.0, 6: 10.0, 9: 20.0, 10: 15.0}, [], []
+    stop = partial(os.kill, os.getpid(), signal.SIGTERM)
+    first = trials(values, kept, asked)
+    small_run.train(tmp_path, trials=first, source=until(3, stop))
+    small_run.train(tmp_path, trials=dataclasses.replace(first, protocol="on test"))
+    assert [step for step, _ in kept] == [3, 6, 9]
+    assert asked == [3, 6, 9, 10]
 
 
 def test_trials_neither_repeat_nor_get_lost(whole, tmp_path):

@@ -51,7 +51,7 @@ def to_torch(
 def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
     """How the names of such a checkpoint, PyTorch's or ours, become the system's parameters."""
     if any("/" in name for name in state_dict):
-        return rules.identity(system.abstract_params)
+        return rules.identity(system.abstract_params, system.training_only)
     return rules.choose(system.name_rules, state_dict)
 
 
@@ -79,7 +79,7 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
     path = epath.Path(path)
     if path.is_dir():
         _check_constants(path, system)
-        return checkpoint.load(path, system.abstract_params)
+        return checkpoint.load(path, system.abstract_params, system.training_only)
     tensors = torch_file.read(path)
     names, origin = table(system, tensors), f"the weights of {path}"
     return rules.load(names, tensors, system.abstract_params, origin, to_train=to_train)

@@ -45,8 +45,13 @@ def constants(path: epath.PathLike) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
-def load(path: epath.PathLike, abstract_params: Params) -> Params:
+def load(path: epath.PathLike, abstract_params: Params, ignored: tuple[str, ...] = ()) -> Params:
     """The weights that `save` wrote, as numpy arrays.
+
+    Args:
+      path: the folder.
+      abstract_params: the tree wanted.
+      ignored: patterns of further parameters that the folder may hold.
 
     Raises:
       UserError: if they are not there, or names or shapes differ from `abstract_params`.
@@ -56,9 +61,9 @@ def load(path: epath.PathLike, abstract_params: Params) -> Params:
     with ocp.StandardCheckpointer() as reader:
         stored = reader.metadata(folder).item_metadata
         empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
-        table, origin = rules.identity(abstract_params), f"the weights of {path}"
+        table, origin = rules.identity(abstract_params, ignored), f"the weights of {path}"
         rules.load(table, rules.flatten(empty), abstract_params, origin)
-        return reader.restore(folder, jax.tree.map(_stand_in, dict(abstract_params)))
+        return rules.load(table, rules.flatten(reader.restore(folder, empty)), abstract_params)
 
 
 def _stand_in(leaf: Any) -> np.ndarray:

@@ -101,9 +101,9 @@ def flatten(params: Params) -> dict[str, Any]:
     return flatten_dict(params, sep="/")
 
 
-def identity(abstract_params: Params) -> RuleSet:
+def identity(abstract_params: Params, ignored: tuple[str, ...] = ()) -> RuleSet:
     """The table of weights under our own names, "text/layer_0/mlp/out/kernel"."""
-    return RuleSet(tuple(Rule(name, (name,)) for name in flatten(abstract_params)))
+    return RuleSet(tuple(Rule(name, (name,)) for name in flatten(abstract_params)), ignored)
 
 
 def load(

@@ -40,4 +40,4 @@ def trimmed_length(length: int, rate: float, seconds: int | float) -> int:
     """Frames that count if only the first `seconds` of a video do (0 = all), at `rate` a second."""
     if not seconds or length / rate <= seconds:
         return length
-    return int(seconds * rate)
+    return max(int(seconds * rate), 1)

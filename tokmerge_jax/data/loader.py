@@ -7,6 +7,7 @@ go on at any row or step with the very batches that an uninterrupted run would h
 import dataclasses
 import functools
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -19,8 +20,10 @@ from tokmerge_jax.data.datasets.video_text import KINDS
 from tokmerge_jax.types import Batch, Choices, Gallery, Questions, UserError
 
 G = TypeVar("G", Gallery, Choices, Questions)
+T = TypeVar("T")
 
 _ENDLESS = 2**40  # rows
+_REPLACEMENTS = 9  # of one row; so many broken videos one after the other are no accident
 
 Transform = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -79,11 +82,13 @@ class TrainingSource:
       rows: a video's path and what belongs to it.
       decoder: a path to its frames.
       workers: how many processes decode.
+      replace: a row whose frames cannot be decoded gives way to a random other one.
     """
 
     rows: tuple[pairs.Row | pairs.AnswerRow, ...]
     decoder: Decoder
     workers: int
+    replace: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,18 +112,19 @@ class TrainingSource:
 
         Raises:
           UserError: if a batch is larger than the data set, or naming a video that cannot be
-            decoded.
+            decoded, if it is not replaced.
         """
         if batch_size > len(self):
             raise UserError(
                 f"config.train.batch_size={batch_size} is more than the {len(self)} training pairs"
             )
         order = _Order(len(self), batch_size, seed)
-        make = _TrainingClip(self.rows, order, self.decoder, augment, seed)
+        tries = _REPLACEMENTS + 1 if self.replace else 1
+        make = _TrainingClip(self.rows, order, self.decoder, augment, seed, tries)
         clips = in_order(make, step * batch_size, _ENDLESS, self.workers)
-        for number, videos in enumerate(_chunks(clips, batch_size), step):
-            places = range(number * batch_size, (number + 1) * batch_size)
-            rows = [self.rows[order(place)] for place in places]
+        for chunk in _chunks(clips, batch_size):
+            numbers, videos = zip(*chunk, strict=True)
+            rows = [self.rows[int(number)] for number in numbers]
             yield {"video": np.stack(videos), **collate(rows)}
 
 
@@ -176,7 +182,8 @@ def open_training(
         rows = pairs.rows(records, spec.match_by_caption)
     else:
         raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
-    return TrainingSource(tuple(rows), _decoder(config, frames), config.workers)
+    replace = config.on_broken == "skip"
+    return TrainingSource(tuple(rows), _decoder(config, frames), config.workers, replace)
 
 
 def _records(config: ConfigDict, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
@@ -226,24 +233,34 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingClip:
-    """A place in the endless sequence -> the augmented frames of its row."""
+    """A place in the endless sequence -> its row's number, and augmented frames of its video."""
 
     rows: tuple[pairs.Row | pairs.AnswerRow, ...]
     order: _Order
     decoder: Decoder
     augment: Augment
     seed: int
+    tries: int
 
-    def __call__(self, place: int) -> np.ndarray:
+    def __call__(self, place: int) -> tuple[int, np.ndarray]:
         rng = np.random.default_rng([self.seed, 1, int(place)])
-        return self.augment(self.decoder(self.rows[self.order(place)].path, rng), rng)
+        row = self.order(place)
+        for left in reversed(range(self.tries)):
+            try:
+                return row, self.augment(self.decoder(self.rows[row].path, rng), rng)
+            except UserError as error:
+                if not left:
+                    raise
+                print(f"\n{error}; another clip takes its place", file=sys.stderr)
+                row = int(rng.integers(len(self.rows)))
+        raise AssertionError("at least one try")
 
 
 def _decoder(config: ConfigDict, frames: int) -> Decoder:
     return Decoder(config.folder, frames, config.trim_seconds)
 
 
-def _chunks(items: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

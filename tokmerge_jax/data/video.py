@@ -82,6 +82,8 @@ class Video:
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             raise UserError(f"{self._path} holds no video stream")
+        if stream.codec_context is None:
+            raise UserError(f"{self._path}: there is no decoder for its video; encode it anew")
         self._stream = stream
         self._stream.thread_count = 1  # worker processes share the cores already
 

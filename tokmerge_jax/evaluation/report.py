@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from rich.table import Table
 
 from tokmerge_jax import runtime
@@ -21,13 +22,19 @@ _SAME = ("dataset", "split", "paragraph", "reranked", "candidates", *_COUNTS)
 
 
 def results(
-    name: str, system: System, found: Findings, fingerprint: str, seconds: Mapping[str, float]
+    name: str,
+    system: System,
+    config: ConfigDict,
+    found: Findings,
+    fingerprint: str,
+    seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Everything worth keeping of an evaluation, as JSON holds it.
 
     Args:
       name: what the run is called.
       system: what was evaluated.
+      config: the system's, with the split that it was evaluated on.
       found: its outcome.
       fingerprint: of the facts that the numbers depend on.
       seconds: of each stage, in this sitting; what an earlier one did is not in them.
@@ -48,7 +55,7 @@ def results(
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": runtime.versions(),
         "fingerprint": fingerprint,
-        "config": json.loads(system.config.to_json_best_effort()),
+        "config": json.loads(config.to_json_best_effort()),
     }
 
 
@@ -58,7 +65,7 @@ def write(
     """Writes `results.json` and `scores.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "scores.npz", allow_pickle=False, **arrays)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    runtime.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

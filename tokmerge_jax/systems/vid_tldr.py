@@ -70,6 +70,7 @@ def build(config: ConfigDict) -> System:
         ),
         tokenize=tokenize,
         collate=collate,
+        training_only=("text/word_head/",),
         **umt_vision.fields(config),
     )
 

@@ -36,10 +36,13 @@ class Plan:
         """The plan of a configuration for a data set of `rows`; incomplete batches are left out.
 
         Raises:
-          UserError: if the data set is smaller than a batch.
+          UserError: if the data set is smaller than a batch, or a number is below 1.
         """
         train: Any = config.train
         seed: Any = config.seed
+        for key in ("epochs", "checkpoint_every"):
+            if train[key] < 1:
+                raise UserError(f"config.train.{key}={train[key]} must be at least 1")
         if not 1 <= train.batch_size <= rows:
             raise UserError(
                 f"config.train.batch_size={train.batch_size} must be from 1 to the {rows} rows of"
@@ -64,11 +67,13 @@ class Trials:
 
     Attributes:
       every: after so many steps, and after the last one.
+      protocol: what is measured, and on what; numbers of another one are not compared with these.
       measure: `(finished steps, params)` -> a number, higher is better.
       keep: `(finished steps, params)` is called with each best so far, the first of equals.
     """
 
     every: int
+    protocol: str
     measure: Callable[[int, Params], float]
     keep: Callable[[int, Params], None]
 
@@ -79,12 +84,10 @@ class Report:
 
     Attributes:
       step: finished steps of the run; less than the plan's if it was asked to stop.
-      clips_per_second: of this sitting, after its first step (which compiles).
       params: the parameters after `step` steps.
     """
 
     step: int
-    clips_per_second: float
     params: Params
 
 
@@ -102,7 +105,7 @@ def fit(
 
     The host stays one step ahead of the device: it reads a step's scalars when the next step has
     been sent off. On SIGTERM or SIGINT it finishes the step, saves and returns; a second signal
-    acts as usual.
+    acts as usual. It also saves if the batches end in a UserError, which it passes on.
 
     Args:
       plan: how long, and at which rate.
@@ -115,7 +118,8 @@ def fit(
       trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
 
     Raises:
-      UserError: if the devices cannot share a batch evenly, or the loss is no longer finite.
+      UserError: if the devices cannot share a batch evenly, the loss is no longer finite, or a
+        batch cannot be had.
     """
     if plan.batch_size % mesh.shape["data"]:
         raise UserError(
@@ -141,7 +145,14 @@ def fit(
     stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
         for done in range(start + 1, plan.steps + 1):
-            state, scalars = advance(state, parallel.shard(mesh, next(stream)))
+            try:
+                batch = next(stream)
+            except UserError:
+                log.flush()
+                run.save(done - 1, state)
+                raise
+            with jax.set_mesh(mesh):  # attention looks there how a batch lies on the devices
+                state, scalars = advance(state, parallel.shard(mesh, batch))
             log.add(done - 1, scalars)
             if stopping or _due(trials, plan, done) or done % plan.checkpoint_every == 0:
                 log.flush()
@@ -150,7 +161,8 @@ def fit(
                 break
             if done == run.step:
                 _try_once(trials, plan, run, state.params)
-    return Report(run.step, log.clips_per_second, state.params)
+                log.pause()
+    return Report(run.step, state.params)
 
 
 def _due(trials: Trials | None, plan: Plan, done: int) -> bool:
@@ -160,13 +172,16 @@ def _due(trials: Trials | None, plan: Plan, done: int) -> bool:
 
 def _try_once(trials: Trials | None, plan: Plan, run: Run, params: Params) -> None:
     """Evaluates the last checkpoint's parameters, if that is due and was not done before."""
-    done, known = run.step, run.trials()
-    if trials is None or not _due(trials, plan, done) or done in known:
+    done = run.step
+    if trials is None or not _due(trials, plan, done):
+        return
+    known = run.trials(trials.protocol)
+    if done in known:
         return
     value = trials.measure(done, params)
     if value > max(known.values(), default=-math.inf):
         trials.keep(done, params)
-    run.log_trial(done, value)
+    run.log_trial(done, value, trials.protocol)
 
 
 class _Log:
@@ -176,12 +191,12 @@ class _Log:
         self._run, self._plan = run, plan
         self._bar = tqdm(total=plan.steps, initial=run.step, unit="step", desc="training")
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
-        self._first = self._last = 0.0
-        self._steps = 0
+        self._last: float | None = None  # when the last step ended, if nothing came between
+        self._seconds, self._steps = 0.0, 0
 
-    @property
-    def clips_per_second(self) -> float:
-        return self._steps * self._plan.batch_size / max(self._last - self._first, 1e-9)
+    def pause(self) -> None:
+        """What happens until the next step ends is not training, and not timed."""
+        self._last = None
 
     def add(self, index: int, scalars: Mapping[str, jax.Array]) -> None:
         """Keeps the scalars of a step that has been sent off; logs those of the one before."""
@@ -204,15 +219,16 @@ class _Log:
         self._show(values)
 
     def _show(self, values: Mapping[str, float]) -> None:
-        self._last = time.perf_counter()
-        if not self._first:
-            self._first = self._last
-        else:
+        now = time.perf_counter()
+        if self._last is not None:
+            self._seconds += now - self._last
             self._steps += 1
+        self._last = now
+        speed = self._steps * self._plan.batch_size / max(self._seconds, 1e-9)
         self._bar.set_postfix(
             loss=f"{values['loss']:.3f}",
             lr=f"{values['learning_rate']:.1e}",
-            clips_per_s=f"{self.clips_per_second:.1f}",
+            clips_per_s=f"{speed:.1f}",
             refresh=False,
         )
         self._bar.update()

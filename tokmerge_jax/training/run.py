@@ -50,12 +50,12 @@ class Run:
         """
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._check(settings)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
         self._checkpoints = ocp.CheckpointManager(self._folder / "checkpoints", options=options)
         self.step = self._checkpoints.latest_step() or 0
+        self._settle(settings)
         self._metrics = self._folder / "metrics.jsonl"
         self._trials = self._folder / "trials.jsonl"
         self._cut_metrics()
@@ -78,27 +78,29 @@ class Run:
             with self._metrics.open("a") as file:
                 file.write(json.dumps({"step": step, **scalars}) + "\n")
 
-    def log_trial(self, step: int, value: float) -> None:
+    def log_trial(self, step: int, value: float, protocol: str) -> None:
         """Appends the outcome of an evaluation after `step` finished steps to `trials.jsonl`."""
         if jax.process_index() == 0:
-            with self._trials.open("a") as file:
-                file.write(json.dumps({"step": step, "value": value}) + "\n")
+            record = {"step": step, "value": value, "protocol": protocol}
+            lines = [*self._trial_lines(), json.dumps(record)]
+            runtime.write_text(self._trials, "".join(f"{line}\n" for line in lines))
 
-    def trials(self) -> dict[int, float]:
-        """The outcomes so far by finished steps."""
-        if not self._trials.exists():
-            return {}
-        lines = self._trials.read_text().splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-        return {record["step"]: record["value"] for record in records}
+    def trials(self, protocol: str) -> dict[int, float]:
+        """The outcomes so far, under this protocol, by finished steps."""
+        records = [json.loads(line) for line in self._trial_lines()]
+        return {r["step"]: r["value"] for r in records if r["protocol"] == protocol}
+
+    def _trial_lines(self) -> list[str]:
+        return self._trials.read_text().splitlines() if self._trials.exists() else []
 
     def history(self) -> list[dict[str, float]]:
         """What has been logged, one record a step."""
         return [json.loads(line) for line in self._metrics.read_text().splitlines()]
 
-    def _check(self, settings: Mapping[str, Any]) -> None:
+    def _settle(self, settings: Mapping[str, Any]) -> None:
+        """Writes the settings of a run that starts; compares those of one that goes on."""
         path = self._folder / "config.json"
-        if not path.exists():
+        if not (self.step and path.exists()):
             runtime.write_text(path, json.dumps(settings, indent=1) + "\n")
             return
         old = json.loads(path.read_text())
