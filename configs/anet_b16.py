@@ -1,8 +1,8 @@
 """ActivityNet Captions text-video retrieval, UMT-B/16 with vid-TLDR.
 
-Reproduces: UMT B/16 25M fine-tuned,
+Target: UMT B/16 25M fine-tuned, without merging:
 T2V R@1/5/10 58.3/83.9/91.5, V2T 56.0/83.5/91.7 (re-ranked),
-at 75 % of its vision cost (227.4 of 303.1 GMAC).
+here at 75 % of its vision cost (227.4 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_anet_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 35.5, V2T 32.8, without merging.
 Protocol: val split, a video's captions joined to a paragraph;

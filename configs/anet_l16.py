@@ -1,8 +1,8 @@
 """ActivityNet Captions text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 66.8/89.1/94.9, V2T 64.4/89.1/94.8 (re-ranked),
-at 57 % of its vision cost (562.7 of 984.0 GMAC).
+here at 57 % of its vision cost (562.7 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_anet_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 41.9, V2T 39.4, without merging.
 Protocol: val split, a video's captions joined to a paragraph;

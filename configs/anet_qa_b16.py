@@ -1,6 +1,6 @@
 """ActivityNet-QA video question answering, UMT-B/16.
 
-Reproduces: UMT B/16 25M fine-tuned, accuracy 44.8, without merging: vid-TLDR publishes no
+Target: UMT B/16 25M fine-tuned, accuracy 44.8, without merging: vid-TLDR publishes no
 schedule. That of the other two is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=600,200
 Checkpoint: OpenGVLab/unmasked_teacher, qa_anet_b16_25m.pth.

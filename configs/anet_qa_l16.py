@@ -1,6 +1,6 @@
 """ActivityNet-QA video question answering, UMT-L/16.
 
-Reproduces: UMT L/16 25M fine-tuned, accuracy 47.9, without merging: vid-TLDR publishes no
+Target: UMT L/16 25M fine-tuned, accuracy 47.9, without merging: vid-TLDR publishes no
 schedule. That of the other two is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=400,400,100
 Checkpoint: OpenGVLab/unmasked_teacher, qa_anet_l16_25m.pth.

@@ -1,8 +1,8 @@
 """DiDeMo text-video retrieval, UMT-B/16 with vid-TLDR.
 
-Reproduces: UMT B/16 25M fine-tuned,
+Target: UMT B/16 25M fine-tuned, without merging:
 T2V R@1/5/10 61.6/86.8/91.5, V2T 59.5/84.9/90.5 (re-ranked),
-at 70 % of its vision cost (212.6 of 303.1 GMAC).
+here at 70 % of its vision cost (212.6 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_didemo_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 41.2, V2T 40.8, without merging.
 Protocol: test split, captions joined to a paragraph, first 30 seconds;

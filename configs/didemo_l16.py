@@ -1,8 +1,8 @@
 """DiDeMo text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 70.4/90.1/93.5, V2T 65.7/89.6/93.3 (re-ranked),
-at 57 % of its vision cost (558.7 of 984.0 GMAC).
+here at 57 % of its vision cost (558.7 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_didemo_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 48.6, V2T 49.9, without merging.
 Protocol: test split, captions joined to a paragraph, first 30 seconds;

@@ -1,8 +1,8 @@
 """LSMDC text-video retrieval, UMT-B/16 with vid-TLDR.
 
-Reproduces: UMT B/16 25M fine-tuned,
+Target: UMT B/16 25M fine-tuned, without merging:
 T2V R@1/5/10 32.7/54.7/63.4, V2T 32.7/53.5/63.2 (re-ranked),
-at 68 % of its vision cost (206.0 of 303.1 GMAC).
+here at 68 % of its vision cost (206.0 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_lsmdc_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 19.1, V2T 15.7, without merging.
 Protocol: test1000 split, one caption per video;

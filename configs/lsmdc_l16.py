@@ -1,8 +1,8 @@
 """LSMDC text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 43.0/65.5/73.0, V2T 41.4/64.3/71.5 (re-ranked),
-at 59 % of its vision cost (583.3 of 984.0 GMAC).
+here at 59 % of its vision cost (583.3 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_lsmdc_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 24.9, V2T 21.9, without merging.
 Protocol: test1000 split, one caption per video;

@@ -1,8 +1,8 @@
 """MSRVTT text-video retrieval, UMT-B/16 with vid-TLDR.
 
-Reproduces: UMT B/16 25M fine-tuned,
+Target: UMT B/16 25M fine-tuned, without merging:
 T2V R@1/5/10 51.0/76.5/84.2, V2T 49.0/77.0/84.7 (re-ranked),
-at 59 % of its vision cost (177.8 of 303.1 GMAC).
+here at 59 % of its vision cost (177.8 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 35.2, V2T 30.3, without merging.
 Protocol: test1k split, one caption per video;

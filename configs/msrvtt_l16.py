@@ -1,8 +1,8 @@
 """MSRVTT text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 58.8/81.0/87.1, V2T 58.6/81.6/86.5 (re-ranked),
-at 55 % of its vision cost (543.0 of 984.0 GMAC).
+here at 55 % of its vision cost (543.0 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 40.7, V2T 37.1, without merging.
 Protocol: test1k split, one caption per video;

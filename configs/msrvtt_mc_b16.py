@@ -1,6 +1,6 @@
 """MSRVTT multiple choice, five captions a video, UMT-B/16.
 
-Reproduces: UMT B/16 25M fine-tuned on MSRVTT retrieval, accuracy 96.3, without merging: vid-TLDR
+Target: UMT B/16 25M fine-tuned on MSRVTT retrieval, accuracy 96.3, without merging: vid-TLDR
 publishes no schedule. The retrieval one is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=600,200,100
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_b16_25m.pth.

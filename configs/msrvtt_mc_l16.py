@@ -1,6 +1,6 @@
 """MSRVTT multiple choice, five captions a video, UMT-L/16.
 
-Reproduces: UMT L/16 25M fine-tuned on MSRVTT retrieval, accuracy 97.3, without merging: vid-TLDR
+Target: UMT L/16 25M fine-tuned on MSRVTT retrieval, accuracy 97.3, without merging: vid-TLDR
 publishes no schedule. The retrieval one is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=550,400
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_l16_25m.pth.

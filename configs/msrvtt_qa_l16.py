@@ -1,7 +1,7 @@
 """MSRVTT-QA video question answering, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned, accuracy 47.1,
-at 58 % of its vision cost (569.4 of 984.0 GMAC).
+Target: UMT L/16 25M fine-tuned, without merging: accuracy 47.1,
+here at 58 % of its vision cost (569.4 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, qa_msrvtt_l16_25m.pth.
 Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
 Command: python scripts/eval.py --config configs/msrvtt_qa_l16.py --config.checkpoint=CKPT

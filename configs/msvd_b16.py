@@ -1,8 +1,8 @@
 """MSVD text-video retrieval, UMT-B/16 with vid-TLDR.
 
-Reproduces: UMT B/16 25M fine-tuned,
+Target: UMT B/16 25M fine-tuned, without merging:
 T2V R@1/5/10 50.8/79.7/86.2, V2T 73.3/89.6/93.7 (re-ranked),
-at 60 % of its vision cost (181.1 of 303.1 GMAC).
+here at 60 % of its vision cost (181.1 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msvd_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 42.3, V2T 61.9, without merging.
 Protocol: test split, some 40 captions per video, each a text of its own;

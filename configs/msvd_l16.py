@@ -1,8 +1,8 @@
 """MSVD text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 58.2/83.9/89.6, V2T 82.4/94.6/96.7 (re-ranked),
-at 54 % of its vision cost (528.2 of 984.0 GMAC).
+here at 54 % of its vision cost (528.2 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msvd_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 49.0, V2T 74.5, without merging.
 Protocol: test split, some 40 captions per video, each a text of its own;

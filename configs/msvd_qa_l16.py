@@ -1,7 +1,7 @@
 """MSVD-QA video question answering, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned, accuracy 55.2,
-at 58 % of its vision cost (569.4 of 984.0 GMAC).
+Target: UMT L/16 25M fine-tuned, without merging: accuracy 55.2,
+here at 58 % of its vision cost (569.4 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, qa_msvd_l16_25m.pth.
 Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
 Command: python scripts/eval.py --config configs/msvd_qa_l16.py --config.checkpoint=CKPT

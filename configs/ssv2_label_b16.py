@@ -1,8 +1,8 @@
 """SSV2-label text-video retrieval, UMT-B/16 with vid-TLDR.
 
-Reproduces: UMT B/16 25M fine-tuned,
+Target: UMT B/16 25M fine-tuned, without merging:
 T2V R@1/5/10 64.2/88.2/92.7 (re-ranked; only T2V is published),
-at 70 % of its vision cost (212.7 of 303.1 GMAC).
+here at 70 % of its vision cost (212.7 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_ssv2_label_b16_25m.pth.
 Protocol: val_small split, several videos may be right for a text;
 12 frames, 128 candidates re-ranked.

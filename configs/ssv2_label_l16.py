@@ -1,8 +1,8 @@
 """SSV2-label text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 73.3/92.7/96.9 (re-ranked; only T2V is published),
-at 62 % of its vision cost (610.5 of 984.0 GMAC).
+here at 62 % of its vision cost (610.5 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_ssv2_label_l16_25m.pth.
 Protocol: val_small split, several videos may be right for a text;
 12 frames, 128 candidates re-ranked.

@@ -1,8 +1,8 @@
 """SSV2-template text-video retrieval, UMT-L/16 with vid-TLDR.
 
-Reproduces: UMT L/16 25M fine-tuned,
+Target: UMT L/16 25M fine-tuned, without merging:
 T2V R@1/5/10 90.8/99.4/100 (re-ranked; only T2V is published),
-at 63 % of its vision cost (615.3 of 984.0 GMAC).
+here at 63 % of its vision cost (615.3 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_ssv2_template_l16_25m.pth.
 Protocol: val_small split, several videos may be right for a text;
 12 frames, 128 candidates re-ranked.

@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -53,6 +54,7 @@ Ask = Callable[..., tuple[float, np.ndarray]]
 
 def main(config: ConfigDict) -> None:
     """Builds the cases that the flags ask for, times them, and reports."""
+    check_paths()
     system = registry.build(config)
     stages = {"encode": encode, "text": text, "rerank": rerank}
     if "next_piece" in system.predict:
@@ -76,6 +78,20 @@ def main(config: ConfigDict) -> None:
     if _OUTPUT.value:
         result = {"machine": _machine(), "config": config.to_dict(), "cases": rows}
         pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
+
+
+def check_paths() -> None:
+    """Raises UserError unless what the flags name can be used; told before long work."""
+    if _AGAINST.value:
+        if not pathlib.Path(_AGAINST.value, "multi_modality").is_dir():
+            raise UserError(f"--against={_AGAINST.value} is no checkout of mlvlab/vid-TLDR")
+        if not _PYTHON.value or not shutil.which(_PYTHON.value):
+            raise UserError(
+                f"--against_python={_PYTHON.value} is no Python; name one that has torch, einops,"
+                " transformers and safetensors"
+            )
+    if _OUTPUT.value and not pathlib.Path(_OUTPUT.value).absolute().parent.is_dir():
+        raise UserError(f"--output={_OUTPUT.value}: there is no such folder; make it first")
 
 
 def report(cases: Sequence[Case], rounds: int) -> list[dict[str, Any]]:
@@ -147,8 +163,6 @@ def _difference(want: np.ndarray, got: np.ndarray) -> float:
 @contextmanager
 def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> Iterator[Ask]:
     """A process that holds the original with the same weights and inputs, and a way to ask it."""
-    if not _PYTHON.value:
-        raise UserError("--against needs --against_python, a Python with torch and transformers")
     model = system.config.model.to_dict()
     job = {"vision": model["vision"], "text": model["text"], "embed_dim": model.get("embed_dim", 0)}
     driver = pathlib.Path(__file__).with_name("benchmark_original.py")
@@ -170,8 +184,11 @@ def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> 
             assert answers
 
             def ask(**request: Any) -> tuple[float, np.ndarray]:
-                print(json.dumps(request), file=requests, flush=True)
-                answer = answers.readline()
+                try:
+                    print(json.dumps(request), file=requests, flush=True)
+                    answer = answers.readline()
+                except BrokenPipeError:
+                    answer = ""
                 if not answer:
                     raise UserError(
                         f"--against: {' '.join(command[:2])} ended; see its error above"

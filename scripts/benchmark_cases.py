@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, evaluation, parallel, registry
+from tokmerge_jax import convert, evaluation, parallel, registry, runtime
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.evaluation.answers import Answers
 from tokmerge_jax.types import Params, System
@@ -109,7 +109,8 @@ def ceiling(system: System) -> Case:
     """Matrix products of the model's shapes, as fast as they go here."""
     rows, width = system.cost[0].tokens_out, system.config.model.vision.width
     shapes = (rows, width), (width, 4 * width), (4 * width, width)
-    arrays = [np.full(shape, 1 / width, np.float32) for shape in shapes]
+    dtype = runtime.compute_dtype(system.config.dtype)
+    arrays = [np.full(shape, 1 / width, dtype) for shape in shapes]
 
     def products(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
         for _ in range(_PRODUCTS // 2):

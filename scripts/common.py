@@ -91,6 +91,10 @@ def _explained() -> Iterator[None]:
         ) from error
     except TypeError as error:
         raise UserError(f"--config: {error}") from error
+    except (ImportError, NameError, SyntaxError) as error:
+        raise UserError(
+            f"--config={config_file()} is no configuration ({error}); name a file of configs/"
+        ) from error
 
 
 def output(config: ConfigDict) -> pathlib.Path:

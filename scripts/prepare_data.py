@@ -32,19 +32,29 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
     splits = args.splits.split(",") if args.splits else None
     try:
-        if args.dataset == "demo":
+        if args.workers < 1:
+            raise UserError(f"--workers {args.workers} must be at least 1")
+        if not SPECS[args.dataset].annotations:
             prepare_demo(args, splits or list(demo.COUNTS))
         else:
             prepare_real(args, splits or ["test"])
+    except OSError as error:
+        print(f"--folder {args.folder} cannot be written: {error}; name another", file=sys.stderr)
+        sys.exit(2)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
 
 
 def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
-    """Draws the demo's clips."""
+    """Draws the demo's clips, with captions and questions."""
     if args.annotations or args.videos:
-        raise UserError("--dataset demo draws its videos; leave out --annotations and --videos")
+        raise UserError(
+            f"--dataset {args.dataset} draws its videos; leave out --annotations and --videos"
+        )
     if unknown := set(splits) - set(demo.COUNTS):
         raise UserError(f"--splits {unknown.pop()}: demo has the splits {', '.join(demo.COUNTS)}")
     demo.prepare(args.folder, splits, args.workers)
@@ -74,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--videos", type=path, help="folder of the videos")
     parser.add_argument("--folder", default="data", help="where to store it (config.data.folder)")
     parser.add_argument(
-        "--splits", help="names joined by commas (default: test; of the demo: train,test)"
+        "--splits", help="names joined by commas (default: test; of the demo: train,val,test)"
     )
     parser.add_argument("--workers", default=os.cpu_count(), type=int, help="processes that work")
     return parser

@@ -11,9 +11,9 @@ Schedules of the configuration's merger are evaluated on a validation split: fir
 same r in each of the first m layers) and the configuration's own, then changes to the best.
 
 All is kept in `search/SPLIT/` under the configuration's output: each evaluation as a line of
-`trials.jsonl` and a folder of `schedules/` for scripts/compare.py; the table of a search, as JSON,
-in `budget_BUDGET.json`. Stopped or killed, the same command goes on; another budget, or more
-trials, evaluates only what is new.
+`trials.jsonl` and a folder in `schedules/WEIGHTS/` for scripts/compare.py; the table of a search,
+as JSON, in `budget_BUDGET.json`. Stopped or killed, the same command goes on; another budget, or
+more trials, evaluates only what is new.
 """
 
 import dataclasses
@@ -59,8 +59,10 @@ def main(config: ConfigDict) -> None:
     source, params = tasks.inputs(plain)
     folder = common.output(config) / "search" / _SPLIT.value
     folder.mkdir(parents=True, exist_ok=True)
-    log = TrialLog(folder / "trials.jsonl", facts(plain, params, source))
-    evaluate = Evaluation(plain, params, kept(source, plain), folder / "schedules", log)
+    known = facts(plain, params, source)
+    log = TrialLog(folder / "trials.jsonl", known)
+    places = folder / "schedules" / known[:8]  # of these weights and videos
+    evaluate = Evaluation(plain, params, kept(source, plain), places, log)
     try:
         found = search(space, evaluate, _TRIALS.value, [schedule_of(own)])
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ Examples:
 
 Of the first clips of the gallery, `merging.png` shows frames, the saliency that their first merge
 went by (of mergers that have one), and their tokens after the last merge. Of a --video it is
-`NAME.png` with all merging layers and the tokens' final mass, and `NAME.mp4` and `NAME.gif`, which
+`NAME_merging.png` with all merging layers and the tokens' final mass; its .mp4 and .gif
 play. A --curve is the results' headline number against GMAC and clips/s, as PNG and PDF.
 """
 
@@ -28,7 +28,9 @@ from tokmerge_jax.evaluation import report
 from tokmerge_jax.types import Gallery, Params, System, UserError
 from tokmerge_jax.visualize import curve
 
-_CLIPS = flags.DEFINE_integer("clips", 3, "how many clips of the gallery", lower_bound=1)
+_CLIPS = flags.DEFINE_integer(
+    "clips", 3, "how many clips of the gallery", lower_bound=1, upper_bound=32
+)
 _VIDEOS = flags.DEFINE_multi_string("video", [], "a video to draw; may be repeated")
 _CURVE = flags.DEFINE_list("curve", [], "results of scripts/eval.py, joined by commas")
 _OUTPUT = flags.DEFINE_string("output", "curve", "the curve's files, without .png and .pdf")
@@ -39,14 +41,26 @@ _RATE = 2  # frames a second of what plays
 def main(rest: list[str]) -> None:
     """Draws what the options ask for and says where it is."""
     if _CURVE.value:  # a shell's RESULTS* gives the flag one and leaves the others
+        refuse("--curve", "config", "video", "clips")
         draw_curve([pathlib.Path(path) for path in [*_CURVE.value, *rest]])
         return
+    refuse("without --curve,", "output")
+    if _VIDEOS.value:
+        refuse("--video", "clips")
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
     config = common.config()
     system = registry.build(config)
     check(system)
     (draw_videos if _VIDEOS.value else draw_gallery)(system, common.output(config))
+
+
+def refuse(what: str, *options: str) -> None:
+    """Refuses options that would do nothing."""
+    for option in options:
+        if flags.FLAGS[option].present:
+            hint = "; the folder of pictures is --config.output" if option == "output" else ""
+            raise UserError(f"{what} takes no --{option}{hint}; see --help")
 
 
 def check(system: System) -> None:
@@ -133,16 +147,11 @@ def draw_curve(paths: Sequence[pathlib.Path]) -> None:
     """Draws the runs' headline numbers against their cost.
 
     Raises:
-      UserError: if they are of different metrics, data sets or splits.
+      UserError: if their numbers do not mean the same.
     """
-    results = [report.read(path) for path in paths]
-    kinds = {
-        (found["headline"]["name"], found["protocol"]["dataset"], found["protocol"]["split"])
-        for found in results
-    }
-    if len(kinds) > 1:
-        told = "; ".join(", ".join(kind) for kind in sorted(kinds))
-        raise UserError(f"--curve joins results of one metric, data set and split, not of {told}")
+    runs = {str(path): report.read(path) for path in paths}
+    report.check_same(runs)
+    results = list(runs.values())
     target = pathlib.Path(_OUTPUT.value)
     target.parent.mkdir(parents=True, exist_ok=True)
     curve.save(curve.draw(results), target)

@@ -83,7 +83,7 @@ def test_docstring_says_what_a_user_asks(name):
     assert config.is_locked
     assert config.data.dataset in SPECS
     if name in PUBLISHED:
-        for part in ("Reproduces: UMT", "Checkpoint: OpenGVLab/unmasked_teacher, ", "Protocol: "):
+        for part in ("Target: UMT", "Checkpoint: OpenGVLab/unmasked_teacher, ", "Protocol: "):
             assert part in text
         assert f"--config configs/{name}.py" in text
         assert re.search(r"\d+\.\d", text)

@@ -143,6 +143,31 @@ def test_another_model_or_folder_is_refused(copied, tmp_path):
     search.index_videos(configuration(), tmp_path / "moved", target)
     assert features(target).keys() == before.keys()
     assert search.Searcher(target).folder == tmp_path / "moved"
+    (tmp_path / "moved").rename(tmp_path / "unplugged")
+    with pytest.raises(UserError, match=r"is of the videos in .*moved; name that folder"):
+        search.index_videos(configuration(), tmp_path / "other", target)
+    assert features(target).keys() == before.keys()
+
+
+def test_settings_that_cannot_be(copied):
+    videos, target = copied
+    for key, value in (("eval.batch_size", 0), ("data.workers", -1)):
+        config = configuration()
+        with config.unlocked():
+            config.update_from_flattened_dict({key: value})
+        with pytest.raises(UserError, match=rf"config\.{key}={value} must be"):
+            search.index_videos(config, videos, target.with_name("new"))
+
+
+def test_an_index_knows_its_schedule_layer_by_layer(copied):
+    videos, target = copied
+    config = configuration()
+    with config.unlocked(), config.ignore_type():
+        config.model.merger.r = 20
+    search.index_videos(config, videos, target.with_name("new"))
+    stored = index.describe(target.with_name("new"))["about"]["config"]
+    assert stored["model"]["merger"]["r"] == [20] * 4
+    assert search.Searcher(target.with_name("new"))([caption(0)])[0]
 
 
 def test_weights_that_moved_or_changed_are_told(copied, tmp_path):

@@ -1,9 +1,10 @@
 """Searching one's own videos by text: a folder is encoded once, then asked as often as one likes.
 
 config = ...  # of a retrieval system, with its checkpoint
-index_videos(config, "holiday", "holiday_index")
-for hit in Searcher("holiday_index")(["a dog catches a red ball"])[0]:
-    print(hit.path, hit.score)
+if __name__ == "__main__":  # worker processes read the script again
+    index_videos(config, "holiday", "holiday_index")
+    for hit in Searcher("holiday_index")(["a dog catches a red ball"])[0]:
+        print(hit.path, hit.score)
 """
 
 import dataclasses
@@ -43,10 +44,12 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
       UserError: if something is missing, the system cannot search, or the index is another model's
         or another folder's.
     """
+    if config.data.workers < 0:
+        raise UserError(f"config.data.workers={config.data.workers} must be 0 or more")
     base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
     system, files = _portable(_system(config)), folders.find(base)
     params = convert.load_checkpoint(config.checkpoint, system)
-    _check_folder(place, base)
+    _check_folder(place, base, files)
     about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
     found = Index(place, model_facts(system, params), about)
     decoder = Decoder(str(base), system.constants["frames"], config.data.trim_seconds)
@@ -78,11 +81,13 @@ def _encode(
                 bar.update()
 
 
-def _check_folder(place: pathlib.Path, videos: pathlib.Path) -> None:
+def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
     """Refuses an index of another folder, unless that has moved: its videos would be forgotten."""
     if (place / "index.json").exists():
         known = pathlib.Path(index.describe(place)["about"]["videos"])
-        if known != videos and known.is_dir():
+        looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
+        moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
+        if known != videos and not moved:
             raise UserError(
                 f"the index in {place} is of the videos in {known}; name that folder (--videos), or"
                 " another one for the index (--index)"
@@ -106,8 +111,6 @@ class Searcher:
         place = pathlib.Path(folder)
         about = index.describe(place)["about"]
         self._config = ConfigDict(about["config"])
-        merger = self._config.model.merger
-        merger.r = tuple(merger.r)
         self._system = _system(self._config)
         try:
             params = convert.load_checkpoint(self._config.checkpoint, self._system)
@@ -156,7 +159,7 @@ def _portable(system: System) -> System:
     JSON holds it.
     """
     config = system.config.copy_and_resolve_references()
-    with config.unlocked():
+    with config.unlocked(), config.ignore_type():  # r may have been an int
         config.checkpoint = _whole(config.checkpoint)
         config.data.vocabulary = _whole(config.data.vocabulary)
         config.dtype = np.dtype(runtime.compute_dtype(config.dtype)).name

@@ -97,11 +97,6 @@ class LayerCost:
     tokens_out: int
     macs: int
 
-    @property
-    def flops(self) -> int:
-        """Floating-point operations, two for each multiply-accumulate."""
-        return 2 * self.macs
-
 
 @runtime_checkable
 class NegativeSampler(Protocol):

@@ -20,7 +20,7 @@ from small_questions import ABOUT, ANSWERS, PREDICT, QUESTIONS
 from configs import demo_qa
 from tokmerge_jax.evaluation import findings
 from tokmerge_jax.evaluation.answering import Ranking
-from tokmerge_jax.evaluation.answers import Answers
+from tokmerge_jax.evaluation.answers import Answers, size_of
 from tokmerge_jax.types import Questions, UserError
 
 TESTS = pathlib.Path(__file__).parents[1]
@@ -133,6 +133,7 @@ def test_a_tree_holds_every_beginning_once(words, data):
             place = tree.places[row * steps + step]
             assert paths[place] == tuple(answer[: step + 1].tolist())
             assert tree.pieces[row * steps + step] == answer[step + 1]
+    assert size_of([tree]) <= answers.most_nodes(len(kept))
     ones = np.ones(tree.pieces.shape)
     lengths = (ids[kept] != 0).sum(axis=1) - 1
     np.testing.assert_array_equal(answers.log_likelihood(kept, ones), lengths)
@@ -142,6 +143,7 @@ def test_a_list_of_short_answers_makes_a_small_tree():
     ids = np.zeros((1000, 5), np.int32)
     ids[:, 0], ids[:, 1], ids[:, 2] = 1, np.arange(3, 1003), 2
     assert len(Answers(ids).tree(np.arange(128)).ids) == 129  # 640 places in rows of five
+    assert Answers(ids).most_nodes(128) == 192  # in steps of 64
     first, place = Answers(ids).first_pieces()
     np.testing.assert_array_equal(first.pieces[place], ids[:, 1])
 

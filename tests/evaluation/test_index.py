@@ -97,19 +97,38 @@ def test_what_is_gone_or_changed_is_forgotten(full, tmp_path):
     assert found == set(again.videos)
 
 
-def test_broken_files_are_looked_at_again_when_they_change(tmp_path):
+def test_broken_files_are_reported_and_tried_again(tmp_path):
     index = Index(tmp_path, FACTS)
     index.update({"a.mp4": (1, 1)})
     index.refuse("a.mp4", (1, 1), "cut short")
     again = Index(tmp_path, FACTS)
-    assert again.update({"a.mp4": (1, 1)}) == []
     assert (again.faults, again.videos) == ({"a.mp4": "cut short"}, ())
     again.report()
     assert (tmp_path / "broken.txt").read_text() == "cut short\n"
-    assert again.update({"a.mp4": (2, 1)}) == ["a.mp4"]
+    assert again.update({"a.mp4": (1, 1)}) == ["a.mp4"]
     assert not again.faults
     again.report()
     assert not (tmp_path / "broken.txt").exists()
+
+
+def test_features_that_are_lost_or_damaged(full, tmp_path):
+    lost, cut = (full._feature(path) for path in PATHS[1:3])
+    cut.write_bytes(cut.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"02\.mp4, cannot be read; remove it and index again"):
+        ask(full)
+    for file in (lost, cut):
+        file.unlink()
+    again = Index(tmp_path / "index", FACTS)
+    assert again.update(FILES) == PATHS[1:3]
+    fill(again, PATHS[1:3])
+    assert [len(hits) for hits in ask(again, top_k=VIDEOS)] == [VIDEOS] * len(IDS)
+
+
+@pytest.mark.parametrize("content", ["[]", "no JSON", '{"facts": {}}'])
+def test_an_index_of_something_else(tmp_path, content):
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(UserError, match=r"index\.json is not of scripts/search\.py"):
+        describe(tmp_path)
 
 
 _FILL = """

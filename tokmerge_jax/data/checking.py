@@ -35,12 +35,13 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     """Faults of many videos by path ("" = none), checked in `workers` processes.
 
     Results are appended to `log` as they come, one JSON line each with the file's size and time of
-    change, so that a run that was killed goes on, and only changed files are checked again.
+    change, so that a run that was killed goes on, and only files that have changed or were broken
+    are checked again.
     """
     found = {path: _stamp(path) for path in dict.fromkeys(paths)}
     known = dict(_logged(log))
     faults = {path: MISSING for path, stamp in found.items() if stamp is None}
-    faults |= {p: known[p, stamp] for p, stamp in found.items() if stamp and (p, stamp) in known}
+    faults |= {p: "" for p, stamp in found.items() if stamp and known.get((p, stamp)) == ""}
     todo = [path for path in found if path not in faults]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as lines:

@@ -11,14 +11,15 @@ from jaxtyping import UInt8
 from tokmerge_jax.data.clips import Decoder, in_order
 from tokmerge_jax.types import UserError
 
-SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+            ".mts", ".ogv", ".ts", ".webm", ".wmv")  # fmt: skip
 """Of files that are taken for videos, in small letters."""
 
 
 def find(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
     """The videos in a folder and those below it: relative path -> size and time of change (ns).
 
-    Links to folders are not followed.
+    Links to folders are not followed; a link to a file that is gone is 0 bytes of time 0.
 
     Raises:
       UserError: if there is no such folder, or no video in it.
@@ -26,10 +27,18 @@ def find(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
     if not folder.is_dir():
         raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
     files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES)
-    found = {str(f.relative_to(folder)): f.stat() for f in files if f.is_file()}
+    found = {str(f.relative_to(folder)): _stamp(f) for f in files if not f.is_dir()}
     if not found:
         raise UserError(f"--videos={folder} holds no video ({', '.join(SUFFIXES)})")
-    return {path: (status.st_size, status.st_mtime_ns) for path, status in found.items()}
+    return found
+
+
+def _stamp(file: pathlib.Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclasses.dataclass(frozen=True)

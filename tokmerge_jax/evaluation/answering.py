@@ -32,7 +32,7 @@ class Options:
     Attributes:
       batch_size: videos encoded at a time.
       top_k: answers of each question that are scored whole.
-      memory_gib: bound on what scoring holds at once.
+      memory_gib: bound on what scoring holds at once on each device.
     """
 
     batch_size: int
@@ -98,9 +98,12 @@ def evaluate(
     start = questions.about[rows[1].todo[0]] if len(rows[1].todo) else len(questions.videos)
     about = np.asarray(questions.about)
     most = int(np.bincount(about).max())
-    nodes = kept * (answer_ids.shape[1] - 1) + 1
-    together = _questions_per_call(size, most, nodes * vocabulary, options.memory_gib)
-    ranker = Ranker(model, texts, Answers(answer_ids), kept)
+    listed = Answers(answer_ids)
+    logits = listed.most_nodes(kept) * vocabulary
+    together = _questions_per_call(
+        size // model.mesh.shape["data"], most, logits, options.memory_gib
+    )
+    ranker = Ranker(model, texts, listed, kept)
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
     speed = Speed(store)
     with tqdm(total=shape[0], initial=shape[0] - len(rows[1].todo), desc="answering") as bar:
@@ -172,13 +175,14 @@ def _write(
 
 
 def _questions_per_call(videos: int, most: int, logits: int, limit_gib: float) -> int:
-    """How many questions about each of `videos` are answered at a time within the limit."""
+    """How many questions about each of a device's `videos` are answered at a time."""
     per_question = _COPIES * 4 * logits
     fitting = int(limit_gib * 2**30 // (videos * per_question))
     if fitting < 1:
         needed = videos * per_question / 2**30
         raise UserError(
             f"config.eval.memory_gib={limit_gib:g} is too little to answer a question about each of"
-            f" {videos} videos; it takes {needed:.2f}, or a smaller config.eval.batch_size"
+            f" a device's {videos} videos; it takes {needed:.2f}, or a smaller"
+            " config.eval.batch_size"
         )
     return min(fitting, most, _PER_CALL)

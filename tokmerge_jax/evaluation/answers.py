@@ -86,6 +86,11 @@ class Answers:
             self._ids[kept, 1:].ravel().astype(np.int32),
         )
 
+    def most_nodes(self, kept: int) -> int:
+        """What `size_of` can be at most for trees of `kept` answers."""
+        longest = np.sort(self._steps.sum(axis=1))[-kept:]
+        return _rounded(1 + int((longest - 1).sum()))
+
     def log_likelihood(self, kept: Int[np.ndarray, " k"], steps: np.ndarray) -> np.ndarray:
         """Sums of the log-probabilities `steps` of a tree's steps, by answer [k]."""
         return np.where(self._steps[kept], steps.reshape(len(kept), -1), 0).sum(axis=1)
@@ -93,5 +98,8 @@ class Answers:
 
 def size_of(trees: Sequence[Tree]) -> int:
     """A number of nodes that all of the trees fit into, one of few."""
-    most = max(len(tree.ids) for tree in trees)
-    return most if most == 1 else -(-most // _STEP) * _STEP
+    return _rounded(max(len(tree.ids) for tree in trees))
+
+
+def _rounded(nodes: int) -> int:
+    return nodes if nodes == 1 else -(-nodes // _STEP) * _STEP

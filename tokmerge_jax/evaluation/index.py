@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tokmerge_jax import parallel, runtime
@@ -72,7 +72,7 @@ class Index:
             content = json.dumps({"facts": facts, "about": about}, indent=1)
             with _writing(folder):
                 runtime.write_text(folder / "index.json", content)
-        self._entries = self._read()
+        self._entries = entries(folder)
 
     @property
     def videos(self) -> tuple[str, ...]:
@@ -85,8 +85,15 @@ class Index:
         return {path: fault for path, (_, fault) in sorted(self._entries.items()) if fault}
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
-        """Forgets the files that are gone or changed; returns those to be looked at, ascending."""
-        stale = [path for path, (stamp, _) in self._entries.items() if files.get(path) != stamp]
+        """Forgets what is gone, changed or broken; returns the files to be looked at, ascending.
+
+        Broken ones are tried again: a fault may have passed without a change of the file.
+        """
+        stale = [
+            path
+            for path, (stamp, fault) in self._entries.items()
+            if fault or files.get(path) != stamp or not self._feature(path).exists()
+        ]
         for path in stale:
             del self._entries[path]
         lines = [self._line(path, *entry) for path, entry in sorted(self._entries.items())]
@@ -112,7 +119,7 @@ class Index:
             self._note(path, stamp, "")
 
     def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
-        """Notes why a file cannot be found, naming it; it is looked at again once it changed."""
+        """Notes why a file cannot be found, naming it."""
         with _writing(self._folder):
             self._note(path, stamp, fault)
 
@@ -162,9 +169,19 @@ class Index:
         return [_hits(found, *row) for row in rows]
 
     def load(self, path: str, name: str) -> np.ndarray:
-        """A video's "embedding" [F,E] or "tokens" [N,C]."""
-        with safe_open(self._feature(path), "np") as file:
-            return file.get_tensor(name)
+        """A video's "embedding" [F,E] or "tokens" [N,C].
+
+        Raises:
+          UserError: if its features are gone or damaged.
+        """
+        file = self._feature(path)
+        try:
+            with safe_open(file, "np") as arrays:
+                return arrays.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{file}, the features of {path}, cannot be read; remove it and index again"
+            ) from error
 
     def _feature(self, path: str) -> pathlib.Path:
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
@@ -179,14 +196,16 @@ class Index:
     def _line(path: str, stamp: Stamp, fault: str) -> str:
         return json.dumps([path, stamp, fault]) + "\n"
 
-    def _read(self) -> dict[str, tuple[Stamp, str]]:
-        entries = {}
-        lines = self._log.read_text("utf-8").splitlines(keepends=True) if self._log.exists() else ()
-        for line in lines:
-            if line.endswith("\n"):  # the last one may be cut, where the run was killed
-                path, stamp, fault = json.loads(line)
-                entries[path] = tuple(stamp), fault
-        return entries
+
+def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
+    """The files that the index in `folder` has looked at: what they were, and their faults."""
+    log = folder / "videos.jsonl"
+    found = {}
+    for line in log.read_text("utf-8").splitlines(keepends=True) if log.exists() else ():
+        if line.endswith("\n"):  # the last one may be cut, where the run was killed
+            path, stamp, fault = json.loads(line)
+            found[path] = tuple(stamp), fault
+    return found
 
 
 def describe(folder: pathlib.Path) -> dict[str, Any]:
@@ -198,7 +217,13 @@ def describe(folder: pathlib.Path) -> dict[str, Any]:
     file = folder / "index.json"
     if not file.is_file():
         raise UserError(f"{folder} holds no index; make one with scripts/search.py index")
-    return json.loads(file.read_text())
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"facts", "about"} <= found.keys():
+        raise UserError(f"{file} is not of scripts/search.py; name another folder (--index)")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 
 _RECALLS = ("R@1", "R@5", "R@10")
 _COUNTS = ("videos", "texts", "questions", "options", "answers")
-_SAME = ("dataset", "split", "paragraph", "reranked", "candidates", *_COUNTS)
+_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", *_COUNTS)
 
 
 def results(
@@ -115,14 +115,8 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     Raises:
       UserError: if they are of different videos, texts or questions.
     """
-    first, *others = runs
-    for other in others:
-        for key in _SAME:
-            ours, theirs = (runs[name]["protocol"].get(key) for name in (first, other))
-            if ours != theirs:
-                raise UserError(
-                    f"{first} and {other} cannot be compared: their {key} is {ours} and {theirs}"
-                )
+    check_same(runs)
+    first = next(iter(runs))
     directions = DIRECTIONS.items() if "text_to_video" in runs[first]["scores"] else ()
     columns = [f"{short} R@1/5/10" for _, short in directions] or [runs[first]["headline"]["name"]]
     result = Table(title=_title(runs[first]), pad_edge=False)  # fits a terminal of 80 columns
@@ -143,6 +137,25 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
             "-" if speed is None else f"{speed:.1f}",
         )
     return result
+
+
+def check_same(runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that the numbers of several evaluations, by name, mean the same.
+
+    Raises:
+      UserError: if they are of different metrics, videos, texts or questions.
+    """
+    first, *others = runs
+    for other in others:
+        for key in _SAME:
+            ours, theirs = (
+                {"metric": runs[name]["headline"]["name"], **runs[name]["protocol"]}.get(key)
+                for name in (first, other)
+            )
+            if ours != theirs:
+                raise UserError(
+                    f"{first} and {other} cannot be compared: their {key} is {ours} and {theirs}"
+                )
 
 
 def _title(found: Mapping[str, Any]) -> str:

@@ -32,7 +32,9 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
     result = Figure(figsize=size, dpi=200, layout=layout)
     parts = result.subfigures(len(clips), 1, squeeze=False, height_ratios=heights)
     for part, rows, title in zip(parts[:, 0], clips, titles, strict=True):
-        part.suptitle("\n".join(textwrap.wrap(title, _LETTERS * len(shown))), fontsize=10)
+        part.suptitle(
+            "\n".join(textwrap.wrap(title, _LETTERS * len(shown))), fontsize=10, parse_math=False
+        )
         ratios = [1] * len(shown) + [0.07]
         axes = part.subplots(len(rows), len(ratios), squeeze=False, width_ratios=ratios)
         for row, line in zip(rows, axes, strict=True):
