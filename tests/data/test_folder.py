@@ -25,8 +25,18 @@ def test_a_folder_without_videos_is_refused(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         folder.find(pathlib.Path("nowhere"))
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(UserError, match=r"holds no video \(\.avi, "):
+    (tmp_path / "a.mp4").mkdir()
+    with pytest.raises(UserError, match=r"holds no video \(\.3gp, \.avi, "):
         folder.find(tmp_path)
+
+
+def test_a_link_to_nothing_is_found_and_refused(tmp_path):
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "elsewhere.mp4")
+    assert folder.find(tmp_path) == {"gone.mp4": (0, 0)}
+    refused = {}
+    some = folder.Clips(["gone.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
+    assert list(some.batches(2, refused.__setitem__)) == []
+    assert "gone.mp4" in refused["gone.mp4"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -215,7 +215,8 @@ def test_a_video_that_breaks_while_loading_is_named(folder, workers):
     ("changes", "message"),
     [
         ({"dataset": "didemo"}, r"not prepared.*prepare_data\.py --dataset didemo --annotations"),
-        ({"split": "val"}, r"msrvtt, split val, is not prepared.*--splits val --folder"),
+        ({"dataset": "didemo", "split": "val"}, r"split val, is not .*--splits val --folder"),
+        ({"split": "val"}, r"'val' is no split of .*'msrvtt'; choose from train, test"),
         ({"dataset": "msr"}, r"dataset='msr' is unknown; known: msrvtt, msvd"),
         ({"on_broken": "hide"}, r"on_broken='hide' must be"),
     ],
