@@ -60,7 +60,10 @@ def test_every_published_number_has_its_configuration():
     assert set(NAMES) - set(PUBLISHED) == {"demo", "demo_qa"}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * n.endswith("l16")) for n in PUBLISHED],
+)
 def test_tokens_cost_and_names(name):
     system = build(name)
     data, size = name.rsplit("_", 1)

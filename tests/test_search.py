@@ -159,6 +159,7 @@ def test_settings_that_cannot_be(copied):
             search.index_videos(config, videos, target.with_name("new"))
 
 
+@pytest.mark.slow
 def test_an_index_knows_its_schedule_layer_by_layer(copied):
     videos, target = copied
     config = configuration()

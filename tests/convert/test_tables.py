@@ -161,6 +161,7 @@ def retrieval_weights(config, predicts_words):
     return convert.to_torch("vid_tldr", system.init(jax.random.key(1)), other)
 
 
+@pytest.mark.slow
 def test_question_answering_starts_from_retrieval_only_to_train():
     """What such a checkpoint lacks, the head, is drawn for a training and missed otherwise."""
     _, config = qa_case()

@@ -71,6 +71,7 @@ def test_equals_the_original(name, tmp_path):
                 )
 
 
+@pytest.mark.slow
 def test_eight_devices_rank_as_one(tmp_path):
     case = golden.load("vidtldr-eval-texts")
     one = evaluate_golden(case, tmp_path / "one")
@@ -174,6 +175,7 @@ def test_a_finished_run_encodes_nothing(tmp_path):
     np.testing.assert_array_equal(again.video_to_text, first.video_to_text)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_goes_on(tmp_path):
     """SIGKILL again and again; the numbers are those of a run in one go, nothing is done twice."""
     command = [sys.executable, small_gallery.__file__, str(tmp_path), "0.15"]

@@ -83,7 +83,9 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
     )
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name", [TINY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TINY[1:])]
+)
 def test_likelihoods_and_rankings(name, tmp_path):
     case = golden.load(name)
     system, params = umt_case.system_of(case)
@@ -99,6 +101,7 @@ def test_likelihoods_and_rankings(name, tmp_path):
         close(jax.nn.softmax(found.scores, axis=1), expected[f"rank_k{k}/prob"])
 
 
+@pytest.mark.slow
 def test_rankings_do_not_depend_on_devices_and_batches(tmp_path):
     case = golden.load("umtqa-tiny")
     system, params = umt_case.system_of(case)
@@ -129,7 +132,9 @@ def losses(name):
     return case, system, params, batch
 
 
-@pytest.mark.parametrize("name", ["umtqa-loss", "umtqa-loss-off"])
+@pytest.mark.parametrize(
+    "name", ["umtqa-loss", pytest.param("umtqa-loss-off", marks=pytest.mark.slow)]
+)
 def test_loss_and_gradients(name):
     case, system, params, batch = losses(name)
     assert isinstance(system.module, UMTQA)

@@ -64,7 +64,9 @@ def test_losses_and_gradients():
         close(np.sqrt(sum(squares)), expected[f"group_norm/{group}"])
 
 
-@pytest.mark.parametrize("name", ["vidtldr-train", "vidtldr-train-merged"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("vidtldr-train", marks=pytest.mark.slow), "vidtldr-train-merged"]
+)
 def test_steps_of_fine_tuning(name):
     case, system, params, loss = set_up(name)
     expected, spec = case.arrays, case.config
@@ -114,6 +116,7 @@ def test_weight_decay_is_the_originals():
     assert all(len(values) == 1 for values in marked.values())
 
 
+@pytest.mark.slow
 def test_eight_devices_find_the_gradient_of_one():
     case, _, params, loss = set_up("vidtldr-train-merged")
     ids = case.arrays["inputs/text_ids"]
@@ -128,7 +131,9 @@ def test_eight_devices_find_the_gradient_of_one():
     (total, _), gradient = run(params, batch, key)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split, whole = (jax.sharding.NamedSharding(mesh, spec) for spec in (P("data"), P()))
-    (total8, _), gradient8 = run(jax.device_put(params, whole), jax.device_put(batch, split), key)
+    with jax.set_mesh(mesh):  # as training does
+        everywhere = jax.device_put(params, whole), jax.device_put(batch, split)
+        (total8, _), gradient8 = run(*everywhere, key)
     close(total8, total)
     jax.tree.map(close, gradient8["vision"], gradient["vision"])
     close(gradient8["temperature"], gradient["temperature"])
@@ -157,6 +162,7 @@ def with_words():
     return found
 
 
+@pytest.mark.slow
 def test_the_losses_are_weighted(with_words):
     (total, parts), _ = with_words[0]
     assert set(parts) == {"vtc", "vtm", "mlm"}
@@ -164,12 +170,14 @@ def test_the_losses_are_weighted(with_words):
     assert 3 < parts["mlm"] < 7  # random words of 97: about log 97
 
 
+@pytest.mark.slow
 def test_masked_words_teach_all_that_reads_them(with_words):
     _, gradient = with_words[0]
     head = gradient["text"]["word_head"]
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(head))
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_gradient(with_words):
     (without, _), plain = with_words[0]
     (total, _), again = with_words[1]
