@@ -44,7 +44,7 @@ def main(rest: list[str]) -> None:
         refuse("--curve", "config", "video", "clips")
         draw_curve([pathlib.Path(path) for path in [*_CURVE.value, *rest]])
         return
-    refuse("without --curve,", "output")
+    refuse("a picture of clips", "output")
     if _VIDEOS.value:
         refuse("--video", "clips")
     if rest:
