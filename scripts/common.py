@@ -92,7 +92,9 @@ def _explained() -> Iterator[None]:
     except TypeError as error:
         raise UserError(f"--config: {error}") from error
     except (ImportError, NameError, SyntaxError) as error:
-        raise UserError(f"--config is no configuration ({error}); name a file of configs/") from error
+        raise UserError(
+            f"--config names no configuration ({error}); name a file of configs/"
+        ) from error
 
 
 def output(config: ConfigDict) -> pathlib.Path:

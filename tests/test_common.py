@@ -21,7 +21,7 @@ CONFIG = "--config=configs/msrvtt_b16.py"
         ([CONFIG, "--config.eval.rerank=7.5"], ("rerank",)),
         ([CONFIG, "--no_such=1"], ("no_such",)),
         ([CONFIG, "stray"], ("'stray'", "--help")),
-        (["--config=README.md"], ("README.md", "no configuration", "configs/")),
+        (["--config=README.md"], ("README.md", "names no configuration", "configs/")),
         ([CONFIG, "--output=x"], ("--output", "--config.output")),
         (["--curve=a", "--clips=2"], ("--curve takes no --clips",)),
         ([CONFIG, "--config.checkpoint="], ("config.checkpoint",)),
