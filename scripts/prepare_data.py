@@ -39,7 +39,7 @@ def main() -> None:
         else:
             prepare_real(args, splits or ["test"])
     except OSError as error:
-        print(f"--folder {args.folder} cannot be written: {error}; name another", file=sys.stderr)
+        print(f"{error.filename}: {error.strerror}; name another, see --help", file=sys.stderr)
         sys.exit(2)
     except UserError as error:
         print(error, file=sys.stderr)

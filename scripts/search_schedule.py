@@ -122,7 +122,7 @@ def shown(r: Schedule) -> Schedule:
 
 def facts(plain: System, params: Params, source: data.Source) -> str:
     """A fingerprint of what the metric depends on beside the schedule."""
-    rules = {k: v for k, v in plain.config.eval.items() if k not in ("batch_size", "memory_gib")}
+    rules = tasks.evaluation_rules(plain.config)
     return runtime.fingerprint({**rules, "evaluation": tasks.fingerprint(plain, params, source)})
 
 

@@ -195,9 +195,14 @@ def evaluate(
 def protocol(system: System, split: str) -> str:
     """What the numbers of `evaluate` mean, as JSON: equal where they can be compared."""
     config = system.config
+    answers = config.data.get("answers", "")
+    return json.dumps({"split": split, "answers": answers, **evaluation_rules(config)})
+
+
+def evaluation_rules(config: ConfigDict) -> dict[str, Any]:
+    """What `config.eval` says of the numbers, without the sizes that change none."""
     sizes = ("batch_size", "memory_gib")
-    rules = {key: value for key, value in config.eval.items() if key not in sizes}
-    return json.dumps({"split": split, "answers": config.data.get("answers", ""), **rules})
+    return {key: value for key, value in config.eval.items() if key not in sizes}
 
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:

@@ -38,10 +38,10 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     change, so that a run that was killed goes on, and only files that have changed or were broken
     are checked again.
     """
-    found = {path: _stamp(path) for path in dict.fromkeys(paths)}
+    found = {path: stamp(path) for path in dict.fromkeys(paths)}
     known = dict(_logged(log))
-    faults = {path: MISSING for path, stamp in found.items() if stamp is None}
-    faults |= {p: "" for p, stamp in found.items() if stamp and known.get((p, stamp)) == ""}
+    faults = {path: MISSING for path, seen in found.items() if seen is None}
+    faults |= {p: "" for p, seen in found.items() if seen and known.get((p, seen)) == ""}
     todo = [path for path in found if path not in faults]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as lines:
@@ -52,8 +52,8 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     return faults
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
-    """Size and time of change of a file, None if there is none."""
+def stamp(path: str | pathlib.Path) -> tuple[int, int] | None:
+    """Size and time of change (ns) of a file, None if there is none."""
     file = pathlib.Path(path)
     if not file.is_file():
         return None
@@ -65,10 +65,10 @@ def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, int]], st
     """(path, stamp), fault of each whole line of the log."""
     for line in log.read_text("utf-8").splitlines() if log.exists() else ():
         try:
-            path, stamp, fault = json.loads(line)
+            path, seen, fault = json.loads(line)
         except ValueError:  # empty, or cut when the run was killed
             continue
-        yield (path, tuple(stamp)), fault
+        yield (path, tuple(seen)), fault
 
 
 def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from tokmerge_jax.data.checking import stamp
 from tokmerge_jax.data.clips import Decoder, in_order
 from tokmerge_jax.types import UserError
 
@@ -27,18 +28,10 @@ def find(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
     if not folder.is_dir():
         raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
     files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES)
-    found = {str(f.relative_to(folder)): _stamp(f) for f in files if not f.is_dir()}
+    found = {str(f.relative_to(folder)): stamp(f) or (0, 0) for f in files if not f.is_dir()}
     if not found:
         raise UserError(f"--videos={folder} holds no video ({', '.join(SUFFIXES)})")
     return found
-
-
-def _stamp(file: pathlib.Path) -> tuple[int, int]:
-    try:
-        status = file.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 @dataclasses.dataclass(frozen=True)

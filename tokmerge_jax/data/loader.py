@@ -119,8 +119,8 @@ class TrainingSource:
                 f"config.train.batch_size={batch_size} is more than the {len(self)} training pairs"
             )
         order = _Order(len(self), batch_size, seed)
-        tries = _REPLACEMENTS + 1 if self.replace else 1
-        make = _TrainingClip(self.rows, order, self.decoder, augment, seed, tries)
+        replacements = _REPLACEMENTS if self.replace else 0
+        make = _TrainingClip(self.rows, order, self.decoder, augment, seed, replacements)
         clips = in_order(make, step * batch_size, _ENDLESS, self.workers)
         for chunk in _chunks(clips, batch_size):
             numbers, videos = zip(*chunk, strict=True)
@@ -240,20 +240,21 @@ class _TrainingClip:
     decoder: Decoder
     augment: Augment
     seed: int
-    tries: int
+    replacements: int
 
     def __call__(self, place: int) -> tuple[int, np.ndarray]:
         rng = np.random.default_rng([self.seed, 1, int(place)])
         row = self.order(place)
-        for left in reversed(range(self.tries)):
+        for _ in range(self.replacements):
             try:
-                return row, self.augment(self.decoder(self.rows[row].path, rng), rng)
+                return row, self._clip(row, rng)
             except UserError as error:
-                if not left:
-                    raise
                 print(f"\n{error}; another clip takes its place", file=sys.stderr)
                 row = int(rng.integers(len(self.rows)))
-        raise AssertionError("at least one try")
+        return row, self._clip(row, rng)
+
+    def _clip(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        return self.augment(self.decoder(self.rows[row].path, rng), rng)
 
 
 def _decoder(config: ConfigDict, frames: int) -> Decoder:
