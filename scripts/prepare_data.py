@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.datasets.video_text import report_path
-from tokmerge_jax.data.preparing import SplitReport, prepare
+from tokmerge_jax.data.preparing import FORMATS, SplitReport, prepare
 from tokmerge_jax.types import UserError
 
 
@@ -51,9 +51,10 @@ def main() -> None:
 
 def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
     """Draws the demo's clips, with captions and questions."""
-    if args.annotations or args.videos:
+    if args.annotations or args.videos or args.format:
         raise UserError(
-            f"--dataset {args.dataset} draws its videos; leave out --annotations and --videos"
+            f"--dataset {args.dataset} draws its videos; leave out --annotations, --videos and"
+            " --format"
         )
     if unknown := set(splits) - set(demo.COUNTS):
         raise UserError(f"--splits {unknown.pop()}: demo has the splits {', '.join(demo.COUNTS)}")
@@ -68,7 +69,7 @@ def prepare_real(args: argparse.Namespace, splits: Sequence[str]) -> None:
     if missing:
         raise UserError(f"--dataset {args.dataset} needs --{' and --'.join(missing)}, see --help")
     source, videos = args.annotations, args.videos
-    reports = prepare(args.dataset, source, videos, args.folder, splits, args.workers)
+    reports = prepare(args.dataset, source, videos, args.folder, splits, args.workers, args.format)
     rich.print(_table(args.dataset, reports))
     if any(report.usable < report.videos for report in reports):
         print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")
@@ -80,7 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     path = pathlib.Path
     parser.add_argument("--dataset", required=True, choices=list(SPECS))
-    parser.add_argument("--annotations", type=path, help="folder of UMT's JSON files, or one file")
+    parser.add_argument(
+        "--annotations",
+        type=path,
+        help="folder of UMT's JSON files or of CLIP4Clip's files, or one file of UMT's",
+    )
+    parser.add_argument(
+        "--format",
+        default="",
+        choices=list(FORMATS),
+        help="of the annotations (default: found by the files' names)",
+    )
     parser.add_argument("--videos", type=path, help="folder of the videos")
     parser.add_argument("--folder", default="data", help="where to store it (config.data.folder)")
     parser.add_argument(

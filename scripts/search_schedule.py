@@ -64,11 +64,11 @@ def main(config: ConfigDict) -> None:
     places = folder / "schedules" / known[:8]  # of these weights and videos
     evaluate = Evaluation(plain, params, kept(source, plain), places, log)
     try:
-        found = search(space, evaluate, _TRIALS.value, [schedule_of(own)])
+        found = search(space, evaluate, _TRIALS.value, [own.schedule.r])
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
-    report(found, space, schedule_of(own), log[found[0].r]["metric"], folder)
+    report(found, space, own.schedule.r, log[found[0].r]["metric"], folder)
 
 
 def budgeted(plain: System) -> Space:
@@ -83,11 +83,12 @@ def budgeted(plain: System) -> Space:
         )
     if not 0 < _BUDGET.value <= 1:
         raise UserError(f"--budget={_BUDGET.value:g} must be above 0 and at most 1")
-    blocks = plain.cost[-plain.config.model.vision.depth :]
-    tokens, full = blocks[0].tokens_in, gmac(plain, (0,) * len(blocks))
-    space = Space(len(blocks), tokens, lambda r: gmac(plain, r), _BUDGET.value * full)
+    layers, tokens = len(plain.schedule.r), plain.schedule.tokens
+    protected, full = plain.schedule.protected, gmac(plain, (0,) * layers)
+    budget = _BUDGET.value * full
+    space = Space(layers, tokens, lambda r: gmac(plain, r), budget, protected)
     if not uniform(space):
-        least = gmac(plain, schedule.resolve(tokens, len(blocks), tokens)) / full
+        least = gmac(plain, schedule.resolve(tokens, layers, tokens, protected)) / full
         raise UserError(
             f"--budget={_BUDGET.value:g} is out of reach: half of the tokens merging in every layer"
             f" still costs {least:.3f} of the unmerged GMAC; raise it"
@@ -98,12 +99,6 @@ def budgeted(plain: System) -> Space:
 def gmac(system: System, r: Sequence[int]) -> float:
     """Of one clip with this schedule."""
     return sum(layer.macs for layer in system.cost_of(r)) / 1e9
-
-
-def schedule_of(system: System) -> Schedule:
-    """How many tokens merge in each of its layers."""
-    blocks = system.cost[-system.config.model.vision.depth :]
-    return tuple(block.tokens_in - block.tokens_out for block in blocks)
 
 
 def with_schedule(config: ConfigDict, r: Schedule) -> ConfigDict:

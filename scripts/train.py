@@ -54,6 +54,8 @@ def main(config: ConfigDict) -> None:
         batches,
         lambda: initial(system),
         system.abstract_params,
+        system.optimizer,
+        system.trained,
         evaluations,
     )
     found = run.trials(evaluations.protocol) if evaluations else {}

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tokmerge_jax.training import losses
+from tokmerge_jax.training import losses, optimizer
 from tokmerge_jax.training.loop import Plan, Report, fit
 from tokmerge_jax.training.run import Run
 
@@ -24,10 +24,11 @@ PLAN = Plan(
     batch_size=ROWS,
     learning_rate=0.05,
     min_learning_rate=0.01,
-    weight_decay=0.02,
     checkpoint_every=4,
     seed=3,
 )
+
+OPTIMIZE = partial(optimizer.adamw, weight_decay=0.02)
 
 
 def loss(params, batch, key, *, train=True):
@@ -81,7 +82,9 @@ def train(
         devices=jax.devices()[:devices],
     )
     run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
-    return fit(plan, run, mesh, objective, source, start, jax.eval_shape(initial), trials)
+    return fit(
+        plan, run, mesh, objective, source, start, jax.eval_shape(initial), OPTIMIZE, (), trials
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,17 @@ COSTS = {
     "anet_qa": ((2352, 303.1), (2352, 984.0)),
     "msrvtt_mc": ((2352, 303.1), (2352, 984.0)),
 }
-PUBLISHED = [name for name in NAMES if name.endswith(("_b16", "_l16"))]
+TEMPME_COSTS = {  # without and with merging, and tokens at the end
+    ("12", "b32"): (52.9, 34.7, 97),
+    ("12", "b16"): (210.8, 161.6, 493),
+    ("64", "b32"): (282.2, 186.2, 500),
+    ("64", "b16"): (1124.1, 901.6, 2614),
+}
+TEMPME = [name for name in NAMES if name.startswith("tempme_")]
+CLIP = [name for name in NAMES if name.startswith("clip_")]
+PUBLISHED = [
+    name for name in NAMES if name.endswith(("_b16", "_l16")) and name not in TEMPME + CLIP
+]
 MERGES = {
     "msrvtt_b16": (600, 200, 100),
     "msrvtt_l16": (550, 400),
@@ -57,7 +67,14 @@ def build(name):
 def test_every_published_number_has_its_configuration():
     assert {name.rsplit("_", 1)[0] for name in PUBLISHED} == COSTS.keys()
     assert len(PUBLISHED) == 2 * len(COSTS)
-    assert set(NAMES) - set(PUBLISHED) == {"demo", "demo_qa"}
+    assert set(TEMPME) == {
+        f"tempme_{data}_{size}"
+        for data in ("msrvtt", "anet", "didemo", "lsmdc")
+        for size in ("b32", "b16")
+    }
+    assert set(CLIP) == {f"clip_msrvtt_{size}" for size in ("b32", "b16", "l14")}
+    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP}
+    assert others == {"demo", "demo_qa", "demo_clip", "demo_tempme"}
 
 
 @pytest.mark.parametrize(
@@ -74,9 +91,42 @@ def test_tokens_cost_and_names(name):
     assert tuple(merged[:4]) == (*MERGES.get(name, ()), 0, 0, 0, 0)[:4]
     assert (layers[0].tokens_in, layers[-1].tokens_out) == (2352, tokens)
     assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    check_names(system)
+
+
+def check_names(system):
     for table in system.name_rules:
         filled = [target for rule in table.rules for target in rule.targets]
         assert sorted([*filled, *table.fresh]) == sorted(rules.flatten(system.abstract_params))
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("name", TEMPME)
+def test_tempme(name, tuning):
+    config = importlib.import_module(f"configs.{name}").get_config(tuning)
+    system = tokmerge_jax.build(config)
+    frames, size = str(config.model.vision.frames), name.rsplit("_", 1)[1]
+    plain, merged, tokens = TEMPME_COSTS[frames, size]
+    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(merged, abs=0.05)
+    assert system.cost[-1].tokens_out == tokens
+    assert f"{merged} of {plain} GMAC, {tokens} tokens" in (
+        importlib.import_module(f"configs.{name}").__doc__ or ""
+    )
+    names = rules.flatten(system.abstract_params)
+    trained = [n for n in names if not system.trained or re.search("|".join(system.trained), n)]
+    if tuning == "full":
+        assert len(trained) == len(names) == 302 + 24 * 4 + 3  # q, k and v apart; positions
+    elif frames == "12":
+        assert sum(names[n].size for n in trained) == 507648
+    check_names(system)
+
+
+@pytest.mark.parametrize(("name", "gmac"), list(zip(CLIP, (210.8, 52.9, 972.2), strict=True)))
+def test_clip(name, gmac):
+    system = build(name)
+    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    assert not system.schedule.r or set(system.schedule.r) == {0}
+    check_names(system)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,5 +138,8 @@ def test_docstring_says_what_a_user_asks(name):
     if name in PUBLISHED:
         for part in ("Target: UMT", "Checkpoint: OpenGVLab/unmasked_teacher, ", "Protocol: "):
             assert part in text
-        assert f"--config configs/{name}.py" in text
         assert re.search(r"\d+\.\d", text)
+    if name in (*TEMPME, *CLIP):
+        assert all(f"{part}: " in text for part in ("Target", "Protocol", "Command"))
+    if not name.startswith("demo"):
+        assert f"--config configs/{name}.py" in text

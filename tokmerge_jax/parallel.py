@@ -4,7 +4,7 @@ A batch is split along the mesh's "data" axis; parameters are whole on every dev
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -78,3 +78,31 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 def whole(mesh: Mesh) -> NamedSharding:
     """The layout of an array that every device of the mesh holds all of."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
+    """Maps over the rows of `arrays` in turn, at most `together` of each device's at a time.
+
+    A batch lies on the mesh in one run of rows per device. Working on one row of each run
+    keeps all devices at work; walking through the runs one after the other would not.
+
+    Args:
+      function: `(*arrays of some rows) -> tree of arrays of as many rows`.
+      arrays: a tuple of trees, all leaves with one leading axis.
+      together: rows.
+    """
+    batch = jax.tree.leaves(arrays)[0].shape[0]
+    runs = math.gcd(batch, max(jax.sharding.get_abstract_mesh().size, 1))
+    length = batch // runs
+    group = max(n for n in range(1, length + 1) if length % n == 0 and n <= max(together, 1))
+
+    def split(x: jax.Array) -> jax.Array:
+        x = x.reshape(runs, length // group, group, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(-1, runs * group, *x.shape[3:])
+
+    def join(x: jax.Array) -> jax.Array:
+        x = x.reshape(-1, runs, group, *x.shape[2:]).swapaxes(0, 1)
+        return x.reshape(batch, *x.shape[3:])
+
+    out = jax.lax.map(lambda xs: function(*xs), jax.tree.map(split, arrays))
+    return jax.tree.map(join, out)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from tokmerge_jax.types import System, UserError
 
 _SYSTEMS = {
+    "tempme": "tokmerge_jax.systems.tempme",
     "vid_tldr": "tokmerge_jax.systems.vid_tldr",
     "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
 }

@@ -52,7 +52,8 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
     _check_folder(place, base, files)
     about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
     found = Index(place, model_facts(system, params), about)
-    decoder = Decoder(str(base), system.constants["frames"], config.data.trim_seconds)
+    sampling = config.data.get("sampling", "intervals")
+    decoder = Decoder(str(base), system.constants["frames"], config.data.trim_seconds, sampling)
     todo = found.update(files)
     clips = folders.Clips(todo, decoder, system.transform, config.data.workers)
     model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
@@ -75,9 +76,9 @@ def _encode(
         batches = clips.batches(parallel.batch_size(model.mesh, batch_size), refuse)
         inputs = ((paths, (video,)) for paths, video in batches)
         for paths, seen in ahead(model.compiled("encode_video"), inputs):
-            arrays = [np.asarray(seen[name], np.float32) for name in ("embedding", "tokens")]
-            for path, embedding, tokens in zip(paths, *arrays, strict=False):  # the rest pads
-                found.add(path, files[path], embedding, tokens)
+            arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
+            for row, path in enumerate(paths):  # further rows pad
+                found.add(path, files[path], {name: x[row] for name, x in arrays.items()})
                 bar.update()
 
 
@@ -141,7 +142,7 @@ class Searcher:
             self._system.tokenize(texts),
             top_k=max(options.top_k, top_k) if rerank else top_k,
             rerank=rerank,
-            memory_gib=options.memory_gib,
+            memory_gib=options.get("memory_gib", 0.0),
         )
         return [found[:top_k] for found in hits]
 
@@ -163,7 +164,7 @@ def _portable(system: System) -> System:
         config.checkpoint = _whole(config.checkpoint)
         config.data.vocabulary = _whole(config.data.vocabulary)
         config.dtype = np.dtype(runtime.compute_dtype(config.dtype)).name
-        config.model.merger.r = [layer.tokens_in - layer.tokens_out for layer in system.cost[1:]]
+        config.model.merger.r = [*system.schedule.r]
     return dataclasses.replace(system, config=config)
 
 

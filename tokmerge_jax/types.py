@@ -89,6 +89,21 @@ class Questions:
 
 
 @dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How many tokens merge in each of the layers that `config.model.merger.r` is about.
+
+    Attributes:
+      r: tokens that merge in each layer.
+      tokens: that enter the first layer, of what tokens merge within: a clip, or a frame.
+      protected: so many of them never merge.
+    """
+
+    r: tuple[int, ...]
+    tokens: int
+    protected: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerCost:
     """What one layer costs: tokens that enter and leave, multiply-accumulates of one clip."""
 
@@ -132,7 +147,7 @@ class System:
         `encode_video(params, video) -> {"embedding" [B,F,E] of unit norm, "tokens" [B,N,C]}`
         for uint8 frames [B,T,H,W,3] (or floats that are normalised already),
         `encode_text(params, text_ids, text_mask) -> {"embedding" [B,E] of unit norm,
-        "states" [B,L,C]}`,
+        "states" [B,L,C]}`; those with a matching head also
         `video_memory(params, tokens [B,N,C]) -> tree`, what every text that is matched with a
         video shares, and
         `match(params, memory, states [B,P,L,C], text_mask [B,P,L]) -> float32 [B,P]`, and
@@ -156,11 +171,14 @@ class System:
         the vocabulary when first called.
       collate: what the loss needs of training rows (`data.pairs`) beside their videos: their texts
         and ids as named arrays.
+      schedule: the configuration's merging schedule.
       cost: multiply-accumulates per layer of encoding one video.
-      cost_of: the same for another merging schedule (r of each layer).
+      cost_of: the same for another schedule's r.
+      optimizer: the training's optax transformation, from the learning rate of each step.
+      trained: patterns of the parameters that training changes ("vision/block_0/..."); none = all.
       tokenize_answers: as `tokenize`, for answers; None if the system answers no questions.
-      training_only: patterns of parameters that only some trainings have; weights that hold them
-        as well fit.
+      training_only: patterns of parameters that only some trainings or mergers have; weights that
+        hold them as well fit.
     """
 
     name: str
@@ -176,7 +194,10 @@ class System:
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray]
     tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
     collate: Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
+    schedule: Schedule
     cost: Sequence[LayerCost]
     cost_of: Callable[[Sequence[int]], Sequence[LayerCost]]
+    optimizer: Callable[[Callable[[Any], jax.Array]], Any]
+    trained: tuple[str, ...] = ()
     tokenize_answers: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
     training_only: tuple[str, ...] = ()

@@ -49,6 +49,7 @@ def get_config(variant: str) -> ConfigDict:
                 "folder": "data",  # where prepare_data.py put the data sets
                 "vocabulary": "bert-base-uncased",  # a file, or a name on the Hugging Face hub
                 "max_text_length": 32,
+                "sampling": "intervals",  # a frame of each of so many intervals
                 "trim_seconds": 0,  # use only the first seconds of a video; 0 = all of it
                 "on_broken": "stop",  # or "skip": leave unreadable videos out
                 "workers": 2,

@@ -16,5 +16,7 @@ def get_config(variant: str = "b16") -> ConfigDict:
     config.model.embed_dim = _EMBED_DIM[variant]
     config.data.paragraph = False  # join a video's captions into one text
     config.eval.rerank = True
+    config.eval.metrics = "umt"  # how ranks are counted
+    config.eval.dual_softmax = 0.0  # scale of dual-softmax scores, in place of re-ranking; 0 = none
     config.train.losses = ConfigDict({"vtc": 1.0, "vtm": 1.0, "mlm": 0.0})  # their weights
     return config

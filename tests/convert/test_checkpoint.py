@@ -15,7 +15,7 @@ from tokmerge_jax import convert
 from tokmerge_jax.convert import checkpoint, rules
 from tokmerge_jax.convert.operations import Transpose
 from tokmerge_jax.convert.rules import RuleSet
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.types import Schedule, System, UserError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
 WEIGHT = np.array([[0, 1, 2], [3, 4, 5]], np.float32)  # of training.pth
@@ -47,8 +47,10 @@ def small_system(**changes) -> System:
         augment=lambda frames, rng: frames,
         tokenize=lambda texts: (np.zeros(0), np.zeros(0)),
         collate=lambda rows: {},
+        schedule=Schedule((), 1),
         cost=(),
         cost_of=lambda r: (),
+        optimizer=lambda rate: None,
     )
     return dataclasses.replace(system, **changes)
 

@@ -93,8 +93,8 @@ def test_only_new_and_changed_videos_are_checked_again(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("splits", "source", "message"),
     [
-        (["test"], "none", r"msrvtt_ret_test1k\.json: no such annotation file"),
-        (["val"], "", r"--splits val: msrvtt has the splits train, test"),
+        (["test"], "none", r"none: no such annotation files .*: msrvtt_ret_test1k\.json, or MSR"),
+        (["val"], "", r"--splits val: msrvtt has the splits train, test, train_7k$"),
         (["test", "train"], "msrvtt_ret_test1k.json", "one file holds one split"),
     ],
 )
@@ -113,6 +113,10 @@ def test_the_script(folder):
     assert failed.returncode == 2
     assert "nowhere: no such folder" in message
     assert "Traceback" not in message
+    failed = script(*arguments, "--format", "clip4clip")
+    message = failed.communicate()[1]
+    assert failed.returncode == 2
+    assert "(split test): MSRVTT_JSFUSION_test.csv; see --annotations" in message
 
 
 @pytest.mark.slow

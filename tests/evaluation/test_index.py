@@ -30,7 +30,9 @@ def fill(index, paths):
     for path in paths:
         seen = PREDICT["encode_video"](PARAMS, VIDEO[PATHS.index(path)][None])
         tokens = np.asarray(seen["tokens"][0])
-        index.add(path, FILES[path], np.asarray(seen["embedding"][0]), tokens)
+        index.add(
+            path, FILES[path], {"embedding": np.asarray(seen["embedding"][0]), "tokens": tokens}
+        )
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ from tokmerge_jax.evaluation.index import Index
 index, files = Index(pathlib.Path(sys.argv[1]), {}), {f"{i:04}": (i, i) for i in range(3000)}
 for path in index.update(files):
     numbers = np.full((300, 64), float(path), np.float32)
-    index.add(path, files[path], numbers[:1], numbers)
+    index.add(path, files[path], {"embedding": numbers[:1], "tokens": numbers})
     print(path, flush=True)
 """
 
@@ -178,7 +180,8 @@ def test_whatever_the_log_names_is_there(full, tmp_path, monkeypatch):
 def test_names_need_not_be_text(tmp_path):
     name = os.fsdecode(b"caf\xe9.mp4")
     index = Index(tmp_path, FACTS)
-    index.add(name, (1, 1), np.ones((1, 2), np.float32), np.ones((3, 2), np.float32))
+    features = {"embedding": np.ones((1, 2), np.float32), "tokens": np.ones((3, 2), np.float32)}
+    index.add(name, (1, 1), features)
     index.refuse(f"_{name}", (1, 1), f"_{name} is cut short")
     again = Index(tmp_path, FACTS)
     assert (again.videos, list(again.faults)) == ((name,), [f"_{name}"])

@@ -1,4 +1,4 @@
-"""Ranks and recalls: the original's numbers, hand-written ties, the definition."""
+"""Ranks and recalls: the originals' numbers, hand-written ties, the definition."""
 
 import golden
 import numpy as np
@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.types import UserError
 
 NAMES = {"text_to_video": "img_r", "video_to_text": "txt_r"}
 
@@ -56,3 +57,51 @@ def test_rank_counts_what_is_better(seed, rows, columns):
             for one in right[row]
         ]
         assert place == min(better)
+
+
+TEMPME = golden.load("tempme-metrics")
+BOTH = ("text_to_video", "video_to_text")
+
+
+def tempme(found, way):
+    """R@1, 5, 10 and 50, median and mean rank."""
+    return list(found[way].values())
+
+
+def test_one_caption_a_video_as_tempme_counts():
+    sim = TEMPME.arrays["inputs/sim"]
+    one = [[i] for i in range(len(sim))]
+    for count in (metrics.grouped, metrics.every_tie):
+        found = count(sim, sim.T, one)
+        for way, name in zip(BOTH, ("t2v", "v2t"), strict=True):
+            np.testing.assert_allclose(tempme(found, way), TEMPME.arrays[name], atol=0.006)
+    rsum = [sum(found[way][f"R@{k}"] for k in (1, 5, 10)) for way in BOTH]
+    np.testing.assert_allclose(rsum, TEMPME.arrays["rsum"], atol=0.02)
+
+
+def test_ties_as_tempme_counts():
+    sim = TEMPME.arrays["inputs/sim_ties"]
+    one = [[i] for i in range(len(sim))]
+    found = metrics.every_tie(sim, sim.T, one)
+    for way, name in zip(BOTH, ("t2v_ties", "v2t_ties"), strict=True):
+        np.testing.assert_allclose(tempme(found, way), TEMPME.arrays[name], atol=0.006)
+    with pytest.raises(UserError, match="needs one text a video"):
+        metrics.every_tie(sim[:2], sim.T[:, :2], one[:2])
+
+
+def test_several_captions_a_video_as_clip4clip_counts():
+    sim, ends = TEMPME.arrays["inputs/multi_sim"], TEMPME.arrays["inputs/cut_off_points"]
+    of = np.searchsorted(ends, np.arange(len(sim)), side="right")
+    np.testing.assert_array_equal(np.bincount(of), TEMPME.config["counts"])
+    found = metrics.grouped(sim, sim.T, [[video] for video in of.tolist()])
+    theirs = TEMPME.arrays["multi_t2v"], TEMPME.arrays["multi_v2t"]
+    for way, expected in zip(BOTH, theirs, strict=True):
+        np.testing.assert_allclose(tempme(found, way), np.ravel(expected)[:6], atol=0.006)
+
+
+def test_equal_scores_stand_in_nobodys_way():
+    scores = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0], [2.0, 2.0, 1.0]])
+    found = metrics.grouped(scores, scores.T, [[0], [1], [2]])
+    assert found["text_to_video"]["R@1"] == pytest.approx(33.33)
+    assert found["text_to_video"]["MeanR"] == 2.0
+    assert found["video_to_text"]["MeanR"] == 2.0

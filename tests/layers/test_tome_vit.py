@@ -85,7 +85,7 @@ def run(case, spec, proportional):
     special = 1 + vit.get("distilled", False)
     count = (vit["img_size"] // 16) ** 2 + special
     r = schedule.resolve(spec, vit["depth"], count, special)
-    mergers = merging.per_layer("tome", r, class_token=True, distill_token=special == 2)
+    mergers = merging.per_layer("tome", r, special)
     model = ViT(vit["embed_dim"], vit["num_heads"], mergers, special, proportional)
     params = parameters(case.weights(), vit["embed_dim"], vit["depth"], special)
     shape, seed = (3, vit["img_size"], vit["img_size"]), case.spec["seed"] + 1
@@ -137,10 +137,10 @@ def check_block(record, merger, expected, prefix):
     if "metric" in found:
         keys = record["evidence"].keys
         close(keys, found["metric"])
-        check_decisions(bipartite(keys, merger.r, merger.class_token, merger.distill_token), found)
+        check_decisions(bipartite(keys, merger.r, merger.class_tokens), found)
 
 
-bipartite = jax.jit(merging.matching.bipartite, static_argnums=(1, 2, 3))
+bipartite = jax.jit(merging.matching.bipartite, static_argnums=(1, 2))
 
 
 def check_decisions(ours, theirs):

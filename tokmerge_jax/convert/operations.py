@@ -69,16 +69,59 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
+class SplitVector:
+    """A vector that stacks several of one length, as a fused layer's bias does <-> those."""
+
+    parts: int
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[parts * out] -> parts times [out]."""
+        if source.ndim != 1:
+            raise ValueError("no vector")
+        return tuple(np.split(source, self.parts))
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """Parts times [out] -> [parts * out]."""
+        return np.concatenate(targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Squeeze:
+    """An array with axes of length 1 <-> the array without them.
+
+    Attributes:
+      axes: their places in the source.
+    """
+
+    axes: tuple[int, ...]
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Without `axes`."""
+        return (np.squeeze(source, self.axes),)
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """With `axes`."""
+        (target,) = targets
+        return np.expand_dims(target, self.axes)
+
+
+@dataclasses.dataclass(frozen=True)
 class Patches:
     """A patch convolution [D, colours, 1, P, P] <-> a kernel [P * P * colours, D].
 
     The kernel's rows go by patch row, patch column, colour, as `layers.patches.patchify` does.
+
+    Attributes:
+      colours: numbers of a pixel.
+      flat: the convolution is one over images, [D, colours, P, P].
     """
 
     colours: int = 3
+    flat: bool = False
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
         """[D, colours, 1, P, P] -> [P * P * colours, D]."""
+        source = source[:, :, None] if self.flat else source
         width, colours, frames, rows, columns = source.shape
         if (colours, frames, rows) != (self.colours, 1, columns):
             raise ValueError(f"no convolution of square patches of {self.colours} colours")
@@ -89,7 +132,8 @@ class Patches:
         (kernel,) = targets
         edge = math.isqrt(kernel.shape[0] // self.colours)
         tiles = kernel.reshape(1, edge, edge, self.colours, kernel.shape[1])
-        return tiles.transpose(4, 3, 0, 1, 2)
+        tiles = tiles.transpose(4, 3, 0, 1, 2)
+        return tiles[:, :, 0] if self.flat else tiles
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ The rule. A pickle names globals and does three things with them; nothing it nam
 * Any other global becomes a class of that name without behaviour, and may be instantiated as
   classes are (NEWOBJ, `copyreg._reconstructor`): the instance swallows what the pickle puts into
   it. So the configuration objects that training scripts save beside their weights do no harm.
+  A module of TorchScript (`__torch__.*`) keeps its attributes, for the weights are among them.
 * Calling any other global (REDUCE), as `os.system` or `eval` would need, is refused by name.
 """
 
@@ -48,6 +49,11 @@ _INERT_CALLS = frozenset(
         "collections.defaultdict",
         "builtins.set",
         "builtins.frozenset",
+        "torch.jit._pickle.build_boollist",
+        "torch.jit._pickle.build_doublelist",
+        "torch.jit._pickle.build_intlist",
+        "torch.jit._pickle.build_tensorlist",
+        "torch.jit._pickle.restore_type_tag",
     }
 )
 
@@ -76,6 +82,24 @@ class Placeholder(metaclass=_NoCalls):
         return None
 
     __setstate__ = __setitem__ = append = extend = add = _swallow
+
+
+class ScriptModule(Placeholder):
+    """A module of a TorchScript archive: its attributes, further modules among them, by name."""
+
+    def __setstate__(self, attributes: Any) -> None:
+        """Takes the attributes."""
+        self.attributes = attributes if isinstance(attributes, dict) else {}
+
+    def tensors(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """All tensors in it, by the names that a state dict gives them."""
+        found = {}
+        for name, value in self.attributes.items():
+            if isinstance(value, np.ndarray):
+                found[f"{prefix}{name}"] = value
+            elif isinstance(value, ScriptModule):
+                found |= value.tensors(f"{prefix}{name}.")
+        return found
 
 
 def load(content: bytes, storage: Callable[[str, np.dtype], np.ndarray]) -> Any:
@@ -119,7 +143,8 @@ class _Unpickler(pickle.Unpickler):
             return self._inert
         if name in self._calls:
             return self._calls[name]
-        return _NoCalls(name, (Placeholder,), {})
+        kind = ScriptModule if module_name.partition(".")[0] == "__torch__" else Placeholder
+        return _NoCalls(name, (kind,), {})
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         """The storage that `pid`, ("storage", its class, key, device, count), stands for."""

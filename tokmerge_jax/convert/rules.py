@@ -64,6 +64,9 @@ class RuleSet:
         must be equal.
       fresh: parameters that a checkpoint of this kind lacks, and what draws them for a training
         that starts from it, from their shape.
+      neutral: what `fresh` draws changes nothing, so that the weights can be used untrained too.
+      describe: tells the sizes of the network that a checkpoint holds, for the error where
+        they are not the configuration's.
       marker: a pattern that some name (as the file has it) of such a checkpoint matches.
     """
 
@@ -74,6 +77,8 @@ class RuleSet:
     fresh: Mapping[str, Callable[[Sequence[int]], np.ndarray]] = dataclasses.field(
         default_factory=dict
     )
+    neutral: bool = False
+    describe: Callable[[StateDict], str] | None = None
     marker: str = ""
 
     def rename(self, name: str) -> str:
@@ -136,7 +141,7 @@ def load(
     faults = _twice(sources, tensors) + _untied(table, tensors)
     filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
     filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
-    if not to_train:
+    if not (to_train or table.neutral):
         reason = "this kind of checkpoint has none; train from it first"
         faults += [f"{name} is not filled: {reason}" for name in filled]
     for rule in table.rules:
@@ -149,6 +154,8 @@ def load(
     faults += [f"{name} is not filled: no rule" for name in wanted if name not in ruled]
     faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
     if faults:
+        if table.describe:
+            origin += f" ({table.describe(state_dict)})"
         raise UserError(
             f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
             " right checkpoint, of the right size?):\n  " + "\n  ".join(faults)

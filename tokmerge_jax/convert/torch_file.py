@@ -1,4 +1,4 @@
-"""Reads tensors from checkpoint files: PyTorch's zip format, without PyTorch, and safetensors."""
+"""Reads tensors from checkpoint files without PyTorch: its zip format, TorchScript, safetensors."""
 
 import sys
 import zipfile
@@ -34,7 +34,8 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint by name; those of a .pth stay on disk until they are used.
 
     Takes the state dict itself or what training scripts wrap it in ({"model": ...}), and drops the
-    `module.` that data-parallel training puts before every name.
+    `module.` that data-parallel training puts before every name. Of a TorchScript archive, as
+    OpenAI publishes CLIP, all modules' tensors.
 
     Raises:
       UserError: if the file is missing, damaged, hostile or of another format; says how to re-save.
@@ -91,17 +92,13 @@ class _Archive:
         self._swap = (order or b"little") != sys.byteorder.encode()
 
     def load(self) -> Any:
-        if "constants.pkl" in self._members:
-            raise UserError(
-                "it is a TorchScript archive; re-save its weights in PyTorch with"
-                " torch.save(torch.jit.load(path).state_dict(), path)"
-            )
         if "data.pkl" not in self._members:
             raise UserError(
                 "it is a zip archive without data.pkl, no PyTorch checkpoint; re-save it in PyTorch"
                 f" with {_RESAVE}"
             )
-        return pickles.load(self._archive.read(self._members["data.pkl"]), self._storage)
+        content = pickles.load(self._archive.read(self._members["data.pkl"]), self._storage)
+        return content.tensors() if isinstance(content, pickles.ScriptModule) else content
 
     def _storage(self, key: str, dtype: np.dtype) -> np.ndarray:
         if (key, dtype) not in self._storages:

@@ -10,9 +10,10 @@ import numpy as np
 from absl import flags
 from jaxtyping import UInt8
 
-from tokmerge_jax.data.frames import sample_indices, trimmed_length
+from tokmerge_jax.data.frames import SAMPLERS
 from tokmerge_jax.data.video import open_video
 from tokmerge_jax.data.workers import follow_parent
+from tokmerge_jax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,23 +24,35 @@ class Decoder:
       folder: what relative paths are relative to.
       frames: T, how many frames.
       seconds: look at the first seconds only; 0 = all.
+      sampling: which frames, a name of `SAMPLERS`.
+
+    Raises:
+      UserError: if `sampling` is unknown.
     """
 
     folder: str
     frames: int
     seconds: int | float
+    sampling: str = "intervals"
+
+    def __post_init__(self) -> None:
+        if self.sampling not in SAMPLERS:
+            raise UserError(
+                f"config.data.sampling={self.sampling!r} is unknown; known: {', '.join(SAMPLERS)}"
+            )
 
     def __call__(
         self, path: str, rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T H W 3"]:
-        """RGB frames, the middle of each interval, or with `rng` drawn (see `sample_indices`).
+        """RGB frames, as `sampling` chooses them; `rng` is given in training.
 
         Raises:
           UserError: naming the video, if it is missing or cannot be decoded.
         """
         with open_video(pathlib.Path(self.folder, path)) as video:
-            length = trimmed_length(video.length, video.rate, self.seconds)
-            return video.read(sample_indices(length, self.frames, rng).tolist())
+            choose = SAMPLERS[self.sampling]
+            chosen = choose(video.length, video.rate, self.frames, self.seconds, rng)
+            return video.read(chosen.tolist())
 
 
 def in_order(make: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:

@@ -1,10 +1,20 @@
-"""Which frames of a video are looked at.
+"""Which frames of a video are looked at: one rule per family of systems, all called alike.
 
-Source: UMT (ICCV 2023) and vid-TLDR (CVPR 2024), frame samplers "middle" and "rand".
+Sources: UMT (ICCV 2023) and vid-TLDR (CVPR 2024), frame samplers "middle" and "rand"; TempMe
+(ICLR 2025), one frame a second.
 """
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Int64
+
+Sampler = Callable[[int, float, int, int | float, np.random.Generator | None], np.ndarray]
+"""(length, rate, frames, seconds, rng) -> frame numbers, int64 [frames], ascending.
+
+`length` is the video's number of frames, at least 1; `rate` its frames a second; `frames` how many
+are wanted; `seconds` how much of its beginning counts, 0 = all of it; `rng` is given in training.
+"""
 
 
 def sample_indices(
@@ -41,3 +51,46 @@ def trimmed_length(length: int, rate: float, seconds: int | float) -> int:
     if not seconds or length / rate <= seconds:
         return length
     return max(int(seconds * rate), 1)
+
+
+def strided(first: int, last: int, stride: int, frames: int) -> Int64[np.ndarray, "T"]:
+    """Frame numbers spread over every `stride`-th frame from `first` to `last` (counted in).
+
+    If there are fewer than `frames` of those, the stride is ignored and the numbers are spread over
+    all frames, with repeats where even those are too few.
+
+    Returns:
+      int64 [T], ascending, T = `frames`.
+    """
+    candidates = np.arange(first, last + 1, stride)
+    if len(candidates) >= frames:
+        return candidates[np.linspace(0, len(candidates) - 1, frames).astype(np.int64)]
+    return np.linspace(first, last, frames).astype(np.int64)
+
+
+def by_intervals(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """One frame from each of equal intervals, drawn in training; see `sample_indices`."""
+    return sample_indices(trimmed_length(length, rate, seconds), frames, rng)
+
+
+def by_seconds(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """Frames at whole seconds, the same in training: `rng` is not used; see `strided`."""
+    del rng
+    last = int(min(seconds * rate, length - 1)) if seconds else length - 1
+    return strided(0, last, max(round(rate), 1), frames)
+
+
+SAMPLERS: Mapping[str, Sampler] = {"intervals": by_intervals, "seconds": by_seconds}
+"""The rules that `config.data.sampling` names."""

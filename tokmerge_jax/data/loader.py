@@ -258,7 +258,8 @@ class _TrainingClip:
 
 
 def _decoder(config: ConfigDict, frames: int) -> Decoder:
-    return Decoder(config.folder, frames, config.trim_seconds)
+    sampling = config.get("sampling", "intervals")
+    return Decoder(config.folder, frames, config.trim_seconds, sampling)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

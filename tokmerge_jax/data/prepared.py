@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs
 from tokmerge_jax.data.datasets import annotations, demo, video_text
-from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec
+from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Record
 from tokmerge_jax.types import UserError
 
@@ -73,7 +73,7 @@ def answers(config: ConfigDict) -> tuple[str, ...]:
 
 
 def _missing(config: ConfigDict, split: str) -> str:
-    known = SPECS[config.dataset].annotations or demo.COUNTS
+    known = splits(config.dataset) or tuple(demo.COUNTS)
     if split not in known:
         return (
             f"{split!r} is no split of config.data.dataset={config.dataset!r}; choose from"

@@ -1,12 +1,13 @@
 """Preparing a data set: annotations read, videos checked, the result stored and reported."""
 
 import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.checking import MISSING, check_videos
-from tokmerge_jax.data.datasets import annotations, video_text
+from tokmerge_jax.data.datasets import annotations, clip4clip, specs, video_text
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Record
 from tokmerge_jax.types import UserError
@@ -18,7 +19,7 @@ class SplitReport:
 
     Attributes:
       split: its name.
-      annotations: the annotation file.
+      annotations: the annotation files, joined by commas.
       texts: number of texts (captions, options or questions).
       videos: number of distinct videos.
       missing: names of videos without a file.
@@ -45,16 +46,18 @@ def prepare(
     folder: str,
     splits: Sequence[str],
     workers: int,
+    format: str = "",
 ) -> list[SplitReport]:
     """Reads annotations, checks videos and stores `splits` of a data set, keeping its other ones.
 
     Args:
       dataset: a name of `SPECS`.
-      source: the folder of the annotation files, or the file if one split is asked for.
+      source: the folder of the annotation files, or UMT's file if one split is asked for.
       videos: the folder that the annotations' video paths lie in.
       folder: where prepared data sets live (`config.data.folder`).
       splits: names of splits.
       workers: processes that check videos.
+      format: of the annotations, a key of `FORMATS`; "" finds it by the files that are there.
 
     Returns:
       one report a split, also written to `video_text.report_path`.
@@ -65,8 +68,10 @@ def prepare(
     if not videos.is_dir():
         raise UserError(f"--videos {videos}: no such folder")
     spec, base = SPECS[dataset], videos.resolve()
-    files = {split: _annotation_file(dataset, split, source, splits) for split in splits}
-    found = {split: annotations.read(file, base, spec.kind) for split, file in files.items()}
+    sources = {split: _source(dataset, split, source, format) for split in splits}
+    if source.is_file() and len(splits) > 1:
+        raise UserError(f"--annotations {source}: one file holds one split; give its folder")
+    found = {split: source.read(base) for split, source in sources.items()}
     if spec.answers:
         _store_answers(dataset, source, folder)
     paths = [clip.path for records in found.values() for r in records for clip in r.clips]
@@ -75,25 +80,83 @@ def prepare(
     others = set(video_text.splits(folder, dataset)) - set(splits)
     kept = {split: video_text.read(folder, dataset, split) for split in others}
     video_text.write(folder, dataset, kept | checked)
-    reports = [_report(split, files[split], checked[split]) for split in splits]
+    reports = [_report(split, sources[split].files, checked[split]) for split in splits]
     _write_report(folder, dataset, reports)
     return reports
 
 
-def _annotation_file(
-    dataset: str, split: str, source: pathlib.Path, splits: Sequence[str]
-) -> pathlib.Path:
-    known = SPECS[dataset].annotations
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A split's annotations in one format: the files, and what reads them, given the videos."""
+
+    files: tuple[pathlib.Path, ...]
+    read: Callable[[pathlib.Path], Sequence[AnyRecord]]
+
+    def __str__(self) -> str:
+        return " and ".join(file.name for file in self.files)
+
+
+def _umt(dataset: str, split: str, folder: pathlib.Path) -> _Source | None:
+    spec = SPECS[dataset]
+    if split not in spec.annotations:
+        return None
+    return _umt_file(dataset, folder / spec.annotations[split])
+
+
+def _umt_file(dataset: str, file: pathlib.Path) -> _Source:
+    return _Source((file,), functools.partial(annotations.read, file, kind=SPECS[dataset].kind))
+
+
+def _clip4clip(dataset: str, split: str, folder: pathlib.Path) -> _Source | None:
+    names = clip4clip.FORMATS.get(dataset, {}).get(split)
+    if names is None:
+        return None
+    files = tuple(folder / name for name in names)
+    return _Source(files, functools.partial(clip4clip.read, dataset, split, folder))
+
+
+FORMATS: Mapping[str, Callable[[str, str, pathlib.Path], _Source | None]] = {
+    "umt": _umt,
+    "clip4clip": _clip4clip,
+}
+"""Name of a format -> where a split's files would lie in a folder; None if it has no such split."""
+
+
+def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Source:
+    known = specs.splits(dataset)
     if split not in known:
         raise UserError(f"--splits {split}: {dataset} has the splits {', '.join(known)}")
-    if source.is_file():
-        if len(splits) > 1:
-            raise UserError(f"--annotations {source}: one file holds one split; give its folder")
-        return source
-    file = source / known[split]
-    if not file.is_file():
-        raise UserError(f"{file}: no such annotation file (split {split}); see --annotations")
-    return file
+    if not path.is_file():
+        return _complete(_possible(dataset, split, path, format), split, path)
+    names = {name for files in clip4clip.FORMATS.get(dataset, {}).values() for name in files}
+    if format == "clip4clip" or (not format and path.name in names):
+        raise UserError(
+            f"--annotations {path}: CLIP4Clip's files are found by their names; give their folder"
+            " (or, if the file is one of UMT's, --format umt)"
+        )
+    return _umt_file(dataset, path)
+
+
+def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> list[_Source]:
+    places = [place for name, place in FORMATS.items() if format in ("", name)]
+    possible = [source for place in places if (source := place(dataset, split, folder))]
+    if not possible:
+        raise UserError(f"--format {format}: {dataset}, split {split}, does not come in it")
+    return possible
+
+
+def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> _Source:
+    """The one whose files are all there."""
+    complete = [source for source in possible if all(file.is_file() for file in source.files)]
+    if len(complete) > 1:
+        both = ", but also ".join(map(str, complete))
+        raise UserError(f"{folder}: holds {both} (split {split}); choose by --format")
+    if not complete:
+        either = ", or ".join(map(str, possible))
+        raise UserError(
+            f"{folder}: no such annotation files (split {split}): {either}; see --annotations"
+        )
+    return complete[0]
 
 
 def _store_answers(dataset: str, source: pathlib.Path, folder: str) -> None:
@@ -119,11 +182,11 @@ def _texts(record: AnyRecord) -> int:
     return len(record.options) if isinstance(record, Choice) else 1
 
 
-def _report(split: str, file: pathlib.Path, records: Sequence[AnyRecord]) -> SplitReport:
+def _report(split: str, files: Sequence[pathlib.Path], records: Sequence[AnyRecord]) -> SplitReport:
     faults = {clip.name: clip.fault for record in records for clip in record.clips}
     return SplitReport(
         split=split,
-        annotations=str(file),
+        annotations=", ".join(map(str, files)),
         texts=sum(map(_texts, records)),
         videos=len(faults),
         missing=[name for name, fault in faults.items() if fault == MISSING],

@@ -1,20 +1,21 @@
 """Texts to token ids: cleaning, WordPiece, and each system's rule for start, end and padding.
 
-Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for the cleaning and for texts without an
-end token.
+Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for its cleaning and for texts without an
+end token; CLIP (ICML 2021) for texts that always have one (its engine is in `byte_pairs`).
 """
 
 import dataclasses
 import functools
 import re
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import tokenizers
 from jaxtyping import Bool, Int32
 from tokenizers import models, normalizers, pre_tokenizers
 
-from tokmerge_jax.data import vocabulary
+from tokmerge_jax.data import byte_pairs, vocabulary
 from tokmerge_jax.types import UserError
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -31,6 +32,65 @@ def pre_text(text: str) -> str:
     return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
 
 
+@runtime_checkable
+class Engine(Protocol):
+    """Cuts texts into the pieces of one vocabulary."""
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        ...
+
+    def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """The pieces' ids of texts that are clean; no token is added."""
+        ...
+
+    def id_of(self, token: str) -> int:
+        """The id of a special token."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _WordPieces:
+    pieces: tokenizers.Tokenizer
+
+    @property
+    def size(self) -> int:
+        return self.pieces.get_vocab_size()
+
+    def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self.pieces.encode_batch(list(texts), add_special_tokens=False)
+        return [text.ids for text in found]
+
+    def id_of(self, token: str) -> int:
+        (found,) = self.pieces.encode(token, add_special_tokens=False).ids
+        return found
+
+
+@functools.cache
+def word_pieces(name: str) -> Engine:
+    """BERT's uncased WordPiece engine over the vocabulary `name` (see `vocabulary.find`).
+
+    Raises:
+      UserError: if there is no such vocabulary, or it does not begin with [PAD] and hold BERT's
+        special tokens.
+    """
+    path = vocabulary.find(name)
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        ids = {line.rstrip("\n"): i for i, line in enumerate(lines)}
+    missing = [token for token in _SPECIAL if token not in ids]
+    if missing or ids["[PAD]"] != 0:
+        fault = f"lacks {', '.join(missing)}" if missing else "does not begin with [PAD]"
+        raise UserError(f"{path} is no BERT vocabulary: it {fault}")
+    engine = tokenizers.Tokenizer(
+        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    engine.normalizer = normalizers.BertNormalizer(lowercase=True)
+    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    engine.add_special_tokens(list(_SPECIAL))
+    return _WordPieces(engine)
+
+
 @dataclasses.dataclass(frozen=True)
 class TextRule:
     """How a system turns a text into ids.
@@ -38,12 +98,16 @@ class TextRule:
     Attributes:
       clean: applied to the text first.
       start: the token that every text begins with.
-      end: the token that a text ends with where it is not cut; "" = none.
+      end: the token that a text ends with; "" = none.
+      end_stays: whether a text that is too long loses pieces and keeps its end.
+      engine: the engine over the vocabulary of a name; one object for each name.
     """
 
     clean: Callable[[str], str]
     start: str
     end: str = ""
+    end_stays: bool = False
+    engine: Callable[[str], Engine] = word_pieces
 
 
 def as_it_is(text: str) -> str:
@@ -56,6 +120,15 @@ UMT = TextRule(clean=pre_text, start="[CLS]")
 
 UMT_ANSWER = TextRule(clean=as_it_is, start="[CLS]", end="[SEP]")
 """Answers of question answering."""
+
+CLIP = TextRule(
+    clean=byte_pairs.clean,
+    start=byte_pairs.START,
+    end=byte_pairs.END,
+    end_stays=True,
+    engine=byte_pairs.byte_pairs,
+)
+"""Captions of the systems that build on CLIP."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,51 +153,27 @@ class Tokenizer:
         """Ids, and which of them are not padding.
 
         Raises:
-          UserError: if there is no such vocabulary, it lacks BERT's special tokens, or is too
+          UserError: if there is no such vocabulary, it is none of the rule's engine, or is too
             large.
         """
-        engine = word_pieces(self.vocabulary)
-        if engine.get_vocab_size() > self.limit:
+        engine = self.rule.engine(self.vocabulary)
+        if engine.size > self.limit:
             raise UserError(
-                f"config.data.vocabulary={self.vocabulary} has {engine.get_vocab_size()} words, but"
+                f"config.data.vocabulary={self.vocabulary} has {engine.size} words, but"
                 f" config.model.text.vocab_size={self.limit}; take the checkpoint's vocabulary"
             )
-        pieces = engine.encode_batch([self.rule.clean(t) for t in texts], add_special_tokens=False)
-        end = [self.id_of(self.rule.end)] if self.rule.end else []
+        end = [engine.id_of(self.rule.end)] if self.rule.end else []
+        room = self.length - 1
+        longest = room - len(end) if self.rule.end_stays else room
         ids = np.zeros((len(texts), self.length), np.int32)
-        ids[:, 0] = self.id_of(self.rule.start)
+        ids[:, 0] = engine.id_of(self.rule.start)
         counts = np.ones(len(texts), np.int32)
-        for row, piece in enumerate(pieces):
-            kept = (piece.ids + end)[: self.length - 1]
+        for row, pieces in enumerate(engine.ids_of([self.rule.clean(t) for t in texts])):
+            kept = (pieces[:longest] + end)[:room]
             ids[row, 1 : 1 + len(kept)] = kept
             counts[row] += len(kept)
         return ids, np.arange(self.length) < counts[:, None]
 
     def id_of(self, token: str) -> int:
-        """The id of one of BERT's special tokens, for example "[MASK]"."""
-        (found,) = word_pieces(self.vocabulary).encode(token, add_special_tokens=False).ids
-        return found
-
-
-@functools.cache
-def word_pieces(name: str) -> tokenizers.Tokenizer:
-    """BERT's uncased WordPiece engine over the vocabulary `name` (see `vocabulary.find`).
-
-    Raises:
-      UserError: if there is no such vocabulary, or it does not begin with [PAD] and hold BERT's
-        special tokens.
-    """
-    path = vocabulary.find(name)
-    with path.open(encoding="utf-8") as lines:
-        ids = {line.rstrip("\n"): i for i, line in enumerate(lines)}
-    missing = [token for token in _SPECIAL if token not in ids]
-    if missing or ids["[PAD]"] != 0:
-        fault = f"lacks {', '.join(missing)}" if missing else "does not begin with [PAD]"
-        raise UserError(f"{path} is no BERT vocabulary: it {fault}")
-    engine = tokenizers.Tokenizer(
-        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
-    )
-    engine.normalizer = normalizers.BertNormalizer(lowercase=True)
-    engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    engine.add_special_tokens(list(_SPECIAL))
-    return engine
+        """The id of a special token, for example "[MASK]"."""
+        return self.rule.engine(self.vocabulary).id_of(token)

@@ -1,55 +1,87 @@
 """Finding a vocabulary file: a path, a folder of them, or the Hugging Face hub and its cache."""
 
+import dataclasses
 import hashlib
 import os
 import pathlib
 import urllib.request
+from collections.abc import Mapping
 
 from tokmerge_jax.types import UserError
 
 FOLDER_VARIABLE = "TOKMERGE_VOCAB_DIR"
-"""Environment variable naming a folder that holds `NAME-vocab.txt` files."""
+"""Environment variable naming a folder that holds `NAME-vocab.txt` files and CLIP's."""
 
-_SHA256 = {
-    "bert-base-uncased": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where a vocabulary is looked for; a digest of "" accepts any file."""
+
+    local: str
+    local_sha256: str
+    model: str
+    file: str
+    sha256: str
+
+
+_BERT_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+_KNOWN: Mapping[str, _Source] = {
+    "bert-base-uncased": _Source(
+        local="bert-base-uncased-vocab.txt",
+        local_sha256=_BERT_SHA256,
+        model="bert-base-uncased",
+        file="vocab.txt",
+        sha256=_BERT_SHA256,
+    ),
+    "clip": _Source(  # the same 48,894 merges in both files
+        local="bpe_simple_vocab_16e6.txt.gz",
+        local_sha256="924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+        model="openai/clip-vit-base-patch32",
+        file="merges.txt",
+        sha256="f526393189112391ce6f9795d4695f704121ce452c3aad1f5335cc41337eba85",
+    ),
 }
 
 
 def find(vocabulary: str) -> pathlib.Path:
     """The vocabulary file that `config.data.vocabulary` means.
 
-    A file's path; else NAME in the folder that `FOLDER_VARIABLE` names; else `vocab.txt` of the
-    hub's model NAME, from its cache or downloaded.
+    A file's path; else NAME's file in the folder that `FOLDER_VARIABLE` names; else the hub's, from
+    its cache or downloaded. NAME is "clip" or a BERT model of the hub.
 
     Raises:
       UserError: if there is none, or if a known name's file is not the one that it should be.
     """
     if os.path.isfile(vocabulary):
         return pathlib.Path(vocabulary)
-    if vocabulary.endswith(".txt"):
+    if vocabulary.endswith((".txt", ".gz")):
         raise UserError(f"config.data.vocabulary={vocabulary}: no such file")
-    local = pathlib.Path(os.environ.get(FOLDER_VARIABLE, "")) / f"{vocabulary}-vocab.txt"
-    path = local if local.is_file() else _from_hub(vocabulary)
-    wanted = _SHA256.get(vocabulary)
+    of_bert = _Source(f"{vocabulary}-vocab.txt", "", vocabulary, "vocab.txt", "")
+    source = _KNOWN.get(vocabulary, of_bert)
+    path = pathlib.Path(os.environ.get(FOLDER_VARIABLE, "")) / source.local
+    wanted = source.local_sha256
+    if not path.is_file():
+        path, wanted = _from_hub(vocabulary, source), source.sha256
     if wanted and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
         raise UserError(f"{path} is not the vocabulary of {vocabulary} (its sha256 is {wanted})")
     return path
 
 
-def _from_hub(name: str) -> pathlib.Path:
+def _from_hub(name: str, source: _Source) -> pathlib.Path:
     import huggingface_hub  # only where a file has to be fetched
 
-    cached = huggingface_hub.try_to_load_from_cache(name, "vocab.txt")
+    cached = huggingface_hub.try_to_load_from_cache(source.model, source.file)
     if isinstance(cached, str):
         return pathlib.Path(cached)
     try:
         hub = urllib.request.Request(huggingface_hub.constants.ENDPOINT, method="HEAD")
         with urllib.request.urlopen(hub, timeout=10):  # offline, the download tries for a minute
-            return pathlib.Path(huggingface_hub.hf_hub_download(name, "vocab.txt"))
+            return pathlib.Path(huggingface_hub.hf_hub_download(source.model, source.file))
     except (OSError, ValueError) as error:
-        digest = f" (sha256 {_SHA256[name]})" if name in _SHA256 else ""
+        digest = f" (sha256 {source.sha256})" if source.sha256 else ""
         raise UserError(
-            f"no vocabulary {name!r}: it is no file, not in ${FOLDER_VARIABLE}, not in the Hugging "
-            f"Face cache, and vocab.txt{digest} could not be downloaded; set "
-            "config.data.vocabulary to the path of that file"
+            f"no vocabulary {name!r}: it is no file, there is no {source.local} in "
+            f"${FOLDER_VARIABLE}, {source.model} is not in the Hugging Face cache, and its "
+            f"{source.file}{digest} could not be downloaded; set config.data.vocabulary to the "
+            "path of that file"
         ) from error

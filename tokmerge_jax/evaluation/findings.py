@@ -40,17 +40,19 @@ def retrieval(
     scores: Scores, gallery: Gallery, config: ConfigDict, broken: Sequence[str]
 ) -> Findings:
     """Both directions: the re-ranked ones if re-ranking was asked for, and the cosines alone."""
-    relevant = gallery.relevant
-    final = metrics.both_directions(scores.text_to_video, scores.video_to_text, relevant)
-    plain = metrics.both_directions(scores.similarity.T, scores.similarity, relevant)
-    reranked: Any = config.eval.rerank
+    relevant, counting = gallery.relevant, metrics.PROTOCOLS[config.eval.metrics]
+    final = counting.both_directions(scores.text_to_video, scores.video_to_text, relevant)
+    plain = counting.both_directions(scores.similarity.T, scores.similarity, relevant)
+    reranked: Any = config.eval.get("rerank", False)
     rules = {
         "texts": len(gallery.texts),
         "paragraph": config.data.paragraph,
         "reranked": reranked,
         "candidates": config.eval.top_k if reranked else None,
-        "dual_softmax": False,
-        "ties": "larger index first",
+        "dual_softmax": config.eval.dual_softmax,
+        "metrics": config.eval.metrics,
+        "ties": counting.ties,
+        "captions_of_a_video": counting.captions,
     }
     return Findings(
         headline=("T2V R@1", final["text_to_video"]["R@1"]),
@@ -133,4 +135,5 @@ def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) 
         "videos": len(set(videos)),
         "left_out": list(broken),
         "trim_seconds": data.trim_seconds,
+        "sampling": data.sampling,
     }

@@ -106,13 +106,17 @@ class Index:
         self,
         path: str,
         stamp: Stamp,
-        embedding: Float[np.ndarray, "F E"],
-        tokens: Float[np.ndarray, "N C"],
+        features: Mapping[str, Float[np.ndarray, "..."]],
     ) -> None:
-        """Stores a video's features, then the note that they are there."""
-        arrays = {"embedding": embedding, "tokens": tokens}
+        """Stores a video's features, then the note that they are there.
+
+        Args:
+          path: the video.
+          stamp: of its file.
+          features: "embedding" [F,E] and, of models that re-rank, "tokens" [N,C].
+        """
         part = self._feature(path).with_suffix(".part")
-        content = save({k: np.ascontiguousarray(x, np.float32) for k, x in arrays.items()})
+        content = save({k: np.ascontiguousarray(x, np.float32) for k, x in features.items()})
         with _writing(self._folder):
             part.write_bytes(content)
             os.replace(part, self._feature(path))
@@ -155,16 +159,18 @@ class Index:
         videos = self.videos
         if not videos:
             return [[] for _ in texts[0]]
-        words, states = _encode(model, texts)
+        words = _encode(model, texts, ("embedding", "states") if rerank else ("embedding",))
         embedding = np.stack([self.load(path, "embedding") for path in videos])
-        cosine = words @ embedding.mean(axis=1).T
+        cosine = words["embedding"] @ embedding.mean(axis=1).T
         wanted = candidates(cosine, top_k)
         seen = np.flatnonzero(wanted.any(axis=0))
         found, cosine, wanted = [videos[v] for v in seen], cosine[:, seen], wanted[:, seen]
         if not rerank:
             return [_hits(found, *row, None) for row in zip(wanted, cosine, strict=True)]
         scores = _Scores(wanted.T.shape)
-        match(model, _Tokens(self, found), (states, texts[1]), wanted.T, memory_gib, scores)
+        match(
+            model, _Tokens(self, found), (words["states"], texts[1]), wanted.T, memory_gib, scores
+        )
         rows = zip(wanted, cosine, scores.values.T, strict=True)
         return [_hits(found, *row) for row in rows]
 
@@ -247,15 +253,16 @@ class _Scores:
         self.values[rows] = values
 
 
-def _encode(model: Model, texts: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [Q,E] and states [Q,L,C]."""
+def _encode(
+    model: Model, texts: tuple[np.ndarray, np.ndarray], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The named features of all texts: "embedding" [Q,E], "states" [Q,L,C]."""
     size = parallel.batch_size(model.mesh, _TEXTS)
     found = [
-        [np.asarray(read[name], np.float32)[: len(rows)] for name in ("embedding", "states")]
+        [np.asarray(read[name], np.float32)[: len(rows)] for name in names]
         for rows, read in ahead(model.compiled("encode_text"), text_batches(texts, size))
     ]
-    embedding, states = map(np.concatenate, zip(*found, strict=True))
-    return embedding, states
+    return dict(zip(names, map(np.concatenate, zip(*found, strict=True)), strict=True))
 
 
 def _hits(

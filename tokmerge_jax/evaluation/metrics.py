@@ -1,9 +1,12 @@
-"""Recall and ranks of retrieval, in both directions; accuracy."""
+"""Recall and ranks of retrieval, in both directions, as each line of work counts them; accuracy."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from tokmerge_jax.types import UserError
 
 Relevant = Sequence[Sequence[int]]
 """For each row of a score matrix, the columns that are right (at least one)."""
@@ -49,3 +52,86 @@ def both_directions(
         "text_to_video": recall(ranks(text_to_video, relevant)),
         "video_to_text": recall(ranks(video_to_text, texts)),
     }
+
+
+def grouped(
+    text_to_video: Float[np.ndarray, "Q V"],
+    video_to_text: Float[np.ndarray, "V Q"],
+    relevant: Relevant,
+) -> Mapping[str, dict[str, float]]:
+    """Both directions as CLIP4Clip counts them: equal scores stand in nobody's way.
+
+    A text's place is the number of videos with a higher score than its best right one. A video
+    ranks the videos' groups of texts, by the best score in each; with several texts a video, the
+    median of the first direction is the lower of two middle ones.
+    """
+    groups: list[list[int]] = [[] for _ in video_to_text]
+    for text, videos in enumerate(relevant):
+        for video in videos:
+            groups[video].append(text)
+    of_group = np.stack([video_to_text[:, group].max(axis=1) for group in groups], axis=1)
+    right = np.array(
+        [row[list(videos)].max() for row, videos in zip(text_to_video, relevant, strict=True)]
+    )
+    place = (text_to_video > right[:, None]).sum(axis=1)
+    several = any(len(group) > 1 for group in groups)
+    return {
+        "text_to_video": _recall_to_50(place, lower_median=several),
+        "video_to_text": _recall_to_50((of_group > np.diag(of_group)[:, None]).sum(axis=1)),
+    }
+
+
+def every_tie(
+    text_to_video: Float[np.ndarray, "Q V"],
+    video_to_text: Float[np.ndarray, "V Q"],
+    relevant: Relevant,
+) -> Mapping[str, dict[str, float]]:
+    """Both directions as TempMe's code counts them: a row once for each score equal to the right.
+
+    Among n equal scores it takes all n places, so the numbers are not of rows any more; without
+    equal scores they are those of `grouped`. Each text must have a video of its own.
+    """
+
+    def places(scores: np.ndarray) -> np.ndarray:
+        right = np.diag(scores)[:, None]
+        first, equal = (scores > right).sum(axis=1), (scores == right).sum(axis=1)
+        return np.concatenate([f + np.arange(n) for f, n in zip(first, equal, strict=True)])
+
+    if [list(videos) for videos in relevant] != [[i] for i in range(len(video_to_text))]:
+        raise UserError("config.eval.metrics='tempme' needs one text a video; take 'clip4clip'")
+    return {
+        "text_to_video": _recall_to_50(places(text_to_video)),
+        "video_to_text": _recall_to_50(places(video_to_text)),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a line of work counts.
+
+    Attributes:
+      both_directions: does it.
+      ties: what it makes of equal scores.
+      captions: what video-to-text makes of a video's several captions.
+    """
+
+    both_directions: Callable[..., Mapping[str, dict[str, float]]]
+    ties: str
+    captions: str
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "umt": Protocol(both_directions, "larger index first", "its best one among all"),
+    "clip4clip": Protocol(grouped, "in nobody's way", "one group, its best score"),
+    "tempme": Protocol(every_tie, "each counts", "none"),
+}
+"""By `config.eval.metrics`."""
+
+
+def _recall_to_50(place: Int[np.ndarray, " R"], lower_median: bool = False) -> dict[str, float]:
+    """`recall`, and R@50."""
+    found = {**recall(place), "R@50": round(100 * float(np.mean(place < 50)), 2)}
+    if lower_median:
+        found["MedR"] = float(np.sort(place)[(len(place) - 1) // 2] + 1)
+    order = ("R@1", "R@5", "R@10", "R@50", "MedR", "MeanR")
+    return {name: found[name] for name in order}

@@ -18,7 +18,8 @@ DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 
 _RECALLS = ("R@1", "R@5", "R@10")
 _COUNTS = ("videos", "texts", "questions", "options", "answers")
-_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", *_COUNTS)
+_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", "dual_softmax",
+         "metrics", *_COUNTS)  # fmt: skip
 
 
 def results(
@@ -97,8 +98,8 @@ def table(found: Mapping[str, Any]) -> Table:
     kinds = {"": found["scores"]}
     if "similarity_scores" in found:
         kinds = {", cosine": found["similarity_scores"]}
-        if rules["reranked"]:
-            kinds = {f", re-ranked ({rules['candidates']})": found["scores"], **kinds}
+        if again := _scored_again(rules):
+            kinds = {f", {again}": found["scores"], **kinds}
     for kind, scores in kinds.items():
         for row, values in scores.items():
             cells = (
@@ -121,17 +122,18 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = [f"{short} R@1/5/10" for _, short in directions] or [runs[first]["headline"]["name"]]
     result = Table(title=_title(runs[first]), pad_edge=False)  # fits a terminal of 80 columns
     result.add_column("run")
-    for column in (*columns, "GMAC", "share", "clips/s"):
+    for column in (*columns, "tokens", "GMAC", "share", "clips/s"):
         result.add_column(column, justify="right")
     for name, found in runs.items():
         speed, share = found["clips_per_second"], found["gmac"] / runs[first]["gmac"]
         cells = [
-            "/".join(f"{found['scores'][way][recall]:.1f}" for recall in _RECALLS)
+            "/".join(f"{found['scores'][way][recall]:.3g}" for recall in _RECALLS)
             for way, _ in directions
         ]
         result.add_row(
             name,
             *(cells or [f"{found['headline']['value']:.1f}"]),
+            str(found["tokens"][-1]),
             _number(found["gmac"]),
             f"{share:.0%}",
             "-" if speed is None else f"{speed:.1f}",
@@ -163,9 +165,15 @@ def _title(found: Mapping[str, Any]) -> str:
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [f"{rules['dataset']}, {rules['split']}: {', '.join(counts)}"]
     if "reranked" in rules:
-        kind = f"re-ranked ({rules['candidates']})" if rules["reranked"] else "cosine"
-        parts.append(kind)
+        parts.append(_scored_again(rules) or "cosine")
     return ", ".join(parts)
+
+
+def _scored_again(rules: Mapping[str, Any]) -> str:
+    """How retrieval's scores came about, if they are not cosines."""
+    if rules["reranked"]:
+        return f"re-ranked ({rules['candidates']})"
+    return f"dual softmax ({rules['dual_softmax']:g})" if rules["dual_softmax"] else ""
 
 
 def _number(value: float) -> str:

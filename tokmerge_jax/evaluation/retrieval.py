@@ -41,20 +41,34 @@ class Options:
 
     Attributes:
       batch_size: videos encoded at a time.
-      rerank: whether to score candidates again.
+      metrics: how ranks are counted, a key of `metrics.PROTOCOLS`.
+      dual_softmax: the scale of `dual_softmax`; 0 = without it.
+      rerank: whether to score candidates again, by the matching head.
       top_k: candidates of each text and of each video.
       memory_gib: bound on what re-ranking holds at once.
     """
 
     batch_size: int
-    rerank: bool
-    top_k: int
-    memory_gib: float
+    metrics: str = "umt"
+    dual_softmax: float = 0.0
+    rerank: bool = False
+    top_k: int = 1
+    memory_gib: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "top_k", "memory_gib"):
             if getattr(self, name) <= 0:
                 raise UserError(f"config.eval.{name}={getattr(self, name)} must be positive")
+        if self.metrics not in metrics.PROTOCOLS:
+            known = ", ".join(metrics.PROTOCOLS)
+            raise UserError(f"config.eval.metrics={self.metrics!r} is none of {known}")
+        if self.dual_softmax < 0:
+            raise UserError(f"config.eval.dual_softmax={self.dual_softmax} must be 0 or more")
+        if self.dual_softmax and self.rerank:
+            raise UserError(
+                "config.eval.dual_softmax and config.eval.rerank are two ways to score again;"
+                " switch one of them off"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +78,7 @@ class Scores:
     Attributes:
       similarity: float32 [V,Q], means over a video's embeddings of cosines.
       text_to_video: float32 [Q,V], what texts rank videos by: matching scores of the candidates,
-        `NO_CANDIDATE` elsewhere; without re-ranking the similarity.
+        `NO_CANDIDATE` elsewhere; without re-ranking the similarity, by `dual_softmax` if asked.
       video_to_text: float32 [V,Q], what videos rank texts by.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
     """
@@ -119,7 +133,7 @@ def evaluate(
 
     Args:
       model: whose `encode_video`, `encode_text` and, to re-rank, `video_memory` and `match` are
-        used (see `types.System`).
+        used (see `types.System`). What only these need is kept only if the model has them.
       batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
       videos: V.
       texts: ids, and which of them are not padding.
@@ -131,22 +145,41 @@ def evaluate(
       UserError: if `options.memory_gib` is too little for one pair.
     """
     with watch("encode texts"):
-        words, states = _encode_texts(model, texts, store)
+        words = _encode_texts(model, texts, store)
     with watch("encode videos"):
-        embedding, tokens = _encode_videos(model, batches, videos, options.batch_size, store)
-    similarity = embedding.mean(axis=1) @ words.T
+        seen = _encode_videos(model, batches, videos, options.batch_size, store)
+    similarity = seen["embedding"].mean(axis=1) @ words["embedding"].T
     speed = store.noted("clips_per_second")
     if not options.rerank:
-        return Scores(similarity, similarity.T, similarity, speed)
+        to_video, to_text = similarity.T, similarity
+        if options.dual_softmax:
+            to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
+        return Scores(similarity, to_video, to_text, speed)
     of_text = candidates(similarity.T, options.top_k)
     of_video = candidates(similarity, options.top_k)
     with watch("re-rank"):
         rows = store.make(f"match_top{options.top_k}", similarity.shape, np.float32)
         wanted = of_text.T | of_video
-        match(model, tokens, (states, texts[1]), wanted, options.memory_gib, rows)
+        states = words["states"], texts[1]
+        match(model, seen["tokens"], states, wanted, options.memory_gib, rows)
     to_video = np.where(of_text, rows.values.T, NO_CANDIDATE)
     to_text = np.where(of_video, rows.values, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, speed)
+
+
+def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:
+    """Each score times its column's softmax over all rows: what suits every row counts less.
+
+    It looks at all queries of the gallery at once, so its numbers are no others' equals. Source:
+    CAMoE (arXiv 2109.04290), section 3.4.
+
+    Args:
+      similarity: of queries (rows) and what they rank (columns).
+      scale: of the similarities in the softmax; CLIP's is 100.
+    """
+    logits = np.float32(scale) * similarity
+    share = np.exp(logits - logits.max(axis=0, keepdims=True))
+    return similarity * (share / share.sum(axis=0, keepdims=True))
 
 
 def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndarray, "R S"]:
@@ -156,16 +189,19 @@ def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndar
     return marks
 
 
-def _encode_texts(
-    model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [Q,E] and states [Q,L,C] of all texts."""
+def _encode_texts(model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store) -> "_Features":
+    """Embeddings [Q,E] of all texts, and states [Q,L,C] if the model matches them."""
     count = len(texts[0])
     size = parallel.batch_size(model.mesh, min(_TEXTS, count))
-    arrays = _Features(store, "text", ("embedding", "states"), count)
+    arrays = _Features(store, "text", ("embedding", *_if_matching(model, "states")), count)
     batches = functools.partial(text_batches, texts, size)
     arrays.collect(model.compiled("encode_text"), batches)
-    return arrays["embedding"], arrays["states"]
+    return arrays
+
+
+def _if_matching(model: Model, name: str) -> tuple[str, ...]:
+    """A feature that only the matching head reads."""
+    return (name,) if "match" in model.predict else ()
 
 
 def text_batches(
@@ -185,8 +221,11 @@ def _encode_videos(
     videos: int,
     batch_size: int,
     store: Store,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [V,F,E] and tokens [V,N,C] of all videos; notes how many a second."""
+) -> "_Features":
+    """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if the model matches them.
+
+    Notes how many a second.
+    """
     size = parallel.batch_size(model.mesh, batch_size)
 
     def inputs(start: int) -> Iterator[_Input]:
@@ -194,11 +233,11 @@ def _encode_videos(
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             yield index[mask], (np.asarray(batch["video"]),)
 
-    arrays = _Features(store, "video", ("embedding", "tokens"), videos)
+    arrays = _Features(store, "video", ("embedding", *_if_matching(model, "tokens")), videos)
     speed = arrays.collect(model.compiled("encode_video"), inputs)
     if speed is not None:
         store.note("clips_per_second", speed)
-    return arrays["embedding"], arrays["tokens"]
+    return arrays
 
 
 class _Features:

@@ -27,24 +27,28 @@ class Space:
 
     Attributes:
       depth: layers.
-      tokens: tokens that enter the first layer; half of a layer's can merge at most.
+      tokens: tokens that enter the first layer; half of a layer's unprotected ones can merge at
+        most.
       cost: of a schedule; falls as more tokens merge in a layer that merges some.
       budget: what a schedule may cost.
+      protected: so many tokens never merge.
     """
 
     depth: int
     tokens: int
     cost: Callable[[Schedule], float]
     budget: float
+    protected: int = 0
 
     def holds(self, r: Schedule) -> bool:
         """Whether a schedule can work and is within the budget."""
         return self.can_merge(r) and self.cost(r) <= self.budget
 
     def can_merge(self, r: Schedule) -> bool:
-        """Whether no layer merges more than half of its tokens."""
+        """Whether no layer merges more than half of its unprotected tokens."""
         counts = schedule.token_counts(r, self.tokens)
-        return all(2 * merged <= left for merged, left in zip(r, counts[:-1], strict=True))
+        pairs = zip(r, counts[:-1], strict=True)
+        return all(2 * merged <= max(left - self.protected, 0) for merged, left in pairs)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -71,7 +75,9 @@ def uniform(space: Space) -> list[Schedule]:
     for layers in range(1, space.depth + 1):
 
         def first(r: int, layers: int = layers) -> Schedule:
-            return schedule.resolve(r, layers, space.tokens) + (0,) * (space.depth - layers)
+            return schedule.resolve(r, layers, space.tokens, space.protected) + (0,) * (
+                space.depth - layers
+            )
 
         found.append(_least(first, space))
     return list(dict.fromkeys(r for r in found if r is not None))

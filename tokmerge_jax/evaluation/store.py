@@ -27,7 +27,7 @@ def model_facts(system: System, params: Params) -> dict[str, Any]:
         "model": config.model.to_dict(),
         "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
         "checkpoint": runtime.digest(jax.tree.leaves(params)),
-        "frames": [config.data.trim_seconds, str(system.transform)],
+        "frames": [config.data.sampling, config.data.trim_seconds, str(system.transform)],
         "package": runtime.versions()["tokmerge_jax"],
     }
 

@@ -6,15 +6,14 @@ about a thousand queries keep the matrix products efficient, a head's columns ar
 [N, K*D] inside the loop, and a row is divided by its sum only after the product with the values.
 """
 
-import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from tokmerge_jax import parallel
 
 _ROWS = 1200  # most queries in a block
 _TOGETHER = 2**22  # numbers in the maps of short samples that are worked on together
@@ -55,7 +54,7 @@ def attention(
     weight = None if weight is None else weight.astype(jnp.float32)
     sample = partial(_sample, heads=heads, block=block, scale=scale, entropy=entropy)
     together = _TOGETHER // (block * key.shape[1])
-    out, negative_entropy = _map(jax.vmap(sample), (*columns, weight), together)
+    out, negative_entropy = parallel.map_rows(jax.vmap(sample), (*columns, weight), together)
     out = out.reshape(batch, blocks * block, heads, width)[:, :rows]
     return out, negative_entropy[:, :rows] if entropy else None
 
@@ -119,26 +118,3 @@ def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array
         total, weighted = e @ weight[:, None], value * weight[:, None].astype(value.dtype)
     out = jnp.dot(e.astype(value.dtype), weighted, preferred_element_type=jnp.float32)
     return (out / total).astype(value.dtype)
-
-
-def _map(function: Callable[..., Any], arrays: Any, together: int) -> Any:
-    """Maps over the samples of `arrays`, at most `together` of each device's at a time.
-
-    A batch lies on the mesh in one run of samples per device. Working on one sample of each run
-    keeps all devices at work; walking through the runs one after the other would not.
-    """
-    batch = arrays[0].shape[0]
-    runs = math.gcd(batch, max(jax.sharding.get_abstract_mesh().size, 1))
-    length = batch // runs
-    group = max(n for n in range(1, length + 1) if length % n == 0 and n <= max(together, 1))
-
-    def split(x: jax.Array) -> jax.Array:
-        x = x.reshape(runs, length // group, group, *x.shape[1:]).swapaxes(0, 1)
-        return x.reshape(-1, runs * group, *x.shape[3:])
-
-    def join(x: jax.Array) -> jax.Array:
-        x = x.reshape(-1, runs, group, *x.shape[2:]).swapaxes(0, 1)
-        return x.reshape(batch, *x.shape[3:])
-
-    out = lax.map(lambda xs: function(*xs), jax.tree.map(split, arrays))
-    return jax.tree.map(join, out)

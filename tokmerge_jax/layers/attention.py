@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
+from tokmerge_jax.layers.lora import LoRA
 from tokmerge_jax.merging import Evidence
 
 KeysValues = tuple[Float[Array, "G M K D"], Float[Array, "G M K D"]]
@@ -21,6 +22,8 @@ class Attention(nn.Module):
       heads: K.
       width: channels of the queries and of the result.
       key_bias: False in UMT and BEiT, whose keys have no bias.
+      causal: no query sees a key behind its own place.
+      lora_rank: of the trained change of the projections (`layers.lora`); 0 = there is none.
       dropout: rate on the attention probabilities in training.
       dtype: of the computation; parameters are float32, the softmax always is.
     """
@@ -28,6 +31,8 @@ class Attention(nn.Module):
     heads: int
     width: int
     key_bias: bool = True
+    causal: bool = False
+    lora_rank: int = 0
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
 
@@ -37,10 +42,12 @@ class Attention(nn.Module):
         self.value = nn.Dense(self.width, dtype=self.dtype)
         self.out = nn.Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
+        if self.lora_rank:
+            self.lora = LoRA(self.lora_rank, self.width, dtype=self.dtype)
 
     def keys_values(self, context: Float[Array, "B M C"]) -> KeysValues:
         """Keys and values of `context`, to be used by any number of `attend` calls."""
-        return self._split(self.key(context)), self._split(self.value(context))
+        return self._project(self.key, context), self._project(self.value, context)
 
     def attend(
         self,
@@ -63,8 +70,10 @@ class Attention(nn.Module):
           train: drop probabilities at the rate `dropout`.
         """
         key, value = keys_values
-        query = self._split(self.query(x))
+        query = self._project(self.query, x)
         scale = query.shape[-1] ** -0.5
+        if self.causal:
+            weight = _causal(x.shape[1], weight)
         drops = train and self.dropout > 0
         if drops or (weight is not None and weight.ndim == 3):
             y, entropy = self._attend_dense(query, key, value, weight, scale, drops), None
@@ -86,8 +95,13 @@ class Attention(nn.Module):
         """Self-attention: `attend` with the keys and values of `x` itself."""
         return self.attend(x, self.keys_values(x), weight, needs=needs, train=train)
 
-    def _split(self, x: jax.Array) -> jax.Array:
-        return x.reshape((*x.shape[:-1], self.heads, self.width // self.heads))
+    def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
+        """Queries, keys or values, by head."""
+        y = layer(x)
+        if self.lora_rank:
+            assert layer.name
+            y += self.lora(x, layer.name)
+        return y.reshape((*y.shape[:-1], self.heads, self.width // self.heads))
 
     def _attend_dense(
         self,
@@ -105,3 +119,11 @@ class Attention(nn.Module):
             logits += jnp.log(weight)[:, None]
         probabilities = self.drop(jax.nn.softmax(logits), deterministic=not drops)
         return jnp.einsum("bknm,bmkd->bnkd", probabilities.astype(value.dtype), value)
+
+
+def _causal(length: int, weight: jax.Array | None) -> jax.Array:
+    """Weights [B,N,M] that leave each query the keys up to its own place."""
+    visible = jnp.tril(jnp.ones((1, length, length), jnp.float32))
+    if weight is None:
+        return visible
+    return visible * (weight if weight.ndim == 3 else weight[:, None])

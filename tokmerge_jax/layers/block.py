@@ -1,11 +1,14 @@
 """The pre-norm vision transformer block, which may shorten the tokens between its two halves."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from tokmerge_jax.layers.attention import Attention
-from tokmerge_jax.layers.mlp import MLP
+from tokmerge_jax.layers.mlp import MLP, gelu
 from tokmerge_jax.merging import Merger, Tokens
 
 
@@ -20,6 +23,9 @@ class Block(nn.Module):
       merger: what shortens the tokens here, or None.
       proportional: whether a key counts as often as the tokens merged into it (ToMe, section 3).
       key_bias: see `Attention`.
+      causal: see `Attention`.
+      lora_rank: see `Attention`.
+      activation: see `MLP`.
       mlp_ratio: hidden width of the MLP as a multiple of the channels.
       epsilon: of both norms.
       drop_path: probability that a sample skips a half of the block in training.
@@ -30,6 +36,9 @@ class Block(nn.Module):
     merger: Merger | None = None
     proportional: bool = True
     key_bias: bool = True
+    causal: bool = False
+    lora_rank: int = 0
+    activation: Callable[[jax.Array], jax.Array] = gelu
     mlp_ratio: int = 4
     epsilon: float = 1e-6
     drop_path: float = 0.0
@@ -42,7 +51,13 @@ class Block(nn.Module):
         skip = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
         attention = Attention(
-            self.heads, width, key_bias=self.key_bias, dtype=self.dtype, name="attention"
+            self.heads,
+            width,
+            key_bias=self.key_bias,
+            causal=self.causal,
+            lora_rank=self.lora_rank,
+            dtype=self.dtype,
+            name="attention",
         )
         y, evidence = attention(
             norm(tokens.x),
@@ -56,7 +71,7 @@ class Block(nn.Module):
             tokens = self.merger(tokens, evidence)
             self.sow("intermediates", "after_merging", tokens)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
-        mlp = MLP(self.mlp_ratio * width, width, dtype=self.dtype, name="mlp")
+        mlp = MLP(self.mlp_ratio * width, width, self.activation, dtype=self.dtype, name="mlp")
         tokens = tokens.replace(x=tokens.x + skip(mlp(norm(tokens.x))))
         self.sow("intermediates", "out", tokens.x)
         return tokens

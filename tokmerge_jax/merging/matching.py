@@ -7,6 +7,7 @@ the metric's type, and no gradient passes through a decision. Of equal scores th
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -28,42 +29,37 @@ class Matching:
 def bipartite(
     metric: Float[Array, "B N D"],
     r: int,
-    class_token: bool = False,
-    distill_token: bool = False,
+    class_tokens: int = 0,
     *,
     ordered: bool = False,
 ) -> Matching:
     """Merges the r most similar pairs between even (A) and odd (B) places.
 
-    The result holds the kept of A, then all of B; a distillation token stays at place 1.
+    The result holds the protected tokens, the kept of A, then all of B.
 
     Args:
       metric: what tokens are compared by.
       r: tokens to merge; no more than half of the unprotected ones are. 0 changes nothing.
-      class_token: place 0 is protected; the kept of A stay in their order.
-      distill_token: place 1 is protected as well.
-      ordered: the kept of A stay in their order also without a class token; otherwise they come
+      class_tokens: how many tokens at the beginning are protected: they neither merge away nor
+        take others in (class tokens, DeiT's distillation token). The kept of A then stay in order.
+      ordered: the kept of A stay in their order also without class tokens; otherwise they come
         by falling score.
     """
     batch, tokens, _ = metric.shape
-    r = min(r, (tokens - class_token - distill_token) // 2)
+    r = min(r, (tokens - class_tokens) // 2)
     if r <= 0:
         return _identity(batch, tokens)
-    score = _cosine(metric[:, ::2], metric[:, 1::2])
-    if class_token:
-        score = score.at[:, 0, :].set(-jnp.inf)
-    if distill_token:
-        score = score.at[:, :, 0].set(-jnp.inf)
+    even, odd = (np.arange(class_tokens + (class_tokens + i) % 2, tokens, 2) for i in (0, 1))
+    score = _cosine(metric[:, even[0] :: 2], metric[:, odd[0] :: 2])
     order = jnp.argsort(score.max(axis=-1), axis=-1, stable=True, descending=True)
     source, kept = order[:, :r], order[:, r:]
     partner = jnp.take_along_axis(score.argmax(axis=-1), source, axis=1)
-    if class_token or ordered:
+    if class_tokens or ordered:
         kept = jnp.sort(kept, axis=-1)
-    odd = jnp.broadcast_to(jnp.arange(1, tokens, 2), (batch, tokens // 2))
-    kept, target = jnp.concatenate([2 * kept, odd], axis=1), kept.shape[1] + partner
-    if distill_token:
-        kept = _second(kept, tokens - tokens // 2 - r)
-    return _matching(kept, 2 * source, target)
+    first, odd = (jnp.broadcast_to(i, (batch, len(i))) for i in (np.arange(class_tokens), odd))
+    target = class_tokens + kept.shape[1] + partner
+    kept = jnp.concatenate([first, even[0] + 2 * kept, odd], axis=1)
+    return _matching(kept, even[0] + 2 * source, target)
 
 
 def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
@@ -106,12 +102,6 @@ def _unit(x: jax.Array) -> jax.Array:
     x = jax.lax.stop_gradient(x).astype(jnp.float32)
     norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
     return x / jnp.where(norm > 0, norm, 1)
-
-
-def _second(kept: jax.Array, place: int) -> jax.Array:
-    """Moves what stands at `place`, nobody's target, to place 1; those behind it stay."""
-    parts = kept[:, :1], kept[:, place : place + 1], kept[:, 1:place], kept[:, place + 1 :]
-    return jnp.concatenate(parts, axis=1)
 
 
 def _identity(batch: int, tokens: int) -> Matching:

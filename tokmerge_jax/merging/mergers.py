@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
+import jax.numpy as jnp
+
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.saliency import foreground
 from tokmerge_jax.merging.tokens import Evidence, Tokens
@@ -42,19 +44,17 @@ class ToMe:
 
     Attributes:
       r: tokens that merge away, capped at half of the unprotected.
-      class_token: place 0 never merges away.
-      distill_token: nothing merges into place 1.
+      class_tokens: so many tokens at the beginning are left alone.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"keys"})
     r: int
-    class_token: bool = False
-    distill_token: bool = False
+    class_tokens: int = 0
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and their mean keys -> tokens [B,N-r,C]."""
         assert evidence.keys is not None
-        pairs = matching.bipartite(evidence.keys, self.r, self.class_token, self.distill_token)
+        pairs = matching.bipartite(evidence.keys, self.r, self.class_tokens)
         return merge.tokens(pairs, tokens)
 
 
@@ -65,17 +65,22 @@ class VidTLDR:
     Background tokens vanish when they merge. Source: vid-TLDR (CVPR 2024), section 3.3.
 
     Attributes:
-      r: tokens that merge away, capped at half.
+      r: tokens that merge away, capped at half of the unprotected.
+      class_tokens: so many tokens at the beginning are left alone, and their attention is no
+        measure of the others'. The paper's network has none.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"entropy"})
     r: int
+    class_tokens: int = 0
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and the negative entropy of their attention -> tokens [B,N-r,C]."""
         assert evidence.entropy is not None
-        pairs = matching.bipartite(tokens.x, self.r, ordered=True)
-        return merge.tokens(pairs, tokens, foreground(evidence.entropy))
+        pairs = matching.bipartite(tokens.x, self.r, self.class_tokens, ordered=True)
+        weight = foreground(evidence.entropy[:, self.class_tokens :])
+        weight = jnp.pad(weight, ((0, 0), (self.class_tokens, 0)), constant_values=1)
+        return merge.tokens(pairs, tokens, weight)
 
 
 MERGERS: dict[str, Callable[..., Merger]] = {"tome": ToMe, "vid_tldr": VidTLDR}
@@ -83,15 +88,14 @@ MERGERS: dict[str, Callable[..., Merger]] = {"tome": ToMe, "vid_tldr": VidTLDR}
 
 
 def per_layer(
-    name: str, schedule: Sequence[int], *, class_token: bool = False, distill_token: bool = False
+    name: str, schedule: Sequence[int], class_tokens: int = 0
 ) -> tuple[Merger | None, ...]:
     """One merger per layer of `schedule` (`schedule.resolve`), None where r is 0.
 
     Args:
       name: a key of `MERGERS`, or "none".
       schedule: r of each layer.
-      class_token: place 0 of the tokens must not merge away.
-      distill_token: nor must place 1.
+      class_tokens: so many tokens at the beginning must be left alone.
 
     Raises:
       UserError: if the name is unknown or its merger cannot protect tokens.
@@ -101,12 +105,10 @@ def per_layer(
     if name not in MERGERS:
         known = ", ".join(["none", *sorted(MERGERS)])
         raise UserError(f"the merger {name!r} is unknown; choose one of {known}")
-    kind = MERGERS[name]
-    protect = {"class_token": class_token, "distill_token": distill_token}
-    protect = {key: True for key, wanted in protect.items() if wanted}
+    kind, protect = MERGERS[name], {"class_tokens": class_tokens} if class_tokens else {}
     try:
         return tuple(kind(r, **protect) if r else None for r in schedule)
     except TypeError as error:
         raise UserError(
-            f"the merger {name!r} cannot protect a class or distillation token; use tome"
+            f"the merger {name!r} cannot protect class tokens; use tome or vid_tldr"
         ) from error

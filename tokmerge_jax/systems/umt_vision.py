@@ -1,13 +1,12 @@
 """The video side of UMT's systems: pixels, the transformer and its merging, its cost and trace."""
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
@@ -15,7 +14,10 @@ from tokmerge_jax import merging, runtime
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.models.umt_vit import UMTViT
-from tokmerge_jax.types import LayerCost, Params, Predict, UserError
+from tokmerge_jax.systems import checks
+from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.types import LayerCost, Params, Predict, Schedule
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
@@ -58,8 +60,10 @@ def fields(config: ConfigDict) -> dict[str, Any]:
         "augment": transforms.RandomResizedCrop(
             vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
         ),
+        "schedule": Schedule(_schedule(config), tokens),
         "cost": cost_of(_schedule(config)),
         "cost_of": cost_of,
+        "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay),
     }
 
 
@@ -71,11 +75,7 @@ def example(config: ConfigDict) -> jax.Array:
 
 def pixels(video: ArrayLike) -> jax.Array:
     """uint8 frames -> normalised float32; floats are taken to be normalised already."""
-    video = jnp.asarray(video)
-    if video.dtype != jnp.uint8:
-        return video
-    mean, std = np.reshape(MEAN, (1, 1, 1, 1, 3)), np.reshape(STD, (1, 1, 1, 1, 3))
-    return (video.astype(jnp.float32) / 255 - np.float32(mean)) / np.float32(std)
+    return normalise(video, MEAN, STD)
 
 
 def tracer(module: nn.Module) -> Predict:
@@ -106,18 +106,13 @@ def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
     return trace
 
 
-Relation = tuple[str, str, str, bool]
-"""Two keys of a configuration, how the first must stand to the second, and whether it does."""
-
-
-def check(config: ConfigDict, further: tuple[Relation, ...] = ()) -> None:
+def check(config: ConfigDict, *further: checks.Relation) -> None:
     """Raises UserError, naming the keys, unless sizes are positive and go together."""
-    for part in ("vision", "text"):
-        for key, size in config.model[part].items():
-            if key not in ("keep_temporal", "table_frames") and size < 1:
-                raise UserError(f"config.model.{part}.{key}={size} must be at least 1")
     vision, words, length = config.model.vision, config.model.text, config.data.max_text_length
-    rows = (
+    may_be_zero = ("keep_temporal", "table_frames")
+    checks.positive(config, "model.vision", "model.text", leave_out=may_be_zero)
+    checks.relations(
+        config,
         ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
          vision.image_size % vision.patch_size == 0),
         ("model.vision.width", "a multiple of", "model.vision.heads",
@@ -129,10 +124,6 @@ def check(config: ConfigDict, further: tuple[Relation, ...] = ()) -> None:
          length <= words.max_positions),
         *further,
     )  # fmt: skip
-    for key, relation, other, holds in rows:
-        if not holds:
-            value, limit = (attrgetter(name)(config) for name in (key, other))
-            raise UserError(f"config.{key}={value} must be {relation} config.{other}={limit}")
 
 
 def _tokens(config: ConfigDict) -> int:

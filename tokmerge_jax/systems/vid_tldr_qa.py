@@ -30,7 +30,7 @@ def build(config: ConfigDict) -> System:
     """
     vision, words = config.model.vision, config.model.text
     same_width = ("model.vision.width", "equal to", "model.text.width", vision.width == words.width)
-    umt_vision.check(config, (same_width,))  # one table of weights starts both kinds of layers
+    umt_vision.check(config, same_width)  # one table of weights starts both kinds of layers
     module = _module(config)
     vocabulary, size = config.data.vocabulary, words.vocab_size
     tokenize = text.Tokenizer(text.UMT, vocabulary, config.data.max_text_length, size)

@@ -5,10 +5,12 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import optax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -27,7 +29,6 @@ class Plan:
     batch_size: int
     learning_rate: float
     min_learning_rate: float
-    weight_decay: float
     checkpoint_every: int
     seed: int
 
@@ -55,7 +56,6 @@ class Plan:
             batch_size=train.batch_size,
             learning_rate=train.learning_rate,
             min_learning_rate=train.min_learning_rate,
-            weight_decay=train.weight_decay,
             checkpoint_every=train.checkpoint_every,
             seed=seed,
         )
@@ -99,6 +99,8 @@ def fit(
     batches: Callable[[int], Iterator[Batch]],
     initial: Callable[[], Params],
     abstract_params: Params,
+    optimize: Callable[[optimizer.Schedule], optax.GradientTransformation],
+    trained: Sequence[str] = (),
     trials: Trials | None = None,
 ) -> Report:
     """Trains to the plan's end, from the run's last checkpoint if it has one.
@@ -115,11 +117,13 @@ def fit(
       batches: the endless batches from a step on.
       initial: gives the parameters to start with; called only by a run that starts.
       abstract_params: their shapes.
+      optimize: the optimiser, from the rate of each step.
+      trained: patterns of the parameters that move; none = all.
       trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
 
     Raises:
-      UserError: if the devices cannot share a batch evenly, the loss is no longer finite, or a
-        batch cannot be had.
+      UserError: if the devices cannot share a batch evenly, nothing is to be trained, the loss is
+        no longer finite, or a batch cannot be had.
     """
     if plan.batch_size % mesh.shape["data"]:
         raise UserError(
@@ -132,10 +136,11 @@ def fit(
         warmup_steps=plan.warmup_steps,
         min_share=plan.min_learning_rate,
     )
-    transformation = optimizer.adamw(rate, plan.weight_decay)
-    state = _start(run, mesh, transformation, initial, abstract_params)
+    transformation = optimize(rate)
+    begin = partial(step.create, transformation, trained=trained)
+    state = _start(run, mesh, begin, initial, abstract_params)
     advance = jax.jit(
-        step.make(loss, transformation, rate, plan.seed),
+        step.make(loss, transformation, rate, plan.seed, trained),
         donate_argnums=0,
         out_shardings=parallel.whole(mesh),
     )
@@ -240,15 +245,15 @@ class _Log:
 def _start(
     run: Run,
     mesh: jax.sharding.Mesh,
-    transformation: Any,
+    begin: Callable[[Params], step.TrainState],
     initial: Callable[[], Params],
     abstract_params: Params,
 ) -> step.TrainState:
     """The state of the run's last checkpoint, or a fresh one; on every device of the mesh."""
     sharding = parallel.whole(mesh)
     if not run.step:
-        return jax.device_put(step.create(transformation, initial()), sharding)
-    shapes = jax.eval_shape(lambda params: step.create(transformation, params), abstract_params)
+        return jax.device_put(begin(initial()), sharding)
+    shapes = jax.eval_shape(begin, abstract_params)
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )

@@ -1,15 +1,17 @@
 """One step of training: what it carries from step to step, and the compiled update."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import Batch, Loss, Params
+from tokmerge_jax.types import Batch, Loss, Params, UserError
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -26,33 +28,72 @@ class TrainState(flax.struct.PyTreeNode):
 Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]
 
 
-def create(transformation: optax.GradientTransformation, params: Params) -> TrainState:
-    """The state before the first step."""
-    return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(params))
+def create(
+    transformation: optax.GradientTransformation,
+    params: Params,
+    trained: Sequence[str] = (),
+) -> TrainState:
+    """The state before the first step; only `trained` parameters have moments (see `make`).
+
+    Raises:
+      UserError: if there are no such parameters.
+    """
+    moving, _ = _split(params, trained)
+    if not moving:
+        raise UserError(
+            "there is nothing to train: the configuration freezes all parameters that it has"
+        )
+    return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving))
 
 
 def make(
-    loss: Loss, transformation: optax.GradientTransformation, rate: optimizer.Schedule, seed: int
+    loss: Loss,
+    transformation: optax.GradientTransformation,
+    rate: optimizer.Schedule,
+    seed: int,
+    trained: Sequence[str] = (),
 ) -> Step:
     """The pure function `(state, batch) -> (next state, scalars to log)`, not compiled yet.
 
     Its randomness (negatives, dropout) depends on the seed and the step alone, so that a resumed
     run repeats what an uninterrupted one does. The scalars are the loss and its parts before the
-    update, the rate and the gradient's norm.
+    update, the rate and the gradient's norm. Only parameters whose names ("vision/norm/scale")
+    match a pattern of `trained` (none = all) have a gradient and move.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        params = optimizer.bounded(state.params)
-        (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
-        updates, moments = transformation.update(gradient, state.moments, params)
+        moving, frozen = _split(optimizer.bounded(state.params), trained)
+
+        def of(moving: Params) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+            return loss(_joined(moving, frozen), batch, key)
+
+        (value, parts), gradient = jax.value_and_grad(of, has_aux=True)(moving)
+        updates, moments = transformation.update(gradient, state.moments, moving)
         scalars = {
             "loss": value,
             **parts,
             "learning_rate": rate(state.step),
             "gradient_norm": optax.tree.norm(gradient),
         }
-        params = cast(Params, optax.apply_updates(params, updates))
-        return TrainState(state.step + 1, params, moments), scalars
+        moving = cast(Params, optax.apply_updates(moving, updates))
+        return TrainState(state.step + 1, _joined(moving, frozen), moments), scalars
 
     return step
+
+
+def _split(params: Params, trained: Sequence[str]) -> tuple[Params, Params]:
+    """The parameters that move, and those that do not."""
+    flat = flatten_dict(params, sep="/")
+    moving = {
+        name: leaf
+        for name, leaf in flat.items()
+        if not trained or any(re.search(pattern, name) for pattern in trained)
+    }
+    frozen = {name: leaf for name, leaf in flat.items() if name not in moving}
+    return unflatten_dict(moving, sep="/"), unflatten_dict(frozen, sep="/")
+
+
+def _joined(moving: Params, frozen: Params) -> Params:
+    both = {**flatten_dict(moving, sep="/"), **flatten_dict(frozen, sep="/")}
+    return unflatten_dict(both, sep="/")

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+from tokmerge_jax.data.datasets import clip4clip
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
@@ -62,3 +64,8 @@ SPECS: Mapping[str, DatasetSpec] = {
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
 }
+
+
+def splits(dataset: str) -> tuple[str, ...]:
+    """The splits that some format of a data set's annotations has; none of one that is drawn."""
+    return tuple({**SPECS[dataset].annotations, **clip4clip.FORMATS.get(dataset, {})})

@@ -1,0 +1,159 @@
+"""TempMe against the original: every block and decision of the small ones, and both full sizes."""
+
+import clip_case
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+from clip_case import close
+
+from tokmerge_jax.layers.attention import Attention
+from tokmerge_jax.layers.lora import merge_lora
+from tokmerge_jax.merging import matching
+from tokmerge_jax.merging.temporal import Join
+from tokmerge_jax.models import clip
+
+TINY = ["tempme-tiny", "tempme-tiny-2clips", "tempme-tiny-joint", "tempme-tiny-nopos",
+        "tempme-tiny-off"]  # fmt: skip
+
+
+def encoded(case, system, params):
+    """What the originals' functions return: video and frame features, text features."""
+    video, ids = clip_case.videos(case), case.arrays["inputs/text_ids"]
+    frames, words = jax.jit(system.module.apply)({"params": params}, video, ids)
+    mask = case.spec["inputs"]["video_mask"]
+    mask = np.ones(frames.shape[:2]) if mask == "all ones" else np.array(mask)
+    pooled = clip.pooled(frames, jnp.asarray(mask, jnp.float32))
+    close(frames, case.arrays["frame_feat"], TOLERANCE)
+    close(pooled, case.arrays["video_feat"], TOLERANCE)
+    close(words, case.arrays["text_feat"], TOLERANCE)
+    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (words, pooled)]
+    similarity = np.exp(params["logit_scale"]) * unit[0] @ unit[1].T
+    close(similarity, case.arrays["similarity"], TOLERANCE)
+    return video
+
+
+TOLERANCE = 2e-4
+
+
+def decisions(case, system, params, video):
+    """Each matching of the network in order: the tokens it was given, r and protected tokens."""
+    tokens, seen = clip_case.record(system, params, video)
+    found = []
+    joins = system.module.vision.joins
+    for i, merger in enumerate(system.module.vision.mergers):
+        join = joins[i] if joins else None
+        if join and join.r:
+            before = seen[f"block_{i - 1}"]["out"][0]
+            found.append((Join._together(join, before), join.r, join.clips * join.class_tokens))
+        if merger:
+            keys = seen[f"block_{i}"]["evidence"][0].keys
+            found.append((keys, merger.r, merger.class_tokens))
+    return tokens, seen, found
+
+
+def check_decisions(case, found):
+    kinds = case.spec["merges"]
+    assert [(r, c) for _, r, c in found] == [(m["r"], m["cls_num"]) for m in kinds]
+    for i, (metric, r, class_tokens) in enumerate(found):
+        pairs = matching.bipartite(jnp.asarray(metric), r, class_tokens)
+        even = class_tokens + class_tokens % 2
+        kept = even + 2 * case.arrays[f"merge_{i}_unmerged"]
+        width = class_tokens + kept.shape[1]
+        np.testing.assert_array_equal(pairs.kept[:, class_tokens:width], kept)
+        ours = np.stack([pairs.source, pairs.target], axis=-1)
+        theirs = [case.arrays[f"merge_{i}_{name}"] for name in ("src", "dst")]
+        theirs = np.stack([even + 2 * theirs[0], width + theirs[1]], axis=-1)
+        for row, other in zip(ours.tolist(), theirs.tolist(), strict=True):
+            assert sorted(row) == sorted(other)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiny(name):
+    case = golden.load(name)
+    system, params = clip_case.system_of(case)
+    video = encoded(case, system, params)
+    _, seen, found = decisions(case, system, params, video)
+    for i in range(case.config["vision_layers"]):
+        out = seen[f"block_{i}"]["out"][0]
+        close(out, case.arrays[f"block_{i}"], TOLERANCE)
+        clips, class_tokens, count, *shape = case.arrays["counts"][i].tolist()
+        assert list(out.shape[:2]) == shape
+        assert (len(video) * clips, count) == (len(out), out.shape[1])
+        assert clips * class_tokens == case.config["frames"]
+    check_decisions(case, found)
+
+
+@pytest.mark.parametrize("name", ["tempme-tiny", "tempme-tiny-2clips", "tempme-tiny-nopos"])
+def test_sizes_and_where_tokens_went(name):
+    """Sizes after each block; every token of every frame is in the token that its origin names."""
+    case = golden.load(name)
+    system, params = clip_case.system_of(case)
+    tokens, seen = clip_case.record(system, params, clip_case.videos(case))
+    for i, merger in enumerate(system.module.vision.mergers):
+        if merger:
+            merged = seen[f"block_{i}"]["after_merging"][0]
+            close(merged.size, case.arrays[f"size_{i}"])
+            counts = [np.bincount(o, minlength=merged.x.shape[1]) for o in merged.origin]
+            np.testing.assert_allclose(merged.size, counts, rtol=1e-5)
+    assert tokens.origin.shape[1] * len(tokens.x) == case.config["frames"] * len(
+        clip_case.videos(case)
+    ) * (1 + (case.config["image_resolution"] // case.config["patch_size"]) ** 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["b32", "b16"])
+def test_full_size(size):
+    case = golden.load(f"tempme-msrvtt-vit-{size}")
+    system, params = clip_case.system_of(case)
+    video = encoded(case, system, params)
+    tokens, seen, found = decisions(case, system, params, video)
+    check_decisions(case, found)
+    for i, counts in enumerate(case.arrays["counts"].tolist()):
+        out = seen[f"block_{i}"]["out"][0]
+        assert list(out.shape[:2]) == counts[3:]
+        close(out[0, [0, counts[1] - 1]], case.arrays["class_per_block"][i], 5e-4)
+        mean = np.square(out).mean()
+        np.testing.assert_allclose(mean, case.arrays["class_sq_mean_per_block"][i], rtol=5e-4)
+    close(tokens.size, case.arrays["final_sizes"], 1e-5)
+    rows = case.arrays["final_rows"]
+    close(tokens.x[0, rows], np.squeeze(case.arrays["final_tokens"]), 5e-4)
+    assert system.cost[-1].tokens_out == {"b32": 97, "b16": 493}[size]
+
+
+def test_attention_with_lora():
+    case = golden.load("tempme-attention")
+    arrays, weights = case.arrays, case.weights()
+    x = jnp.asarray(recipe.video((2, 13, 128), seed=511))
+    vision, text = (attention_params(weights, prefix) for prefix in ("vision.", "text."))
+    module = Attention(2, 128, lora_rank=4)
+    size = jnp.asarray(arrays["inputs/size"]).reshape(2, 13)
+    for weight, name in ((size, "vision_out"), (None, "vision_out_nosize")):
+        out, evidence = module.apply({"params": vision}, x, weight, needs={"keys"})
+        close(out, arrays[name])
+        close(evidence.keys, arrays["vision_metric"])
+        plain = Attention(2, 128)
+        folded, _ = plain.apply({"params": merge_lora(vision)}, x, weight)
+        close(folded, arrays[name])
+    out, _ = Attention(2, 128, causal=True, lora_rank=4).apply({"params": text}, x)
+    real = np.asarray(arrays["inputs/text_mask"]) > 0
+    close(np.asarray(out)[real], arrays["text_out"][real])
+
+
+def attention_params(weights, prefix):
+    """Parameters of our attention from the original's names."""
+    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    kernels = np.split(found["in_proj_weight"], 3)
+    biases = np.split(found["in_proj_bias"], 3)
+    ups = np.split(found["TVPt_LoRA_b"], 3)
+    names = ("query", "key", "value")
+    return {
+        **{n: {"kernel": k.T, "bias": b} for n, k, b in zip(names, kernels, biases, strict=True)},
+        "out": {"kernel": found["out_proj.weight"].T, "bias": found["out_proj.bias"]},
+        "lora": {
+            "down": {"kernel": found["TVPt_LoRA_a"].T},
+            **{n: {"kernel": up.T} for n, up in zip(names, ups, strict=True)},
+        },
+    }

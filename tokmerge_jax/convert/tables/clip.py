@@ -1,0 +1,201 @@
+"""Checkpoints of CLIP (OpenAI's, open_clip's, Hugging Face's) and of TempMe, which extends it."""
+
+import math
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tokmerge_jax.convert.operations import Patches, Split, SplitVector, Squeeze, Transpose
+from tokmerge_jax.convert.rules import Rule, RuleSet, StateDict, each
+from tokmerge_jax.convert.tables.shared import embedding, linear, norm
+
+_KERNELS = tuple(f"{{}}/{name}/kernel" for name in ("query", "key", "value"))
+_BIASES = tuple(f"{{}}/{name}/bias" for name in ("query", "key", "value"))
+_IGNORED = (
+    r"clip\.(input_resolution|context_length|vocab_size)$",  # of OpenAI's archives
+    r"clip\.attn_mask$",  # a buffer of open_clip
+    r".*\.position_ids$",  # buffers of Hugging Face
+)
+_RENAMES = (
+    (r"^text\.", ""),  # open_clip's models with a text tower apart
+    (r"^(?!clip\.|vision_model\.|text_model\.|\w+_projection\.|logit_scale$)", "clip."),
+    (r"^logit_scale$", "clip.logit_scale"),
+)
+
+
+def rules(
+    depth: int, text_depth: int, lora: bool = False, joins: Sequence[int] = ()
+) -> tuple[RuleSet, ...]:
+    """The tables of CLIP, by kind of checkpoint: TempMe's own, Hugging Face's, all others.
+
+    What TempMe adds starts as a CLIP checkpoint leaves the network: it changes nothing.
+
+    Args:
+      depth: layers of the image transformer.
+      text_depth: layers of the text transformer.
+      lora: whether attention has LoRA.
+      joins: layers before which clips join, each with a table of positions.
+    """
+    added = (
+        *(_lora("clip.visual.transformer", "vision", depth) if lora else ()),
+        *(_lora("clip.transformer", "text", text_depth) if lora else ()),
+        *each(joins, (_POSITIONS,)),
+    )
+    fresh = {target: _start(target) for rule in added for target in rule.targets}
+    plain, hugging = _openai(depth, text_depth), _hugging_face(depth, text_depth)
+    shared = {"ignored": _IGNORED, "renames": _RENAMES}
+    return (
+        RuleSet((*plain, *added), **shared, describe=describe, marker="TVPt"),
+        RuleSet(hugging, **shared, fresh=fresh, neutral=True, marker=r"vision_model\."),
+        RuleSet(plain, **shared, fresh=fresh, neutral=True, describe=describe),
+    )
+
+
+def describe(state_dict: StateDict) -> str:
+    """The sizes of the CLIP in an OpenAI, open_clip or TempMe checkpoint."""
+    try:
+        found = sizes(state_dict)
+    except KeyError as error:
+        return f"no CLIP of a vision transformer: there is no {error.args[0]}"
+    return ", ".join(f"{name} {size}" for name, size in found.items())
+
+
+def sizes(state_dict: StateDict) -> Mapping[str, int]:
+    """The network's sizes, told from its tensors.
+
+    Raises:
+      KeyError: naming a tensor that is missing.
+    """
+    table = RuleSet((), renames=_RENAMES)
+    shapes = {table.rename(name): [*tensor.shape] for name, tensor in state_dict.items()}
+    width, _, _, patch = shapes["clip.visual.conv1.weight"]
+    grid = math.isqrt(shapes["clip.visual.positional_embedding"][0] - 1)
+
+    def layers(prefix: str) -> int:
+        pattern = rf"{re.escape(prefix)}\.resblocks\.\d+\.ln_1\.weight"
+        return sum(bool(re.fullmatch(pattern, name)) for name in shapes)
+
+    return {
+        "vision width": width,
+        "vision depth": layers("clip.visual.transformer"),
+        "patch size": patch,
+        "image size": patch * grid,
+        "text width": shapes["clip.ln_final.weight"][0],
+        "text depth": layers("clip.transformer"),
+        "text positions": shapes["clip.positional_embedding"][0],
+        "vocabulary size": shapes["clip.token_embedding.weight"][0],
+        "embedding width": shapes["clip.text_projection"][1],
+    }
+
+
+_POSITIONS = Rule(
+    "clip.visual.transformer.resblocks.{i}.TVPt_Video_Positional_embedding",
+    ("vision/join_{i}_positions",),
+    Squeeze((0, 2)),
+)
+
+
+def _openai(depth: int, text_depth: int) -> tuple[Rule, ...]:
+    return (
+        Rule("clip.visual.conv1.weight", ("vision/patch_embedding/kernel",), Patches(flat=True)),
+        Rule("clip.visual.class_embedding", ("vision/class_embedding",)),
+        Rule("clip.visual.positional_embedding", ("vision/position_embedding",)),
+        *norm("clip.visual.ln_pre", "vision/input_norm"),
+        *_blocks("clip.visual.transformer", "vision", depth),
+        *norm("clip.visual.ln_post", "vision_norm"),
+        Rule("clip.visual.proj", ("vision_projection/kernel",)),
+        *embedding("clip.token_embedding", "text/word"),
+        Rule("clip.positional_embedding", ("text/position_embedding",)),
+        *_blocks("clip.transformer", "text", text_depth),
+        *norm("clip.ln_final", "text/norm"),
+        Rule("clip.text_projection", ("text_projection/kernel",)),
+        Rule("clip.logit_scale", ("logit_scale",)),
+    )
+
+
+def _blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+    block, ours = f"{source}.resblocks.{{i}}", f"{target}/block_{{i}}"
+    attention = f"{ours}/attention"
+    return each(
+        range(depth),
+        (
+            *norm(f"{block}.ln_1", f"{ours}/attention_norm"),
+            Rule(f"{block}.attn.in_proj_weight", _all(_KERNELS, attention), Split(3)),
+            Rule(f"{block}.attn.in_proj_bias", _all(_BIASES, attention), SplitVector(3)),
+            *linear(f"{block}.attn.out_proj", f"{attention}/out"),
+            *norm(f"{block}.ln_2", f"{ours}/mlp_norm"),
+            *linear(f"{block}.mlp.c_fc", f"{ours}/mlp/hidden"),
+            *linear(f"{block}.mlp.c_proj", f"{ours}/mlp/out"),
+        ),
+    )
+
+
+def _lora(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+    attention, ours = f"{source}.resblocks.{{i}}.attn", f"{target}/block_{{i}}/attention/lora"
+    return each(
+        range(depth),
+        (
+            Rule(f"{attention}.TVPt_LoRA_a", (f"{ours}/down/kernel",), Transpose()),
+            Rule(f"{attention}.TVPt_LoRA_b", _all(_KERNELS, ours), Split(3)),
+        ),
+    )
+
+
+def _hugging_face(depth: int, text_depth: int) -> tuple[Rule, ...]:
+    vision, text = "vision_model.embeddings", "text_model.embeddings"
+    return (
+        Rule(
+            f"{vision}.patch_embedding.weight",
+            ("vision/patch_embedding/kernel",),
+            Patches(flat=True),
+        ),
+        Rule(f"{vision}.class_embedding", ("vision/class_embedding",)),
+        Rule(f"{vision}.position_embedding.weight", ("vision/position_embedding",)),
+        *norm("vision_model.pre_layrnorm", "vision/input_norm"),  # they spell it so
+        *_hugging_face_blocks("vision_model", "vision", depth),
+        *norm("vision_model.post_layernorm", "vision_norm"),
+        Rule("visual_projection.weight", ("vision_projection/kernel",), Transpose()),
+        *embedding(f"{text}.token_embedding", "text/word"),
+        Rule(f"{text}.position_embedding.weight", ("text/position_embedding",)),
+        *_hugging_face_blocks("text_model", "text", text_depth),
+        *norm("text_model.final_layer_norm", "text/norm"),
+        Rule("text_projection.weight", ("text_projection/kernel",), Transpose()),
+        Rule("clip.logit_scale", ("logit_scale",)),
+    )
+
+
+def _hugging_face_blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+    block, ours = f"{source}.encoder.layers.{{i}}", f"{target}/block_{{i}}"
+    names = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
+    return each(
+        range(depth),
+        (
+            *norm(f"{block}.layer_norm1", f"{ours}/attention_norm"),
+            *(
+                rule
+                for theirs, name in names.items()
+                for rule in linear(f"{block}.self_attn.{theirs}", f"{ours}/attention/{name}")
+            ),
+            *norm(f"{block}.layer_norm2", f"{ours}/mlp_norm"),
+            *linear(f"{block}.mlp.fc1", f"{ours}/mlp/hidden"),
+            *linear(f"{block}.mlp.fc2", f"{ours}/mlp/out"),
+        ),
+    )
+
+
+def _all(targets: Sequence[str], prefix: str) -> tuple[str, ...]:
+    return tuple(target.format(prefix) for target in targets)
+
+
+def _start(target: str) -> Callable[[Sequence[int]], np.ndarray]:
+    """LoRA's `down` as it is initialised, the same each time; all else is zero."""
+    if not target.endswith("/down/kernel"):
+        return np.zeros
+
+    def draw(shape: Sequence[int]) -> np.ndarray:
+        bound = 1 / math.sqrt(shape[0])
+        return np.random.default_rng(zlib.crc32(target.encode())).uniform(-bound, bound, shape)
+
+    return draw

@@ -1,0 +1,47 @@
+"""CLIP's resize and crop on the host: a pure function, and a frozen shell that configs fill in.
+
+Frames stay uint8; normalising happens on the device. The resize is Pillow's bicubic one, whose
+kernel widens when it shrinks a picture (antialiasing) and whose result is rounded to uint8;
+`transforms.resize` is PyTorch's, which does not widen.
+
+Source: CLIP (ICML 2021), the preprocessing of its released code.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+
+def shorter_side_crop(
+    frames: UInt8[np.ndarray, "T H W 3"], size: int
+) -> UInt8[np.ndarray, "T S S 3"]:
+    """The central square of all frames after resizing their shorter side to `size`.
+
+    The longer side keeps the aspect ratio, truncated to whole pixels; the crop begins at half of
+    what is left over, rounded half to even.
+    """
+    return np.stack([np.asarray(_crop(Image.fromarray(frame), size)) for frame in frames])
+
+
+@dataclasses.dataclass(frozen=True)
+class ResizeCrop:
+    """Frames [T,H,W,3] -> [T,size,size,3], for evaluation, and for training that changes none."""
+
+    size: int
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
+    ) -> UInt8[np.ndarray, "T S S 3"]:
+        """See `shorter_side_crop`; nothing is random."""
+        del rng
+        return shorter_side_crop(frames, self.size)
+
+
+def _crop(picture: Image.Image, size: int) -> Image.Image:
+    short = min(picture.size)
+    width, height = (int(size * side / short) for side in picture.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + size, top + size))

@@ -1,0 +1,146 @@
+"""RandAugment on the frames of a clip: a few random operations, the same ones on every frame.
+
+Source: RandAugment (NeurIPS 2020) in timm's form `rand-m7-n4-mstd0.5-inc1`, as TempMe (ICLR 2025)
+and TDS-CLIP train with it: every operation grows stronger with the magnitude.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageEnhance, ImageOps
+
+from tokmerge_jax.data.clip_pixels import shorter_side_crop
+
+_COUNT = 4  # operations drawn for a clip
+_PROBABILITY = 0.5  # that one which was drawn is applied
+_MAGNITUDE, _DEVIATION = 7, 0.5  # of a normal distribution, cut to 0.._MOST
+_MOST = 10
+_GREY = (128, 128, 128)  # what comes in from outside of a picture
+
+Step = tuple[str, int | float]
+"""An operation's name and how strongly it is applied, in its own unit."""
+
+
+def rotate(picture: Image.Image, degrees: float) -> Image.Image:
+    """Turned about its centre, anticlockwise."""
+    return picture.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=_GREY)
+
+
+def shear_x(picture: Image.Image, factor: float) -> Image.Image:
+    """Each row moved left by `factor` times its distance from the top."""
+    return _affine(picture, (1, factor, 0, 0, 1, 0))
+
+
+def shear_y(picture: Image.Image, factor: float) -> Image.Image:
+    """Each column moved up by `factor` times its distance from the left."""
+    return _affine(picture, (1, 0, 0, factor, 1, 0))
+
+
+def translate_x(picture: Image.Image, share: float) -> Image.Image:
+    """Moved left by `share` of its width."""
+    return _affine(picture, (1, 0, share * picture.width, 0, 1, 0))
+
+
+def translate_y(picture: Image.Image, share: float) -> Image.Image:
+    """Moved up by `share` of its height."""
+    return _affine(picture, (1, 0, 0, 0, 1, share * picture.height))
+
+
+def posterize(picture: Image.Image, bits: int) -> Image.Image:
+    """The highest `bits` bits of every value; 0, which Pillow's own function refuses, is black."""
+    cut = 8 - bits
+    return picture.point(3 * [value >> cut << cut for value in range(256)])
+
+
+def solarize_add(picture: Image.Image, added: int) -> Image.Image:
+    """Values of the darker half, below 128, made larger by `added` (up to 255)."""
+    table = [min(value + added, 255) if value < 128 else value for value in range(256)]
+    return picture.point(3 * table)
+
+
+class Operation(NamedTuple):
+    """One of the things that may be done to a picture.
+
+    Attributes:
+      apply: (picture, strength) -> a picture of the same size.
+      strength: level, -1..1 with the sign drawn, to the strength in the operation's unit.
+    """
+
+    apply: Callable[[Image.Image, Any], Image.Image]
+    strength: Callable[[float], int | float] = abs  # of no meaning where an operation has none
+
+
+def _by(most: float) -> Callable[[float], float]:
+    return lambda level: level * most
+
+
+def _factor(level: float) -> float:
+    return 1 + level * 0.9
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "AutoContrast": Operation(lambda picture, _: ImageOps.autocontrast(picture)),
+    "Equalize": Operation(lambda picture, _: ImageOps.equalize(picture)),
+    "Invert": Operation(lambda picture, _: ImageOps.invert(picture)),
+    "Rotate": Operation(rotate, _by(30.0)),
+    "PosterizeIncreasing": Operation(posterize, lambda level: 4 - int(abs(level) * 4)),
+    "SolarizeIncreasing": Operation(ImageOps.solarize, lambda level: 256 - int(abs(level) * 256)),
+    "SolarizeAdd": Operation(solarize_add, lambda level: int(abs(level) * 110)),
+    "ColorIncreasing": Operation(lambda p, f: ImageEnhance.Color(p).enhance(f), _factor),
+    "ContrastIncreasing": Operation(lambda p, f: ImageEnhance.Contrast(p).enhance(f), _factor),
+    "BrightnessIncreasing": Operation(lambda p, f: ImageEnhance.Brightness(p).enhance(f), _factor),
+    "SharpnessIncreasing": Operation(lambda p, f: ImageEnhance.Sharpness(p).enhance(f), _factor),
+    "ShearX": Operation(shear_x, _by(0.3)),
+    "ShearY": Operation(shear_y, _by(0.3)),
+    "TranslateXRel": Operation(translate_x, _by(0.45)),
+    "TranslateYRel": Operation(translate_y, _by(0.45)),
+}
+"""The operations by timm's names; all are equally likely."""
+
+
+def draw(rng: np.random.Generator) -> tuple[Step, ...]:
+    """What is done to one clip: of four operations drawn with repeats, about half."""
+    names = rng.choice(list(OPERATIONS), _COUNT).tolist()
+    return tuple(_step(name, rng) for name in names if rng.random() < _PROBABILITY)
+
+
+def apply(
+    frames: UInt8[np.ndarray, "T H W 3"], steps: Sequence[Step]
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """The operations of `steps`, in that order, on every frame."""
+    return np.stack([_all_steps(frame, steps) for frame in frames])
+
+
+@dataclasses.dataclass(frozen=True)
+class RandAugmentCrop:
+    """Frames [T,H,W,3] -> [T,size,size,3], for training: one draw for all frames."""
+
+    size: int
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
+    ) -> UInt8[np.ndarray, "T S S 3"]:
+        """See `draw` and `apply`, at the frames' own size; then `shorter_side_crop`."""
+        return shorter_side_crop(apply(frames, draw(rng)), self.size)
+
+
+def _affine(picture: Image.Image, matrix: Sequence[int | float]) -> Image.Image:
+    """The picture that shows at (x, y) what is at (a x + b y + c, d x + e y + f) in `picture`."""
+    affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+    return picture.transform(picture.size, affine, matrix, bicubic, fillcolor=_GREY)
+
+
+def _step(name: str, rng: np.random.Generator) -> Step:
+    level = np.clip(rng.normal(_MAGNITUDE, _DEVIATION), 0, _MOST) / _MOST
+    sign = rng.choice((-1, 1))
+    return name, OPERATIONS[name].strength(float(level * sign))
+
+
+def _all_steps(frame: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
+    picture = Image.fromarray(frame)
+    for name, strength in steps:
+        picture = OPERATIONS[name].apply(picture, strength)
+    return np.asarray(picture)

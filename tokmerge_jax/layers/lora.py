@@ -1,0 +1,75 @@
+"""Low-rank changes of the projections of attention, apart while they are trained, then folded in.
+
+Source: LoRA (ICLR 2022), in the form that TempMe (ICLR 2025) trains: one `down` matrix for queries,
+keys and values, no scale, no dropout.
+"""
+
+import math
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from tokmerge_jax.types import Params
+
+PROJECTIONS = ("query", "key", "value")
+
+
+class LoRA(nn.Module):
+    """What is added to a query, key or value: its `up` matrix after the common `down`.
+
+    Attributes:
+      rank: rows between the two matrices.
+      width: channels of each result.
+      dtype: of the computation.
+    """
+
+    rank: int
+    width: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:  # noqa: D102
+        self.down = nn.Dense(
+            self.rank, use_bias=False, dtype=self.dtype, kernel_init=_uniform_by_inputs
+        )
+        zeros = nn.initializers.zeros_init()
+        up = {"use_bias": False, "dtype": self.dtype, "kernel_init": zeros}
+        self.query = nn.Dense(self.width, **up)
+        self.key = nn.Dense(self.width, **up)
+        self.value = nn.Dense(self.width, **up)
+
+    def __call__(self, x: Float[Array, "B N C"], projection: str) -> Float[Array, "B N D"]:
+        """The change of one of `PROJECTIONS`."""
+        return getattr(self, projection)(self.down(x))
+
+
+def merge_lora(params: Params) -> Params:
+    """Folds every `lora` in a parameter tree into the kernels beside it.
+
+    The same network without LoRA computes the same with the result, faster. A tree without any
+    comes back as it is.
+    """
+    merged = {
+        name: merge_lora(part) if isinstance(part, Mapping) else part
+        for name, part in params.items()
+        if name != "lora"
+    }
+    if "lora" in params:
+        down = params["lora"]["down"]["kernel"]
+        for name in PROJECTIONS:
+            change = jnp.dot(
+                down, params["lora"][name]["kernel"], precision=jax.lax.Precision.HIGHEST
+            )
+            merged[name] = {**merged[name], "kernel": merged[name]["kernel"] + change}
+    return merged
+
+
+def _uniform_by_inputs(
+    key: jax.Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32
+) -> jax.Array:
+    """Uniform within 1 / sqrt(inputs) (Kaiming's, of slope sqrt 5)."""
+    bound = 1 / math.sqrt(shape[0])
+    return jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -1,0 +1,219 @@
+"""Merging over time: neighbouring clips of a video join and become one.
+
+Source: TempMe (ICLR 2025), section 3. A video begins as F clips of one frame each.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tokmerge_jax.merging import matching, merge
+from tokmerge_jax.merging.mergers import Merger, ToMe
+from tokmerge_jax.merging.tokens import Tokens
+from tokmerge_jax.types import LayerCost, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Makes one clip of every `clips` neighbours, and merges the tokens of one into another's.
+
+    The class tokens of all of them lead the joined clip and never merge.
+
+    Attributes:
+      clips: k, how many become one.
+      class_tokens: c of each clip before; the joined one has k c.
+      r: tokens of a joined clip that merge away, by what enters the block; 0 only joins.
+    """
+
+    clips: int
+    class_tokens: int
+    r: int
+
+    def __call__(self, tokens: Tokens, positions: Float[Array, "clips C"] | None = None) -> Tokens:
+        """Tokens [B k,N,C], a video's clips in a row -> tokens [B,k N - r,C].
+
+        Args:
+          tokens: of all clips of all videos.
+          positions: what is added to the tokens of each clip of a video that enters; only if
+            tokens merge, and after they were compared, as in the original.
+        """
+        x, size = self._together(tokens.x), tokens.size
+        size = jnp.ones(tokens.x.shape[:2], jnp.float32) if size is None else size
+        origin = None if tokens.origin is None else self._origin(tokens)
+        joined = Tokens(x, self._together(size), origin)
+        if not self.r:
+            return joined
+        pairs = matching.bipartite(x, self.r, self.clips * self.class_tokens)
+        if positions is not None:
+            videos = len(tokens.x) // len(positions)
+            shifted = tokens.x + jnp.tile(positions, (videos, 1))[:, None].astype(x.dtype)
+            joined = joined.replace(x=self._together(shifted))
+        return merge.tokens(pairs, joined)
+
+    def _together(self, x: jax.Array) -> jax.Array:
+        """[B k,N,...] -> [B,k N,...]: the class tokens of all clips, then the others of all."""
+        x = x.reshape(-1, self.clips, *x.shape[1:])
+        parts = x[:, :, : self.class_tokens], x[:, :, self.class_tokens :]
+        return jnp.concatenate([y.reshape(len(x), -1, *x.shape[3:]) for y in parts], axis=1)
+
+    def _origin(self, tokens: Tokens) -> jax.Array:
+        """Where each token of the joined clips' frames stands now, frame after frame."""
+        assert tokens.origin is not None
+        length = tokens.x.shape[1]
+        place = jnp.arange(self.clips * length, dtype=jnp.int32).reshape(self.clips, length)
+        place = jnp.argsort(self._together(place)[0]).astype(jnp.int32)
+        origin = tokens.origin.reshape(-1, self.clips, tokens.origin.shape[1])
+        shift = length * jnp.arange(self.clips, dtype=jnp.int32)[None, :, None]
+        return place[(origin + shift).reshape(len(origin), -1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What one layer of a network does to the clips of a video.
+
+    Attributes:
+      clips: f, into which the video is cut in this layer's attention.
+      tokens: N of each in its attention.
+      join: what comes before it, or None.
+      merger: what comes after its attention, or None.
+    """
+
+    clips: int
+    tokens: int
+    join: Join | None
+    merger: Merger | None
+
+    @property
+    def tokens_out(self) -> int:
+        """N of each clip in this layer's MLP."""
+        return self.tokens - (self.merger.r if self.merger else 0)
+
+
+def plan(
+    depth: int,
+    frames: int,
+    tokens: int,
+    r: Sequence[int],
+    layers: Sequence[int],
+    clips: Sequence[int],
+    cross: int | float,
+    intra: int | float,
+) -> tuple[Stage, ...]:
+    """TempMe's layers: merging within frames, then clips that join and merge across and within.
+
+    Args:
+      depth: number of layers.
+      frames: F.
+      tokens: of a frame, its class token included.
+      r: tokens of a frame that merge in each layer before the first of `layers`.
+      layers: the layers in which clips join, rising.
+      clips: how many clips become one in each of them.
+      cross: percentage of a joined clip's tokens that merge across its clips.
+      intra: percentage of a clip's tokens that merge within it, from the first of `layers` on.
+
+    Raises:
+      UserError: if the frames cannot be joined so, or the numbers cannot be.
+    """
+    _check(depth, frames, layers, clips, (cross, intra))
+    return tuple(
+        _stages(depth, frames, tokens, r, dict(zip(layers, clips, strict=True)), cross, intra)
+    )
+
+
+def cost(
+    stages: Sequence[Stage], width: int, heads: int, patch_inputs: int, embed_dim: int
+) -> tuple[LayerCost, ...]:
+    """Multiply-accumulates of a ViT over all clips of a video, as `schedule.vit_cost` counts them.
+
+    Args:
+      stages: of `plan`.
+      width: channels.
+      heads: K; mean keys, where tokens are matched by those, have width / K channels.
+      patch_inputs: numbers in a patch.
+      embed_dim: E, of the projection of every frame's class token.
+    """
+    first = stages[0]
+    frames = first.clips * (first.join.clips if first.join else 1)
+    entering = first.clips * (first.tokens + (first.join.r if first.join else 0))
+    costs = [
+        LayerCost("patch_embedding", entering, entering, (entering - frames) * width * patch_inputs)
+    ]
+    for i, stage in enumerate(stages):
+        n, left = stage.tokens, stage.tokens_out
+        macs = 4 * n * width**2 + 2 * n**2 * width + 8 * left * width**2
+        if stage.join and stage.join.r:
+            macs += _pairs(n + stage.join.r, stage.join.clips * stage.join.class_tokens) * width
+        if stage.merger:
+            metric = width // heads if "keys" in stage.merger.needs else width
+            macs += _pairs(n, frames // stage.clips) * metric
+        tokens_in = costs[-1].tokens_out
+        costs.append(LayerCost(f"block_{i}", tokens_in, stage.clips * left, stage.clips * macs))
+    projection = frames * width * embed_dim
+    left = costs[-1].tokens_out
+    return (*costs, LayerCost("projection", left, left, projection))
+
+
+def _check(
+    depth: int,
+    frames: int,
+    layers: Sequence[int],
+    clips: Sequence[int],
+    percentages: Sequence[int | float],
+) -> None:
+    if len(layers) != len(clips) or not layers:
+        raise UserError(
+            f"clips join in layers {tuple(layers)} by {tuple(clips)}; write as many of both"
+        )
+    if list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= depth:
+        raise UserError(
+            f"the layers in which clips join, {tuple(layers)}, must rise from 0 to {depth - 1}"
+        )
+    if min(clips) < 1 or frames % math.prod(clips):
+        raise UserError(
+            f"{frames} frames cannot be joined by {tuple(clips)}, whose product must divide them"
+        )
+    if not all(0 <= percentage < 100 for percentage in percentages):
+        raise UserError(
+            f"percentages of tokens to merge, {percentages}, must be from 0 to below 100"
+        )
+
+
+def _stages(
+    depth: int,
+    frames: int,
+    tokens: int,
+    r: Sequence[int],
+    joining: Mapping[int, int],
+    cross: int | float,
+    intra: int | float,
+) -> Iterator[Stage]:
+    clips, class_tokens, first = frames, 1, min(joining)
+    for layer in range(depth):
+        k = joining.get(layer, 1)
+        wanted = _share(tokens * k, cross, (tokens - class_tokens) * k) if layer in joining else 0
+        across = wanted if k > 1 else 0
+        join = Join(k, class_tokens, across) if layer in joining else None
+        clips, class_tokens, left = clips // k, class_tokens * k, tokens * k - wanted
+        within = r[layer] if layer < first else _share(left, intra, left - class_tokens)
+        tokens = tokens * k - across
+        merger = ToMe(within, class_tokens) if within else None
+        yield Stage(clips, tokens, join, merger)
+        tokens -= within
+
+
+def _share(tokens: int, percentage: int | float, free: int) -> int:
+    """So many per cent of the tokens, at most half of the free ones.
+
+    In the order of the original's operations, which decides what is just below a whole number.
+    """
+    return min(free // 2, int(tokens * (percentage / 100)))
+
+
+def _pairs(tokens: int, class_tokens: int) -> int:
+    """How many pairs a matching compares."""
+    free = tokens - class_tokens
+    return (free // 2) * (free - free // 2)

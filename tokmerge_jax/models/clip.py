@@ -1,0 +1,78 @@
+"""CLIP: images (here, the frames of videos) and texts in one space.
+
+Source: CLIP (ICML 2021), section 2; videos as means of their frames as in CLIP4Clip
+(Neurocomputing 2022), section 3.3.
+"""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from tokmerge_jax.models.clip_text import CLIPText
+from tokmerge_jax.models.clip_vit import EPSILON, CLIPViT
+
+MAX_SCALE = math.log(100)
+"""What training clamps the logit scale to."""
+
+
+class CLIP(nn.Module):
+    """Encodes frames and texts apart.
+
+    Attributes:
+      vision: the image transformer.
+      text: the text transformer.
+      embed_dim: E.
+      dtype: of the computation; embeddings are float32.
+    """
+
+    vision: CLIPViT
+    text: CLIPText
+    embed_dim: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:  # noqa: D102
+        projection = {"features": self.embed_dim, "use_bias": False, "dtype": self.dtype}
+        self.vision_norm = nn.LayerNorm(EPSILON, dtype=self.dtype)
+        self.vision_projection = nn.Dense(**projection)
+        self.text_projection = nn.Dense(**projection)
+        self.logit_scale = self.param(
+            "logit_scale", nn.initializers.constant(math.log(1 / 0.07)), ()
+        )
+
+    def encode_video(
+        self, video: Float[Array, "B T H W 3"], *, train: bool = False
+    ) -> Float[Array, "B T E"]:
+        """Normalised pixels -> embeddings of each frame, of any norm (float32)."""
+        x = self.vision(video, train=train).x
+        batch, frames = video.shape[:2]
+        of_clip = frames * batch // len(x)  # class tokens
+        x = x[:, :of_clip].reshape(batch, frames, -1)
+        return self.vision_projection(self.vision_norm(x)).astype(jnp.float32)
+
+    def encode_text(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B E"]:
+        """Token ids -> embeddings, of any norm (float32)."""
+        return self.text_projection(self.text(ids, train=train)).astype(jnp.float32)
+
+    def __call__(
+        self, video: Float[Array, "B T H W 3"], ids: Int[Array, "Q L"]
+    ) -> tuple[Float[Array, "B T E"], Float[Array, "Q E"]]:
+        """Embeddings of both."""
+        return self.encode_video(video), self.encode_text(ids)
+
+
+def pooled(
+    frames: Float[Array, "B T E"], mask: Float[Array, "B T"] | None = None
+) -> Float[Array, "B E"]:
+    """Means of the frames' directions; a video without a frame is zero.
+
+    Args:
+      frames: embeddings of any norm.
+      mask: 1 for frames that count, 0 for others; None = all do.
+    """
+    unit = frames / jnp.linalg.norm(frames, axis=-1, keepdims=True)
+    mask = jnp.ones(frames.shape[:2]) if mask is None else mask
+    count = mask.sum(axis=1, keepdims=True)
+    return (unit * mask[..., None]).sum(axis=1) / jnp.where(count > 0, count, 1)

@@ -1,0 +1,70 @@
+"""CLIP's causal text transformer.
+
+Source: CLIP (ICML 2021), section 2.4.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from tokmerge_jax.layers.block import Block
+from tokmerge_jax.layers.mlp import quick_gelu
+from tokmerge_jax.merging import Tokens
+from tokmerge_jax.models.clip_vit import EPSILON
+
+
+class CLIPText(nn.Module):
+    """Token ids -> the state at the end of each text.
+
+    Attributes:
+      width: C.
+      depth: number of blocks.
+      heads: K.
+      vocab_size: rows of the word table.
+      max_positions: the longest text.
+      lora_rank: of trained changes to the attention's projections; 0 = there are none.
+      activation: of the MLPs.
+      remat: compute blocks again for their gradients rather than keep what they computed.
+      dtype: of the computation.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    vocab_size: int
+    max_positions: int
+    lora_rank: int = 0
+    activation: Callable[[jax.Array], jax.Array] = quick_gelu
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B C"]:
+        """The normed state at the end token, the largest id (the first one, if it is repeated).
+
+        Padding comes after it, where a causal transformer never looks.
+        """
+        normal = nn.initializers.normal
+        word = nn.Embed(
+            self.vocab_size, self.width, dtype=self.dtype, embedding_init=normal(0.02), name="word"
+        )
+        shape = (self.max_positions, self.width)
+        table = self.param("position_embedding", normal(0.01), shape)
+        tokens = Tokens(word(ids) + table[None, : ids.shape[1]].astype(self.dtype))
+        block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
+        for i in range(self.depth):
+            tokens = block(
+                self.heads,
+                causal=True,
+                lora_rank=self.lora_rank,
+                activation=self.activation,
+                epsilon=EPSILON,
+                dtype=self.dtype,
+                name=f"block_{i}",
+            )(tokens, train)
+        x = tokens.x[jnp.arange(len(ids)), ids.argmax(axis=1)]
+        return nn.LayerNorm(EPSILON, dtype=self.dtype, name="norm")(x)

@@ -1,0 +1,17 @@
+"""Frames as networks read them."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """uint8 frames [B,T,H,W,3] -> normalised float32; floats are taken to be normalised already."""
+    video = jnp.asarray(video)
+    if video.dtype != jnp.uint8:
+        return video
+    shift, scale = (np.asarray(x, np.float32).reshape(1, 1, 1, 1, 3) for x in (mean, std))
+    return (video.astype(jnp.float32) / 255 - shift) / scale
