@@ -78,7 +78,10 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        message = str(error).strip()
+        if "Traceback" in message:  # a configuration's own error: its last line says what
+            message = message.splitlines()[-1].removeprefix("tokmerge_jax.types.UserError: ")
+        raise UserError(message) from error
     except OSError as error:
         fault = str(error).strip().splitlines()[-1].strip()
         raise UserError(
@@ -108,10 +111,18 @@ def output(config: ConfigDict) -> pathlib.Path:
 
 
 def config_name() -> str:
-    """The name of the configuration's file, without its folder and suffix."""
-    return config_file().stem
+    """The name of the configuration's file without its folder and suffix, and its variant's."""
+    _, variant = _file_and_variant()
+    return "_".join(filter(None, [config_file().stem, variant]))
 
 
 def config_file() -> pathlib.Path:
     """The configuration's file."""
-    return pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
+    return pathlib.Path(_file_and_variant()[0])
+
+
+def _file_and_variant() -> tuple[str, str]:
+    """The two parts of --config=FILE.py:VARIANT."""
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    file, colon, variant = name.partition(".py:")
+    return (f"{file}.py", variant) if colon else (name, "")

@@ -4,6 +4,8 @@ Examples:
   python scripts/convert.py --config configs/msrvtt_b16.py --source ret_msrvtt.pth --target b16
   python scripts/convert.py --config configs/msrvtt_b16.py --reverse --source b16 \
       --target b16.safetensors
+  python scripts/convert.py --config configs/tempme_msrvtt_b32.py --source best.pth --merge_lora \
+      --target merged
 
 The configuration says which network it is. The folder is what `--config.checkpoint` takes (it takes
 the .pth as well, but a folder loads faster and is checked already). The way back gives PyTorch's
@@ -24,10 +26,12 @@ from safetensors.numpy import save_file
 
 from tokmerge_jax import convert, registry
 from tokmerge_jax.convert import checkpoint, rules, torch_file
+from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.types import System, UserError
 
 _SOURCE = flags.DEFINE_string("source", None, "what to convert", required=True)
 _TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)", required=True)
+_MERGE = flags.DEFINE_bool("merge_lora", False, "fold LoRA into the weights that it changes")
 _REVERSE = flags.DEFINE_bool("reverse", False, "from our weights to PyTorch's names")
 
 
@@ -37,6 +41,11 @@ def main(config: ConfigDict) -> None:
     source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
     if target.exists():
         raise UserError(f"--target={target} exists already; remove it, or name another")
+    if _MERGE.value and (_REVERSE.value or not system.config.model.get("lora_rank")):
+        raise UserError(
+            "--merge_lora folds LoRA on the way into our folder; this configuration has none"
+            " (config.model.lora_rank), or --reverse was asked for"
+        )
     (to_torch if _REVERSE.value else from_torch)(system, source, target)
     print(f"Wrote {target}")
 
@@ -49,6 +58,9 @@ def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     params = rules.load(names, tensors, system.abstract_params, origin)
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if _MERGE.value:
+        params = merge_lora(params)
+        print("LoRA is folded into the weights: use them with --config.model.lora_rank=0")
     constants = {
         "source": source.name,
         "sha256": digest,

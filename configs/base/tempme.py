@@ -6,6 +6,7 @@ Source: TempMe (ICLR 2025); `docs/tempme.md` names every key.
 from ml_collections import ConfigDict
 
 from configs.base import clip
+from tokmerge_jax.types import UserError
 
 _JOINS = {12: (2, 2, 3), 64: (4, 4, 4)}  # clips that become one in layers 8, 9 and 10
 
@@ -30,5 +31,5 @@ def get_config(variant: str, tuning: str, frames: int = 12) -> ConfigDict:
         config.train.learning_rate = 1e-4
         config.train.backbone_rate = 1e-3
     else:
-        raise ValueError(f"tuning {tuning!r} is neither lora nor full")
+        raise UserError(f"--config=...py:{tuning} is no variant of TempMe; write :full, or nothing")
     return config

@@ -438,3 +438,11 @@ def test_clip4clip_s_splits_are_known_before_they_are_prepared(folder):
     config.dataset, config.split = "ssv2_label", "val"
     with pytest.raises(UserError, match=r"'val' is no split .* choose from train, test$"):
         data.open_retrieval(config, 4)
+
+
+def test_videos_that_nobody_described_are_left_out_and_told(tmp_path, capsys):
+    (tmp_path / "val_ids.json").write_text('["v_a", "v_b", "v_c"]')
+    (tmp_path / "val_1.json").write_text('{"v_b": {"sentences": ["A man ties a shoe."]}}')
+    (record,) = clip4clip.read("anet", "test", tmp_path, tmp_path)
+    assert (record.clips[0].name, record.captions) == ("v_b", ("A man ties a shoe.",))
+    assert "has no caption of 'v_a' and 1 more of val_ids.json: left out" in capsys.readouterr().err

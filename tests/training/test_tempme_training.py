@@ -69,6 +69,7 @@ def test_only_what_the_reference_lists_moves(case):
     rate = optimizer.cosine(1e-2, steps=4, min_share=0.0)
     transformation = system.optimizer(rate)
     state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
+    assert system.loss
     advance = jax.jit(step.make(system.loss, transformation, rate, 0, system.trained))
     moved, scalars = advance(state, batch)
     before, after = (rules.flatten(p) for p in (state.params, moved.params))
@@ -96,6 +97,7 @@ def test_full_fine_tuning_moves_clip_at_its_own_rate(case):
     system = tokmerge_jax.build(config)
     transformation = system.optimizer(lambda s: jnp.float32(1e-4))
     state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
+    assert system.loss
     advance = step.make(system.loss, transformation, lambda s: jnp.float32(1e-4), 0)
     moved, _ = jax.jit(advance)(state, batch)
     steps = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), moved.params, state.params)
@@ -213,6 +215,8 @@ def test_a_step_in_half_precision_is_near(case):
     with config.unlocked():
         config.dtype = "bfloat16"
     half = tokmerge_jax.build(config)
-    full, rounded = (jax.jit(s.loss)(params, batch, KEY)[0] for s in (system, half))
+    assert system.loss
+    assert half.loss
+    full, rounded = (jax.jit(f)(params, batch, KEY)[0] for f in (system.loss, half.loss))
     assert rounded.dtype == jnp.float32
     np.testing.assert_allclose(rounded, full, atol=0.15)

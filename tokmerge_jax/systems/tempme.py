@@ -166,7 +166,7 @@ def _tracer(module: CLIP, stages: Sequence[Stage]) -> Predict:
             lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
         )
         _, seen = trace({"params": merge_lora(params)}, pixels.normalise(video, MEAN, STD))
-        seen, videos = seen["intermediates"]["vision"], len(np.asarray(video))
+        seen, videos = seen["intermediates"]["vision"], np.shape(video)[0]
         found: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
         for i in merging_layers:
             block = seen[f"block_{i}"]

@@ -36,7 +36,8 @@ def rules(
       depth: layers of the image transformer.
       text_depth: layers of the text transformer.
       lora: whether attention has LoRA.
-      joins: layers before which clips join, each with a table of positions.
+      joins: layers before which clips join, each with a table of positions; if there are none,
+        a TempMe checkpoint's tables are left out.
     """
     added = (
         *(_lora("clip.visual.transformer", "vision", depth) if lora else ()),
@@ -45,7 +46,8 @@ def rules(
     )
     fresh = {target: _start(target) for rule in added for target in rule.targets}
     plain, hugging = _openai(depth, text_depth), _hugging_face(depth, text_depth)
-    shared = {"ignored": _IGNORED, "renames": _RENAMES}
+    unread = () if joins else (r".*\.TVPt_Video_Positional_embedding$",)
+    shared = {"ignored": (*_IGNORED, *unread), "renames": _RENAMES}
     return (
         RuleSet((*plain, *added), **shared, describe=describe, marker="TVPt"),
         RuleSet(hugging, **shared, fresh=fresh, neutral=True, marker=r"vision_model\."),

@@ -12,6 +12,7 @@ import os
 import pathlib
 import pickle
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -133,10 +134,19 @@ def _of_videos(
     captions: Mapping[str, Sequence[str]],
     captions_file: pathlib.Path,
 ) -> Iterator[_Captions]:
-    """Each video that is named, once, with its captions."""
-    for name in dict.fromkeys(names):
-        if not captions.get(name):
-            raise UserError(f"{captions_file}: has no caption of {name!r} of {names_file.name}")
+    """Each video that is named, once, with its captions.
+
+    ActivityNet's lists name videos that nobody described; those are left out, and told.
+    """
+    told = [name for name in dict.fromkeys(names) if captions.get(name)]
+    without = [name for name in dict.fromkeys(names) if not captions.get(name)]
+    if without:
+        fault = f"{captions_file}: has no caption of {without[0]!r}"
+        fault += f" and {len(without) - 1} more" * (len(without) > 1) + f" of {names_file.name}"
+        if not told:
+            raise UserError(f"{fault}; is it the right file?")
+        print(f"{fault}: left out", file=sys.stderr)
+    for name in told:
         yield name, tuple(captions[name])
 
 

@@ -1,0 +1,150 @@
+"""TempMe's system: what it predicts, with any merger, traced, at any size; and wrong settings."""
+
+import clip_case
+import golden
+import jax
+import numpy as np
+import pytest
+
+import tokmerge_jax
+from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
+from tokmerge_jax.layers.lora import merge_lora
+from tokmerge_jax.merging import VidTLDR
+from tokmerge_jax.types import UserError
+
+CASE = golden.load("tempme-tiny")
+VIDEO = clip_case.videos(CASE)
+IDS = CASE.arrays["inputs/text_ids"]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return clip_case.system_of(CASE)
+
+
+def changed(**changes):
+    """The tiny case's configuration with other keys."""
+    config = clip_case.config_of(CASE)
+    with config.unlocked(), config.ignore_type():
+        for key, value in changes.items():
+            part = config.model[key]
+            part.update(value) if isinstance(value, dict) else setattr(config.model, key, value)
+    return config
+
+
+def test_predictions_are_the_originals_directions(tiny):
+    system, params = tiny
+    found = jax.jit(system.predict["encode_video"])(params, VIDEO[:1])["embedding"]
+    expected = CASE.arrays["video_feat"][:1]  # the second one's last frame is masked
+    np.testing.assert_allclose(
+        found[:, 0], expected / np.linalg.norm(expected, axis=-1, keepdims=True), atol=2e-5
+    )
+    words = jax.jit(system.predict["encode_text"])(params, IDS, IDS != 0)["embedding"]
+    texts = CASE.arrays["text_feat"]
+    np.testing.assert_allclose(
+        words, texts / np.linalg.norm(texts, axis=-1, keepdims=True), atol=2e-5
+    )
+
+
+def test_folded_parameters_predict_the_same(tiny):
+    system, params = tiny
+    folded = merge_lora(params)
+    assert not [name for name in rules.flatten(folded) if "lora" in name]
+    plain = tokmerge_jax.build(changed(lora_rank=0))
+    shapes = jax.tree.map(lambda x: x.shape, {**folded})
+    assert shapes == jax.tree.map(lambda x: x.shape, {**plain.abstract_params})
+    ours, theirs = (
+        jax.jit(s.predict["encode_video"])(p, VIDEO)["embedding"]
+        for s, p in ((plain, folded), (system, params))
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_frames_of_uint8_are_normalised_as_clip_does(tiny):
+    system, _ = tiny
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 64, 64, 3), np.uint8)
+    mean, std = (np.array(system.constants[key]) for key in ("mean", "std"))
+    normal = ((pixels / 255 - mean) / std).astype(np.float32)
+    encode = jax.jit(system.predict["encode_video"])
+    ours, theirs = (encode(tiny[1], x)["embedding"] for x in (pixels, normal))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("merger", ["tome", "vid_tldr"])
+def test_other_mergers_work_in_every_frame(tiny, merger):
+    """By configuration alone; each frame's class token and its cost are as they should be."""
+    config = changed(merger={"name": merger, "r": (3, 2)})
+    system = tokmerge_jax.build(config)
+    weights = convert.from_torch("tempme", CASE.weights(), config)
+    trace = jax.jit(system.predict["trace_video"])(weights, VIDEO)
+    assert [size.shape for size in trace["size"]] == [(2, 4 * 14), (2, 4 * 12)]
+    assert [origin.shape for origin in trace["origin"]] == [(2, 4 * 16)] * 2
+    if merger == "tome":  # of vid-TLDR's sources background vanishes
+        np.testing.assert_allclose(trace["size"][-1].sum(axis=1), 4 * 17, rtol=1e-6)
+    else:
+        assert [s.shape for s in trace["saliency"]] == [(2, 4 * 17), (2, 4 * 14)]
+    tokens = [layer.tokens_in for layer in system.cost]
+    assert tokens == [68, 68, 56, 48, 48, 48, 48, 48]
+    assert system.schedule.r == (3, 2, 0, 0, 0, 0)
+    mergers = system.module.vision.mergers
+    assert mergers[0].class_tokens == 1
+    assert isinstance(mergers[0], VidTLDR) == (merger == "vid_tldr")
+
+
+def test_trace_follows_patches_over_frames(tiny):
+    system, params = tiny
+    trace = jax.jit(system.predict["trace_video"])(params, VIDEO)
+    merging = [layer for layer in system.cost if layer.tokens_out < layer.tokens_in]
+    assert len(trace["origin"]) == len(merging) == 6
+    for layer, origin, size in zip(merging, trace["origin"], trace["size"], strict=True):
+        assert size.shape == (2, layer.tokens_out)
+        assert origin.shape == (2, 4 * 16)
+        counts = [np.bincount(row, minlength=layer.tokens_out) for row in np.asarray(origin)]
+        own = 4 * np.ones(2)  # class tokens, of which the trace does not tell
+        np.testing.assert_allclose(np.sum(size, axis=1), np.sum(counts, axis=1) + own, rtol=1e-6)
+        classes = np.asarray(counts) == 0
+        np.testing.assert_allclose(size[classes], np.ones(classes.sum()), rtol=1e-6)
+        np.testing.assert_allclose(size[~classes], np.asarray(counts)[~classes], rtol=1e-5)
+
+
+def test_cost_of_another_schedule(tiny):
+    system, _ = tiny
+    assert system.schedule.r == (1, 1)
+    assert (system.schedule.tokens, system.schedule.protected) == (17, 1)
+    assert tuple(system.cost_of((1, 1))) == tuple(system.cost)
+    costs = [sum(layer.macs for layer in system.cost_of(r)) for r in ((0, 0), (1, 1), (3, 3))]
+    assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"merger": {"name": "pitome"}}, "merger.name='pitome' is none of none, tempme, tome, vid"),
+        ({"activation": "relu"}, "activation='relu' is none of quick_gelu, gelu"),
+        ({"vision": {"patch_size": 15}}, r"image_size=64 must be a multiple of .*patch_size=15"),
+        ({"vision": {"heads": 0}}, r"config\.model\.vision\.heads=0 must be at least 1"),
+        ({"text": {"heads": 3}}, r"text\.width=128 must be a multiple of config.*heads=3"),
+        ({"text": {"max_positions": 8}}, "max_text_length=20 must be at most .*max_positions=8"),
+        ({"lora_rank": -1}, "lora_rank=-1 must be 0 or more"),
+        ({"join": {"layers": (4, 2)}}, "must rise from 0 to 5"),
+        ({"join": {"clips": (2, 3)}}, "4 frames cannot be joined"),
+        ({"merger": {"r": (12,)}}, "merges r=12 of the 17 tokens that enter layer 0; at most 8"),
+    ],
+    ids=str,
+)
+def test_wrong_settings(changes, says):
+    with pytest.raises(UserError, match=says):
+        tokmerge_jax.build(changed(**changes))
+
+
+def test_a_large_clip_of_any_patch_builds():
+    """The original's token counts are those of two sizes; here L/14 and 336 pixels work too."""
+    from configs.base import clip
+
+    config = clip.get_config("l14")
+    config.model.merger.name = "tempme"
+    config.model.vision.image_size = 336
+    system = tokmerge_jax.build(config)
+    assert system.cost[0].tokens_in == 12 * 577
+    assert system.abstract_params["vision"]["position_embedding"].shape == (577, 1024)
