@@ -5,6 +5,8 @@ Examples:
   python scripts/benchmark.py --config configs/msrvtt_qa_b16.py --stages answer
   python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode \
       --against vid-TLDR --against_python torch-env/bin/python
+  python scripts/benchmark.py --config configs/tempme_msrvtt_b32.py \
+      --against TempMe --against_python torch-env/bin/python
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
@@ -32,7 +34,7 @@ import numpy as np
 import rich.console
 import rich.table
 from absl import flags
-from benchmark_cases import Case, answer, ceiling, encode, make_inputs, rerank, text, weights
+from benchmark_cases import Case, answer, ceiling, encode, make_inputs, rerank, text, train, weights
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
@@ -40,11 +42,13 @@ from tokmerge_jax import convert, registry
 from tokmerge_jax.types import Params, System, UserError
 
 _STAGES = flags.DEFINE_list(
-    "stages", [], "encode, text, rerank (retrieval), answer (questions); default: all there are"
+    "stages",
+    [],
+    "encode, text, rerank (retrieval), answer (questions), train (TempMe); default: all there are",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
-_AGAINST = flags.DEFINE_string("against", "", "a checkout of mlvlab/vid-TLDR to time as well")
-_PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch, einops, transformers")
+_AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
+_PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch and what it needs")
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
 
 
@@ -54,11 +58,9 @@ Ask = Callable[..., tuple[float, np.ndarray]]
 
 def main(config: ConfigDict) -> None:
     """Builds the cases that the flags ask for, times them, and reports."""
-    check_paths()
+    check_paths(config.system)
     system = registry.build(config)
-    stages = {"encode": encode, "text": text, "rerank": rerank}
-    if "next_piece" in system.predict:
-        stages = {"encode": encode, "answer": answer}
+    stages = _STAGES_OF[config.system]
     unknown = set(_STAGES.value) - stages.keys()
     if unknown:
         raise UserError(
@@ -80,15 +82,37 @@ def main(config: ConfigDict) -> None:
         pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
 
 
-def check_paths() -> None:
+_STAGES_OF = {
+    "vid_tldr": {"encode": encode, "text": text, "rerank": rerank},
+    "vid_tldr_qa": {"encode": encode, "answer": answer},
+    "tempme": {"encode": encode, "text": text, "train": train},
+}
+_ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
+    "vid_tldr": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", "einops, transformers"),
+    "vid_tldr_qa": (
+        "original_vid_tldr",
+        "mlvlab/vid-TLDR",
+        "multi_modality",
+        "einops, transformers",
+    ),
+    "tempme": ("original_tempme", "LunarShen/TempMe", "tvr", "numpy"),
+}
+
+
+def check_paths(system: str) -> None:
     """Raises UserError unless what the flags name can be used; told before long work."""
+    if system not in _ORIGINALS:
+        raise UserError(
+            f"config.system={system!r} has no benchmark; known: {', '.join(_ORIGINALS)}"
+        )
     if _AGAINST.value:
-        if not pathlib.Path(_AGAINST.value, "multi_modality").is_dir():
-            raise UserError(f"--against={_AGAINST.value} is no checkout of mlvlab/vid-TLDR")
+        _, repository, folder, packages = _ORIGINALS[system]
+        if not pathlib.Path(_AGAINST.value, folder).is_dir():
+            raise UserError(f"--against={_AGAINST.value} is no checkout of {repository}")
         if not _PYTHON.value or not shutil.which(_PYTHON.value):
             raise UserError(
-                f"--against_python={_PYTHON.value} is no Python; name one that has torch, einops,"
-                " transformers and safetensors"
+                f"--against_python={_PYTHON.value} is no Python; name one that has torch,"
+                f" safetensors, {packages}"
             )
     if _OUTPUT.value and not pathlib.Path(_OUTPUT.value).absolute().parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder; make it first")
@@ -163,17 +187,16 @@ def _difference(want: np.ndarray, got: np.ndarray) -> float:
 @contextmanager
 def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> Iterator[Ask]:
     """A process that holds the original with the same weights and inputs, and a way to ask it."""
-    model = system.config.model.to_dict()
-    job = {"vision": model["vision"], "text": model["text"], "embed_dim": model.get("embed_dim", 0)}
+    model, (original, *_) = system.config.model.to_dict(), _ORIGINALS[system.name]
+    job = {"embed_dim": 0, **model, "original": original}
     driver = pathlib.Path(__file__).with_name("benchmark_original.py")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
+        (folder / "job.json").write_text(json.dumps(job, default=str))
         host = jax.tree.map(np.asarray, params)
         weights = convert.to_torch(system.name, host, system.config)
-        save_file(
-            {k: np.ascontiguousarray(v) for k, v in weights.items()}, folder / "weights.safetensors"
-        )
+        weights = {name: np.asarray(x, order="C") for name, x in weights.items()}
+        save_file(weights, folder / "weights.safetensors")
         np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)
         command = [_PYTHON.value, str(driver), _AGAINST.value, name, str(os.cpu_count())]
         with subprocess.Popen(
@@ -190,6 +213,7 @@ def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> 
                 except BrokenPipeError:
                     answer = ""
                 if not answer:
+                    process.stdin = None  # it takes no more, not even what is still to be sent
                     raise UserError(
                         f"--against: {' '.join(command[:2])} ended; see its error above"
                     )

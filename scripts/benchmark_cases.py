@@ -8,18 +8,23 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, evaluation, parallel, registry, runtime
+from tokmerge_jax.convert import rules
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.evaluation.answers import Answers
+from tokmerge_jax.training import step
 from tokmerge_jax.types import Params, System
 
 _GALLERY = flags.DEFINE_integer("gallery", 64, "videos, and as many texts, of the re-ranking")
 _QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video")
+_CLIPS = flags.DEFINE_integer("clips", 1, "clips that are encoded at a time", lower_bound=1)
 _ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from")
 
 _PRODUCTS = 12  # a single one is too short to time
+_BATCH = 4  # clips of a step of training
 _PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
 
@@ -61,7 +66,8 @@ def make_inputs(system: System) -> dict[str, np.ndarray]:
     size = vision.image_size
     tokens = system.cost[-1].tokens_out
     return {
-        "video": rng.standard_normal((1, vision.frames, size, size, 3), np.float32),
+        "video": rng.standard_normal((_CLIPS.value, vision.frames, size, size, 3), np.float32),
+        "videos": rng.standard_normal((_BATCH, vision.frames, size, size, 3), np.float32),
         "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
         "text_mask": np.ones((count, length), bool),
         "states": rng.standard_normal((count, length, words.width), np.float32),
@@ -85,13 +91,13 @@ def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
 def compiled(
     stage: str,
     way: str,
-    function: Callable[..., jax.Array],
+    function: Callable[..., Any],
     arguments: Any,
     macs: int,
     runs: float = 1,
     requests: tuple[Mapping[str, Any], ...] = (),
 ) -> Case:
-    """A case of ours: `function(*arguments)`, compiled here."""
+    """A case of ours: `function(*arguments)`, compiled here; its first result is compared."""
     arguments = jax.block_until_ready(jax.device_put(arguments))
     start = time.perf_counter()
     program = jax.jit(function).lower(*arguments).compile()
@@ -100,7 +106,8 @@ def compiled(
     def run() -> tuple[float, np.ndarray]:
         start = time.perf_counter()
         output = jax.block_until_ready(program(*arguments))
-        return time.perf_counter() - start, np.asarray(output)
+        seconds = time.perf_counter() - start
+        return seconds, np.asarray(jax.tree.leaves(output)[0])
 
     return Case(stage, way, run, macs, runs, compile_seconds, requests)
 
@@ -124,25 +131,19 @@ def ceiling(system: System) -> Case:
 def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
     """A clip, without merging and with the configuration's."""
     cases = []
-    plain = system.config.copy_and_resolve_references()
-    with plain.unlocked():
-        plain.model.merger.name = "none"
-    for stage, each in (
-        ("encode, no merging", registry.build(plain)),
-        (f"encode, r={system.config.model.merger.r}", system),
-    ):
+    for stage, each in _without_and_with(system):
         encode = each.predict["encode_video"]
 
         def embed(params: Params, video: jax.Array, encode: Any = encode) -> jax.Array:
             seen = encode(params, video)
-            return seen.get("embedding", seen["tokens"][:, :1])
+            return seen["embedding"] if "embedding" in seen else seen["tokens"][:, :1]
 
-        macs = sum(layer.macs for layer in each.cost)
-        blocks = each.cost[-system.config.model.vision.depth :]
-        r = [block.tokens_in - block.tokens_out for block in blocks]
-        requests = tuple({"stage": "encode", "r": r, "form": form} for form in ("eager", "fused"))
-        arguments = params, inputs["video"]
-        cases.append(compiled(stage, "ours", embed, arguments, macs, requests=requests))
+        macs = len(inputs["video"]) * sum(layer.macs for layer in each.cost)
+        requests = _requests("encode", each)
+        arguments = _fitting(params, each), inputs["video"]
+        cases.append(
+            compiled(f"encode, {stage}", "ours", embed, arguments, macs, requests=requests)
+        )
     return cases
 
 
@@ -152,13 +153,77 @@ def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[
     def embed(params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
         return system.predict["encode_text"](params, ids, mask)["embedding"]
 
-    words = system.config.model.text
-    count, length = inputs["text_ids"].shape
-    layer = _text_layer_macs(words, length, length)
     arguments = params, inputs["text_ids"], inputs["text_mask"]
-    macs = count * words.fusion_layer * layer
-    request = {"stage": "text", "r": [0], "form": "eager"}
-    return [compiled(f"{count} texts", "ours", embed, arguments, macs, requests=(request,))]
+    count, macs = len(inputs["text_ids"]), _text_macs(system, inputs)
+    requests = _requests("text", system)
+    return [compiled(f"{count} texts", "ours", embed, arguments, macs, requests=requests)]
+
+
+def train(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    """A step of training on a few clips, without merging and with it."""
+    cases = []
+    for stage, each in _without_and_with(system):
+        assert each.loss
+        state = step.create(each.optimizer(_no_rate), _fitting(params, each), each.trained)
+        advance = step.make(each.loss, each.optimizer(_no_rate), _no_rate, 0, each.trained)
+        batch = {
+            "video": inputs["videos"],
+            "text_ids": inputs["text_ids"][:_BATCH],
+            "text_mask": inputs["text_mask"][:_BATCH],
+        }
+
+        def one(state: Any, batch: Any, advance: Any = advance) -> Any:
+            moved, scalars = advance(state, batch)
+            return scalars["loss"], moved.moments, moved.params
+
+        forward = _BATCH * sum(layer.macs for layer in each.cost)
+        forward += _text_macs(each, {"text_ids": batch["text_ids"]})
+        name = f"{_BATCH} clips, a step of training, {stage}"
+        requests = _requests("train", each, batch=_BATCH)
+        # The frozen weights need no gradient: there and back again are two products for one.
+        cases.append(compiled(name, "ours", one, (state, batch), 2 * forward, requests=requests))
+    return cases
+
+
+def _no_rate(index: Any) -> jax.Array:
+    """So small a rate that a step leaves the weights as they are, and takes its time."""
+    del index
+    return jax.numpy.float32(1e-12)
+
+
+def _fitting(params: Params, system: System) -> Params:
+    """The parameters that a system has, from those of one that has more."""
+    flat, wanted = rules.flatten(params), rules.flatten(system.abstract_params)
+    return unflatten_dict({name: flat[name] for name in wanted}, sep="/")
+
+
+def _without_and_with(system: System) -> list[tuple[str, System]]:
+    """The system without merging, and as it is, each with what it is called."""
+    config = system.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.merger.name = "none"
+    merger = system.config.model.merger
+    if merger.name == "none":
+        return [("no merging", system)]
+    name = f"r={merger.r}" if merger.name == "vid_tldr" else f"{merger.name}, r={merger.r}"
+    return [("no merging", registry.build(config)), (name, system)]
+
+
+def _requests(stage: str, system: System, **more: Any) -> tuple[Mapping[str, Any], ...]:
+    """How to ask the original for a stage, in each of its forms."""
+    how: Any = list(system.schedule.r)
+    if system.name == "tempme":
+        how = "off" if system.config.model.merger.name == "none" else "on"
+    forms = ("eager", "fused") if stage in ("encode", "train") else ("eager",)
+    return tuple({"stage": stage, "form": form, "how": how, **more} for form in forms)
+
+
+def _text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
+    """Of all texts' layers that read text alone."""
+    words, (count, length) = system.config.model.text, inputs["text_ids"].shape
+    words = {"fusion_layer": words.depth, "mlp_width": 4 * words.width, **words}
+    layer = _text_layer_macs(ConfigDict(words), length, length)
+    return count * words["fusion_layer"] * layer
 
 
 def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
@@ -177,7 +242,7 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     pair = (words.depth - words.fusion_layer - 1) * full + last
     pairs = min(_PAIRS, count)
     anew = np.repeat(tokens, pairs, 0), states[0, :pairs, None], mask[0, :pairs, None]
-    request = {"stage": "rerank", "r": [0], "form": "eager", "pairs": pairs}
+    request = {"stage": "rerank", "form": "eager", "how": [0], "pairs": pairs}
     return [
         compiled(
             stage, "ours", shared, (params, tokens, states, mask), memory + count * pair, count
@@ -218,7 +283,7 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     read, piece = _answering_macs(system, inputs)
     ours_macs = read["video"] + count * (read["question"] + read["memory"]) + sum(nodes) * piece
     anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
-    request = {"stage": "answer", "r": [0], "form": "eager", "k": most}
+    request = {"stage": "answer", "form": "eager", "how": [0], "k": most}
     anew = _each_anew(system, params, most)
     first = ids[:1, None], mask[:1, None]
     return [

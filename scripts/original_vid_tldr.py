@@ -1,0 +1,179 @@
+"""The original vid-TLDR inside PyTorch, for `benchmark_original.py`.
+
+Imports the networks from a checkout of mlvlab/vid-TLDR; needs torch, einops and transformers.
+"""
+
+import pathlib
+import sys
+import types
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import nn
+
+
+def _import_networks(checkout: str) -> tuple[Any, Any]:
+    """The checkout's `vit` and `xbert` modules; evaluation needs little of what they import."""
+    for name in (
+        "apply_chunking_to_forward",
+        "find_pruneable_heads_and_indices",
+        "prune_linear_layer",
+    ):  # moved since the release that the original was written for
+        setattr(transformers.modeling_utils, name, getattr(transformers.pytorch_utils, name))
+    sys.path.insert(0, str(pathlib.Path(checkout) / "multi_modality"))
+    xbert = import_module("models.backbones.bert.xbert")
+    layers = types.ModuleType("timm.models.layers")
+    layers.drop_path = layers.trunc_normal_ = None  # used in training alone
+    layers.to_2tuple = lambda x: (x, x)
+    for name in ("timm", "timm.models"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["timm.models.layers"] = layers
+    return import_module("models.backbones.vit.vit"), xbert
+
+
+class Original(nn.Module):
+    """The original's encoders and heads, and its stages as its evaluation runs them."""
+
+    def __init__(
+        self, checkout: str, job: dict[str, Any], weights: dict[str, torch.Tensor], folder: str
+    ) -> None:
+        super().__init__()
+        del folder
+        vit, xbert = _import_networks(checkout)
+        self.eager = vit.Attention.forward
+        self.attention_class = vit.Attention
+        vision, text = job["vision"], job["text"]
+        self.answers = not job["embed_dim"]
+        self.vision_encoder = vit.PretrainVisionTransformer(
+            img_size=vision["image_size"],
+            patch_size=vision["patch_size"],
+            encoder_embed_dim=vision["width"],
+            encoder_depth=vision["depth"],
+            encoder_num_heads=vision["heads"],
+            num_frames=vision["frames"],
+            clip_return_layer=0,
+            add_pool_norm=not self.answers,
+            vidTLDR_use=False,
+            vidTLDR_r=[],
+        )
+        config = xbert.BertConfig(
+            hidden_size=text["width"],
+            num_hidden_layers=text["depth"],
+            num_attention_heads=text["heads"],
+            intermediate_size=text["mlp_width"],
+            vocab_size=text["vocab_size"],
+            max_position_embeddings=text["max_positions"],
+            fusion_layer=text["fusion_layer"],
+            encoder_width=vision["width"],
+            cross_module="ca",
+        )
+        self.text_encoder = xbert.BertModel(config, add_pooling_layer=False)
+        if self.answers:
+            deep = text["depth"] - text["fusion_layer"]
+            answering = {**config.to_dict(), "num_hidden_layers": deep, "fusion_layer": 0}
+            self.text_decoder = xbert.BertLMHeadModel(xbert.BertConfig(**answering))
+        else:
+            self.vision_proj = nn.Linear(vision["width"], job["embed_dim"])
+            self.text_proj = nn.Linear(text["width"], job["embed_dim"])
+            self.itm_head = nn.Linear(text["width"], 2)
+        self._load(weights)
+
+    def _load(self, weights: dict[str, torch.Tensor]) -> None:
+        weights = {name: tensor for name, tensor in weights.items() if name != "temp"}
+        missing, unknown = self.load_state_dict(weights, strict=False)
+        buffers = ("position_ids", "predictions.decoder.weight", "predictions.decoder.bias")
+        assert not unknown, unknown
+        assert all(name.endswith(buffers) for name in missing), missing
+        if self.answers:  # the output layer is the word table
+            head = self.text_decoder.cls.predictions
+            head.decoder.weight = self.text_decoder.bert.embeddings.word_embeddings.weight
+            head.decoder.bias = head.bias
+        self.eval()
+
+    def set_up(self, form: str, r: list[int]) -> None:
+        """Switches merging on or off, and takes the eager or the fused attention."""
+        info = self.vision_encoder.encoder.info
+        info["use"], info["r"] = any(r), r
+        self.attention_class.forward = self.eager if form == "eager" else _fused(self.eager)
+        for block in self.vision_encoder.encoder.blocks:
+            block.attn.merges = any(r) and r[block.i] > 0
+
+    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Frames [B,T,H,W,3] -> embeddings of unit norm."""
+        video = inputs["video"].permute(0, 4, 1, 2, 3).contiguous()
+        if self.answers:
+            return self.vision_encoder(video)[0][:, :1]
+        _, pooled, _ = self.vision_encoder(video)
+        return F.normalize(self.vision_proj(pooled[:, 0]), dim=-1)
+
+    def text(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Token ids [Q,L] -> embeddings of unit norm."""
+        ids, mask = inputs["text_ids"], inputs["text_mask"].long()
+        out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
+        return F.normalize(self.text_proj(out.last_hidden_state[:, 0]), dim=-1)
+
+    def rerank(self, inputs: dict[str, torch.Tensor], pairs: int) -> torch.Tensor:
+        """Scores of a video's first pairs, its tokens repeated for each as the original does."""
+        states, mask = inputs["states"][:pairs], inputs["text_mask"][:pairs].long()
+        tokens = inputs["tokens"].repeat(len(states), 1, 1)
+        out = self.text_encoder(
+            encoder_embeds=states,
+            attention_mask=mask,
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=torch.ones(tokens.shape[:-1], dtype=torch.long),
+            return_dict=True,
+            mode="fusion",
+        )
+        return self.itm_head(out.last_hidden_state[:, 0])[:, 1]
+
+    def answer(self, inputs: dict[str, torch.Tensor], k: int) -> torch.Tensor:
+        """Scores of a question's best answers, ranked as the original's `rank_answer` does."""
+        ids, mask = inputs["text_ids"][:1], inputs["text_mask"][:1].long()
+        tokens, answers = inputs["tokens"], inputs["answer_ids"].long()
+        seen = torch.ones(tokens.shape[:-1], dtype=torch.long)
+        states = self.text_encoder(
+            ids,
+            attention_mask=mask,
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=seen,
+            return_dict=True,
+        ).last_hidden_state
+        start = self.text_decoder(
+            answers[:1, :1],
+            encoder_hidden_states=states,
+            encoder_attention_mask=mask,
+            return_dict=True,
+            reduction="none",
+        )
+        share = F.softmax(start.logits[:, 0], dim=1).index_select(1, answers[:, 1])
+        first, kept = share.topk(k, dim=1)
+        rows = answers[kept[0]]
+        whole = self.text_decoder(
+            rows,
+            attention_mask=(rows != 0).long(),
+            encoder_hidden_states=states.repeat_interleave(k, 0),
+            encoder_attention_mask=mask.repeat_interleave(k, 0),
+            labels=rows.masked_fill(rows == 0, -100),
+            return_dict=True,
+            reduction="none",
+        )
+        return (first[0].log() - whole.loss.view(-1)).topk(k).values
+
+
+def _fused(eager: Any) -> Any:
+    """The fastest form that PyTorch offers where the attention map is not asked for."""
+
+    def forward(self: Any, x: torch.Tensor, size: torch.Tensor | None = None) -> Any:
+        if self.merges:
+            return eager(self, x, size)
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        mask = None if size is None else size.log()[:, None, None, :, 0]
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self.scale)
+        return self.proj(y.transpose(1, 2).flatten(2)), None
+
+    return forward
