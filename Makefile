@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test check demo
+.PHONY: install test check demo demo-tempme
 
 install: .venv/developer
 
@@ -18,6 +18,14 @@ demo: .venv/user
 	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo
 	$(BIN)/python scripts/compare.py results/demo_qa_unmerged results/demo_qa
 	$(BIN)/python scripts/visualize.py --config configs/demo.py --config.output=results/demo
+
+# The small CLIP of the demo without merging, with ToMe in every frame, and TempMe tuned on it.
+demo-tempme: .venv/user
+	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data --splits test
+	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.output=results/demo_clip
+	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=tome --config.model.merger.r=3 --config.output=results/demo_clip_tome
+	$(BIN)/python scripts/eval.py --config configs/demo_tempme.py --config.output=results/demo_tempme
+	$(BIN)/python scripts/compare.py results/demo_clip results/demo_clip_tome results/demo_tempme
 
 test: .venv/developer
 	$(BIN)/python -m pytest

@@ -48,7 +48,7 @@ def test_protocol_and_cost_stand_beside_them(found):
     expected = {"dataset": "demo", "split": "test", "videos": 2, "texts": 3, "reranked": True}
     assert expected.items() <= protocol.items()
     assert protocol["left_out"] == ["c.mp4"]
-    assert protocol["dual_softmax"] is False
+    assert protocol["dual_softmax"] == 0
     assert found["gflop"] == 2 * found["gmac"]
     assert found["tokens"][0] == 288
     assert found["seconds"] == {"re-rank": 1.23}

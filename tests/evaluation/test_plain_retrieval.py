@@ -1,0 +1,77 @@
+"""Retrieval by embeddings alone: models without a matching head, and dual-softmax scores."""
+
+import numpy as np
+import pytest
+import small_gallery
+
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation.retrieval import dual_softmax
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import UserError
+
+TOWERS = {
+    name: lambda *arrays, name=name: {
+        "embedding": small_gallery.PREDICT[name](*arrays)["embedding"]
+    }
+    for name in ("encode_video", "encode_text")
+}
+
+
+def run(folder, **options):
+    return evaluation.evaluate(
+        evaluation.Model(TOWERS, small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
+        small_gallery.batches,
+        small_gallery.VIDEOS,
+        (small_gallery.IDS, small_gallery.MASK),
+        evaluation.Options(batch_size=4, **options),
+        evaluation.Store(folder, {"gallery": "plain"}),
+        Stopwatch(),
+    )
+
+
+def test_embeddings_are_all_that_is_kept(tmp_path):
+    scores = run(tmp_path)
+    similarity, *_ = small_gallery.by_hand()
+    np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
+    np.testing.assert_array_equal(scores.text_to_video, scores.similarity.T)
+    np.testing.assert_array_equal(scores.video_to_text, scores.similarity)
+    kept = {file.name.split(".")[0] for file in tmp_path.rglob("*.npy")}
+    assert kept == {"text_embedding", "video_embedding"}
+
+
+def test_dual_softmax_scores(tmp_path):
+    """From the definition, one score at a time: a softmax over all queries of what is ranked."""
+    scores = run(tmp_path, dual_softmax=20.0)
+    similarity, *_ = small_gallery.by_hand()
+
+    def score(queries, q, v):
+        weights = [np.exp(20 * queries[other, v]) for other in range(len(queries))]
+        return queries[q, v] * weights[q] / sum(weights)
+
+    for found, queries in (
+        (scores.text_to_video, similarity.T),
+        (scores.video_to_text, similarity),
+    ):
+        expected = [
+            [score(queries, q, v) for v in range(queries.shape[1])] for q in range(len(queries))
+        ]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
+
+
+def test_dual_softmax_of_large_scales_is_finite():
+    scores = dual_softmax(np.array([[1.0, -1.0], [0.5, 0.9]], np.float32), 1e4)
+    np.testing.assert_allclose(scores, [[1.0, 0.0], [0.0, 0.9]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dual_softmax": -1.0}, "eval.dual_softmax=-1.0 must be 0 or more"),
+        ({"dual_softmax": 100.0, "rerank": True}, "two ways to score again"),
+        ({"metrics": "recall"}, "eval.metrics='recall' is none of umt, clip4clip, tempme"),
+    ],
+)
+def test_wrong_options(options, says):
+    with pytest.raises(UserError, match=says):
+        evaluation.Options(batch_size=4, **options)
