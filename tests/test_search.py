@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from configs import demo as demo_config
+from configs import demo_clip
 from tokmerge_jax import search
 from tokmerge_jax.data.datasets import demo, demo_scene
 from tokmerge_jax.evaluation import index
@@ -74,6 +75,25 @@ def made(tmp_path_factory):
     assert list(found.faults) == ["bad.MKV"]
     assert "bad.MKV: cannot be decoded" in (target / "broken.txt").read_text()
     return videos, target
+
+
+def test_a_model_without_a_matching_head(tmp_path):
+    """CLIP finds by cosine alone; nothing but embeddings is kept."""
+    write_clips(tmp_path / "videos", [0, 9, 20])
+    config = demo_clip.get_config()
+    with config.unlocked():
+        config.data.workers = 0
+    search.index_videos(config, tmp_path / "videos", tmp_path / "index")
+    for arrays in features(tmp_path / "index").values():
+        assert {name: x.shape for name, x in arrays.items()} == {"embedding": (1, 128)}
+    for hits, number in zip(
+        search.Searcher(tmp_path / "index")([caption(9), caption(20)], top_k=2),
+        (9, 20),
+        strict=True,
+    ):
+        assert [hit.score for hit in hits] == [None, None]
+        assert hits[0].path == f"{number}.mp4"
+        assert hits[0].cosine > hits[1].cosine
 
 
 @pytest.fixture
