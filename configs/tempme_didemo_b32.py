@@ -4,8 +4,8 @@ Target: TempMe's paper has a row that could not be read here; none is quoted.
 Cost: 186.2 of 282.2 GMAC, 500 tokens at the end.
 Start: OpenAI's ViT-B-32.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
 publishes no checkpoint; CKPT is what that leaves, or its best.pth.
-Zero-shot CLIP, the row to compare with: --config configs/clip_msrvtt_b32.py, and this data set by
---config.data.dataset=didemo.
+Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
+--config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
 Protocol: test split, captions joined to a paragraph, first 31 seconds; 64 frames,
 64 words, cosines (frames and words of CLIP4Clip; the joins, 4-4-4, are ours).
 Variants: configs/tempme_didemo_b32.py trains LoRA and positions alone, as published;

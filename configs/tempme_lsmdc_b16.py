@@ -4,8 +4,8 @@ Target: TempMe's paper has a row that could not be read here; none is quoted.
 Cost: 161.6 of 210.8 GMAC, 493 tokens at the end.
 Start: OpenAI's ViT-B-16.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
 publishes no checkpoint; CKPT is what that leaves, or its best.pth.
-Zero-shot CLIP, the row to compare with: --config configs/clip_msrvtt_b16.py, and this data set by
---config.data.dataset=lsmdc.
+Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
+--config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: 1000 test clips, one caption each; 12 frames, 32 words, cosines.
 Variants: configs/tempme_lsmdc_b16.py trains LoRA and positions alone, as published;
 configs/tempme_lsmdc_b16.py:full everything (our settings, after CLIP4Clip's; unverified).

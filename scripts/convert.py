@@ -9,11 +9,13 @@ Examples:
 
 The configuration says which network it is. The folder is what `--config.checkpoint` takes (it takes
 the .pth as well, but a folder loads faster and is checked already). The way back gives PyTorch's
-names as a fine-tuned checkpoint has them, every tensor equal to the original bit for bit.
+names as a fine-tuned checkpoint has them (of CLIP: as TempMe's has), every tensor equal to the
+original bit for bit.
 """
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import common
 import numpy as np
@@ -58,14 +60,13 @@ def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     params = rules.load(names, tensors, system.abstract_params, origin)
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    constants: dict[str, Any] = {"source": source.name, "sha256": digest}
     if _MERGE.value:
         params = merge_lora(params)
+        constants["lora"] = "folded"
         print("LoRA is folded into the weights: use them with --config.model.lora_rank=0")
-    constants = {
-        "source": source.name,
-        "sha256": digest,
-        "dtypes": rules.dtypes(names, tensors),
-    }
+    else:
+        constants["dtypes"] = rules.dtypes(names, tensors)
     convert.save_checkpoint(target, params, system, constants)
     rich.print(table(names, tensors))
 

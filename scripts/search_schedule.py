@@ -6,7 +6,7 @@ Examples:
   python scripts/search_schedule.py --config configs/msrvtt_b16.py --budget 0.55 --split train \\
       --config.checkpoint=weights/msrvtt_b16 --config.eval.rerank=False
 
-The budget is a share of the GMAC without merging, the metric the headline of scripts/eval.py.
+The budget is a share of the GMAC without any merging, the metric the headline of scripts/eval.py.
 Schedules of the configuration's merger are evaluated on a validation split: first uniform ones (the
 same r in each of the first m layers) and the configuration's own, then changes to the best.
 
@@ -54,7 +54,8 @@ def main(config: ConfigDict) -> None:
     """Searches, prints the table and the line for a configuration."""
     with config.unlocked():
         config.data.split = _SPLIT.value
-    own, plain = registry.build(config), registry.build(with_schedule(config, (0,)))
+    own = registry.build(config)
+    plain = registry.build(with_schedule(config, (0,) * len(own.schedule.r)))
     space = budgeted(plain)
     source, params = tasks.inputs(plain)
     folder = common.output(config) / "search" / _SPLIT.value
@@ -68,7 +69,7 @@ def main(config: ConfigDict) -> None:
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
-    report(found, space, own.schedule.r, log[found[0].r]["metric"], folder)
+    report(found, plain, space, own.schedule.r, log[found[0].r]["metric"], folder)
 
 
 def budgeted(plain: System) -> Space:
@@ -84,7 +85,7 @@ def budgeted(plain: System) -> Space:
     if not 0 < _BUDGET.value <= 1:
         raise UserError(f"--budget={_BUDGET.value:g} must be above 0 and at most 1")
     layers, tokens = len(plain.schedule.r), plain.schedule.tokens
-    protected, full = plain.schedule.protected, gmac(plain, (0,) * layers)
+    protected, full = plain.schedule.protected, unmerged(plain)
     budget = _BUDGET.value * full
     space = Space(layers, tokens, lambda r: gmac(plain, r), budget, protected)
     if not uniform(space):
@@ -94,6 +95,14 @@ def budgeted(plain: System) -> Space:
             f" still costs {least:.3f} of the unmerged GMAC; raise it"
         )
     return space
+
+
+def unmerged(system: System) -> float:
+    """GMAC of one clip where nothing merges at all."""
+    config = system.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.merger.name = "none"
+    return sum(layer.macs for layer in registry.build(config).cost) / 1e9
 
 
 def gmac(system: System, r: Sequence[int]) -> float:
@@ -191,16 +200,21 @@ def kept(source: data.Source, system: System) -> data.Source:
 
 
 def report(
-    found: Sequence[Trial], space: Space, own: Schedule, metric: str, folder: pathlib.Path
+    found: Sequence[Trial],
+    plain: System,
+    space: Space,
+    own: Schedule,
+    metric: str,
+    folder: pathlib.Path,
 ) -> None:
     """Prints what was tried, best first, and a configuration's line; writes budget_BUDGET.json."""
-    full = space.cost((0,) * space.depth)
+    full = unmerged(plain)
     starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
     rows = [
         {
             "r": shown(trial.r),
             "from": starts.get(trial.r, "search"),
-            "tokens_out": space.tokens - sum(trial.r),
+            "tokens_out": plain.cost_of(trial.r)[-1].tokens_out,
             "gmac": -trial.saving,
             "share": -trial.saving / full,
             "value": trial.value,

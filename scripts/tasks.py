@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, evaluation, parallel, runtime
 from tokmerge_jax.data import prepared
-from tokmerge_jax.evaluation import answering, findings, multiple_choice, report
+from tokmerge_jax.evaluation import answering, findings, metrics, multiple_choice, report
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.types import Batch, Choices, Gallery, Params, Questions, System, UserError
 
@@ -60,6 +60,7 @@ def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
 def _retrieve(run: Run) -> Findings:
     ids, mask = run.texts
     gallery, options = run.source.gallery, evaluation.Options(**run.config.eval)
+    metrics.check(options.metrics, gallery.relevant)
     scores = evaluation.evaluate(
         run.model, run.batches, len(gallery.videos), (ids, mask), options, run.store, run.watch
     )

@@ -93,8 +93,8 @@ def draw_videos(system: System, folder: pathlib.Path) -> None:
     """Draws the merging layers of each --video, and lets them play."""
     config = system.config
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
-    sampling = config.data.get("sampling", "intervals")
-    decoder = Decoder("", system.constants["frames"], config.data.trim_seconds, sampling)
+    seconds, sampling = config.data.trim_seconds, config.data.sampling
+    decoder = Decoder("", system.constants["frames"], seconds, sampling)
     clips = [system.transform(decoder(str(path))) for path in videos]
     params = convert.load_checkpoint(config.checkpoint, system)
     merged = traced(system, params, clips)

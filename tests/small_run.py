@@ -73,7 +73,14 @@ def batches(start, pause=0.0):
 
 
 def train(
-    folder, plan=PLAN, devices=1, source=batches, start=initial, objective=loss, trials=None
+    folder,
+    plan=PLAN,
+    devices=1,
+    source=batches,
+    start=initial,
+    objective=loss,
+    trials=None,
+    trained=(),
 ) -> Report:
     mesh = jax.make_mesh(
         (devices,),
@@ -82,9 +89,8 @@ def train(
         devices=jax.devices()[:devices],
     )
     run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
-    return fit(
-        plan, run, mesh, objective, source, start, jax.eval_shape(initial), OPTIMIZE, (), trials
-    )
+    shapes = jax.eval_shape(initial)
+    return fit(plan, run, mesh, objective, source, start, shapes, OPTIMIZE, trained, trials)
 
 
 if __name__ == "__main__":

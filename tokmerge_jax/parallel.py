@@ -80,6 +80,11 @@ def whole(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def ways() -> int:
+    """Into how many runs the rows of a batch are split on the mesh that is set (`jax.set_mesh`)."""
+    return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
+
+
 def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
     """Maps over the rows of `arrays` in turn, at most `together` of each device's at a time.
 
@@ -92,7 +97,7 @@ def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
       together: rows.
     """
     batch = jax.tree.leaves(arrays)[0].shape[0]
-    runs = math.gcd(batch, max(jax.sharding.get_abstract_mesh().size, 1))
+    runs = math.gcd(batch, ways())
     length = batch // runs
     group = max(n for n in range(1, length + 1) if length % n == 0 and n <= max(together, 1))
 

@@ -52,8 +52,10 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
     _check_folder(place, base, files)
     about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
     found = Index(place, model_facts(system, params), about)
-    sampling = config.data.get("sampling", "intervals")
-    decoder = Decoder(str(base), system.constants["frames"], config.data.trim_seconds, sampling)
+    data = config.data
+    decoder = Decoder(
+        str(base), system.constants["frames"], data.trim_seconds, sampling=data.sampling
+    )
     todo = found.update(files)
     clips = folders.Clips(todo, decoder, system.transform, config.data.workers)
     model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))

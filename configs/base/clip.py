@@ -31,6 +31,7 @@ def get_config(variant: str = "b32") -> ConfigDict:
             "dtype": "auto",  # auto: bfloat16 on accelerators, float32 on CPU
             "mesh": {"data": -1, "model": 1},  # devices per axis; -1 = all that are left
             "model": {
+                "sizes": "config",  # or "checkpoint": those of the .pt / .safetensors of a CLIP
                 "vision": {**_VISION[variant], "frames": 12},
                 "text": {**_TEXT[variant], "vocab_size": 49408, "max_positions": 77},
                 "embed_dim": _EMBED_DIM[variant],

@@ -8,11 +8,14 @@ import jax
 import numpy as np
 import pytest
 import recipe
+from safetensors.numpy import save_file
 
 import tokmerge_jax
+from configs.base import clip as base
 from tokmerge_jax import convert
 from tokmerge_jax.convert import rules, torch_file
 from tokmerge_jax.convert.tables import clip
+from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
@@ -172,21 +175,24 @@ def test_merging_switched_off_leaves_positions_out():
 
 
 def test_sizes_are_told_where_they_do_not_fit():
-    assert clip.sizes(openai()) == {
-        "vision width": 16,
-        "vision depth": 2,
-        "patch size": 8,
-        "image size": 16,
-        "text width": 16,
-        "text depth": 1,
-        "text positions": 8,
-        "vocabulary size": 40,
-        "embedding width": 8,
-    }
+    for names in (openai(), hugging_face(), tensors(lora_rank=3)):
+        assert clip.sizes(names) == {
+            "vision.width": 16,
+            "vision.depth": 2,
+            "vision.heads": 0,  # of 64 channels each, which no network so small has
+            "vision.patch_size": 8,
+            "vision.image_size": 16,
+            "text.width": 16,
+            "text.depth": 1,
+            "text.heads": 0,
+            "text.vocab_size": 40,
+            "text.max_positions": 8,
+            "embed_dim": 8,
+        }
     config = config_of()
     with config.unlocked():
         config.model.vision.depth = 3
-    with pytest.raises(UserError, match=r"vision width 16, vision depth 2, patch size 8, image"):
+    with pytest.raises(UserError, match=r"vision\.width=16, vision\.depth=2, vision\.heads"):
         convert.from_torch("tempme", openai(), config)
     resnet = {name: x for name, x in openai().items() if name != "visual.proj"}
     resnet = {n: x for n, x in resnet.items() if not n.startswith("visual.conv1")}
@@ -194,3 +200,45 @@ def test_sizes_are_told_where_they_do_not_fit():
         UserError, match=r"no CLIP of a vision transformer: there is no clip\.visual"
     ):
         convert.from_torch("tempme", resnet, config)
+
+
+def test_lora_without_a_place_says_what_to_do():
+    with pytest.raises(UserError, match=r"lora_rank=3, or fold it by scripts/convert.py --merge"):
+        convert.from_torch("tempme", tensors(lora_rank=3), config_of())
+
+
+def test_our_own_clip_starts_tempme_too(tmp_path):
+    """A folder and a file under our names, as a .pt does."""
+    plain, system = (tokmerge_jax.build(config_of(**s)) for s in ({}, TEMPME))
+    params = convert.from_torch("tempme", openai(), config_of())
+    expected = convert.from_torch("tempme", openai(), config_of(**TEMPME))
+    convert.save_checkpoint(tmp_path / "folder", params, plain)
+    export.write(tmp_path / "file.safetensors", params)
+    for name in ("folder", "file.safetensors"):
+        equal(convert.load_checkpoint(tmp_path / name, system), expected)
+    part = {n: x for n, x in rules.flatten(expected).items() if not n.endswith("value/kernel")}
+    with pytest.raises(UserError, match="lora/value/kernel is not filled"):
+        convert.from_torch("tempme", part, config_of(**TEMPME))
+
+
+TEMPME = {"lora_rank": 3, "merger": "tempme"}
+
+
+def test_sizes_of_the_checkpoint(tmp_path):
+    """A CLIP of any size works where the configuration asks for the file's sizes."""
+    config = clip_case.config_of(golden.load("clip-tiny"))
+    weights = golden.load("clip-tiny").weights()
+    save_file({n: np.asarray(x) for n, x in weights.items()}, tmp_path / "clip.safetensors")
+    expected = tokmerge_jax.build(config).abstract_params
+    other = base.get_config("l14")
+    other.checkpoint = str(tmp_path / "clip.safetensors")
+    other.model.sizes = "checkpoint"
+    other.data.max_text_length = 20
+    system = tokmerge_jax.build(other)
+    assert rules.flatten(system.abstract_params) == rules.flatten(expected)
+    assert (system.config.model.vision.heads, system.config.model.vision.image_size) == (2, 64)
+    convert.load_checkpoint(other.checkpoint, system)
+    save_file({"weight": np.ones(2, np.float32)}, tmp_path / "other.safetensors")
+    other.checkpoint = str(tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="is no CLIP in PyTorch's names"):
+        tokmerge_jax.build(other)

@@ -125,7 +125,7 @@ def test_own_names_need_no_table():
     params = rules.load(TABLE, state_dict(), abstract())
     flat = rules.flatten(params)
     assert sorted(flat)[0] == "layer_0/bias"
-    again = rules.load(rules.identity(abstract()), flat, abstract())
+    again = rules.load(rules.identity(abstract(), flat), flat, abstract())
     jax.tree.map(np.testing.assert_array_equal, again, params)
 
 

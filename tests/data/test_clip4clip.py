@@ -359,7 +359,9 @@ def prepared(folder, monkeypatch):
         where, out = folder / "videos", str(folder / "data")
         (report,) = prepare(dataset, source, where, out, [split], 1, format)
         config = ConfigDict({"dataset": dataset, "split": split, "folder": out})
-        config.update(paragraph=False, trim_seconds=0, on_broken="stop", workers=0)
+        config.update(
+            paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
+        )
         return report, data.open_retrieval(config, 4).gallery.texts
 
     return prepared
@@ -432,7 +434,9 @@ def test_splits_of_both_formats():
 
 def test_clip4clip_s_splits_are_known_before_they_are_prepared(folder):
     config = ConfigDict({"dataset": "lsmdc", "split": "val", "folder": str(folder / "data")})
-    config.update(paragraph=False, trim_seconds=0, on_broken="stop", workers=0)
+    config.update(
+        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
+    )
     with pytest.raises(UserError, match=r"split val, is not prepared .* --splits val"):
         data.open_retrieval(config, 4)
     config.dataset, config.split = "ssv2_label", "val"

@@ -64,6 +64,7 @@ def config(folder, **changes):
             "folder": str(folder),
             "paragraph": False,
             "trim_seconds": 0,
+            "sampling": "intervals",
             "on_broken": "stop",
             "workers": 0,
             **changes,

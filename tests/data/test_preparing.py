@@ -47,7 +47,9 @@ def run(folder, splits=("test",), source=None):
 
 def opened(folder, split="test"):
     config = ConfigDict({"dataset": "msrvtt", "split": split, "folder": str(folder / "data")})
-    config.update(paragraph=False, trim_seconds=0, on_broken="skip", workers=0)
+    config.update(
+        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="skip", workers=0
+    )
     return data.open_retrieval(config, 4)
 
 
@@ -166,7 +168,9 @@ def test_questions_with_their_answer_list(folder):
     (folder / "msvd_qa_test.json").write_text(json.dumps(rows))
     target = str(folder / "data")
     config = ConfigDict({"dataset": "msvd_qa", "split": "test", "folder": target, "answers": ""})
-    config.update(paragraph=False, trim_seconds=0, on_broken="stop", workers=0)
+    config.update(
+        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
+    )
     prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=1)
     with pytest.raises(UserError, match=r"put msvd_qa_answer_list\.json .* beside"):
         data.open_questions(config, 4)
@@ -190,7 +194,9 @@ def test_choices_are_stored_whole(folder):
     target = str(folder / "data")
     prepare("msrvtt_mc", folder, folder / "videos", target, ["test"], workers=1)
     config = ConfigDict({"dataset": "msrvtt_mc", "split": "test", "folder": target})
-    config.update(paragraph=False, trim_seconds=0, on_broken="stop", workers=0)
+    config.update(
+        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
+    )
     source = data.open_choices(config, 4)
     assert source.gallery.options == (tuple("vwxyz"),)
     assert source.gallery.answers == (3,)

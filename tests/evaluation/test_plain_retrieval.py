@@ -17,9 +17,9 @@ TOWERS = {
 }
 
 
-def run(folder, **options):
+def run(folder, towers=TOWERS, **options):
     return evaluation.evaluate(
-        evaluation.Model(TOWERS, small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
+        evaluation.Model(towers, small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
         small_gallery.batches,
         small_gallery.VIDEOS,
         (small_gallery.IDS, small_gallery.MASK),
@@ -57,6 +57,15 @@ def test_dual_softmax_scores(tmp_path):
         ]
         np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
+
+
+def test_scores_that_are_not_finite_have_no_ranks(tmp_path):
+    def broken(params, ids, mask):
+        embedding = TOWERS["encode_text"](params, ids, mask)["embedding"]
+        return {"embedding": embedding.at[2].set(np.nan)}
+
+    with pytest.raises(UserError, match="similarity of video 0 and text 2 is nan"):
+        run(tmp_path, {**TOWERS, "encode_text": broken})
 
 
 def test_dual_softmax_of_large_scales_is_finite():

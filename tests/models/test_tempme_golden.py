@@ -25,7 +25,8 @@ def encoded(case, system, params):
     frames, words = jax.jit(system.module.apply)({"params": params}, video, ids)
     mask = case.spec["inputs"]["video_mask"]
     mask = np.ones(frames.shape[:2]) if mask == "all ones" else np.array(mask)
-    pooled = clip.pooled(frames, jnp.asarray(mask, jnp.float32))
+    real = [f[m > 0][None] for f, m in zip(frames, mask, strict=True)]
+    pooled = jnp.concatenate([clip.pooled(f) for f in real])
     close(frames, case.arrays["frame_feat"], TOLERANCE)
     close(pooled, case.arrays["video_feat"], TOLERANCE)
     close(words, case.arrays["text_feat"], TOLERANCE)

@@ -68,6 +68,20 @@ def test_a_stopped_run_saves_and_goes_on(whole, tmp_path):
     chex.assert_trees_all_equal(again.params, whole[1].params)
 
 
+def test_a_run_that_trains_a_part_resumes_too(tmp_path):
+    """As LoRA is trained: what is frozen stays, and has no moments to restore."""
+    trained = ("^text/", "temperature")
+    whole = small_run.train(tmp_path / "whole", trained=trained)
+    stop = partial(os.kill, os.getpid(), signal.SIGTERM)
+    assert small_run.train(tmp_path / "cut", source=until(5, stop), trained=trained).step == 6
+    again = small_run.train(tmp_path / "cut", trained=trained)
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+    chex.assert_trees_all_equal(again.params, whole.params)
+    start = small_run.initial()
+    np.testing.assert_array_equal(again.params["video"]["kernel"], start["video"]["kernel"])
+    assert not np.array_equal(again.params["text"]["kernel"], start["text"]["kernel"])
+
+
 def test_a_crashed_run_repeats_the_steps_after_its_checkpoint(whole, tmp_path):
     def crash():
         raise OSError("no more frames")

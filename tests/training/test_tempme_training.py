@@ -217,6 +217,13 @@ def test_a_step_in_half_precision_is_near(case):
     half = tokmerge_jax.build(config)
     assert system.loss
     assert half.loss
-    full, rounded = (jax.jit(f)(params, batch, KEY)[0] for f in (system.loss, half.loss))
-    assert rounded.dtype == jnp.float32
-    np.testing.assert_allclose(rounded, full, atol=0.15)
+    (full, _), exact = jax.jit(jax.value_and_grad(system.loss, has_aux=True))(params, batch, KEY)
+    (near, _), rounded = jax.jit(jax.value_and_grad(half.loss, has_aux=True))(params, batch, KEY)
+    assert near.dtype == jnp.float32
+    np.testing.assert_allclose(near, full, atol=0.15)
+    exact, rounded = (
+        np.concatenate([np.ravel(x) for n, x in rules.flatten(g).items() if "/lora/" in n])
+        for g in (exact, rounded)
+    )
+    cosine = exact @ rounded / np.linalg.norm(exact) / np.linalg.norm(rounded)
+    assert cosine > 0.9  # some merging decisions differ

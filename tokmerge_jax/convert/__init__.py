@@ -51,7 +51,9 @@ def to_torch(
 def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
     """How the names of such a checkpoint, PyTorch's or ours, become the system's parameters."""
     if any("/" in name for name in state_dict):
-        return rules.identity(system.abstract_params, system.training_only)
+        return rules.identity(
+            system.abstract_params, state_dict, system.training_only, system.name_rules
+        )
     return rules.choose(system.name_rules, state_dict)
 
 
@@ -79,7 +81,9 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
     path = epath.Path(path)
     if path.is_dir():
         _check_constants(path, system)
-        return checkpoint.load(path, system.abstract_params, system.training_only)
+        return checkpoint.load(
+            path, system.abstract_params, lambda names: table(system, names), to_train=to_train
+        )
     tensors = torch_file.read(path)
     names, origin = table(system, tensors), f"the weights of {path}"
     return rules.load(names, tensors, system.abstract_params, origin, to_train=to_train)

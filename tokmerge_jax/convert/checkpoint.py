@@ -1,7 +1,7 @@
 """Our own weights on disk: an orbax folder `params` beside `constants.json`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,13 +45,20 @@ def constants(path: epath.PathLike) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
-def load(path: epath.PathLike, abstract_params: Params, ignored: tuple[str, ...] = ()) -> Params:
+def load(
+    path: epath.PathLike,
+    abstract_params: Params,
+    table_of: Callable[[rules.StateDict], rules.RuleSet],
+    *,
+    to_train: bool = False,
+) -> Params:
     """The weights that `save` wrote, as numpy arrays.
 
     Args:
       path: the folder.
       abstract_params: the tree wanted.
-      ignored: patterns of further parameters that the folder may hold.
+      table_of: how weights of such names become it.
+      to_train: see `rules.load`.
 
     Raises:
       UserError: if they are not there, or names or shapes differ from `abstract_params`.
@@ -61,9 +68,10 @@ def load(path: epath.PathLike, abstract_params: Params, ignored: tuple[str, ...]
     with ocp.StandardCheckpointer() as reader:
         stored = reader.metadata(folder).item_metadata
         empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
-        table, origin = rules.identity(abstract_params, ignored), f"the weights of {path}"
-        rules.load(table, rules.flatten(empty), abstract_params, origin)
-        return rules.load(table, rules.flatten(reader.restore(folder, empty)), abstract_params)
+        table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
+        rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
+        found = rules.flatten(reader.restore(folder, empty))
+        return rules.load(table, found, abstract_params, to_train=to_train)
 
 
 def _stand_in(leaf: Any) -> np.ndarray:

@@ -106,9 +106,26 @@ def flatten(params: Params) -> dict[str, Any]:
     return flatten_dict(params, sep="/")
 
 
-def identity(abstract_params: Params, ignored: tuple[str, ...] = ()) -> RuleSet:
-    """The table of weights under our own names, "text/layer_0/mlp/out/kernel"."""
-    return RuleSet(tuple(Rule(name, (name,)) for name in flatten(abstract_params)), ignored)
+def identity(
+    abstract_params: Params,
+    names: Iterable[str],
+    ignored: tuple[str, ...] = (),
+    tables: Sequence[RuleSet] = (),
+) -> RuleSet:
+    """The table of weights under our own names, "text/layer_0/mlp/out/kernel".
+
+    Args:
+      abstract_params: the network's.
+      names: what the weights hold.
+      ignored: patterns of what they may hold in vain.
+      tables: the network's tables of foreign names; where the weights lack all that one of these
+        draws anew, it is drawn for them as well.
+    """
+    names, wanted = set(names), flatten(abstract_params)
+    lacking = [table for table in tables if table.fresh and not names & table.fresh.keys()]
+    fresh, neutral = (lacking[0].fresh, lacking[0].neutral) if lacking else ({}, False)
+    own = tuple(Rule(name, (name,)) for name in wanted if name not in fresh)
+    return RuleSet(own, ignored, fresh=fresh, neutral=neutral)
 
 
 def load(

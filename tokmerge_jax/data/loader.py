@@ -258,8 +258,7 @@ class _TrainingClip:
 
 
 def _decoder(config: ConfigDict, frames: int) -> Decoder:
-    sampling = config.get("sampling", "intervals")
-    return Decoder(config.folder, frames, config.trim_seconds, sampling)
+    return Decoder(config.folder, frames, config.trim_seconds, config.sampling)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from tokmerge_jax import runtime
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
@@ -136,4 +137,5 @@ def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) 
         "left_out": list(broken),
         "trim_seconds": data.trim_seconds,
         "sampling": data.sampling,
+        "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
     }

@@ -97,8 +97,7 @@ def every_tie(
         first, equal = (scores > right).sum(axis=1), (scores == right).sum(axis=1)
         return np.concatenate([f + np.arange(n) for f, n in zip(first, equal, strict=True)])
 
-    if [list(videos) for videos in relevant] != [[i] for i in range(len(video_to_text))]:
-        raise UserError("config.eval.metrics='tempme' needs one text a video; take 'clip4clip'")
+    check("tempme", relevant)
     return {
         "text_to_video": _recall_to_50(places(text_to_video)),
         "video_to_text": _recall_to_50(places(video_to_text)),
@@ -118,6 +117,12 @@ class Protocol:
     both_directions: Callable[..., Mapping[str, dict[str, float]]]
     ties: str
     captions: str
+
+
+def check(name: str, relevant: Relevant) -> None:
+    """Raises UserError unless a gallery can be counted by the protocol `name`."""
+    if name == "tempme" and [list(v) for v in relevant] != [[i] for i in range(len(relevant))]:
+        raise UserError("config.eval.metrics='tempme' needs one text a video; take 'clip4clip'")
 
 
 PROTOCOLS: Mapping[str, Protocol] = {

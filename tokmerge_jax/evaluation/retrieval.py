@@ -142,13 +142,14 @@ def evaluate(
       watch: is told how long each stage took.
 
     Raises:
-      UserError: if `options.memory_gib` is too little for one pair.
+      UserError: if `options.memory_gib` is too little for one pair, or a score is not finite.
     """
     with watch("encode texts"):
         words = _encode_texts(model, texts, store)
     with watch("encode videos"):
         seen = _encode_videos(model, batches, videos, options.batch_size, store)
     similarity = seen["embedding"].mean(axis=1) @ words["embedding"].T
+    _check_finite(similarity)
     speed = store.noted("clips_per_second")
     if not options.rerank:
         to_video, to_text = similarity.T, similarity
@@ -165,6 +166,16 @@ def evaluate(
     to_video = np.where(of_text, rows.values.T, NO_CANDIDATE)
     to_text = np.where(of_video, rows.values, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, speed)
+
+
+def _check_finite(similarity: np.ndarray) -> None:
+    """A network that has diverged must not have ranks: nothing is higher than NaN."""
+    if not np.isfinite(similarity).all():
+        video, text = np.argwhere(~np.isfinite(similarity))[0]
+        raise UserError(
+            f"the similarity of video {video} and text {text} is {similarity[video, text]}; the"
+            " weights are damaged or training has diverged"
+        )
 
 
 def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:

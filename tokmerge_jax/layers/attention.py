@@ -22,7 +22,7 @@ class Attention(nn.Module):
       heads: K.
       width: channels of the queries and of the result.
       key_bias: False in UMT and BEiT, whose keys have no bias.
-      causal: no query sees a key behind its own place.
+      causal: no query sees a key behind its own place; keys then have no weights.
       lora_rank: of the trained change of the projections (`layers.lora`); 0 = there is none.
       dropout: rate on the attention probabilities in training.
       dtype: of the computation; parameters are float32, the softmax always is.
@@ -73,7 +73,8 @@ class Attention(nn.Module):
         query = self._project(self.query, x)
         scale = query.shape[-1] ** -0.5
         if self.causal:
-            weight = _causal(x.shape[1], weight)
+            assert weight is None
+            weight = jnp.tril(jnp.ones((1, x.shape[1], key.shape[1]), jnp.float32))
         drops = train and self.dropout > 0
         if drops or (weight is not None and weight.ndim == 3):
             y, entropy = self._attend_dense(query, key, value, weight, scale, drops), None
@@ -119,11 +120,3 @@ class Attention(nn.Module):
             logits += jnp.log(weight)[:, None]
         probabilities = self.drop(jax.nn.softmax(logits), deterministic=not drops)
         return jnp.einsum("bknm,bmkd->bnkd", probabilities.astype(value.dtype), value)
-
-
-def _causal(length: int, weight: jax.Array | None) -> jax.Array:
-    """Weights [B,N,M] that leave each query the keys up to its own place."""
-    visible = jnp.tril(jnp.ones((1, length, length), jnp.float32))
-    if weight is None:
-        return visible
-    return visible * (weight if weight.ndim == 3 else weight[:, None])

@@ -14,9 +14,6 @@ from jaxtyping import Array, Float, Int
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.models.clip_vit import EPSILON, CLIPViT
 
-MAX_SCALE = math.log(100)
-"""What training clamps the logit scale to."""
-
 
 class CLIP(nn.Module):
     """Encodes frames and texts apart.
@@ -63,16 +60,6 @@ class CLIP(nn.Module):
         return self.encode_video(video), self.encode_text(ids)
 
 
-def pooled(
-    frames: Float[Array, "B T E"], mask: Float[Array, "B T"] | None = None
-) -> Float[Array, "B E"]:
-    """Means of the frames' directions; a video without a frame is zero.
-
-    Args:
-      frames: embeddings of any norm.
-      mask: 1 for frames that count, 0 for others; None = all do.
-    """
-    unit = frames / jnp.linalg.norm(frames, axis=-1, keepdims=True)
-    mask = jnp.ones(frames.shape[:2]) if mask is None else mask
-    count = mask.sum(axis=1, keepdims=True)
-    return (unit * mask[..., None]).sum(axis=1) / jnp.where(count > 0, count, 1)
+def pooled(frames: Float[Array, "B T E"]) -> Float[Array, "B E"]:
+    """Means of the directions of a video's frames, whose embeddings may have any norm."""
+    return (frames / jnp.linalg.norm(frames, axis=-1, keepdims=True)).mean(axis=1)

@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from tokmerge_jax import merging, runtime
-from tokmerge_jax.convert.tables.clip import rules
+from tokmerge_jax.convert import torch_file
+from tokmerge_jax.convert.tables.clip import rules, sizes
 from tokmerge_jax.data import clip_pixels, rand_augment, text
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.mlp import gelu, quick_gelu
@@ -40,6 +41,7 @@ def build(config: ConfigDict) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
+    config = _sized(config)
     _check(config)
     vision, words = config.model.vision, config.model.text
     stages = _stages(config, _schedule(config))
@@ -259,6 +261,28 @@ def _schedule(config: ConfigDict) -> tuple[int, ...]:
     )
 
 
+def _sized(config: ConfigDict) -> ConfigDict:
+    """The configuration, with the sizes of its checkpoint if it asks for those."""
+    if config.model.sizes == "config":
+        return config
+    if config.model.sizes != "checkpoint":
+        raise UserError(
+            f"config.model.sizes={config.model.sizes!r} is neither config nor checkpoint"
+        )
+    try:
+        found = sizes(torch_file.read(config.checkpoint))
+    except (KeyError, IsADirectoryError) as error:
+        raise UserError(
+            f"config.model.sizes=checkpoint: {config.checkpoint} is no CLIP in PyTorch's names"
+            f" ({error}); name its .pt or .safetensors, or set config.model.sizes=config"
+        ) from error
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.sizes = "config"
+        config.update_from_flattened_dict({f"model.{key}": size for key, size in found.items()})
+    return config
+
+
 def _optimizer(config: ConfigDict) -> Callable[[optimizer.Schedule], Any]:
     """TempMe's AdamW; CLIP's own parameters, where they are trained, at a rate of their own."""
     train = config.train
@@ -299,8 +323,18 @@ def _check(config: ConfigDict) -> None:
             f"config.model.activation={config.model.activation!r} is none of"
             f" {', '.join(_ACTIVATIONS)}"
         )
-    checks.positive(config, "model.vision", "model.text", "train.parts")
+    join = config.model.join
+    if not all(isinstance(number, int) for number in (*join.layers, *join.clips)):
+        raise UserError(
+            f"config.model.join.layers={join.layers} and config.model.join.clips={join.clips} must"
+            " hold ints"
+        )
+    checks.positive(config, "model.vision", "model.text", "model.embed_dim", "train.parts")
     checks.at_least_zero(config, "model.lora_rank", "train.backbone_rate", "train.clip_norm")
+    if config.train.gradient_scale <= 0:
+        raise UserError(
+            f"config.train.gradient_scale={config.train.gradient_scale} must be above 0"
+        )
     checks.relations(
         config,
         ("model.vision.image_size", "a multiple of", "model.vision.patch_size",

@@ -23,6 +23,5 @@ def in_parts(function: Callable[..., Any], parts: int, *arrays: jax.Array) -> An
     """
     if parts == 1:
         return function(*arrays)
-    devices = max(jax.sharding.get_abstract_mesh().size, 1)
-    together = len(arrays[0]) // (parts * devices)
+    together = len(arrays[0]) // (parts * parallel.ways())
     return parallel.map_rows(jax.checkpoint(function), arrays, together)

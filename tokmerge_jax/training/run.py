@@ -19,7 +19,7 @@ from tokmerge_jax.types import UserError
 
 _FREE = ("output", "mesh", "eval", "data.folder", "data.split", "data.workers",
          "data.answers", "train.checkpoint_every", "train.keep_checkpoints", "train.eval_split",
-         "train.eval_epochs")  # fmt: skip
+         "train.eval_epochs", "train.parts", "train.remat")  # fmt: skip
 """Keys that may change between two sittings: they do not touch the loss curve."""
 
 

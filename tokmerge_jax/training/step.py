@@ -41,7 +41,8 @@ def create(
     moving, _ = _split(params, trained)
     if not moving:
         raise UserError(
-            "there is nothing to train: the configuration freezes all parameters that it has"
+            "there is nothing to train: the configuration freezes all parameters that it has; see"
+            " config.train.backbone_rate and config.model.lora_rank"
         )
     return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving))
 

@@ -4,6 +4,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,46 +51,100 @@ def rules(
     shared = {"ignored": (*_IGNORED, *unread), "renames": _RENAMES}
     return (
         RuleSet((*plain, *added), **shared, describe=describe, marker="TVPt"),
-        RuleSet(hugging, **shared, fresh=fresh, neutral=True, marker=r"vision_model\."),
+        RuleSet(
+            hugging,
+            **shared,
+            fresh=fresh,
+            neutral=True,
+            describe=describe,
+            marker=r"vision_model\.",
+        ),
         RuleSet(plain, **shared, fresh=fresh, neutral=True, describe=describe),
     )
 
 
 def describe(state_dict: StateDict) -> str:
-    """The sizes of the CLIP in an OpenAI, open_clip or TempMe checkpoint."""
+    """The sizes of the CLIP in a checkpoint, as keys of `config.model`, and whether it has LoRA."""
     try:
-        found = sizes(state_dict)
+        found = [f"{name}={size}" for name, size in sizes(state_dict).items()]
     except KeyError as error:
         return f"no CLIP of a vision transformer: there is no {error.args[0]}"
-    return ", ".join(f"{name} {size}" for name, size in found.items())
+    ranks = {
+        len(np.asarray(tensor)) for name, tensor in state_dict.items() if name.endswith("LoRA_a")
+    }
+    found += [f"lora_rank={rank}, or fold it by scripts/convert.py --merge_lora" for rank in ranks]
+    return ", ".join(found)
 
 
 def sizes(state_dict: StateDict) -> Mapping[str, int]:
-    """The network's sizes, told from its tensors.
+    """The network's sizes by their keys in `config.model`, told from a checkpoint's tensors.
+
+    Heads are not stored: all of CLIP's have 64 channels.
 
     Raises:
       KeyError: naming a tensor that is missing.
     """
     table = RuleSet((), renames=_RENAMES)
-    shapes = {table.rename(name): [*tensor.shape] for name, tensor in state_dict.items()}
-    width, _, _, patch = shapes["clip.visual.conv1.weight"]
-    grid = math.isqrt(shapes["clip.visual.positional_embedding"][0] - 1)
+    shapes: dict[str, list[int]] = {}
+    for name, tensor in state_dict.items():
+        shapes[table.rename(name)] = list(np.shape(tensor))
+    names = _SIZES[any(name.startswith("vision_model.") for name in shapes)]
+    width, _, _, patch = shapes[names.patches]
+    text_width = shapes[names.words][1]
 
-    def layers(prefix: str) -> int:
-        pattern = rf"{re.escape(prefix)}\.resblocks\.\d+\.ln_1\.weight"
+    def layers(pattern: str) -> int:
         return sum(bool(re.fullmatch(pattern, name)) for name in shapes)
 
     return {
-        "vision width": width,
-        "vision depth": layers("clip.visual.transformer"),
-        "patch size": patch,
-        "image size": patch * grid,
-        "text width": shapes["clip.ln_final.weight"][0],
-        "text depth": layers("clip.transformer"),
-        "text positions": shapes["clip.positional_embedding"][0],
-        "vocabulary size": shapes["clip.token_embedding.weight"][0],
-        "embedding width": shapes["clip.text_projection"][1],
+        "vision.width": width,
+        "vision.depth": layers(names.vision_layer),
+        "vision.heads": width // 64,
+        "vision.patch_size": patch,
+        "vision.image_size": patch * math.isqrt(shapes[names.positions][0] - 1),
+        "text.width": text_width,
+        "text.depth": layers(names.text_layer),
+        "text.heads": text_width // 64,
+        "text.vocab_size": shapes[names.words][0],
+        "text.max_positions": shapes[names.text_positions][0],
+        "embed_dim": shapes[names.projection][names.embedding_axis],
     }
+
+
+class _SizeNames(NamedTuple):
+    """The tensors that tell the sizes."""
+
+    patches: str
+    positions: str
+    vision_layer: str
+    words: str
+    text_positions: str
+    text_layer: str
+    projection: str
+    embedding_axis: int
+
+
+_SIZES = (
+    _SizeNames(
+        patches="clip.visual.conv1.weight",
+        positions="clip.visual.positional_embedding",
+        vision_layer=r"clip\.visual\.transformer\.resblocks\.\d+\.ln_1\.weight",
+        words="clip.token_embedding.weight",
+        text_positions="clip.positional_embedding",
+        text_layer=r"clip\.transformer\.resblocks\.\d+\.ln_1\.weight",
+        projection="clip.text_projection",
+        embedding_axis=1,
+    ),
+    _SizeNames(  # of Hugging Face
+        patches="vision_model.embeddings.patch_embedding.weight",
+        positions="vision_model.embeddings.position_embedding.weight",
+        vision_layer=r"vision_model\.encoder\.layers\.\d+\.layer_norm1\.weight",
+        words="text_model.embeddings.token_embedding.weight",
+        text_positions="text_model.embeddings.position_embedding.weight",
+        text_layer=r"text_model\.encoder\.layers\.\d+\.layer_norm1\.weight",
+        projection="text_projection.weight",
+        embedding_axis=0,
+    ),
+)
 
 
 _POSITIONS = Rule(
