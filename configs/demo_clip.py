@@ -3,7 +3,8 @@
 The weights were trained from nothing by:
   python scripts/prepare_data.py --dataset demo
   python scripts/train.py --config configs/demo_clip.py --config.checkpoint= \\
-      --config.output=results/demo_clip_training --export demo_clip.safetensors --half
+      --config.model.vision.frames=4 --config.output=results/demo_clip_training \\
+      --export demo_clip.safetensors --half
 """
 
 import pathlib

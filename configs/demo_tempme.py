@@ -2,10 +2,8 @@
 
 The weights were trained from the demo's CLIP by:
   python scripts/prepare_data.py --dataset demo
-  python scripts/convert.py --config configs/demo_clip.py --reverse \\
-      --source tokmerge_jax/assets/demo_clip.safetensors --target demo_clip_torch.safetensors
   python scripts/train.py --config configs/demo_tempme.py \\
-      --config.checkpoint=demo_clip_torch.safetensors \\
+      --config.checkpoint=tokmerge_jax/assets/demo_clip.safetensors \\
       --config.output=results/demo_tempme_training --export demo_tempme.safetensors --half
 """
 
@@ -21,6 +19,8 @@ def get_config():
     config.model.join.layers = (2, 3, 4)
     config.model.join.clips = (2, 2, 2)
     config.train.backbone_rate = 0.0
-    config.train.learning_rate = 3e-3
+    config.train.epochs = 10
+    config.train.warmup_epochs = 0.5
+    config.train.learning_rate = 1e-3
     config.train.weight_decay = 0.0
     return config.lock()

@@ -5,10 +5,16 @@ import pathlib
 import subprocess
 import sys
 
+import clip_case
+import golden
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
 from safetensors.numpy import load_file, save_file
+
+import tokmerge_jax
+from tokmerge_jax.convert import load_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
 CASE = json.loads((ROOT / "tests/goldens/vidtldr-tiny.json").read_text())
@@ -28,9 +34,9 @@ SIZES = {
 }
 
 
-def convert(*arguments):
-    overrides = [f"--config.{key}={value}" for key, value in SIZES.items()]
-    script = [sys.executable, "scripts/convert.py", "--config=configs/base/vid_tldr.py"]
+def convert(*arguments, config="configs/base/vid_tldr.py", sizes=SIZES):
+    overrides = [f"--config.{key}={value}" for key, value in sizes.items()]
+    script = [sys.executable, "scripts/convert.py", f"--config={config}"]
     return subprocess.run(
         [*script, *overrides, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -67,3 +73,35 @@ def test_bad_input_is_one_sentence(tmp_path):
         "checkpoint absent.pth does not exist; download it, or correct the path"
     )
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+def test_merged_lora_is_a_clip_of_the_same_outputs(tmp_path):
+    """TempMe's names and LoRA in; our folder out, for the same network without LoRA."""
+    case = golden.load("tempme-tiny-off")
+    source = tmp_path / "best.safetensors"
+    save_file({name: np.asarray(x) for name, x in case.weights().items()}, source)
+    sizes = {
+        "model.sizes": "checkpoint",
+        "checkpoint": source,
+        "model.lora_rank": 4,
+        "data.max_text_length": 20,
+        "model.vision.frames": 4,
+    }
+    clip = {"config": "configs/base/clip.py", "sizes": sizes}
+    run = convert(f"--source={source}", f"--target={tmp_path / 'out'}", "--merge_lora", **clip)
+    assert run.returncode == 0, run.stderr
+    assert "--config.model.lora_rank=0" in run.stdout
+    config = clip_case.config_of(case)
+    with config.unlocked():
+        config.model.lora_rank, config.model.merger.name = 0, "none"
+    system = tokmerge_jax.build(config)
+    params = load_checkpoint(tmp_path / "out", system)
+    video = jnp.asarray(clip_case.videos(case))
+    frames = system.module.apply({"params": params}, video, method="encode_video")
+    clip_case.close(frames, case.arrays["frame_feat"], 2e-4)
+    assert json.loads((tmp_path / "out" / "constants.json").read_text())["lora"] == "folded"
+    plain = {**clip, "sizes": {**sizes, "model.lora_rank": 0}}
+    run = convert(f"--source={source}", f"--target={tmp_path / 'no'}", "--merge_lora", **plain)
+    assert run.returncode == 2
+    assert "this configuration has none" in run.stderr
