@@ -1,0 +1,235 @@
+"""The video side of CLIP's systems: pixels, the image transformer, its merging, cost and trace."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from tokmerge_jax import merging, runtime
+from tokmerge_jax.convert import torch_file
+from tokmerge_jax.convert.tables.clip import sizes
+from tokmerge_jax.data import clip_pixels, rand_augment
+from tokmerge_jax.layers.lora import merge_lora
+from tokmerge_jax.layers.mlp import gelu, quick_gelu
+from tokmerge_jax.merging import MERGERS, Tokens, schedule, temporal
+from tokmerge_jax.merging.temporal import Stage
+from tokmerge_jax.models.clip_vit import CLIPViT
+from tokmerge_jax.systems import checks
+from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+_ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
+
+
+def transformer(config: ConfigDict, lora_rank: int) -> CLIPViT:
+    """The image transformer that `config.model` describes, with its mergers and joins.
+
+    Raises:
+      UserError: if the merging cannot work.
+    """
+    vision, stages = config.model.vision, _stages(config, _schedule(config))
+    return CLIPViT(
+        width=vision.width,
+        heads=vision.heads,
+        mergers=tuple(stage.merger for stage in stages),
+        joins=tuple(stage.join for stage in stages),
+        patch_size=vision.patch_size,
+        proportional=config.model.merger.proportional,
+        join_positions=config.model.join.positions,
+        **shared(config, lora_rank),
+    )
+
+
+def shared(config: ConfigDict, lora_rank: int) -> dict[str, Any]:
+    """What both transformers of a CLIP have in common."""
+    return {
+        "lora_rank": lora_rank,
+        "activation": _ACTIVATIONS[config.model.activation],
+        "remat": config.train.remat,
+        "dtype": runtime.compute_dtype(config.dtype),
+    }
+
+
+def fields(config: ConfigDict) -> dict[str, Any]:
+    """The fields of `types.System` that are about the video alone."""
+    vision, own = config.model.vision, _schedule(config)
+
+    def cost_of(r: Sequence[int]) -> tuple[LayerCost, ...]:
+        patch, embed_dim = 3 * vision.patch_size**2, config.model.embed_dim
+        return temporal.cost(_stages(config, r), vision.width, vision.heads, patch, embed_dim)
+
+    augment = rand_augment.RandAugmentCrop if config.train.augment else clip_pixels.ResizeCrop
+    return {
+        "constants": {
+            "mean": MEAN,
+            "std": STD,
+            "image_size": vision.image_size,
+            "frames": vision.frames,
+        },
+        "transform": clip_pixels.ResizeCrop(vision.image_size),
+        "augment": augment(vision.image_size),
+        "schedule": Schedule(own, _tokens(config), protected=1),
+        "cost": cost_of(own),
+        "cost_of": cost_of,
+    }
+
+
+def example(config: ConfigDict) -> jax.Array:
+    """A clip of the shape that parameters are initialised for."""
+    vision = config.model.vision
+    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
+
+
+def pixels(video: ArrayLike) -> jax.Array:
+    """uint8 frames -> normalised float32; floats are taken to be normalised already."""
+    return normalise(video, MEAN, STD)
+
+
+def layers_with_positions(config: ConfigDict) -> list[int]:
+    """The layers before which clips join that learned positions tell apart."""
+    stages = _stages(config, _schedule(config)) if config.model.join.positions else ()
+    return [i for i, stage in enumerate(stages) if stage.join]
+
+
+def sized(config: ConfigDict) -> ConfigDict:
+    """The configuration, with the sizes of its checkpoint if it asks for those.
+
+    Raises:
+      UserError: if the checkpoint is no CLIP in PyTorch's names, or cannot be read.
+    """
+    if config.model.sizes == "config":
+        return config
+    if config.model.sizes != "checkpoint":
+        raise UserError(
+            f"config.model.sizes={config.model.sizes!r} is neither config nor checkpoint"
+        )
+    try:
+        found = sizes(torch_file.read(config.checkpoint))
+    except (KeyError, IsADirectoryError) as error:
+        raise UserError(
+            f"config.model.sizes=checkpoint: {config.checkpoint} is no CLIP in PyTorch's names"
+            f" ({error}); name its .pt or .safetensors, or set config.model.sizes=config"
+        ) from error
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.sizes = "config"
+        config.update_from_flattened_dict({f"model.{key}": size for key, size in found.items()})
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError, naming the keys, unless names are known and sizes go together."""
+    vision, words, merger = config.model.vision, config.model.text, config.model.merger.name
+    known = ("none", "tempme", *sorted(MERGERS))
+    if merger not in known:
+        raise UserError(f"config.model.merger.name={merger!r} is none of {', '.join(known)}")
+    if config.model.activation not in _ACTIVATIONS:
+        raise UserError(
+            f"config.model.activation={config.model.activation!r} is none of"
+            f" {', '.join(_ACTIVATIONS)}"
+        )
+    join = config.model.join
+    if not all(isinstance(number, int) for number in (*join.layers, *join.clips)):
+        raise UserError(
+            f"config.model.join.layers={join.layers} and config.model.join.clips={join.clips} must"
+            " hold ints"
+        )
+    checks.positive(config, "model.vision", "model.text", "model.embed_dim")
+    checks.at_least_zero(config, "model.lora_rank")
+    checks.relations(
+        config,
+        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
+         vision.image_size % vision.patch_size == 0),
+        ("model.vision.width", "a multiple of", "model.vision.heads",
+         vision.width % vision.heads == 0),
+        ("model.text.width", "a multiple of", "model.text.heads", words.width % words.heads == 0),
+        ("data.max_text_length", "at most", "model.text.max_positions",
+         config.data.max_text_length <= words.max_positions),
+    )  # fmt: skip
+
+
+def tracer(module: nn.Module, config: ConfigDict) -> Predict:
+    """`trace_video`, over the patches of all frames, of a module whose `vision` is the transformer.
+
+    Parameters may have LoRA apart.
+    """
+    stages = _stages(config, _schedule(config))
+    merging_layers = [
+        i for i, stage in enumerate(stages) if stage.merger or (stage.join and stage.join.r)
+    ]
+
+    def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        trace = nn.apply(
+            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+        )
+        _, seen = trace({"params": merge_lora(params)}, pixels(video))
+        seen, videos = seen["intermediates"]["vision"], np.shape(video)[0]
+        found: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+        for i in merging_layers:
+            block = seen[f"block_{i}"]
+            (tokens,) = block.get("after_merging") or seen[f"join_{i}"]
+            for evidence in block.get("evidence", ()):
+                if evidence.entropy is not None:
+                    saliency = merging.saliency.foreground(evidence.entropy[:, 1:])
+                    saliency = jnp.pad(saliency, ((0, 0), (1, 0)), constant_values=1)
+                    found["saliency"].append(saliency.reshape(videos, -1))
+            found["origin"].append(_patch_origin(tokens, videos, _tokens(config)))
+            found["size"].append(tokens.size.reshape(videos, -1))
+        return found
+
+    return trace_video
+
+
+def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
+    """int32 [B,F P]: the place, among the tokens of all clips, of each frame's patches."""
+    assert tokens.origin is not None
+    length, clips = tokens.x.shape[1], len(tokens.x) // videos
+    origin = tokens.origin.reshape(videos, clips, -1)
+    origin = origin + length * jnp.arange(clips, dtype=jnp.int32)[None, :, None]
+    return origin.reshape(videos, -1, per_frame)[:, :, 1:].reshape(videos, -1)
+
+
+def _stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
+    """What each layer does: TempMe's plan, or another merger's `r` in every frame apart."""
+    vision, join, name = config.model.vision, config.model.join, config.model.merger.name
+    if name == "tempme":
+        return temporal.plan(
+            vision.depth,
+            vision.frames,
+            _tokens(config),
+            r,
+            join.layers,
+            join.clips,
+            join.cross,
+            join.intra,
+        )
+    counts = schedule.token_counts(r, _tokens(config))
+    mergers = merging.per_layer(name, r, 1)
+    return tuple(
+        Stage(vision.frames, count, None, merger)
+        for count, merger in zip(counts[:-1], mergers, strict=True)
+    )
+
+
+def _tokens(config: ConfigDict) -> int:
+    """Of a frame, its class token included."""
+    vision = config.model.vision
+    return (vision.image_size // vision.patch_size) ** 2 + 1
+
+
+def _schedule(config: ConfigDict) -> tuple[int, ...]:
+    """r of each layer in which frames are still apart."""
+    merger, layers = config.model.merger, config.model.vision.depth
+    if merger.name == "tempme":
+        layers = min(config.model.join.layers, default=0)
+    return schedule.resolve(
+        0 if merger.name == "none" else merger.r, layers, _tokens(config), protected=1
+    )
