@@ -23,9 +23,9 @@ demo: .venv/user
 demo-tempme: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data --splits test
 	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.output=results/demo_clip
-	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=tome --config.model.merger.r=3 --config.output=results/demo_clip_tome
+	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=tome --config.model.merger.r=3 --config.output=results/demo_tome
 	$(BIN)/python scripts/eval.py --config configs/demo_tempme.py --config.output=results/demo_tempme
-	$(BIN)/python scripts/compare.py results/demo_clip results/demo_clip_tome results/demo_tempme
+	$(BIN)/python scripts/compare.py results/demo_clip results/demo_tome results/demo_tempme
 
 test: .venv/developer
 	$(BIN)/python -m pytest

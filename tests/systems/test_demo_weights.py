@@ -1,5 +1,6 @@
 """The demo's trained weights: what they can do, and that bfloat16 changes next to nothing."""
 
+import importlib
 import os
 
 import jax
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from configs import demo
+from configs import demo, demo_clip, demo_tempme
 from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets import demo_scene
 
 STORIES = demo_scene.test_stories(24)
@@ -52,3 +54,31 @@ def test_texts_find_clips_never_seen(frames, merger):
 
 def test_weights_are_small():
     assert os.path.getsize(demo.get_config().checkpoint) < 8e6
+
+
+@pytest.mark.parametrize("name", ["demo_clip", "demo_tempme"])
+def test_frames_of_clip_find_the_events_of_a_clip(frames, name):
+    """Their mean tells which events there are, and not which came first."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    system = tokmerge_jax.build(config)
+    params = convert.load_checkpoint(config.checkpoint, system)
+    video = jax.jit(system.predict["encode_video"])(params, frames)["embedding"][:, 0]
+    ids = system.tokenize([demo_scene.caption(story) for story in STORIES])
+    text = jax.jit(system.predict["encode_text"])(params, *ids)["embedding"]
+    best = np.asarray(text @ video.T).argsort(axis=1)[:, ::-1]
+    right = np.arange(len(STORIES))
+    assert (best[:, :2] == right[:, None]).any(axis=1).mean() > 0.9
+    assert os.path.getsize(config.checkpoint) < 5e6
+
+
+def test_tempme_is_the_demos_clip_but_for_what_it_trains():
+    """LoRA and positions alone have moved from the checkpoint that training began with."""
+    clip, tuned = (
+        rules.flatten(convert.load_checkpoint(c.checkpoint, tokmerge_jax.build(c)))
+        for c in (demo_clip.get_config(), demo_tempme.get_config())
+    )
+    assert {n for n in tuned if n not in clip} == {
+        n for n in tuned if "/lora/" in n or n.endswith("_positions")
+    }
+    for name, values in clip.items():
+        np.testing.assert_array_equal(tuned[name], values, err_msg=name)
