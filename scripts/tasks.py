@@ -60,7 +60,7 @@ def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
 def _retrieve(run: Run) -> Findings:
     ids, mask = run.texts
     gallery, options = run.source.gallery, evaluation.Options(**run.config.eval)
-    metrics.check(options.metrics, gallery.relevant)
+    metrics.check(options.metrics, gallery.relevant, len(gallery.videos))
     scores = evaluation.evaluate(
         run.model, run.batches, len(gallery.videos), (ids, mask), options, run.store, run.watch
     )

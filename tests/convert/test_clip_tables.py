@@ -1,5 +1,6 @@
 """CLIP's checkpoints of every kind become the same parameters; TempMe's come back bit for bit."""
 
+import functools
 import pathlib
 
 import clip_case
@@ -18,6 +19,7 @@ from tokmerge_jax.convert.tables import clip
 from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
+TEMPME = {"lora_rank": 3, "merger": "tempme"}
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
 
 
@@ -36,13 +38,24 @@ def config_of(lora_rank=0, merger="none"):
     return config
 
 
+@functools.cache
+def system_of(**settings):
+    return tokmerge_jax.build(config_of(**settings))
+
+
+@functools.cache
 def tensors(**settings) -> dict[str, np.ndarray]:
     """Tensors of that network under the names of its own kind of checkpoint."""
-    config = config_of(**settings)
-    abstract = tokmerge_jax.build(config).abstract_params
-    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
-    names = convert.to_torch("tempme", zeros, config)
+    system = system_of(**settings)
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
+    names = rules.unload(system.name_rules[0], zeros)
     return {name: recipe.weight(name, x.shape, 7) for name, x in names.items()}
+
+
+def loaded(names, **settings):
+    """The parameters of that network from tensors of any spelling."""
+    system = system_of(**settings)
+    return rules.load(convert.table(system, names), names, system.abstract_params)
 
 
 def openai() -> dict[str, np.ndarray]:
@@ -115,8 +128,8 @@ def equal(ours, theirs):
     ids=["openai", "hugging face", "tempme", "open_clip", "openai's archive", "mask"],
 )  # fmt: skip
 def test_spellings(spelling):
-    expected = convert.from_torch("tempme", tensors(), config_of())
-    equal(convert.from_torch("tempme", spelling(), config_of()), expected)
+    expected = loaded(tensors())
+    equal(loaded(spelling()), expected)
 
 
 def test_openais_archive_without_torch():
@@ -133,16 +146,15 @@ def test_openais_archive_without_torch():
     assert not half & {"visual.ln_pre.weight", "positional_embedding", "logit_scale"}
     for name, x in expected.items():
         np.testing.assert_array_equal(found[name], x.astype(found[name].dtype), strict=True)
-    system = tokmerge_jax.build(config_of())
-    params = convert.load_checkpoint(FIXTURES / "clip_jit.pt", system)
+    params = convert.load_checkpoint(FIXTURES / "clip_jit.pt", system_of())
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
 
 
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 3}, {"lora_rank": 3, "merger": "tempme"}])
 def test_there_and_back(settings):
-    config, source = config_of(**settings), tensors(**settings)
-    params = convert.from_torch("tempme", source, config)
-    again = convert.to_torch("tempme", params, config)
+    source = tensors(**settings)
+    params = loaded(source, **settings)
+    again = rules.unload(system_of(**settings).name_rules[0], params)
     assert again.keys() == source.keys()
     for name, x in source.items():
         np.testing.assert_array_equal(again[name], x, strict=True)
@@ -153,8 +165,7 @@ def test_there_and_back(settings):
 
 def test_a_clip_starts_tempme_without_changing_anything():
     """LoRA and positions that a CLIP checkpoint lacks are drawn so that they do nothing."""
-    config = config_of(lora_rank=3, merger="tempme")
-    params = convert.from_torch("tempme", openai(), config)
+    params = loaded(openai(), **TEMPME)
     added = {n: x for n, x in rules.flatten(params).items() if "/lora/" in n or "_positions" in n}
     assert len(added) == 3 * 4 + 2
     for name, x in added.items():
@@ -164,13 +175,12 @@ def test_a_clip_starts_tempme_without_changing_anything():
             assert not x.any()
     downs = [x for name, x in added.items() if name.endswith("/down/kernel")]
     assert not np.array_equal(downs[0], downs[1])
-    equal(convert.from_torch("tempme", openai(), config), params)
+    equal(loaded(openai(), **TEMPME), params)
 
 
 def test_merging_switched_off_leaves_positions_out():
     """A TempMe checkpoint serves the same network without joins."""
-    source = tensors(lora_rank=3, merger="tempme")
-    params = convert.from_torch("tempme", source, config_of(lora_rank=3))
+    params = loaded(tensors(**TEMPME), lora_rank=3)
     assert not [name for name in rules.flatten(params) if "_positions" in name]
 
 
@@ -204,24 +214,19 @@ def test_sizes_are_told_where_they_do_not_fit():
 
 def test_lora_without_a_place_says_what_to_do():
     with pytest.raises(UserError, match=r"lora_rank=3, or fold it by scripts/convert.py --merge"):
-        convert.from_torch("tempme", tensors(lora_rank=3), config_of())
+        loaded(tensors(lora_rank=3))
 
 
 def test_our_own_clip_starts_tempme_too(tmp_path):
     """A folder and a file under our names, as a .pt does."""
-    plain, system = (tokmerge_jax.build(config_of(**s)) for s in ({}, TEMPME))
-    params = convert.from_torch("tempme", openai(), config_of())
-    expected = convert.from_torch("tempme", openai(), config_of(**TEMPME))
-    convert.save_checkpoint(tmp_path / "folder", params, plain)
+    system, params, expected = system_of(**TEMPME), loaded(openai()), loaded(openai(), **TEMPME)
+    convert.save_checkpoint(tmp_path / "folder", params, system_of())
     export.write(tmp_path / "file.safetensors", params)
     for name in ("folder", "file.safetensors"):
         equal(convert.load_checkpoint(tmp_path / name, system), expected)
     part = {n: x for n, x in rules.flatten(expected).items() if not n.endswith("value/kernel")}
     with pytest.raises(UserError, match="lora/value/kernel is not filled"):
-        convert.from_torch("tempme", part, config_of(**TEMPME))
-
-
-TEMPME = {"lora_rank": 3, "merger": "tempme"}
+        loaded(part, **TEMPME)
 
 
 def test_sizes_of_the_checkpoint(tmp_path):

@@ -197,6 +197,25 @@ def test_offline_the_error_names_file_checksum_and_option(monkeypatch, tmp_path)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(
         UserError,
-        match=r"no bpe_simple\S+gz in .*merges\.txt \(sha256 f5263931\w+\).*config\.data\.vocab",
+        match=r"no bpe_simple\S+gz \(sha256 924691ac\w+\) in .*merges\.txt.*config\.data\.vocab",
     ):
         vocabulary.find("clip")
+
+
+def test_other_merges_of_the_hub_are_refused(monkeypatch, tmp_path):
+    """Its file's header varies, so the merges themselves are compared."""
+    (tmp_path / "merges.txt").write_bytes(merges(*SMALL))
+    monkeypatch.setattr(vocabulary, "find", lambda name: tmp_path / "merges.txt")
+    with pytest.raises(UserError, match=r"merges\.txt does not hold the 48894 merges of CLIP"):
+        byte_pairs.byte_pairs.__wrapped__("clip")
+
+
+@real_vocabulary
+def test_any_header_serves(monkeypatch, tmp_path):
+    header, *lines = byte_pairs._lines(vocabulary.find("clip"))
+    assert header.startswith('"bpe_simple_vocab')
+    content = "\n".join(["#version: 0.2", *lines[:48894]])
+    (tmp_path / "merges.txt").write_text(content + "\n", "utf-8")
+    expected = byte_pairs.byte_pairs("clip").ids_of(["a dog"])
+    monkeypatch.setattr(vocabulary, "find", lambda name: tmp_path / "merges.txt")
+    assert byte_pairs.byte_pairs.__wrapped__("clip").ids_of(["a dog"]) == expected

@@ -155,17 +155,16 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("sampling", "seconds", "expected"),
     [
-        ({}, 0, [1, 5, 9]),
-        ({"sampling": "intervals"}, 0, [1, 5, 9]),
-        ({"sampling": "seconds"}, 0, [0, 4, 8]),
-        ({"sampling": "seconds"}, 1, [0, 2, 4]),
+        ("intervals", 0, [1, 5, 9]),
+        ("seconds", 0, [0, 4, 8]),
+        ("seconds", 1, [0, 2, 4]),
     ],
 )
 def test_the_frames_that_are_decoded(folder, sampling, seconds, expected):
-    pixels = Decoder(str(folder), 3, seconds, **sampling)("a.mp4")
+    pixels = Decoder(str(folder), 3, seconds, sampling)("a.mp4")
     assert np.round(pixels.mean((1, 2, 3)) / 15).tolist() == expected
     config = {"dataset": "msrvtt", "split": "test", "folder": str(folder), "paragraph": False}
-    config |= {"trim_seconds": seconds, "on_broken": "stop", "workers": 0, **sampling}
+    config |= {"trim_seconds": seconds, "on_broken": "stop", "workers": 0, "sampling": sampling}
     source = data.open_retrieval(ConfigDict(config), 3)
     (batch,) = source.batches(clip_pixels.ResizeCrop(16), 1)
     expected_pixels = clip_pixels.shorter_side_crop(pixels, 16)

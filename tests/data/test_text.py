@@ -129,5 +129,7 @@ def test_offline_the_error_names_file_checksum_and_option(monkeypatch, tmp_path)
 
     monkeypatch.setenv(vocabulary.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(UserError, match=r"vocab\.txt \(sha256 07eced37\w+\).*config\.data\.vocab"):
+    with pytest.raises(
+        UserError, match=r"uncased-vocab\.txt \(sha256 07eced37\w+\).*config\.data\.vocab"
+    ):
         vocabulary.find("bert-base-uncased")

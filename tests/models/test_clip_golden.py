@@ -47,7 +47,7 @@ def test_tokens_before_the_first_block():
     system, params = clip_case.system_of(case)
     _, seen = system.module.apply(
         {"params": params},
-        clip_case.images(case),
+        jnp.asarray(clip_case.images(case)),
         method="encode_video",
         capture_intermediates=lambda module, _: module.name == "input_norm",
     )

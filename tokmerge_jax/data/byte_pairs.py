@@ -6,6 +6,7 @@ symbols, and each part's UTF-8 bytes are merged pair by pair, earliest merge of 
 
 import functools
 import gzip
+import hashlib
 import html
 import pathlib
 import zlib
@@ -21,6 +22,7 @@ from tokmerge_jax.types import UserError
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 _MERGES = 48_894  # the original's file goes on after them
+_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"  # CLIP's lines
 _PARTS_KEPT = 2**15  # words of captions repeat, and merging one anew takes ten times as long
 _WORD_END = "</w>"
 _SPACE = regex.compile(r"\s+")
@@ -104,6 +106,9 @@ def byte_pairs(name: str) -> BytePairs:
             )
         merges.append((pair[0], pair[1]))
         known.add("".join(pair))
+    content = "\n".join(map(" ".join, merges))
+    if name == "clip" and hashlib.sha256(content.encode()).hexdigest() != _MERGES_SHA256:
+        raise UserError(f"{path} does not hold the {_MERGES} merges of CLIP; remove it")
     return BytePairs(merges)
 
 

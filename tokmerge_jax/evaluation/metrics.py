@@ -97,7 +97,7 @@ def every_tie(
         first, equal = (scores > right).sum(axis=1), (scores == right).sum(axis=1)
         return np.concatenate([f + np.arange(n) for f, n in zip(first, equal, strict=True)])
 
-    check("tempme", relevant)
+    check("tempme", relevant, len(video_to_text))
     return {
         "text_to_video": _recall_to_50(places(text_to_video)),
         "video_to_text": _recall_to_50(places(video_to_text)),
@@ -119,9 +119,9 @@ class Protocol:
     captions: str
 
 
-def check(name: str, relevant: Relevant) -> None:
-    """Raises UserError unless a gallery can be counted by the protocol `name`."""
-    if name == "tempme" and [list(v) for v in relevant] != [[i] for i in range(len(relevant))]:
+def check(name: str, relevant: Relevant, videos: int) -> None:
+    """Raises UserError unless a gallery of so many videos can be counted by the protocol `name`."""
+    if name == "tempme" and [list(v) for v in relevant] != [[i] for i in range(videos)]:
         raise UserError("config.eval.metrics='tempme' needs one text a video; take 'clip4clip'")
 
 
