@@ -22,7 +22,7 @@ class Attention(nn.Module):
       heads: K.
       width: channels of the queries and of the result.
       key_bias: False in UMT and BEiT, whose keys have no bias.
-      causal: no query sees a key behind its own place; keys then have no weights.
+      causal: where keys are given no weights, no query sees one behind its own place.
       lora_rank: of the trained change of the projections (`layers.lora`); 0 = there is none.
       dropout: rate on the attention probabilities in training.
       dtype: of the computation; parameters are float32, the softmax always is.
@@ -72,8 +72,7 @@ class Attention(nn.Module):
         key, value = keys_values
         query = self._project(self.query, x)
         scale = query.shape[-1] ** -0.5
-        if self.causal:
-            assert weight is None
+        if self.causal and weight is None:
             weight = jnp.tril(jnp.ones((1, x.shape[1], key.shape[1]), jnp.float32))
         drops = train and self.dropout > 0
         if drops or (weight is not None and weight.ndim == 3):

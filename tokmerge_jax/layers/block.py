@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.mlp import MLP, gelu
@@ -45,8 +46,22 @@ class Block(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: Tokens, train: bool = False) -> Tokens:
-        """Tokens [B,N,C] -> tokens [B,N-r,C], r being the merger's."""
+    def __call__(
+        self,
+        tokens: Tokens,
+        train: bool = False,
+        only: Float[Array, "B Q C"] | None = None,
+        weight: Float[Array, "B N"] | None = None,
+    ) -> Tokens:
+        """Tokens [B,N,C] -> tokens [B,N-r,C], r being the merger's.
+
+        Args:
+          tokens: what enters.
+          train: whether samples skip halves of the block.
+          only: those of the tokens that the network's result is made of, in its last block: they
+            alone are computed, and nothing merges, as merging would change the others.
+          weight: with `only`: how much each token counts for them; None = its size.
+        """
         width = tokens.x.shape[-1]
         skip = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
@@ -59,16 +74,19 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="attention",
         )
-        y, evidence = attention(
-            norm(tokens.x),
-            tokens.size if self.proportional else None,
-            needs=self.merger.needs if self.merger else frozenset(),
+        merger = self.merger if only is None else None
+        normed, own = norm(tokens.x), tokens.size if self.proportional else None
+        y, evidence = attention.attend(
+            normed if only is None else norm(only),
+            attention.keys_values(normed),
+            own if weight is None else weight,
+            needs=merger.needs if merger else frozenset(),
         )
-        tokens = tokens.replace(x=tokens.x + skip(y))
-        if self.merger:
+        tokens = tokens.replace(x=(tokens.x if only is None else only) + skip(y))
+        if merger:
             self.sow("intermediates", "before_merging", tokens)
             self.sow("intermediates", "evidence", evidence)
-            tokens = self.merger(tokens, evidence)
+            tokens = merger(tokens, evidence)
             self.sow("intermediates", "after_merging", tokens)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
         mlp = MLP(self.mlp_ratio * width, width, self.activation, dtype=self.dtype, name="mlp")

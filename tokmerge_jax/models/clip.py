@@ -43,10 +43,8 @@ class CLIP(nn.Module):
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
     ) -> Float[Array, "B T E"]:
         """Normalised pixels -> embeddings of each frame, of any norm (float32)."""
-        x = self.vision(video, train=train).x
-        batch, frames = video.shape[:2]
-        of_clip = frames * batch // len(x)  # class tokens
-        x = x[:, :of_clip].reshape(batch, frames, -1)
+        x = self.vision(video, train=train, class_only=True).x
+        x = x.reshape(*video.shape[:2], -1)
         return self.vision_projection(self.vision_norm(x)).astype(jnp.float32)
 
     def encode_text(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B E"]:

@@ -56,7 +56,11 @@ class CLIPText(nn.Module):
         table = self.param("position_embedding", normal(0.01), shape)
         tokens = Tokens(word(ids) + table[None, : ids.shape[1]].astype(self.dtype))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
+        end = ids.argmax(axis=1)
+        before = (jnp.arange(ids.shape[1])[None] <= end[:, None]).astype(jnp.float32)
         for i in range(self.depth):
+            # Of the last block, only what the end token reads is of use.
+            last = tokens.x[jnp.arange(len(ids)), end][:, None] if i == self.depth - 1 else None
             tokens = block(
                 self.heads,
                 causal=True,
@@ -65,6 +69,5 @@ class CLIPText(nn.Module):
                 epsilon=EPSILON,
                 dtype=self.dtype,
                 name=f"block_{i}",
-            )(tokens, train)
-        x = tokens.x[jnp.arange(len(ids)), ids.argmax(axis=1)]
-        return nn.LayerNorm(EPSILON, dtype=self.dtype, name="norm")(x)
+            )(tokens, train, last, None if last is None else before)
+        return nn.LayerNorm(EPSILON, dtype=self.dtype, name="norm")(tokens.x[:, 0])

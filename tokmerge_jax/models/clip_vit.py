@@ -52,11 +52,17 @@ class CLIPViT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
+        self,
+        video: Float[Array, "B T H W 3"],
+        *,
+        train: bool = False,
+        trace: bool = False,
+        class_only: bool = False,
     ) -> Tokens:
         """Normalised pixels -> tokens of all clips before the last norm, [B f,N,C].
 
-        The first T / f tokens of a clip are the class tokens of its frames, in their order.
+        The first T / f tokens of a clip are the class tokens of its frames, in their order;
+        `class_only` leaves out the others, which the last block then need not compute.
         """
         tokens = Tokens.traced(self._embed(video)) if trace else Tokens(self._embed(video))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
@@ -64,6 +70,8 @@ class CLIPViT(nn.Module):
             join = self.joins[i] if self.joins else None
             if join:
                 tokens = self._join(i, join, tokens, len(video))
+            frames = video.shape[0] * video.shape[1] // len(tokens.x)
+            last = class_only and i == len(self.mergers) - 1
             tokens = block(
                 self.heads,
                 merger,
@@ -73,7 +81,7 @@ class CLIPViT(nn.Module):
                 epsilon=EPSILON,
                 dtype=self.dtype,
                 name=f"block_{i}",
-            )(tokens, train)
+            )(tokens, train, tokens.x[:, :frames] if last else None)
         return tokens
 
     def _embed(self, video: jax.Array) -> jax.Array:
