@@ -34,6 +34,27 @@ def at_least_zero(config: ConfigDict, *keys: str) -> None:
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be 0 or more")
 
 
+def towers(config: ConfigDict, *further: Relation) -> None:
+    """Raises UserError unless the sizes of `config.model.vision` and `.text` go together.
+
+    Args:
+      config: the configuration.
+      further: relations of the system's own.
+    """
+    vision, words = config.model.vision, config.model.text
+    relations(
+        config,
+        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
+         vision.image_size % vision.patch_size == 0),
+        ("model.vision.width", "a multiple of", "model.vision.heads",
+         vision.width % vision.heads == 0),
+        ("model.text.width", "a multiple of", "model.text.heads", words.width % words.heads == 0),
+        ("data.max_text_length", "at most", "model.text.max_positions",
+         config.data.max_text_length <= words.max_positions),
+        *further,
+    )  # fmt: skip
+
+
 def relations(config: ConfigDict, *rows: Relation) -> None:
     """Raises UserError, naming both keys, unless all relations hold."""
     for key, relation, other, holds in rows:

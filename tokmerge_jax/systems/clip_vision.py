@@ -127,7 +127,7 @@ def sized(config: ConfigDict) -> ConfigDict:
 
 def check(config: ConfigDict) -> None:
     """Raises UserError, naming the keys, unless names are known and sizes go together."""
-    vision, words, merger = config.model.vision, config.model.text, config.model.merger.name
+    merger, join = config.model.merger.name, config.model.join
     known = ("none", "tempme", *sorted(MERGERS))
     if merger not in known:
         raise UserError(f"config.model.merger.name={merger!r} is none of {', '.join(known)}")
@@ -136,7 +136,6 @@ def check(config: ConfigDict) -> None:
             f"config.model.activation={config.model.activation!r} is none of"
             f" {', '.join(_ACTIVATIONS)}"
         )
-    join = config.model.join
     if not all(isinstance(number, int) for number in (*join.layers, *join.clips)):
         raise UserError(
             f"config.model.join.layers={join.layers} and config.model.join.clips={join.clips} must"
@@ -144,16 +143,7 @@ def check(config: ConfigDict) -> None:
         )
     checks.positive(config, "model.vision", "model.text", "model.embed_dim")
     checks.at_least_zero(config, "model.lora_rank")
-    checks.relations(
-        config,
-        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
-         vision.image_size % vision.patch_size == 0),
-        ("model.vision.width", "a multiple of", "model.vision.heads",
-         vision.width % vision.heads == 0),
-        ("model.text.width", "a multiple of", "model.text.heads", words.width % words.heads == 0),
-        ("data.max_text_length", "at most", "model.text.max_positions",
-         config.data.max_text_length <= words.max_positions),
-    )  # fmt: skip
+    checks.towers(config)
 
 
 def tracer(module: nn.Module, config: ConfigDict) -> Predict:

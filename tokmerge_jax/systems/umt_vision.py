@@ -108,22 +108,13 @@ def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
 
 def check(config: ConfigDict, *further: checks.Relation) -> None:
     """Raises UserError, naming the keys, unless sizes are positive and go together."""
-    vision, words, length = config.model.vision, config.model.text, config.data.max_text_length
+    words = config.model.text
     may_be_zero = ("keep_temporal", "table_frames")
     checks.positive(config, "model.vision", "model.text", leave_out=may_be_zero)
-    checks.relations(
-        config,
-        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
-         vision.image_size % vision.patch_size == 0),
-        ("model.vision.width", "a multiple of", "model.vision.heads",
-         vision.width % vision.heads == 0),
-        ("model.text.width", "a multiple of", "model.text.heads", words.width % words.heads == 0),
-        ("model.text.fusion_layer", "less than", "model.text.depth",
-         words.fusion_layer < words.depth),
-        ("data.max_text_length", "at most", "model.text.max_positions",
-         length <= words.max_positions),
-        *further,
-    )  # fmt: skip
+    fusion = words.fusion_layer < words.depth
+    checks.towers(
+        config, ("model.text.fusion_layer", "less than", "model.text.depth", fusion), *further
+    )
 
 
 def _tokens(config: ConfigDict) -> int:

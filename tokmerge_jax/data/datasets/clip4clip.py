@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.folder import SUFFIXES
 from tokmerge_jax.types import UserError
 
 FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -40,9 +41,7 @@ FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """Data set -> split -> names of its files: that of the videos first, then that of captions."""
 
 _COLUMNS = 6  # of LSMDC: the clip, four times, the sentence
-_SUFFIX = re.compile(
-    r"\.(3gp|asf|avi|flv|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|ts|vob|webm|wmv)$", re.IGNORECASE
-)
+_SUFFIX = re.compile(f"({'|'.join(map(re.escape, (*SUFFIXES, '.asf', '.vob')))})$", re.IGNORECASE)
 _Captions = tuple[str, tuple[str, ...]]  # a video's name, what is said of it
 
 
