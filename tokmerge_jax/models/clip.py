@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.models.clip_vit import EPSILON, CLIPViT
 
@@ -60,4 +61,4 @@ class CLIP(nn.Module):
 
 def pooled(frames: Float[Array, "B T E"]) -> Float[Array, "B E"]:
     """Means of the directions of a video's frames, whose embeddings may have any norm."""
-    return (frames / jnp.linalg.norm(frames, axis=-1, keepdims=True)).mean(axis=1)
+    return unit(frames).mean(axis=1)

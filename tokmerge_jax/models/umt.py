@@ -4,12 +4,12 @@ Source: Unmasked Teacher (ICCV 2023), section 3.3.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt_vit import UMTViT
 
@@ -49,14 +49,14 @@ class UMT(nn.Module):
         x = self.vision(video, train=train).x
         frames = video.shape[1] if self.keep_temporal else 1
         pooled = x.reshape(x.shape[0], frames, -1, x.shape[2]).mean(axis=2)
-        return x, _unit(self.vision_projection(self.pool_norm(pooled)))
+        return x, unit(self.vision_projection(self.pool_norm(pooled)))
 
     def encode_text(
         self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"], *, train: bool = False
     ) -> tuple[Float[Array, "B L C"], Float[Array, "B E"]]:
         """Token ids -> states and embeddings of unit norm (float32)."""
         states = self.text.encode_text(ids, mask, train=train)
-        return states, _unit(self.text_projection(states[:, 0]))
+        return states, unit(self.text_projection(states[:, 0]))
 
     def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
         """What the fusion layers need to know of a video, whatever the text."""
@@ -86,8 +86,3 @@ class UMT(nn.Module):
         if self.text.predicts_words:  # so that its head is initialised
             self.text.words(states)
         return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    x = x.astype(jnp.float32)
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from tokmerge_jax.convert.tables.clip import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.layers.lora import merge_lora
+from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.systems import checks, clip_vision
@@ -118,19 +119,15 @@ def _predict(config: ConfigDict) -> dict[str, Predict]:
 
     def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
         frames = run("encode_video", params, clip_vision.pixels(video))
-        return {"embedding": _unit(pooled(frames))[:, None]}
+        return {"embedding": unit(pooled(frames))[:, None]}
 
     def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> dict[str, Any]:
         del text_mask  # the end token is found by its id
-        return {"embedding": _unit(run("encode_text", params, text_ids))}
+        return {"embedding": unit(run("encode_text", params, text_ids))}
 
     functions = (encode_video, encode_text)
     predict = {function.__name__: function for function in functions}
     return {**predict, "trace_video": clip_vision.tracer(module, config)}
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def _module(config: ConfigDict, lora_rank: int) -> CLIP:
