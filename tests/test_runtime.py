@@ -1,6 +1,9 @@
 """Number types, compiled programs on disk, fingerprints and stage times."""
 
+import ctypes
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +97,29 @@ def test_stopwatch_adds_up_the_time_of_each_stage(monkeypatch):
     with pytest.raises(KeyError), watch("encode"):
         raise KeyError  # a stage that fails took its time as well
     assert watch.seconds == {"encode": 5.5, "rank": 0.25}
+
+
+MEMORY = """
+import resource
+import jax, numpy as np
+from tokmerge_jax import runtime
+{start}
+twice = jax.jit(lambda x, w: (x @ w).T @ x)  # the product between is 64 MB
+x, w = np.ones((1 << 20, 16), np.float32), np.ones((16, 16), np.float32)
+faults = []
+for _ in range(10):
+    twice(x, w).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(int(np.median(np.diff(faults))))  # the heap grows at first
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone can be told")
+def test_start_keeps_memory_that_was_freed():
+    """Programs touch pages that the process has already, where they would get new ones."""
+
+    def faults(start):
+        command = [sys.executable, "-c", MEMORY.format(start=start)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("runtime.start()") < 100 < 1000 < faults("")

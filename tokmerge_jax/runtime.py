@@ -1,5 +1,6 @@
 """What every run needs of its machine: number types, exact products, compiled programs kept."""
 
+import ctypes
 import hashlib
 import importlib.metadata
 import json
@@ -19,6 +20,8 @@ from jax.typing import ArrayLike
 from tokmerge_jax.types import UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_KEPT_MEMORY = {-4: 0, -1: -1, -8: 1}
+"""glibc's mallopt: M_MMAP_MAX none, M_TRIM_THRESHOLD never, M_ARENA_MAX one (others ask mmap)."""
 _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 
 
@@ -39,15 +42,22 @@ def compute_dtype(name: str) -> Any:
 
 
 def start() -> None:
-    """Full float32 products (accelerators would round them), and compiled programs kept on disk.
+    """Full float32 products (accelerators would round them), and what is costly to get kept.
 
-    The programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
+    Compiled programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
+    Memory that was freed stays with the process, whose peak is the same: a program on a CPU asks
+    for its intermediate results, gigabytes in training, at every call anew, and the system would
+    hand them over page by page each time.
     """
     jax.config.update("jax_default_matmul_precision", "highest")
     if not jax.config.values["jax_compilation_cache_dir"]:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(home, "tokmerge_jax", "programs")
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    if mallopt:
+        for parameter, value in _KEPT_MEMORY.items():
+            mallopt(parameter, value)
 
 
 def versions() -> dict[str, str]:
