@@ -45,9 +45,9 @@ def start() -> None:
     """Full float32 products (accelerators would round them), and what is costly to get kept.
 
     Compiled programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
-    Memory that was freed stays with the process, whose peak is the same: a program on a CPU asks
-    for its intermediate results, gigabytes in training, at every call anew, and the system would
-    hand them over page by page each time.
+    Memory that was freed stays with the process: a program on a CPU asks for its intermediate
+    results, gigabytes in training, at every call anew, and the system would hand them over page by
+    page each time. A step of training gains an eighth, for a peak of memory that is as much higher.
     """
     jax.config.update("jax_default_matmul_precision", "highest")
     if not jax.config.values["jax_compilation_cache_dir"]:
