@@ -1,6 +1,7 @@
 """TempMe against the original: every block and decision of the small ones, and both full sizes."""
 
 import clip_case
+import flax.linen as nn
 import golden
 import jax
 import jax.numpy as jnp
@@ -13,35 +14,47 @@ from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.merging import matching
 from tokmerge_jax.merging.temporal import Join
-from tokmerge_jax.models import clip
 
 TINY = ["tempme-tiny", "tempme-tiny-2clips", "tempme-tiny-joint", "tempme-tiny-nopos",
         "tempme-tiny-off"]  # fmt: skip
 
 
-def encoded(case, system, params):
-    """What the originals' functions return: video and frame features, text features."""
-    video, ids = clip_case.videos(case), case.arrays["inputs/text_ids"]
-    frames, words = jax.jit(system.module.apply)({"params": params}, video, ids)
-    mask = case.spec["inputs"]["video_mask"]
-    mask = np.ones(frames.shape[:2]) if mask == "all ones" else np.array(mask)
-    real = [f[m > 0][None] for f, m in zip(frames, mask, strict=True)]
-    pooled = jnp.concatenate([clip.pooled(f) for f in real])
-    close(frames, case.arrays["frame_feat"], TOLERANCE)
-    close(pooled, case.arrays["video_feat"], TOLERANCE)
-    close(words, case.arrays["text_feat"], TOLERANCE)
-    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (words, pooled)]
-    similarity = np.exp(params["logit_scale"]) * unit[0] @ unit[1].T
-    close(similarity, case.arrays["similarity"], TOLERANCE)
-    return video
-
-
 TOLERANCE = 2e-4
 
 
-def decisions(case, system, params, video):
-    """Each matching of the network in order: the tokens it was given, r and protected tokens."""
-    tokens, seen = clip_case.record(system, params, video)
+def run(case, system, params):
+    """Traced tokens, features of frames and texts, and what the image transformer recorded."""
+
+    def both(model, video, ids):
+        tokens = model.vision(video, trace=True)
+        classes = tokens.x[:, : video.shape[0] * video.shape[1] // len(tokens.x)]
+        frames = model.vision_projection(model.vision_norm(classes))
+        return tokens, frames.reshape(*video.shape[:2], -1), model.encode_text(ids)
+
+    apply = nn.apply(both, system.module, mutable=["intermediates"])
+    video, ids = clip_case.videos(case), case.arrays["inputs/text_ids"]
+    (tokens, frames, words), seen = jax.jit(apply)({"params": params}, video, ids)
+    return tokens, np.asarray(frames), np.asarray(words), seen["intermediates"]["vision"]
+
+
+def check_features(case, params, frames, words):
+    """What the originals' functions return: video and frame features, text features."""
+    mask = case.spec["inputs"]["video_mask"]
+    mask = np.ones(frames.shape[:2]) if mask == "all ones" else np.array(mask)
+    pooled = np.stack([unit(f[m > 0]).mean(axis=0) for f, m in zip(frames, mask, strict=True)])
+    close(frames, case.arrays["frame_feat"], TOLERANCE)
+    close(pooled, case.arrays["video_feat"], TOLERANCE)
+    close(words, case.arrays["text_feat"], TOLERANCE)
+    similarity = np.exp(params["logit_scale"]) * unit(words) @ unit(pooled).T
+    close(similarity, case.arrays["similarity"], TOLERANCE)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def check_decisions(case, system, seen):
+    """Each matching of the network in order: r, protected tokens and pairs are the original's."""
     found = []
     joins = system.module.vision.joins
     for i, merger in enumerate(system.module.vision.mergers):
@@ -52,14 +65,11 @@ def decisions(case, system, params, video):
         if merger:
             keys = seen[f"block_{i}"]["evidence"][0].keys
             found.append((keys, merger.r, merger.class_tokens))
-    return tokens, seen, found
-
-
-def check_decisions(case, found):
     kinds = case.spec["merges"]
     assert [(r, c) for _, r, c in found] == [(m["r"], m["cls_num"]) for m in kinds]
+    bipartite = jax.jit(matching.bipartite, static_argnums=(1, 2))
     for i, (metric, r, class_tokens) in enumerate(found):
-        pairs = matching.bipartite(jnp.asarray(metric), r, class_tokens)
+        pairs = bipartite(metric, r, class_tokens)
         even = class_tokens + class_tokens % 2
         kept = even + 2 * case.arrays[f"merge_{i}_unmerged"]
         width = class_tokens + kept.shape[1]
@@ -73,35 +83,36 @@ def check_decisions(case, found):
 
 @pytest.mark.parametrize("name", TINY)
 def test_tiny(name):
+    """Every block, size and decision; each token is in the one that its origin names."""
     case = golden.load(name)
     system, params = clip_case.system_of(case)
-    video = encoded(case, system, params)
-    _, seen, found = decisions(case, system, params, video)
-    for i in range(case.config["vision_layers"]):
+    tokens, frames, words, seen = run(case, system, params)
+    check_features(case, params, frames, words)
+    check_decisions(case, system, seen)
+    for i, merger in enumerate(system.module.vision.mergers):
         out = seen[f"block_{i}"]["out"][0]
         close(out, case.arrays[f"block_{i}"], TOLERANCE)
         clips, class_tokens, count, *shape = case.arrays["counts"][i].tolist()
         assert list(out.shape[:2]) == shape
-        assert (len(video) * clips, count) == (len(out), out.shape[1])
+        assert (len(frames) * clips, count) == (len(out), out.shape[1])
         assert clips * class_tokens == case.config["frames"]
-    check_decisions(case, found)
-
-
-@pytest.mark.parametrize("name", ["tempme-tiny", "tempme-tiny-2clips", "tempme-tiny-nopos"])
-def test_sizes_and_where_tokens_went(name):
-    """Sizes after each block; every token of every frame is in the token that its origin names."""
-    case = golden.load(name)
-    system, params = clip_case.system_of(case)
-    tokens, seen = clip_case.record(system, params, clip_case.videos(case))
-    for i, merger in enumerate(system.module.vision.mergers):
         if merger:
             merged = seen[f"block_{i}"]["after_merging"][0]
-            close(merged.size, case.arrays[f"size_{i}"])
+            if f"size_{i}" in case.arrays:
+                close(merged.size, case.arrays[f"size_{i}"])
             counts = [np.bincount(o, minlength=merged.x.shape[1]) for o in merged.origin]
             np.testing.assert_allclose(merged.size, counts, rtol=1e-5)
-    assert tokens.origin.shape[1] * len(tokens.x) == case.config["frames"] * len(
-        clip_case.videos(case)
-    ) * (1 + (case.config["image_resolution"] // case.config["patch_size"]) ** 2)
+    patches = (case.config["image_resolution"] // case.config["patch_size"]) ** 2
+    assert np.size(tokens.origin) == frames.shape[0] * frames.shape[1] * (1 + patches)
+
+
+def test_tiny_features():
+    """By the network's own functions, which compute class tokens alone in the last block."""
+    case = golden.load("tempme-tiny-2clips")
+    system, params = clip_case.system_of(case)
+    inputs = clip_case.videos(case), case.arrays["inputs/text_ids"]
+    found = jax.jit(system.module.apply)({"params": params}, *inputs)
+    check_features(case, params, *map(np.asarray, found))
 
 
 @pytest.mark.slow
@@ -109,9 +120,9 @@ def test_sizes_and_where_tokens_went(name):
 def test_full_size(size):
     case = golden.load(f"tempme-msrvtt-vit-{size}")
     system, params = clip_case.system_of(case)
-    video = encoded(case, system, params)
-    tokens, seen, found = decisions(case, system, params, video)
-    check_decisions(case, found)
+    tokens, *features, seen = run(case, system, params)
+    check_features(case, params, *features)
+    check_decisions(case, system, seen)
     for i, counts in enumerate(case.arrays["counts"].tolist()):
         out = seen[f"block_{i}"]["out"][0]
         assert list(out.shape[:2]) == counts[3:]

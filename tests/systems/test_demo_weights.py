@@ -1,5 +1,6 @@
 """The demo's trained weights: what they can do, and that bfloat16 changes next to nothing."""
 
+import functools
 import importlib
 import os
 
@@ -16,35 +17,32 @@ from tokmerge_jax.data.datasets import demo_scene
 STORIES = demo_scene.test_stories(24)
 
 
-@pytest.fixture(scope="module")
-def frames():
-    """The sampled frames of some test clips, drawn anew (no video file between)."""
-    clips = [demo_scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
-    return np.stack(clips)[:, ::2]
-
-
-def embeddings(frames, dtype="float32", merger="none"):
-    config = demo.get_config()
-    config.unlock()
-    config.dtype, config.model.merger.name = dtype, merger
+@functools.cache
+def embeddings(name, dtype="float32", merger=None):
+    """Directions of some test clips and of their captions, by a demo's network."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    with config.unlocked():
+        config.dtype, config.model.merger.name = dtype, merger or config.model.merger.name
     system = tokmerge_jax.build(config)
     params = convert.load_checkpoint(config.checkpoint, system)
-    video = jax.jit(system.predict["encode_video"])(params, frames)["embedding"][:, 0]
+    # the sampled frames, drawn anew: no video file between
+    clips = [demo_scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
+    video = jax.jit(system.predict["encode_video"])(params, np.stack(clips)[:, ::2])["embedding"]
     ids = system.tokenize([demo_scene.caption(story) for story in STORIES])
     text = jax.jit(system.predict["encode_text"])(params, *ids)["embedding"]
-    return np.asarray(video, np.float32), np.asarray(text, np.float32)
+    return np.asarray(video[:, 0], np.float32), np.asarray(text, np.float32)
 
 
 @pytest.mark.parametrize("merger", ["none", "vid_tldr"])
-def test_bfloat16_agrees_with_float32(frames, merger):
-    exact, rounded = (embeddings(frames, dtype, merger) for dtype in ("float32", "bfloat16"))
+def test_bfloat16_agrees_with_float32(merger):
+    exact, rounded = (embeddings("demo", dtype, merger) for dtype in ("float32", "bfloat16"))
     for ours, reference in zip(rounded, exact, strict=True):
         assert (ours * reference).sum(axis=-1).min() >= 0.999
 
 
 @pytest.mark.parametrize("merger", ["none", "vid_tldr"])
-def test_texts_find_clips_never_seen(frames, merger):
-    video, text = embeddings(frames, merger=merger)
+def test_texts_find_clips_never_seen(merger):
+    video, text = embeddings("demo", "float32", merger)
     best = (text @ video.T).argsort(axis=1)[:, ::-1]
     right = np.arange(len(STORIES))
     assert (best[:, 0] == right).mean() > 0.6
@@ -56,19 +54,14 @@ def test_weights_are_small():
     assert os.path.getsize(demo.get_config().checkpoint) < 8e6
 
 
-@pytest.mark.parametrize("name", ["demo_clip", "demo_tempme"])
-def test_frames_of_clip_find_the_events_of_a_clip(frames, name):
+@pytest.mark.parametrize("config", [demo_clip, demo_tempme])
+def test_frames_of_clip_find_the_events_of_a_clip(config):
     """Their mean tells which events there are, and not which came first."""
-    config = importlib.import_module(f"configs.{name}").get_config()
-    system = tokmerge_jax.build(config)
-    params = convert.load_checkpoint(config.checkpoint, system)
-    video = jax.jit(system.predict["encode_video"])(params, frames)["embedding"][:, 0]
-    ids = system.tokenize([demo_scene.caption(story) for story in STORIES])
-    text = jax.jit(system.predict["encode_text"])(params, *ids)["embedding"]
-    best = np.asarray(text @ video.T).argsort(axis=1)[:, ::-1]
+    video, text = embeddings(config.__name__.removeprefix("configs."))
+    best = (text @ video.T).argsort(axis=1)[:, ::-1]
     right = np.arange(len(STORIES))
     assert (best[:, :2] == right[:, None]).any(axis=1).mean() > 0.9
-    assert os.path.getsize(config.checkpoint) < 5e6
+    assert os.path.getsize(config.get_config().checkpoint) < 5e6
 
 
 def test_tempme_is_the_demos_clip_but_for_what_it_trains():

@@ -47,11 +47,27 @@ def case():
     return found, system, params, batch
 
 
-def test_gradients(case):
-    found, system, params, batch = case
-    (total, _), gradient = jax.jit(jax.value_and_grad(system.loss, has_aux=True))(
-        params, batch, KEY
-    )
+@pytest.fixture(scope="module")
+def learned(case):
+    """Loss and gradient of all parameters, and the state after a step, before and its scalars."""
+    _, system, params, batch = case
+    rate = optimizer.cosine(1e-2, steps=4, min_share=0.0)
+    transformation = system.optimizer(rate)
+    state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
+    advance = step.make(system.loss, transformation, rate, 0, system.trained)
+
+    @jax.jit  # both in one program, as what they share takes long to compile
+    def run(state, batch):
+        whole = jax.value_and_grad(system.loss, has_aux=True)(state.params, batch, KEY)
+        return *whole, *advance(state, batch)
+
+    (total, _), gradient, moved, scalars = run(state, batch)
+    return total, gradient, state, moved, scalars
+
+
+def test_gradients(case, learned):
+    found, system, *_ = case
+    total, gradient, *_ = learned
     close(total, found.arrays["loss"])
     gradient = convert.to_torch("tempme", gradient, system.config)
     norms = [np.linalg.norm(gradient[name]) for name in found.spec["gradient_names"]]
@@ -64,14 +80,8 @@ def test_gradients(case):
     close(total, found.arrays["trainable_total_norm"])
 
 
-def test_only_what_the_reference_lists_moves(case):
-    _, system, params, batch = case
-    rate = optimizer.cosine(1e-2, steps=4, min_share=0.0)
-    transformation = system.optimizer(rate)
-    state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
-    assert system.loss
-    advance = jax.jit(step.make(system.loss, transformation, rate, 0, system.trained))
-    moved, scalars = advance(state, batch)
+def test_only_what_the_reference_lists_moves(case, learned):
+    *_, state, moved, scalars = learned
     before, after = (rules.flatten(p) for p in (state.params, moved.params))
     changed = {n for n in before if not np.array_equal(before[n], after[n])}
     listed = {n for n in before if "/lora/" in n or n.endswith("_positions")}
