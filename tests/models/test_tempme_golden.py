@@ -140,18 +140,25 @@ def test_attention_with_lora():
     arrays, weights = case.arrays, case.weights()
     x = jnp.asarray(recipe.video((2, 13, 128), seed=511))
     vision, text = (attention_params(weights, prefix) for prefix in ("vision.", "text."))
-    module = Attention(2, 128, lora_rank=4)
+    module, plain = Attention(2, 128, lora_rank=4), Attention(2, 128)
     size = jnp.asarray(arrays["inputs/size"]).reshape(2, 13)
     for weight, name in ((size, "vision_out"), (None, "vision_out_nosize")):
-        out, evidence = module.apply({"params": vision}, x, weight, needs={"keys"})
+        out, evidence = attend(module, vision, x, weight)
         close(out, arrays[name])
         close(evidence.keys, arrays["vision_metric"])
-        plain = Attention(2, 128)
-        folded, _ = plain.apply({"params": merge_lora(vision)}, x, weight)
-        close(folded, arrays[name])
-    out, _ = Attention(2, 128, causal=True, lora_rank=4).apply({"params": text}, x)
+        close(attend(plain, merge_lora(vision), x, weight)[0], arrays[name])
+    out, _ = attend(Attention(2, 128, causal=True, lora_rank=4), text, x)
     real = np.asarray(arrays["inputs/text_mask"]) > 0
     close(np.asarray(out)[real], arrays["text_out"][real])
+
+
+def attend(module, params, x, weight=None):
+    """Self-attention of `x`, and its keys."""
+
+    def both(module, x):
+        return module.attend(x, module.keys_values(x), weight, needs={"keys"})
+
+    return module.apply({"params": params}, x, method=both)
 
 
 def attention_params(weights, prefix):

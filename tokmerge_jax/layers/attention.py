@@ -84,17 +84,6 @@ class Attention(nn.Module):
         keys = key.mean(axis=2) if "keys" in needs else None
         return self.out(y.reshape((*x.shape[:-1], self.width))), Evidence(keys, entropy)
 
-    def __call__(
-        self,
-        x: Float[Array, "B N C"],
-        weight: Float[Array, "B N"] | None = None,
-        *,
-        needs: Set[str] = frozenset(),
-        train: bool = False,
-    ) -> tuple[Float[Array, "B N C"], Evidence]:
-        """Self-attention: `attend` with the keys and values of `x` itself."""
-        return self.attend(x, self.keys_values(x), weight, needs=needs, train=train)
-
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
         """Queries, keys or values, by head."""
         y = layer(x)
