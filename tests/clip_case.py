@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 import tokmerge_jax
 from configs.base import clip
 from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
 
 
 def config_of(case) -> ConfigDict:
@@ -57,8 +58,8 @@ def _set_merging(config: ConfigDict, spec) -> None:
 
 def system_of(case):
     """The system of a golden case, and its parameters."""
-    config = config_of(case)
-    return tokmerge_jax.build(config), convert.from_torch("tempme", case.weights(), config)
+    system, weights = tokmerge_jax.build(config_of(case)), case.weights()
+    return system, rules.load(convert.table(system, weights), weights, system.abstract_params)
 
 
 def videos(case, shape=None, seed=None) -> np.ndarray:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import tokmerge_jax
 from configs.base import vid_tldr, vid_tldr_qa
 from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
 
 TOLERANCE = 2e-4
 
@@ -80,8 +81,8 @@ def system_of(case, only: str = "", words: bool = False):
     if only:
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
         weights = {name: w for name, w in weights.items() if name.startswith(only)}
-        weights = {**convert.to_torch(config.system, zeros, config), **weights}
-    return system, convert.from_torch(config.system, weights, config)
+        weights = {**rules.unload(system.name_rules[0], zeros), **weights}
+    return system, rules.load(convert.table(system, weights), weights, system.abstract_params)
 
 
 def videos(case, count: int, seed: int | None = None) -> np.ndarray:

@@ -19,9 +19,15 @@ def weightless(shapes):
     return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
 
 
-@pytest.fixture(params=["b16", "l16"])
+@pytest.fixture(scope="module", params=["b16", "l16"])
 def surgery(request):
     return request.param, golden.load(f"vidtldr-surgery-{request.param}").spec
+
+
+@pytest.fixture(scope="module")
+def full_system(surgery):
+    size, _ = surgery
+    return tokmerge_jax.build(base.get_config(size))
 
 
 def test_names_of_pretraining_files(surgery):
@@ -44,17 +50,19 @@ def test_names_of_pretraining_files(surgery):
 
 
 @pytest.mark.parametrize("shapes", ["shapes", "pretraining_shapes"])
-def test_full_checkpoints_fill_the_network(surgery, shapes):
-    size, case = surgery
-    config = base.get_config(size)
-    system = tokmerge_jax.build(config)
-    params = convert.from_torch("vid_tldr", weightless(case[shapes]), config)
-    jax.tree.map(
-        lambda x, y: np.testing.assert_equal(x.shape, y.shape), params, {**system.abstract_params}
-    )
+def test_full_checkpoints_fill_the_network(surgery, full_system, shapes):
+    _, case = surgery
+    wanted = {**full_system.abstract_params}
+
+    def load(shapes):
+        tensors = weightless(shapes)
+        return rules.load(convert.table(full_system, tensors), tensors, wanted)
+
+    params = load(case[shapes])
+    jax.tree.map(lambda x, y: np.testing.assert_equal(x.shape, y.shape), params, wanted)
     fewer = {name: shape for name, shape in case[shapes].items() if "blocks.3.mlp" not in name}
     with pytest.raises(UserError, match=r"4 faults.*\n.*vision/block_3/mlp/hidden/kernel is not"):
-        convert.from_torch("vid_tldr", weightless(fewer), config)
+        load(fewer)
 
 
 def tiny():
@@ -158,7 +166,11 @@ def retrieval_weights(config, predicts_words):
     other.data.max_text_length = config.data.max_text_length
     other.train.losses.mlm = float(predicts_words)
     system = tokmerge_jax.build(other)
-    return convert.to_torch("vid_tldr", system.init(jax.random.key(1)), other)
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: rng.standard_normal(leaf.shape, np.float32), system.abstract_params
+    )
+    return rules.unload(system.name_rules[0], params)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import recipe
 import umt_case
 from umt_case import close
 
-from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.models.umt_qa import UMTQA
 from tokmerge_jax.training import losses
@@ -20,14 +20,14 @@ from tokmerge_jax.training import losses
 def run(case, vision, vision_mask=None):
     """Text states, fused states and multi_modal states of a golden case."""
     spec, ids = case.config, case.arrays["inputs/ids"]
-    mask = jnp.arange(ids.shape[1])[None] < jnp.asarray(spec["lengths"])[:, None]
-    ids, vision = jnp.asarray(ids), jnp.asarray(vision)
+    mask = np.arange(ids.shape[1]) < np.array(spec["lengths"])[:, None]
+    inputs = jax.tree.map(jnp.asarray, (ids, mask, vision, vision_mask))
     system, params = umt_case.system_of(case, only="text_encoder", words=True)
     assert isinstance(system.module, UMT)
     module = system.module.text
 
     @jax.jit
-    def states(params):
+    def states(params, ids, mask, vision, vision_mask):
         def apply(method, *args):
             return module.apply({"params": params}, *args, method=method)
 
@@ -44,14 +44,14 @@ def run(case, vision, vision_mask=None):
             **({"words": apply("words", fused)} if module.predicts_words else {}),
         }
 
-    return states(params["text"])
+    return states(params["text"], *inputs)
 
 
 def test_tiny_states_of_every_mode():
     case = golden.load("bert-tiny")
-    lengths = jnp.asarray(case.config["vision_lengths"])
+    lengths = np.array(case.config["vision_lengths"])
     vision = recipe.video((3, 17, 48), seed=4)
-    states = run(case, vision, jnp.arange(17)[None] < lengths[:, None])
+    states = run(case, vision, np.arange(17) < lengths[:, None])
     expected = case.arrays
     close(states["text"], expected["text/hidden_1"])
     close(states["fusion"], expected["fusion/hidden_3"])
@@ -59,8 +59,8 @@ def test_tiny_states_of_every_mode():
     close(states["multi_modal"], expected["multi_modal/last_hidden"])
     close(states["first"][:, 0], expected["fusion/hidden_3"][:, 0])
     close(states["words"], expected["mlm/logits"])
-    labels = jnp.asarray(expected["inputs/labels"])
-    loss = losses.word_prediction(states["words"], jnp.maximum(labels, 0), labels != -100)
+    labels = expected["inputs/labels"]
+    loss = jax.jit(losses.word_prediction)(states["words"], np.maximum(labels, 0), labels != -100)
     close(loss, expected["mlm/loss"])
 
 
@@ -83,8 +83,7 @@ def decode(case, ids, length, seed):
     system, params = umt_case.system_of(case, only="text_decoder")
     assert isinstance(system.module, UMTQA)
     module, ids = system.module, jnp.asarray(ids)
-    counts = jnp.asarray(spec["question_lengths"])[:, None]
-    known = jnp.arange(length)[None] < counts
+    known = jnp.asarray(np.arange(length) < np.array(spec["question_lengths"])[:, None])
     states = jnp.asarray(recipe.video((len(ids), length, spec["hidden_size"]), seed=seed))
 
     def run(params, states):
@@ -100,7 +99,7 @@ def decode(case, ids, length, seed):
 
     differentiate = jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))
     (_, found), (gradient, of_states) = differentiate(params, states)
-    gradient = convert.to_torch("vid_tldr_qa", gradient, system.config)
+    gradient = rules.unload(system.name_rules[0], gradient)
     return found, {**gradient, "encoder_hidden_states": of_states}
 
 

@@ -2,6 +2,7 @@
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
@@ -23,21 +24,28 @@ def test_tiny_retrieval(name):
 def check_scores(system, params, video, expected):
     """Embeddings, similarities and every pair's matching logit; returns the videos' tokens."""
     ids = expected["inputs/text_ids"]
-    videos, _texts = len(video), len(ids)
-    seen = jax.jit(system.predict["encode_video"])(params, video)
-    read = jax.jit(system.predict["encode_text"])(params, ids, ids != 0)
+    videos = len(video)
+
+    @jax.jit
+    def run(params, video, ids, mask):
+        seen = system.predict["encode_video"](params, video)
+        read = system.predict["encode_text"](params, ids, mask)
+        memory = system.predict["video_memory"](params, seen["tokens"])
+        states = jnp.broadcast_to(read["states"], (videos, *read["states"].shape))
+        mask = jnp.broadcast_to(mask, (videos, *mask.shape))
+        match = system.predict["match"](params, memory, states, mask)
+        return seen["embedding"][:, 0], read["embedding"], match, seen["tokens"]
+
+    seen, read, match, tokens = jax.device_get(run(params, video, ids, ids != 0))
 
     def unit(x):
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    close(seen["embedding"][:, 0], unit(expected["vision/proj"]))
-    close(read["embedding"], unit(expected["text/proj"]))
-    close(seen["embedding"][:, 0] @ read["embedding"].T, expected["sim_v2t"])
-    memory = jax.jit(system.predict["video_memory"])(params, seen["tokens"])
-    states = np.broadcast_to(read["states"], (videos, *read["states"].shape))
-    mask = np.broadcast_to(ids != 0, (videos, *ids.shape))
-    close(jax.jit(system.predict["match"])(params, memory, states, mask), expected["match_logit"])
-    return seen["tokens"]
+    close(seen, unit(expected["vision/proj"]))
+    close(read, unit(expected["text/proj"]))
+    close(seen @ read.T, expected["sim_v2t"])
+    close(match, expected["match_logit"])
+    return tokens
 
 
 def test_position_table_of_another_frame_count():

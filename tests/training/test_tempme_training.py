@@ -218,6 +218,22 @@ def test_gradient_scale_of_four_processes():
     np.testing.assert_allclose(*first, rtol=1e-6)
 
 
+def test_steps_and_decay_follow_the_share():
+    """A first step is the rate, but for the epsilon; decay takes from what it leaves."""
+    params = {name: jnp.full((2, 2), 3.0) for name in ("clip", "lora")}
+    transformation = optimizer.clipped_adamw(
+        lambda s: jnp.float32(0.5),
+        0.2,
+        clip_norm=0.0,
+        share=lambda name: {"clip": 0.1, "lora": 1.0}[name],
+    )
+    gradient = jax.tree.map(jnp.ones_like, params)
+    updates, _ = transformation.update(gradient, transformation.init(params), params)
+    for name, rate in (("clip", 0.05), ("lora", 0.5)):
+        left = 3 - rate
+        np.testing.assert_allclose(3 + updates[name], left - rate * 0.2 * left, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_step_in_half_precision_is_near(case):
     found, system, params, batch = case

@@ -1,5 +1,7 @@
 """UMT's fine-tuning against the original: losses, gradients, and whole AdamW steps."""
 
+from functools import partial
+
 import golden
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from umt_case import close
 
 import tokmerge_jax
-from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import vid_tldr
 from tokmerge_jax.training import losses, optimizer, step
@@ -42,7 +44,7 @@ def batch_of(case, first_seed):
 
 def in_torch(system, tree):
     """A tree of the parameters' shapes under PyTorch's names."""
-    return convert.to_torch("vid_tldr", tree, system.config)
+    return rules.unload(system.name_rules[0], tree)
 
 
 def test_losses_and_gradients():
@@ -78,7 +80,7 @@ def test_steps_of_fine_tuning(name):
     )
     transformation = optimizer.adamw(rate, spec["optimizer"]["weight_decay"])
     advance = jax.jit(step.make(loss, transformation, rate, seed=0))
-    state = step.create(transformation, jax.tree.map(jnp.asarray, params))
+    state = jax.jit(partial(step.create, transformation))(params)
     for index in range(spec["steps"]):
         state, scalars = advance(state, batch_of(case, case.spec["seed"] + 1 + 1000 * index))
         close(scalars["vtc"], expected["loss_vtc"][index])
