@@ -1,6 +1,7 @@
 """The goldens of CLIP and TempMe, small and full-size, as our configurations and parameters."""
 
 import flax.linen as nn
+import golden
 import jax
 import numpy as np
 import recipe
@@ -8,8 +9,6 @@ from ml_collections import ConfigDict
 
 import tokmerge_jax
 from configs.base import clip
-from tokmerge_jax import convert
-from tokmerge_jax.convert import rules
 
 
 def config_of(case) -> ConfigDict:
@@ -59,7 +58,7 @@ def _set_merging(config: ConfigDict, spec) -> None:
 def system_of(case):
     """The system of a golden case, and its parameters."""
     system, weights = tokmerge_jax.build(config_of(case)), case.weights()
-    return system, rules.load(convert.table(system, weights), weights, system.abstract_params)
+    return system, golden.parameters(system, weights)
 
 
 def videos(case, shape=None, seed=None) -> np.ndarray:

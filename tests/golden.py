@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 import recipe
 
+from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
+from tokmerge_jax.types import Params, System
+
 FOLDER = Path(__file__).with_name("goldens")
 
 
@@ -46,3 +50,8 @@ def load(name: str) -> Golden:
     file = FOLDER / f"{name}.npz"
     arrays = dict(np.load(file)) if file.exists() else {}
     return Golden(name, spec, arrays)
+
+
+def parameters(system: System, weights: Mapping[str, np.ndarray]) -> Params:
+    """`convert.from_torch` for a system that is built already, which takes it most of its time."""
+    return rules.load(convert.table(system, weights), weights, system.abstract_params)

@@ -3,6 +3,7 @@
 import re
 
 import flax.linen as nn
+import golden
 import jax
 import numpy as np
 import recipe
@@ -10,7 +11,6 @@ from ml_collections import ConfigDict
 
 import tokmerge_jax
 from configs.base import vid_tldr, vid_tldr_qa
-from tokmerge_jax import convert
 from tokmerge_jax.convert import rules
 
 TOLERANCE = 2e-4
@@ -82,7 +82,7 @@ def system_of(case, only: str = "", words: bool = False):
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
         weights = {name: w for name, w in weights.items() if name.startswith(only)}
         weights = {**rules.unload(system.name_rules[0], zeros), **weights}
-    return system, rules.load(convert.table(system, weights), weights, system.abstract_params)
+    return system, golden.parameters(system, weights)
 
 
 def videos(case, count: int, seed: int | None = None) -> np.ndarray:

@@ -54,8 +54,7 @@ def tensors(**settings) -> dict[str, np.ndarray]:
 
 def loaded(names, **settings):
     """The parameters of that network from tensors of any spelling."""
-    system = system_of(**settings)
-    return rules.load(convert.table(system, names), names, system.abstract_params)
+    return golden.parameters(system_of(**settings), names)
 
 
 def openai() -> dict[str, np.ndarray]:
