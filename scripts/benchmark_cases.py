@@ -101,7 +101,7 @@ def compiled(
     """A case of ours: `function(*arguments)`, compiled here; its first result is compared."""
     arguments = jax.block_until_ready(jax.device_put(arguments))
     start = time.perf_counter()
-    program = jax.jit(function).lower(*arguments).compile()
+    program = runtime.jit(function).lower(*arguments).compile()
     compile_seconds = time.perf_counter() - start
 
     def run() -> tuple[float, np.ndarray]:
@@ -177,7 +177,7 @@ def train(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list
         forward = _BATCH * sum(layer.macs for layer in each.cost)
         forward += _text_macs(each, {"text_ids": batch["text_ids"]})
         begun = time.perf_counter()
-        program = jax.jit(advance, donate_argnums=0).lower(state, batch).compile()
+        program = runtime.jit(advance, donate_argnums=0).lower(state, batch).compile()
         case = Case(
             f"{_BATCH} clips, a step of training, {stage}",
             "ours",

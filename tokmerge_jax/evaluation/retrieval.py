@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
-from tokmerge_jax import parallel
+from tokmerge_jax import parallel, runtime
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.runtime import Stopwatch
@@ -102,7 +102,7 @@ class Model:
 
         Whatever is no numpy array is passed on as it is.
         """
-        function = jax.jit(self.predict[name])
+        function = runtime.jit(self.predict[name])
 
         def call(*arrays: Any) -> Any:
             place = {str(i): x for i, x in enumerate(arrays) if isinstance(x, np.ndarray)}

@@ -4,6 +4,7 @@ Source: CLIP (ICML 2021), section 2.4; joining clips as in TempMe (ICLR 2025), s
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tokmerge_jax import kernels
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.mlp import quick_gelu
 from tokmerge_jax.layers.patches import patchify
@@ -66,13 +68,14 @@ class CLIPViT(nn.Module):
         """
         tokens = Tokens.traced(self._embed(video)) if trace else Tokens(self._embed(video))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
+        records = self.is_mutable_collection("intermediates")
         for i, merger in enumerate(self.mergers):
             join = self.joins[i] if self.joins else None
             if join:
                 tokens = self._join(i, join, tokens, len(video))
             frames = video.shape[0] * video.shape[1] // len(tokens.x)
             last = class_only and i == len(self.mergers) - 1
-            tokens = block(
+            layer = block(
                 self.heads,
                 merger,
                 proportional=self.proportional,
@@ -81,7 +84,13 @@ class CLIPViT(nn.Module):
                 epsilon=EPSILON,
                 dtype=self.dtype,
                 name=f"block_{i}",
-            )(tokens, train, tokens.x[:, :frames] if last else None)
+            )
+            queries = tokens.x[:, :frames] if last else None
+            if records:
+                tokens = layer(tokens, train, queries)
+            else:
+                run = partial(_run, layer, train)
+                tokens = kernels.in_parts(run, (tokens, queries), tokens.x.shape[1])
         return tokens
 
     def _embed(self, video: jax.Array) -> jax.Array:
@@ -105,3 +114,8 @@ class CLIPViT(nn.Module):
         tokens = join(tokens, positions)
         self.sow("intermediates", f"join_{i}", tokens)
         return tokens
+
+
+def _run(layer: Block, train: bool, tokens: Tokens, only: jax.Array | None) -> Tokens:
+    """`layer`, with what `kernels.in_parts` cuts at the end."""
+    return layer(tokens, train, only)

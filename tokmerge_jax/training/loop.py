@@ -14,7 +14,7 @@ import optax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from tokmerge_jax import parallel
+from tokmerge_jax import parallel, runtime
 from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.run import Run
 from tokmerge_jax.types import Batch, Loss, Params, UserError
@@ -139,7 +139,7 @@ def fit(
     transformation = optimize(rate)
     begin = partial(step.create, transformation, trained=trained)
     state = _start(run, mesh, begin, initial, abstract_params)
-    advance = jax.jit(
+    advance = runtime.jit(
         step.make(loss, transformation, rate, plan.seed, trained),
         donate_argnums=0,
         out_shardings=parallel.whole(mesh),
