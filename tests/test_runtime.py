@@ -1,6 +1,9 @@
 """Number types, compiled programs on disk, fingerprints and stage times."""
 
+import ctypes
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -107,3 +110,26 @@ def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
         np.testing.assert_array_equal(runtime.jit(jnp.negative)(np.ones(2)), -np.ones(2))
     finally:
         runtime._compiler_options.cache_clear()
+
+
+MEMORY = """
+import resource
+import jax, numpy as np
+from tokmerge_jax import runtime
+runtime.start()
+twice = jax.jit(lambda x, w: (x @ w).T @ x)  # the product between is 64 MB, or 16,384 pages
+x, w = np.ones((1 << 20, 16), np.float32), np.ones((16, 16), np.float32)
+faults = []
+for _ in range(50):
+    twice(x, w).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(int(np.median(np.diff(faults)[30:])))  # the heap may grow at first
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone can be told")
+def test_start_keeps_memory_that_was_freed():
+    """Programs touch pages that the process has already, where they would get new ones."""
+    command = [sys.executable, "-c", MEMORY]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 100

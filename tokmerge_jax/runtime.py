@@ -1,5 +1,6 @@
 """What every run needs of its machine: number types, exact products, compiled programs kept."""
 
+import ctypes
 import functools
 import hashlib
 import importlib.metadata
@@ -20,6 +21,8 @@ from jax.typing import ArrayLike
 from tokmerge_jax.types import UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_KEPT_MEMORY = {-4: 0, -1: -1, -8: 1}
+"""glibc's mallopt: M_MMAP_MAX none, M_TRIM_THRESHOLD never, M_ARENA_MAX one (others ask mmap)."""
 _SMALL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 
@@ -41,22 +44,28 @@ def compute_dtype(name: str) -> Any:
 
 
 def start() -> None:
-    """Full float32 products (accelerators would round them), and compiled programs kept.
+    """Full float32 products (accelerators would round them), and what is costly to get kept.
 
-    They lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
+    Compiled programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
+    Memory that was freed stays with the process: a program on a CPU asks for its intermediate
+    results, gigabytes in training, at every call anew, and the system would hand them over page by
+    page each time. A step of training gains an eighth, for a peak of memory that is as much higher.
     """
     jax.config.update("jax_default_matmul_precision", "highest")
     if not jax.config.values["jax_compilation_cache_dir"]:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(home, "tokmerge_jax", "programs")
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    if mallopt:
+        for parameter, value in _KEPT_MEMORY.items():
+            mallopt(parameter, value)
 
 
 def jit(function: Callable[..., Any], **settings: Any) -> jax.stages.Wrapped:
     """`jax.jit(function, **settings)`; on a CPU, operations are put in the order that needs least.
 
-    Intermediate results of a step of training then take half the memory, which the system hands
-    over page by page at every call.
+    Intermediate results of a step of training then take half the memory.
     """
     return jax.jit(function, compiler_options=_compiler_options(), **settings)
 
