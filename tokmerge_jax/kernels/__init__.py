@@ -1,6 +1,6 @@
 """Hot operations, one file each."""
 
 from tokmerge_jax.kernels.attention import attention
-from tokmerge_jax.kernels.parts import in_parts
+from tokmerge_jax.kernels.cached import few_at_a_time
 
-__all__ = ["attention", "in_parts"]
+__all__ = ["attention", "few_at_a_time"]

@@ -90,7 +90,7 @@ class CLIPViT(nn.Module):
                 tokens = layer(tokens, train, queries)
             else:
                 run = partial(_run, layer, train)
-                tokens = kernels.in_parts(run, (tokens, queries), tokens.x.shape[1])
+                tokens = kernels.few_at_a_time(run, (tokens, queries), tokens.x.shape[1])
         return tokens
 
     def _embed(self, video: jax.Array) -> jax.Array:
@@ -117,5 +117,5 @@ class CLIPViT(nn.Module):
 
 
 def _run(layer: Block, train: bool, tokens: Tokens, only: jax.Array | None) -> Tokens:
-    """`layer`, with what `kernels.in_parts` cuts at the end."""
+    """`layer`, with what `kernels.few_at_a_time` cuts at the end."""
     return layer(tokens, train, only)

@@ -12,7 +12,7 @@ _ROWS = 2400  # of a transformer: the results of its products then still lie in 
 _PARTS = 4  # more would only take longer to compile
 
 
-def in_parts(function: Callable[..., Any], arrays: Any, rows: int) -> Any:
+def few_at_a_time(function: Callable[..., Any], arrays: Any, rows: int) -> Any:
     """`function(*arrays)` of a function that treats samples apart; on one CPU, in up to 4 parts.
 
     A matrix product there takes up to a sixth longer if its result leaves the caches. Unlike in a

@@ -12,7 +12,7 @@ from tokmerge_jax import kernels, parallel
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.merging import Tokens, mergers
 
-PARTS = sys.modules["tokmerge_jax.kernels.parts"]
+PARTS = sys.modules["tokmerge_jax.kernels.cached"]
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def one_device(monkeypatch):
 def calls(batch):
     """How many samples each call of the function gets."""
     seen = []
-    kernels.in_parts(lambda x: seen.append(len(x)) or x, (jnp.ones((batch, 2)),), 10)
+    kernels.few_at_a_time(lambda x: seen.append(len(x)) or x, (jnp.ones((batch, 2)),), 10)
     return seen
 
 
@@ -62,7 +62,7 @@ def test_a_block_in_parts_computes_what_the_whole_does(monkeypatch):
 
     def run(params, x):
         apply = lambda tokens: layer.apply(params, tokens)  # noqa: E731
-        out = kernels.in_parts(apply, (Tokens(x, size),), 9)
+        out = kernels.few_at_a_time(apply, (Tokens(x, size),), 9)
         return jnp.square(out.x).sum(), out
 
     compute = jax.value_and_grad(run, argnums=(0, 1), has_aux=True)
