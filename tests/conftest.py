@@ -22,3 +22,9 @@ install_import_hook("tokmerge_jax", "beartype.beartype")
 # A first call compiles, so that the time of an example says nothing.
 hypothesis.settings.register_profile("tokmerge_jax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tokmerge_jax")
+
+
+def pytest_configure(config):
+    """Small programs take longer to optimise than to run; what is marked slow runs as users run."""
+    if config.option.markexpr == "not slow":
+        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
