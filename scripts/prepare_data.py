@@ -19,10 +19,9 @@ from absl import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from tokmerge_jax.data.datasets import demo
-from tokmerge_jax.data.datasets.specs import SPECS
+from tokmerge_jax.data.datasets import demo, specs
 from tokmerge_jax.data.datasets.video_text import report_path
-from tokmerge_jax.data.preparing import FORMATS, SplitReport, prepare
+from tokmerge_jax.data.preparing import SplitReport, prepare
 from tokmerge_jax.types import UserError
 
 
@@ -34,7 +33,7 @@ def main() -> None:
     try:
         if args.workers < 1:
             raise UserError(f"--workers {args.workers} must be at least 1")
-        if not SPECS[args.dataset].annotations:
+        if not specs.splits(args.dataset):
             prepare_demo(args, splits or list(demo.COUNTS))
         else:
             prepare_real(args, splits or ["test"])
@@ -80,16 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     path = pathlib.Path
-    parser.add_argument("--dataset", required=True, choices=list(SPECS))
+    parser.add_argument("--dataset", required=True, choices=list(specs.SPECS))
     parser.add_argument(
         "--annotations",
         type=path,
-        help="folder of UMT's JSON files or of CLIP4Clip's files, or one file of UMT's",
+        help="folder of the annotation files as UMT, CLIP4Clip or TESTA have them, or one file of"
+        " UMT's",
     )
     parser.add_argument(
         "--format",
         default="",
-        choices=list(FORMATS),
+        choices=list(specs.FAMILIES),
         help="of the annotations (default: found by the files' names)",
     )
     parser.add_argument("--videos", type=path, help="folder of the videos")

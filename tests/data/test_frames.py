@@ -173,6 +173,6 @@ def test_the_frames_that_are_decoded(folder, sampling, seconds, expected):
 
 def test_an_unknown_rule_is_refused():
     with pytest.raises(
-        UserError, match=r"config\.data\.sampling='middle' is unknown; known: intervals, seconds$"
+        UserError, match=r"config\.data\.sampling='middle' is unknown; known: intervals, seconds, "
     ):
         Decoder("", 3, 0, "middle")

@@ -1,7 +1,8 @@
 """Which frames of a video are looked at: one rule per family of systems, all called alike.
 
 Sources: UMT (ICCV 2023) and vid-TLDR (CVPR 2024), frame samplers "middle" and "rand"; TempMe
-(ICLR 2025), one frame a second.
+(ICLR 2025), one frame a second; TESTA (EMNLP 2023), "uniform", "nlvl_uniform", "nlvl_rand", "rand"
+and "headtail".
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +43,14 @@ def sample_indices(
     elif (stop - start).min() > 1:
         chosen = rng.integers(start, stop - 1)
     else:
-        chosen = np.sort(rng.choice(length, count, replace=False))
+        return _drawn(0, length, frames, rng)
+    return np.pad(chosen, (0, frames - count), mode="edge")
+
+
+def _drawn(start: int, stop: int, frames: int, rng: np.random.Generator) -> Int64[np.ndarray, "T"]:
+    """Ascending, different numbers from `start` up to `stop`; the last repeats if there are few."""
+    count = min(frames, stop - start)
+    chosen = start + np.sort(rng.choice(stop - start, count, replace=False))
     return np.pad(chosen, (0, frames - count), mode="edge")
 
 
@@ -92,5 +100,85 @@ def by_seconds(
     return strided(0, last, max(round(rate), 1), frames)
 
 
-SAMPLERS: Mapping[str, Sampler] = {"intervals": by_intervals, "seconds": by_seconds}
+def by_strides(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """Whole strides from the first frame, the same in training: `rng` is not used.
+
+    The stride is rounded down, so the end of a video is not seen: at worst nearly half of it, and
+    of one with fewer frames than are wanted all but the first.
+    """
+    del rng
+    return np.arange(frames) * (trimmed_length(length, rate, seconds) // frames)
+
+
+def by_interval_starts(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """The first frame of each of equal intervals, the same in training: `rng` is not used."""
+    del rng
+    return np.arange(frames) * trimmed_length(length, rate, seconds) // frames
+
+
+def by_random_offsets(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """As `by_interval_starts`; in training, each some frames later, drawn below a whole stride."""
+    starts = by_interval_starts(length, rate, frames, seconds, None)
+    if rng is None:
+        return starts
+    stride = trimmed_length(length, rate, seconds) // frames
+    return starts + rng.integers(max(stride, 1), size=frames)
+
+
+def by_draws(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """In training any different frames of the video, else those of `by_intervals`."""
+    if rng is None:
+        return by_intervals(length, rate, frames, seconds, None)
+    return _drawn(0, trimmed_length(length, rate, seconds), frames, rng)
+
+
+def by_draws_in_halves(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """In training half of the frames from either half of the video, else as `by_intervals`."""
+    if rng is None:
+        return by_intervals(length, rate, frames, seconds, None)
+    used = trimmed_length(length, rate, seconds)
+    middle, head = used // 2, frames // 2
+    first = _drawn(0, max(middle, 1), head, rng)
+    return np.concatenate([first, _drawn(middle, used, frames - head, rng)])
+
+
+SAMPLERS: Mapping[str, Sampler] = {
+    "intervals": by_intervals,
+    "seconds": by_seconds,
+    "strides": by_strides,
+    "interval_starts": by_interval_starts,
+    "random_offsets": by_random_offsets,
+    "draws": by_draws,
+    "draws_in_halves": by_draws_in_halves,
+}
 """The rules that `config.data.sampling` names."""

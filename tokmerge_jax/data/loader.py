@@ -157,9 +157,8 @@ def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
     Raises:
       UserError: also if there is no list of answers to choose from.
     """
-    answers = prepared.answers(config)
     records, broken = _records(config, config.split, "questions")
-    questions, paths = pairs.questions(records, answers)
+    questions, paths = pairs.questions(records, prepared.answers(config))
     return Source(questions, broken, paths, _decoder(config, frames), config.workers)
 
 

@@ -8,8 +8,11 @@ from ml_collections import ConfigDict
 from tokmerge_jax.data import pairs
 from tokmerge_jax.data.datasets import annotations, demo, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
 from tokmerge_jax.types import UserError
+
+OF_SPLIT = "split"
+"""`config.answers` that takes the answers which the evaluated split itself has."""
 
 _NAMED = 3  # broken videos that an error names
 
@@ -56,18 +59,27 @@ def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str,
 
 
 def answers(config: ConfigDict) -> tuple[str, ...]:
-    """The answer list: that of `config.answers`, or the one that the data set was prepared with.
+    """The answers to choose from: those of the file `config.answers`, or, if that is "", the list
+    that the data set was prepared with.
+
+    If it is `OF_SPLIT`: the different ones of `config.split`, sorted, also those to questions about
+    videos that cannot be used, so that the list is everybody's.
 
     Raises:
       UserError: if there is none.
     """
+    if config.answers == OF_SPLIT:
+        found = video_text.read(config.folder, config.dataset, config.split)
+        of_split = {text for r in found if isinstance(r, Question) for text in r.answers}
+        return tuple(sorted(of_split))
     stored = video_text.answers_path(config.folder, config.dataset)
     path = pathlib.Path(config.answers) if config.answers else stored
     if not path.is_file():
         wanted = spec(config.dataset).answers or stored.name
         raise UserError(
             f"{path}: no such answer list; put {wanted} (a JSON list of texts) beside the"
-            " annotations and prepare the data set again, or name one by config.data.answers"
+            " annotations and prepare the data set again, or name one by config.data.answers, where"
+            f" {OF_SPLIT!r} stands for the answers of the evaluated split"
         )
     return annotations.read_answers(path)
 
@@ -80,7 +92,7 @@ def _missing(config: ConfigDict, split: str) -> str:
             f" {', '.join(known)}"
         )
     command = f"python scripts/prepare_data.py --dataset {config.dataset}"
-    if SPECS[config.dataset].annotations:
+    if splits(config.dataset):
         command += f" --annotations DIR --videos DIR --splits {split}"
     return (
         f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r} "

@@ -7,8 +7,8 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.checking import MISSING, check_videos
-from tokmerge_jax.data.datasets import annotations, clip4clip, specs, video_text
-from tokmerge_jax.data.datasets.specs import SPECS
+from tokmerge_jax.data.datasets import annotations, specs, video_text
+from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Record
 from tokmerge_jax.types import UserError
 
@@ -57,7 +57,7 @@ def prepare(
       folder: where prepared data sets live (`config.data.folder`).
       splits: names of splits.
       workers: processes that check videos.
-      format: of the annotations, a key of `FORMATS`; "" finds it by the files that are there.
+      format: of the annotations, a key of `specs.FAMILIES`; "" finds it by the files there are.
 
     Returns:
       one report a split, also written to `video_text.report_path`.
@@ -96,61 +96,52 @@ class _Source:
         return " and ".join(file.name for file in self.files)
 
 
-def _umt(dataset: str, split: str, folder: pathlib.Path) -> _Source | None:
-    spec = SPECS[dataset]
-    if split not in spec.annotations:
-        return None
-    return _umt_file(dataset, folder / spec.annotations[split])
-
-
-def _umt_file(dataset: str, file: pathlib.Path) -> _Source:
-    return _Source((file,), functools.partial(annotations.read, file, kind=SPECS[dataset].kind))
-
-
-def _clip4clip(dataset: str, split: str, folder: pathlib.Path) -> _Source | None:
-    names = clip4clip.FORMATS.get(dataset, {}).get(split)
-    if names is None:
-        return None
-    files = tuple(folder / name for name in names)
-    return _Source(files, functools.partial(clip4clip.read, dataset, split, folder))
-
-
-FORMATS: Mapping[str, Callable[[str, str, pathlib.Path], _Source | None]] = {
-    "umt": _umt,
-    "clip4clip": _clip4clip,
-}
-"""Name of a format -> where a split's files would lie in a folder; None if it has no such split."""
-
-
 def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Source:
     known = specs.splits(dataset)
     if split not in known:
         raise UserError(f"--splits {split}: {dataset} has the splits {', '.join(known)}")
-    if not path.is_file():
-        return _complete(_possible(dataset, split, path, format), split, path)
-    names = {name for files in clip4clip.FORMATS.get(dataset, {}).values() for name in files}
-    if format == "clip4clip" or (not format and path.name in names):
+    if path.is_file() and format in ("", *FAMILIES):
+        return _one_file(dataset, path, format)
+    return _complete(_possible(dataset, split, path, format), split, path)
+
+
+def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
+    """A file of UMT's form, whatever its name, unless other families have one of that name."""
+    families = [format] if format else [f for f in FAMILIES if path.name in _names(f, dataset)]
+    if families and "umt" not in families:
+        titles = " and ".join(f"{FAMILIES[family].title}'s" for family in families)
         raise UserError(
-            f"--annotations {path}: CLIP4Clip's files are found by their names; give their folder"
-            " (or, if the file is one of UMT's, --format umt)"
+            f"--annotations {path}: {titles} files are found by their names; give their folder (or,"
+            " if the file is one of UMT's, --format umt)"
         )
-    return _umt_file(dataset, path)
+    return _Source((path,), functools.partial(annotations.read, path, kind=SPECS[dataset].kind))
+
+
+def _names(family: str, dataset: str) -> set[str]:
+    splits = FAMILIES[family].files.get(dataset, {})
+    return {name for names in splits.values() for name in names}
 
 
 def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> list[_Source]:
-    places = [place for name, place in FORMATS.items() if format in ("", name)]
-    possible = [source for place in places if (source := place(dataset, split, folder))]
+    """Where the files of each family would lie that has the split."""
+    possible = []
+    for name, family in FAMILIES.items():
+        names = family.files.get(dataset, {}).get(split)
+        if names and format in ("", name):
+            read = functools.partial(family.read, dataset, split, folder)
+            possible.append(_Source(tuple(folder / file for file in names), read))
     if not possible:
         raise UserError(f"--format {format}: {dataset}, split {split}, does not come in it")
     return possible
 
 
 def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> _Source:
-    """The one whose files are all there."""
+    """The one whose files are all there; where one needs all of another's and more, that one."""
     complete = [source for source in possible if all(file.is_file() for file in source.files)]
+    complete = [s for s in complete if not any(set(s.files) < set(o.files) for o in complete)]
     if len(complete) > 1:
-        both = ", but also ".join(map(str, complete))
-        raise UserError(f"{folder}: holds {both} (split {split}); choose by --format")
+        all_of_them = ", but also ".join(map(str, complete))
+        raise UserError(f"{folder}: holds {all_of_them} (split {split}); choose by --format")
     if not complete:
         either = ", or ".join(map(str, possible))
         raise UserError(

@@ -1,7 +1,8 @@
 """Texts to token ids: cleaning, WordPiece, and each system's rule for start, end and padding.
 
 Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for its cleaning and for texts without an
-end token; CLIP (ICML 2021) for texts that always have one (its engine is in `byte_pairs`).
+end token; CLIP (ICML 2021) for texts that always have one (its engine is in `byte_pairs`); BLIP
+(ICML 2022) and TESTA (EMNLP 2023) for a cleaning that counts words, and two tokens more.
 """
 
 import dataclasses
@@ -20,6 +21,12 @@ from tokmerge_jax.types import UserError
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _DROPPED = str.maketrans("-/", "  ", ",.'!?\"()*#:;~")
+_DROPPED_OF_CAPTIONS = str.maketrans('!"()*#~', " " * 7)
+_DROPPED_OF_QUESTIONS = str.maketrans("", "", '.!"()*#:;~')
+_QUESTION_WORDS = 50  # of a question of TESTA; the pieces are limited beside it
+
+ENCODE, DECODE = "[ENC]", "[DEC]"
+"""What BLIP's networks read in the place of [CLS]: texts with a video, and texts to be written."""
 
 
 def pre_text(text: str) -> str:
@@ -28,8 +35,33 @@ def pre_text(text: str) -> str:
     Lower case; , . ' ! ? " ( ) * # : ; ~ are deleted; - and / become spaces; white space of two or
     more characters becomes one space.
     """
-    text = text.lower().translate(_DROPPED).replace("<person>", "person")
+    return _closed_up(text.lower().translate(_DROPPED).replace("<person>", "person"))
+
+
+def pre_caption(text: str, max_words: int) -> str:
+    """TESTA's cleaning of captions and paragraphs.
+
+    Lower case; ! " ( ) * # ~ become spaces; white space of two or more characters becomes one
+    space; of what is between spaces, the first `max_words` are kept.
+    """
+    return _first_words(_closed_up(text.lower().translate(_DROPPED_OF_CAPTIONS)), max_words)
+
+
+def pre_question(text: str, max_words: int = _QUESTION_WORDS) -> str:
+    """TESTA's cleaning of questions.
+
+    Lower case; . ! " ( ) * # : ; ~ are deleted; of what is between single spaces, the first
+    `max_words` are kept.
+    """
+    return _first_words(text.lower().translate(_DROPPED_OF_QUESTIONS).rstrip(" "), max_words)
+
+
+def _closed_up(text: str) -> str:
     return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
+
+
+def _first_words(text: str, count: int) -> str:
+    return " ".join(text.split(" ")[:count])
 
 
 @runtime_checkable
@@ -75,6 +107,18 @@ def word_pieces(name: str) -> Engine:
       UserError: if there is no such vocabulary, or it does not begin with [PAD] and hold BERT's
         special tokens.
     """
+    return _WordPieces(_bert(name))
+
+
+@functools.cache
+def word_pieces_with_modes(name: str) -> Engine:
+    """As `word_pieces`, with BLIP's two tokens: `DECODE` after the vocabulary's last, `ENCODE`."""
+    engine = _bert(name)
+    engine.add_special_tokens([DECODE, ENCODE])
+    return _WordPieces(engine)
+
+
+def _bert(name: str) -> tokenizers.Tokenizer:
     path = vocabulary.find(name)
     with path.open(encoding="utf-8", errors="replace") as lines:
         ids = {line.rstrip("\n"): i for i, line in enumerate(lines)}
@@ -88,7 +132,7 @@ def word_pieces(name: str) -> Engine:
     engine.normalizer = normalizers.BertNormalizer(lowercase=True)
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     engine.add_special_tokens(list(_SPECIAL))
-    return _WordPieces(engine)
+    return engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +164,32 @@ UMT = TextRule(clean=pre_text, start="[CLS]")
 
 UMT_ANSWER = TextRule(clean=as_it_is, start="[CLS]", end="[SEP]")
 """Answers of question answering."""
+
+TESTA = TextRule(
+    clean=as_it_is,
+    start="[CLS]",
+    end="[SEP]",
+    end_stays=True,
+    engine=word_pieces_with_modes,
+)
+"""Texts as they are: answers, and captions that are not cleaned."""
+
+TESTA_QUESTION = dataclasses.replace(TESTA, clean=pre_question)
+"""Questions, cleaned."""
+
+
+def testa_caption(max_words: int) -> TextRule:
+    """Captions and paragraphs, cleaned and cut to `max_words` words; 0 = as they are.
+
+    Raises:
+      UserError: if `max_words` is negative.
+    """
+    if max_words < 0:
+        raise UserError(f"config.data.max_words={max_words} must be 0 (as they are) or more")
+    if not max_words:
+        return TESTA
+    return dataclasses.replace(TESTA, clean=functools.partial(pre_caption, max_words=max_words))
+
 
 CLIP = TextRule(
     clean=byte_pairs.clean,

@@ -1,9 +1,11 @@
-"""The video-text data sets by name: their annotation files, and which of their pairs are true."""
+"""The video-text data sets by name, and the families of annotation files that they come in."""
 
 import dataclasses
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 
-from tokmerge_jax.data.datasets import clip4clip
+from tokmerge_jax.data.datasets import annotations, clip4clip, testa
+from tokmerge_jax.data.datasets.video_text import AnyRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +13,7 @@ class DatasetSpec:
     """What has to be known of a data set beside its records.
 
     Attributes:
-      annotations: split -> name of the annotation file, as UMT has them.
+      annotations: split -> name of the annotation file, as UMT has them; none if it has not.
       match_by_caption: in training, rows of one caption are true pairs of one another (several
         videos show what it says); otherwise rows of one video are.
       kind: what its records are, a key of `video_text.KINDS`.
@@ -61,11 +63,51 @@ SPECS: Mapping[str, DatasetSpec] = {
     "msrvtt_qa": _questions("msrvtt_qa"),
     "msvd_qa": _questions("msvd_qa"),
     "anet_qa": _questions("anet_qa"),
+    "queryd": DatasetSpec({}),
+    "condmov": DatasetSpec({}),
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Annotation files in the forms of one line of work.
+
+    Attributes:
+      title: whose they are, for messages.
+      files: data set -> split -> names of its files, all of which are needed.
+      read: (data set, split, folder of the files, folder of the videos) -> the records.
+    """
+
+    title: str
+    files: Mapping[str, Mapping[str, tuple[str, ...]]]
+    read: Callable[[str, str, pathlib.Path, pathlib.Path], Sequence[AnyRecord]]
+
+
+def _read_umt(
+    dataset: str, split: str, folder: pathlib.Path, videos: pathlib.Path
+) -> Sequence[AnyRecord]:
+    spec = SPECS[dataset]
+    return annotations.read(folder / spec.annotations[split], videos, spec.kind)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "umt": Family(
+        "UMT",
+        {
+            dataset: {split: (name,) for split, name in spec.annotations.items()}
+            for dataset, spec in SPECS.items()
+        },
+        _read_umt,
+    ),
+    "clip4clip": Family("CLIP4Clip", clip4clip.FORMATS, clip4clip.read),
+    "testa": Family("TESTA", testa.FORMATS, testa.read),
+}
+"""By the names that `scripts/prepare_data.py --format` takes."""
+
+
 def splits(dataset: str) -> tuple[str, ...]:
-    """The splits that some format of a data set's annotations has; none of one that is drawn."""
-    return tuple({**SPECS[dataset].annotations, **clip4clip.FORMATS.get(dataset, {})})
+    """The splits that some family's files of a data set have; none of one that is drawn."""
+    found = (family.files.get(dataset, {}) for family in FAMILIES.values())
+    return tuple(dict.fromkeys(split for files in found for split in files))

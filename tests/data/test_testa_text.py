@@ -1,0 +1,114 @@
+"""TESTA's cleaning, pieces and two more tokens against the original's, and cut texts."""
+
+import json
+import os
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+
+from tokmerge_jax.data import text, vocabulary
+from tokmerge_jax.types import UserError
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+CLEAN = json.loads((GOLDENS / "testa-text.json").read_text())["rows"]
+TOKENS = json.loads((GOLDENS / "testa-tokens.json").read_text())
+WORDS = 30524
+PAD, UNK, CLS, SEP, MASK, A, DOG, RUN, S, DEC, ENC = range(11)
+
+real_vocabulary = pytest.mark.skipif(
+    vocabulary.FOLDER_VARIABLE not in os.environ,
+    reason=f"{vocabulary.FOLDER_VARIABLE} names no folder of real vocabularies",
+)
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.txt"
+    path.write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["a", "dog", "run", "##s"]])
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("row", CLEAN, ids=lambda r: f"{r['function']}-{r['max_words']}")
+def test_cleaning(row):
+    assert getattr(text, row["function"])(row["text"], row["max_words"]) == row["out"]
+
+
+@pytest.mark.parametrize("row", CLEAN, ids=lambda r: f"{r['function']}-{r['max_words']}")
+def test_the_rules_clean(row):
+    rules = {
+        "pre_caption": text.testa_caption(row["max_words"]),
+        "pre_question": text.TESTA_QUESTION,
+    }
+    assert rules[row["function"]].clean(row["text"]) == row["out"]
+
+
+def test_captions_and_questions_keep_different_marks():
+    assert text.pre_caption("One, two.\n Three! 4:5;6", 5) == "one, two. three 4:5;6"
+    assert text.pre_question("One, two. Three! 4:5;6?") == "one, two three 456?"
+    assert text.pre_question(" a  b", 2) == " a"  # what is between two spaces counts as a word
+
+
+@real_vocabulary
+def test_ids_of_the_added_tokens():
+    tokenizer = text.Tokenizer(text.TESTA, "bert-base-uncased", 8, WORDS)
+    special = TOKENS["special"]
+    for name in ("pad", "unk", "cls", "sep", "mask", "dec", "enc"):
+        assert tokenizer.id_of(f"[{name.upper()}]") == special[name]
+    assert text.word_pieces_with_modes("bert-base-uncased").size == special["size"] == WORDS
+    assert text.word_pieces("bert-base-uncased").size == WORDS - 2  # that of UMT stays as it is
+
+
+@real_vocabulary
+@pytest.mark.parametrize("row", TOKENS["rows"], ids=lambda r: f"{r['kind']}-{r['max_length']}")
+def test_ids_of_the_original(row):
+    rule = {"caption": text.testa_caption(128), "question": text.TESTA_QUESTION}[row["kind"]]
+    assert rule.clean(row["text"]) == row["clean"]
+    tokenizer = text.Tokenizer(rule, "bert-base-uncased", row["max_length"], WORDS)
+    (ids,), (mask,) = tokenizer([row["text"]])
+    if row["kind"] == "caption":
+        assert ids.tolist() == row["input_ids"]
+        assert mask.tolist() == [bool(seen) for seen in row["attention_mask"]]
+        expected = {text.ENCODE: row["matching_ids"], text.DECODE: row["decoder_ids"]}
+    else:  # the original pads to the longest of a batch, here the question itself
+        padding = [0] * (row["max_length"] - len(row["input_ids"]))
+        assert mask.tolist() == [bool(seen) for seen in row["attention_mask"] + padding]
+        expected = {text.ENCODE: row["input_ids"] + padding}
+    for token, wanted in expected.items():
+        assert [tokenizer.id_of(token), *ids[1:]] == wanted
+
+
+def test_texts_that_are_too_long_keep_their_end(small):
+    for rule in (text.TESTA, text.TESTA_QUESTION, text.testa_caption(3)):
+        ids, mask = text.Tokenizer(rule, small, 4, 11)(["a dog runs", "dog", ""])
+        assert ids.tolist() == [[CLS, A, DOG, SEP], [CLS, DOG, SEP, PAD], [CLS, SEP, PAD, PAD]]
+        np.testing.assert_array_equal(mask, ids != PAD)
+        assert ids.dtype == np.int32
+
+
+def test_words_are_cut_before_pieces(small):
+    ids, _ = text.Tokenizer(text.testa_caption(2), small, 8, 11)(["A (dog) runs", "runs ~ dog"])
+    assert ids.tolist() == [[CLS, A, DOG, SEP, 0, 0, 0, 0], [CLS, RUN, S, DOG, SEP, 0, 0, 0]]
+
+
+def test_no_words_are_cut_and_nothing_is_cleaned_at_0(small):
+    assert text.testa_caption(0) == text.TESTA
+    ids, _ = text.Tokenizer(text.testa_caption(0), small, 6, 11)(["A (dog)"])
+    assert ids.tolist() == [[CLS, A, UNK, DOG, UNK, SEP]]
+
+
+def test_rules_travel_to_worker_processes(small):
+    tokenizer = text.Tokenizer(text.testa_caption(1), small, 4, 11)
+    other = pickle.loads(pickle.dumps(tokenizer))
+    assert other(["A dog"])[0].tolist() == tokenizer(["a"])[0].tolist() == [[CLS, A, SEP, PAD]]
+    assert (other.id_of(text.DECODE), other.id_of(text.ENCODE)) == (DEC, ENC)
+
+
+def test_wrong_limits_are_refused(small):
+    with pytest.raises(UserError, match=r"config\.data\.max_words=-1 must be 0 .* or more"):
+        text.testa_caption(-1)
+    with pytest.raises(UserError, match=r"small\.txt has 11 words, but config.*vocab_size=9"):
+        text.Tokenizer(text.TESTA, small, 4, 9)(["dog"])
