@@ -66,7 +66,8 @@ class Attention(nn.Module):
           weight: how much each key counts, for all queries or for each: a token's size, 0 for
             padding; None = 1 for all.
           needs: parts of `Evidence` to compute: "keys" (mean over heads), "entropy" (negative
-            entropy of the head-averaged map, sizes left out).
+            entropy of the head-averaged map, sizes left out), "received" (its columns' sums, own
+            attention left out).
           train: drop probabilities at the rate `dropout`.
         """
         key, value = keys_values
@@ -82,7 +83,8 @@ class Attention(nn.Module):
                 query, key, value, weight, scale=scale, entropy="entropy" in needs
             )
         keys = key.mean(axis=2) if "keys" in needs else None
-        return self.out(y.reshape((*x.shape[:-1], self.width))), Evidence(keys, entropy)
+        received = kernels.received(query, key, scale=scale) if "received" in needs else None
+        return self.out(y.reshape((*x.shape[:-1], self.width))), Evidence(keys, entropy, received)
 
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
         """Queries, keys or values, by head."""

@@ -1,13 +1,14 @@
 """Token merging as pure functions on arrays: it knows no model."""
 
-from tokmerge_jax.merging import matching, merge, mergers, saliency, schedule, temporal
-from tokmerge_jax.merging.mergers import MERGERS, Merger, ToMe, VidTLDR, per_layer
+from tokmerge_jax.merging import matching, merge, mergers, saliency, schedule, space_time, temporal
+from tokmerge_jax.merging.mergers import MERGERS, Merger, Prune, ToMe, VidTLDR, per_layer
 from tokmerge_jax.merging.tokens import Evidence, Tokens
 
 __all__ = [
     "MERGERS",
     "Evidence",
     "Merger",
+    "Prune",
     "ToMe",
     "Tokens",
     "VidTLDR",
@@ -17,5 +18,6 @@ __all__ = [
     "per_layer",
     "saliency",
     "schedule",
+    "space_time",
     "temporal",
 ]

@@ -1,14 +1,15 @@
 """Which tokens merge into which: ToMe's bipartite soft matching and its relatives.
 
-Source: Token Merging (ICLR 2023), section 3 and appendix B. Scores are cosines in float32 whatever
-the metric's type, and no gradient passes through a decision. Of equal scores the first wins.
+Source: Token Merging (ICLR 2023), section 3 and appendix B; the vote is TESTA's (Findings of EMNLP
+2023), section 3. Scores are cosines in float32 whatever the metric's type, and no gradient passes
+through a decision. Of equal scores the first wins.
 """
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 
 @flax.struct.dataclass
@@ -49,17 +50,41 @@ def bipartite(
     r = min(r, (tokens - class_tokens) // 2)
     if r <= 0:
         return _identity(batch, tokens)
-    even, odd = (np.arange(class_tokens + (class_tokens + i) % 2, tokens, 2) for i in (0, 1))
-    score = _cosine(metric[:, even[0] :: 2], metric[:, odd[0] :: 2])
-    order = jnp.argsort(score.max(axis=-1), axis=-1, stable=True, descending=True)
-    source, kept = order[:, :r], order[:, r:]
-    partner = jnp.take_along_axis(score.argmax(axis=-1), source, axis=1)
-    if class_tokens or ordered:
-        kept = jnp.sort(kept, axis=-1)
-    first, odd = (jnp.broadcast_to(i, (batch, len(i))) for i in (np.arange(class_tokens), odd))
-    target = class_tokens + kept.shape[1] + partner
-    kept = jnp.concatenate([first, even[0] + 2 * kept, odd], axis=1)
-    return _matching(kept, even[0] + 2 * source, target)
+    even, odd = (slice(class_tokens + (class_tokens + i) % 2, None, 2) for i in (0, 1))
+    score = _cosine(metric[:, even], metric[:, odd])
+    best, partner = score.max(axis=-1), score.argmax(axis=-1)
+    return _best_pairs(best, partner, r, tokens, class_tokens, ordered or class_tokens > 0)
+
+
+VOTES = ("min", "mode", "mode_half")
+
+
+def voted(metric: Float[Array, "B P T D"], r: int, vote: str = "min") -> Matching:
+    """Merges the r pairs of even (A) and odd (B) frames that all places of a frame agree on.
+
+    A frame's partner is the one that most of its places find most similar. The kept of A stay in
+    their order.
+
+    Args:
+      metric: what frames are compared by, at each of P places.
+      r: frames to merge; no more than half of them are. 0 changes nothing.
+      vote: one of `VOTES`: what a pair's score is, of the scores at all places. "min": the least.
+        "mode": the most frequent, the least of equally frequent ones; as numbers rarely are equal
+        this is the least, or, by an accident of rounding, any other. "mode_half": the same after
+        rounding to float16, as in a training of mixed precision.
+    """
+    batch, _, frames, _ = metric.shape
+    r = min(r, frames // 2)
+    if r <= 0:
+        return _identity(batch, frames)
+    units = _unit(metric)
+    if vote == "mode_half":
+        units = units.astype(jnp.float16).astype(jnp.float32)
+    score = jnp.einsum("bpad,bpcd->bpac", units[:, :, ::2], units[:, :, 1::2], precision="highest")
+    score = score.astype(jnp.float16) if vote == "mode_half" else score
+    best, partner = score.max(axis=-1), mode(score.argmax(axis=-1))
+    best = best.min(axis=1) if vote == "min" else mode(best)
+    return _best_pairs(best, partner, r, frames, 0, ordered=True)
 
 
 def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
@@ -90,6 +115,35 @@ def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
     source, kept = permutation[:, :r], permutation[:, r:]
     score = _cosine(*(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept)))
     return _matching(kept, source, score.argmax(axis=-1))
+
+
+def highest(score: Float[Array, "B N"], r: int) -> Int[Array, "B M"]:
+    """The places of all but the r lowest scores, rising."""
+    order = jnp.argsort(score, axis=-1, stable=True)
+    return jnp.sort(order[:, r:], axis=-1)
+
+
+def _best_pairs(
+    best: jax.Array, partner: jax.Array, r: int, tokens: int, class_tokens: int, ordered: bool
+) -> Matching:
+    """Merges the r of A with the best scores into their partners, the i-th of B."""
+    even, odd = (np.arange(class_tokens + (class_tokens + i) % 2, tokens, 2) for i in (0, 1))
+    order = jnp.argsort(best, axis=-1, stable=True, descending=True)
+    source, kept = order[:, :r], order[:, r:]
+    partner = jnp.take_along_axis(partner, source, axis=1)
+    if ordered:
+        kept = jnp.sort(kept, axis=-1)
+    first, odd = (jnp.broadcast_to(i, (len(best), len(i))) for i in (np.arange(class_tokens), odd))
+    target = class_tokens + kept.shape[1] + partner
+    kept = jnp.concatenate([first, even[0] + 2 * kept, odd], axis=1)
+    return _matching(kept, even[0] + 2 * source, target)
+
+
+def mode(x: Shaped[Array, "B P A"]) -> Shaped[Array, "B A"]:
+    """The most frequent numbers along axis 1 of [B,P,A], the least of equally frequent ones."""
+    x = jnp.sort(x, axis=1)
+    counts = (x[:, :, None] == x[:, None]).sum(axis=2)
+    return jnp.take_along_axis(x, counts.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
 def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from tokmerge_jax.merging.matching import Matching
 from tokmerge_jax.merging.tokens import Tokens
+from tokmerge_jax.types import UserError
 
 
 def reduce(
@@ -28,15 +29,16 @@ def reduce(
 
 def weighted_mean(
     matching: Matching,
-    x: Float[Array, "B N C"],
-    size: Float[Array, "B N"] | None = None,
+    x: Float[Array, "B N *place C"],
+    size: Float[Array, "B N *place"] | None = None,
     weight: Float[Array, "B N"] | None = None,
-) -> tuple[Float[Array, "B M C"], Float[Array, "B M"]]:
+) -> tuple[Float[Array, "B M *place C"], Float[Array, "B M *place"]]:
     """Means of groups by size, and the sizes of the groups.
 
     Args:
       matching: which tokens form groups.
-      x: tokens of any float type; sums are float32.
+      x: tokens of any float type, or rows of tokens, such as frames, that merge place by place;
+        sums are float32.
       size: how much each token stands for; None = 1.
       weight: share of a source's size that it brings along (its value counts as much): a source
         of weight 0 vanishes. Kept tokens count in full. None = 1.
@@ -44,7 +46,7 @@ def weighted_mean(
     Returns:
       Tokens in the type of `x`, sizes in float32.
     """
-    size = jnp.ones(x.shape[:2], jnp.float32) if size is None else size
+    size = jnp.ones(x.shape[:-1], jnp.float32) if size is None else size
     mass = size if weight is None else size * weight
     kept, source = _take(size, matching.kept), _take(mass, matching.source)
     total = _add(
@@ -74,16 +76,23 @@ def tokens(matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | Non
     x, size = weighted_mean(matching, tokens.x, tokens.size, weight)
     origin = tokens.origin
     if origin is not None:
-        origin = _follow(destination(matching), origin)
+        origin = follow(destination(matching), origin)
     return Tokens(x, size, origin)
 
 
-def _take(x: jax.Array, index: jax.Array) -> jax.Array:
-    """x[b, index[b, i]] for x of [B,N] or [B,N,C]."""
-    return jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(x, index)
+def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
+    """The tokens `kept` as they are; the others are dropped, so that none may be traced.
+
+    Raises:
+      UserError: if they are traced.
+    """
+    if tokens.origin is not None:
+        raise UserError("what is pruned is nowhere afterwards; trace a merger that merges")
+    size = None if tokens.size is None else _take(tokens.size, kept)
+    return Tokens(_take(tokens.x, kept), size)
 
 
-def _follow(place: jax.Array, origin: jax.Array) -> jax.Array:
+def follow(place: Int[Array, "B N"], origin: Int[Array, "B I"]) -> Int[Array, "B I"]:
     """place[b, origin[b, i]], looked up in all samples' places in a row.
 
     XLA fuses the look-ups of all layers into one. Its CPU code doubles with every layer where an
@@ -94,6 +103,11 @@ def _follow(place: jax.Array, origin: jax.Array) -> jax.Array:
     look_up = place.reshape(-1).at[index.reshape(-1)]
     found = look_up.get(mode="promise_in_bounds", wrap_negative_indices=False)
     return found.reshape(origin.shape)
+
+
+def _take(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x[b, index[b, i]] for x of [B,N,...]."""
+    return jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(x, index)
 
 
 def _add(x: jax.Array, index: jax.Array, update: jax.Array) -> jax.Array:

@@ -83,7 +83,33 @@ class VidTLDR:
         return merge.tokens(pairs, tokens, weight)
 
 
-MERGERS: dict[str, Callable[..., Merger]] = {"tome": ToMe, "vid_tldr": VidTLDR}
+@dataclasses.dataclass(frozen=True)
+class Prune:
+    """Drops the r tokens that get the least attention from the others; nothing merges.
+
+    What TESTA (Findings of EMNLP 2023) compares aggregation with.
+
+    Attributes:
+      r: tokens that are dropped.
+      class_tokens: so many tokens at the beginning stay.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"received"})
+    r: int
+    class_tokens: int = 0
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and the attention that they get -> tokens [B,N-r,C] in their order."""
+        assert evidence.received is not None
+        score = evidence.received.at[:, : self.class_tokens].set(jnp.inf)
+        return merge.keep(matching.highest(score, self.r), tokens)
+
+
+MERGERS: dict[str, Callable[..., Merger]] = {
+    "prune": Prune,
+    "tome": ToMe,
+    "vid_tldr": VidTLDR,
+}
 """Mergers by the name that configurations use."""
 
 
@@ -110,5 +136,5 @@ def per_layer(
         return tuple(kind(r, **protect) if r else None for r in schedule)
     except TypeError as error:
         raise UserError(
-            f"the merger {name!r} cannot protect class tokens; use tome or vid_tldr"
+            f"the merger {name!r} cannot protect class tokens; use tome, for example"
         ) from error

@@ -33,7 +33,10 @@ class Evidence(flax.struct.PyTreeNode):
       keys: [B,N,D], each token's key, the mean over heads.
       entropy: float32 [B,N], sum_j a_ij log a_ij of the attention map's mean over heads, sizes
         left out: the negative entropy, so larger is more peaked.
+      received: float32 [B,N], the attention that each token gets from all others, sizes left out:
+        sum_i!=j a_ij of the map's mean over heads.
     """
 
     keys: jax.Array | None = None
     entropy: jax.Array | None = None
+    received: jax.Array | None = None
