@@ -9,6 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 from tokmerge_jax.layers.attention import Attention, KeysValues
 from tokmerge_jax.layers.mlp import MLP
 
+Cache = tuple[Float[Array, "B A K D"], Float[Array, "B A K D"]]
+"""Keys and values of the A positions that each of B texts has, or has room for."""
+
 
 class BertEmbeddings(nn.Module):
     """LayerNorm(word + position + type 0), then dropout.
@@ -17,6 +20,7 @@ class BertEmbeddings(nn.Module):
       width: C.
       vocab_size: rows of the word table.
       max_positions: rows of the position table, the longest text.
+      token_types: rows of the type table; 0 = there is none.
       dropout: rate in training.
       dtype: of the computation.
     """
@@ -24,6 +28,7 @@ class BertEmbeddings(nn.Module):
     width: int
     vocab_size: int
     max_positions: int
+    token_types: int = 2
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
 
@@ -31,7 +36,8 @@ class BertEmbeddings(nn.Module):
         table = {"features": self.width, "embedding_init": nn.initializers.normal(0.02)}
         self.word = nn.Embed(self.vocab_size, **table)
         self.position = nn.Embed(self.max_positions, **table)
-        self.type = nn.Embed(2, **table)
+        if self.token_types:
+            self.type = nn.Embed(self.token_types, **table)
         self.norm = nn.LayerNorm(1e-12, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
@@ -45,7 +51,9 @@ class BertEmbeddings(nn.Module):
         """Token ids -> states. Every token is of type 0; positions are 0, 1, ... if not given."""
         if positions is None:
             positions = jnp.arange(ids.shape[1])[None]
-        x = self.word(ids) + self.position(positions) + self.type(jnp.zeros_like(positions))
+        x = self.word(ids) + self.position(positions)
+        if self.token_types:
+            x += self.type(jnp.zeros_like(positions))
         return self.drop(self.norm(x), deterministic=not train)
 
 
@@ -134,6 +142,47 @@ class BertLayer(nn.Module):
         """
         keys_values = self.attention.keys_values(x)
         x = x[:, :1] if first_only else x
+        return self._rest(x, keys_values, mask, memory, memory_mask, train)
+
+    def step(
+        self,
+        x: Float[Array, "B 1 C"],
+        cache: Cache,
+        position: Int[Array, ""],
+        memory: KeysValues | None = None,
+        memory_mask: Bool[Array, "G M"] | None = None,
+    ) -> tuple[Float[Array, "B 1 C"], Cache]:
+        """The next position of B texts, each of which sees its own past and itself.
+
+        Args:
+          x: states at `position`.
+          cache: of the positions before it; what is there of it and later ones is not read.
+          position: its place, below A.
+          memory: as of `__call__`.
+          memory_mask: as of `__call__`.
+
+        Returns:
+          The layer's states, and the cache with this position in it.
+        """
+        cache = jax.tree.map(
+            lambda past, now: jax.lax.dynamic_update_slice_in_dim(past, now, position, axis=1),
+            cache,
+            self.attention.keys_values(x),
+        )
+        seen = jnp.arange(cache[0].shape[1]) <= position
+        mask = jnp.broadcast_to(seen[None, None], (len(x), 1, len(seen)))
+        return self._rest(x, cache, mask, memory, memory_mask, train=False), cache
+
+    def _rest(
+        self,
+        x: jax.Array,
+        keys_values: Cache,
+        mask: jax.Array,
+        memory: KeysValues | None,
+        memory_mask: jax.Array | None,
+        train: bool,
+    ) -> jax.Array:
+        """The layer from its self-attention's keys and values on."""
         y, _ = self.attention.attend(x, keys_values, _weight(mask), train=train)
         x = self._add(self.attention_norm, x, y, train)
         if memory is not None:

@@ -1,7 +1,12 @@
-"""UMT's BERT: its first layers read text alone, its last ones also read a video (or a question).
+"""BERT whose first layers read text alone, and whose last ones also read a video (or a question).
 
-Source: VindLU (CVPR 2023) and UMT (ICCV 2023), after BERT (NAACL 2019).
+UMT's has both kinds. BLIP's (MED) has the second alone, which it also runs without anything to
+read, and with a causal mask as a decoder.
+
+Source: VindLU (CVPR 2023), UMT (ICCV 2023) and BLIP (ICML 2022), after BERT (NAACL 2019).
 """
+
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
-from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer, WordHead
+from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer, Cache, WordHead
 
 
 class Bert(nn.Module):
@@ -23,6 +28,7 @@ class Bert(nn.Module):
       fusion_layer: first layer with cross-attention.
       vocab_size: rows of the word table.
       max_positions: the longest text.
+      token_types: rows of the table of token types; 0 = there is none, as in BLIP.
       predicts_words: whether there is a head that predicts words (`words`).
       dropout: rate in training.
       remat: compute layers again for their gradients rather than keep what they computed.
@@ -36,6 +42,7 @@ class Bert(nn.Module):
     fusion_layer: int
     vocab_size: int
     max_positions: int
+    token_types: int = 2
     predicts_words: bool = False
     dropout: float = 0.0
     remat: bool = False
@@ -44,7 +51,7 @@ class Bert(nn.Module):
     def setup(self) -> None:  # noqa: D102
         settings = {"dropout": self.dropout, "dtype": self.dtype}
         self.embeddings = BertEmbeddings(
-            self.width, self.vocab_size, self.max_positions, **settings
+            self.width, self.vocab_size, self.max_positions, self.token_types, **settings
         )
         layer = nn.remat(BertLayer, static_argnums=(5, 6)) if self.remat else BertLayer
         self.layer = [
@@ -83,7 +90,7 @@ class Bert(nn.Module):
         self,
         x: Float[Array, "B L C"],
         mask: Bool[Array, "B L"] | Bool[Array, "B L L"],
-        memory: tuple[KeysValues, ...],
+        memory: tuple[KeysValues, ...] | None,
         memory_mask: Bool[Array, "G M"] | None = None,
         *,
         first_only: bool = False,
@@ -94,17 +101,62 @@ class Bert(nn.Module):
         Args:
           x: states of text mode; B = G * P, and P texts in a row share one memory.
           mask: as of `encode_text`.
-          memory: of `memory`, for G contexts.
+          memory: of `memory`, for G contexts; None = nothing to read, cross-attention is left out.
           memory_mask: False on the contexts' padding; None = all visible.
           first_only: compute only position 0 of the last layer (I = 1), which is all that a
             matching head reads.
           train: use dropout.
         """
-        last = len(memory) - 1
+        last = self.depth - self.fusion_layer - 1
         for i, layer in enumerate(self.layer[self.fusion_layer :]):
-            only = first_only and i == last
-            x = layer(x, mask, memory[i], memory_mask, only, train)
+            only, read = first_only and i == last, memory[i] if memory else None
+            x = layer(x, mask, read, memory_mask, only, train)
         return x
+
+    def encode_alone(
+        self,
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"],
+        *,
+        first_only: bool = False,
+        train: bool = False,
+    ) -> Float[Array, "B I C"]:
+        """All layers from ids, with nothing to read: BLIP's text mode. Arguments as of `fuse`."""
+        x = self.encode_text(ids, mask, train=train)
+        return self.fuse(x, mask, None, first_only=first_only, train=train)
+
+    def empty_cache(self, rows: int, length: int) -> tuple[Cache, ...]:
+        """What `step` starts from: room for `length` positions of B = `rows` texts."""
+        shape = (rows, length, self.heads, self.width // self.heads)
+        zeros = partial(jnp.zeros, shape, self.dtype)
+        return tuple((zeros(), zeros()) for _ in range(self.depth))
+
+    def step(
+        self,
+        cache: tuple[Cache, ...],
+        ids: Int[Array, " B"],
+        position: Int[Array, ""],
+        memory: tuple[KeysValues, ...],
+        memory_mask: Bool[Array, "G M"] | None = None,
+    ) -> tuple[Float[Array, "B C"], tuple[Cache, ...]]:
+        """One position more of texts that are read causally, all layers.
+
+        Args:
+          cache: of the positions before it, one for each layer.
+          ids: the word pieces at `position`; B = G * P, and P texts in a row share one memory.
+          position: below the cache's length.
+          memory: of `memory`, for G contexts.
+          memory_mask: False on the contexts' padding; None = all visible.
+
+        Returns:
+          The states there, and the cache with this position in it.
+        """
+        x = self.embeddings(ids[:, None], jnp.full((len(ids), 1), position))
+        reads, longer = (None,) * self.fusion_layer + memory, []
+        for layer, past, read in zip(self.layer, cache, reads, strict=True):
+            x, now = layer.step(x, past, position, read, memory_mask)
+            longer.append(now)
+        return x[:, 0], tuple(longer)
 
     def words(self, x: Float[Array, "*any C"]) -> Float[Array, "*any W"]:
         """Logits of each word at each position (float32), by the head that predicts words."""

@@ -1,4 +1,4 @@
-"""Losses of video-text training, on arrays: contrast, matching and its negatives, masked words.
+"""Losses of video-text training, on arrays: contrast, matching and its negatives, words.
 
 Source: Unmasked Teacher (ICCV 2023), section 3.3; the hard negatives are ALBEF's (NeurIPS 2021).
 Arrays that are sharded over a mesh count as one batch: contrast and negatives reach over all of
@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 _HIDDEN = 0.5  # share of the words that are masked
+_SMOOTHING = 0.1  # share of the target that a language model spreads over all words
 
 
 def contrastive(
@@ -102,7 +103,31 @@ def word_prediction(
 ) -> Float[Array, ""]:
     """Mean cross-entropy of the chosen words (0 if there are none)."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
-    return jnp.where(chosen, losses, 0).sum() / jnp.maximum(chosen.sum(), 1)
+    return _mean(jnp.where(chosen, losses, 0), chosen)
+
+
+def language_model(
+    logits: Float[Array, "B L W"], ids: Int[Array, "B L"], mask: Bool[Array, "B L"]
+) -> tuple[Float[Array, ""], Float[Array, " B"]]:
+    """Cross-entropy of every word but the first, given those before, its label smoothed by 0.1.
+
+    Source: BLIP (ICML 2022), section 3.2; smoothing is Inception's (CVPR 2016), section 7: a tenth
+    of the target goes to all words alike.
+
+    Args:
+      logits: of the word after each position; the last position's are not read.
+      ids: the texts.
+      mask: False on padding, which is no target.
+
+    Returns:
+      The mean over all target words (0 if there are none), and each text's sum.
+    """
+    logits, ids, mask = logits[:, :-1], ids[:, 1:], mask[:, 1:]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
+    said = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
+    losses += _SMOOTHING * (said - logits.mean(axis=-1))
+    losses = jnp.where(mask, losses, 0)
+    return _mean(losses, mask), losses.sum(axis=1)
 
 
 def categorical(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:
@@ -114,6 +139,11 @@ def most_likely(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, "
     """The column of the largest weight of each row; the key is not used."""
     del key
     return jnp.argmax(weights, axis=1).astype(jnp.int32)
+
+
+def _mean(losses: Float[Array, "B L"], chosen: Bool[Array, "B L"]) -> Float[Array, ""]:
+    """The mean over the chosen, of losses that are 0 elsewhere (0 if there are none)."""
+    return losses.sum() / jnp.maximum(chosen.sum(), 1)
 
 
 def _matches(match_id: Int[Array, " B"]) -> Bool[Array, "B B"]:
