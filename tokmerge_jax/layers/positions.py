@@ -1,6 +1,9 @@
-"""Sine-cosine position tables, computed once in numpy and held by the compiled program."""
+"""Position tables: sines and cosines, computed once in numpy, and learned ones read at places."""
+
+import math
 
 import numpy as np
+from jaxtyping import Array, Float
 
 
 def sincos(positions: int, width: int) -> np.ndarray:
@@ -35,3 +38,19 @@ def _resample(table: np.ndarray, frames: int) -> np.ndarray:
     high = np.minimum(low + 1, length - 1)
     share = (place - low).astype(np.float32)[:, None, None]
     return (1 - share) * table[low] + share * table[high]
+
+
+def nearest(table: Float[Array, "F C"], length: int) -> Float[Array, "M C"]:
+    """A learned table read at `length` places: row floor(i F / length) at place i."""
+    return table[_nearest(len(table), length)]
+
+
+def nearest_grid(table: Float[Array, "P C"], edge: int) -> Float[Array, "M C"]:
+    """A square grid's learned table, row by row, read at a grid of `edge` x `edge`."""
+    rows = math.isqrt(len(table))
+    place = _nearest(rows, edge)
+    return table[(rows * place[:, None] + place[None]).ravel()]
+
+
+def _nearest(rows: int, length: int) -> np.ndarray:
+    return np.arange(length) * rows // length

@@ -1,0 +1,101 @@
+"""The transformer block of divided space-time: over time, in each frame, MLP.
+
+Source: TimeSformer (ICML 2021), section 3; merging as in TESTA (Findings of EMNLP 2023), section 3.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from tokmerge_jax.layers.attention import Attention
+from tokmerge_jax.layers.mlp import MLP
+from tokmerge_jax.merging import Evidence
+from tokmerge_jax.merging.space_time import Aggregation, Clip
+
+
+class DividedBlock(nn.Module):
+    """Each place over time, then each frame with the class token, then the MLP.
+
+    Attributes:
+      heads: K; channels are those of the tokens.
+      merging: frames merge after the attention over time, patches before the MLP.
+      learned_scale: whether what attention over time adds is scaled, frame by frame.
+      mlp_ratio: hidden width of the MLP as a multiple of the channels.
+      epsilon: of all norms.
+      dtype: of the computation.
+    """
+
+    heads: int
+    merging: Aggregation = Aggregation()
+    learned_scale: bool = False
+    mlp_ratio: int = 4
+    epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, first: Float[Array, "B 1 C"], clip: Clip
+    ) -> tuple[Float[Array, "B 1 C"], Clip]:
+        """The class token and the patches of a video -> the same, fewer of them."""
+        clip = self._over_time(clip)
+        first, clip = self._in_frames(first, clip)
+        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
+        width = clip.x.shape[-1]
+        mlp = MLP(self.mlp_ratio * width, width, dtype=self.dtype, name="mlp")
+        x = jnp.concatenate([first, clip.x.reshape(len(first), -1, width)], axis=1)
+        x += mlp(norm(x))
+        first, clip = x[:, :1], clip.replace(x=x[:, 1:].reshape(clip.x.shape))
+        self.sow("intermediates", "out", (first, clip))
+        return first, clip
+
+    def _over_time(self, clip: Clip) -> Clip:
+        """Attention of every place over time, then frames merge."""
+        batch, frames, patches, width = clip.x.shape
+        merger = self.merging.frames
+        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="temporal_norm")
+        attention = self._attention("temporal_attention", width)
+        x = norm(clip.x).swapaxes(1, 2).reshape(-1, frames, width)
+        y, evidence = attention.attend(
+            x, attention.keys_values(x), needs=merger.needs if merger else frozenset()
+        )
+        if self.learned_scale:
+            ones = nn.initializers.zeros_init()
+            scale = 1 + jnp.tanh(self.param("temporal_scaling", ones, (frames,)))
+            y *= scale[None, :, None].astype(y.dtype)
+        y = nn.Dense(width, dtype=self.dtype, name="temporal_out")(y)
+        clip = clip.replace(x=clip.x + y.reshape(batch, patches, frames, width).swapaxes(1, 2))
+        if merger is None:
+            return clip
+        about = jax.tree.map(lambda e: e.reshape(batch, patches, *e.shape[1:]), evidence)
+        return clip.merge_frames(merger, about)
+
+    def _in_frames(self, first: jax.Array, clip: Clip) -> tuple[jax.Array, Clip]:
+        """Attention within every frame and its copy of the class token, then patches merge.
+
+        The class token takes the mean of what its copies found.
+        """
+        batch, frames, patches, width = clip.x.shape
+        merger = self.merging.patches
+        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
+        attention = self._attention("attention", width)
+        copies = jnp.broadcast_to(first[:, None], (batch, frames, 1, width))
+        rows = jnp.concatenate([copies, clip.x], axis=2).reshape(-1, 1 + patches, width)
+        x = norm(rows)
+        y, evidence = attention.attend(
+            x, attention.keys_values(x), needs=merger.needs if merger else frozenset()
+        )
+        rows += y
+        first += y[:, :1].reshape(batch, frames, width).mean(axis=1, keepdims=True)
+        if merger is None:
+            return first, clip.replace(x=rows[:, 1:].reshape(clip.x.shape))
+        return first, self._merge_patches(clip, rows, evidence)
+
+    def _merge_patches(self, clip: Clip, rows: jax.Array, evidence: Evidence) -> Clip:
+        assert self.merging.patches
+        self.sow("intermediates", "evidence", evidence)
+        return clip.merge_patches(self.merging.patches, evidence, rows)
+
+    def _attention(self, name: str, width: int) -> Attention:
+        return Attention(self.heads, width, dtype=self.dtype, name=name)

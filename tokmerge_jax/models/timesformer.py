@@ -1,0 +1,134 @@
+"""TimeSformer: a ViT over a video's frames, whose blocks look over time and within frames.
+
+Source: TimeSformer (ICML 2021); merging as in TESTA (Findings of EMNLP 2023), section 3.
+"""
+
+import math
+from collections.abc import Iterator
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from tokmerge_jax.layers.block import Block
+from tokmerge_jax.layers.divided import DividedBlock
+from tokmerge_jax.layers.patches import patchify
+from tokmerge_jax.layers.positions import nearest, nearest_grid
+from tokmerge_jax.merging import Merger, Tokens
+from tokmerge_jax.merging.space_time import Aggregation, Clip, InFrames, Vote
+
+ATTENTIONS = ("divided", "joint", "space")
+
+
+class TimeSformer(nn.Module):
+    """Video -> tokens, the class token first.
+
+    Attributes:
+      width: C.
+      heads: K.
+      merging: what each block merges; their number is the depth.
+      patch_size: edge of a patch in pixels.
+      table_frames: frames of the learned table of times.
+      table_patches: patches of a frame in the learned table of positions.
+      attention: "divided": over time, then within frames; "joint": over all tokens at once;
+        "space": within frames alone, each with a class token of its own, and no times.
+      learned_scale: see `DividedBlock`.
+      proportional: whether a key counts as often as the tokens merged into it; not in "divided".
+      remat: compute blocks again for their gradients rather than keep what they computed.
+      dtype: of the computation.
+    """
+
+    width: int
+    heads: int
+    merging: tuple[Aggregation, ...]
+    patch_size: int
+    table_frames: int
+    table_patches: int
+    attention: str = "divided"
+    learned_scale: bool = False
+    proportional: bool = False
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
+    ) -> Tokens:
+        """Normalised pixels -> normed tokens [B,1+N,C].
+
+        Tokens come frame by frame, in "joint" patch by patch; in "space" each frame's class token
+        leads its patches. A video of another length or size than the tables' reads the nearest
+        entries. `trace` ("divided" alone) tells where each patch t P + p of the input is now.
+        """
+        first, x = self._embed(video)
+        if self.attention == "divided":
+            tokens = self._divided(first, Clip.traced(x) if trace else Clip(x), train)
+        else:
+            assert not trace
+            tokens = self._plain(first, x, train)
+        norm = nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")
+        return tokens.replace(x=norm(tokens.x))
+
+    def _embed(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The class token [B,1,C] and the patches [B,T,P,C], with their positions and times."""
+        batch, frames = video.shape[:2]
+        embed = nn.Dense(self.width, dtype=self.dtype, name="patch_embedding")
+        x = embed(patchify(video, self.patch_size)).reshape(batch, frames, -1, self.width)
+        normal = nn.initializers.normal(0.02)
+        first = self.param("class_embedding", normal, (self.width,))
+        table = self.param("position_embedding", normal, (1 + self.table_patches, self.width))
+        positions = nearest_grid(table[1:], math.isqrt(x.shape[2]))
+        x += positions[None, None].astype(x.dtype)
+        first = jnp.broadcast_to((first + table[0])[None, None], (batch, 1, self.width))
+        if self.attention != "space":
+            zeros = nn.initializers.zeros_init()
+            times = self.param("time_embedding", zeros, (self.table_frames, self.width))
+            x += nearest(times, frames)[None, :, None].astype(x.dtype)
+        return first.astype(x.dtype), x
+
+    def _divided(self, first: jax.Array, clip: Clip, train: bool) -> Tokens:
+        block = nn.remat(DividedBlock) if self.remat and train else DividedBlock
+        for i, merging in enumerate(self.merging):
+            layer = block(
+                self.heads, merging, self.learned_scale, dtype=self.dtype, name=f"block_{i}"
+            )
+            first, clip = layer(first, clip)
+        size, origin = clip.size, clip.origin
+        if size is not None:
+            size = jnp.pad(size.reshape(len(size), -1), ((0, 0), (1, 0)), constant_values=1)
+        x = jnp.concatenate([first, clip.x.reshape(len(first), -1, self.width)], axis=1)
+        return Tokens(x, size, None if origin is None else 1 + origin)
+
+    def _plain(self, first: jax.Array, x: jax.Array, train: bool) -> Tokens:
+        """Blocks of one attention, over all tokens or over each frame's."""
+        batch, frames = x.shape[:2]
+        if self.attention == "joint":
+            x = x.swapaxes(1, 2).reshape(batch, -1, self.width)
+        else:
+            first = jnp.repeat(first, frames, axis=0)
+            x = x.reshape(batch * frames, -1, self.width)
+        tokens = Tokens(jnp.concatenate([first, x], axis=1))
+        block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
+        for i, merger in enumerate(self._mergers(frames)):
+            layer = block(
+                self.heads,
+                merger,
+                proportional=self.proportional,
+                dtype=self.dtype,
+                name=f"block_{i}",
+            )
+            tokens = layer(tokens, train)
+        return jax.tree.map(lambda y: y.reshape(batch, -1, *y.shape[2:]), tokens)
+
+    def _mergers(self, frames: int) -> Iterator[Merger | None]:
+        """What merges in each block of one attention: patches or, by vote, frames."""
+        for merging in self.merging:
+            if merging.frames is None:
+                yield merging.patches
+                continue
+            assert isinstance(merging.frames, Vote)
+            assert merging.patches is None
+            yield InFrames(merging.frames, frames)
+            frames -= merging.frames.r
