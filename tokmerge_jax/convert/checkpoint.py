@@ -1,6 +1,7 @@
 """Our own weights on disk: an orbax folder `params` beside `constants.json`."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,9 +70,10 @@ def load(
         stored = reader.metadata(folder).item_metadata
         empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
         table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
-        rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
+        with warnings.catch_warnings(action="ignore"):  # they come with the weights themselves
+            rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
         found = rules.flatten(reader.restore(folder, empty))
-        return rules.load(table, found, abstract_params, to_train=to_train)
+        return rules.load(table, found, abstract_params, origin, to_train=to_train)
 
 
 def _stand_in(leaf: Any) -> np.ndarray:

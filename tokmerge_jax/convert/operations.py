@@ -1,14 +1,17 @@
 """Reversible operations between PyTorch's arrays and Flax's.
 
 Each turns one array into the arrays of a rule's targets (`forward`) and back, bit for bit
-(`backward`). Both raise ValueError where a shape cannot work.
+(`backward`; of a table that was resized comes back the resized one). Both raise ValueError where a
+shape cannot work.
 """
 
 import dataclasses
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 
@@ -158,6 +161,66 @@ class Copies:
         if not all(np.array_equal(first, other) for other in others):
             raise ValueError("copies that differ")
         return first
+
+
+class Resize(Operation):
+    """A learned table of positions [1, N, C] <-> [M, C] of the network's size.
+
+    The source may lack its first axis, as our own tables do.
+    """
+
+    @abstractmethod
+    def resized(self, table: np.ndarray) -> np.ndarray:
+        """[N, C] -> [M, C]; the table itself where it has that size."""
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[1, N, C] -> [M, C]."""
+        return (self.resized(_matrix(source.reshape(source.shape[-2:]))),)
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """[M, C] -> [1, M, C], as it is."""
+        (target,) = targets
+        return target[None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ResizeGrid(Resize):
+    """A class token's position, then a square grid's row by row: bicubic, as PyTorch does it.
+
+    Bicubic is Keys' (1981) with a = -0.75, half-pixel centres and no antialiasing.
+
+    Attributes:
+      edge: the grid wanted has `edge` x `edge` places.
+    """
+
+    edge: int
+
+    def resized(self, table: np.ndarray) -> np.ndarray:
+        """[1 + E * E, C] -> [1 + edge * edge, C]."""
+        edge, width = math.isqrt(len(table) - 1), table.shape[1]
+        if edge == self.edge:
+            return table
+        table = table.astype(np.float32, copy=False)
+        grid, shape = table[1:].reshape(edge, edge, width), (self.edge, self.edge, width)
+        grid = jax.image.resize(grid, shape, "cubic-pytorch", antialias=False)
+        return np.concatenate([table[:1], np.asarray(grid).reshape(-1, width)])
+
+
+@dataclasses.dataclass(frozen=True)
+class ResizeTimes(Resize):
+    """A position for each frame: the new frame i takes that of the old frame floor(i T / frames).
+
+    Attributes:
+      frames: how many are wanted.
+    """
+
+    frames: int
+
+    def resized(self, table: np.ndarray) -> np.ndarray:
+        """[T, C] -> [frames, C]."""
+        if len(table) == self.frames:
+            return table
+        return table[np.arange(self.frames) * len(table) // self.frames]
 
 
 def _matrix(array: np.ndarray) -> np.ndarray:

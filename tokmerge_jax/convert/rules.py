@@ -6,6 +6,7 @@ fits, or one error lists all that does not.
 
 import dataclasses
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tokmerge_jax.convert.operations import Identity, Operation
+from tokmerge_jax.convert.operations import Identity, Operation, Resize
 from tokmerge_jax.types import Params, UserError
 
 StateDict = Mapping[str, np.ndarray | np.generic]
@@ -58,6 +59,8 @@ class RuleSet:
     Attributes:
       rules: what fills every parameter of the network.
       ignored: patterns (matched from a name's start) of tensors that the network has no use for.
+      dropped: patterns of tensors that the network has no place for although the checkpoint's
+        needs them, and what follows from that and can be done; who loads them is warned.
       renames: (pattern, replacement), applied in order to the names of a checkpoint first: other
         spellings of the names that `rules` and `ignored` know.
       tied: second names of tensors that the network shares, and their first names; the tensors
@@ -72,6 +75,7 @@ class RuleSet:
 
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     renames: tuple[tuple[str, str], ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fresh: Mapping[str, Callable[[Sequence[int]], np.ndarray]] = dataclasses.field(
@@ -90,6 +94,10 @@ class RuleSet:
     def ignores(self, name: str) -> bool:
         """Whether a tensor (its name already renamed) may be left out."""
         return any(re.match(pattern, name) for pattern in self.ignored)
+
+    def drops(self, name: str) -> str | None:
+        """Why it matters that a tensor (its name already renamed) is left out, if it is dropped."""
+        return next((why for pattern, why in self.dropped.items() if re.match(pattern, name)), None)
 
 
 def choose(tables: Sequence[RuleSet], names: Iterable[str]) -> RuleSet:
@@ -112,20 +120,25 @@ def identity(
     ignored: tuple[str, ...] = (),
     tables: Sequence[RuleSet] = (),
 ) -> RuleSet:
-    """The table of weights under our own names, "text/layer_0/mlp/out/kernel".
+    """The table for loading weights under our own names, "text/layer_0/mlp/out/kernel".
 
     Args:
       abstract_params: the network's.
       names: what the weights hold.
       ignored: patterns of what they may hold in vain.
-      tables: the network's tables of foreign names; where the weights lack all that one of these
-        draws anew, it is drawn for them as well.
+      tables: the network's tables of foreign names. Where the weights lack all that one of these
+        draws anew, it is drawn for them as well; what the first one resizes or drops (by its
+        patterns, which must then know our names too) is resized and dropped.
     """
     names, wanted = set(names), flatten(abstract_params)
     lacking = [table for table in tables if table.fresh and not names & table.fresh.keys()]
     fresh, neutral = (lacking[0].fresh, lacking[0].neutral) if lacking else ({}, False)
-    own = tuple(Rule(name, (name,)) for name in wanted if name not in fresh)
-    return RuleSet(own, ignored, fresh=fresh, neutral=neutral)
+    first = tables[0] if tables else RuleSet(())
+    resize = {r.targets[0]: r.operation for r in first.rules if isinstance(r.operation, Resize)}
+    own = tuple(
+        Rule(name, (name,), resize.get(name, Identity())) for name in wanted if name not in fresh
+    )
+    return RuleSet(own, ignored, first.dropped, fresh=fresh, neutral=neutral)
 
 
 def load(
@@ -139,13 +152,13 @@ def load(
     """A checkpoint's tensors as a parameter tree of numpy arrays, views of them where possible.
 
     Tensors of half precision are widened to the parameters' float32 (`dtypes` remembers what they
-    were).
+    were). Warns of tensors that the table drops, once for each reason.
 
     Args:
       table: the network's rules.
       state_dict: tensors by the checkpoint's names.
       abstract_params: the tree wanted, leaves with `shape` and `dtype`.
-      origin: where the tensors come from, for the error.
+      origin: where the tensors come from, for errors and warnings.
       to_train: draw the table's `fresh` parameters, rather than miss them.
 
     Raises:
@@ -155,6 +168,8 @@ def load(
     wanted = flatten(abstract_params)
     sources = {name: table.rename(name) for name in state_dict}
     tensors = {to: state_dict[name] for name, to in sources.items() if not table.ignores(to)}
+    dropped = {name: why for name in tensors if (why := table.drops(name))}
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
     faults = _twice(sources, tensors) + _untied(table, tensors)
     filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
     filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
@@ -177,6 +192,7 @@ def load(
             f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
             " right checkpoint, of the right size?):\n  " + "\n  ".join(faults)
         )
+    _warn(dropped, origin)
     return unflatten_dict(filled, sep="/")
 
 
@@ -217,10 +233,19 @@ def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list
     targets = {rule.source: ", ".join(rule.targets) for rule in table.rules}
     groups: dict[tuple[str, str], list[str]] = {}
     for name in state_dict:
-        target = targets.get(table.rename(name), "ignored")
+        unused = "left out" if table.drops(table.rename(name)) else "ignored"
+        target = targets.get(table.rename(name), unused)
         key = re.sub(r"\d+", "*", name), re.sub(r"\d+", "*", target)
         groups.setdefault(key, []).append(name)
     return groups
+
+
+def _warn(dropped: Mapping[str, str], origin: str) -> None:
+    """Tells the caller of `load` which tensors are left out for which reason, once for each."""
+    for why in dict.fromkeys(dropped.values()):
+        first, *others = (name for name, reason in dropped.items() if reason == why)
+        more = f" and {len(others)} more" if others else ""
+        warnings.warn(f"{origin}: {first}{more} left out, for {why}", stacklevel=3)
 
 
 def _twice(sources: Mapping[str, str], tensors: Mapping[str, Any]) -> list[str]:

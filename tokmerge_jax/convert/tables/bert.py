@@ -1,4 +1,4 @@
-"""BERT's rows, in the names of Hugging Face's implementation that UMT keeps."""
+"""BERT's rows, in the names of Hugging Face's implementation that UMT and BLIP keep."""
 
 from tokmerge_jax.convert.rules import Rule, each
 from tokmerge_jax.convert.tables.shared import embedding, linear, norm
@@ -6,7 +6,9 @@ from tokmerge_jax.convert.tables.shared import embedding, linear, norm
 IGNORED = (r".*\.embeddings\.position_ids$",)  # a buffer: 0, 1, 2, ...
 
 
-def rules(source: str, target: str, depth: int, fusion_layer: int) -> tuple[Rule, ...]:
+def rules(
+    source: str, target: str, depth: int, fusion_layer: int, token_types: bool = True
+) -> tuple[Rule, ...]:
     """Embeddings and layers of a BERT.
 
     Args:
@@ -14,6 +16,7 @@ def rules(source: str, target: str, depth: int, fusion_layer: int) -> tuple[Rule
       target: prefix of our paths, for example "text".
       depth: its number of layers.
       fusion_layer: the first layer with cross-attention.
+      token_types: whether it has a table of them.
     """
     table = f"{source}.embeddings"
     ours = f"{target}/embeddings"
@@ -28,7 +31,7 @@ def rules(source: str, target: str, depth: int, fusion_layer: int) -> tuple[Rule
     return (
         *embedding(f"{table}.word_embeddings", f"{ours}/word"),
         *embedding(f"{table}.position_embeddings", f"{ours}/position"),
-        *embedding(f"{table}.token_type_embeddings", f"{ours}/type"),
+        *(embedding(f"{table}.token_type_embeddings", f"{ours}/type") if token_types else ()),
         *norm(f"{table}.LayerNorm", f"{ours}/norm"),
         *each(range(depth), own + mlp),
         *each(range(fusion_layer, depth), cross),

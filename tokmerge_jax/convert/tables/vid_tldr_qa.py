@@ -1,15 +1,13 @@
 """UMT's question-answering checkpoints, and what else its fine-tuning may start from."""
 
 import dataclasses
-import itertools
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
-from tokmerge_jax.convert.operations import Copies
 from tokmerge_jax.convert.rules import Rule, RuleSet
 from tokmerge_jax.convert.tables import bert
+from tokmerge_jax.convert.tables.shared import shared
 from tokmerge_jax.convert.tables.vid_tldr import IGNORED, RENAMES, vision
 
 _HEAD = "decoder/word_head"
@@ -45,14 +43,14 @@ def rules(depth: int, text_depth: int, fusion_layer: int) -> tuple[RuleSet, ...]
     copied = tuple(_from_encoder(rule, fusion_layer) for rule in (*decoders, *head))
     pretrained = dataclasses.replace(
         fine_tuned,
-        rules=_shared((*encoders, *copied)),
+        rules=shared((*encoders, *copied)),
         ignored=(*IGNORED, *_RETRIEVAL),
         tied=bert.tied("text_encoder.cls.predictions", "text_encoder.embeddings"),
         marker=r"text_encoder\.cls\.",
     )
     retrieval = dataclasses.replace(
         pretrained,
-        rules=_shared((*encoders, *copied[: -len(head)])),
+        rules=shared((*encoders, *copied[: -len(head)])),
         tied={},
         fresh={
             f"{_HEAD}/transform/kernel": _normal,
@@ -72,19 +70,6 @@ def _from_encoder(rule: Rule, fusion_layer: int) -> Rule:
     if layer:
         source = source.replace(layer[0], f".layer.{int(layer[1]) + fusion_layer}.")
     return dataclasses.replace(rule, source=source)
-
-
-def _shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules with those of one source joined into one that makes copies."""
-    by_source = sorted(rules, key=lambda rule: rule.source)
-    groups = [tuple(g) for _, g in itertools.groupby(by_source, key=lambda rule: rule.source)]
-    return tuple(map(_joined, groups))
-
-
-def _joined(rules: tuple[Rule, ...]) -> Rule:
-    first, *others = rules
-    targets = tuple(target for rule in rules for target in rule.targets)
-    return Rule(first.source, targets, Copies(len(rules), first.operation)) if others else first
 
 
 def _normal(shape: tuple[int, ...]) -> np.ndarray:
