@@ -1,0 +1,300 @@
+"""Texts word by word: the likeliest words, words drawn from a nucleus, or beam search.
+
+Everything has a static shape and runs inside the caller's `jax.jit`; what a decoder keeps of the
+words that it has read (keys and values) is the caller's `state`. The rules are those of Hugging
+Face's transformers 4.21, with which BLIP (ICML 2022) and TESTA (EMNLP 2023) generate. Sources:
+nucleus sampling, Holtzman et al. (ICLR 2020), section 3.1; repetition penalty, CTRL (2019),
+section 4.1.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from tokmerge_jax.types import UserError
+
+Step = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
+"""`(state, ids int32 [R], position int32 []) -> (logits float32 [R,W], state)`: reads one more
+word of each row and tells which may come next. Every leaf of `state` has the rows as first axis.
+Rows of texts that have ended go on like the others; what they give is not used."""
+
+_CLOSED = -1e9  # score of the beams that do not count yet: all but one, as they begin alike
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to generate.
+
+    Attributes:
+      end: id of the word that ends a text.
+      pad: id after the end.
+      max_length: L, ids of a text at most, its prompt included.
+      min_length: no text ends before it has so many ids, its prompt included.
+      beams: K of beam search; 1 follows a single text.
+      length_penalty: beam search compares log-likelihood / length ** length_penalty, where the end
+        does not count in the length. Likelihoods being negative, more favours longer texts.
+      repetition_penalty: logits (in beam search log-probabilities) of words that were read are
+        divided by it if positive, multiplied if negative; 1 = none.
+      top_p: words are drawn from the fewest likeliest ones that together have this probability;
+        0 = always the likeliest one. Not with beams.
+      top_k: words are drawn from so many likeliest ones; 0 = any. transformers sets 50 where it is
+        not told otherwise, so BLIP's captions are drawn so.
+    """
+
+    end: int
+    pad: int
+    max_length: int
+    min_length: int = 0
+    beams: int = 1
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    top_p: float = 0.0
+    top_k: int = 50
+
+    def __post_init__(self) -> None:
+        at_least = {"end": 0, "pad": 0, "max_length": 2, "min_length": 0, "beams": 1, "top_k": 0}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"generation's {name}={getattr(self, name)} must be {least} or more"
+                )
+        if self.min_length > self.max_length:
+            raise UserError(
+                f"generation's min_length={self.min_length} must be at most its max_length="
+                f"{self.max_length}"
+            )
+        if self.repetition_penalty <= 0:
+            raise UserError(
+                f"generation's repetition_penalty={self.repetition_penalty} must be positive"
+            )
+        if not 0 <= self.top_p <= 1:
+            raise UserError(f"generation's top_p={self.top_p} must be from 0 to 1")
+        if self.top_p and self.beams > 1:
+            raise UserError(
+                f"generation draws words (top_p={self.top_p}) or searches (beams={self.beams}); "
+                "set top_p=0 or beams=1"
+            )
+
+
+class Texts(NamedTuple):
+    """What was generated.
+
+    Attributes:
+      ids: int32 [B,L]: prompt, words, the end if it was reached, `Options.pad`.
+      length: int32 [B], of the ids that are no padding.
+      score: float32 [B], log-likelihood of what follows the prompt, over a power of the length (see
+        `Options.length_penalty`). Where there are beams, repetition is penalised in it.
+    """
+
+    ids: jax.Array
+    length: jax.Array
+    score: jax.Array
+
+
+def generate(
+    step: Step,
+    state: Any,
+    prompt: Int[Array, "B P"],
+    options: Options,
+    key: PRNGKeyArray | None = None,
+) -> Texts:
+    """Goes on with every prompt; stops when all texts have ended.
+
+    Args:
+      step: the decoder, see `Step`. Positions are 0, 1, ...
+      state: before the first word, of R = B * K rows, the beams of a text in a row.
+      prompt: what the texts begin with, at least a start word.
+      options: how.
+      key: of the draws; needed if `options.top_p` is not 0.
+
+    Raises:
+      UserError: if a prompt leaves no room, `options` name words that the decoder does not know, or
+        words are to be drawn without a key.
+    """
+    read = prompt.shape[1]
+    if not 0 < read < options.max_length:
+        raise UserError(
+            f"prompts of {read} words cannot go on to generation's max_length={options.max_length};"
+            " give at least one word, and raise max_length"
+        )
+    if options.top_p and key is None:
+        raise UserError(f"generation's top_p={options.top_p} draws words, which needs a key")
+    ids = jnp.full((len(prompt), options.max_length), options.pad, jnp.int32)
+    ids = ids.at[:, :read].set(prompt)
+    at = jnp.int32(read - 1)
+    state = _read(step, state, jnp.repeat(prompt[:, :-1], options.beams, axis=0))
+    if options.beams > 1:
+        return _search(step, options, at, state, ids)
+    return _follow(step, options, key, at, state, ids)
+
+
+def _read(step: Step, state: Any, ids: Int[Array, "R P"]) -> Any:
+    """The state after all these words."""
+    if not ids.shape[1]:
+        return state
+    positions = jnp.arange(ids.shape[1], dtype=jnp.int32)
+    state, _ = jax.lax.scan(lambda now, x: (step(now, *x)[1], None), state, (ids.T, positions))
+    return state
+
+
+class _Following(NamedTuple):
+    """One text a sample; its score is not divided by the length yet."""
+
+    at: jax.Array  # the place of the word that is to be read
+    state: Any
+    done: jax.Array
+    texts: Texts
+
+
+def _follow(
+    step: Step, options: Options, key: jax.Array | None, at: jax.Array, state: Any, ids: jax.Array
+) -> Texts:
+    rows = len(ids)
+    begun = Texts(ids, jnp.broadcast_to(at + 1, rows), jnp.zeros(rows, jnp.float32))
+    now = _Following(at, state, jnp.zeros(rows, bool), begun)
+    now = _until_done(functools.partial(_next_words, step, options, key), now, options)
+    texts, ended = now.texts, now.done
+    return texts._replace(score=_relative(texts.score, texts.length - ended, options))
+
+
+def _next_words(step: Step, options: Options, key: jax.Array | None, now: _Following) -> _Following:
+    at, texts = now.at, now.texts
+    logits, state = step(now.state, _column(texts.ids, at), at)
+    allowed = _allowed(logits, texts.ids, at + 1, options)
+    if key is None or not options.top_p:
+        word = jnp.argmax(allowed, axis=1).astype(jnp.int32)
+    else:
+        word = _draw(jax.random.fold_in(key, at), allowed, options)
+    likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), word[:, None], axis=1)[:, 0]
+    texts = Texts(
+        _write(texts.ids, jnp.where(now.done, options.pad, word), at + 1),
+        texts.length + ~now.done,
+        texts.score + jnp.where(now.done, 0, likelihood),
+    )
+    return _Following(at + 1, state, now.done | (word == options.end), texts)
+
+
+def _draw(key: jax.Array, scores: Float[Array, "R W"], options: Options) -> Int[Array, " R"]:
+    """A word of each row's nucleus; probabilities are those among the `top_k` words."""
+    best, words = jax.lax.top_k(scores, min(options.top_k or scores.shape[1], scores.shape[1]))
+    if options.top_p < 1:
+        sums = jnp.cumsum(jax.nn.softmax(best), axis=1)
+        before = jnp.pad(sums[:, :-1], ((0, 0), (1, 0)))
+        best = jnp.where(before <= options.top_p, best, -jnp.inf)
+    place = jax.random.categorical(key, best)
+    return jnp.take_along_axis(words, place[:, None], axis=1)[:, 0]
+
+
+class _Searching(NamedTuple):
+    """K open texts a sample, and the best K that ended, best first."""
+
+    at: jax.Array
+    state: Any
+    done: jax.Array
+    ids: jax.Array  # int32 [B,K,L]
+    scores: jax.Array  # float32 [B,K], log-likelihoods
+    found: Texts  # [B,K,...], of score -inf where none is
+
+
+def _search(step: Step, options: Options, at: jax.Array, state: Any, ids: jax.Array) -> Texts:
+    size = (len(ids), options.beams)
+    ids = jnp.repeat(ids[:, None], options.beams, axis=1)
+    scores = jnp.where(jnp.arange(options.beams) > 0, _CLOSED, 0.0)
+    scores = jnp.broadcast_to(scores[None], size)
+    none = Texts(ids, jnp.zeros(size, jnp.int32), jnp.full(size, -jnp.inf))
+    now = _Searching(at, state, jnp.zeros(len(ids), bool), ids, scores, none)
+    now = _until_done(functools.partial(_next_beams, step, options), now, options)
+    # A search that was not done has reached the full length: its open texts count as they are.
+    scores = jnp.where(now.done[:, None], -jnp.inf, now.scores)
+    scores = _relative(scores, options.max_length, options)
+    found = _best(now.found, Texts(now.ids, jnp.full(size, options.max_length), scores))
+    return jax.tree.map(lambda x: x[:, 0], found)
+
+
+def _next_beams(step: Step, options: Options, now: _Searching) -> _Searching:
+    at, beams, length = now.at, options.beams, now.at + 1
+    logits, state = step(now.state, _column(now.ids, at).reshape(-1), at)
+    likelihood = jax.nn.log_softmax(logits)
+    likelihood = _allowed(likelihood, now.ids.reshape(-1, options.max_length), length, options)
+    total = now.scores[..., None] + likelihood.reshape(*now.scores.shape, -1)
+    # At most K of 2 K continuations end a text, one of each beam: K are left to go on with.
+    scores, place = jax.lax.top_k(total.reshape(len(total), -1), 2 * beams)
+    parent, word = jnp.divmod(place, total.shape[2])
+    ids, ends = _write(_pick(now.ids, parent), word, length), word == options.end
+    relative = _relative(scores, length, options)
+    ended = jnp.where(ends & ~now.done[:, None], relative, -jnp.inf)[:, :beams]
+    longer = jnp.full(ended.shape, length + 1)
+    found = _best(now.found, Texts(ids[:, :beams], longer, ended))
+    # Done if K texts ended and the best continuation is no better than the worst of those.
+    done = now.done | (found.score[:, -1] >= relative[:, 0])
+    still = jnp.argsort(ends, axis=1)[:, :beams]
+    ids, scores, parent = (_pick(x, still) for x in (ids, scores, parent))
+    return _Searching(length, _reorder(state, parent), done, ids, scores, found)
+
+
+def _best(found: Texts, more: Texts) -> Texts:
+    """The K best of both, best first; of equal ones the later found, as in the original."""
+    both = jax.tree.map(lambda new, old: jnp.concatenate([new, old], axis=1), more, found)
+    score, place = jax.lax.top_k(both.score, found.score.shape[1])
+    return Texts(_pick(both.ids, place), _pick(both.length, place), score)
+
+
+def _reorder(state: Any, parent: Int[Array, "B K"]) -> Any:
+    """The state of R = B * K rows, each taken from one of the rows of its sample."""
+    return jax.tree.map(
+        lambda x: _pick(x.reshape(*parent.shape, *x.shape[1:]), parent).reshape(x.shape), state
+    )
+
+
+def _until_done(body: Callable[[Any], Any], now: Any, options: Options) -> Any:
+    last = options.max_length - 1
+    return jax.lax.while_loop(lambda now: (now.at < last) & ~now.done.all(), body, now)
+
+
+def _allowed(
+    scores: Float[Array, "R W"], ids: Int[Array, "R L"], length: Int[Array, ""], options: Options
+) -> Float[Array, "R W"]:
+    """What words are chosen by: repetition costs, and no text ends too early."""
+    words = scores.shape[1]
+    if max(options.end, options.pad) >= words:
+        raise UserError(
+            f"generation's end={options.end} and pad={options.pad} must be below {words}, the "
+            "number of words that the decoder knows"
+        )
+    if options.repetition_penalty != 1:
+        read = jnp.where(jnp.arange(ids.shape[1])[None] < length, ids, words)
+        penalty = options.repetition_penalty
+        penalised = jnp.where(scores < 0, scores * penalty, scores / penalty)
+        scores = jnp.where(_are_in(read, words), penalised, scores)
+    early = (jnp.arange(words) == options.end) & (length < options.min_length)
+    return jnp.where(early[None], -jnp.inf, scores)
+
+
+def _are_in(ids: Int[Array, "R L"], words: int) -> Bool[Array, "R W"]:
+    """Which of so many words each row has; ids beyond them count for none."""
+    mark = jax.vmap(lambda row: jnp.zeros(words, bool).at[row].set(True, mode="drop"))
+    return mark(ids)
+
+
+def _relative(score: jax.Array, length: jax.Array | int, options: Options) -> jax.Array:
+    return score / jnp.asarray(length, jnp.float32) ** options.length_penalty
+
+
+def _column(ids: Int[Array, "*rows L"], at: Int[Array, ""]) -> Int[Array, "*rows"]:
+    return jax.lax.dynamic_index_in_dim(ids, at, axis=-1, keepdims=False)
+
+
+def _write(
+    ids: Int[Array, "*rows L"], words: Int[Array, "*rows"], at: Int[Array, ""]
+) -> Int[Array, "*rows L"]:
+    return jax.lax.dynamic_update_index_in_dim(ids, words, at, axis=-1)
+
+
+def _pick(x: jax.Array, places: Int[Array, "B M"]) -> jax.Array:
+    """[B,K,...] -> [B,M,...]: so many entries of each sample."""
+    return jax.vmap(lambda row, place: row[place])(x, places)
