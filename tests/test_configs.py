@@ -33,6 +33,8 @@ TEMPME_COSTS = {  # without and with merging, and tokens at the end
     ("64", "b32"): (282.2, 186.2, 500),
     ("64", "b16"): (1124.1, 901.6, 2614),
 }
+TESTA_COSTS = {"f32": (785.9, 419.4, 1041), "f96": (2379.9, 1379.9, 4801)}
+TESTA = [name for name in NAMES if name.startswith("testa_")]
 TEMPME = [name for name in NAMES if name.startswith("tempme_")]
 CLIP = [name for name in NAMES if name.startswith("clip_")]
 PUBLISHED = [
@@ -73,7 +75,12 @@ def test_every_published_number_has_its_configuration():
         for size in ("b32", "b16")
     }
     assert set(CLIP) == {f"clip_msrvtt_{size}" for size in ("b32", "b16", "l14")}
-    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP}
+    assert set(TESTA) == {
+        f"testa_{data}_{frames}"
+        for data in ("queryd", "didemo", "anet", "condmov")
+        for frames in ("f32", "f96")
+    }
+    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP, *TESTA}
     assert others == {"demo", "demo_qa", "demo_clip", "demo_tempme"}
 
 
@@ -118,6 +125,19 @@ def test_tempme(name, tuning):
         assert len(trained) == len(names) == 302 + 24 * 4 + 3  # q, k and v apart; positions
     elif frames == "12":
         assert sum(names[n].size for n in trained) == 507648
+    check_names(system)
+
+
+@pytest.mark.parametrize("name", TESTA)
+def test_testa(name):
+    system = build(name)
+    plain, merged, tokens = TESTA_COSTS[name.rsplit("_", 1)[1]]
+    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(merged, abs=0.05)
+    assert system.cost[-1].tokens_out == tokens
+    text = importlib.import_module(f"configs.{name}").__doc__ or ""
+    assert f"{merged} of {plain} GMAC" in text
+    assert "Checkpoint: " in text
+    assert system.config.eval.plus_similarity
     check_names(system)
 
 

@@ -12,6 +12,7 @@ from tokmerge_jax.types import System, UserError
 
 _SYSTEMS = {
     "tempme": "tokmerge_jax.systems.tempme",
+    "testa": "tokmerge_jax.systems.testa",
     "vid_tldr": "tokmerge_jax.systems.vid_tldr",
     "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
 }

@@ -131,7 +131,10 @@ def test_cost_of_another_schedule(tiny):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"merger": {"name": "pitome"}}, "merger.name='pitome' is none of none, tempme, tome, vid"),
+        (
+            {"merger": {"name": "pitome"}},
+            "merger.name='pitome' is none of none, tempme, prune, tome",
+        ),
         ({"activation": "relu"}, "activation='relu' is none of quick_gelu, gelu"),
         ({"vision": {"patch_size": 15}}, r"image_size=64 must be a multiple of .*patch_size=15"),
         ({"vision": {"heads": 0}}, r"config\.model\.vision\.heads=0 must be at least 1"),

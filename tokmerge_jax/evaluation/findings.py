@@ -50,6 +50,7 @@ def retrieval(
         "paragraph": config.data.paragraph,
         "reranked": reranked,
         "candidates": config.eval.top_k if reranked else None,
+        "plus_similarity": config.eval.get("plus_similarity", False) if reranked else None,
         "dual_softmax": config.eval.dual_softmax,
         "metrics": config.eval.metrics,
         "ties": counting.ties,

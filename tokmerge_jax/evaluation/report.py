@@ -18,8 +18,8 @@ DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 
 _RECALLS = ("R@1", "R@5", "R@10")
 _COUNTS = ("videos", "texts", "questions", "options", "answers")
-_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", "dual_softmax",
-         "metrics", "sampling", "trim_seconds", "left_out", *_COUNTS)  # fmt: skip
+_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", "plus_similarity",
+         "dual_softmax", "metrics", "sampling", "trim_seconds", "left_out", *_COUNTS)  # fmt: skip
 
 
 def results(

@@ -45,6 +45,7 @@ class Options:
       dual_softmax: the scale of `dual_softmax`; 0 = without it.
       rerank: whether to score candidates again, by the matching head.
       top_k: candidates of each text and of each video.
+      plus_similarity: add the similarity to a candidate's matching score.
       memory_gib: bound on what re-ranking holds at once.
     """
 
@@ -53,6 +54,7 @@ class Options:
     dual_softmax: float = 0.0
     rerank: bool = False
     top_k: int = 1
+    plus_similarity: bool = False
     memory_gib: float = 1.0
 
     def __post_init__(self) -> None:
@@ -163,8 +165,9 @@ def evaluate(
         wanted = of_text.T | of_video
         states = words["states"], texts[1]
         match(model, seen["tokens"], states, wanted, options.memory_gib, rows)
-    to_video = np.where(of_text, rows.values.T, NO_CANDIDATE)
-    to_text = np.where(of_video, rows.values, NO_CANDIDATE)
+    scores = rows.values + similarity if options.plus_similarity else rows.values
+    to_video = np.where(of_text, scores.T, NO_CANDIDATE)
+    to_text = np.where(of_video, scores, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, speed)
 
 

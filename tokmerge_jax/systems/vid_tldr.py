@@ -21,7 +21,7 @@ from tokmerge_jax.data import text
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
-from tokmerge_jax.systems import umt_vision
+from tokmerge_jax.systems import reranked, umt_vision
 from tokmerge_jax.training import losses
 from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
 
@@ -166,26 +166,6 @@ def retrieval_loss(
 
 
 def _predict(module: UMT) -> dict[str, Predict]:
-    def run(method: str, params: Params, *arrays: Any) -> Any:
-        return module.apply({"params": params}, *jax.tree.map(jnp.asarray, arrays), method=method)
-
-    def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
-        tokens, embedding = run("encode_video", params, umt_vision.pixels(video))
-        return {"embedding": embedding, "tokens": tokens}
-
-    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> dict[str, Any]:
-        states, embedding = run("encode_text", params, text_ids, text_mask)
-        return {"embedding": embedding, "states": states}
-
-    def video_memory(params: Params, tokens: ArrayLike) -> Any:
-        return run("memory", params, tokens)
-
-    def match(params: Params, memory: Any, states: ArrayLike, text_mask: ArrayLike) -> jax.Array:
-        videos, texts, length, width = np.shape(states)
-        flat = jnp.reshape(states, (-1, length, width)), jnp.reshape(text_mask, (-1, length))
-        logits = run("match", params, memory, *flat)
-        return logits[:, 1].reshape(videos, texts)
-
     def choose(
         params: Params,
         memory: Any,
@@ -194,18 +174,15 @@ def _predict(module: UMT) -> dict[str, Predict]:
         states: ArrayLike,
         text_mask: ArrayLike,
     ) -> dict[str, jax.Array]:
-        videos, options, length, width = np.shape(states)
-        flat = jnp.reshape(states, (-1, length, width)), jnp.reshape(text_mask, (-1, length))
-        logits = run("match", params, memory, *flat)
+        logits = reranked.match_logits(module, params, memory, states, text_mask)
         cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
         return {
-            "match": jax.nn.softmax(logits)[:, 1].reshape(videos, options),
+            "match": jax.nn.softmax(logits)[..., 1],
             "contrast": jax.nn.softmax(cosine / params["temperature"]),
         }
 
-    functions = (encode_video, encode_text, video_memory, match, choose)
-    predict = {function.__name__: function for function in functions}
-    return {**predict, "trace_video": umt_vision.tracer(module)}
+    predict = reranked.functions(module, umt_vision.pixels)
+    return {**predict, "choose": choose, "trace_video": umt_vision.tracer(module)}
 
 
 def _module(config: ConfigDict) -> UMT:

@@ -1,0 +1,20 @@
+"""Condensed Movies paragraph-video retrieval, TESTA at 32 frames (f1p12).
+
+Target: fine-tuned TESTA, T2V R@1/5/10 21.5/42.4/50.7 (re-ranked), 419.4 of 785.9 GMAC.
+Checkpoint: ShuhuaiRen/TESTA_model_base_CondensedMovies_retrieval_ft,
+testa_model_base_cm_f32_f1p12.pth.
+Protocol: test split, whose answers are not public (config.data.split=val has them);
+one caption per video; 32 frames, 128 candidates re-ranked,
+matching score and cosine added.
+Command: python scripts/eval.py --config configs/testa_condmov_f32.py --config.checkpoint=CKPT
+"""
+
+from configs.base import testa
+
+
+def get_config():
+    config = testa.get_config(32)
+    config.data.dataset = "condmov"
+    config.data.max_words = 50
+    config.data.max_text_length = 32
+    return config.lock()

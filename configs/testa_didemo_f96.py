@@ -1,0 +1,18 @@
+"""DiDeMo paragraph-video retrieval, TESTA at 96 frames (f4p8), 1379.9 of 2379.9 GMAC.
+
+Target: the paper's tables; its checkpoint of 96 frames is not released.
+Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
+Protocol: test split, one caption per video; 96 frames, 128 candidates re-ranked,
+matching score and cosine added.
+Command: python scripts/eval.py --config configs/testa_didemo_f96.py --config.checkpoint=CKPT
+"""
+
+from configs.base import testa
+
+
+def get_config():
+    config = testa.get_config(96)
+    config.data.dataset = "didemo"
+    config.data.max_text_length = 64
+    config.eval.batch_size = 2
+    return config.lock()

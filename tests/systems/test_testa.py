@@ -1,0 +1,109 @@
+"""TESTA's retrieval system: the original's scores, its trace, and settings that cannot work."""
+
+import golden
+import jax
+import numpy as np
+import pytest
+import testa_case
+
+import tokmerge_jax
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import UserError
+
+CASE = golden.load("testa-retrieval")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return testa_case.system_of(CASE)
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_retrieval_is_the_originals(small, tmp_path):
+    system, params = small
+    clips, expected = testa_case.videos(CASE), CASE.arrays
+
+    def batches(size, start):
+        for row in range(start, len(clips), size):
+            index = np.arange(row, row + size)
+            yield {"video": clips[index], "mask": index >= 0, "index": index}
+
+    scores = evaluation.evaluate(
+        evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1})),
+        batches,
+        len(clips),
+        (expected["in/ids"].astype(np.int32), expected["in/mask"] > 0),
+        evaluation.Options(
+            batch_size=5, rerank=True, top_k=CASE.config["k_test"], plus_similarity=True
+        ),
+        evaluation.Store(tmp_path, {}),
+        Stopwatch(),
+    )
+    close(scores.similarity, expected["sims"])
+    for ours, theirs in (
+        (scores.text_to_video, expected["score_t2v"]),
+        (scores.video_to_text, expected["score_v2t"]),
+    ):
+        np.testing.assert_array_equal(ours > -99, theirs > -99)
+        close(ours, theirs)
+        np.testing.assert_array_equal(metrics.order(ours)[:, :4], metrics.order(theirs)[:, :4])
+    truth = [[i % len(clips)] for i in range(CASE.config["n_text"])]
+    found = metrics.both_directions(scores.text_to_video, scores.video_to_text, truth)
+    for direction, short in (("text_to_video", "vid"), ("video_to_text", "txt")):
+        for k in (1, 5, 10):
+            wanted = expected[f"metric/{short}_r{k}"]
+            assert found[direction][f"R@{k}"] == pytest.approx(float(wanted), abs=0.006)
+
+
+def test_features_are_the_originals(small):
+    system, params = small
+    seen = jax.jit(system.predict["encode_video"])(params, testa_case.videos(CASE)[:2])
+    np.testing.assert_allclose(seen["embedding"][:, 0], CASE.arrays["video_embeds"][:2], atol=1e-5)
+    theirs = CASE.arrays["video_tokens"][:2]
+    frames, patches = 3, 10  # 6 less 3, 16 less 6
+    rest = theirs[:, 1:].reshape(2, patches, frames, -1).swapaxes(1, 2).reshape(2, -1, 64)
+    close(seen["tokens"], np.concatenate([theirs[:, :1], rest], axis=1))
+    trace = jax.jit(system.predict["trace_video"])(params, testa_case.videos(CASE)[:1])
+    assert [size.shape[1] for size in trace["size"]] == [5 * 14, 4 * 12, 3 * 10]
+    held = np.bincount(np.asarray(trace["origin"][-1][0]), minlength=30)
+    np.testing.assert_array_equal(held, trace["size"][-1][0])
+    assert trace["saliency"] == []
+    assert system.cost[-1].tokens_out == theirs.shape[1]
+
+
+@pytest.mark.parametrize(("attention", "tokens"), [("joint", 32 * 196 + 1), ("space", 32 * 197)])
+def test_tokens_and_cost_of_other_attentions(attention, tokens):
+    config = testa_case.testa.get_config()
+    config.model.merger.name = "none"
+    config.model.vision.attention = attention
+    system = tokmerge_jax.build(config)
+    assert system.cost[-1].tokens_out == tokens
+    seen = tokens if attention == "joint" else 197
+    assert system.cost[1].macs == tokens * (12 * 768**2 + 2 * seen * 768)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vision.attention": "all"}, "config.model.vision.attention='all' is none of divided"),
+        ({"vision.learned_scale": True}, "set config.model.merger.frames=0"),
+        ({"merger.proportional": True}, "divided attention knows no sizes"),
+        ({"merger.vote": "most"}, "config.model.merger.vote='most' is none of min"),
+        ({"merger.name": "best"}, "the merger 'best' is unknown"),
+        ({"merger.r": (90, 90)}, "merges r=90 of the 107 tokens that enter layer 1"),
+        ({"merger.frames": (17,)}, "merges r=17 of the 32 tokens that enter layer 0"),
+        ({"vision.attention": "joint"}, "set it to 0 for joint"),
+        ({"vision.image_size": 100}, "must be a multiple of config.model.vision.patch_size=16"),
+    ],
+)
+def test_what_cannot_work_is_told(changes, message):
+    config = testa_case.testa.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({f"model.{key}": v for key, v in changes.items()})
+    with pytest.raises(UserError, match=message):
+        tokmerge_jax.build(config)

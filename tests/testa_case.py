@@ -1,0 +1,51 @@
+"""The goldens of TESTA's systems as our configurations, parameters and inputs."""
+
+import golden
+import numpy as np
+import recipe
+
+import tokmerge_jax
+from configs.base import testa
+from tokmerge_jax.merging import space_time
+
+
+def config_of(case):
+    """Our configuration of a golden case's network."""
+    sizes = case.config
+    config = testa.get_config()
+    config.dtype = "float32"
+    config.model.vision.update(
+        width=sizes["width"],
+        depth=sizes["depth"],
+        heads=sizes["heads"],
+        image_size=sizes["image_size"],
+        patch_size=sizes["patch_size"],
+        frames=sizes["num_frames"],
+    )
+    config.model.text.update(
+        width=sizes["hidden"],
+        depth=sizes["layers"],
+        heads=sizes["text_heads"],
+        mlp_width=sizes["intermediate"],
+        vocab_size=sizes["vocab"],
+        max_positions=sizes["max_pos"],
+    )
+    config.model.embed_dim = sizes["embed_dim"]
+    merged = space_time.of_testa(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
+    config.model.merger.frames, config.model.merger.r = merged
+    config.data.max_text_length = sizes["max_words"]
+    return config
+
+
+def system_of(case):
+    """The system of a golden case and its parameters."""
+    system = tokmerge_jax.build(config_of(case))
+    return system, golden.parameters(system, case.weights())
+
+
+def videos(case):
+    """Normalised clips [V,T,H,W,3]."""
+    sizes = case.config
+    edge = sizes["image_size"]
+    shape = (sizes["n_video"], sizes["num_frames"], 3, edge, edge)
+    return np.moveaxis(recipe.video(shape, case.spec["seed"]), 2, -1)

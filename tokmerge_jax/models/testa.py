@@ -1,0 +1,87 @@
+"""TESTA for retrieval: TimeSformer, BLIP's BERT, a shared embedding space and a matching head.
+
+Source: TESTA (Findings of EMNLP 2023), section 3, on BLIP (ICML 2022).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.layers.unit import unit
+from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.timesformer import TimeSformer
+
+
+class TESTA(nn.Module):
+    """Encodes videos and texts apart, and scores how well they match.
+
+    Attributes:
+      vision: the video transformer.
+      text: BLIP's BERT, which reads the video's tokens in every layer, or none.
+      embed_dim: E.
+      dtype: of the computation; embeddings and scores are float32.
+    """
+
+    vision: TimeSformer
+    text: Bert
+    embed_dim: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:  # noqa: D102
+        self.vision_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
+        self.text_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
+        self.temperature = self.param("temperature", nn.initializers.constant(0.07), ())
+        self.match_head = nn.Dense(2)
+
+    def encode_video(
+        self, video: Float[Array, "B T H W 3"], *, train: bool = False
+    ) -> tuple[Float[Array, "B N C"], Float[Array, "B 1 E"]]:
+        """Normalised pixels -> tokens and embeddings of unit norm (float32).
+
+        The mean over tokens, the class token among them, ignores their sizes, as the original's
+        does.
+        """
+        x = self.vision(video, train=train).x
+        return x, unit(self.vision_projection(x.mean(axis=1, keepdims=True)))
+
+    def encode_text(
+        self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"], *, train: bool = False
+    ) -> tuple[Float[Array, "B L C"], Float[Array, "B E"]]:
+        """Token ids -> what `match` begins with, and embeddings of unit norm (float32)."""
+        alone = self.text.encode_alone(ids, mask, first_only=True, train=train)
+        states = self.text.encode_text(self._to_encode(ids), mask, train=train)
+        return states, unit(self.text_projection(alone[:, 0]))
+
+    def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
+        """What reading needs to know of a video, whatever the text."""
+        return self.text.memory(tokens)
+
+    def match(
+        self,
+        memory: tuple[KeysValues, ...],
+        states: Float[Array, "B L C"],
+        mask: Bool[Array, "B L"],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B 2"]:
+        """Logits (no match, match) of B = G * P texts, P in a row with each of G videos."""
+        x = self.text.fuse(states, mask, memory, first_only=True, train=train)
+        return self.match_head(x[:, 0].astype(jnp.float32))
+
+    def __call__(
+        self,
+        video: Float[Array, "B T H W 3"],
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"],
+    ) -> tuple[Float[Array, "B 1 E"], Float[Array, "B E"], Float[Array, "B 2"]]:
+        """Embeddings of both, and the matching logits of each video with its own text."""
+        tokens, video_embedding = self.encode_video(video)
+        states, text_embedding = self.encode_text(ids, mask)
+        return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
+
+    def _to_encode(self, ids: jax.Array) -> jax.Array:
+        """Texts that begin with [ENC], BLIP's sign for reading: the last word of its vocabulary."""
+        return ids.at[:, 0].set(self.text.vocab_size - 1)

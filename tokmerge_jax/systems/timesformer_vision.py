@@ -1,0 +1,178 @@
+"""The video side of TESTA's systems: pixels, the transformer, its merging, cost and trace."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from tokmerge_jax import runtime
+from tokmerge_jax.convert.tables.testa import Vision
+from tokmerge_jax.data import transforms
+from tokmerge_jax.merging import schedule, space_time
+from tokmerge_jax.merging.space_time import Aggregation
+from tokmerge_jax.models.timesformer import ATTENTIONS, TimeSformer
+from tokmerge_jax.systems import checks
+from tokmerge_jax.systems.clip_vision import MEAN, STD
+from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
+
+
+def transformer(config: ConfigDict) -> TimeSformer:
+    """The video transformer that `config.model` describes, with what its blocks merge.
+
+    Raises:
+      UserError: if the merging cannot work.
+    """
+    vision = config.model.vision
+    return TimeSformer(
+        width=vision.width,
+        heads=vision.heads,
+        merging=_plan(config),
+        patch_size=vision.patch_size,
+        table_frames=vision.frames,
+        table_patches=_patches(config),
+        attention=vision.attention,
+        learned_scale=vision.learned_scale,
+        proportional=config.model.merger.proportional,
+        remat=config.train.remat,
+        dtype=runtime.compute_dtype(config.dtype),
+    )
+
+
+def sizes(config: ConfigDict) -> Vision:
+    """What the table of the checkpoint's names depends on."""
+    vision = config.model.vision
+    edge = vision.image_size // vision.patch_size
+    return Vision(vision.depth, edge, vision.frames, vision.learned_scale, vision.attention)
+
+
+def fields(config: ConfigDict) -> dict[str, Any]:
+    """The fields of `types.System` that are about the video alone."""
+    vision, (_, r) = config.model.vision, _schedules(config)
+    resize = transforms.Resize(vision.image_size)
+    return {
+        "constants": {
+            "mean": MEAN,
+            "std": STD,
+            "image_size": vision.image_size,
+            "frames": vision.frames,
+        },
+        "transform": resize,
+        "augment": lambda frames, rng: resize(frames),  # fine-tuning augments nothing
+        "schedule": Schedule(r, _tokens(config), protected=1),
+        "cost": _cost(config, r),
+        "cost_of": partial(_cost, config),
+        "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay),
+    }
+
+
+def example(config: ConfigDict) -> jax.Array:
+    """A clip of the shape that parameters are initialised for."""
+    vision = config.model.vision
+    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
+
+
+def pixels(video: ArrayLike) -> jax.Array:
+    """uint8 frames -> normalised float32; floats are taken to be normalised already."""
+    return normalise(video, MEAN, STD)
+
+
+def tracer(module: nn.Module) -> Predict:
+    """`trace_video` of a module whose `vision` is the transformer, over the patches of a video."""
+
+    def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        trace = nn.apply(
+            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+        )
+        _, seen = trace({"params": params}, pixels(video))
+        blocks = seen["intermediates"]["vision"]
+        found: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+        for i, merging in enumerate(module.vision.merging):
+            ((_, clip),) = blocks[f"block_{i}"]["out"]
+            if merging != Aggregation():
+                found["origin"].append(clip.origin)
+                found["size"].append(clip.size.reshape(len(clip.size), -1))
+        return found
+
+    return trace_video
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError, naming the keys, unless names are known and sizes go together."""
+    vision, merger = config.model.vision, config.model.merger
+    if vision.attention not in ATTENTIONS:
+        known = ", ".join(ATTENTIONS)
+        raise UserError(f"config.model.vision.attention={vision.attention!r} is none of {known}")
+    apart = ("attention", "learned_scale")
+    checks.positive(config, "model.vision", "model.text", "model.embed_dim", leave_out=apart)
+    checks.at_least_zero(config, "data.max_words")
+    checks.towers(config)
+    if vision.attention == "divided" and merger.proportional:
+        raise UserError(
+            "config.model.merger.proportional is for config.model.vision.attention=joint or space;"
+            " divided attention knows no sizes"
+        )
+    if vision.learned_scale and any(_schedules(config)[0]):
+        raise UserError(
+            "config.model.vision.learned_scale scales each frame of the input; set"
+            " config.model.merger.frames=0"
+        )
+
+
+def _plan(config: ConfigDict) -> tuple[Aggregation, ...]:
+    merger, attention = config.model.merger, config.model.vision.attention
+    plan = space_time.plan(merger.name, *_schedules(config), merger.vote)
+    if attention != "divided" and any(part.frames for part in plan):
+        raise UserError(
+            f"config.model.merger.frames is for config.model.vision.attention=divided;"
+            f" set it to 0 for {attention}"
+        )
+    return plan
+
+
+def _cost(config: ConfigDict, r: Sequence[int]) -> tuple[LayerCost, ...]:
+    """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
+    vision, (r_frames, _) = config.model.vision, _schedules(config)
+    width, heads, inputs = vision.width, vision.heads, 3 * vision.patch_size**2
+    if vision.attention == "divided":
+        return space_time.cost(r_frames, r, vision.frames, _patches(config), width, heads, inputs)
+    samples = vision.frames if vision.attention == "space" else 1
+    layers = schedule.vit_cost(r, _tokens(config), width, inputs, metric_width=width // heads)
+    return tuple(
+        LayerCost(
+            layer.name, samples * layer.tokens_in, samples * layer.tokens_out, samples * layer.macs
+        )
+        for layer in layers
+    )
+
+
+def _tokens(config: ConfigDict) -> int:
+    """Among which patches merge: a frame's, or in joint attention all, and the class token."""
+    frames = config.model.vision.frames if config.model.vision.attention == "joint" else 1
+    return 1 + frames * _patches(config)
+
+
+def _patches(config: ConfigDict) -> int:
+    vision = config.model.vision
+    return (vision.image_size // vision.patch_size) ** 2
+
+
+def _schedules(config: ConfigDict) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Frames, and patches of each, that merge in every block.
+
+    One frame counts as protected where patches merge too, as in the original.
+    """
+    merger, vision = config.model.merger, config.model.vision
+    if merger.name == "none":
+        return (0,) * vision.depth, (0,) * vision.depth
+    patches = schedule.resolve(merger.r, vision.depth, _tokens(config), protected=1)
+    frames = schedule.resolve(
+        merger.frames, vision.depth, vision.frames, protected=int(any(patches))
+    )
+    return frames, patches
