@@ -5,12 +5,12 @@ import pathlib
 import pickle
 
 import pytest
+from annotation_files import record, videos, write
 from ml_collections import ConfigDict
 
 from tokmerge_jax import data
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import clip4clip, specs
-from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.data.preparing import prepare
 from tokmerge_jax.types import UserError
 
@@ -35,29 +35,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write(folder, files):
-    """Files by name: texts, bytes, or what is stored as JSON."""
-    for name, content in files.items():
-        if isinstance(content, str):
-            content = content.encode()
-        if not isinstance(content, bytes):
-            content = json.dumps(content).encode()
-        (folder / name).write_bytes(content)
-
-
-def videos(folder, *names):
-    for name in names:
-        path = folder / "videos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
 def read(folder, dataset, split="test"):
     return clip4clip.read(dataset, split, folder, folder / "videos")
-
-
-def record(folder, name, path, *captions):
-    return Record((Clip(name, str(folder / "videos" / path)),), captions)
 
 
 def paths(folder, dataset, split="test"):

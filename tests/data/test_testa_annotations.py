@@ -5,12 +5,13 @@ import pathlib
 import pickle
 
 import pytest
+from annotation_files import record, videos, write
 from ml_collections import ConfigDict
 
 from tokmerge_jax import data
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import specs, testa
-from tokmerge_jax.data.datasets.video_text import Clip, Question, Record
+from tokmerge_jax.data.datasets.video_text import Clip, Question
 from tokmerge_jax.data.preparing import prepare
 from tokmerge_jax.types import UserError
 
@@ -24,29 +25,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write(folder, files):
-    """Files by name: texts, bytes, or what is stored as JSON."""
-    for name, content in files.items():
-        if not isinstance(content, str | bytes):
-            content = json.dumps(content)
-        if isinstance(content, str):
-            content = content.encode()
-        (folder / name).write_bytes(content)
-
-
-def videos(folder, *names):
-    for name in names:
-        path = folder / "videos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
 def read(folder, dataset, split="test"):
     return testa.read(dataset, split, folder, folder / "videos")
-
-
-def record(folder, name, path, *captions):
-    return Record((Clip(name, str(folder / "videos" / path)),), captions)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -1,14 +1,14 @@
 """TESTA's cleaning, pieces and two more tokens against the original's, and cut texts."""
 
 import json
-import os
 import pathlib
 import pickle
 
 import numpy as np
 import pytest
+import vocabularies
 
-from tokmerge_jax.data import text, vocabulary
+from tokmerge_jax.data import text
 from tokmerge_jax.types import UserError
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
@@ -16,11 +16,6 @@ CLEAN = json.loads((GOLDENS / "testa-text.json").read_text())["rows"]
 TOKENS = json.loads((GOLDENS / "testa-tokens.json").read_text())
 WORDS = 30524
 PAD, UNK, CLS, SEP, MASK, A, DOG, RUN, S, DEC, ENC = range(11)
-
-real_vocabulary = pytest.mark.skipif(
-    vocabulary.FOLDER_VARIABLE not in os.environ,
-    reason=f"{vocabulary.FOLDER_VARIABLE} names no folder of real vocabularies",
-)
 
 
 @pytest.fixture
@@ -52,7 +47,7 @@ def test_captions_and_questions_keep_different_marks():
     assert text.pre_question(" a  b", 2) == " a"  # what is between two spaces counts as a word
 
 
-@real_vocabulary
+@vocabularies.real
 def test_ids_of_the_added_tokens():
     tokenizer = text.Tokenizer(text.TESTA, "bert-base-uncased", 8, WORDS)
     special = TOKENS["special"]
@@ -62,7 +57,7 @@ def test_ids_of_the_added_tokens():
     assert text.word_pieces("bert-base-uncased").size == WORDS - 2  # that of UMT stays as it is
 
 
-@real_vocabulary
+@vocabularies.real
 @pytest.mark.parametrize("row", TOKENS["rows"], ids=lambda r: f"{r['kind']}-{r['max_length']}")
 def test_ids_of_the_original(row):
     rule = {"caption": text.testa_caption(128), "question": text.TESTA_QUESTION}[row["kind"]]

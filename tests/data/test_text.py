@@ -1,7 +1,6 @@
 """Cleaning and WordPiece ids against the originals', and where vocabularies are looked for."""
 
 import json
-import os
 import pathlib
 import pickle
 import string
@@ -9,6 +8,7 @@ import string
 import golden
 import numpy as np
 import pytest
+import vocabularies
 
 from tokmerge_jax.data import text, vocabulary
 from tokmerge_jax.types import UserError
@@ -17,11 +17,6 @@ GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 CLEAN = json.loads((GOLDENS / "tokenizers-clean.json").read_text())
 SENTENCES = json.loads((GOLDENS / "tokenizers-bert.json").read_text())["inputs"]["sentences"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-real_vocabulary = pytest.mark.skipif(
-    vocabulary.FOLDER_VARIABLE not in os.environ,
-    reason=f"{vocabulary.FOLDER_VARIABLE} names no folder of real vocabularies",
-)
 
 
 @pytest.fixture
@@ -36,7 +31,7 @@ def test_cleaning():
     assert cleaned == CLEAN["expected"]["umt_pre_text"]
 
 
-@real_vocabulary
+@vocabularies.real
 @pytest.mark.parametrize("length", [32, 25, 5])
 def test_ids_of_the_original(length):
     expected = np.load(GOLDENS / "tokenizers-bert.npz")
@@ -46,7 +41,7 @@ def test_ids_of_the_original(length):
     np.testing.assert_array_equal(mask, expected[f"umt_{length}_mask"])
 
 
-@real_vocabulary
+@vocabularies.real
 def test_questions_and_answers_of_the_original():
     case = golden.load("umtqa-b16")
     spec, expected = case.config, case.arrays

@@ -75,8 +75,11 @@ class Resize:
 
     size: int
 
-    def __call__(self, frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T S S 3"]:
-        """See `resize`."""
+    def __call__(
+        self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
+    ) -> UInt8[np.ndarray, "T S S 3"]:
+        """See `resize`; nothing is random."""
+        del rng
         return resize(frames, self.size)
 
 

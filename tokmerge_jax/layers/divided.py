@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.mlp import MLP
-from tokmerge_jax.merging import Evidence
 from tokmerge_jax.merging.space_time import Aggregation, Clip
 
 
@@ -61,8 +60,8 @@ class DividedBlock(nn.Module):
             x, attention.keys_values(x), needs=merger.needs if merger else frozenset()
         )
         if self.learned_scale:
-            ones = nn.initializers.zeros_init()
-            scale = 1 + jnp.tanh(self.param("temporal_scaling", ones, (frames,)))
+            zeros = nn.initializers.zeros_init()
+            scale = 1 + jnp.tanh(self.param("temporal_scaling", zeros, (frames,)))
             y *= scale[None, :, None].astype(y.dtype)
         y = nn.Dense(width, dtype=self.dtype, name="temporal_out")(y)
         clip = clip.replace(x=clip.x + y.reshape(batch, patches, frames, width).swapaxes(1, 2))
@@ -90,12 +89,7 @@ class DividedBlock(nn.Module):
         first += y[:, :1].reshape(batch, frames, width).mean(axis=1, keepdims=True)
         if merger is None:
             return first, clip.replace(x=rows[:, 1:].reshape(clip.x.shape))
-        return first, self._merge_patches(clip, rows, evidence)
-
-    def _merge_patches(self, clip: Clip, rows: jax.Array, evidence: Evidence) -> Clip:
-        assert self.merging.patches
-        self.sow("intermediates", "evidence", evidence)
-        return clip.merge_patches(self.merging.patches, evidence, rows)
+        return first, clip.merge_patches(merger, evidence, rows)
 
     def _attention(self, name: str, width: int) -> Attention:
         return Attention(self.heads, width, dtype=self.dtype, name=name)

@@ -9,13 +9,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.layers.unit import unit
-from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.timesformer import TimeSformer
 
 
-class TESTA(nn.Module):
+class TESTA(Matcher):
     """Encodes videos and texts apart, and scores how well they match.
 
     Attributes:
@@ -26,15 +25,14 @@ class TESTA(nn.Module):
     """
 
     vision: TimeSformer
-    text: Bert
     embed_dim: int
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
+        super().setup()
         self.vision_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
         self.text_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
         self.temperature = self.param("temperature", nn.initializers.constant(0.07), ())
-        self.match_head = nn.Dense(2)
 
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
@@ -54,22 +52,6 @@ class TESTA(nn.Module):
         alone = self.text.encode_alone(ids, mask, first_only=True, train=train)
         states = self.text.encode_text(self._to_encode(ids), mask, train=train)
         return states, unit(self.text_projection(alone[:, 0]))
-
-    def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
-        """What reading needs to know of a video, whatever the text."""
-        return self.text.memory(tokens)
-
-    def match(
-        self,
-        memory: tuple[KeysValues, ...],
-        states: Float[Array, "B L C"],
-        mask: Bool[Array, "B L"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "B 2"]:
-        """Logits (no match, match) of B = G * P texts, P in a row with each of G videos."""
-        x = self.text.fuse(states, mask, memory, first_only=True, train=train)
-        return self.match_head(x[:, 0].astype(jnp.float32))
 
     def __call__(
         self,

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.layers.unit import unit
-from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.umt_vit import UMTViT
 
 
-class UMT(nn.Module):
+class UMT(Matcher):
     """Encodes videos and texts apart, and scores how well they match.
 
     Attributes:
@@ -27,17 +26,16 @@ class UMT(nn.Module):
     """
 
     vision: UMTViT
-    text: Bert
     embed_dim: int
     keep_temporal: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
+        super().setup()
         self.pool_norm = nn.LayerNorm(1e-6, dtype=self.dtype)
         self.vision_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
         self.text_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
         self.temperature = self.param("temperature", nn.initializers.constant(0.07), ())
-        self.match_head = nn.Dense(2)
 
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
@@ -57,22 +55,6 @@ class UMT(nn.Module):
         """Token ids -> states and embeddings of unit norm (float32)."""
         states = self.text.encode_text(ids, mask, train=train)
         return states, unit(self.text_projection(states[:, 0]))
-
-    def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
-        """What the fusion layers need to know of a video, whatever the text."""
-        return self.text.memory(tokens)
-
-    def match(
-        self,
-        memory: tuple[KeysValues, ...],
-        states: Float[Array, "B L C"],
-        mask: Bool[Array, "B L"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "B 2"]:
-        """Logits (no match, match) of B = G * P texts, P in a row with each of G videos."""
-        x = self.text.fuse(states, mask, memory, first_only=True, train=train)
-        return self.match_head(x[:, 0].astype(jnp.float32))
 
     def __call__(
         self,

@@ -20,7 +20,7 @@ from tokmerge_jax.merging import MERGERS, Tokens, schedule, temporal
 from tokmerge_jax.merging.temporal import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.systems import checks
-from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -68,24 +68,13 @@ def fields(config: ConfigDict) -> dict[str, Any]:
 
     augment = rand_augment.RandAugmentCrop if config.train.augment else clip_pixels.ResizeCrop
     return {
-        "constants": {
-            "mean": MEAN,
-            "std": STD,
-            "image_size": vision.image_size,
-            "frames": vision.frames,
-        },
+        "constants": constants(config, MEAN, STD),
         "transform": clip_pixels.ResizeCrop(vision.image_size),
         "augment": augment(vision.image_size),
         "schedule": Schedule(own, _tokens(config), protected=1),
         "cost": cost_of(own),
         "cost_of": cost_of,
     }
-
-
-def example(config: ConfigDict) -> jax.Array:
-    """A clip of the shape that parameters are initialised for."""
-    vision = config.model.vision
-    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
 
 
 def pixels(video: ArrayLike) -> jax.Array:

@@ -1,11 +1,13 @@
-"""Frames as networks read them."""
+"""Frames as networks read them, and what belongs to weights about them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from ml_collections import ConfigDict
 
 
 def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
@@ -15,3 +17,15 @@ def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> 
         return video
     shift, scale = (np.asarray(x, np.float32).reshape(1, 1, 1, 1, 3) for x in (mean, std))
     return (video.astype(jnp.float32) / 255 - shift) / scale
+
+
+def example(config: ConfigDict) -> jax.Array:
+    """A clip of the shape that parameters are initialised for."""
+    vision = config.model.vision
+    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
+
+
+def constants(config: ConfigDict, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """`types.System.constants`."""
+    vision = config.model.vision
+    return {"mean": mean, "std": std, "image_size": vision.image_size, "frames": vision.frames}

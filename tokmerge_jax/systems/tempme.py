@@ -20,7 +20,7 @@ from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
-from tokmerge_jax.systems import checks, clip_vision
+from tokmerge_jax.systems import checks, clip_vision, pixels
 from tokmerge_jax.training import losses, optimizer, parts
 from tokmerge_jax.types import Batch, Loss, Params, Predict, System, UserError
 
@@ -45,7 +45,7 @@ def build(config: ConfigDict) -> System:
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return module.init(key, clip_vision.example(config), ids)["params"]
+        return module.init(key, pixels.example(config), ids)["params"]
 
     def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])

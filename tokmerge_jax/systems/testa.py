@@ -16,7 +16,7 @@ from tokmerge_jax.convert.tables.testa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
-from tokmerge_jax.systems import reranked, timesformer_vision
+from tokmerge_jax.systems import clip_vision, pixels, reranked, timesformer_vision
 from tokmerge_jax.types import Params, System
 
 
@@ -38,14 +38,14 @@ def build(config: ConfigDict) -> System:
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return module.init(key, timesformer_vision.example(config), ids, ids == 0)["params"]
+        return module.init(key, pixels.example(config), ids, ids == 0)["params"]
 
     def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
         match_id = np.array([row.match_id for row in rows], np.int32)
         return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
 
-    functions = reranked.functions(module, timesformer_vision.pixels)
+    functions = reranked.functions(module, clip_vision.pixels)
     return System(
         name="testa",
         config=config,

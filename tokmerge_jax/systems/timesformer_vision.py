@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
@@ -17,8 +16,8 @@ from tokmerge_jax.merging import schedule, space_time
 from tokmerge_jax.merging.space_time import Aggregation
 from tokmerge_jax.models.timesformer import ATTENTIONS, TimeSformer
 from tokmerge_jax.systems import checks
-from tokmerge_jax.systems.clip_vision import MEAN, STD
-from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.systems.clip_vision import MEAN, STD, pixels
+from tokmerge_jax.systems.pixels import constants
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
 
@@ -57,30 +56,14 @@ def fields(config: ConfigDict) -> dict[str, Any]:
     vision, (_, r) = config.model.vision, _schedules(config)
     resize = transforms.Resize(vision.image_size)
     return {
-        "constants": {
-            "mean": MEAN,
-            "std": STD,
-            "image_size": vision.image_size,
-            "frames": vision.frames,
-        },
+        "constants": constants(config, MEAN, STD),
         "transform": resize,
-        "augment": lambda frames, rng: resize(frames),  # fine-tuning augments nothing
+        "augment": resize,  # fine-tuning augments nothing
         "schedule": Schedule(r, _tokens(config), protected=1),
         "cost": _cost(config, r),
         "cost_of": partial(_cost, config),
         "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay),
     }
-
-
-def example(config: ConfigDict) -> jax.Array:
-    """A clip of the shape that parameters are initialised for."""
-    vision = config.model.vision
-    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
-
-
-def pixels(video: ArrayLike) -> jax.Array:
-    """uint8 frames -> normalised float32; floats are taken to be normalised already."""
-    return normalise(video, MEAN, STD)
 
 
 def tracer(module: nn.Module) -> Predict:

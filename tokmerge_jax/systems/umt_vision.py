@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
@@ -15,7 +14,7 @@ from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.models.umt_vit import UMTViT
 from tokmerge_jax.systems import checks
-from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import LayerCost, Params, Predict, Schedule
 
@@ -50,12 +49,7 @@ def fields(config: ConfigDict) -> dict[str, Any]:
         return schedule.vit_cost(r, tokens, vision.width, 3 * vision.patch_size**2)
 
     return {
-        "constants": {
-            "mean": MEAN,
-            "std": STD,
-            "image_size": vision.image_size,
-            "frames": vision.frames,
-        },
+        "constants": constants(config, MEAN, STD),
         "transform": transforms.Resize(vision.image_size),
         "augment": transforms.RandomResizedCrop(
             vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
@@ -65,12 +59,6 @@ def fields(config: ConfigDict) -> dict[str, Any]:
         "cost_of": cost_of,
         "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay),
     }
-
-
-def example(config: ConfigDict) -> jax.Array:
-    """A clip of the shape that parameters are initialised for."""
-    vision = config.model.vision
-    return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
 
 
 def pixels(video: ArrayLike) -> jax.Array:

@@ -21,7 +21,7 @@ from tokmerge_jax.data import text
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
-from tokmerge_jax.systems import reranked, umt_vision
+from tokmerge_jax.systems import pixels, reranked, umt_vision
 from tokmerge_jax.training import losses
 from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
 
@@ -46,7 +46,7 @@ def build(config: ConfigDict) -> System:
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, min(config.data.max_text_length, words.max_positions)), jnp.int32)
-        return module.init(key, umt_vision.example(config), ids, ids == 0)["params"]
+        return module.init(key, pixels.example(config), ids, ids == 0)["params"]
 
     def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])

@@ -18,7 +18,7 @@ from tokmerge_jax.convert.tables.vid_tldr_qa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt_qa import UMTQA, log_probability
-from tokmerge_jax.systems import umt_vision
+from tokmerge_jax.systems import pixels, umt_vision
 from tokmerge_jax.types import Batch, Loss, Params, Predict, System
 
 
@@ -39,7 +39,7 @@ def build(config: ConfigDict) -> System:
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
         answer = jnp.zeros((1, answers.length), jnp.int32)
-        return module.init(key, umt_vision.example(config), ids, ids == 0, answer)["params"]
+        return module.init(key, pixels.example(config), ids, ids == 0, answer)["params"]
 
     def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
         weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
