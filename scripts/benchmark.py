@@ -86,6 +86,7 @@ _STAGES_OF = {
     "vid_tldr": {"encode": encode, "text": text, "rerank": rerank},
     "vid_tldr_qa": {"encode": encode, "answer": answer},
     "tempme": {"encode": encode, "text": text, "train": train},
+    "testa": {"encode": encode, "text": text, "rerank": rerank},
 }
 _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
     "vid_tldr": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", "einops, transformers"),
@@ -96,6 +97,7 @@ _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its 
         "einops, transformers",
     ),
     "tempme": ("original_tempme", "LunarShen/TempMe", "tvr", "numpy"),
+    "testa": ("original_testa", "RenShuhuai-Andy/TESTA", "testa", "einops, transformers"),
 }
 
 

@@ -230,11 +230,16 @@ def _without_and_with(system: System) -> list[tuple[str, System]]:
 
 def _requests(stage: str, system: System, **more: Any) -> tuple[Mapping[str, Any], ...]:
     """How to ask the original for a stage, in each of its forms."""
-    how: Any = list(system.schedule.r)
-    if system.name == "tempme":
-        how = "off" if system.config.model.merger.name == "none" else "on"
+    how = _how(system)
     forms = ("eager", "fused") if stage in ("encode", "train") else ("eager",)
     return tuple({"stage": stage, "form": form, "how": how, **more} for form in forms)
+
+
+def _how(system: System) -> Any:
+    """How the original is to merge: by so many tokens in its layers, or as the job says."""
+    if system.name.startswith("vid_tldr"):
+        return list(system.schedule.r)
+    return "off" if system.config.model.merger.name == "none" else "on"
 
 
 def _text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
@@ -256,12 +261,13 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
         memory = system.predict["video_memory"](params, tokens)
         return system.predict["match"](params, memory, states, mask)
 
-    memory = 2 * (words.depth - words.fusion_layer) * tokens.shape[1] * tokens.shape[2] * width
+    fusing = words.depth - words.get("fusion_layer", 0)
+    memory = 2 * fusing * tokens.shape[1] * tokens.shape[2] * width
     full, last = (_fusion_layer_macs(words, length, rows, tokens.shape[1]) for rows in (length, 1))
-    pair = (words.depth - words.fusion_layer - 1) * full + last
+    pair = (fusing - 1) * full + last
     pairs = min(_PAIRS, count)
     anew = np.repeat(tokens, pairs, 0), states[0, :pairs, None], mask[0, :pairs, None]
-    request = {"stage": "rerank", "form": "eager", "how": [0], "pairs": pairs}
+    request = {"stage": "rerank", "form": "eager", "how": _how(system), "pairs": pairs}
     return [
         compiled(
             stage, "ours", shared, (params, tokens, states, mask), memory + count * pair, count

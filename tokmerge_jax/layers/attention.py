@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
+from tokmerge_jax.layers.dense import in_one
 from tokmerge_jax.layers.lora import LoRA
 from tokmerge_jax.merging import Evidence
 
@@ -56,6 +57,7 @@ class Attention(nn.Module):
         weight: Float[Array, "B M"] | Float[Array, "B N M"] | None = None,
         *,
         needs: Set[str] = frozenset(),
+        then: nn.Dense | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "B N C"], Evidence]:
         """What `x` reads from `keys_values`, and the evidence that a merger asked for.
@@ -68,6 +70,7 @@ class Attention(nn.Module):
           needs: parts of `Evidence` to compute: "keys" (mean over heads), "entropy" (negative
             entropy of the head-averaged map, sizes left out), "received" (its columns' sums, own
             attention left out).
+          then: a layer that the result goes through, in one product with the last projection.
           train: drop probabilities at the rate `dropout`.
         """
         key, value = keys_values
@@ -84,7 +87,9 @@ class Attention(nn.Module):
             )
         keys = key.mean(axis=2) if "keys" in needs else None
         received = kernels.received(query, key, scale=scale) if "received" in needs else None
-        return self.out(y.reshape((*x.shape[:-1], self.width))), Evidence(keys, entropy, received)
+        y = y.reshape((*x.shape[:-1], self.width))
+        y = self.out(y) if then is None else in_one(self.out, then, y)
+        return y, Evidence(keys, entropy, received)
 
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
         """Queries, keys or values, by head."""

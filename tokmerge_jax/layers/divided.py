@@ -55,15 +55,18 @@ class DividedBlock(nn.Module):
         merger = self.merging.frames
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="temporal_norm")
         attention = self._attention("temporal_attention", width)
+        out = nn.Dense(width, dtype=self.dtype, name="temporal_out")
         x = norm(clip.x).swapaxes(1, 2).reshape(-1, frames, width)
         y, evidence = attention.attend(
-            x, attention.keys_values(x), needs=merger.needs if merger else frozenset()
+            x,
+            attention.keys_values(x),
+            needs=merger.needs if merger else frozenset(),
+            then=None if self.learned_scale else out,
         )
         if self.learned_scale:
             zeros = nn.initializers.zeros_init()
             scale = 1 + jnp.tanh(self.param("temporal_scaling", zeros, (frames,)))
-            y *= scale[None, :, None].astype(y.dtype)
-        y = nn.Dense(width, dtype=self.dtype, name="temporal_out")(y)
+            y = out(y * scale[None, :, None].astype(y.dtype))
         clip = clip.replace(x=clip.x + y.reshape(batch, patches, frames, width).swapaxes(1, 2))
         if merger is None:
             return clip

@@ -1,0 +1,142 @@
+"""The original TESTA inside PyTorch, for `benchmark_original.py`.
+
+Imports the networks from a checkout of RenShuhuai-Andy/TESTA; needs torch, einops and transformers.
+"""
+
+import copy
+import pathlib
+import sys
+import types
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import nn
+
+
+def _import_networks(checkout: str) -> tuple[Any, Any, Any]:
+    """The checkout's `vit`, `med` and patch; encoding needs little of what they import."""
+    for name in (
+        "apply_chunking_to_forward",
+        "find_pruneable_heads_and_indices",
+        "prune_linear_layer",
+    ):  # moved since the release that the original was written for
+        setattr(transformers.modeling_utils, name, getattr(transformers.pytorch_utils, name))
+    root = pathlib.Path(checkout)
+    for name in ("models", "models.timesformer", "models.timesformer.models", "testa",
+                 "testa.patch"):  # fmt: skip
+        package = types.ModuleType(name)
+        package.__path__ = [str(root / name.replace(".", "/"))]
+        sys.modules[name] = package
+    checkpoints = _stand_in("fairscale.nn.checkpoint.checkpoint_activations")
+    checkpoints.checkpoint_wrapper = None  # used in training alone
+    registry = _stand_in("fvcore.common.registry")
+    registry.Registry = lambda name: types.SimpleNamespace(register=lambda: lambda kind: kind)
+    vit = import_module("models.timesformer.models.vit")
+    return vit, import_module("models.med"), import_module("testa.patch.timesformer")
+
+
+def _stand_in(name: str) -> Any:
+    """An empty module in place of one that is imported, and not used."""
+    parts = name.split(".")
+    for i in range(1, len(parts) + 1):
+        sys.modules[".".join(parts[:i])] = types.ModuleType(".".join(parts[:i]))
+    return sys.modules[name]
+
+
+class Original(nn.Module):
+    """The original's encoders and heads, and its stages as its evaluation runs them."""
+
+    def __init__(
+        self, checkout: str, job: dict[str, Any], weights: dict[str, torch.Tensor], folder: str
+    ) -> None:
+        super().__init__()
+        del folder
+        vit, med, patch = _import_networks(checkout)
+        vision, text = job["vision"], job["text"]
+        self.visual_encoder = vit.TimeSformer(
+            {
+                "image_size": vision["image_size"],
+                "patch_size": vision["patch_size"],
+                "num_frames": vision["frames"],
+                "learnable_temporal_scaling": False,
+                "attention_type": "divided_space_time",
+                "vision_width": vision["width"],
+                "num_heads": vision["heads"],
+                "use_grad_checkpointing": False,
+                "vit_ckpt_layer": 0,
+            }
+        )
+        config = med.BertConfig(
+            hidden_size=text["width"],
+            num_hidden_layers=text["depth"],
+            num_attention_heads=text["heads"],
+            intermediate_size=text["mlp_width"],
+            vocab_size=text["vocab_size"],
+            max_position_embeddings=text["max_positions"],
+            encoder_width=vision["width"],
+            add_cross_attention=True,
+        )
+        self.text_encoder = med.BertModel(config, add_pooling_layer=False)
+        self.vision_proj = nn.Linear(vision["width"], job["embed_dim"])
+        self.text_proj = nn.Linear(text["width"], job["embed_dim"])
+        self.itm_head = nn.Linear(text["width"], 2)
+        weights = {name: tensor for name, tensor in weights.items() if name != "temp"}
+        missing, unknown = self.load_state_dict(weights, strict=False)
+        assert not unknown, unknown
+        assert all(name.endswith("position_ids") for name in missing), missing
+        merging = copy.deepcopy(self.visual_encoder)
+        patch.apply_patch(merging, prop_attn=False, merging_type="frame&patch")
+        merger = job["merger"]
+        merging.r = [merger["frames"], merger["r"]] * vision["depth"]
+        self._encoders = {"on": merging, "off": self.visual_encoder}
+        self._attentions = vit.Attention, patch.TESTAAttention
+        self._eager = [kind.forward for kind in self._attentions]
+        self.eval()
+        merging.eval()
+
+    def set_up(self, form: str, how: str) -> None:
+        """Takes the network with ("on") or without merging, and an attention."""
+        self._encoder = self._encoders[how]
+        forms = self._eager if form == "eager" else (_fused, _fused_with_keys)
+        for kind, forward in zip(self._attentions, forms, strict=True):
+            kind.forward = forward
+
+    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Frames [B,T,H,W,3] -> embeddings of unit norm."""
+        tokens = self._encoder(inputs["video"].permute(0, 4, 1, 2, 3).contiguous())
+        return F.normalize(self.vision_proj(tokens.mean(1)), dim=-1)
+
+    def text(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Token ids [Q,L] -> embeddings of unit norm."""
+        ids, mask = inputs["text_ids"], inputs["text_mask"].long()
+        out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
+        return F.normalize(self.text_proj(out.last_hidden_state[:, 0]), dim=-1)
+
+    def rerank(self, inputs: dict[str, torch.Tensor], pairs: int) -> torch.Tensor:
+        """Scores of a video's first pairs, its tokens repeated for each as the original does."""
+        states, mask = inputs["states"][:pairs], inputs["text_mask"][:pairs].long()
+        tokens = inputs["tokens"].repeat(len(states), 1, 1)
+        out = self.text_encoder(
+            encoder_embeds=states,
+            attention_mask=mask,
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=torch.ones(tokens.shape[:-1], dtype=torch.long),
+            return_dict=True,
+        )
+        return self.itm_head(out.last_hidden_state[:, 0])[:, 1]
+
+
+def _fused(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """The fastest form that PyTorch offers."""
+    return _fused_with_keys(self, x)[0]
+
+
+def _fused_with_keys(self: Any, x: torch.Tensor, size: None = None) -> Any:
+    assert size is None
+    qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    query, key, value = qkv
+    y = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+    return self.proj(y.transpose(1, 2).flatten(2)), key.mean(1)
