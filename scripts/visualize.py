@@ -9,7 +9,9 @@ Examples:
 Of the first clips of the gallery, `merging.png` shows frames, the saliency that their first merge
 went by (of mergers that have one), and their tokens after the last merge. Of a --video it is
 `NAME_merging.png` with all merging layers and the tokens' final mass; its .mp4 and .gif
-play. A --curve is the results' headline number against GMAC and clips/s, as PNG and PDF.
+play. Where whole frames merge (TESTA), `frames_1.png` and so on, or `NAME_frames.png`, tell which
+did, and the patch groups in those that are left. A --curve is the results' headline number against
+GMAC and clips/s, as PNG and PDF.
 """
 
 import itertools
@@ -23,7 +25,7 @@ import numpy as np
 from absl import flags
 
 from tokmerge_jax import convert, data, registry, visualize
-from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.types import Gallery, Params, System, UserError
 from tokmerge_jax.visualize import curve
@@ -87,20 +89,32 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
     path = folder / "merging.png"
     visualize.figure(rows, titles).savefig(path)
     print(f"Drew {len(clips)} clips in {path}")
+    for place, pair in enumerate(zip(clips, merged, strict=True)):
+        draw_film(*pair, titles[place], folder / f"frames_{place + 1}.png")
+
+
+def draw_film(
+    clip: np.ndarray, merged: Sequence[visualize.Merge], name: str, target: pathlib.Path
+) -> None:
+    """Draws which frames of a clip merged, if any did as a whole."""
+    frames = merged[-1].frames
+    if frames is not None and len(np.unique(frames)) < len(frames):
+        visualize.film(clip, merged[-1], name).savefig(target)
+        print(f"Drew which frames merged in {target}")
 
 
 def draw_videos(system: System, folder: pathlib.Path) -> None:
     """Draws the merging layers of each --video, and lets them play."""
     config = system.config
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
-    seconds, sampling = config.data.trim_seconds, config.data.sampling
-    decoder = Decoder("", system.constants["frames"], seconds, sampling)
-    clips = [system.transform(decoder(str(path))) for path in videos]
+    decode = decoder(config.data, system.constants["frames"], folder="")
+    clips = [system.transform(decode(str(path))) for path in videos]
     params = convert.load_checkpoint(config.checkpoint, system)
     merged = traced(system, params, clips)
     for clip, layers, (path, target) in zip(clips, merged, videos.items(), strict=True):
         drawn = visualize.figure([visualize.details(clip, layers)], [path.name])
         drawn.savefig(target.with_suffix(".png"))
+        draw_film(clip, layers, path.name, folder / f"{path.stem}_frames.png")
         frames = visualize.panels(visualize.playing(clip, layers))
         visualize.write_mp4(target.with_suffix(".mp4"), frames, _RATE)
         visualize.write_gif(target.with_suffix(".gif"), frames, _RATE)

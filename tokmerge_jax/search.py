@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from tokmerge_jax import convert, parallel, registry, runtime
 from tokmerge_jax.data import folder as folders
-from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.evaluation.retrieval import ahead
@@ -52,12 +52,8 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
     _check_folder(place, base, files)
     about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
     found = Index(place, model_facts(system, params), about)
-    data = config.data
-    decoder = Decoder(
-        str(base), system.constants["frames"], data.trim_seconds, sampling=data.sampling
-    )
-    todo = found.update(files)
-    clips = folders.Clips(todo, decoder, system.transform, config.data.workers)
+    todo, decode = found.update(files), decoder(config.data, system.constants["frames"], str(base))
+    clips = folders.Clips(todo, decode, system.transform, config.data.workers)
     model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
     _encode(model, clips, config.eval.batch_size, files, found)
     found.report()

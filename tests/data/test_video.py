@@ -1,10 +1,16 @@
 """Selective decoding against decoding everything, on real files of many kinds."""
 
+from fractions import Fraction
+
+import av
 import clips
 import numpy as np
 import pytest
+from av.filter import Graph
+from ml_collections import ConfigDict
 
-from tokmerge_jax.data import video
+from tokmerge_jax.data import scaling, transforms, video
+from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.types import UserError
 
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:b-adapt=0"}
@@ -115,3 +121,78 @@ def test_display_rotation_is_applied(folder):
     turned = clips.rotate(path, folder / "turned.mp4")
     with video.open_video(path) as upright, video.open_video(turned) as other:
         np.testing.assert_array_equal(other.read([3])[0], np.rot90(upright.read([3])[0]))
+
+
+def procedure(frame, size, *steps):
+    """What decord (0.6) asks FFmpeg for: a filter graph of these steps, scaling bilinearly."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
+    )
+    scale = graph.add("scale", f"{size}:{size}:flags=bilinear:in_chroma_loc=center")
+    turns = (graph.add("transpose", step) for step in steps)
+    sink = graph.add("buffersink")
+    graph.link_nodes(source, *turns, scale, graph.add("format", "rgb24"), sink).configure()
+    graph.vpush(frame)
+    return graph.vpull().to_ndarray()
+
+
+@pytest.mark.parametrize("size", [(48, 64), (51, 67)], ids=["even", "odd"])
+def test_frames_are_scaled_as_decord_scales_them(folder, size):
+    noise = np.random.default_rng(0).integers(0, 90, (9, *size, 3))
+    path = clips.write(folder / "noisy.mp4", (clips.draw(9, *size) // 2 + noise).astype(np.uint8))
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    for edge in (32, 80):  # smaller and larger
+        with video.open_video(path, edge) as opened:
+            found = opened.read([7, 2, 7])
+        expected = [procedure(frames[i], edge) for i in (7, 2, 7)]
+        np.testing.assert_array_equal(found, expected)
+        resized = transforms.resize(clips.decode_all(path)[[7]], edge)
+        assert np.abs(found[:1].astype(int) - resized).mean() > 2
+    plain = frames[7].reformat(80, 80, "rgb24", interpolation="BILINEAR").to_ndarray()
+    subsampled = frames[7].format.name == "yuv420p"  # plainly, its chroma is taken to lie leftwards
+    assert np.array_equal(found[0], plain) == (not subsampled)
+
+
+def test_scaling_halves_by_a_triangle_twice_as_wide():
+    """Of whole rows of grey, weights 1 3 3 1, in eighths."""
+    rows = np.array([0, 0, 80, 160, 240, 40, 0, 0], np.uint8)
+    grey = np.broadcast_to(rows[:, None], (8, 8))
+    found = scaling.Scaler(4)(av.VideoFrame.from_ndarray(np.ascontiguousarray(grey), "gray"))
+    expected = [0 + 80, 3 * 80 + 3 * 160 + 240, 160 + 3 * 240 + 3 * 40, 40]
+    np.testing.assert_allclose(found[:, 2, 0], np.array(expected) / 8, atol=2)
+    np.testing.assert_array_equal(found, np.broadcast_to(found[:, 2:3, :1], (4, 4, 3)))
+
+
+def test_turned_videos_are_turned_before_they_are_scaled(folder):
+    path = clips.write(folder / "upright.mp4", clips.draw(5, 48, 64))
+    turned = clips.rotate(path, folder / "turned.mp4")
+    with av.open(str(path)) as container:
+        frame = list(container.decode(video=0))[3]
+    with video.open_video(path, 32) as upright, video.open_video(turned, 32) as other:
+        found, before = other.read([3])[0], upright.read([3])[0]
+    np.testing.assert_array_equal(found, procedure(frame, 32, "cclock"))
+    assert np.abs(found - np.rot90(before).astype(int)).mean() < 4  # chroma is halved along rows
+
+
+def test_a_video_that_changes_its_size_is_scaled_all_the_same():
+    scaler = scaling.Scaler(16)
+    for size in ((48, 64), (20, 30), (48, 64)):
+        frame = av.VideoFrame.from_ndarray(clips.draw(1, *size)[0], "rgb24").reformat(
+            format="yuv420p"
+        )
+        np.testing.assert_array_equal(scaler(frame), procedure(frame, 16))
+
+
+def test_a_configuration_asks_for_the_size(folder):
+    clips.write(folder / "any.mp4", clips.draw(8, 48, 64))
+    data = ConfigDict({"trim_seconds": 0, "sampling": "strides"})
+    assert decoder(data, 2, str(folder))("any.mp4").shape == (2, 48, 64, 3)
+    data.decode_size = 24
+    frames = decoder(data, 2, str(folder))("any.mp4")
+    assert frames.shape == (2, 24, 24, 3)
+    assert transforms.resize(frames, 24) is frames
+    data.decode_size = -1
+    with pytest.raises(UserError, match=r"config\.data\.decode_size=-1 must be 0"):
+        decoder(data, 2, str(folder))

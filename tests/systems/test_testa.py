@@ -73,6 +73,10 @@ def test_features_are_the_originals(small):
     held = np.bincount(np.asarray(trace["origin"][-1][0]), minlength=30)
     np.testing.assert_array_equal(held, trace["size"][-1][0])
     assert trace["saliency"] == []
+    for left, (frames, origin) in enumerate(zip(trace["frames"], trace["origin"], strict=True)):
+        assert len(np.unique(frames)) == 5 - left
+        held_by = np.asarray(origin).reshape(6, 16) // (14 - 2 * left)
+        np.testing.assert_array_equal(held_by, np.repeat(frames[0], 16).reshape(6, 16))
     assert system.cost[-1].tokens_out == theirs.shape[1]
 
 

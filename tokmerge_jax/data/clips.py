@@ -9,6 +9,7 @@ import grain
 import numpy as np
 from absl import flags
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
 from tokmerge_jax.data.frames import SAMPLERS
 from tokmerge_jax.data.video import open_video
@@ -25,21 +26,25 @@ class Decoder:
       frames: T, how many frames.
       seconds: look at the first seconds only; 0 = all.
       sampling: which frames, a name of `SAMPLERS`.
+      size: the edge that FFmpeg scales frames to while it decodes them; 0 = none.
 
     Raises:
-      UserError: if `sampling` is unknown.
+      UserError: if `sampling` is unknown, or `size` is below 0.
     """
 
     folder: str
     frames: int
     seconds: int | float
     sampling: str = "intervals"
+    size: int = 0
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLERS:
             raise UserError(
                 f"config.data.sampling={self.sampling!r} is unknown; known: {', '.join(SAMPLERS)}"
             )
+        if self.size < 0:
+            raise UserError(f"config.data.decode_size={self.size} must be 0 or more")
 
     def __call__(
         self, path: str, rng: np.random.Generator | None = None
@@ -49,10 +54,22 @@ class Decoder:
         Raises:
           UserError: naming the video, if it is missing or cannot be decoded.
         """
-        with open_video(pathlib.Path(self.folder, path)) as video:
+        with open_video(pathlib.Path(self.folder, path), self.size) as video:
             choose = SAMPLERS[self.sampling]
             chosen = choose(video.length, video.rate, self.frames, self.seconds, rng)
             return video.read(chosen.tolist())
+
+
+def decoder(config: ConfigDict, frames: int, folder: str) -> Decoder:
+    """The decoder that the `data` part of a configuration describes.
+
+    Args:
+      config: the `data` part.
+      frames: T.
+      folder: what paths are relative to.
+    """
+    size = config.get("decode_size", 0)  # only of systems whose original has FFmpeg scale frames
+    return Decoder(folder, frames, config.trim_seconds, config.sampling, size)
 
 
 def in_order(make: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs, prepared
-from tokmerge_jax.data.clips import Decoder, in_order
+from tokmerge_jax.data.clips import Decoder, decoder, in_order
 from tokmerge_jax.data.datasets.video_text import KINDS
 from tokmerge_jax.types import Batch, Choices, Gallery, Questions, UserError
 
@@ -141,14 +141,14 @@ def open_retrieval(config: ConfigDict, frames: int) -> Source[Gallery]:
     """
     records, broken = _records(config, config.split, "captions")
     gallery, paths = pairs.gallery(records)
-    return Source(gallery, broken, paths, _decoder(config, frames), config.workers)
+    return Source(gallery, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
 def open_choices(config: ConfigDict, frames: int) -> Source[Choices]:
     """A prepared data set of multiple choice; arguments and errors as in `open_retrieval`."""
     records, broken = _records(config, config.split, "choices")
     choices, paths = pairs.choices(records)
-    return Source(choices, broken, paths, _decoder(config, frames), config.workers)
+    return Source(choices, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
 def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
@@ -159,7 +159,7 @@ def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
     """
     records, broken = _records(config, config.split, "questions")
     questions, paths = pairs.questions(records, prepared.answers(config))
-    return Source(questions, broken, paths, _decoder(config, frames), config.workers)
+    return Source(questions, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
 def open_training(
@@ -182,7 +182,9 @@ def open_training(
     else:
         raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
     replace = config.on_broken == "skip"
-    return TrainingSource(tuple(rows), _decoder(config, frames), config.workers, replace)
+    return TrainingSource(
+        tuple(rows), decoder(config, frames, config.folder), config.workers, replace
+    )
 
 
 def _records(config: ConfigDict, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
@@ -254,10 +256,6 @@ class _TrainingClip:
 
     def _clip(self, row: int, rng: np.random.Generator) -> np.ndarray:
         return self.augment(self.decoder(self.rows[row].path, rng), rng)
-
-
-def _decoder(config: ConfigDict, frames: int) -> Decoder:
-    return Decoder(config.folder, frames, config.trim_seconds, config.sampling)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -29,9 +29,12 @@ class Box(NamedTuple):
 def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray, "T S S 3"]:
     """Bicubic resize to `size` x `size`; the aspect ratio is not kept.
 
-    The sums run in float32, are rounded half to even and clamped.
+    The sums run in float32, are rounded half to even and clamped. Frames of that size are returned
+    as they are.
     """
     _, height, width, _ = frames.shape
+    if height == width == size:  # all weights would be 1 and 0
+        return frames
     rows, columns = _taps(height, size), _taps(width, size)
     return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
 

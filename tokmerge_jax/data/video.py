@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
+from tokmerge_jax.data.scaling import Scaler
 from tokmerge_jax.types import UserError
 
 _DEFAULT_RATE = 25.0  # frames a second where a container does not say
@@ -39,9 +40,10 @@ class _Index:
 class Video:
     """An open video, its frames numbered in the order in which they are shown; see `open_video`."""
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, size: int = 0):
         self._path = path
         self._open()
+        self._scaler = Scaler(size) if size and not self._is_picture else None
         self._index = _read_index(self._container, self._stream)
         if not self._index.count:
             raise UserError(f"{path} holds no frames")
@@ -57,7 +59,8 @@ class Video:
         return float(self._stream.average_rate or _DEFAULT_RATE)
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
-        """RGB frames by number, in any order, repeats allowed; pixels as the first one has them.
+        """RGB frames by number, in any order, repeats allowed; as large as the first one is, or
+        scaled to the size that the video was opened for.
 
         Raises:
           UserError: naming the video, if one of them cannot be decoded.
@@ -72,6 +75,12 @@ class Video:
                 "file or leave it out"
             )
         return np.stack([found[int(i)] for i in indices])
+
+    @property
+    def _is_picture(self) -> bool:
+        """Whether the file is a picture's (JPEG, PNG, ...), a video of one frame."""
+        name = self._container.format.name
+        return name.endswith("_pipe") or name == "image2"
 
     def close(self) -> None:
         """Closes the file."""
@@ -131,14 +140,21 @@ class Video:
             yield from self._stream.decode(packet)
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
+        if self._scaler is not None:
+            return self._scaler(frame)
         context = self._stream.codec_context  # a stream may change its size; the first one rules
         pixels = frame.to_ndarray(format="rgb24", width=context.width, height=context.height)
         return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
 
 
 @contextlib.contextmanager
-def open_video(path: pathlib.Path | str) -> Iterator[Video]:
+def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video]:
     """Opens a video file for the length of a `with` block.
+
+    Args:
+      path: of the file.
+      size: the edge that FFmpeg scales frames to (`scaling.Scaler`); 0 = as large as they are, as
+        pictures (JPEG, PNG, ...), videos of one frame, always are.
 
     Raises:
       UserError: naming the file, if it is missing, is no video, or breaks while it is read.
@@ -147,7 +163,7 @@ def open_video(path: pathlib.Path | str) -> Iterator[Video]:
     if not path.is_file():
         raise UserError(f"{path}: no such video file")
     with _naming(path):
-        video = Video(path)
+        video = Video(path, size)
     try:
         yield video
     finally:

@@ -21,13 +21,14 @@ from tokmerge_jax.types import Params, System
 
 def model_facts(system: System, params: Params) -> dict[str, Any]:
     """What a video's and a text's features depend on beside themselves."""
-    config = system.config
+    config, data = system.config, system.config.data
+    decoded = [data.sampling, data.trim_seconds, data.get("decode_size", 0)]
     return {
         "system": system.name,
         "model": config.model.to_dict(),
         "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
         "checkpoint": runtime.digest(jax.tree.leaves(params)),
-        "frames": [config.data.sampling, config.data.trim_seconds, str(system.transform)],
+        "frames": [*decoded, str(system.transform)],
         "package": runtime.versions()["tokmerge_jax"],
     }
 

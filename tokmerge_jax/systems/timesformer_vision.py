@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
@@ -16,8 +17,8 @@ from tokmerge_jax.merging import schedule, space_time
 from tokmerge_jax.merging.space_time import Aggregation
 from tokmerge_jax.models.timesformer import ATTENTIONS, TimeSformer
 from tokmerge_jax.systems import checks
-from tokmerge_jax.systems.clip_vision import MEAN, STD, pixels
-from tokmerge_jax.systems.pixels import constants
+from tokmerge_jax.systems.clip_vision import MEAN, STD
+from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
 
@@ -54,7 +55,7 @@ def sizes(config: ConfigDict) -> Vision:
 def fields(config: ConfigDict) -> dict[str, Any]:
     """The fields of `types.System` that are about the video alone."""
     vision, (_, r) = config.model.vision, _schedules(config)
-    resize = transforms.Resize(vision.image_size)
+    resize = transforms.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
     return {
         "constants": constants(config, MEAN, STD),
         "transform": resize,
@@ -62,39 +63,66 @@ def fields(config: ConfigDict) -> dict[str, Any]:
         "schedule": Schedule(r, _tokens(config), protected=1),
         "cost": _cost(config, r),
         "cost_of": partial(_cost, config),
-        "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay),
+        "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay, mask=None),
     }
 
 
+def pixels(video: ArrayLike) -> jax.Array:
+    """uint8 frames [B,T,H,W,3] -> normalised float32; floats are taken to be normalised already.
+
+    A clip without a byte above 1 is taken to be in [0,1] already, as the original takes it.
+    """
+    video = jnp.asarray(video)
+    if video.dtype == jnp.uint8:
+        bright = video.max(axis=(1, 2, 3, 4), keepdims=True) > 1
+        video = jnp.where(bright, video, 255 * video)  # 1 becomes 255, the largest byte
+    return normalise(video, MEAN, STD)
+
+
 def tracer(module: nn.Module) -> Predict:
-    """`trace_video` of a module whose `vision` is the transformer, over the patches of a video."""
+    """`trace_video` of a module whose `vision` is the transformer, over the patches of a video.
+
+    It tells "frames" too: which frame holds each frame of the input, [B,T].
+    """
 
     def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        if module.vision.attention != "divided":
+            raise UserError(
+                "where patches go is told of config.model.vision.attention=divided alone"
+            )
         trace = nn.apply(
             lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
         )
         _, seen = trace({"params": params}, pixels(video))
         blocks = seen["intermediates"]["vision"]
-        found: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+        found: dict[str, list[jax.Array]] = {
+            "saliency": [], "origin": [], "size": [], "frames": []
+        }  # fmt: skip
         for i, merging in enumerate(module.vision.merging):
             ((_, clip),) = blocks[f"block_{i}"]["out"]
             if merging != Aggregation():
                 found["origin"].append(clip.origin)
                 found["size"].append(clip.size.reshape(len(clip.size), -1))
+                of_first = clip.origin.reshape(*jnp.shape(video)[:2], -1)[..., 0]
+                found["frames"].append(of_first // clip.x.shape[2])  # all of a frame's go together
         return found
 
     return trace_video
 
 
-def check(config: ConfigDict) -> None:
-    """Raises UserError, naming the keys, unless names are known and sizes go together."""
+def check(config: ConfigDict, *sizes: str) -> None:
+    """Raises UserError, naming the keys, unless names are known and sizes go together.
+
+    Args:
+      config: the configuration.
+      sizes: keys of the system's own that must be positive too.
+    """
     vision, merger = config.model.vision, config.model.merger
     if vision.attention not in ATTENTIONS:
         known = ", ".join(ATTENTIONS)
         raise UserError(f"config.model.vision.attention={vision.attention!r} is none of {known}")
     apart = ("attention", "learned_scale")
-    checks.positive(config, "model.vision", "model.text", "model.embed_dim", leave_out=apart)
-    checks.at_least_zero(config, "data.max_words")
+    checks.positive(config, "model.vision", "model.text", *sizes, leave_out=apart)
     checks.towers(config)
     if vision.attention == "divided" and merger.proportional:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from tokmerge_jax.visualize.animation import panels, write_gif, write_mp4
 from tokmerge_jax.visualize.figure import figure
+from tokmerge_jax.visualize.film import film
 from tokmerge_jax.visualize.merges import Merge, merges
 from tokmerge_jax.visualize.rows import Row, details, overview, playing
 
@@ -10,6 +11,7 @@ __all__ = [
     "Row",
     "details",
     "figure",
+    "film",
     "merges",
     "overview",
     "panels",

@@ -22,7 +22,8 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
     Args:
       clips: the rows of each; all frames are of one shape.
       titles: a line above each clip.
-      columns: how many frames to show at most, evenly spaced; colours stand for all frames.
+      columns: how many frames to show at most, evenly spaced and numbered from 1; colours stand
+        for all frames.
     """
     frames = len(clips[0][0].frames)
     shown = np.linspace(0, frames - 1, min(columns, frames)).round().astype(int)
@@ -39,6 +40,8 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
         axes = part.subplots(len(rows), len(ratios), squeeze=False, width_ratios=ratios)
         for row, line in zip(rows, axes, strict=True):
             _draw(row, shown, line)
+        for place, axis in zip(shown.tolist(), axes[0], strict=False):
+            axis.set_title(str(place + 1), fontsize=6, pad=2)
     return result
 
 

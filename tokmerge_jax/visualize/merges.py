@@ -17,12 +17,15 @@ class Merge:
       mass: float [T,h,w], the size of the token that holds each patch afterwards.
       saliency: float [T,h,w] in [0,1], the weight of each patch's token before the merge, 0 for
         background; None if the merger asks for none.
+      frames: int [T], the frame that holds each frame afterwards; None where tokens merge wherever
+        they are.
     """
 
     layer: str
     groups: np.ndarray
     mass: np.ndarray
     saliency: np.ndarray | None = None
+    frames: np.ndarray | None = None
 
     @property
     def tokens(self) -> int:
@@ -47,7 +50,7 @@ def merges(
 
     Args:
       trace: "origin" [B,N0] and "size" [B,N] after each merging layer; "saliency" [B,N] of the
-        tokens that entered it, or an empty list.
+        tokens that entered it, or an empty list; "frames" [B,T] after it, if whole frames merge.
       clip: the clip's place in the batch.
       grid: T, h and w; their product is N0.
       layers: what the merging layers are called.
@@ -60,5 +63,7 @@ def merges(
     for place, (layer, origin) in enumerate(zip(layers, trace["origin"], strict=True)):
         saliency = trace["saliency"][place][clip][before] if trace["saliency"] else None
         before = np.asarray(origin[clip]).reshape(grid)
-        found.append(Merge(layer, before, trace["size"][place][clip][before], saliency))
+        mass = trace["size"][place][clip][before]
+        frames = trace["frames"][place][clip] if "frames" in trace else None
+        found.append(Merge(layer, before, mass, saliency, frames))
     return tuple(found)

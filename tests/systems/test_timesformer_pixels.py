@@ -1,0 +1,66 @@
+"""The pixels of TESTA's systems, against the original's."""
+
+import golden
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import testa_case
+
+import tokmerge_jax
+from tokmerge_jax.systems import timesformer_vision
+from tokmerge_jax.systems.clip_vision import MEAN, STD
+from tokmerge_jax.types import UserError
+
+CASE = golden.load("testa-augment")
+IMAGE = CASE.arrays["in/image"].astype(np.uint8)
+
+
+def small(**vision):
+    config = testa_case.testa.get_config()
+    config.model.vision.update(width=32, heads=2, depth=2, **vision)
+    config.model.text.update(width=32, heads=2, depth=1, mlp_width=32)
+    config.model.merger.r = 1
+    return config
+
+
+@pytest.mark.parametrize(("name", "image"), [("norm", IMAGE), ("norm_dark", IMAGE // 128)])
+def test_pixels_are_the_originals(name, image):
+    ours = timesformer_vision.pixels(image[None, None])
+    theirs = np.moveaxis(CASE.arrays[name][0], 0, -1)
+    np.testing.assert_allclose(ours[0, 0], theirs, atol=1e-6)
+
+
+def test_a_clip_without_a_byte_above_one_is_not_divided():
+    dark = np.zeros((4, 4, 3), np.uint8)
+    dark[1, 2] = 1
+    bright = dark.copy()
+    bright[0, 0] = 2
+    ours = np.asarray(timesformer_vision.pixels(np.stack([[dark, dark], [dark, bright]])))
+    black, white = (-np.array(MEAN)) / STD, (1 - np.array(MEAN)) / STD
+    np.testing.assert_allclose(ours[0, 0, 1, 2], white, atol=1e-6)
+    np.testing.assert_allclose(ours[0, 0, 0, 0], black, atol=1e-6)
+    nearly = (1 / 255 - np.array(MEAN)) / STD  # the other frame of that clip is brighter
+    np.testing.assert_allclose(ours[1, 0, 1, 2], nearly, atol=1e-6)
+
+
+def test_floats_are_normalised_already():
+    clip = jnp.full((1, 2, 4, 4, 3), 0.5)
+    np.testing.assert_array_equal(timesformer_vision.pixels(clip), clip)
+
+
+def test_the_decoder_scales_to_the_size_of_the_network():
+    config = small(image_size=64)
+    assert config.data.decode_size == 64
+    system = tokmerge_jax.build(config)
+    decoded = np.zeros((2, 64, 64, 3), np.uint8)
+    assert system.transform(decoded) is decoded
+    config.data.decode_size = 0  # frames as they are; the transform resizes them
+    assert config.model.vision.image_size == 64
+
+
+def test_patches_of_other_attentions_are_not_traced():
+    config = small(image_size=64, attention="joint")
+    config.model.merger.frames = 0
+    system = tokmerge_jax.build(config)
+    with pytest.raises(UserError, match="attention=divided alone"):
+        system.predict["trace_video"]({}, np.zeros((1, 2, 4, 4, 3), np.uint8))
