@@ -19,4 +19,5 @@ def get_config():
     config.data.paragraph = True
     config.data.max_words = 50
     config.data.max_text_length = 64
+    config.train.epochs = 20
     return config.lock()

@@ -17,4 +17,5 @@ def get_config():
     config.data.max_words = 50
     config.data.max_text_length = 64
     config.eval.batch_size = 2
+    config.train.epochs = 20
     return config.lock()

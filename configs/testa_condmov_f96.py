@@ -17,4 +17,5 @@ def get_config():
     config.data.max_words = 50
     config.data.max_text_length = 32
     config.eval.batch_size = 2
+    config.train.batch_size = 32
     return config.lock()

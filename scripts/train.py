@@ -57,6 +57,7 @@ def main(config: ConfigDict) -> None:
         system.optimizer,
         system.trained,
         evaluations,
+        system.memory,
     )
     found = run.trials(evaluations.protocol) if evaluations else {}
     curve.draw(run.history(), found, folder / "loss.png")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tokmerge_jax.training import losses, optimizer
+from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.loop import Plan, Report, fit
 from tokmerge_jax.training.run import Run
 
@@ -26,6 +26,8 @@ PLAN = Plan(
     min_learning_rate=0.01,
     checkpoint_every=4,
     seed=3,
+    schedule="cosine",
+    steps_per_epoch=5,
 )
 
 OPTIMIZE = partial(optimizer.adamw, weight_decay=0.02)
@@ -46,6 +48,28 @@ def loss(params, batch, key, *, train=True):
     logits = jnp.stack([-scores, scores], axis=1) + params["head"]["bias"][None]
     vtm = losses.matching(logits)
     return vtc + vtm, {"vtc": vtc, "vtm": vtm}
+
+
+def remembering_loss(params, memory, batch, key, epoch, *, train=True):
+    """Contrast with slow copies and queues, noisy inputs."""
+    noise = jax.random.normal(key, batch["video"].shape) * train
+    inputs = {"video": batch["video"] + noise, "text": batch["text"]}
+
+    def embed(params):
+        return [losses.unit(x @ params[name]["kernel"]) for name, x in inputs.items()]
+
+    memory = momentum.follow(memory, params)
+    video, text = embed(params)
+    slow_video, slow_text = embed(memory.params)
+    ids, share = batch["match_id"], momentum.ramp(0.4, epoch, 1.0)
+    value = momentum.contrast(
+        memory, video, text, slow_video, slow_text, ids, params["temperature"], share
+    )
+    return value, {"share": share}, momentum.push(memory, slow_video, slow_text, ids)
+
+
+def remember(params, key):
+    return momentum.begin({name: params[name] for name in ("video", "text")}, 4, 3 * ROWS, key)
 
 
 def initial():
@@ -81,6 +105,7 @@ def train(
     objective=loss,
     trials=None,
     trained=(),
+    memory=None,
 ) -> Report:
     mesh = jax.make_mesh(
         (devices,),
@@ -90,7 +115,7 @@ def train(
     )
     run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
     shapes = jax.eval_shape(initial)
-    return fit(plan, run, mesh, objective, source, start, shapes, OPTIMIZE, trained, trials)
+    return fit(plan, run, mesh, objective, source, start, shapes, OPTIMIZE, trained, trials, memory)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,15 @@ from tokmerge_jax.merging import space_time
 
 def config_of(case):
     """Our configuration of a golden case's network."""
+    config = sized(testa.get_config(), case)
+    config.model.embed_dim = case.config["embed_dim"]
+    config.data.max_text_length = case.config["max_words"]
+    return config
+
+
+def sized(config, case):
+    """A configuration with a golden case's sizes."""
     sizes = case.config
-    config = testa.get_config()
     config.dtype = "float32"
     config.model.vision.update(
         width=sizes["width"],
@@ -30,10 +37,9 @@ def config_of(case):
         vocab_size=sizes["vocab"],
         max_positions=sizes["max_pos"],
     )
-    config.model.embed_dim = sizes["embed_dim"]
-    merged = space_time.of_testa(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
-    config.model.merger.frames, config.model.merger.r = merged
-    config.data.max_text_length = sizes["max_words"]
+    if sizes["merging_type"]:
+        merged = space_time.of_testa(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
+        config.model.merger.frames, config.model.merger.r = merged
     return config
 
 

@@ -133,6 +133,28 @@ class Loss(Protocol):
         ...
 
 
+@runtime_checkable
+class RememberingLoss(Protocol):
+    """A loss that carries something from step to step beside the parameters.
+
+    `(params, memory, batch, key, epoch, train)` -> (scalar, named scalars to log, next memory). No
+    gradient is asked of the memory, a pytree; `epoch` (float32 []) is how many have finished.
+    """
+
+    def __call__(
+        self,
+        params: Params,
+        memory: Any,
+        batch: Batch,
+        key: jax.Array,
+        epoch: jax.Array,
+        *,
+        train: bool = True,
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], Any]:
+        """The loss of a batch; `train` switches dropout on, random by `key`."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class System:
     """A network bound to its weights' names, its pixels, its text, its losses and its functions.
@@ -159,10 +181,12 @@ class System:
         what every answer to one of them shares, and
         `next_piece(params, tree, text_mask, ids [G,M], visible [G,M,M], positions [G,M],
         places [G,E], pieces [G,E]) -> float32 [G,E]`: log-probabilities that a word piece comes
-        after a place of `ids`, whose rows hold beginnings of answers (`visible` [reader, read]).
+        after a place of `ids`, whose rows hold beginnings of answers (`visible` [reader, read]);
+        those that also write answers
+        `write(params, tree) -> {"ids" int32 [G,L], "score" float32 [G]}`.
         Systems that merge offer
         `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer.
-      loss: the training loss, or None.
+      loss: the training loss, or None; one that remembers where there is `memory`.
       name_rules: how PyTorch names become ours, a `convert.rules.RuleSet` for each kind of
         checkpoint; the first is what fine-tuning writes.
       constants: what belongs to the weights beside them: pixel mean and std, image size, frames.
@@ -178,8 +202,10 @@ class System:
       optimizer: the training's optax transformation, from the learning rate of each step.
       trained: patterns of the parameters that training changes ("vision/block_0/..."); none = all.
       tokenize_answers: as `tokenize`, for answers; None if the system answers no questions.
+      spell: `(ids [Q,L]) -> texts` that word pieces spell; None if the system writes none.
       training_only: patterns of parameters that only some trainings or mergers have; weights that
         hold them as well fit.
+      memory: `(params, key) -> what the loss carries from step to step`, at the start of training.
     """
 
     name: str
@@ -188,7 +214,7 @@ class System:
     abstract_params: Params
     init: Callable[[jax.Array], Params]
     predict: Mapping[str, Predict]
-    loss: Loss | None
+    loss: Loss | RememberingLoss | None
     name_rules: Sequence[Any]
     constants: Mapping[str, Any]
     transform: Callable[[np.ndarray], np.ndarray]
@@ -201,4 +227,6 @@ class System:
     optimizer: Callable[[Callable[[Any], jax.Array]], Any]
     trained: tuple[str, ...] = ()
     tokenize_answers: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
+    spell: Callable[[np.ndarray], list[str]] | None = None
     training_only: tuple[str, ...] = ()
+    memory: Callable[[Params, jax.Array], Any] | None = None

@@ -75,6 +75,7 @@ def get_config(variant: str = "b32") -> ConfigDict:
                 "warmup_epochs": 0.5,
                 "learning_rate": 6e-4,
                 "min_learning_rate": 0.0,  # as a share of learning_rate
+                "schedule": "cosine",  # of the rate: cosine, cosine_by_epoch, decay_by_epoch
                 "backbone_rate": 0.0,  # of CLIP's own parameters, as a share; 0 = they are frozen
                 "weight_decay": 0.2,
                 "clip_norm": 1.0,  # of the gradient, at most; 0 = any

@@ -10,6 +10,9 @@ from configs.base import umt
 _MERGING = {32: (1, 12), 96: (4, 8)}
 """Frames and patches of each that merge in every block, by the frames of the input."""
 
+_BATCH = {32: 32, 96: 16}
+"""Of training, by the frames of the input."""
+
 
 def get_config(frames: int = 32) -> ConfigDict:
     """The shared keys for videos of 32 or 96 frames."""
@@ -31,11 +34,24 @@ def get_config(frames: int = 32) -> ConfigDict:
         }
     )
     config.data.sampling = "strides"
+    # FFmpeg scales frames to this edge while they are decoded; 0 = they are resized afterwards
+    config.data.decode_size = config.model.vision.get_oneway_ref("image_size")
     config.data.paragraph = False  # join a video's captions into one text
     config.data.max_words = 0  # of a caption, which then is cleaned too; 0 = as it is
     config.eval.rerank = True
     config.eval.plus_similarity = True  # a candidate's score is its matching score and its cosine
     config.eval.metrics = "umt"  # how ranks are counted
     config.eval.dual_softmax = 0.0
-    config.train.weight_decay = 0.05
+    config.train.update(
+        batch_size=_BATCH[frames],
+        warmup_epochs=0.0,
+        min_learning_rate=0.0,
+        schedule="cosine_by_epoch",
+        weight_decay=0.05,
+    )
+    del config.train["image_size_min_scale"], config.train["flip"]
+    config.train.parts = 1  # videos are encoded in so many parts: less memory, the same gradient
+    config.train.queue = 32  # earlier rows that are contrasted with too
+    config.train.alpha = 0.4  # share of contrast's targets that slow copies give
+    config.train.alpha_epochs = 1.0  # in which it rises from 0
     return config

@@ -66,6 +66,7 @@ def get_config(variant: str) -> ConfigDict:
                 "warmup_epochs": 1.0,
                 "learning_rate": 1e-5,
                 "min_learning_rate": 0.01,  # as a share of learning_rate
+                "schedule": "cosine",  # of the rate: cosine, cosine_by_epoch, decay_by_epoch
                 "weight_decay": 0.02,
                 "image_size_min_scale": 0.5,  # random resized crop: smallest share of the area
                 "flip": True,

@@ -82,6 +82,27 @@ def test_a_run_that_trains_a_part_resumes_too(tmp_path):
     assert not np.array_equal(again.params["text"]["kernel"], start["text"]["kernel"])
 
 
+def test_what_a_loss_remembers_is_resumed_and_alike_on_any_mesh(tmp_path):
+    plan = dataclasses.replace(small_run.PLAN, steps=6)
+    train = partial(
+        small_run.train,
+        plan=plan,
+        objective=small_run.remembering_loss,
+        memory=small_run.remember,
+    )
+    whole = train(tmp_path / "whole")
+    stop = partial(os.kill, os.getpid(), signal.SIGTERM)
+    assert train(tmp_path / "cut", source=until(2, stop)).step == 3
+    again = train(tmp_path / "cut")
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+    chex.assert_trees_all_equal(again.params, whole.params)
+    records = [json.loads(line) for line in curve(tmp_path / "whole").splitlines()]
+    shares = [0, 0.08, 0.16, 0.24, 0.32, 0.4]
+    np.testing.assert_allclose([r["share"] for r in records], shares, rtol=1e-6)
+    eight = train(tmp_path / "eight", devices=8)
+    chex.assert_trees_all_close(eight.params, whole.params, rtol=1e-4, atol=1e-5)
+
+
 def test_a_crashed_run_repeats_the_steps_after_its_checkpoint(whole, tmp_path):
     def crash():
         raise OSError("no more frames")
@@ -199,15 +220,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def config(**train):
     train = {"batch_size": 4, "epochs": 3, "warmup_epochs": 0.5, "learning_rate": 1e-5,
-             "min_learning_rate": 0.01, "weight_decay": 0.02, "checkpoint_every": 9,
-             "keep_checkpoints": 2, **train}  # fmt: skip
+             "min_learning_rate": 0.01, "schedule": "cosine", "weight_decay": 0.02,
+             "checkpoint_every": 9, "keep_checkpoints": 2, **train}  # fmt: skip
     return ConfigDict({"seed": 1, "output": "a", "data": {"workers": 2, "dataset": "x"},
                        "train": train})  # fmt: skip
 
 
 def test_plan_counts_whole_batches():
     plan = Plan.of(config(), rows=19)
-    assert (plan.steps, plan.warmup_steps) == (12, 2)
+    assert (plan.steps, plan.warmup_steps, plan.steps_per_epoch) == (12, 2, 4)
 
 
 def test_plan_refuses_a_batch_that_the_data_cannot_fill():

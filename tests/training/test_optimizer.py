@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tokmerge_jax.training import optimizer
+from tokmerge_jax.types import UserError
 
 
 def test_learning_rate_is_the_originals():
@@ -30,6 +31,50 @@ def test_no_warmup_starts_at_the_top_and_ends_at_the_floor():
     np.testing.assert_allclose([rate(s) for s in range(5)], [2, 1.7071068, 1, 0.29289323, 0.2])
 
 
+SCHEDULES = golden.load("testa-schedules").spec
+
+
+def rates(name, base, floor, epochs, per_epoch=7000, warmup_steps=0):
+    """The rate of a step by epochs and steps in them."""
+    rate = optimizer.named(
+        name,
+        base,
+        steps=epochs * per_epoch,
+        warmup_steps=warmup_steps,
+        min_share=floor / base,
+        per_epoch=per_epoch,
+    )
+    return lambda epoch, step=0: float(rate(epoch * per_epoch + step))
+
+
+@pytest.mark.parametrize("step", [0, 6999])
+def test_rates_of_epochs_are_the_originals(step):
+    for row in SCHEDULES["cosine"]:
+        rate = rates("cosine_by_epoch", row["init_lr"], row["min_lr"], row["max_epoch"])
+        assert rate(row["epoch"], step) == pytest.approx(row["lr"], rel=1e-5)
+    for row in SCHEDULES["step"]:
+        rate = rates("decay_by_epoch", row["init_lr"], row["min_lr"], 99)
+        if row["epoch"] or step:
+            assert rate(row["epoch"], step) == pytest.approx(row["lr"], rel=1e-5)
+
+
+def test_the_web_s_rate_rises_as_the_originals():
+    for row in SCHEDULES["warmup"]:
+        rate = rates("decay_by_epoch", row["max_lr"], 5e-7, 20, per_epoch=10_000)
+        assert rate(0, row["step"]) == pytest.approx(row["lr"], rel=1e-6)
+
+
+def test_a_cosine_by_epoch_may_rise_too():
+    rate = rates("cosine_by_epoch", 1.0, 0.0, epochs=2, per_epoch=4, warmup_steps=2)
+    found = [rate(0, step) for step in range(8)]
+    np.testing.assert_allclose(found, [0, 0.5, 1, 1, 0.5, 0.5, 0.5, 0.5], rtol=1e-6)
+
+
+def test_an_unknown_rate_is_told():
+    with pytest.raises(UserError, match="schedule='step' is none of cosine, cosine_by_epoch"):
+        rates("step", 1.0, 0.0, 1)
+
+
 def test_vectors_and_biases_are_not_decayed():
     params = {
         "dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)},
@@ -48,6 +93,9 @@ def test_vectors_and_biases_are_not_decayed():
     updates: Any = transformation.update(zero, transformation.init(params), params)[0]
     np.testing.assert_allclose(updates["dense"]["kernel"], np.full((2, 3), -0.01), rtol=1e-6)
     assert not updates["norm"]["scale"].any()
+    transformation = optimizer.adamw(lambda step: jnp.float32(0.5), 0.02, mask=None)
+    updates = transformation.update(zero, transformation.init(params), params)[0]
+    np.testing.assert_allclose(updates["norm"]["scale"], np.full(3, -0.01), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.0, 0.001), (0.07, 0.07), (2.0, 0.5)])

@@ -1,7 +1,8 @@
 """What retrieval asks of a network that embeds videos and texts, and reads both to match them."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from tokmerge_jax.types import Params, Predict
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.models.matcher import Matcher
+from tokmerge_jax.training import losses
+from tokmerge_jax.types import NegativeSampler, Params, Predict
+
+
+class Seen(NamedTuple):
+    """What is matched: the videos as the fusion layers read them, their texts' states and mask."""
+
+    memory: tuple[KeysValues, ...]
+    states: jax.Array
+    mask: jax.Array
 
 
 def functions(module: nn.Module, pixels: Callable[[ArrayLike], jax.Array]) -> dict[str, Predict]:
@@ -45,6 +57,37 @@ def match_logits(
     videos, texts, length, width = np.shape(states)
     flat = jnp.reshape(states, (-1, length, width)), jnp.reshape(text_mask, (-1, length))
     return run(module, "match", params, memory, *flat).reshape(videos, texts, 2)
+
+
+def matching_loss(
+    model: Matcher,
+    seen: Seen,
+    weights: tuple[jax.Array, jax.Array],
+    sampler: NegativeSampler,
+    key: jax.Array,
+    *,
+    train: bool,
+) -> jax.Array:
+    """Tells true pairs from each text with another video, and each video with another text.
+
+    Args:
+      model: the network, bound to its parameters.
+      seen: B videos, and the text of each.
+      weights: how likely another is drawn, [text, video] and [video, text].
+      sampler: draws one for each.
+      key: of the draws.
+      train: use dropout.
+    """
+    memory, states, mask = seen
+    keys = jax.random.split(key)
+    other_video, other_text = (sampler(k, w) for k, w in zip(keys, weights, strict=True))
+    match = partial(model.match, train=train)
+    logits = [
+        match(memory, states, mask),
+        match(jax.tree.map(lambda x: x[other_video], memory), states, mask),
+        match(memory, states[other_text], mask[other_text]),
+    ]
+    return losses.matching(jnp.concatenate(logits))
 
 
 def run(module: nn.Module, method: str, params: Params, *arrays: Any) -> Any:

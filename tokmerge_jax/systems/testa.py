@@ -16,7 +16,12 @@ from tokmerge_jax.convert.tables.testa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
-from tokmerge_jax.systems import clip_vision, pixels, reranked, timesformer_vision
+from tokmerge_jax.systems import (
+    pixels,
+    reranked,
+    testa_training,
+    timesformer_vision,
+)
 from tokmerge_jax.types import Params, System
 
 
@@ -26,8 +31,9 @@ def build(config: ConfigDict) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    words = config.model.text
-    timesformer_vision.check(config)
+    words, train = config.model.text, config.train
+    timesformer_vision.check(config, "model.embed_dim")
+    testa_training.check(config)
     module = _module(config)
     tokenize = text.Tokenizer(
         text.testa_caption(config.data.max_words),
@@ -45,7 +51,7 @@ def build(config: ConfigDict) -> System:
         match_id = np.array([row.match_id for row in rows], np.int32)
         return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
 
-    functions = reranked.functions(module, clip_vision.pixels)
+    functions = reranked.functions(module, timesformer_vision.pixels)
     return System(
         name="testa",
         config=config,
@@ -53,10 +59,12 @@ def build(config: ConfigDict) -> System:
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
         predict={**functions, "trace_video": timesformer_vision.tracer(module)},
-        loss=None,
+        loss=testa_training.retrieval_loss(module, train.alpha, train.alpha_epochs, train.parts),
         name_rules=rules(timesformer_vision.sizes(config), words.depth),
         tokenize=tokenize,
         collate=collate,
+        training_only=("decoder/",),  # that of pretraining
+        memory=testa_training.memory(config),
         **timesformer_vision.fields(config),
     )
 

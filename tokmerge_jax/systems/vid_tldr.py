@@ -5,7 +5,7 @@ Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from tokmerge_jax import runtime
 from tokmerge_jax.convert.tables.vid_tldr import rules
 from tokmerge_jax.data import text
-from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import pixels, reranked, umt_vision
@@ -75,14 +74,6 @@ def build(config: ConfigDict) -> System:
     )
 
 
-class _Seen(NamedTuple):
-    """What the losses share: the videos as the fusion layers read them, the texts' states."""
-
-    memory: tuple[KeysValues, ...]
-    states: jax.Array
-    train: bool
-
-
 def retrieval_loss(
     module: UMT,
     weights: Mapping[str, float] = FrozenDict(vtc=1.0, vtm=1.0, mlm=0.0),
@@ -103,49 +94,31 @@ def retrieval_loss(
       `text_mask` and `match_id` (equal = a true pair).
     """
 
-    def matching(
-        model: UMT,
-        batch: Mapping[str, jax.Array],
-        seen: _Seen,
-        similarity: jax.Array,
-        key: jax.Array,
-    ) -> jax.Array:
-        mask = batch["text_mask"]
-        to_video, to_text = losses.hard_negative_weights(similarity, batch["match_id"])
-        video_key, text_key = jax.random.split(key)
-        other_video, other_text = sampler(video_key, to_video), sampler(text_key, to_text)
-        match = partial(model.match, train=seen.train)
-        logits = [
-            match(seen.memory, seen.states, mask),
-            match(jax.tree.map(lambda x: x[other_video], seen.memory), seen.states, mask),
-            match(seen.memory, seen.states[other_text], mask[other_text]),
-        ]
-        return losses.matching(jnp.concatenate(logits))
-
     def word_prediction(
-        model: UMT, batch: Mapping[str, jax.Array], seen: _Seen, key: jax.Array
+        model: UMT, ids: jax.Array, seen: reranked.Seen, key: jax.Array, train: bool
     ) -> jax.Array:
-        ids, mask = batch["text_ids"], batch["text_mask"]
-        masked, chosen = losses.mask_words(key, ids, mask, mask_id(), model.text.vocab_size)
-        states = model.text.encode_text(masked, mask, train=seen.train)
-        states = model.text.fuse(states, mask, seen.memory, train=seen.train)
+        masked, chosen = losses.mask_words(key, ids, seen.mask, mask_id(), model.text.vocab_size)
+        states = model.text.encode_text(masked, seen.mask, train=train)
+        states = model.text.fuse(states, seen.mask, seen.memory, train=train)
         return losses.word_prediction(model.text.words(states), ids, chosen)
 
     def forward(
         model: UMT, batch: Mapping[str, jax.Array], key: jax.Array, train: bool
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        ids, mask, match_id = batch["text_ids"], batch["text_mask"], batch["match_id"]
         tokens, video = model.encode_video(umt_vision.pixels(batch["video"]), train=train)
-        states, words = model.encode_text(batch["text_ids"], batch["text_mask"], train=train)
-        seen = _Seen(model.memory(tokens), states, train)
+        states, words = model.encode_text(ids, mask, train=train)
+        seen = reranked.Seen(model.memory(tokens), states, mask)
         parts = {}
-        parts["vtc"], similarity = losses.contrastive(
-            video, words, batch["match_id"], model.temperature
-        )
+        parts["vtc"], similarity = losses.contrastive(video, words, match_id, model.temperature)
         negatives, words_key = jax.random.split(key)
         if weights["vtm"]:
-            parts["vtm"] = matching(model, batch, seen, similarity, negatives)
+            weigh = losses.hard_negative_weights(similarity, match_id)
+            parts["vtm"] = reranked.matching_loss(
+                model, seen, weigh, sampler, negatives, train=train
+            )
         if weights["mlm"]:
-            parts["mlm"] = word_prediction(model, batch, seen, words_key)
+            parts["mlm"] = word_prediction(model, ids, seen, words_key, train)
         total = jnp.stack([weights[name] * value for name, value in parts.items()]).sum()
         return total, parts
 

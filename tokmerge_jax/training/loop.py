@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.run import Run
-from tokmerge_jax.types import Batch, Loss, Params, UserError
+from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Plan:
     min_learning_rate: float
     checkpoint_every: int
     seed: int
+    schedule: str
+    steps_per_epoch: int
 
     @classmethod
     def of(cls, config: ConfigDict, rows: int) -> "Plan":
@@ -58,6 +60,24 @@ class Plan:
             min_learning_rate=train.min_learning_rate,
             checkpoint_every=train.checkpoint_every,
             seed=seed,
+            schedule=train.schedule,
+            steps_per_epoch=per_epoch,
+        )
+
+    @property
+    def rate(self) -> optimizer.Schedule:
+        """The learning rate of each step.
+
+        Raises:
+          UserError: if there is no such schedule.
+        """
+        return optimizer.named(
+            self.schedule,
+            self.learning_rate,
+            steps=self.steps,
+            warmup_steps=self.warmup_steps,
+            min_share=self.min_learning_rate,
+            per_epoch=self.steps_per_epoch,
         )
 
 
@@ -95,13 +115,14 @@ def fit(
     plan: Plan,
     run: Run,
     mesh: jax.sharding.Mesh,
-    loss: Loss,
+    loss: Loss | RememberingLoss,
     batches: Callable[[int], Iterator[Batch]],
     initial: Callable[[], Params],
     abstract_params: Params,
     optimize: Callable[[optimizer.Schedule], optax.GradientTransformation],
     trained: Sequence[str] = (),
     trials: Trials | None = None,
+    memory: Callable[[Params, jax.Array], Any] | None = None,
 ) -> Report:
     """Trains to the plan's end, from the run's last checkpoint if it has one.
 
@@ -120,27 +141,24 @@ def fit(
       optimize: the optimiser, from the rate of each step.
       trained: patterns of the parameters that move; none = all.
       trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
+      memory: `(params, key) -> what the loss remembers` at the start, if it does.
 
     Raises:
-      UserError: if the devices cannot share a batch evenly, nothing is to be trained, the loss is
-        no longer finite, or a batch cannot be had.
+      UserError: if the devices cannot share a batch evenly, there is no such schedule, nothing is
+        to be trained, the loss is no longer finite, or a batch cannot be had.
     """
     if plan.batch_size % mesh.shape["data"]:
         raise UserError(
             f"config.train.batch_size={plan.batch_size} cannot be split over"
             f" {mesh.shape['data']} devices; take a multiple, or set --config.mesh.data"
         )
-    rate = optimizer.cosine(
-        plan.learning_rate,
-        steps=plan.steps,
-        warmup_steps=plan.warmup_steps,
-        min_share=plan.min_learning_rate,
-    )
-    transformation = optimize(rate)
-    begin = partial(step.create, transformation, trained=trained)
+    transformation = optimize(plan.rate)
+    begin = partial(step.create, transformation, trained=trained, memory=memory, seed=plan.seed)
     state = _start(run, mesh, begin, initial, abstract_params)
     advance = runtime.jit(
-        step.make(loss, transformation, rate, plan.seed, trained),
+        step.make(
+            loss, transformation, plan.rate, plan.seed, trained, per_epoch=plan.steps_per_epoch
+        ),
         donate_argnums=0,
         out_shardings=parallel.whole(mesh),
     )

@@ -14,6 +14,12 @@ _HIDDEN = 0.5  # share of the words that are masked
 _SMOOTHING = 0.1  # share of the target that a language model spreads over all words
 
 
+def unit(x: Float[Array, "... E"]) -> Float[Array, "... E"]:
+    """Vectors of unit norm (float32)."""
+    x = x.astype(jnp.float32)
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
 def contrastive(
     video: Float[Array, "B F E"],
     text: Float[Array, "B E"],
@@ -31,7 +37,7 @@ def contrastive(
     Returns:
       The loss, and the similarities [video, text] over the temperature (float32).
     """
-    cosine = jnp.einsum("vfe,te->vtf", _unit(video), _unit(text)).mean(axis=-1)
+    cosine = jnp.einsum("vfe,te->vtf", unit(video), unit(text)).mean(axis=-1)
     similarity = cosine / temperature
     match = _matches(match_id)
     target = match / match.sum(axis=1, keepdims=True)
@@ -148,8 +154,3 @@ def _mean(losses: Float[Array, "B L"], chosen: Bool[Array, "B L"]) -> Float[Arra
 
 def _matches(match_id: Int[Array, " B"]) -> Bool[Array, "B B"]:
     return match_id[:, None] == match_id[None, :]
-
-
-def _unit(x: Float[Array, "... E"]) -> Float[Array, "... E"]:
-    x = x.astype(jnp.float32)
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -1,7 +1,8 @@
-"""AdamW as UMT and as TempMe use it, and the cosine rate with warm-up of both.
+"""AdamW as UMT, TESTA and as TempMe use it, and the rates of their steps.
 
-Sources: Unmasked Teacher (ICCV 2023), appendix; TempMe (ICLR 2025) and CLIP4Clip (Neurocomputing
-2022), whose AdamW is that of early Transformers releases. Rates, bounds and exceptions as in code.
+Sources: Unmasked Teacher (ICCV 2023), appendix; BLIP (ICML 2022) and TESTA (Findings of EMNLP
+2023), whose rates change with the epoch; TempMe (ICLR 2025) and CLIP4Clip (Neurocomputing 2022),
+whose AdamW is that of early Transformers releases. Rates, bounds and exceptions as in code.
 """
 
 import math
@@ -13,13 +14,17 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from tokmerge_jax.types import Params
+from tokmerge_jax.types import Params, UserError
 
 Schedule = Callable[[ArrayLike], jax.Array]
 """The learning rate of a step, counted from 0."""
 
 BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
 """Of parameters, by the last part of their names."""
+
+
+_WEB_WARMUP = 1e-6, 5000  # the first rate, and the steps until the highest
+_WEB_DECAY = 0.95
 
 
 def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> Schedule:
@@ -42,9 +47,62 @@ def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) 
     return rate
 
 
-def adamw(rate: Schedule, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW with betas 0.9 and 0.999 that decays what `decayed` marks; nothing is clipped."""
-    return optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=decayed)
+def warmup(base: float, *, start: float, steps: int) -> Schedule:
+    """A rate that rises evenly from `start` to `base`, its value from step `steps` on."""
+
+    def rate(step: ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        return jnp.where(step < steps, start + (base - start) * step / max(steps, 1), base)
+
+    return rate
+
+
+def decay(base: float, *, factor: float, min_share: float) -> Schedule:
+    """`base`, and after each step `factor` of it, but never less than `min_share` of `base`."""
+    return lambda step: base * jnp.maximum(factor ** jnp.asarray(step), min_share)
+
+
+def by_epoch(rate: Schedule, per_epoch: int) -> Schedule:
+    """The rate of each epoch, that `rate` gives by its number, in all of its `per_epoch` steps."""
+    return lambda step: rate(jnp.asarray(step) // per_epoch)
+
+
+def least(*rates: Schedule) -> Schedule:
+    """The lowest of the rates of a step."""
+    return lambda step: jnp.stack([rate(step) for rate in rates]).min()
+
+
+def named(
+    name: str, base: float, *, steps: int, warmup_steps: int, min_share: float, per_epoch: int
+) -> Schedule:
+    """The rate that `config.train.schedule` names.
+
+    Args:
+      name: "cosine"; "cosine_by_epoch", TESTA's fine-tuning, the same for all of an epoch;
+        "decay_by_epoch", BLIP's pre-training: 5 % less each epoch, after a rise of 5000 steps.
+      base: the highest rate.
+      steps: of the whole training.
+      warmup_steps: in which a cosine's rate rises from 0.
+      min_share: the rate falls to no less than this share of `base`.
+      per_epoch: steps of an epoch.
+
+    Raises:
+      UserError: if there is no such rate.
+    """
+    if name == "cosine":
+        return cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
+    if name == "cosine_by_epoch":
+        rise = warmup(base, start=0.0, steps=warmup_steps)
+        fall = cosine(base, steps=steps // per_epoch, min_share=min_share)
+    elif name == "decay_by_epoch":
+        start, rising = _WEB_WARMUP
+        rise = warmup(base, start=start, steps=rising)
+        fall = decay(base, factor=_WEB_DECAY, min_share=min_share)
+    else:
+        raise UserError(
+            f"config.train.schedule={name!r} is none of cosine, cosine_by_epoch, decay_by_epoch"
+        )
+    return least(rise, by_epoch(fall, per_epoch))
 
 
 def decayed(params: Params) -> Any:
@@ -58,6 +116,15 @@ def decayed(params: Params) -> Any:
         return leaf.ndim != 1 and path[-1].key != "bias"
 
     return jax.tree_util.tree_map_with_path(marked, params)
+
+
+def adamw(
+    rate: Schedule,
+    weight_decay: float,
+    mask: Callable[[Params], Any] | None = decayed,
+) -> optax.GradientTransformation:
+    """AdamW with betas 0.9 and 0.999 that decays what `mask` marks, or all; nothing is clipped."""
+    return optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=mask)
 
 
 def bounded(params: Params) -> Params:

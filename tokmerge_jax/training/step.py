@@ -11,11 +11,14 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import Batch, Loss, Params, UserError
+from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a run needs to go on: finished steps (int32), parameters, optimiser's moments.
+    """All that a run needs to go on.
+
+    Finished steps (int32), parameters, the optimiser's moments, and what the loss remembers, if it
+    does (`types.RememberingLoss`).
 
     Fields are typed loosely, for a pytree's leaves may also be shapes, shardings or None.
     """
@@ -23,6 +26,7 @@ class TrainState(flax.struct.PyTreeNode):
     step: Any
     params: Any
     moments: Any
+    memory: Any = ()
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]
@@ -32,8 +36,12 @@ def create(
     transformation: optax.GradientTransformation,
     params: Params,
     trained: Sequence[str] = (),
+    memory: Callable[[Params, jax.Array], Any] | None = None,
+    seed: int = 0,
 ) -> TrainState:
     """The state before the first step; only `trained` parameters have moments (see `make`).
+
+    `memory` makes what the loss remembers of the parameters and, by `seed`, of chance.
 
     Raises:
       UserError: if there are no such parameters.
@@ -44,32 +52,49 @@ def create(
             "there is nothing to train: the configuration freezes all parameters that it has; see"
             " config.train.backbone_rate and config.model.lora_rank"
         )
-    return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving))
+    remembered = memory(params, jax.random.key(seed)) if memory else ()
+    return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving), remembered)
 
 
 def make(
-    loss: Loss,
+    loss: Loss | RememberingLoss,
     transformation: optax.GradientTransformation,
     rate: optimizer.Schedule,
     seed: int,
     trained: Sequence[str] = (),
+    *,
+    per_epoch: int = 1,
 ) -> Step:
     """The pure function `(state, batch) -> (next state, scalars to log)`, not compiled yet.
+
+    The loss remembers (`types.RememberingLoss`) if the state holds a memory.
 
     Its randomness (negatives, dropout) depends on the seed and the step alone, so that a resumed
     run repeats what an uninterrupted one does. The scalars are the loss and its parts before the
     update, the rate and the gradient's norm. Only parameters whose names ("vision/norm/scale")
-    match a pattern of `trained` (none = all) have a gradient and move.
+    match a pattern of `trained` (none = all) have a gradient and move. An epoch has `per_epoch`
+    steps.
     """
+
+    def remember(
+        params: Params, memory: Any, batch: Batch, key: jax.Array, epoch: jax.Array
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], Any]:
+        if jax.tree.leaves(memory):
+            return cast(RememberingLoss, loss)(params, memory, batch, key, epoch)
+        return *cast(Loss, loss)(params, batch, key), memory
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
+        epoch = state.step / per_epoch
         moving, frozen = _split(optimizer.bounded(state.params), trained)
 
-        def of(moving: Params) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-            return loss(_joined(moving, frozen), batch, key)
+        def of(moving: Params) -> tuple[jax.Array, tuple[Mapping[str, jax.Array], Any]]:
+            value, parts, memory = remember(
+                _joined(moving, frozen), state.memory, batch, key, epoch
+            )
+            return value, (parts, memory)
 
-        (value, parts), gradient = jax.value_and_grad(of, has_aux=True)(moving)
+        (value, (parts, memory)), gradient = jax.value_and_grad(of, has_aux=True)(moving)
         updates, moments = transformation.update(gradient, state.moments, moving)
         scalars = {
             "loss": value,
@@ -78,7 +103,7 @@ def make(
             "gradient_norm": optax.tree.norm(gradient),
         }
         moving = cast(Params, optax.apply_updates(moving, updates))
-        return TrainState(state.step + 1, _joined(moving, frozen), moments), scalars
+        return TrainState(state.step + 1, _joined(moving, frozen), moments, memory), scalars
 
     return step
 

@@ -1,0 +1,177 @@
+"""TESTA's fine-tuning for retrieval: contrast with slow copies, matching with hard negatives.
+
+Source: BLIP (ICML 2022), section 3.2, after ALBEF (NeurIPS 2021), as TESTA (Findings of EMNLP 2023)
+trains with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.systems import checks, reranked, timesformer_vision
+from tokmerge_jax.training import losses, momentum, parts
+from tokmerge_jax.training.momentum import Memory
+from tokmerge_jax.types import Batch, NegativeSampler, Params, RememberingLoss, UserError
+
+_EMBEDDERS = ("vision", "text", "vision_projection", "text_projection")
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError, naming the keys, unless the training's numbers can be."""
+    train: Any = config.train
+    checks.positive(config, "train.batch_size", "train.queue", "train.parts")
+    if not 0 <= train.alpha <= 1:
+        raise UserError(f"config.train.alpha={train.alpha} must be from 0 to 1")
+    if train.alpha_epochs <= 0:
+        raise UserError(f"config.train.alpha_epochs={train.alpha_epochs} must be above 0")
+    fills = train.queue % train.batch_size == 0
+    checks.relations(config, ("train.queue", "a multiple of", "train.batch_size", fills))
+
+
+def memory(config: ConfigDict) -> Callable[[Params, jax.Array], Memory]:
+    """`(params, key) -> ` the slow copies of what embeds, and queues as long as configured."""
+
+    def begin(params: Params, key: jax.Array) -> Memory:
+        embedders = {name: params[name] for name in _EMBEDDERS}
+        return momentum.begin(embedders, config.model.embed_dim, config.train.queue, key)
+
+    return begin
+
+
+class Pairs(NamedTuple):
+    """Videos and their texts.
+
+    Attributes:
+      tokens: of the videos [B,N,C].
+      states: what matching the texts begins with [B,L,C].
+      video: embeddings of unit norm [B,E].
+      text: the same, of the texts.
+      slow_video: the same, of the slow copies.
+      slow_text: the same, of the slow copies.
+    """
+
+    tokens: jax.Array
+    states: jax.Array
+    video: jax.Array
+    text: jax.Array
+    slow_video: jax.Array
+    slow_text: jax.Array
+
+
+def contrast(
+    module: TESTA, alpha: float, alpha_epochs: float, in_parts: int
+) -> Callable[..., tuple[Pairs, jax.Array, Memory]]:
+    """Encodes a batch, also with the slow copies, and contrasts it with itself and the queues.
+
+    Args:
+      module: the network.
+      alpha: the share of the targets that slow copies give.
+      alpha_epochs: it rises from 0 for so many.
+      in_parts: the videos are encoded in so many parts, one after the other, to the same gradient.
+
+    Returns:
+      `(params, memory, batch, match_id, kept_id, keys, epoch, train)` -> the encoded batch, the
+      loss, and the memory after it, which knows the rows by `kept_id`.
+    """
+
+    def encode(
+        params: Params, batch: Mapping[str, jax.Array], key: jax.Array, train: bool
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+        """Tokens and embeddings of the videos, states and embeddings of the texts."""
+
+        def see(video: jax.Array) -> tuple[jax.Array, jax.Array]:
+            run = nn.apply(lambda model, x: model.encode_video(x, train=train), module)
+            tokens, embedding = run({"params": params}, timesformer_vision.pixels(video))
+            return tokens, embedding[:, 0]
+
+        read = nn.apply(lambda model, *text: model.encode_text(*text, train=train), module)
+        text = batch["text_ids"], batch["text_mask"]
+        words = read({"params": params}, *text, rngs={"dropout": key})
+        return parts.in_parts(see, in_parts, batch["video"]), words
+
+    def run(
+        params: Params,
+        memory: Memory,
+        batch: Mapping[str, jax.Array],
+        match_id: jax.Array,
+        kept_id: jax.Array,
+        keys: Sequence[jax.Array],
+        epoch: jax.Array,
+        train: bool,
+    ) -> tuple[Pairs, jax.Array, Memory]:
+        key, slow_key = keys
+        (tokens, video), (states, text) = encode(params, batch, key, train)
+        memory = momentum.follow(memory, params)
+        slow_params = {**params, **memory.params}
+        (_, slow_video), (_, slow_text) = encode(slow_params, batch, slow_key, train)
+        embeddings = video, text, slow_video, slow_text
+        share = momentum.ramp(alpha, epoch, alpha_epochs)
+        loss = momentum.contrast(memory, *embeddings, match_id, params["temperature"], share)
+        memory = momentum.push(memory, slow_video, slow_text, kept_id)
+        return Pairs(tokens, states, *embeddings), loss, memory
+
+    return run
+
+
+def retrieval_loss(
+    module: TESTA,
+    alpha: float = 0.4,
+    alpha_epochs: float = 1.0,
+    in_parts: int = 1,
+    sampler: NegativeSampler = losses.categorical,
+) -> RememberingLoss:
+    """The sum of contrast ("vtc") and matching ("vtm"), over the whole batch.
+
+    Args:
+      module: the network.
+      alpha: the share of contrast's targets that slow copies give.
+      alpha_epochs: it rises from 0 for so many.
+      in_parts: the videos are encoded in so many parts, one after the other, to the same gradient.
+      sampler: draws a negative video for each text and a negative text for each video.
+
+    Returns:
+      `(params, memory, batch, key, epoch, train) -> (loss, its parts, memory)`; the batch holds
+      `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
+    """
+    run = contrast(module, alpha, alpha_epochs, in_parts)
+
+    def match(
+        model: TESTA,
+        tokens: jax.Array,
+        states: jax.Array,
+        similarity: jax.Array,
+        batch: Mapping[str, jax.Array],
+        key: jax.Array,
+        train: bool,
+    ) -> jax.Array:
+        seen = reranked.Seen(model.memory(tokens), states, batch["text_mask"])
+        weights = losses.hard_negative_weights(similarity, batch["match_id"])
+        return reranked.matching_loss(model, seen, weights, sampler, key, train=train)
+
+    def loss(
+        params: Params,
+        memory: Memory,
+        batch: Batch,
+        key: jax.Array,
+        epoch: jax.Array,
+        *,
+        train: bool = True,
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], Memory]:
+        arrays = jax.tree.map(jnp.asarray, batch)
+        coins, *keys, dropout = jax.random.split(key, 4)
+        match_id = arrays["match_id"]
+        pairs, vtc, memory = run(params, memory, arrays, match_id, match_id, keys, epoch, train)
+        similarity = pairs.video @ pairs.text.T / params["temperature"]
+        vtm = nn.apply(match, module)(
+            {"params": params},
+            *(pairs.tokens, pairs.states, similarity, arrays, coins, train),
+            rngs={"dropout": dropout},
+        )
+        return vtc + vtm, {"vtc": vtc, "vtm": vtm}, memory
+
+    return loss
