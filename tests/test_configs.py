@@ -9,6 +9,7 @@ import pytest
 import tokmerge_jax
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets.specs import SPECS
+from tokmerge_jax.data.pretraining_augment import PretrainingAugment
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -34,7 +35,8 @@ TEMPME_COSTS = {  # without and with merging, and tokens at the end
     ("64", "b16"): (1124.1, 901.6, 2614),
 }
 TESTA_COSTS = {"f32": (785.9, 419.4, 1041), "f96": (2379.9, 1379.9, 4801)}
-TESTA = [name for name in NAMES if name.startswith("testa_")]
+TESTA_QA = ["testa_anet_qa_f32"]
+TESTA = [n for n in NAMES if re.match(r"testa_.*_f\d+$", n) and n not in TESTA_QA]
 TEMPME = [name for name in NAMES if name.startswith("tempme_")]
 CLIP = [name for name in NAMES if name.startswith("clip_")]
 PUBLISHED = [
@@ -80,8 +82,9 @@ def test_every_published_number_has_its_configuration():
         for data in ("queryd", "didemo", "anet", "condmov")
         for frames in ("f32", "f96")
     }
-    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP, *TESTA}
-    assert others == {"demo", "demo_qa", "demo_clip", "demo_tempme"}
+    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP, *TESTA, *TESTA_QA}
+    demos = {"demo", "demo_qa", "demo_clip", "demo_tempme", "demo_testa"}
+    assert others == {*demos, "testa_pretrain"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_tempme(name, tuning):
     check_names(system)
 
 
-@pytest.mark.parametrize("name", TESTA)
+@pytest.mark.parametrize("name", [*TESTA, *TESTA_QA])
 def test_testa(name):
     system = build(name)
     plain, merged, tokens = TESTA_COSTS[name.rsplit("_", 1)[1]]
@@ -137,7 +140,15 @@ def test_testa(name):
     text = importlib.import_module(f"configs.{name}").__doc__ or ""
     assert f"{merged} of {plain} GMAC" in text
     assert "Checkpoint: " in text
-    assert system.config.eval.plus_similarity
+    assert system.config.eval.get("plus_similarity", False) == (name in TESTA)
+    check_names(system)
+
+
+def test_testa_pretrain():
+    system = build("testa_pretrain")
+    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(195.8, abs=0.05)
+    assert system.cost[-1].tokens_out == 1569
+    assert system.augment == PretrainingAugment(224, 256)
     check_names(system)
 
 

@@ -13,6 +13,8 @@ from tokmerge_jax.types import System, UserError
 _SYSTEMS = {
     "tempme": "tokmerge_jax.systems.tempme",
     "testa": "tokmerge_jax.systems.testa",
+    "testa_pretrain": "tokmerge_jax.systems.testa_pretrain",
+    "testa_qa": "tokmerge_jax.systems.testa_qa",
     "vid_tldr": "tokmerge_jax.systems.vid_tldr",
     "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
 }

@@ -65,6 +65,7 @@ class RuleSet:
         spellings of the names that `rules` and `ignored` know.
       tied: second names of tensors that the network shares, and their first names; the tensors
         must be equal.
+      both_names: `unload` gives shared tensors under both names, for networks that share less.
       fresh: parameters that a checkpoint of this kind lacks, and what draws them for a training
         that starts from it, from their shape.
       neutral: what `fresh` draws changes nothing, so that the weights can be used untrained too.
@@ -78,6 +79,7 @@ class RuleSet:
     dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     renames: tuple[tuple[str, str], ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    both_names: bool = False
     fresh: Mapping[str, Callable[[Sequence[int]], np.ndarray]] = dataclasses.field(
         default_factory=dict
     )
@@ -212,6 +214,8 @@ def unload(
         tensor = rule.operation.backward([np.asarray(flat[target]) for target in rule.targets])
         dtype = jnp.dtype((dtypes or {}).get(rule.source, tensor.dtype))
         state_dict[rule.source] = np.asarray(tensor, dtype, order="C")
+    if table.both_names:
+        state_dict |= {second: state_dict[first] for second, first in table.tied.items()}
     return state_dict
 
 

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.checking import MISSING, check_videos
-from tokmerge_jax.data.datasets import annotations, specs, video_text
+from tokmerge_jax.data.datasets import annotations, files, specs, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Record
 from tokmerge_jax.types import UserError
@@ -107,7 +107,7 @@ def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Sourc
 
 def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
     """A file of UMT's form, whatever its name, unless other families have one of that name."""
-    families = [format] if format else [f for f in FAMILIES if path.name in _names(f, dataset)]
+    families = [format] if format else [f for f in FAMILIES if _is_named(path, f, dataset)]
     if families and "umt" not in families:
         titles = " and ".join(f"{FAMILIES[family].title}'s" for family in families)
         raise UserError(
@@ -117,9 +117,9 @@ def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
     return _Source((path,), functools.partial(annotations.read, path, kind=SPECS[dataset].kind))
 
 
-def _names(family: str, dataset: str) -> set[str]:
+def _is_named(path: pathlib.Path, family: str, dataset: str) -> bool:
     splits = FAMILIES[family].files.get(dataset, {})
-    return {name for names in splits.values() for name in names}
+    return any(path.match(name) for names in splits.values() for name in names)
 
 
 def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> list[_Source]:
@@ -129,7 +129,7 @@ def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> li
         names = family.files.get(dataset, {}).get(split)
         if names and format in ("", name):
             read = functools.partial(family.read, dataset, split, folder)
-            possible.append(_Source(tuple(folder / file for file in names), read))
+            possible.append(_Source(files.named(folder, names), read))
     if not possible:
         raise UserError(f"--format {format}: {dataset}, split {split}, does not come in it")
     return possible

@@ -108,10 +108,12 @@ def draw(rng: np.random.Generator) -> tuple[Step, ...]:
 
 
 def apply(
-    frames: UInt8[np.ndarray, "T H W 3"], steps: Sequence[Step]
+    frames: UInt8[np.ndarray, "T H W 3"],
+    steps: Sequence[Step],
+    operations: Mapping[str, Operation] = OPERATIONS,
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """The operations of `steps`, in that order, on every frame."""
-    return np.stack([_all_steps(frame, steps) for frame in frames])
+    return np.stack([_all_steps(frame, steps, operations) for frame in frames])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +141,10 @@ def _step(name: str, rng: np.random.Generator) -> Step:
     return name, OPERATIONS[name].strength(float(level * sign))
 
 
-def _all_steps(frame: np.ndarray, steps: Sequence[Step]) -> np.ndarray:
+def _all_steps(
+    frame: np.ndarray, steps: Sequence[Step], operations: Mapping[str, Operation]
+) -> np.ndarray:
     picture = Image.fromarray(frame)
     for name, strength in steps:
-        picture = OPERATIONS[name].apply(picture, strength)
+        picture = operations[name].apply(picture, strength)
     return np.asarray(picture)

@@ -60,16 +60,39 @@ class Vision:
 
 def rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
     """The tables of a TESTA for retrieval: its own checkpoints (pretrained too), and BLIP's."""
-    heads = (
-        *linear("vision_proj", "vision_projection"),
-        *linear("text_proj", "text_projection"),
-        *linear("itm_head", "match_head"),
-        Rule("temp", ("temperature",)),
-    )
     own = RuleSet(
-        rules=(*_encoders(vision, text_depth), *heads),
+        rules=(*_encoders(vision, text_depth), *_heads()),
         ignored=(*_TRAINING, *bert.IGNORED, _DECODER),
         dropped=_dropped(vision),
+        marker=r"\.temporal_attn\.",
+    )
+    return own, _of_images(own)
+
+
+def pretraining_rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
+    """The tables of a TESTA in pretraining: as of `rules`, and what its decoder has of its own.
+
+    Files have what the decoder shares with the text encoder under both names.
+    """
+    decoder, head = "text_decoder.bert", "text_decoder.cls.predictions"
+    layers = bert.rules(decoder, "decoder", text_depth, 0, token_types=False)
+    shared_with = {
+        rule.source: rule.source.replace(decoder, "text_encoder")
+        for rule in layers
+        if ".attention." not in rule.source
+    }
+    words = bert.tied(head, "text_encoder.embeddings")
+    own = RuleSet(
+        rules=(
+            *_encoders(vision, text_depth),
+            *_heads(),
+            *(rule for rule in layers if rule.source not in shared_with),
+            *bert.word_head(head, "decoder/word_head"),
+        ),
+        ignored=(*_TRAINING, *bert.IGNORED),
+        dropped=_dropped(vision),
+        tied={**shared_with, **words},
+        both_names=True,
         marker=r"\.temporal_attn\.",
     )
     return own, _of_images(own)
@@ -90,6 +113,15 @@ def answering_rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
         marker=r"\.temporal_attn\.",
     )
     return own, _of_images(own)
+
+
+def _heads() -> tuple[Rule, ...]:
+    return (
+        *linear("vision_proj", "vision_projection"),
+        *linear("text_proj", "text_projection"),
+        *linear("itm_head", "match_head"),
+        Rule("temp", ("temperature",)),
+    )
 
 
 def _encoders(vision: Vision, text_depth: int) -> tuple[Rule, ...]:

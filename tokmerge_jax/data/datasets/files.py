@@ -5,6 +5,7 @@ Every error is a UserError that names the file, and the line, record or field wh
 
 import csv
 import io
+import itertools
 import json
 import pathlib
 import pickle
@@ -13,6 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokmerge_jax.types import UserError
+
+
+def named(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
+    """Files of a folder, of which a name as "*.json" means all that fit, sorted, or itself."""
+    found = [sorted(folder.glob(name)) or [folder / name] for name in names]
+    return tuple(itertools.chain.from_iterable(found))
 
 
 def text(path: pathlib.Path) -> str:

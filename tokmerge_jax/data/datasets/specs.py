@@ -65,8 +65,10 @@ SPECS: Mapping[str, DatasetSpec] = {
     "anet_qa": _questions("anet_qa"),
     "queryd": DatasetSpec({}),
     "condmov": DatasetSpec({}),
+    "pretraining": DatasetSpec({}),
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
+    "demo_long": DatasetSpec({}),
 }
 
 
@@ -76,7 +78,8 @@ class Family:
 
     Attributes:
       title: whose they are, for messages.
-      files: data set -> split -> names of its files, all of which are needed.
+      files: data set -> split -> names of its files, all of which are needed; "*.json" names all
+        that end so, at least one.
       read: (data set, split, folder of the files, folder of the videos) -> the records.
     """
 

@@ -1,20 +1,22 @@
 """Reading TESTA's annotation files, each data set's in the form it came in.
 
 A record is a video with the sentences of its paragraph (QuerYD, ActivityNet), a row of the file
-(DiDeMo, Condensed Movies), or a question. The annotations name videos, not files; those are found
-in the videos' folder and the folders in it.
+(DiDeMo, Condensed Movies, pretraining), or a question. The annotations name videos, not files;
+those are found in the videos' folder and the folders in it. Lists of pretraining (WebVid-2M, CC3M)
+name files, of videos and of pictures.
 
 Source: TESTA (Findings of EMNLP 2023), whose annotations are largely VindLU's.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos, with_and_without_v
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Question, Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
 from tokmerge_jax.types import UserError
 
 _SPLITS = ("train", "val", "test")
@@ -31,6 +33,7 @@ FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "test": ("test_challf0.csv",),
     },
     "anet_qa": {split: (f"{split}_q.json", f"{split}_a.json") for split in _SPLITS},
+    "pretraining": {"train": ("*.json",)},
 }
 """Data set -> split -> names of its files: that of the videos first, then that of other texts."""
 
@@ -51,7 +54,7 @@ def read(
     Raises:
       UserError: naming the file, and what in it is missing or of another type.
     """
-    paths = tuple(folder / name for name in FORMATS[dataset][split])
+    paths = files.named(folder, FORMATS[dataset][split])
     found = tuple(_READERS[dataset](_Split(split, paths, Videos(videos))))
     if not found:
         raise UserError(f"{paths[0]}: names no video (split {split})")
@@ -119,10 +122,18 @@ def _anet_qa(split: _Split) -> Iterator[Question]:
         yield Question((clip,), identity, question, (answers[identity],))
 
 
+def _pretraining(split: _Split) -> Iterator[Record]:
+    for where, row in itertools.chain.from_iterable(map(files.records, split.files)):
+        name = files.field(row, "path", str, where)
+        clip = Clip(name, str(split.videos.folder / name))
+        yield Record((clip,), (files.field(row, "caption", str, where),))
+
+
 _READERS: Mapping[str, Callable[[_Split], Iterator[AnyRecord]]] = {
     "queryd": _queryd,
     "didemo": _didemo,
     "anet": _anet,
     "condmov": _condensed_movies,
     "anet_qa": _anet_qa,
+    "pretraining": _pretraining,
 }

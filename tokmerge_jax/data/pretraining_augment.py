@@ -1,0 +1,179 @@
+"""How pretraining changes clips: a crop, then two random operations, the same on every frame.
+
+Source: TESTA (Findings of EMNLP 2023), as BLIP (ICML 2022) augments its pictures. What turns,
+shears or moves a picture equals OpenCV's warp: places to 1/32 of a pixel, weights in whole numbers.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from PIL import Image, ImageOps
+
+from tokmerge_jax.data import rand_augment, transforms
+from tokmerge_jax.data.rand_augment import Operation, Step
+from tokmerge_jax.data.transforms import Box
+
+_COUNT = 2  # operations drawn for a clip
+_VIDEO_LEVEL, _PICTURE_LEVEL = 0.5, 0.7
+_PROBABILITY = 0.5  # that one which was drawn is applied to a picture
+_MIN_SCALE = 0.5  # of a picture's area, that its crop has at least
+_GREY = 128  # what comes in from outside
+_PARTS = 32  # of a pixel, in which places are counted
+_FINE = 1024  # in which they are rounded before that
+
+Row = tuple[float, float, float]
+"""(a, b, c): a coordinate of what is shown at (x, y) is a x + b y + c."""
+
+
+def warp(picture: Image.Image, x_of: Row, y_of: Row) -> Image.Image:
+    """The picture that shows at each place what is elsewhere in `picture`, bilinear."""
+    width, height = picture.size
+    x, right = _places(x_of, height, width)
+    y, low = _places(y_of, height, width)
+    pixels = np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), constant_values=_GREY)
+    pixels = pixels.astype(np.int32)
+
+    def corner(dx: int, dy: int) -> np.ndarray:
+        weight = np.abs(_PARTS * (1 - dx) - right) * np.abs(_PARTS * (1 - dy) - low)
+        rows, columns = np.clip(y + 1 + dy, 0, height + 1), np.clip(x + 1 + dx, 0, width + 1)
+        return weight[..., None] * pixels[rows, columns]
+
+    sums = corner(0, 0) + corner(1, 0) + corner(0, 1) + corner(1, 1)
+    return Image.fromarray(((sums + _PARTS**2 // 2) // _PARTS**2).astype(np.uint8))
+
+
+def _places(
+    row: Row, height: int, width: int
+) -> tuple[Int64[np.ndarray, "H W"], Int64[np.ndarray, "H W"]]:
+    """One coordinate of where each output place reads: whole pixels, and 32nds beyond them."""
+    by_x, by_y, offset = row
+    along = np.rint(_FINE * by_x * np.arange(width)).astype(np.int64)
+    down = np.rint(_FINE * (by_y * np.arange(height) + offset)).astype(np.int64)
+    step = _FINE // _PARTS
+    places = (down[:, None] + along[None] + step // 2) // step
+    return places // _PARTS, places % _PARTS
+
+
+def shear_x(picture: Image.Image, factor: float) -> Image.Image:
+    """Each row moved right by `factor` times its distance from the top."""
+    return warp(picture, (1.0, -factor, 0.0), (0.0, 1.0, 0.0))
+
+
+def shear_y(picture: Image.Image, factor: float) -> Image.Image:
+    """Each column moved down by `factor` times its distance from the left."""
+    return warp(picture, (1.0, 0.0, 0.0), (-factor, 1.0, 0.0))
+
+
+def translate_x(picture: Image.Image, pixels: float) -> Image.Image:
+    """Moved left by so many pixels."""
+    return warp(picture, (1.0, 0.0, pixels), (0.0, 1.0, 0.0))
+
+
+def translate_y(picture: Image.Image, pixels: float) -> Image.Image:
+    """Moved up by so many pixels."""
+    return warp(picture, (1.0, 0.0, 0.0), (0.0, 1.0, pixels))
+
+
+def rotate(picture: Image.Image, degrees: float) -> Image.Image:
+    """Turned anticlockwise about the pixel at half of its width and height."""
+    x, y = picture.width / 2, picture.height / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x_of, y_of = (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y)
+    return warp(picture, x_of, y_of)
+
+
+def contrast(picture: Image.Image, factor: float) -> Image.Image:
+    """Values `factor` times as far from the picture's brightness as they were, cut to a byte.
+
+    The brightness weighs red as little as blue should be, as the original's does.
+    """
+    mean = np.asarray(picture).mean(axis=(0, 1)) @ (0.114, 0.587, 0.299)
+    table = np.clip((np.arange(256) - mean) * factor + mean, 0, 255).astype(np.uint8)
+    return picture.point(3 * table.tolist())
+
+
+def _enhanced(level: float) -> float:
+    return 1.8 * abs(level) + 0.1
+
+
+def _by(most: float) -> Callable[[float], float]:
+    return lambda level: level * most
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "Identity": Operation(lambda picture, _: picture),
+    "Contrast": Operation(contrast, _enhanced),
+    "Brightness": Operation(rand_augment.OPERATIONS["BrightnessIncreasing"].apply, _enhanced),
+    "Sharpness": Operation(rand_augment.OPERATIONS["SharpnessIncreasing"].apply, _enhanced),
+    "ShearX": Operation(shear_x, _by(0.3)),
+    "ShearY": Operation(shear_y, _by(0.3)),
+    "TranslateX": Operation(translate_x, _by(10.0)),
+    "TranslateY": Operation(translate_y, _by(10.0)),
+    "Rotate": Operation(rotate, _by(30.0)),
+    "HorizontalFlip": Operation(lambda picture, _: ImageOps.mirror(picture)),
+}
+"""The operations by the original's names; all are equally likely."""
+
+
+def draw_for_video(rng: np.random.Generator) -> tuple[Step, ...]:
+    """Two different operations at level 5 of 10, forwards."""
+    names = rng.choice(list(OPERATIONS), _COUNT, replace=False).tolist()
+    return tuple((name, OPERATIONS[name].strength(_VIDEO_LEVEL)) for name in names)
+
+
+def draw_for_picture(rng: np.random.Generator) -> tuple[Step, ...]:
+    """Of two operations drawn with repeats about one, at level 7 of 10, either way."""
+    names = rng.choice(list(OPERATIONS), _COUNT).tolist()
+    signs = rng.choice((-1, 1), _COUNT).tolist()
+    return tuple(
+        (name, OPERATIONS[name].strength(_PICTURE_LEVEL * sign))
+        for name, sign in zip(names, signs, strict=True)
+        if rng.random() < _PROBABILITY
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingAugment:
+    """Frames [T,H,W,3] -> [T,size,size,3], for training: one draw for all frames.
+
+    Frames that are all alike are a picture's: it is cropped and resized, perhaps mirrored, and
+    changed by `draw_for_picture`. A video's are cropped and changed by `draw_for_video`.
+
+    Attributes:
+      size: S.
+      whole: a video's frames are `whole` x `whole` when they are cropped.
+    """
+
+    size: int
+    whole: int
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
+    ) -> UInt8[np.ndarray, "T S S 3"]:
+        """See above; what is drawn is drawn from `rng`."""
+        if (frames == frames[:1]).all():
+            return self._picture(frames[:1], rng).repeat(len(frames), axis=0)
+        return self._video(frames, rng)
+
+    def _video(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if frames.shape[1:3] != (self.whole, self.whole):
+            frames = transforms.resize(frames, self.whole)
+        top, left = rng.integers(self.whole - self.size + 1, size=2)
+        frames = frames[:, top : top + self.size, left : left + self.size]
+        return rand_augment.apply(frames, draw_for_video(rng), OPERATIONS)
+
+    def _picture(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        _, height, width, _ = frames.shape
+        box = transforms.random_box(height, width, rng, _MIN_SCALE)
+        mirror = (("HorizontalFlip", 0.0),) if rng.random() < 0.5 else ()
+        cropped = _crop(Image.fromarray(frames[0]), box, self.size)
+        return rand_augment.apply(cropped[None], (*mirror, *draw_for_picture(rng)), OPERATIONS)
+
+
+def _crop(picture: Image.Image, box: Box, size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """A box of a picture, resized as Pillow does."""
+    part = picture.crop((box.left, box.top, box.left + box.width, box.top + box.height))
+    return np.asarray(part.resize((size, size), Image.Resampling.BICUBIC))

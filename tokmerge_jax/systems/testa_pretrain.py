@@ -1,0 +1,191 @@
+"""TESTA's pretraining on videos and pictures with captions: contrast, matching, and captioning.
+
+Source: BLIP (ICML 2022), section 3.2, as TESTA (Findings of EMNLP 2023) trains with it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from tokmerge_jax.convert.tables.testa import pretraining_rules
+from tokmerge_jax.data.pretraining_augment import PretrainingAugment
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.systems import checks, reranked, testa, testa_training, timesformer_vision
+from tokmerge_jax.training import losses, momentum, optimizer
+from tokmerge_jax.training.momentum import Memory
+from tokmerge_jax.types import Batch, NegativeSampler, Params, RememberingLoss, System
+
+_DECODER = "decoder"
+_OWN = ("attention", "attention_norm")  # of a decoder's layer; all else is the encoder's
+_FLOOR = 1e-4  # the least weight of a negative
+
+
+def build(config: ConfigDict) -> System:
+    """The system of `configs/testa_pretrain.py`, any size.
+
+    It is TESTA for retrieval (`systems.testa`) with a decoder that only training uses.
+
+    Raises:
+      UserError: naming the key whose value cannot work.
+    """
+    vision, train, words = config.model.vision, config.train, config.model.text
+    larger = config.data.decode_size >= vision.image_size
+    checks.relations(config, ("data.decode_size", "at least", "model.vision.image_size", larger))
+    base = testa.build(config)
+    assert isinstance(base.module, TESTA)
+    decoder = base.module.text.clone(predicts_words=True)
+
+    def init(key: jax.Array) -> Params:
+        keys = jax.random.split(key)
+        return {**base.init(keys[0]), _DECODER: _own(decoder, vision.width, keys[1])}
+
+    return dataclasses.replace(
+        base,
+        name="testa_pretrain",
+        abstract_params=jax.eval_shape(init, jax.random.key(0)),
+        init=init,
+        loss=pretraining_loss(base.module, decoder, train.alpha, train.alpha_epochs, train.parts),
+        name_rules=pretraining_rules(timesformer_vision.sizes(config), words.depth),
+        augment=PretrainingAugment(vision.image_size, config.data.decode_size),
+        optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
+        training_only=(),
+    )
+
+
+def pretraining_loss(
+    module: TESTA,
+    decoder: Bert,
+    alpha: float = 0.4,
+    alpha_epochs: float = 2.0,
+    in_parts: int = 1,
+    sampler: NegativeSampler = losses.categorical,
+) -> RememberingLoss:
+    """The sum of contrast ("ita"), matching ("itm") and captioning ("lm"), over the whole batch.
+
+    A row matches no other, whatever it shows.
+
+    Args:
+      module: the network.
+      decoder: its text encoder with a head that predicts words.
+      alpha: the share of contrast's targets that slow copies give.
+      alpha_epochs: it rises from 0 for so many.
+      in_parts: the videos are encoded in so many parts, one after the other, to the same gradient.
+      sampler: draws a negative video for each text and a negative text for each video.
+
+    Returns:
+      `(params, memory, batch, key, epoch, train) -> (loss, its parts, memory)`; the batch holds
+      `video`, `text_ids` and `text_mask`.
+    """
+    run = testa_training.contrast(module, alpha, alpha_epochs, in_parts)
+
+    def read(
+        model: TESTA,
+        tokens: jax.Array,
+        states: jax.Array,
+        mask: jax.Array,
+        weights: tuple[jax.Array, jax.Array],
+        key: jax.Array,
+        train: bool,
+    ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
+        """The matching loss, and what the videos are to all that reads them."""
+        seen = reranked.Seen(model.memory(tokens), states, mask)
+        matching = reranked.matching_loss(model, seen, weights, sampler, key, train=train)
+        return matching, seen.memory
+
+    def loss(
+        params: Params,
+        memory: Memory,
+        batch: Batch,
+        key: jax.Array,
+        epoch: jax.Array,
+        *,
+        train: bool = True,
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], Memory]:
+        arrays = jax.tree.map(jnp.asarray, batch)
+        mask, temperature = arrays["text_mask"], params["temperature"]
+        coins, *keys, read_key, tell_key = jax.random.split(key, 5)
+        rows = jnp.arange(len(mask))
+        unknown = jnp.full_like(rows, momentum.NO_ID)
+        pairs, ita, memory = run(params, memory, arrays, rows, unknown, keys, epoch, train)
+        weights = (
+            negative_weights(pairs.text @ pairs.slow_video.T / temperature),
+            negative_weights(pairs.video @ pairs.slow_text.T / temperature),
+        )
+        itm, videos = nn.apply(read, module)(
+            {"params": params},
+            *(pairs.tokens, pairs.states, mask, weights, coins, train),
+            rngs={"dropout": read_key},
+        )
+        lm = nn.apply(_captioning, decoder)(
+            {"params": decoder_params(params)},
+            *(arrays["text_ids"], mask, videos, train),
+            rngs={"dropout": tell_key},
+        )
+        return ita + itm + lm, {"ita": ita, "itm": itm, "lm": lm}, memory
+
+    return loss
+
+
+def negative_weights(similarity: Float[Array, "B B"]) -> Float[Array, "B B"]:
+    """How likely each other row is to be drawn: its softmax among the row's, and 1e-4.
+
+    No gradient flows through them.
+    """
+    share = jax.nn.softmax(jax.lax.stop_gradient(similarity)) + _FLOOR
+    return jnp.where(jnp.eye(len(share), dtype=bool), 0, share)
+
+
+def decoder_params(params: Params) -> dict[str, Any]:
+    """The decoder's parameters: its own, and the text encoder's for all the rest."""
+    text, own = params["text"], params[_DECODER]
+    return {**text, **{name: {**text.get(name, {}), **part} for name, part in own.items()}}
+
+
+def decayed(params: Params) -> Any:
+    """True where weight decay applies: everywhere but on biases and the norms of texts."""
+
+    def marked(path: tuple[Any, ...], _: Any) -> bool:
+        of_text = path[0].key in ("text", _DECODER)
+        return path[-1].key != "bias" and not (of_text and path[-1].key == "scale")
+
+    return jax.tree_util.tree_map_with_path(marked, params)
+
+
+def _captioning(
+    decoder: Bert,
+    ids: jax.Array,
+    mask: jax.Array,
+    memory: tuple[KeysValues, ...],
+    train: bool,
+) -> jax.Array:
+    """How well each text is told word by word, from [DEC] on, of its video."""
+    ids = ids.at[:, 0].set(decoder.vocab_size - 2)
+    visible = jnp.tril(jnp.ones((1, *2 * ids.shape[1:]), bool)) & mask[:, None]
+    states = decoder.encode_text(ids, visible, train=train)
+    states = decoder.fuse(states, visible, memory, train=train)
+    return losses.language_model(decoder.words(states), ids, mask)[0]
+
+
+def _own(decoder: Bert, context: int, key: jax.Array) -> dict[str, Any]:
+    """Random parameters of the decoder, those that the encoder does not share."""
+
+    def run(model: Bert, ids: jax.Array, videos: jax.Array) -> jax.Array:
+        return model.words(model(ids, ids == 0, videos))
+
+    ids, videos = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, context))
+    params = decoder.init(key, ids, videos, method=run)["params"]
+    layers = {
+        name: {part: layer[part] for part in _OWN}
+        for name, layer in params.items()
+        if name.startswith("layer_")
+    }
+    return {**layers, "word_head": params["word_head"]}
