@@ -16,6 +16,7 @@ Keys that are often set (--config.KEY=VALUE; all of them: configs/base/):
   eval.rerank           False leaves out the matching head (retrieval)
   eval.top_k            candidates that are re-ranked, or answers that are scored whole
   data.answers          another answer list (question answering)
+  eval.answering        generate writes answers, rank takes them from the list (TESTA)
   dtype                 float32 or bfloat16; default bfloat16 on accelerators
 
 Features, scores and rankings are written as they come: stopped or killed, the same command goes on.

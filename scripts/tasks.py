@@ -12,7 +12,14 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, evaluation, parallel, runtime
 from tokmerge_jax.data import prepared
-from tokmerge_jax.evaluation import answering, findings, metrics, multiple_choice, report
+from tokmerge_jax.evaluation import (
+    answering,
+    findings,
+    metrics,
+    multiple_choice,
+    report,
+    writing,
+)
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.types import Batch, Choices, Gallery, Params, Questions, System, UserError
 
@@ -91,19 +98,16 @@ def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
 def _answer(run: Run) -> Findings:
     ids, mask, answers = run.texts
     words: Any = run.config.model.text.vocab_size
-    options = answering.Options(**run.config.eval)
-    ranking = answering.evaluate(
-        run.model,
-        run.batches,
-        run.source.gallery,
-        (ids, mask),
-        answers,
-        words,
-        options,
-        run.store,
-        run.watch,
-    )
-    return findings.answers(ranking, run.source.gallery, run.config, run.source.broken)
+    options, asked = answering.Options(**run.config.eval), run.source.gallery
+    inputs = run.model, run.batches, asked, (ids, mask)
+    how = words, options, run.store, run.watch
+    if options.answering == "rank":
+        ranking = answering.evaluate(*inputs, answers, *how)
+        return findings.answers(ranking, asked, run.config, run.source.broken)
+    assert run.system.spell is not None
+    found = writing.evaluate(*inputs, *how)
+    spelled = run.system.spell(found.ids)
+    return findings.written(found, spelled, asked, run.config, run.source.broken)
 
 
 _TASKS: Mapping[str, Task] = {

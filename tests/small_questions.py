@@ -89,10 +89,22 @@ def batches(size, start, pause=0.0):
         yield {"video": video, "mask": mask, "index": np.where(mask, rows, -1).astype(np.int32)}
 
 
-def run(folder, *, predict=PREDICT, source=batches, devices=1, batch_size=3, k=4, gib=1.0):
+def run(
+    folder,
+    *,
+    predict=PREDICT,
+    source=batches,
+    devices=1,
+    batch_size=3,
+    k=4,
+    gib=1.0,
+    first_piece=2,
+):
     """The ranking."""
     model = evaluation.Model(predict, PARAMS, parallel.make_mesh({"data": devices}))
-    options = answering.Options(batch_size=batch_size, top_k=k, memory_gib=gib)
+    options = answering.Options(
+        batch_size=batch_size, top_k=k, memory_gib=gib, first_piece=first_piece
+    )
     store = evaluation.Store(Path(folder), {"questions": "small"})
     texts = IDS, MASK
     return answering.evaluate(
@@ -100,7 +112,7 @@ def run(folder, *, predict=PREDICT, source=batches, devices=1, batch_size=3, k=4
     )
 
 
-def by_hand(k=4):
+def by_hand(k=4, first_piece=2):
     """Best answers and scores of each question from the definition, every answer alone."""
     found = []
     for question, video in enumerate(ABOUT):
@@ -116,8 +128,9 @@ def by_hand(k=4):
             first.append(logs[0])
             whole.append(sum(logs))
         kept = sorted(range(len(ANSWERS)), key=lambda a: -first[a])[:k]
-        kept = sorted(sorted(kept), key=lambda a: -(first[a] + whole[a]))
-        found.append((kept, [first[a] + whole[a] for a in kept]))
+        score = [(first_piece - 1) * a + b for a, b in zip(first, whole, strict=True)]
+        kept = sorted(sorted(kept), key=lambda a: -score[a])
+        found.append((kept, [score[a] for a in kept]))
     answers, scores = zip(*found, strict=True)
     return np.array(answers), np.array(scores)
 

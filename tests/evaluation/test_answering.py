@@ -19,15 +19,15 @@ from small_questions import ABOUT, ANSWERS, PREDICT, QUESTIONS
 
 from configs import demo_qa
 from tokmerge_jax.evaluation import findings
-from tokmerge_jax.evaluation.answering import Ranking
+from tokmerge_jax.evaluation.answering import Options, Ranking
 from tokmerge_jax.evaluation.answers import Answers, size_of
 from tokmerge_jax.types import Questions, UserError
 
 TESTS = pathlib.Path(__file__).parents[1]
 
 
-def check(ranking, k=4):
-    answers, scores = small_questions.by_hand(k)
+def check(ranking, k=4, first_piece=2):
+    answers, scores = small_questions.by_hand(k, first_piece)
     np.testing.assert_array_equal(ranking.answers, answers)
     np.testing.assert_allclose(ranking.scores, scores, rtol=1e-4)
 
@@ -38,6 +38,13 @@ def check(ranking, k=4):
 def test_ranking_is_that_of_the_definition(tmp_path, devices, batch_size, k):
     found = small_questions.run(tmp_path, devices=devices, batch_size=batch_size, k=k)
     check(found, min(k, len(ANSWERS)))
+
+
+def test_the_first_piece_may_count_once(tmp_path):
+    twice = small_questions.run(tmp_path)
+    once = small_questions.run(tmp_path, first_piece=1)  # the other's results are no answer to it
+    check(once, first_piece=1)
+    assert not np.array_equal(once.answers, twice.answers)
 
 
 def test_equal_answers_rank_by_number(tmp_path):
@@ -86,7 +93,7 @@ def test_killed_it_goes_on(tmp_path):
     deadline = time.monotonic() + 120
 
     def answered():
-        files = list(tmp_path.glob("*/scores_top4.done.npy"))
+        files = list(tmp_path.glob("*/scores_top4_first2.done.npy"))
         return int(np.load(files[0]).sum()) if files else 0
 
     while answered() < 3:
@@ -104,6 +111,20 @@ def test_killed_it_goes_on(tmp_path):
 def test_too_little_memory_is_told(tmp_path):
     with pytest.raises(UserError, match=r"memory_gib=1e-07 is too little .* smaller config.eval"):
         small_questions.run(tmp_path, gib=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first_piece": 0}, "config.eval.first_piece=0 must be 1 or 2"),
+        ({"answering": "guess"}, "config.eval.answering='guess' is neither rank nor generate"),
+        ({"beams": 0}, "generation's beams=0 must be 1 or more"),
+        ({"min_length": 11}, "generation's min_length=11 must be at most its max_length=10"),
+    ],
+)
+def test_options_that_cannot_work_are_told(change, message):
+    with pytest.raises(UserError, match=message):
+        Options(**{"batch_size": 1, "top_k": 1, "memory_gib": 1.0, **change})
 
 
 @given(

@@ -12,8 +12,8 @@ import umt_case
 from umt_case import close
 
 from tokmerge_jax.convert import rules
+from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.umt import UMT
-from tokmerge_jax.models.umt_qa import UMTQA
 from tokmerge_jax.training import losses
 
 
@@ -81,7 +81,7 @@ def decode(case, ids, length, seed):
     """Logits and likelihoods of an answer decoder; the summed losses' gradients, also of states."""
     spec = case.config
     system, params = umt_case.system_of(case, only="text_decoder")
-    assert isinstance(system.module, UMTQA)
+    assert isinstance(system.module, Answerer)
     module, ids = system.module, jnp.asarray(ids)
     known = jnp.asarray(np.arange(length) < np.array(spec["question_lengths"])[:, None])
     states = jnp.asarray(recipe.video((len(ids), length, spec["hidden_size"]), seed=seed))

@@ -15,9 +15,8 @@ from umt_case import close
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.convert import rules
 from tokmerge_jax.evaluation import answering
-from tokmerge_jax.models.umt_qa import UMTQA
+from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.runtime import Stopwatch
-from tokmerge_jax.systems import vid_tldr_qa
 from tokmerge_jax.types import Questions
 
 TINY = ["umtqa-tiny", "umtqa-tiny-off", "umtqa-tiny-shared"]
@@ -37,7 +36,7 @@ def in_one_call(case, system, params):
     video, ids = clips(case), jnp.asarray(case.arrays["inputs/question_ids"])
     answers = case.arrays["inputs/answer_ids"]
     module, mask = system.module, ids != 0
-    assert isinstance(module, UMTQA)
+    assert isinstance(module, Answerer)
 
     def run(params, video):
         def call(method, *args) -> Any:
@@ -138,8 +137,7 @@ def losses(name):
 )
 def test_loss_and_gradients(name):
     case, system, params, batch = losses(name)
-    assert isinstance(system.module, UMTQA)
-    loss = vid_tldr_qa.answer_loss(system.module)
+    loss: Any = system.loss
     run = jax.jit(jax.value_and_grad(lambda p: loss(p, batch, jax.random.key(0), train=False)[0]))
     value, gradient = run(params)
     expected = case.arrays

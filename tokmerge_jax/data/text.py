@@ -8,12 +8,12 @@ end token; CLIP (ICML 2021) for texts that always have one (its engine is in `by
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import tokenizers
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int, Int32
 from tokenizers import models, normalizers, pre_tokenizers
 
 from tokmerge_jax.data import byte_pairs, vocabulary
@@ -113,9 +113,31 @@ def word_pieces(name: str) -> Engine:
 @functools.cache
 def word_pieces_with_modes(name: str) -> Engine:
     """As `word_pieces`, with BLIP's two tokens: `DECODE` after the vocabulary's last, `ENCODE`."""
+    return _WordPieces(_bert_with_modes(name))
+
+
+def spell(name: str, ids: Int[np.ndarray, "Q L"]) -> list[str]:
+    """The texts of word pieces over the vocabulary `name`, special tokens left out.
+
+    Pieces that go on (##) join the one before them, and punctuation closes up, as transformers 4.21
+    decodes. Errors as of `word_pieces`.
+    """
+    engine = _bert_with_modes(name)
+    return [_closed_words(map(engine.id_to_token, row)) for row in ids.tolist()]
+
+
+def _closed_words(tokens: Iterable[str | None]) -> str:
+    words = (token for token in tokens if token not in (None, *_SPECIAL, DECODE, ENCODE))
+    text = " ".join(words).replace(" ##", "").strip()
+    for apart in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+        text = text.replace(apart, apart.strip())
+    return text
+
+
+def _bert_with_modes(name: str) -> tokenizers.Tokenizer:
     engine = _bert(name)
     engine.add_special_tokens([DECODE, ENCODE])
-    return _WordPieces(engine)
+    return engine
 
 
 def _bert(name: str) -> tokenizers.Tokenizer:

@@ -1,8 +1,8 @@
 """Question answering by ranking a list of answers.
 
 Each video is encoded once however many questions it has, each question read once however many
-answers; of these, the ones that begin most likely are scored whole (`answers.Answers`). Protocol:
-UMT (ICCV 2023), after ALBEF (NeurIPS 2021), section 4.
+answers; of these, the ones that begin most likely are scored whole (`answers.Answers`). Protocols:
+UMT (ICCV 2023), after ALBEF (NeurIPS 2021), section 4; TESTA (Findings of EMNLP 2023).
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from tqdm import tqdm
 
 from tokmerge_jax import parallel
+from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
 from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
@@ -23,26 +24,51 @@ from tokmerge_jax.types import Batch, Questions, UserError
 
 _PER_CALL = 8  # most questions about a video that are read in one call
 _COPIES = 3  # arrays of the logits' size that scoring holds at once, about
+_WAYS = ("rank", "generate")
+
+Respond = Callable[[Any, Int[np.ndarray, "B P"]], tuple[np.ndarray, ...]]
+"""`(memory of B videos, numbers of P questions about each, -1 = none)` -> arrays [B,P,...]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to evaluate. See `configs/base/vid_tldr_qa.py`.
+    """How to evaluate. See `configs/base/vid_tldr_qa.py` and `configs/base/testa_qa.py`.
 
     Attributes:
       batch_size: videos encoded at a time.
       top_k: answers of each question that are scored whole.
       memory_gib: bound on what scoring holds at once on each device.
+      first_piece: how often the likelihood of an answer's first piece counts in its score: 1 = like
+        that of the others; 2 = once more, as in ALBEF.
+      answering: "rank" the answers of a list, or "generate" answers (`writing`).
+      beams: of the search for an answer that is generated; 1 follows a single one.
+      max_length: pieces of an answer that is generated, its start and end included, at most.
+      min_length: as many at least.
     """
 
     batch_size: int
     top_k: int
     memory_gib: float
+    first_piece: int = 2
+    answering: str = "rank"
+    beams: int = 1
+    max_length: int = 10
+    min_length: int = 1
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "top_k", "memory_gib"):
             if getattr(self, name) <= 0:
                 raise UserError(f"config.eval.{name}={getattr(self, name)} must be positive")
+        if self.first_piece not in (1, 2):
+            raise UserError(f"config.eval.first_piece={self.first_piece} must be 1 or 2")
+        if self.answering not in _WAYS:
+            known = " nor ".join(_WAYS)
+            raise UserError(f"config.eval.answering={self.answering!r} is neither {known}")
+        self.generation(end=0)  # whose numbers are checked
+
+    def generation(self, end: int) -> decoding.Options:
+        """How answers are generated that the piece `end` ends; 0 is padding."""
+        return decoding.Options(end, 0, self.max_length, self.min_length, self.beams)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +77,7 @@ class Ranking:
 
     Attributes:
       answers: int32 [Q,k], numbers of the answer list, best first.
-      scores: float32 [Q,k], log p(first piece) + log p(answer): the first piece counts twice.
+      scores: float32 [Q,k], log p(answer); its first piece counts `Options.first_piece` times.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
     """
 
@@ -88,44 +114,81 @@ def evaluate(
     Raises:
       UserError: if `options.memory_gib` is too little for one question of each video in a batch.
     """
-    kept = min(options.top_k, len(answer_ids))
-    shape = (len(questions.texts), kept)
+    kept, listed = min(options.top_k, len(answer_ids)), Answers(answer_ids)
+    ranker = Ranker(model, texts, listed, kept, options.first_piece)
+    shape, name = (len(questions.texts), kept), f"top{kept}_first{options.first_piece}"
     rows = (
-        store.make(f"answers_top{kept}", shape, np.int32),
-        store.make(f"scores_top{kept}", shape, np.float32),
+        store.make(f"answers_{name}", shape, np.int32),
+        store.make(f"scores_{name}", shape, np.float32),
     )
-    size = parallel.batch_size(model.mesh, options.batch_size)
-    start = questions.about[rows[1].todo[0]] if len(rows[1].todo) else len(questions.videos)
-    about = np.asarray(questions.about)
-    most = int(np.bincount(about).max())
-    listed = Answers(answer_ids)
     logits = listed.most_nodes(kept) * vocabulary
-    together = _questions_per_call(
-        size // model.mesh.shape["data"], most, logits, options.memory_gib
+    speed = each_question(
+        model, batches, questions, ranker, rows, logits, options, Speed(store), watch
     )
-    ranker = Ranker(model, texts, listed, kept)
+    answers, scores = (np.array(part.values) for part in rows)
+    return Ranking(answers, scores, speed)
+
+
+def each_question(
+    model: Model,
+    batches: Callable[[int, int], Iterator[Batch]],
+    questions: Questions,
+    respond: Respond,
+    rows: tuple[Rows, ...],
+    logits: int,
+    options: Options,
+    speed: Speed,
+    watch: Stopwatch,
+) -> float | None:
+    """Fills `rows` with what `respond` says to all questions, from the first open one on.
+
+    Args:
+      model: whose `encode_video` and `video_memory` are used.
+      batches: as of `evaluate`.
+      questions: what is asked about which video.
+      respond: answers questions about the videos of a batch.
+      rows: one array for each that `respond` gives; the last is done where all are.
+      logits: numbers of that kind that answering one question takes.
+      options: how.
+      speed: of the encoding is measured by it.
+      watch: is told how long each stage took.
+
+    Returns:
+      Videos encoded a second, if it could be measured.
+    """
+    size = parallel.batch_size(model.mesh, options.batch_size)
+    count, todo = len(rows[-1].values), rows[-1].todo
+    start = questions.about[todo[0]] if len(todo) else len(questions.videos)
+    about = np.asarray(questions.about)
+    together = _questions_per_call(
+        size // model.mesh.shape["data"], int(np.bincount(about).max()), logits, options.memory_gib
+    )
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
-    speed = Speed(store)
-    with tqdm(total=shape[0], initial=shape[0] - len(rows[1].todo), desc="answering") as bar:
+    with tqdm(total=count, initial=count - len(todo), desc="answering") as bar:
         for batch in batches(size, start) if start < len(questions.videos) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()
             with watch("answer"):
                 memory = remember(tokens)
                 for asked in _chunks(np.asarray(batch["index"]), about, together):
-                    bar.update(_write(rows, asked, *ranker(memory, asked)))
-    answers, scores = (np.array(part.values) for part in rows)
-    return Ranking(answers, scores, speed.clips_per_second)
+                    bar.update(_write(rows, asked, respond(memory, asked)))
+    return speed.clips_per_second
 
 
 class Ranker:
-    """Ranks answers of questions about the videos of a batch."""
+    """Ranks answers of questions about the videos of a batch; `Respond`."""
 
     def __init__(
-        self, model: Model, texts: tuple[np.ndarray, np.ndarray], answers: Answers, kept: int
+        self,
+        model: Model,
+        texts: tuple[np.ndarray, np.ndarray],
+        answers: Answers,
+        kept: int,
+        first_piece: int = 2,
     ) -> None:
         self._read, self._next = model.compiled("read"), model.compiled("next_piece")
         self._texts, self._answers, self._kept = texts, answers, kept
+        self._more_often = first_piece - 1
         self._first, self._first_place = answers.first_pieces()
 
     def __call__(self, memory: Any, asked: Int[np.ndarray, "B P"]) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +200,7 @@ class Ranker:
         trees = [self._answers.tree(row) for row in kept]
         steps = self._steps(seen, mask, trees)
         whole = [self._answers.log_likelihood(*pair) for pair in zip(kept, steps, strict=True)]
-        scores = np.take_along_axis(start, kept, axis=1) + np.stack(whole)
+        scores = self._more_often * np.take_along_axis(start, kept, axis=1) + np.stack(whole)
         best = np.lexsort((kept, -scores))  # of equal scores the lower answer number first
         found = (np.take_along_axis(part, best, axis=1) for part in (kept, scores))
         answers, scores = (part.reshape((*asked.shape, -1)) for part in found)
@@ -162,15 +225,13 @@ def _chunks(
         yield np.stack(filled)
 
 
-def _write(
-    rows: tuple[Rows, Rows], asked: np.ndarray, answers: np.ndarray, scores: np.ndarray
-) -> int:
-    """Stores the rankings of the questions that were asked, and says how many those are new."""
+def _write(rows: tuple[Rows, ...], asked: np.ndarray, found: tuple[np.ndarray, ...]) -> int:
+    """Stores what was found for the questions that were asked, and says how many those are new."""
     real = asked >= 0
     places = asked[real]
-    fresh = np.isin(places, rows[1].todo).sum()
-    rows[0].write(places, answers[real])
-    rows[1].write(places, scores[real])
+    fresh = np.isin(places, rows[-1].todo).sum()
+    for part, values in zip(rows, found, strict=True):
+        part.write(places, values[real])
     return int(fresh)
 
 

@@ -13,6 +13,7 @@ from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
 from tokmerge_jax.evaluation.retrieval import Scores
+from tokmerge_jax.evaluation.writing import Written
 from tokmerge_jax.types import Choices, Gallery, Questions
 
 
@@ -92,8 +93,62 @@ def choices(chosen: Chosen, asked: Choices, config: ConfigDict, broken: Sequence
 def answers(
     ranking: Ranking, asked: Questions, config: ConfigDict, broken: Sequence[str]
 ) -> Findings:
-    """Accuracy by exact match, of all questions and of those that begin with the same word."""
+    """How often the best answer of the list is a right one; config.eval says how it was scored."""
     predicted = [asked.answers[best] for best in ranking.answers[:, 0]]
+    known, smoothing = set(asked.answers), config.model.get("label_smoothing", 0.0)
+    score = f"log p(answer), labels smoothed {smoothing:g}" if smoothing else "log p(answer)"
+    twice = config.eval.get("first_piece", 2) == 2
+    rules = {
+        "answering": "rank",
+        "answers": len(asked.answers),
+        "truths_among_answers": metrics.percent(
+            np.array([not known.isdisjoint(truth) for truth in asked.truths])
+        ),
+        "candidates": ranking.answers.shape[1],
+        "score": f"log p(first piece) + {score}" if twice else score,
+        "ties": "lower number first",
+    }
+    return _accuracy(
+        predicted,
+        asked,
+        _protocol(config, asked.videos, broken) | rules,
+        ranking.clips_per_second,
+        {"answers": ranking.answers, "scores": ranking.scores},
+    )
+
+
+def written(
+    found: Written,
+    predicted: Sequence[str],
+    asked: Questions,
+    config: ConfigDict,
+    broken: Sequence[str],
+) -> Findings:
+    """How often the answer `predicted`, which `found` spells, is a right one."""
+    rules = {
+        "answering": "generate",
+        "beams": config.eval.beams,
+        "max_length": config.eval.max_length,
+        "min_length": config.eval.min_length,
+        "question_padding": f"attended to, up to {config.data.max_text_length} pieces",
+    }
+    return _accuracy(
+        predicted,
+        asked,
+        _protocol(config, asked.videos, broken) | rules,
+        found.clips_per_second,
+        {"ids": found.ids, "scores": found.scores},
+    )
+
+
+def _accuracy(
+    predicted: Sequence[str],
+    asked: Questions,
+    protocol: Mapping[str, Any],
+    clips_per_second: float | None,
+    arrays: Mapping[str, np.ndarray],
+) -> Findings:
+    """Accuracy by exact match, of all questions and of those that begin with the same word."""
     last = dict(zip(asked.ids, predicted, strict=True))  # of a question asked twice, the last one
     right = np.array([last[i] in truth for i, truth in zip(asked.ids, asked.truths, strict=True)])
     kinds = defaultdict(list)
@@ -101,18 +156,7 @@ def answers(
         kinds[(question.lower().split() or [""])[0]].append(correct)
     common = sorted(kinds, key=lambda word: -len(kinds[word]))[:_KINDS]
     rows = {"all": right, **{f"{word} ...": np.array(kinds[word]) for word in common}}
-    known = set(asked.answers)
-    rules = {
-        "questions": len(asked.texts),
-        "answers": len(asked.answers),
-        "truths_among_answers": metrics.percent(
-            np.array([not known.isdisjoint(truth) for truth in asked.truths])
-        ),
-        "candidates": ranking.answers.shape[1],
-        "score": "log p(first piece) + log p(answer)",
-        "match": "exact, case and spaces count",
-        "ties": "lower number first",
-    }
+    rules = {"questions": len(asked.texts), "match": "exact, case and spaces count"}
     return Findings(
         headline=("accuracy", metrics.percent(right)),
         scores={
@@ -120,9 +164,9 @@ def answers(
             for name, part in rows.items()
         },
         further={"predictions": last},
-        protocol=_protocol(config, asked.videos, broken) | rules,
-        clips_per_second=ranking.clips_per_second,
-        arrays={"answers": ranking.answers, "scores": ranking.scores},
+        protocol={**protocol, **rules},
+        clips_per_second=clips_per_second,
+        arrays=arrays,
     )
 
 

@@ -19,7 +19,8 @@ DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 _RECALLS = ("R@1", "R@5", "R@10")
 _COUNTS = ("videos", "texts", "questions", "options", "answers")
 _SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", "plus_similarity",
-         "dual_softmax", "metrics", "sampling", "trim_seconds", "left_out", *_COUNTS)  # fmt: skip
+         "dual_softmax", "metrics", "answering", "sampling", "trim_seconds", "left_out",
+         *_COUNTS)  # fmt: skip
 
 
 def results(
@@ -189,6 +190,10 @@ def _caption(found: Mapping[str, Any]) -> str:
     ]
     if "truths_among_answers" in rules:
         parts.append(f"{rules['truths_among_answers']:g} % of the right answers are in the list")
+    if rules.get("answering") == "generate":
+        parts.append(
+            f"answers written, of at most {rules['max_length']} pieces, {rules['beams']} beams"
+        )
     if speed is not None:
         parts.append(f"{speed:.1f} clips/s")
     if rules["left_out"]:

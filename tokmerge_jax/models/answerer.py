@@ -1,7 +1,7 @@
-"""UMT for question answering: video transformer, a BERT that reads questions, one that answers.
+"""Question answering: a video transformer, a BERT that reads questions, one that answers.
 
-Source: Unmasked Teacher (ICCV 2023), section 4.3, after VindLU (CVPR 2023); the ranking of answers
-is ALBEF's (NeurIPS 2021).
+Sources: Unmasked Teacher (ICCV 2023), section 4.3, after VindLU (CVPR 2023); TESTA (Findings of
+EMNLP 2023), section 3, on BLIP (ICML 2022). The ranking of answers is ALBEF's (NeurIPS 2021).
 """
 
 import flax.linen as nn
@@ -11,23 +11,27 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.layers.bert import Cache
 from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.timesformer import TimeSformer
 from tokmerge_jax.models.umt_vit import UMTViT
 
 
-class UMTQA(nn.Module):
-    """Encodes videos, reads questions about them, and tells how likely answers are.
+class Answerer(nn.Module):
+    """Encodes videos, reads questions about them, tells how likely answers are, and writes some.
 
     Attributes:
       vision: the video transformer.
       text: the question encoder, whose fusion layers read the video's tokens.
       decoder: the answer decoder; all its layers read the question's states.
+      smoothing: of the labels, in answers' likelihoods; see `log_probability`.
       dtype: of the computation; log-probabilities are float32.
     """
 
-    vision: UMTViT
+    vision: UMTViT | TimeSformer
     text: Bert
     decoder: Bert
+    smoothing: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     def encode_video(
@@ -95,7 +99,27 @@ class UMTQA(nn.Module):
         visible = causal[None] & mask[:, None]
         logits = self.next_words(memory, question_mask, ids, visible, train=train)
         places = jnp.broadcast_to(jnp.arange(ids.shape[1] - 1)[None], ids[:, 1:].shape)
-        return jnp.where(mask[:, 1:], log_probability(logits, places, ids[:, 1:]), 0).sum(axis=1)
+        logs = log_probability(logits, places, ids[:, 1:], self.smoothing)
+        return jnp.where(mask[:, 1:], logs, 0).sum(axis=1)
+
+    def empty_cache(self, rows: int, length: int) -> tuple[Cache, ...]:
+        """What `write_word` starts from: room for `length` words of each of so many answers."""
+        return self.decoder.empty_cache(rows, length)
+
+    def write_word(
+        self,
+        cache: tuple[Cache, ...],
+        ids: Int[Array, " B"],
+        position: Int[Array, ""],
+        memory: tuple[KeysValues, ...],
+    ) -> tuple[Float[Array, "B W"], tuple[Cache, ...]]:
+        """Reads one word more of each answer; logits of the next one (float32), and the new cache.
+
+        All places of a question are attended to, its padding too, as in BLIP. B = G * P, and P
+        answers in a row share the question of one `memory`.
+        """
+        states, cache = self.decoder.step(cache, ids, position, memory)
+        return self.decoder.words(states), cache
 
     def __call__(
         self,
@@ -110,9 +134,19 @@ class UMTQA(nn.Module):
 
 
 def log_probability(
-    logits: Float[Array, "B A W"], places: Int[Array, "B E"], words: Int[Array, "B E"]
+    logits: Float[Array, "B A W"],
+    places: Int[Array, "B E"],
+    words: Int[Array, "B E"],
+    smoothing: float = 0.0,
 ) -> Float[Array, "B E"]:
-    """log softmax(logits) at (place, word), of E such pairs in each row."""
+    """log softmax(logits) at (place, word), of E such pairs in each row.
+
+    A share `smoothing` of each is that of the mean word: minus the cross-entropy with smoothed
+    labels. Rounding aside, words of one place have the same order with and without it.
+    """
     total = jax.nn.logsumexp(logits, axis=-1)
     rows = jnp.arange(logits.shape[0])[:, None]
-    return logits[rows, places, words] - total[rows, places]
+    found = logits[rows, places, words]
+    if smoothing:
+        found += smoothing * (logits.mean(axis=-1)[rows, places] - found)
+    return found - total[rows, places]

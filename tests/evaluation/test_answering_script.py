@@ -1,0 +1,83 @@
+"""TESTA's question answering as a user runs it: trained, then asked in both ways."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import clips
+import pytest
+
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.video_text import Clip, Question
+
+ROOT = pathlib.Path(__file__).parents[2]
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "it", "red", "?", "yes", "no")
+SMALL = """
+from configs import testa_anet_qa_f32
+
+def get_config():
+    config = testa_anet_qa_f32.get_config().unlock()
+    config.dtype = "float32"
+    config.mesh.data = 2
+    config.model.vision.update(
+        width=16, depth=1, heads=2, image_size=32, patch_size=16, frames=4)
+    config.model.text.update(
+        width=16, depth=1, heads=2, mlp_width=16, vocab_size=13, max_positions=40)
+    config.model.merger.update(frames=1, r=1)
+    config.data.update(folder={folder!r}, vocabulary={vocabulary!r}, workers=0)
+    config.eval.batch_size = 2
+    config.train.update(batch_size=2, epochs=1, remat=False)
+    return config.lock()
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A configuration of a tiny network and three clips with two questions each."""
+    folder = tmp_path_factory.mktemp("questions")
+    names = [f"{i}.mp4" for i in range(3)]
+    for i, name in enumerate(names):
+        clips.write(folder / name, clips.draw(8, 32, 32, seed=i))
+    records = [
+        Question((Clip(name, name),), f"{name}_{i}", "is it red?", (("yes", "no")[i],))
+        for name in names
+        for i in range(2)
+    ]
+    video_text.write(str(folder), "anet_qa", dict.fromkeys(("train", "val", "test"), records))
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    text = SMALL.format(folder=str(folder), vocabulary=str(folder / "vocab.txt"))
+    (folder / "small_qa.py").write_text(text)
+    return folder
+
+
+def script(name, folder, *arguments):
+    command = [sys.executable, f"scripts/{name}.py", f"--config={folder / 'small_qa.py'}"]
+    ran = subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert not ran.returncode, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.slow
+def test_trained_and_asked_in_both_ways(prepared, tmp_path):
+    printed = script("train", prepared, f"--config.output={tmp_path / 'trained'}")
+    assert "Trained 3 steps of 2 clips" in printed
+    assert "on 'val'" in printed
+    weights = f"--config.checkpoint={tmp_path / 'trained' / 'training' / 'parameters'}"
+    found = {}
+    for way in ("rank", "generate"):
+        output = tmp_path / way
+        printed = script(
+            "eval", prepared, weights, f"--config.output={output}", f"--config.eval.answering={way}"
+        )
+        assert ("answers written" in printed) == (way == "generate")
+        found[way] = json.loads((output / "results.json").read_text())
+        assert found[way]["protocol"]["answering"] == way
+        assert len(found[way]["predictions"]) == 6
+        assert found[way]["scores"]["all"]["count"] == 6
+    assert set(found["rank"]["predictions"].values()) <= {"yes", "no"}
+    assert found["rank"]["protocol"]["candidates"] == 2
+    words = " ".join(found["generate"]["predictions"].values())
+    assert not any(special in words for special in ("[DEC]", "[ENC]", "[SEP]", "[PAD]"))

@@ -1,0 +1,77 @@
+"""Question answering by writing answers: beam search over a decoder that has read the question.
+
+Each video is encoded once however many questions it has. Protocol: TESTA (Findings of EMNLP 2023),
+after BLIP (ICML 2022).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from tokmerge_jax.evaluation.answering import Options, each_question
+from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.speed import Speed
+from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import Batch, Questions
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The answer to every question.
+
+    Attributes:
+      ids: int32 [Q,L], its start, its pieces, its end if there was room, 0 after it.
+      scores: float32 [Q], its log-likelihood over its length (`decoding.Texts`).
+      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+    clips_per_second: float | None
+
+
+def evaluate(
+    model: Model,
+    batches: Callable[[int, int], Iterator[Batch]],
+    questions: Questions,
+    texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
+    vocabulary: int,
+    options: Options,
+    store: Store,
+    watch: Stopwatch,
+) -> Written:
+    """Answers all questions; arguments and errors as of `answering.evaluate`.
+
+    `write` of the model is used in the place of `next_piece`.
+    """
+    count = len(questions.texts)
+    name = f"beams{options.beams}_length{options.min_length}to{options.max_length}"
+    rows = (
+        store.make(f"written_{name}", (count, options.max_length), np.int32),
+        store.make(f"written_scores_{name}", (count,), np.float32),
+    )
+    writer, logits = Writer(model, texts), options.beams * vocabulary
+    speed = each_question(
+        model, batches, questions, writer, rows, logits, options, Speed(store), watch
+    )
+    ids, scores = (np.array(part.values) for part in rows)
+    return Written(ids, scores, speed)
+
+
+class Writer:
+    """Answers questions about the videos of a batch; `answering.Respond`."""
+
+    def __init__(self, model: Model, texts: tuple[np.ndarray, np.ndarray]) -> None:
+        self._read, self._write = model.compiled("read"), model.compiled("write")
+        self._texts = texts
+
+    def __call__(self, memory: Any, asked: Int[np.ndarray, "B P"]) -> tuple[np.ndarray, ...]:
+        """Ids [B,P,L] and scores [B,P] of answers to the questions `asked` about B videos."""
+        ids, mask = (part[asked] for part in self._texts)
+        found = self._write(self._read(memory, ids, mask))
+        parts = (np.asarray(found[name]) for name in ("ids", "score"))
+        return tuple(part.reshape((*asked.shape, *part.shape[1:])) for part in parts)

@@ -1,0 +1,181 @@
+"""What question answering asks of a network that reads questions: `models.answerer`."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from tokmerge_jax.data.text import TextRule, Tokenizer
+from tokmerge_jax.evaluation import decoding
+from tokmerge_jax.evaluation.answering import Options
+from tokmerge_jax.models.answerer import Answerer, log_probability
+from tokmerge_jax.systems import checks
+from tokmerge_jax.systems.pixels import example
+from tokmerge_jax.systems.reranked import run
+from tokmerge_jax.types import Batch, Loss, Params, Predict
+
+Pixels = Callable[[ArrayLike], jax.Array]
+"""Makes frames what the network reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """How a system makes ids of questions and answers."""
+
+    questions: Tokenizer
+    answers: Tokenizer
+
+
+def words(config: ConfigDict, questions: TextRule, answers: TextRule) -> Words:
+    """The tokenizers of a configuration.
+
+    Raises:
+      UserError: if answers are longer than the decoder's table of positions.
+    """
+    data, text = config.data, config.model.text
+    checks.positive(config, "data.max_text_length", "data.max_answer_length")
+    fits = data.max_answer_length <= text.max_positions
+    checks.relations(
+        config, ("data.max_answer_length", "at most", "model.text.max_positions", fits)
+    )
+    return Words(
+        Tokenizer(questions, data.vocabulary, data.max_text_length, text.vocab_size),
+        Tokenizer(answers, data.vocabulary, data.max_answer_length, text.vocab_size),
+    )
+
+
+def fields(config: ConfigDict, module: Answerer, words: Words) -> dict[str, Any]:
+    """The fields of `types.System` that are about parameters and texts."""
+
+    def init(key: jax.Array) -> Params:
+        ids = jnp.zeros((1, words.questions.length), jnp.int32)
+        answer = jnp.zeros((1, words.answers.length), jnp.int32)
+        return module.init(key, example(config), ids, ids == 0, answer)["params"]
+
+    return {
+        "config": config,
+        "module": module,
+        "abstract_params": jax.eval_shape(init, jax.random.key(0)),
+        "init": init,
+        "tokenize": words.questions,
+        "tokenize_answers": words.answers,
+    }
+
+
+def collate(words: Words, rows: Sequence[Any], weight: float = 1.0) -> dict[str, np.ndarray]:
+    """What `loss` reads of training rows (`data.pairs.AnswerRow`) beside their videos.
+
+    Args:
+      words: the system's tokenizers.
+      rows: as many questions in each, and as many answers to each.
+      weight: of a question, shared out among its answers.
+    """
+    weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
+    text_ids, text_mask = words.questions([text for row in rows for text in row.questions])
+    answer_ids, _ = words.answers([a for row in rows for found in row.answers for a in found])
+    return {
+        "text_ids": text_ids.reshape((*weights.shape[:2], -1)),
+        "text_mask": text_mask.reshape((*weights.shape[:2], -1)),
+        "answer_ids": answer_ids.reshape((*weights.shape, -1)),
+        "answer_weights": weight * weights,
+    }
+
+
+def loss(module: Answerer, pixels: Pixels) -> Loss:
+    """The weighted negative log-likelihood of each question's answers, the questions' mean.
+
+    Args:
+      module: the network; its label smoothing counts.
+      pixels: makes frames what the network reads.
+
+    Returns:
+      `(params, batch, key, train) -> (loss, {})`; the batch holds `video`, `text_ids` and
+      `text_mask` [B,P,L] of P questions about each video, `answer_ids` int32 [B,P,J,L] and
+      `answer_weights` [B,P,J], 0 where there are fewer answers or questions.
+    """
+
+    def flat(x: jax.Array) -> jax.Array:
+        return x.reshape(-1, x.shape[-1])
+
+    def forward(model: Answerer, batch: Mapping[str, jax.Array], train: bool) -> jax.Array:
+        tokens = model.encode_video(pixels(batch["video"]), train=train)
+        ids, mask = (flat(batch[name]) for name in ("text_ids", "text_mask"))
+        states = model.read(model.memory(tokens), ids, mask, train=train)
+        memory, weights = model.answer_memory(states), batch["answer_weights"]
+        logs = model.log_likelihood(memory, mask, flat(batch["answer_ids"]), train=train)
+        asked = (weights.sum(axis=-1) > 0).sum()
+        return -(weights * logs.reshape(weights.shape)).sum() / asked
+
+    def loss(
+        params: Params, batch: Batch, key: jax.Array, *, train: bool = True
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        apply = nn.apply(forward, module)
+        return apply(
+            {"params": params}, jax.tree.map(jnp.asarray, batch), train, rngs={"dropout": key}
+        ), {}
+
+    return loss
+
+
+def functions(module: Answerer, pixels: Pixels) -> dict[str, Predict]:
+    """`encode_video`, `video_memory`, `read` and `next_piece` of `types.System.predict`."""
+
+    def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
+        return {"tokens": run(module, "encode_video", params, pixels(video))}
+
+    def video_memory(params: Params, tokens: ArrayLike) -> Any:
+        return run(module, "memory", params, tokens)
+
+    def read(params: Params, memory: Any, text_ids: ArrayLike, text_mask: ArrayLike) -> Any:
+        length = np.shape(text_ids)[-1]
+        flat = jnp.reshape(text_ids, (-1, length)), jnp.reshape(text_mask, (-1, length))
+        states = run(module, "read", params, memory, *flat)
+        return run(module, "answer_memory", params, states)
+
+    def next_piece(
+        params: Params,
+        memory: Any,
+        text_mask: ArrayLike,
+        ids: ArrayLike,
+        visible: ArrayLike,
+        positions: ArrayLike,
+        places: ArrayLike,
+        pieces: ArrayLike,
+    ) -> jax.Array:
+        mask = jnp.reshape(text_mask, (-1, np.shape(text_mask)[-1]))
+        logits = run(module, "next_words", params, memory, mask, ids, visible, positions)
+        return log_probability(logits, jnp.asarray(places), jnp.asarray(pieces), module.smoothing)
+
+    predict = (encode_video, video_memory, read, next_piece)
+    return {function.__name__: function for function in predict}
+
+
+def writer(module: Answerer, answers: Tokenizer, options: Options) -> Predict:
+    """`write` of `types.System.predict`; the vocabulary is read when it is compiled.
+
+    Args:
+      module: the network.
+      answers: whose start and end tokens answers begin and end with.
+      options: of the evaluation.
+    """
+
+    def write(params: Params, memory: Any) -> dict[str, jax.Array]:
+        how = options.generation(answers.id_of(answers.rule.end))
+        questions = len(jax.tree.leaves(memory)[0])
+        start = jnp.full((questions, 1), answers.id_of(answers.rule.start), jnp.int32)
+        rows = questions * how.beams
+        cache = module.apply({}, rows, how.max_length, method="empty_cache")
+
+        def step(cache: Any, ids: jax.Array, position: jax.Array) -> Any:
+            return run(module, "write_word", params, cache, ids, position, memory)
+
+        found = decoding.generate(step, cache, start, how)
+        return {"ids": found.ids, "score": found.score}
+
+    return write
