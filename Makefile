@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test check demo demo-tempme
+.PHONY: install test check demo demo-tempme demo-testa
 
 install: .venv/developer
 
@@ -26,6 +26,15 @@ demo-tempme: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=tome --config.model.merger.r=3 --config.output=results/demo_tome
 	$(BIN)/python scripts/eval.py --config configs/demo_tempme.py --config.output=results/demo_tempme
 	$(BIN)/python scripts/compare.py results/demo_clip results/demo_tome results/demo_tempme
+
+# A small TESTA on longer clips of several events: nothing merges, frames, patches of frames, both.
+demo-testa: .venv/user
+	$(BIN)/python scripts/prepare_data.py --dataset demo_long --folder data --splits test
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.output=results/demo_testa/none
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.r=0 --config.output=results/demo_testa/frames
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.frames=0 --config.output=results/demo_testa/patches
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.output=results/demo_testa/both
+	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none frames patches both
 
 test: .venv/developer
 	$(BIN)/python -m pytest

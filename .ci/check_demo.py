@@ -11,6 +11,9 @@ REQUIRED = {
     ("demo_qa_unmerged", "demo_qa"): (60, 3, 0.6),
     ("demo_clip", "demo_tome"): (42, 6, 0.8),
     ("demo_clip", "demo_tempme"): (42, 6, 0.62),
+    ("demo_testa/none", "demo_testa/frames"): (60, 4, 0.65),
+    ("demo_testa/none", "demo_testa/patches"): (60, 4, 0.78),
+    ("demo_testa/none", "demo_testa/both"): (60, 4, 0.53),
 }
 
 

@@ -19,7 +19,7 @@ from absl import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from tokmerge_jax.data.datasets import demo, specs
+from tokmerge_jax.data.datasets import demo, demo_long, specs
 from tokmerge_jax.data.datasets.video_text import report_path
 from tokmerge_jax.data.preparing import SplitReport, prepare
 from tokmerge_jax.types import UserError
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
-    """Draws the demo's clips, with captions and questions."""
+    """Draws the demo's clips, with captions and questions, or its long ones, with paragraphs."""
     if args.annotations or args.videos or args.format:
         raise UserError(
             f"--dataset {args.dataset} draws its videos; leave out --annotations, --videos and"
@@ -57,8 +57,9 @@ def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
         )
     if unknown := set(splits) - set(demo.COUNTS):
         raise UserError(f"--splits {unknown.pop()}: demo has the splits {', '.join(demo.COUNTS)}")
-    demo.prepare(args.folder, splits, args.workers)
-    counts = ", ".join(f"{demo.COUNTS[split]} {split}" for split in splits)
+    drawn = demo_long if args.dataset == "demo_long" else demo
+    drawn.prepare(args.folder, splits, args.workers)
+    counts = ", ".join(f"{drawn.COUNTS[split]} {split}" for split in splits)
     print(f"The demo's clips are in {args.folder} ({counts})")
 
 

@@ -69,12 +69,12 @@ def write_sound(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def rotate(source: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
-    """Copies a video with a note that it be shown a quarter turn counter-clockwise."""
+def rotate(source: pathlib.Path, target: pathlib.Path, degrees: int) -> pathlib.Path:
+    """Copies a video with a note that it be shown turned counter-clockwise."""
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         template = old.streams.video[0]
         stream = new.add_stream_from_template(template)
-        stream.set_display_rotation(90)
+        stream.set_display_rotation(degrees)
         for packet in old.demux(template):
             if packet.dts is not None:
                 packet.stream = stream

@@ -15,5 +15,6 @@ def get_config(variant: str = "b16") -> ConfigDict:
     config.data.max_answer_length = 5
     config.data.answers = ""  # the answer list, a JSON file; "" = the one of the data set
     config.data.paragraph = False
+    config.eval.first_piece = 2  # how often the first piece counts in an answer's score
     config.train.questions_per_video = 1  # in a row of a batch; more of them share its encoding
     return config

@@ -59,18 +59,20 @@ def test_shapes_move_where_the_caption_says(direction):
     story = (Event("large", "white", "circle", direction), PURPLE)
     way = np.asarray(DIRECTIONS[direction])
     for seed in range(5):
-        path = centres(demo_scene.draw(story, (seed,)), "white")[: demo_scene.FRAMES // 2]
+        path = centres(demo_scene.draw(story, (seed,)), "white")[: demo_scene.EVENT_FRAMES]
         along, across = np.diff(path, axis=0) @ way, np.diff(path, axis=0) @ way[::-1]
         assert (along > 3).all()
         assert (np.abs(across) < 1).all()
 
 
-def test_events_come_in_order():
-    frames = demo_scene.draw((WHITE, PURPLE), (7,))
-    half = demo_scene.FRAMES // 2
-    for colour, shown in (("white", slice(None, half)), ("purple", slice(half, None))):
+@pytest.mark.parametrize("colours", [("white", "purple"), ("red", "white", "purple", "green")])
+def test_events_come_in_order(colours):
+    story = [Event("large", colour, "circle", "left") for colour in colours]
+    frames, each = demo_scene.draw(story, (7,)), demo_scene.EVENT_FRAMES
+    assert len(frames) == each * len(story)
+    for i, colour in enumerate(colours):
         seen = ~np.isnan(centres(frames, colour)[:, 0])
-        assert np.flatnonzero(seen).tolist() == list(range(demo_scene.FRAMES))[shown]
+        assert np.flatnonzero(seen).tolist() == list(range(each * i, each * (i + 1)))
 
 
 def test_sizes_and_shapes_differ():

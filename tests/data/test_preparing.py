@@ -92,6 +92,25 @@ def test_only_new_and_changed_videos_are_checked_again(folder, monkeypatch):
     assert report.usable == 4
 
 
+def test_files_are_looked_up_and_checked_in_slices(folder, monkeypatch):
+    parts = []
+
+    def checked(paths, pool):
+        parts.append([pathlib.Path(path).name for path in paths])
+        return ((path, "bad" if "cut" in path else "") for path in paths)
+
+    monkeypatch.setattr(checking, "_checked", checked)
+    monkeypatch.setattr(checking, "_SLICE", 2)
+    names = ("0.mp4", "gone.mp4", "0.mp4", "1.mp4", "cut.mp4", "2.mp4")
+    paths = [str(folder / "videos" / name) for name in names] + [str(folder / "videos")]
+    faults = ["", "missing", "", "", "bad", "", "missing"]  # the last is a folder
+    for expected in ([["0.mp4"], ["1.mp4", "cut.mp4"], ["2.mp4"]], [[], ["cut.mp4"], []]):
+        parts.clear()
+        found = checking.check_videos(paths, folder / "log.jsonl", 1)
+        assert found == dict(zip(paths, faults, strict=True))
+        assert parts == expected
+
+
 @pytest.mark.parametrize(
     ("splits", "source", "message"),
     [

@@ -13,6 +13,7 @@ from tokmerge_jax.data.pretraining_augment import OPERATIONS, PretrainingAugment
 CASE = golden.load("testa-augment")
 PICTURE = CASE.arrays["in/image"].astype(np.uint8)
 SIGNED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+OF_PICTURES = ("Identity", "Brightness", "Sharpness", *SIGNED)
 
 
 def done(name, strength, pixels):
@@ -73,6 +74,17 @@ def test_contrast_takes_channels_in_the_originals_order():
     assert done("Contrast", 0.5, pixel).tolist() == [[[140, 90, 40]]]
 
 
+def test_sharpening_is_cut_to_a_byte():
+    # Blurred, the middle is (5 * 250 + 8 * 200) / 13 = 219; 219 + 1.36 * (250 - 219) = 261.2,
+    # which the original makes 5. The border is as it was.
+    pixels = np.full((3, 3, 3), 200, np.uint8)
+    pixels[1, 1] = 250
+    found = done("Sharpness", 1.36, pixels)
+    assert found[..., 0].tolist() == [[200] * 3, [200, 255, 200], [200] * 3]
+    pixels[1, 1] = 230  # blurred 211.5, rounded up; 212 + 1.36 * 18 = 236.5, cut
+    assert done("Sharpness", 1.36, pixels)[1, 1].tolist() == [236] * 3
+
+
 def test_turning_and_shearing_by_hand():
     pixels = np.arange(1, 26, dtype=np.uint8).reshape(5, 5, 1).repeat(3, 2)
     turned = done("Rotate", 180.0, pixels)[..., 0]  # about (2.5, 2.5): 1 goes to 5
@@ -111,10 +123,21 @@ def test_a_picture_has_about_one_operation_either_way():
     strengths = collections.defaultdict(set)
     for name, strength in (step for steps in drawn for step in steps):
         strengths[name].add(strength)
-    for name in OPERATIONS:
+    assert set(strengths) == set(OF_PICTURES)
+    for name in OF_PICTURES:
         found = [OPERATIONS[name].strength(0.7 * sign) for sign in (-1, 1)]
         assert strengths[name] == set(found)
         assert (len(strengths[name]) == 2) == (name in SIGNED)
+
+
+def test_maps_are_kept_for_their_size_and_strength():
+    """Each of these moves by another map; the second round uses those of the first."""
+    wide, high = row(1, 2, 3, 4), row(1, 2, 3, 4).transpose(1, 0, 2)
+    for _ in range(2):
+        assert done("TranslateX", 1.0, wide)[..., 0].tolist() == [[2, 3, 4, 128]]
+        assert done("TranslateX", 2.0, wide)[..., 0].tolist() == [[3, 4, 128, 128]]
+        assert done("TranslateX", 1.0, high)[..., 0].tolist() == [[128]] * 4
+        assert done("TranslateY", 1.0, high)[..., 0].tolist() == [[2], [3], [4], [128]]
 
 
 def test_frames_of_a_video_are_changed_alike(monkeypatch):
@@ -136,22 +159,18 @@ def test_frames_of_a_video_are_changed_alike(monkeypatch):
     assert len(corners) > 20
 
 
-def test_other_frames_are_resized_before_the_crop(monkeypatch):
-    monkeypatch.setattr(pretraining_augment, "draw_for_video", lambda _: [])
-    frames = np.zeros((2, 40, 10, 3), np.uint8)
-    frames[1] = 90
-    made = PretrainingAugment(16, 20)(frames, np.random.default_rng(0))
-    assert made.shape == (2, 16, 16, 3)
-    assert [np.unique(frame).tolist() for frame in made] == [[0], [90]]
-
-
 def test_a_picture_is_cropped_by_half_at_most_and_repeated(monkeypatch):
     monkeypatch.setattr(pretraining_augment, "draw_for_picture", lambda _: [])
     y, x = np.mgrid[:60, :80]
     frames = np.stack([x, y, x + y], axis=-1).astype(np.uint8)[None].repeat(3, axis=0)
     mirrored = 0
     for seed in range(40):
-        made = PretrainingAugment(16, 20)(frames, np.random.default_rng(seed)).astype(int)
+        made = PretrainingAugment(16, 20)(frames, np.random.default_rng(seed))
+        of_view = PretrainingAugment(16, 20)(
+            np.broadcast_to(frames[0], frames.shape), np.random.default_rng(seed)
+        )
+        np.testing.assert_array_equal(of_view, made)
+        made = made.astype(int)
         assert made.shape == (3, 16, 16, 3)
         assert (made == made[:1]).all()
         width, height = np.ptp(made[0, 8, :, 0]) / 15 * 16, np.ptp(made[0, :, 8, 1]) / 15 * 16

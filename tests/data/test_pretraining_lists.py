@@ -1,6 +1,8 @@
 """Lists of pretraining: their records, their faults, and pictures among the videos."""
 
 import dataclasses
+import itertools
+import pickle
 
 import clips
 import numpy as np
@@ -86,6 +88,19 @@ def test_what_prepares_nothing_is_told(folder):
 
 def test_pictures_are_repeated_and_broken_files_left_out(folder):
     """Two videos, one of them broken, and two pictures, one of them without a suffix."""
+    store(folder)
+    source = data.open_training(config(folder), 4)
+    assert [row.caption for row in rows_of(source)] == ["a cat", "snow", "waves at sunset"]
+    rng = np.random.default_rng(0)
+    for place in range(2):
+        frames = source.decoder(source.rows[place].path, rng)
+        np.testing.assert_array_equal(frames, clips.draw(1, 41, 53).repeat(4, axis=0))
+    frames = source.decoder(source.rows[2].path, rng)
+    assert frames.shape == (4, 32, 32, 3)
+    assert (np.diff(frames.mean(axis=(1, 2, 3))) > 0).all()
+
+
+def store(folder):
     write(folder / "lists", {"webvid.json": WEBVID, "cc3m.json": CC3M})
     clips.write(folder / "videos/webvid/000/1.mp4", clips.draw(9, 48, 64))
     (folder / "videos/webvid/000/2.mp4").write_bytes(b"no video")
@@ -99,7 +114,10 @@ def test_pictures_are_repeated_and_broken_files_left_out(folder):
         for r, fault in zip(read(folder), faults, strict=True)
     ]
     video_text.write(str(folder / "data"), "pretraining", {"train": records})
-    config = ConfigDict(
+
+
+def config(folder, **changes):
+    return ConfigDict(
         {
             "dataset": "pretraining",
             "folder": str(folder / "data"),
@@ -109,15 +127,82 @@ def test_pictures_are_repeated_and_broken_files_left_out(folder):
             "trim_seconds": 0,
             "on_broken": "skip",
             "workers": 0,
+            **changes,
         }
     )
-    source = data.open_training(config, 4)
-    captions = [row.caption for row in source.rows if isinstance(row, Row)]
-    assert captions == ["a cat", "snow", "waves at sunset"]
-    rng = np.random.default_rng(0)
-    for row in source.rows[:2]:
-        frames = source.decoder(row.path, rng)
-        np.testing.assert_array_equal(frames, clips.draw(1, 41, 53).repeat(4, axis=0))
-    frames = source.decoder(source.rows[2].path, rng)
-    assert frames.shape == (4, 32, 32, 3)
-    assert (np.diff(frames.mean(axis=(1, 2, 3))) > 0).all()
+
+
+def rows_of(source):
+    return [source.rows[place] for place in range(len(source))]
+
+
+def written(folder, faults):
+    """A data set of made-up records with these faults."""
+    records = [record(folder, f"{i}.mp4", f"{i}.mp4", f"caption {i}") for i in range(len(faults))]
+    with_faults = [
+        dataclasses.replace(r, clips=(dataclasses.replace(r.clips[0], fault=fault),))
+        for r, fault in zip(records, faults, strict=True)
+    ]
+    video_text.write(str(folder / "data"), "pretraining", {"train": with_faults})
+
+
+def test_rows_are_read_when_they_are_asked_for(folder, monkeypatch):
+    written(folder, ["", "cut", "", "missing", ""])
+    reads = []
+    plain = video_text._record
+    monkeypatch.setattr(video_text, "_record", lambda *of: reads.append(of) or plain(*of))
+    source = data.open_training(config(folder), 4)
+    assert len(source) == 3
+    packed = pickle.dumps(source)
+    assert len(packed) < 1000
+    assert len(reads) == 2  # the broken ones, which an error would name
+    assert source.rows[1] == Row(str(folder / "videos/2.mp4"), "caption 2", 2)
+    assert len(reads) == 3
+    assert len(pickle.dumps(source)) == len(packed)  # open files do not travel
+    there = pickle.loads(packed)
+    assert [row.match_id for row in rows_of(there)] == [0, 2, 4]
+    assert rows_of(there) == rows_of(source)
+
+
+def test_unusable_files_and_old_data_sets_are_told(folder):
+    written(folder, ["", "cut", "", "missing", *["cut"] * 3])
+    named = (
+        r"5 videos of pretraining .*\(1\.mp4: cut; 3\.mp4: missing; 4\.mp4: cut and 2 more\), see"
+    )
+    with pytest.raises(UserError, match=named):
+        data.open_training(config(folder, on_broken="stop"), 4)
+    (file,) = (folder / "data").rglob("train_usable.npy")
+    file.unlink()
+    with pytest.raises(UserError, match=r"data set pretraining in .* is old; prepare it again"):
+        data.open_training(config(folder), 4)
+    written(folder, ["cut"])
+    with pytest.raises(UserError, match="no video of pretraining, split train, can be read"):
+        data.open_training(config(folder), 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corner:
+    """Frames -> their first pixels."""
+
+    def __call__(self, frames, rng):
+        return np.ascontiguousarray(frames[:, :1, :1])
+
+
+def ids_of(rows):
+    return {"ids": np.array([row.match_id for row in rows])}
+
+
+@pytest.mark.slow
+def test_workers_read_rows_themselves(folder):
+    store(folder)
+
+    def batches(workers):
+        source = data.open_training(config(folder, workers=workers), 4)
+        made = source.batches(Corner(), ids_of, 3, 0)
+        return list(itertools.islice(made, 2))
+
+    here, there = batches(0), batches(2)
+    for one, other in zip(here, there, strict=True):
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+    assert sorted(here[0]["ids"]) == [0, 1, 2]

@@ -82,6 +82,7 @@ def test_texts_that_are_too_long_keep_their_end(small):
         assert ids.tolist() == [[CLS, A, DOG, SEP], [CLS, DOG, SEP, PAD], [CLS, SEP, PAD, PAD]]
         np.testing.assert_array_equal(mask, ids != PAD)
         assert ids.dtype == np.int32
+        assert text.Tokenizer(rule, small, 4, 11).cut(["a dog runs", "dog", "a dog"]) == 1
 
 
 def test_words_are_cut_before_pieces(small):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from av.filter import Graph
 from ml_collections import ConfigDict
+from PIL import Image
 
 from tokmerge_jax.data import scaling, transforms, video
 from tokmerge_jax.data.clips import decoder
@@ -116,11 +117,13 @@ def test_a_sound_file_is_no_video(tmp_path):
         pass
 
 
-def test_display_rotation_is_applied(folder):
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_display_rotation_is_applied(folder, degrees):
     path = clips.write(folder / "upright.mp4", clips.draw(5, 48, 64))
-    turned = clips.rotate(path, folder / "turned.mp4")
+    turned = clips.rotate(path, folder / "turned.mp4", degrees)
     with video.open_video(path) as upright, video.open_video(turned) as other:
-        np.testing.assert_array_equal(other.read([3])[0], np.rot90(upright.read([3])[0]))
+        expected = np.rot90(upright.read([3])[0], degrees // 90)
+        np.testing.assert_array_equal(other.read([3])[0], expected)
 
 
 def procedure(frame, size, *steps):
@@ -129,7 +132,8 @@ def procedure(frame, size, *steps):
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
     )
-    scale = graph.add("scale", f"{size}:{size}:flags=bilinear:in_chroma_loc=center")
+    middle = ":in_h_chr_pos=128:in_v_chr_pos=128" if frame.format.name == "yuv420p" else ""
+    scale = graph.add("scale", f"{size}:{size}:flags=bilinear{middle}")
     turns = (graph.add("transpose", step) for step in steps)
     sink = graph.add("buffersink")
     graph.link_nodes(source, *turns, scale, graph.add("format", "rgb24"), sink).configure()
@@ -155,6 +159,17 @@ def test_frames_are_scaled_as_decord_scales_them(folder, size):
     assert np.array_equal(found[0], plain) == (not subsampled)
 
 
+def test_where_a_stream_says_that_chroma_lies_does_not_count(folder):
+    drawn, found = clips.draw(3, 48, 64), []
+    for place in (0, 1, 2):  # left, centre, top left
+        options = {"x264-params": f"chromaloc={place}"}
+        path = clips.write(folder / f"chroma_{place}.mp4", drawn, options=options)
+        with video.open_video(path, 32) as opened:
+            found.append(opened.read([1]))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_scaling_halves_by_a_triangle_twice_as_wide():
     """Of whole rows of grey, weights 1 3 3 1, in eighths."""
     rows = np.array([0, 0, 80, 160, 240, 40, 0, 0], np.uint8)
@@ -165,15 +180,19 @@ def test_scaling_halves_by_a_triangle_twice_as_wide():
     np.testing.assert_array_equal(found, np.broadcast_to(found[:, 2:3, :1], (4, 4, 3)))
 
 
-def test_turned_videos_are_turned_before_they_are_scaled(folder):
+@pytest.mark.parametrize(
+    ("degrees", "steps"), [(90, ["cclock"]), (180, ["cclock"] * 2), (-90, ["clock"])]
+)
+def test_turned_videos_are_turned_before_they_are_scaled(folder, degrees, steps):
     path = clips.write(folder / "upright.mp4", clips.draw(5, 48, 64))
-    turned = clips.rotate(path, folder / "turned.mp4")
+    turned = clips.rotate(path, folder / "turned.mp4", degrees)
     with av.open(str(path)) as container:
         frame = list(container.decode(video=0))[3]
     with video.open_video(path, 32) as upright, video.open_video(turned, 32) as other:
         found, before = other.read([3])[0], upright.read([3])[0]
-    np.testing.assert_array_equal(found, procedure(frame, 32, "cclock"))
-    assert np.abs(found - np.rot90(before).astype(int)).mean() < 4  # chroma is halved along rows
+    np.testing.assert_array_equal(found, procedure(frame, 32, *steps))
+    expected = np.rot90(before, degrees // 90).astype(int)
+    assert np.abs(found - expected).mean() < 4  # chroma is halved along rows
 
 
 def test_a_video_that_changes_its_size_is_scaled_all_the_same():
@@ -183,6 +202,21 @@ def test_a_video_that_changes_its_size_is_scaled_all_the_same():
             format="yuv420p"
         )
         np.testing.assert_array_equal(scaler(frame), procedure(frame, 16))
+
+
+def test_a_picture_is_a_video_of_one_frame(tmp_path):
+    """Also one that others follow in its file, as a telephone's JPEGs; it keeps its size."""
+    drawn = [Image.fromarray(pixels) for pixels in clips.draw(2, 300, 400)]
+    path = tmp_path / "no_suffix"
+    with path.open("wb") as file:
+        for picture in drawn:
+            picture.save(file, "JPEG")
+    with video.open_video(path, 32) as opened:
+        assert opened.length == 1
+        found = opened.read([0] * 4)
+    assert found.shape == (4, 300, 400, 3)
+    assert np.abs(found - np.asarray(drawn[0]).astype(int)).mean() < 6
+    assert found.strides[0] == 0  # one frame in memory
 
 
 def test_a_configuration_asks_for_the_size(folder):

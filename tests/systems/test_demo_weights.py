@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from configs import demo, demo_clip, demo_tempme
+from configs import demo, demo_clip, demo_tempme, demo_testa
 from tokmerge_jax import convert
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets import demo_scene
@@ -33,6 +33,7 @@ def embeddings(name, dtype="float32", merger=None):
     return np.asarray(video[:, 0], np.float32), np.asarray(text, np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merger", ["none", "vid_tldr"])
 def test_bfloat16_agrees_with_float32(merger):
     exact, rounded = (embeddings("demo", dtype, merger) for dtype in ("float32", "bfloat16"))
@@ -50,8 +51,9 @@ def test_texts_find_clips_never_seen(merger):
     assert (best[:, :2] == right[:, None]).any(axis=1).mean() > 0.9
 
 
-def test_weights_are_small():
-    assert os.path.getsize(demo.get_config().checkpoint) < 8e6
+@pytest.mark.parametrize(("config", "most"), [(demo, 8e6), (demo_testa, 1e6)])
+def test_weights_are_small(config, most):
+    assert os.path.getsize(config.get_config().checkpoint) < most
 
 
 @pytest.mark.parametrize("config", [demo_clip, demo_tempme])

@@ -1,10 +1,12 @@
 """Checking once, before long work, that every video of a data set is there and can be decoded."""
 
-import concurrent.futures
 import json
 import multiprocessing
+import os
 import pathlib
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import tqdm
 
@@ -18,6 +20,8 @@ MISSING = "missing"
 
 _SAMPLED = 12  # frames that evaluation looks at; the first, middle and last of them are tried
 _AT_ONCE = 4  # videos handed to a worker at a time
+_SLICE = 10_000  # files that are looked up, and then checked, before the next ones
+_LOOK_UPS = 16  # at a time; files that are far away answer late
 
 
 def check_video(path: str) -> str:
@@ -38,27 +42,37 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     change, so that a run that was killed goes on, and only files that have changed or were broken
     are checked again.
     """
-    found = {path: stamp(path) for path in dict.fromkeys(paths)}
-    known = dict(_logged(log))
-    faults = {path: MISSING for path, seen in found.items() if seen is None}
-    faults |= {p: "" for p, seen in found.items() if seen and known.get((p, seen)) == ""}
-    todo = [path for path in found if path not in faults]
+    known, distinct = dict(_logged(log)), list(dict.fromkeys(paths))
+    faults: dict[str, str] = {}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as lines:
+    with (
+        log.open("a", encoding="utf-8") as lines,
+        _pool(workers) as pool,
+        ThreadPoolExecutor(_LOOK_UPS) as threads,
+        tqdm.tqdm(total=len(distinct), desc="checking videos", unit="video") as progress,
+    ):
         lines.write("\n")  # ends the line at which an earlier run was killed
-        for path, fault in _checked(todo, workers):
-            faults[path] = fault
-            print(json.dumps([path, found[path], fault]), file=lines, flush=True)
+        for begin in range(0, len(distinct), _SLICE):
+            part = distinct[begin : begin + _SLICE]
+            found = dict(zip(part, threads.map(stamp, part), strict=True))
+            faults |= {path: MISSING for path, seen in found.items() if seen is None}
+            faults |= {p: "" for p, seen in found.items() if seen and known.get((p, seen)) == ""}
+            todo = [path for path in part if path not in faults]
+            progress.total -= len(part) - len(todo)
+            for path, fault in _checked(todo, pool):
+                faults[path] = fault
+                print(json.dumps([path, found[path], fault]), file=lines, flush=True)
+                progress.update()
     return faults
 
 
 def stamp(path: str | pathlib.Path) -> tuple[int, int] | None:
     """Size and time of change (ns) of a file, None if there is none."""
-    file = pathlib.Path(path)
-    if not file.is_file():
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no path at all
         return None
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, int]], str]]:
@@ -71,11 +85,12 @@ def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, int]], st
         yield (path, tuple(seen)), fault
 
 
-def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, str]]:
-    if not paths:
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
-        faults = pool.map(check_video, paths, chunksize=_AT_ONCE)
-        progress = tqdm.tqdm(faults, "checking videos", len(paths), unit="video")
-        yield from zip(paths, progress, strict=True)
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Processes, which start when there is work."""
+    return ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=end_with_parent
+    )
+
+
+def _checked(paths: Sequence[str], pool: ProcessPoolExecutor) -> Iterator[tuple[str, str]]:
+    return zip(paths, pool.map(check_video, paths, chunksize=_AT_ONCE), strict=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from grain.sources import RandomAccessDataSource
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs, prepared
@@ -21,6 +22,7 @@ from tokmerge_jax.types import Batch, Choices, Gallery, Questions, UserError
 
 G = TypeVar("G", Gallery, Choices, Questions)
 T = TypeVar("T")
+AnyRow = pairs.Row | pairs.AnswerRow
 
 _ENDLESS = 2**40  # rows
 _REPLACEMENTS = 9  # of one row; so many broken videos one after the other are no accident
@@ -79,13 +81,13 @@ class TrainingSource:
     """Videos with captions, or with questions and answers.
 
     Attributes:
-      rows: a video's path and what belongs to it.
+      rows: a video's path and what belongs to it; picklable.
       decoder: a path to its frames.
       workers: how many processes decode.
       replace: a row whose frames cannot be decoded gives way to a random other one.
     """
 
-    rows: tuple[pairs.Row | pairs.AnswerRow, ...]
+    rows: RandomAccessDataSource[AnyRow]
     decoder: Decoder
     workers: int
     replace: bool = False
@@ -123,8 +125,7 @@ class TrainingSource:
         make = _TrainingClip(self.rows, order, self.decoder, augment, seed, replacements)
         clips = in_order(make, step * batch_size, _ENDLESS, self.workers)
         for chunk in _chunks(clips, batch_size):
-            numbers, videos = zip(*chunk, strict=True)
-            rows = [self.rows[int(number)] for number in numbers]
+            rows, videos = zip(*chunk, strict=True)
             yield {"video": np.stack(videos), **collate(rows)}
 
 
@@ -173,18 +174,21 @@ def open_training(
       split: the split's name.
       questions: how many questions about a video a row holds, in a data set of questions.
     """
+    rows = _rows(config, split, questions)
+    replace = config.on_broken == "skip"
+    return TrainingSource(rows, decoder(config, frames, config.folder), config.workers, replace)
+
+
+def _rows(config: ConfigDict, split: str, questions: int) -> RandomAccessDataSource[AnyRow]:
     spec = prepared.spec(config.dataset)
+    if spec.on_demand:
+        return pairs.StoredRows(prepared.stored(config, split))
     records, _ = _records(config, split, spec.kind)
     if spec.kind == "questions":
-        rows = pairs.answer_rows(records, questions)
-    elif spec.kind == "captions":
-        rows = pairs.rows(records, spec.match_by_caption)
-    else:
-        raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
-    replace = config.on_broken == "skip"
-    return TrainingSource(
-        tuple(rows), decoder(config, frames, config.folder), config.workers, replace
-    )
+        return pairs.answer_rows(records, questions)
+    if spec.kind == "captions":
+        return pairs.rows(records, spec.match_by_caption)
+    raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
 
 
 def _records(config: ConfigDict, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
@@ -234,28 +238,28 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingClip:
-    """A place in the endless sequence -> its row's number, and augmented frames of its video."""
+    """A place in the endless sequence -> its row, and augmented frames of its video."""
 
-    rows: tuple[pairs.Row | pairs.AnswerRow, ...]
+    rows: RandomAccessDataSource[AnyRow]
     order: _Order
     decoder: Decoder
     augment: Augment
     seed: int
     replacements: int
 
-    def __call__(self, place: int) -> tuple[int, np.ndarray]:
+    def __call__(self, place: int) -> tuple[AnyRow, np.ndarray]:
         rng = np.random.default_rng([self.seed, 1, int(place)])
-        row = self.order(place)
+        row = self.rows[self.order(place)]
         for _ in range(self.replacements):
             try:
                 return row, self._clip(row, rng)
             except UserError as error:
                 print(f"\n{error}; another clip takes its place", file=sys.stderr)
-                row = int(rng.integers(len(self.rows)))
+                row = self.rows[int(rng.integers(len(self.rows)))]
         return row, self._clip(row, rng)
 
-    def _clip(self, row: int, rng: np.random.Generator) -> np.ndarray:
-        return self.augment(self.decoder(self.rows[row].path, rng), rng)
+    def _clip(self, row: AnyRow, rng: np.random.Generator) -> np.ndarray:
+        return self.augment(self.decoder(row.path, rng), rng)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -5,7 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Clip, Question, Record
+from tokmerge_jax.data.datasets.video_text import (
+    AnyRecord,
+    Choice,
+    Clip,
+    Question,
+    Record,
+    Stored,
+)
 from tokmerge_jax.types import Choices, Gallery, Questions, UserError
 
 R = TypeVar("R", bound=AnyRecord)
@@ -32,6 +39,26 @@ class AnswerRow:
     questions: tuple[str, ...]
     answers: tuple[tuple[str, ...], ...]
     weights: tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRows:
+    """Rows of those of the stored records that can be used, each read when it is asked for.
+
+    A record is one video and one caption; a row matches itself only.
+    """
+
+    records: Stored
+
+    def __len__(self) -> int:
+        return len(self.records.usable)
+
+    def __getitem__(self, place: int) -> Row:
+        number = int(self.records.usable[place])
+        record = self.records[number]
+        assert isinstance(record, Record)
+        (clip,), (caption,) = record.clips, record.captions
+        return Row(clip.path, caption, number)
 
 
 def paragraphs(records: Sequence[Record]) -> list[Record]:

@@ -3,12 +3,13 @@
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs
 from tokmerge_jax.data.datasets import annotations, demo, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
 from tokmerge_jax.types import UserError
 
 OF_SPLIT = "split"
@@ -39,6 +40,36 @@ def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str,
       UserError: if the split is not prepared (with the command that does it), or if videos are
         unusable and `config.on_broken` is not "skip".
     """
+    _check(config, split)
+    found = video_text.read(config.folder, config.dataset, split)
+    usable, broken = pairs.without_broken(found)
+    _judge(config, split, len(usable), len(broken), broken[:_NAMED])
+    names = tuple(clip.name for clip in broken)
+    if config.paragraph:
+        return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
+    return usable, names
+
+
+def stored(config: ConfigDict, split: str) -> Stored:
+    """The records of a split of a data set that is read on demand; arguments as in `records`.
+
+    Raises:
+      UserError: as in `records`; also if the data set was prepared before any was read on demand.
+    """
+    _check(config, split)
+    found = Stored(config.folder, config.dataset, split)
+    try:
+        usable = found.usable
+    except FileNotFoundError:
+        where = f"data set {config.dataset} in {config.folder!r}"
+        raise UserError(f"{where} is old; prepare it again") from None
+    broken = np.setdiff1d(np.arange(len(found)), usable, assume_unique=True)
+    named = [found[number].clips[0] for number in broken[:_NAMED].tolist()]
+    _judge(config, split, len(usable), len(broken), named)
+    return found
+
+
+def _check(config: ConfigDict, split: str) -> None:
     spec(config.dataset)
     if config.on_broken not in ("stop", "skip"):
         raise UserError(f"config.data.on_broken={config.on_broken!r} must be 'stop' or 'skip'")
@@ -46,16 +77,14 @@ def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str,
         raise UserError(f"config.data.workers={config.workers} must be 0 or more")
     if split not in video_text.splits(config.folder, config.dataset):
         raise UserError(_missing(config, split))
-    found = video_text.read(config.folder, config.dataset, split)
-    usable, broken = pairs.without_broken(found)
+
+
+def _judge(config: ConfigDict, split: str, usable: int, broken: int, named: Sequence[Clip]) -> None:
+    """Whether so many usable and broken ones will do; `named` are the first of these."""
     if broken and config.on_broken == "stop":
-        raise UserError(_broken(config, broken))
+        raise UserError(_broken(config, broken, named))
     if not usable:
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
-    names = tuple(clip.name for clip in broken)
-    if config.paragraph:
-        return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
-    return usable, names
 
 
 def answers(config: ConfigDict) -> tuple[str, ...]:
@@ -100,11 +129,11 @@ def _missing(config: ConfigDict, split: str) -> str:
     )
 
 
-def _broken(config: ConfigDict, broken: Sequence[Clip]) -> str:
-    named = "; ".join(f"{clip.name}: {clip.fault}" for clip in broken[:_NAMED])
-    more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+def _broken(config: ConfigDict, count: int, clips: Sequence[Clip]) -> str:
+    named = "; ".join(f"{clip.name}: {clip.fault}" for clip in clips)
+    more = f" and {count - len(clips)} more" if count > len(clips) else ""
     report = video_text.report_path(config.folder, config.dataset)
     return (
-        f"{len(broken)} videos of {config.dataset} cannot be used ({named}{more}), see {report}; "
+        f"{count} videos of {config.dataset} cannot be used ({named}{more}), see {report}; "
         "repair them and prepare again, or leave them out with --config.data.on_broken=skip"
     )

@@ -7,14 +7,15 @@ shears or moves a picture equals OpenCV's warp: places to 1/32 of a pixel, weigh
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache, reduce
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 from PIL import Image, ImageOps
 
-from tokmerge_jax.data import rand_augment, transforms
+from tokmerge_jax.data import rand_augment
 from tokmerge_jax.data.rand_augment import Operation, Step
-from tokmerge_jax.data.transforms import Box
+from tokmerge_jax.data.transforms import Box, random_box
 
 _COUNT = 2  # operations drawn for a clip
 _VIDEO_LEVEL, _PICTURE_LEVEL = 0.5, 0.7
@@ -23,6 +24,7 @@ _MIN_SCALE = 0.5  # of a picture's area, that its crop has at least
 _GREY = 128  # what comes in from outside
 _PARTS = 32  # of a pixel, in which places are counted
 _FINE = 1024  # in which they are rounded before that
+_MAPS = 16  # that are kept: all that are drawn, of one size
 
 Row = tuple[float, float, float]
 """(a, b, c): a coordinate of what is shown at (x, y) is a x + b y + c."""
@@ -30,19 +32,29 @@ Row = tuple[float, float, float]
 
 def warp(picture: Image.Image, x_of: Row, y_of: Row) -> Image.Image:
     """The picture that shows at each place what is elsewhere in `picture`, bilinear."""
-    width, height = picture.size
+    pixels = np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), constant_values=_GREY)
+    pixels = pixels.reshape(-1, 3).astype(np.int32)
+    corners = _corners(x_of, y_of, picture.height, picture.width)
+    sums = reduce(np.add, (weight[..., None] * pixels[place] for place, weight in corners))
+    return Image.fromarray(((sums + _PARTS**2 // 2) // _PARTS**2).astype(np.uint8))
+
+
+@lru_cache(maxsize=_MAPS)
+def _corners(
+    x_of: Row, y_of: Row, height: int, width: int
+) -> tuple[tuple[Int32[np.ndarray, "H W"], Int32[np.ndarray, "H W"]], ...]:
+    """The four pixels that each output place reads, of a picture with one pixel of grey around it,
+    and their weights.
+    """
     x, right = _places(x_of, height, width)
     y, low = _places(y_of, height, width)
-    pixels = np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), constant_values=_GREY)
-    pixels = pixels.astype(np.int32)
 
-    def corner(dx: int, dy: int) -> np.ndarray:
+    def corner(dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
         weight = np.abs(_PARTS * (1 - dx) - right) * np.abs(_PARTS * (1 - dy) - low)
         rows, columns = np.clip(y + 1 + dy, 0, height + 1), np.clip(x + 1 + dx, 0, width + 1)
-        return weight[..., None] * pixels[rows, columns]
+        return (rows * (width + 2) + columns).astype(np.int32), weight.astype(np.int32)
 
-    sums = corner(0, 0) + corner(1, 0) + corner(0, 1) + corner(1, 1)
-    return Image.fromarray(((sums + _PARTS**2 // 2) // _PARTS**2).astype(np.uint8))
+    return corner(0, 0), corner(1, 0), corner(0, 1), corner(1, 1)
 
 
 def _places(
@@ -115,18 +127,21 @@ OPERATIONS: Mapping[str, Operation] = {
     "Rotate": Operation(rotate, _by(30.0)),
     "HorizontalFlip": Operation(lambda picture, _: ImageOps.mirror(picture)),
 }
-"""The operations by the original's names; all are equally likely."""
+"""The operations by the original's names."""
+
+OF_PICTURES = tuple(name for name in OPERATIONS if name not in ("Contrast", "HorizontalFlip"))
+"""Those that are drawn for pictures."""
 
 
 def draw_for_video(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Two different operations at level 5 of 10, forwards."""
+    """Two different operations at level 5 of 10, forwards; all are equally likely."""
     names = rng.choice(list(OPERATIONS), _COUNT, replace=False).tolist()
     return tuple((name, OPERATIONS[name].strength(_VIDEO_LEVEL)) for name in names)
 
 
 def draw_for_picture(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Of two operations drawn with repeats about one, at level 7 of 10, either way."""
-    names = rng.choice(list(OPERATIONS), _COUNT).tolist()
+    """Of two of `OF_PICTURES`, drawn with repeats, about one, at level 7 of 10, either way."""
+    names = rng.choice(OF_PICTURES, _COUNT).tolist()
     signs = rng.choice((-1, 1), _COUNT).tolist()
     return tuple(
         (name, OPERATIONS[name].strength(_PICTURE_LEVEL * sign))
@@ -139,12 +154,13 @@ def draw_for_picture(rng: np.random.Generator) -> tuple[Step, ...]:
 class PretrainingAugment:
     """Frames [T,H,W,3] -> [T,size,size,3], for training: one draw for all frames.
 
-    Frames that are all alike are a picture's: it is cropped and resized, perhaps mirrored, and
-    changed by `draw_for_picture`. A video's are cropped and changed by `draw_for_video`.
+    Frames that are all alike are a picture's, of any size: it is cropped and resized, perhaps
+    mirrored, and changed by `draw_for_picture`. A video's are cropped and changed by
+    `draw_for_video`.
 
     Attributes:
       size: S.
-      whole: a video's frames are `whole` x `whole` when they are cropped.
+      whole: a video's frames are `whole` x `whole`.
     """
 
     size: int
@@ -154,20 +170,19 @@ class PretrainingAugment:
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "T S S 3"]:
         """See above; what is drawn is drawn from `rng`."""
-        if (frames == frames[:1]).all():
+        is_one = frames.strides[0] == 0  # as frames of one number are read
+        if is_one or (frames == frames[:1]).all():
             return self._picture(frames[:1], rng).repeat(len(frames), axis=0)
         return self._video(frames, rng)
 
     def _video(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if frames.shape[1:3] != (self.whole, self.whole):
-            frames = transforms.resize(frames, self.whole)
         top, left = rng.integers(self.whole - self.size + 1, size=2)
         frames = frames[:, top : top + self.size, left : left + self.size]
         return rand_augment.apply(frames, draw_for_video(rng), OPERATIONS)
 
     def _picture(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         _, height, width, _ = frames.shape
-        box = transforms.random_box(height, width, rng, _MIN_SCALE)
+        box = random_box(height, width, rng, _MIN_SCALE)
         mirror = (("HorizontalFlip", 0.0),) if rng.random() < 0.5 else ()
         cropped = _crop(Image.fromarray(frames[0]), box, self.size)
         return rand_augment.apply(cropped[None], (*mirror, *draw_for_picture(rng)), OPERATIONS)

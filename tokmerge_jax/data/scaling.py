@@ -1,7 +1,7 @@
 """Frames scaled by FFmpeg on their way to RGB, as decord (0.6) scales what it decodes.
 
-decord asks a filter graph for `scale=W:H`. The FFmpeg 4.1 that it brings scales bilinearly then,
-widening the kernel where it shrinks a picture (bicubic became the filter's default later), and
+decord asks a filter graph for `scale=W:H`. It is built with FFmpeg 4.1.6, whose filter scales
+bilinearly, widening the kernel where it shrinks a picture (bicubic became the default later), and
 takes 4:2:0 chroma to lie between the pixels, whatever the stream says. Luma and chroma are scaled
 before they become RGB, so this is not RGB frames resized.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from av.filter import Graph
 from jaxtyping import UInt8
 
-_FILTER = "bilinear"
+_HOW = "flags=bilinear:in_chroma_loc=center"
 _ANY_TIME = Fraction(1, 25)  # a graph wants to know what a tick is, though nothing here is timed
 
 
@@ -22,15 +22,16 @@ class Scaler:
 
     def __init__(self, size: int):
         self._size = size
-        self._graph, self._made_for = Graph(), None
+        self._made: tuple[tuple[str, int, int, float], Graph] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "S S 3"]:
         """Turned first, where a note says that it be shown turned, then scaled."""
         kind = frame.format.name, frame.width, frame.height, frame.rotation
-        if kind != self._made_for:  # a stream may change its size
-            self._graph, self._made_for = _graph(frame, self._size), kind
-        self._graph.vpush(frame)
-        return self._graph.vpull().to_ndarray()
+        if self._made is None or kind != self._made[0]:  # a stream may change its size
+            self._made = kind, _graph(frame, self._size)
+        _, graph = self._made
+        graph.vpush(frame)
+        return graph.vpull().to_ndarray()
 
 
 def _graph(frame: av.VideoFrame, size: int) -> Graph:
@@ -43,7 +44,7 @@ def _graph(frame: av.VideoFrame, size: int) -> Graph:
     graph.link_nodes(
         source,
         *(graph.add("transpose", "cclock") for _ in range(round(frame.rotation / 90) % 4)),
-        graph.add("scale", f"{size}:{size}:flags={_FILTER}"),
+        graph.add("scale", f"{size}:{size}:{_HOW}"),
         graph.add("format", "rgb24"),
         graph.add("buffersink"),
     ).configure()

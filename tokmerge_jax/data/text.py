@@ -255,8 +255,7 @@ class Tokenizer:
                 f" config.model.text.vocab_size={self.limit}; take the checkpoint's vocabulary"
             )
         end = [engine.id_of(self.rule.end)] if self.rule.end else []
-        room = self.length - 1
-        longest = room - len(end) if self.rule.end_stays else room
+        room, longest = self.length - 1, self._longest
         ids = np.zeros((len(texts), self.length), np.int32)
         ids[:, 0] = engine.id_of(self.rule.start)
         counts = np.ones(len(texts), np.int32)
@@ -265,6 +264,16 @@ class Tokenizer:
             ids[row, 1 : 1 + len(kept)] = kept
             counts[row] += len(kept)
         return ids, np.arange(self.length) < counts[:, None]
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many texts lose pieces, their end not counted; errors as of a call."""
+        pieces = self.rule.engine(self.vocabulary).ids_of([self.rule.clean(t) for t in texts])
+        return sum(len(found) > self._longest for found in pieces)
+
+    @property
+    def _longest(self) -> int:
+        """Pieces of a text that there is room for, beside the start and an end that stays."""
+        return self.length - 1 - self.rule.end_stays
 
     def id_of(self, token: str) -> int:
         """The id of a special token, for example "[MASK]"."""

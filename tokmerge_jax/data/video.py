@@ -44,7 +44,8 @@ class Video:
         self._path = path
         self._open()
         self._scaler = Scaler(size) if size and not self._is_picture else None
-        self._index = _read_index(self._container, self._stream)
+        most = 1 if self._is_picture else None  # JPEGs may have others behind the first
+        self._index = _read_index(self._container, self._stream, most)
         if not self._index.count:
             raise UserError(f"{path} holds no frames")
 
@@ -60,7 +61,8 @@ class Video:
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
         """RGB frames by number, in any order, repeats allowed; as large as the first one is, or
-        scaled to the size that the video was opened for.
+        scaled to the size that the video was opened for. If all numbers are one, as a picture's
+        are, the frames are views of one array, not to be written to.
 
         Raises:
           UserError: naming the video, if one of them cannot be decoded.
@@ -74,6 +76,9 @@ class Video:
                 f"{self._path}: frame {missing[0]} of {self.length} cannot be decoded; replace the "
                 "file or leave it out"
             )
+        if len(wanted) == 1:
+            frame = found[wanted[0]]
+            return np.broadcast_to(frame, (len(indices), *frame.shape))
         return np.stack([found[int(i)] for i in indices])
 
     @property
@@ -178,9 +183,12 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be decoded ({error.strerror})") from error
 
 
-def _read_index(container: InputContainer, stream: av.VideoStream) -> _Index:
-    packets = container.demux(stream)
-    marks = [(p.pts, p.is_keyframe) for p in packets if p.size and not p.is_discard]
+def _read_index(
+    container: InputContainer, stream: av.VideoStream, most: int | None = None
+) -> _Index:
+    """Of all frames, or of the first `most`."""
+    packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
+    marks = [(p.pts, p.is_keyframe) for p in itertools.islice(packets, most)]
     times = [time for time, _ in marks if time is not None]
     told = len(set(times)) == len(marks)
     # AVI repeats the order of decoding as if it were that of showing.

@@ -13,14 +13,16 @@ import tqdm
 from jaxtyping import UInt8
 
 from tokmerge_jax.data.datasets import demo_questions, demo_scene, video_text
-from tokmerge_jax.data.datasets.demo_scene import Story
+from tokmerge_jax.data.datasets.demo_scene import Event, Story
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
 from tokmerge_jax.data.workers import end_with_parent
 
 COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
 """Clips of each split. No story of one is told in another."""
 
-_SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
+SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
+"""What a split's stories and pixels follow."""
+
 _ASKED: Mapping[str, int] = {"train": 3, "test": 1, "val": 1}  # questions of each kind a clip
 _RATE = 8  # frames a second
 _ENCODING = {"crf": "18", "preset": "veryfast"}
@@ -37,29 +39,46 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
       splits: names of `COUNTS`.
       workers: processes that draw.
     """
-    target = pathlib.Path(folder, "demo_videos")
     told = {split: stories(split) for split in splits}
+    draw_clips(folder, "demo", told, workers)
+    for dataset, records in (("demo", _records), ("demo_qa", _questions)):
+        store(folder, dataset, {split: records(split, told[split]) for split in splits})
+    answers = video_text.answers_path(folder, "demo_qa")
+    answers.write_text(json.dumps(demo_questions.ANSWERS, indent=0), "utf-8")
+
+
+def draw_clips(
+    folder: str, dataset: str, told: Mapping[str, Sequence[Sequence[Event]]], workers: int
+) -> None:
+    """Draws what is told in each split, the clips that `clip` names; those that are there stay."""
+    root = pathlib.Path(folder)
     todo = [
-        (story, (_SEEDS[split], number), target / _name(split, number))
-        for split in splits
-        for number, story in enumerate(told[split])
-        if not (target / _name(split, number)).exists()
+        (story, (SEEDS[split], number), path)
+        for split, stories in told.items()
+        for number, story in enumerate(stories)
+        if not (path := root / clip(dataset, split, number).path).exists()
     ]
-    for split in splits:
-        (target / split).mkdir(parents=True, exist_ok=True)
+    for split in told:
+        (root / clip(dataset, split, 0).path).parent.mkdir(parents=True, exist_ok=True)
     if todo:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
             drawn = pool.map(_draw, todo, chunksize=_AT_ONCE)
             for _ in tqdm.tqdm(drawn, "drawing clips", len(todo), unit="clip"):
                 pass
-    for dataset, records in (("demo", _records), ("demo_qa", _questions)):
-        others = set(video_text.splits(folder, dataset)) - set(splits)
-        kept = {split: video_text.read(folder, dataset, split) for split in others}
-        made = {split: records(split, told[split]) for split in splits}
-        video_text.write(folder, dataset, kept | made)
-    answers = video_text.answers_path(folder, "demo_qa")
-    answers.write_text(json.dumps(demo_questions.ANSWERS, indent=0), "utf-8")
+
+
+def store(folder: str, dataset: str, made: Mapping[str, list[AnyRecord]]) -> None:
+    """Stores a data set's splits; others that are there stay."""
+    others = set(video_text.splits(folder, dataset)) - set(made)
+    kept = {split: video_text.read(folder, dataset, split) for split in others}
+    video_text.write(folder, dataset, {**kept, **made})
+
+
+def clip(dataset: str, split: str, number: int) -> Clip:
+    """The clip of a story: its name, and its place in the data sets' folder."""
+    name = f"{split}/{number:05d}.mp4"
+    return Clip(name, f"{dataset}_videos/{name}")
 
 
 @functools.cache
@@ -69,7 +88,7 @@ def stories(split: str) -> tuple[Story, ...]:
     if split == "test":
         return tuple(test)
     held_out = frozenset(test) if split == "train" else frozenset([*test, *stories("train")])
-    seed = _SEEDS[split]
+    seed = SEEDS[split]
     return tuple(demo_scene.train_story((seed, i), held_out) for i in range(COUNTS[split]))
 
 
@@ -89,33 +108,26 @@ def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None
     part.rename(path)
 
 
-def _draw(task: tuple[Story, tuple[int, int], pathlib.Path]) -> None:
+def _draw(task: tuple[Sequence[Event], tuple[int, int], pathlib.Path]) -> None:
     story, seed, path = task
     write_clip(path, demo_scene.draw(story, seed))
 
 
-def _name(split: str, number: int) -> str:
-    return f"{split}/{number:05d}.mp4"
-
-
-def _clip(split: str, number: int) -> Clip:
-    name = _name(split, number)
-    return Clip(name, f"demo_videos/{name}")
-
-
 def _records(split: str, told: Sequence[Story]) -> list[AnyRecord]:
     return [
-        Record((_clip(split, number),), (demo_scene.caption(story),))
+        Record((clip("demo", split, number),), (demo_scene.caption(story),))
         for number, story in enumerate(told)
     ]
 
 
 def _questions(split: str, told: Sequence[Story]) -> list[AnyRecord]:
     return [
-        Question((_clip(split, number),), f"{split}_{number:05d}_{kind}{i}", question, (answer,))
+        Question(
+            (clip("demo", split, number),), f"{split}_{number:05d}_{kind}{i}", question, (answer,)
+        )
         for number, story in enumerate(told)
         for i in range(_ASKED[split])
         for kind, (question, answer) in demo_questions.ask(
-            story, np.random.default_rng([_SEEDS[split], 1, number, i])
+            story, np.random.default_rng([SEEDS[split], 1, number, i])
         ).items()
     ]

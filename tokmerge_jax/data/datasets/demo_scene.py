@@ -1,21 +1,21 @@
 """The demo's clips, drawn: what happens in a clip, the sentence that says so, and its pixels.
 
-A clip shows two events, one after the other: a coloured shape appears, moves in a straight line and
-is gone. Neither a single frame nor an unordered set of frames tells which event came first or which
+A clip shows events, one after the other: a coloured shape appears, moves in a straight line and is
+gone. Neither a single frame nor an unordered set of frames tells which event came first or which
 way a shape moved, so retrieval needs time; the texture behind tells nothing. Everything is a pure
 function of a seed, in numpy.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-FRAMES = 16
+EVENT_FRAMES = 8
 EDGE = 96
-"""Frames of a clip, and pixels of a frame's edge."""
+"""Frames of an event, and pixels of a frame's edge."""
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "red": (220, 30, 30),
@@ -106,17 +106,17 @@ def _interpolation(cells: int, offsets: np.ndarray) -> np.ndarray:
     return np.clip(1 - np.abs(place[..., None] - np.arange(cells)), 0, 1)
 
 
-def _texture(rng: np.random.Generator, cells: int) -> Float[np.ndarray, "T H W C"]:
+def _texture(rng: np.random.Generator, frames: int, cells: int) -> Float[np.ndarray, "T H W C"]:
     """A smooth random pattern that drifts by less than one of its cells over the clip."""
     grid = rng.normal(size=(cells, cells, 3)) * 0.4 + rng.normal(size=(cells, cells, 1))
-    drift = np.linspace(-0.5, 0.5, FRAMES)[:, None] * rng.uniform(-1, 1, size=2)
+    drift = np.linspace(-0.5, 0.5, frames)[:, None] * rng.uniform(-1, 1, size=2)
     rows, columns = (_interpolation(cells, drift[:, axis]) for axis in (0, 1))
     return np.einsum("thi,ijc,twj->thwc", rows, grid, columns, optimize=True)
 
 
-def _background(rng: np.random.Generator) -> Float[np.ndarray, "T H W C"]:
+def _background(rng: np.random.Generator, frames: int) -> Float[np.ndarray, "T H W C"]:
     tint = rng.uniform(85, 140) + rng.uniform(-8, 8, size=3)
-    return tint + 12 * _texture(rng, 8) + 8 * _texture(rng, 24)
+    return tint + 12 * _texture(rng, frames, 8) + 8 * _texture(rng, frames, 24)
 
 
 def _paint(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
@@ -133,11 +133,13 @@ def _paint(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
     frames += alpha * (colour - frames)
 
 
-def draw(story: Story, seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
-    """A story's clip of `FRAMES` RGB frames; place, speed, shade and background follow `seed`."""
+def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
+    """A story's clip, RGB; places, speeds, shades and background follow `seed`.
+
+    Each event has `EVENT_FRAMES` frames of its own.
+    """
     rng = np.random.default_rng(seed)
-    frames = _background(rng)
-    half = FRAMES // 2
-    _paint(frames[:half], story[0], rng)
-    _paint(frames[half:], story[1], rng)
+    frames = _background(rng, EVENT_FRAMES * len(story))
+    for i, event in enumerate(story):
+        _paint(frames[EVENT_FRAMES * i :][:EVENT_FRAMES], event, rng)
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)

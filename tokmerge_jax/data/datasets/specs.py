@@ -18,12 +18,15 @@ class DatasetSpec:
         videos show what it says); otherwise rows of one video are.
       kind: what its records are, a key of `video_text.KINDS`.
       answers: name of the file that lists the answers to choose from; "" if there is none.
+      on_demand: records are one video and one caption that match no others; there are so many that
+        training reads each when its turn comes.
     """
 
     annotations: Mapping[str, str]
     match_by_caption: bool = False
     kind: str = "captions"
     answers: str = ""
+    on_demand: bool = False
 
 
 def _questions(name: str) -> DatasetSpec:
@@ -65,10 +68,10 @@ SPECS: Mapping[str, DatasetSpec] = {
     "anet_qa": _questions("anet_qa"),
     "queryd": DatasetSpec({}),
     "condmov": DatasetSpec({}),
-    "pretraining": DatasetSpec({}),
+    "pretraining": DatasetSpec({}, on_demand=True),
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
-    "demo_long": DatasetSpec({}),
+    "demo_long": DatasetSpec({}, match_by_caption=True),
 }
 
 

@@ -13,6 +13,7 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos, with_and_without_v
@@ -109,17 +110,30 @@ def _condensed_movies(split: _Split) -> Iterator[Record]:
 def _anet_qa(split: _Split) -> Iterator[Question]:
     asked, answered = split.files
     answers = {
-        files.field(row, "question_id", str, where): files.field(row, "answer", str, where)
-        for where, row in files.records(answered)
+        identity: files.field(row, "answer", str, where)
+        for where, identity, row in _first_of_each_id(answered)
     }
-    for where, row in files.records(asked):
+    for where, identity, row in _first_of_each_id(asked):
         name = f"v_{files.field(row, 'video_name', str, where)}"
-        identity = files.field(row, "question_id", str, where)
         if identity not in answers:
             raise UserError(f"{answered}: has no answer to {identity!r} of {asked.name}")
         clip = split.videos.clip(name, *with_and_without_v(name))
         question = files.field(row, "question", str, where)
         yield Question((clip,), identity, question, (answers[identity],))
+
+
+def _first_of_each_id(path: pathlib.Path) -> Iterator[tuple[str, str, Any]]:
+    """Where a row of questions or answers is, its id, the row; those whose id came before apart."""
+    known, again = set[str](), 0
+    for where, row in files.records(path):
+        identity = files.field(row, "question_id", str, where)
+        if identity not in known:
+            known.add(identity)
+            yield where, identity, row
+        else:
+            again += 1
+    if again:
+        print(f"{path}: left out {again} rows whose question_id came before", file=sys.stderr)
 
 
 def _pretraining(split: _Split) -> Iterator[Record]:

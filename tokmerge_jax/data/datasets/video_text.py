@@ -5,6 +5,7 @@ Records hold texts and paths only; they are stored as array_record and read with
 
 import contextlib
 import dataclasses
+import functools
 import io
 import pathlib
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,9 @@ def write(folder: str, dataset: str, splits: Mapping[str, Sequence[AnyRecord]]) 
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of downloads; there are none
         VideoText(data_dir=aside, config=config, file_format="array_record").download_and_prepare()
+    for split, records in splits.items():
+        usable = [i for i, r in enumerate(records) if not all(clip.fault for clip in r.clips)]
+        np.save(_usable_path(aside, dataset, split), np.array(usable, np.int32))
     target = location(folder, dataset)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,11 +145,47 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
 
 def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
     """The records of a stored split, in the order of the annotations."""
-    builder = _builder(folder, dataset)
-    source = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]
-    stored = set(builder.info.features.keys())
-    kind = next(kind for kind in KINDS.values() if _features(kind).keys() == stored)
-    return tuple(_record(kind, source[i]) for i in range(len(source)))
+    records = Stored(folder, dataset, split)
+    return tuple(records[i] for i in range(len(records)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The records of a stored split, in the order of the annotations, each read when asked for.
+
+    Pickled, it is but where they are: each process opens the files itself.
+    """
+
+    folder: str
+    dataset: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self._opened[1])
+
+    def __getitem__(self, number: int) -> AnyRecord:
+        kind, source = self._opened
+        return _record(kind, source[number])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stored, (self.folder, self.dataset, self.split)
+
+    @functools.cached_property
+    def usable(self) -> Int32[np.ndarray, "R"]:
+        """The numbers of the records that have a video without a fault."""
+        return np.load(_usable_path(self.folder, self.dataset, self.split), mmap_mode="r")
+
+    @functools.cached_property
+    def _opened(self) -> tuple[type[AnyRecord], Any]:
+        """What the records are, and TFDS's source of them."""
+        builder = _builder(self.folder, self.dataset)
+        source = builder.as_data_source(self.split)  # pyright: ignore[reportCallIssue]
+        stored = set(builder.info.features.keys())
+        return next(kind for kind in KINDS.values() if _features(kind).keys() == stored), source
+
+
+def _usable_path(folder: str, dataset: str, split: str) -> pathlib.Path:
+    return location(folder, dataset) / f"{split}_usable.npy"
 
 
 def _builder(folder: str, dataset: str) -> tfds.core.DatasetBuilder:
