@@ -52,6 +52,7 @@ def test_accelerators_and_many_devices_take_all_at_once(backend, ways, monkeypat
     assert calls(8) == [8]
 
 
+@pytest.mark.slow
 def test_a_block_in_parts_computes_what_the_whole_does(monkeypatch):
     """Tokens, sizes and gradients, of a block that merges."""
     layer = Block(2, mergers.ToMe(r=2, class_tokens=1))

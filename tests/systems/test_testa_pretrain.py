@@ -278,5 +278,5 @@ def test_the_script_pretrains_on_videos_and_pictures(tmp_path):
     assert len(steps) == 2
     for step in steps:
         assert step["loss"] == pytest.approx(step["ita"] + step["itm"] + step["lm"], rel=1e-5)
-    rise = (5e-6 - 1e-6) / 5000
-    assert [step["learning_rate"] for step in steps] == pytest.approx([1e-6, 1e-6 + rise])
+    rates = [step["learning_rate"] for step in steps]
+    assert rates == pytest.approx([1e-6, 0.95 * 5e-6])  # the first step of either epoch

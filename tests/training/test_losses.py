@@ -46,6 +46,12 @@ def test_nan_similarity_weighs_a_hundredth():
     np.testing.assert_array_equal(to_text[0], np.array([0, 0.01], np.float32))
 
 
+def test_matches_that_are_far_ahead_leave_the_others_in_proportion():
+    similarity = jnp.array([[300.0, np.log(3), 0], [0, 1, 0], [0, 0, 1]])
+    _, to_text = losses.hard_negative_weights(similarity, jnp.arange(3))
+    np.testing.assert_allclose(to_text[0], [0, 0.75, 0.25], rtol=1e-6)
+
+
 def test_matching_labels_are_one_and_twice_zero():
     logits = jnp.array([[0.0, 2], [1, 0], [0, 0]])
     surprise = [np.log1p(np.exp(-2)), np.log1p(np.exp(-1)), np.log(2)]

@@ -64,10 +64,16 @@ def test_the_web_s_rate_rises_as_the_originals():
         assert rate(0, row["step"]) == pytest.approx(row["lr"], rel=1e-6)
 
 
-def test_a_cosine_by_epoch_may_rise_too():
-    rate = rates("cosine_by_epoch", 1.0, 0.0, epochs=2, per_epoch=4, warmup_steps=2)
-    found = [rate(0, step) for step in range(8)]
-    np.testing.assert_allclose(found, [0, 0.5, 1, 1, 0.5, 0.5, 0.5, 0.5], rtol=1e-6)
+def test_the_web_s_rate_rises_in_the_first_epoch_alone():
+    rate = rates("decay_by_epoch", 5e-6, 5e-7, 20, per_epoch=50)
+    assert rate(0, 49) == pytest.approx(1e-6 + 4e-6 * 49 / 5000)
+    assert rate(1) == pytest.approx(0.95 * 5e-6)
+
+
+@pytest.mark.parametrize("name", ["cosine_by_epoch", "decay_by_epoch"])
+def test_rates_of_epochs_take_no_warmup(name):
+    with pytest.raises(UserError, match=r"warmup_epochs is for config\.train\.schedule=cosine"):
+        rates(name, 1.0, 0.0, epochs=2, per_epoch=4, warmup_steps=2)
 
 
 def test_an_unknown_rate_is_told():

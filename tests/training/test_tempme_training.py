@@ -65,6 +65,7 @@ def learned(case):
     return total, gradient, state, moved, scalars
 
 
+@pytest.mark.slow
 def test_gradients(case, learned):
     found, system, *_ = case
     total, gradient, *_ = learned
@@ -80,6 +81,7 @@ def test_gradients(case, learned):
     close(total, found.arrays["trainable_total_norm"])
 
 
+@pytest.mark.slow
 def test_only_what_the_reference_lists_moves(case, learned):
     *_, state, moved, scalars = learned
     before, after = (rules.flatten(p) for p in (state.params, moved.params))

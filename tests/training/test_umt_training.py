@@ -66,9 +66,8 @@ def test_losses_and_gradients():
         close(np.sqrt(sum(squares)), expected[f"group_norm/{group}"])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("vidtldr-train", marks=pytest.mark.slow), "vidtldr-train-merged"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vidtldr-train", "vidtldr-train-merged"])
 def test_steps_of_fine_tuning(name):
     case, system, params, loss = set_up(name)
     expected, spec = case.arrays, case.config

@@ -17,8 +17,9 @@ from tokmerge_jax.types import NegativeSampler, Params, Predict
 
 
 class Seen(NamedTuple):
-    """What is matched: the videos as the fusion layers read them, their texts' states and mask."""
+    """Videos' tokens, and what the layers read of them; the states and mask of their texts."""
 
+    tokens: jax.Array
     memory: tuple[KeysValues, ...]
     states: jax.Array
     mask: jax.Array
@@ -78,13 +79,13 @@ def matching_loss(
       key: of the draws.
       train: use dropout.
     """
-    memory, states, mask = seen
+    tokens, memory, states, mask = seen
     keys = jax.random.split(key)
     other_video, other_text = (sampler(k, w) for k, w in zip(keys, weights, strict=True))
     match = partial(model.match, train=train)
     logits = [
         match(memory, states, mask),
-        match(jax.tree.map(lambda x: x[other_video], memory), states, mask),
+        match(model.memory(tokens[other_video]), states, mask),  # smaller to gather than `memory`
         match(memory, states[other_text], mask[other_text]),
     ]
     return losses.matching(jnp.concatenate(logits))

@@ -58,7 +58,7 @@ def build(config: ConfigDict) -> System:
         module=module,
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
-        predict={**functions, "trace_video": timesformer_vision.tracer(module)},
+        predict={**functions, **timesformer_vision.tracer(module)},
         loss=testa_training.retrieval_loss(module, train.alpha, train.alpha_epochs, train.parts),
         name_rules=rules(timesformer_vision.sizes(config), words.depth),
         tokenize=tokenize,

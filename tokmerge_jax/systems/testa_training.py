@@ -149,7 +149,7 @@ def retrieval_loss(
         key: jax.Array,
         train: bool,
     ) -> jax.Array:
-        seen = reranked.Seen(model.memory(tokens), states, batch["text_mask"])
+        seen = reranked.Seen(tokens, model.memory(tokens), states, batch["text_mask"])
         weights = losses.hard_negative_weights(similarity, batch["match_id"])
         return reranked.matching_loss(model, seen, weights, sampler, key, train=train)
 

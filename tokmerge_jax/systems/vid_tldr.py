@@ -108,7 +108,7 @@ def retrieval_loss(
         ids, mask, match_id = batch["text_ids"], batch["text_mask"], batch["match_id"]
         tokens, video = model.encode_video(umt_vision.pixels(batch["video"]), train=train)
         states, words = model.encode_text(ids, mask, train=train)
-        seen = reranked.Seen(model.memory(tokens), states, mask)
+        seen = reranked.Seen(tokens, model.memory(tokens), states, mask)
         parts = {}
         parts["vtc"], similarity = losses.contrastive(video, words, match_id, model.temperature)
         negatives, words_key = jax.random.split(key)

@@ -56,12 +56,14 @@ def hard_negative_weights(
 
     Returns:
       Weights [text, video] and weights [video, text]; no gradient flows through them. A NaN
-      becomes 0.01.
+      becomes 0.01. Where matches leave the others none at all, their softmax without matches.
     """
 
     def weights(rows: jax.Array) -> jax.Array:
-        share = jnp.nan_to_num(jax.nn.softmax(rows, axis=1), nan=0.01)
-        return jnp.where(_matches(match_id), 0, share)
+        match = _matches(match_id)
+        share = jnp.where(match, 0, jnp.nan_to_num(jax.nn.softmax(rows, axis=1), nan=0.01))
+        apart = jnp.nan_to_num(jax.nn.softmax(jnp.where(match, -jnp.inf, rows), axis=1), nan=0)
+        return jnp.where(share.any(axis=1, keepdims=True), share, apart)
 
     similarity = jax.lax.stop_gradient(similarity)
     return weights(similarity.T), weights(similarity)

@@ -25,6 +25,7 @@ BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
 
 _WEB_WARMUP = 1e-6, 5000  # the first rate, and the steps until the highest
 _WEB_DECAY = 0.95
+_BY_EPOCH = "cosine_by_epoch", "decay_by_epoch"
 
 
 def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> Schedule:
@@ -67,11 +68,6 @@ def by_epoch(rate: Schedule, per_epoch: int) -> Schedule:
     return lambda step: rate(jnp.asarray(step) // per_epoch)
 
 
-def least(*rates: Schedule) -> Schedule:
-    """The lowest of the rates of a step."""
-    return lambda step: jnp.stack([rate(step) for rate in rates]).min()
-
-
 def named(
     name: str, base: float, *, steps: int, warmup_steps: int, min_share: float, per_epoch: int
 ) -> Schedule:
@@ -79,30 +75,32 @@ def named(
 
     Args:
       name: "cosine"; "cosine_by_epoch", TESTA's fine-tuning, the same for all of an epoch;
-        "decay_by_epoch", BLIP's pre-training: 5 % less each epoch, after a rise of 5000 steps.
+        "decay_by_epoch", BLIP's pre-training: 5 % less each epoch, and in the first one a rise of
+        5000 steps.
       base: the highest rate.
       steps: of the whole training.
-      warmup_steps: in which a cosine's rate rises from 0.
+      warmup_steps: in which the rate of "cosine" rises from 0; the others have none to set.
       min_share: the rate falls to no less than this share of `base`.
       per_epoch: steps of an epoch.
 
     Raises:
-      UserError: if there is no such rate.
+      UserError: if there is no such rate, or it has no such warm-up.
     """
     if name == "cosine":
         return cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
-    if name == "cosine_by_epoch":
-        rise = warmup(base, start=0.0, steps=warmup_steps)
-        fall = cosine(base, steps=steps // per_epoch, min_share=min_share)
-    elif name == "decay_by_epoch":
-        start, rising = _WEB_WARMUP
-        rise = warmup(base, start=start, steps=rising)
-        fall = decay(base, factor=_WEB_DECAY, min_share=min_share)
-    else:
+    if name not in _BY_EPOCH:
+        raise UserError(f"config.train.schedule={name!r} is none of cosine, {', '.join(_BY_EPOCH)}")
+    if warmup_steps:
         raise UserError(
-            f"config.train.schedule={name!r} is none of cosine, cosine_by_epoch, decay_by_epoch"
+            f"config.train.warmup_epochs is for config.train.schedule=cosine; set it to 0 for"
+            f" {name}"
         )
-    return least(rise, by_epoch(fall, per_epoch))
+    if name == "cosine_by_epoch":
+        return by_epoch(cosine(base, steps=steps // per_epoch, min_share=min_share), per_epoch)
+    start, rising = _WEB_WARMUP
+    rise = warmup(base, start=start, steps=rising)
+    fall = by_epoch(decay(base, factor=_WEB_DECAY, min_share=min_share), per_epoch)
+    return lambda step: jnp.where(jnp.asarray(step) < per_epoch, rise(step), fall(step))
 
 
 def decayed(params: Params) -> Any:

@@ -13,6 +13,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
 
+_NO_STEP = 2**32 - 1  # what is drawn once has a key that no step has
+
 
 class TrainState(flax.struct.PyTreeNode):
     """All that a run needs to go on.
@@ -52,7 +54,8 @@ def create(
             "there is nothing to train: the configuration freezes all parameters that it has; see"
             " config.train.backbone_rate and config.model.lora_rank"
         )
-    remembered = memory(params, jax.random.key(seed)) if memory else ()
+    key = jax.random.fold_in(jax.random.key(seed), _NO_STEP)
+    remembered = memory(params, key) if memory else ()
     return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving), remembered)
 
 
