@@ -4,7 +4,10 @@ Target: TESTA_model_base_pretrain, 8 frames; zero-shot T2V R@1 64.9 on DiDeMo, a
 Checkpoint: to start from, BLIP's model_base_capfilt_large.pth.
 Protocol: WebVid-2M and CC3M, 20 epochs, 12 clips on each of 8 GPUs; nothing merges (195.8 GMAC).
 Command: python scripts/train.py --config configs/testa_pretrain.py --config.checkpoint=BLIP
+Captions of own videos: scripts/caption.py with the same --config and a checkpoint of it.
 """
+
+from ml_collections import ConfigDict
 
 from configs.base import testa
 
@@ -31,5 +34,13 @@ def get_config():
         weight_decay=0.0,
         queue=57600,
         alpha_epochs=2.0,
+    )
+    config.caption = ConfigDict(
+        {
+            "beams": 3,  # of the search; 1 = the likeliest piece each time, or drawn ones
+            "max_length": 20,  # of a caption, its start and end included
+            "min_length": 5,
+            "top_p": 0.0,  # draw from the likeliest pieces of this probability; 0 = draw none
+        }
     )
     return config.lock()

@@ -184,8 +184,12 @@ class System:
         after a place of `ids`, whose rows hold beginnings of answers (`visible` [reader, read]);
         those that also write answers
         `write(params, tree) -> {"ids" int32 [G,L], "score" float32 [G]}`.
+        Those that write captions offer `caption(params, video, key=None)`, which gives the same of
+        B videos; the key is of the pieces that are drawn, where some are.
         Systems that merge offer
-        `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer.
+        `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer;
+        where whole frames merge too also "frames", int32 [B,T]: which of the frames that are left
+        holds each.
       loss: the training loss, or None; one that remembers where there is `memory`.
       name_rules: how PyTorch names become ours, a `convert.rules.RuleSet` for each kind of
         checkpoint; the first is what fine-tuning writes.

@@ -11,14 +11,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import KeysValues
-from tokmerge_jax.layers.bert import Cache
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.timesformer import TimeSformer
 from tokmerge_jax.models.umt_vit import UMTViT
 
 
 class Answerer(nn.Module):
-    """Encodes videos, reads questions about them, tells how likely answers are, and writes some.
+    """Encodes videos, reads questions about them, and tells how likely answers are.
 
     Attributes:
       vision: the video transformer.
@@ -101,25 +100,6 @@ class Answerer(nn.Module):
         places = jnp.broadcast_to(jnp.arange(ids.shape[1] - 1)[None], ids[:, 1:].shape)
         logs = log_probability(logits, places, ids[:, 1:], self.smoothing)
         return jnp.where(mask[:, 1:], logs, 0).sum(axis=1)
-
-    def empty_cache(self, rows: int, length: int) -> tuple[Cache, ...]:
-        """What `write_word` starts from: room for `length` words of each of so many answers."""
-        return self.decoder.empty_cache(rows, length)
-
-    def write_word(
-        self,
-        cache: tuple[Cache, ...],
-        ids: Int[Array, " B"],
-        position: Int[Array, ""],
-        memory: tuple[KeysValues, ...],
-    ) -> tuple[Float[Array, "B W"], tuple[Cache, ...]]:
-        """Reads one word more of each answer; logits of the next one (float32), and the new cache.
-
-        All places of a question are attended to, its padding too, as in BLIP. B = G * P, and P
-        answers in a row share the question of one `memory`.
-        """
-        states, cache = self.decoder.step(cache, ids, position, memory)
-        return self.decoder.words(states), cache
 
     def __call__(
         self,

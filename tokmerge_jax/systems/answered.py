@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import flax.linen as nn
@@ -14,11 +15,14 @@ from ml_collections import ConfigDict
 from tokmerge_jax.data.text import TextRule, Tokenizer
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answering import Options
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.layers.bert import Cache
 from tokmerge_jax.models.answerer import Answerer, log_probability
+from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.systems import checks
 from tokmerge_jax.systems.pixels import example
 from tokmerge_jax.systems.reranked import run
-from tokmerge_jax.types import Batch, Loss, Params, Predict
+from tokmerge_jax.types import Batch, Loss, Params, Predict, UserError
 
 Pixels = Callable[[ArrayLike], jax.Array]
 """Makes frames what the network reads."""
@@ -36,10 +40,13 @@ def words(config: ConfigDict, questions: TextRule, answers: TextRule) -> Words:
     """The tokenizers of a configuration.
 
     Raises:
-      UserError: if answers are longer than the decoder's table of positions.
+      UserError: if answers are longer than the decoder's table of positions, or there is no room
+        for a piece beside the start, and the end where it stays.
     """
     data, text = config.data, config.model.text
-    checks.positive(config, "data.max_text_length", "data.max_answer_length")
+    for key, rule in (("max_text_length", questions), ("max_answer_length", answers)):
+        if data[key] < 2 + rule.end_stays:
+            raise UserError(f"config.data.{key}={data[key]} must be at least {2 + rule.end_stays}")
     fits = data.max_answer_length <= text.max_positions
     checks.relations(
         config, ("data.max_answer_length", "at most", "model.text.max_positions", fits)
@@ -157,7 +164,9 @@ def functions(module: Answerer, pixels: Pixels) -> dict[str, Predict]:
 
 
 def writer(module: Answerer, answers: Tokenizer, options: Options) -> Predict:
-    """`write` of `types.System.predict`; the vocabulary is read when it is compiled.
+    """`write` of `types.System.predict`.
+
+    All places of a question are attended to, its padding too, as in BLIP.
 
     Args:
       module: the network.
@@ -165,17 +174,52 @@ def writer(module: Answerer, answers: Tokenizer, options: Options) -> Predict:
       options: of the evaluation.
     """
 
-    def write(params: Params, memory: Any) -> dict[str, jax.Array]:
-        how = options.generation(answers.id_of(answers.rule.end))
-        questions = len(jax.tree.leaves(memory)[0])
-        start = jnp.full((questions, 1), answers.id_of(answers.rule.start), jnp.int32)
-        rows = questions * how.beams
-        cache = module.apply({}, rows, how.max_length, method="empty_cache")
+    def how() -> tuple[int, decoding.Options]:
+        start, end = (answers.id_of(token) for token in (answers.rule.start, answers.rule.end))
+        return start, options.generation(end)
+
+    return text_writer(module.decoder, itemgetter("decoder"), how)
+
+
+def text_writer(
+    decoder: Bert,
+    own: Callable[[Params], Params],
+    how: Callable[[], tuple[int, decoding.Options]],
+) -> Predict:
+    """`(params, memory, key=None) -> {"ids" int32 [G,L], "score" float32 [G]}`: texts it writes.
+
+    Args:
+      decoder: all its layers read what the text is about; it predicts words.
+      own: the decoder's parameters, of a system's.
+      how: tells the word that every text starts with, and how to go on; it is called when the
+        function is compiled, for it may read the vocabulary.
+    """
+    empty_cache = nn.apply(Bert.empty_cache, decoder)
+    read_word = nn.apply(_read_word, decoder)
+
+    def write(params: Params, memory: Any, key: jax.Array | None = None) -> dict[str, jax.Array]:
+        start, options = how()
+        texts = len(jax.tree.leaves(memory)[0])
+        variables = {"params": own(params)}
 
         def step(cache: Any, ids: jax.Array, position: jax.Array) -> Any:
-            return run(module, "write_word", params, cache, ids, position, memory)
+            return read_word(variables, cache, ids, position, memory)
 
-        found = decoding.generate(step, cache, start, how)
+        cache = empty_cache({}, texts * options.beams, options.max_length)
+        prompt = jnp.full((texts, 1), start, jnp.int32)
+        found = decoding.generate(step, cache, prompt, options, key)
         return {"ids": found.ids, "score": found.score}
 
     return write
+
+
+def _read_word(
+    decoder: Bert,
+    cache: tuple[Cache, ...],
+    ids: jax.Array,
+    position: jax.Array,
+    memory: tuple[KeysValues, ...],
+) -> tuple[jax.Array, tuple[Cache, ...]]:
+    """Reads one word more of each text; logits of the next one, and the new cache."""
+    states, cache = decoder.step(cache, ids, position, memory)
+    return decoder.words(states), cache

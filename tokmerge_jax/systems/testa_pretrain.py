@@ -1,5 +1,7 @@
 """TESTA's pretraining on videos and pictures with captions: contrast, matching, and captioning.
 
+The decoder that learns to caption writes captions, too.
+
 Source: BLIP (ICML 2022), section 3.2, as TESTA (Findings of EMNLP 2023) trains with it.
 """
 
@@ -11,18 +13,28 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from tokmerge_jax.convert.tables.testa import pretraining_rules
+from tokmerge_jax.data import text
 from tokmerge_jax.data.pretraining_augment import PretrainingAugment
+from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
-from tokmerge_jax.systems import checks, reranked, testa, testa_training, timesformer_vision
+from tokmerge_jax.systems import (
+    answered,
+    checks,
+    reranked,
+    testa,
+    testa_training,
+    timesformer_vision,
+)
 from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.momentum import Memory
-from tokmerge_jax.types import Batch, NegativeSampler, Params, RememberingLoss, System
+from tokmerge_jax.types import Batch, NegativeSampler, Params, Predict, RememberingLoss, System
 
 _DECODER = "decoder"
 _OWN = ("attention", "attention_norm")  # of a decoder's layer; all else is the encoder's
@@ -32,14 +44,19 @@ _FLOOR = 1e-4  # the least weight of a negative
 def build(config: ConfigDict) -> System:
     """The system of `configs/testa_pretrain.py`, any size.
 
-    It is TESTA for retrieval (`systems.testa`) with a decoder that only training uses.
+    It is TESTA for retrieval (`systems.testa`) with a decoder, which writes captions (`caption`).
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
     vision, train, words = config.model.vision, config.train, config.model.text
     larger = config.data.decode_size >= vision.image_size
-    checks.relations(config, ("data.decode_size", "at least", "model.vision.image_size", larger))
+    fits = config.caption.max_length <= words.max_positions
+    checks.relations(
+        config,
+        ("data.decode_size", "at least", "model.vision.image_size", larger),
+        ("caption.max_length", "at most", "model.text.max_positions", fits),
+    )
     base = testa.build(config)
     assert isinstance(base.module, TESTA)
     decoder = base.module.text.clone(predicts_words=True)
@@ -53,12 +70,45 @@ def build(config: ConfigDict) -> System:
         name="testa_pretrain",
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
+        predict={**base.predict, "caption": captioner(base, decoder)},
         loss=pretraining_loss(base.module, decoder, train.alpha, train.alpha_epochs, train.parts),
         name_rules=pretraining_rules(timesformer_vision.sizes(config), words.depth),
         augment=PretrainingAugment(vision.image_size, config.data.decode_size),
         optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
+        spell=partial(text.spell, config.data.vocabulary),
         training_only=(),
     )
+
+
+def captioner(system: System, decoder: Bert) -> Predict:
+    """`caption` of `types.System.predict`, as `config.caption` describes it.
+
+    A caption starts at [DEC] and ends at [SEP], as in training; the decoder reads the video's
+    tokens in every layer. Source: BLIP (ICML 2022), section 4.
+
+    Args:
+      system: encodes videos; whose tokenizer knows the end.
+      decoder: its text encoder with a head that predicts words.
+
+    Raises:
+      UserError: if the configuration's numbers cannot work.
+    """
+    tokenize, options = system.tokenize, partial(decoding.Options, pad=0, **system.config.caption)
+    assert isinstance(tokenize, text.Tokenizer)
+    options(end=0)  # which checks the numbers
+
+    def how() -> tuple[int, decoding.Options]:
+        return _start(decoder), options(end=tokenize.id_of(tokenize.rule.end))
+
+    write = answered.text_writer(decoder, decoder_params, how)
+
+    def caption(
+        params: Params, video: ArrayLike, key: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        tokens = system.predict["encode_video"](params, video)["tokens"]
+        return write(params, system.predict["video_memory"](params, tokens), key)
+
+    return caption
 
 
 def pretraining_loss(
@@ -97,7 +147,7 @@ def pretraining_loss(
         train: bool,
     ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
         """The matching loss, and what the videos are to all that reads them."""
-        seen = reranked.Seen(model.memory(tokens), states, mask)
+        seen = reranked.Seen(tokens, model.memory(tokens), states, mask)
         matching = reranked.matching_loss(model, seen, weights, sampler, key, train=train)
         return matching, seen.memory
 
@@ -146,8 +196,8 @@ def negative_weights(similarity: Float[Array, "B B"]) -> Float[Array, "B B"]:
 
 def decoder_params(params: Params) -> dict[str, Any]:
     """The decoder's parameters: its own, and the text encoder's for all the rest."""
-    text, own = params["text"], params[_DECODER]
-    return {**text, **{name: {**text.get(name, {}), **part} for name, part in own.items()}}
+    shared, own = params["text"], params[_DECODER]
+    return {**shared, **{name: {**shared.get(name, {}), **part} for name, part in own.items()}}
 
 
 def decayed(params: Params) -> Any:
@@ -168,11 +218,16 @@ def _captioning(
     train: bool,
 ) -> jax.Array:
     """How well each text is told word by word, from [DEC] on, of its video."""
-    ids = ids.at[:, 0].set(decoder.vocab_size - 2)
+    ids = ids.at[:, 0].set(_start(decoder))
     visible = jnp.tril(jnp.ones((1, *2 * ids.shape[1:]), bool)) & mask[:, None]
     states = decoder.encode_text(ids, visible, train=train)
     states = decoder.fuse(states, visible, memory, train=train)
     return losses.language_model(decoder.words(states), ids, mask)[0]
+
+
+def _start(decoder: Bert) -> int:
+    """The id of [DEC], which every text of the decoder begins with."""
+    return decoder.vocab_size - 2
 
 
 def _own(decoder: Bert, context: int, key: jax.Array) -> dict[str, Any]:

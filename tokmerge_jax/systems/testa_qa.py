@@ -36,7 +36,7 @@ def build(config: ConfigDict) -> System:
         predict={
             **answered.functions(module, timesformer_vision.pixels),
             "write": answered.writer(module, words.answers, options),
-            "trace_video": timesformer_vision.tracer(module),
+            **timesformer_vision.tracer(module),
         },
         loss=answered.loss(module, timesformer_vision.pixels),
         name_rules=answering_rules(timesformer_vision.sizes(config), bert.depth),

@@ -79,17 +79,14 @@ def pixels(video: ArrayLike) -> jax.Array:
     return normalise(video, MEAN, STD)
 
 
-def tracer(module: nn.Module) -> Predict:
+def tracer(module: nn.Module) -> dict[str, Predict]:
     """`trace_video` of a module whose `vision` is the transformer, over the patches of a video.
 
-    It tells "frames" too: which frame holds each frame of the input, [B,T].
+    It tells "frames" too: which frame holds each frame of the input, [B,T]. Where patches go is
+    known of divided attention alone; for others there is no `trace_video`.
     """
 
     def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
-        if module.vision.attention != "divided":
-            raise UserError(
-                "where patches go is told of config.model.vision.attention=divided alone"
-            )
         trace = nn.apply(
             lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
         )
@@ -107,7 +104,7 @@ def tracer(module: nn.Module) -> Predict:
                 found["frames"].append(of_first // clip.x.shape[2])  # all of a frame's go together
         return found
 
-    return trace_video
+    return {"trace_video": trace_video} if module.vision.attention == "divided" else {}
 
 
 def check(config: ConfigDict, *sizes: str) -> None:
