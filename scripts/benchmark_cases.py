@@ -292,7 +292,8 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
                   for name in ("text_ids", "text_mask"))  # fmt: skip
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
     answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
-    ranker = answering.Ranker(model, (ids, mask), answers, most)
+    first_piece: Any = system.config.eval.first_piece
+    ranker = answering.Ranker(model, (ids, mask), answers, most, first_piece)
     asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
 
     def ours() -> tuple[float, np.ndarray]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, evaluation, parallel, runtime
 from tokmerge_jax.data import prepared
+from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import (
     answering,
     findings,
@@ -97,17 +99,25 @@ def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
 
 def _answer(run: Run) -> Findings:
     ids, mask, answers = run.texts
-    words: Any = run.config.model.text.vocab_size
+    text: Any = run.config.model.text
     options, asked = answering.Options(**run.config.eval), run.source.gallery
-    inputs = run.model, run.batches, asked, (ids, mask)
-    how = words, options, run.store, run.watch
+    inputs, how = (run.model, run.batches, asked, (ids, mask)), (options, run.store, run.watch)
     if options.answering == "rank":
-        ranking = answering.evaluate(*inputs, answers, *how)
+        _tell_of_cut_answers(run.system, asked.answers)
+        ranking = answering.evaluate(*inputs, answers, text.vocab_size, *how)
         return findings.answers(ranking, asked, run.config, run.source.broken)
     assert run.system.spell is not None
-    found = writing.evaluate(*inputs, *how)
+    keys_and_values = 2 * text.depth * text.width
+    found = writing.evaluate(*inputs, text.vocab_size, keys_and_values, *how)
     spelled = run.system.spell(found.ids)
     return findings.written(found, spelled, asked, run.config, run.source.broken)
+
+
+def _tell_of_cut_answers(system: System, answers: Sequence[str]) -> None:
+    assert isinstance(system.tokenize_answers, Tokenizer)
+    if cut := system.tokenize_answers.cut(answers):
+        limit = f"config.data.max_answer_length={system.tokenize_answers.length}"
+        print(f"{cut} of {len(answers)} answers are cut to {limit} pieces", file=sys.stderr)
 
 
 _TASKS: Mapping[str, Task] = {

@@ -74,6 +74,11 @@ def check(system: System) -> None:
             "this configuration merges no tokens, so there is nothing to draw; set"
             " config.model.merger.name and config.model.merger.r"
         )
+    if "trace_video" not in system.predict:
+        raise UserError(
+            "which patches merge is told of config.model.vision.attention=divided alone, so there"
+            " is nothing to draw; set it"
+        )
 
 
 def draw_gallery(system: System, folder: pathlib.Path) -> None:
@@ -96,7 +101,8 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
 def draw_film(
     clip: np.ndarray, merged: Sequence[visualize.Merge], name: str, target: pathlib.Path
 ) -> None:
-    """Draws which frames of a clip merged, if any did as a whole."""
+    """Draws which frames of a clip merged, if any did as a whole; an older picture goes."""
+    target.unlink(missing_ok=True)
     frames = merged[-1].frames
     if frames is not None and len(np.unique(frames)) < len(frames):
         visualize.film(clip, merged[-1], name).savefig(target)

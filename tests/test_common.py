@@ -8,6 +8,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = "--config=configs/msrvtt_b16.py"
+TESTA = "--config=configs/testa_queryd_f32.py"
+JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=0")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,11 @@ CONFIG = "--config=configs/msrvtt_b16.py"
         ([CONFIG, "--config.checkpoint=x", "--config.system=none_such"], ("'none_such'",)),
         ([CONFIG, "--config.checkpoint=x", "--config.dtype=int4"], ("int4", "float32")),
         ([CONFIG, "--config.checkpoint=x", "--config.model.merger.name=none"], ("merger",)),
+        pytest.param(
+            [TESTA, "--config.checkpoint=x", *JOINT],
+            ("attention=divided alone", "set it"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, says):

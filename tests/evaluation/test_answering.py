@@ -23,6 +23,7 @@ from tokmerge_jax.evaluation.answering import Options, Ranking
 from tokmerge_jax.evaluation.answers import Answers, size_of
 from tokmerge_jax.types import Questions, UserError
 
+OPTIONS = {"batch_size": 1, "top_k": 1, "memory_gib": 1.0, "first_piece": 2}
 TESTS = pathlib.Path(__file__).parents[1]
 
 
@@ -93,7 +94,7 @@ def test_killed_it_goes_on(tmp_path):
     deadline = time.monotonic() + 120
 
     def answered():
-        files = list(tmp_path.glob("*/scores_top4_first2.done.npy"))
+        files = list(tmp_path.glob("*/scores_top4.done.npy"))
         return int(np.load(files[0]).sum()) if files else 0
 
     while answered() < 3:
@@ -109,8 +110,26 @@ def test_killed_it_goes_on(tmp_path):
 
 
 def test_too_little_memory_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"memory_gib=1e-07 is too little .* smaller config.eval"):
+    with pytest.raises(UserError, match=r"memory_gib=1e-07 is too little .* \(config.eval.top_k\)"):
         small_questions.run(tmp_path, gib=1e-7)
+
+
+def test_batches_are_smaller_where_questions_take_much_memory(tmp_path):
+    sizes, gib = [], 2.5 * 3 * 4 * 64 * small_questions.WORDS / 2**30  # two questions and a half
+
+    def source(size, start):
+        sizes.append(size)
+        return small_questions.batches(size, start)
+
+    check(small_questions.run(tmp_path, source=source, batch_size=7, gib=gib))
+    assert sizes == [2]
+
+
+def test_results_keep_the_name_that_they_had_before_the_choice(tmp_path):
+    small_questions.run(tmp_path)
+    small_questions.run(tmp_path, first_piece=1)
+    names = {path.name for path in tmp_path.glob("*/answers_*.rows.npy")}
+    assert names == {"answers_top4.rows.npy", "answers_top4_first1.rows.npy"}
 
 
 @pytest.mark.parametrize(
@@ -118,13 +137,13 @@ def test_too_little_memory_is_told(tmp_path):
     [
         ({"first_piece": 0}, "config.eval.first_piece=0 must be 1 or 2"),
         ({"answering": "guess"}, "config.eval.answering='guess' is neither rank nor generate"),
-        ({"beams": 0}, "generation's beams=0 must be 1 or more"),
-        ({"min_length": 11}, "generation's min_length=11 must be at most its max_length=10"),
+        ({"beams": 0}, "config.eval.beams=0 must be 1 or more"),
+        ({"min_length": 11}, "config.eval.min_length=11 must be at most config.eval.max_length=10"),
     ],
 )
 def test_options_that_cannot_work_are_told(change, message):
     with pytest.raises(UserError, match=message):
-        Options(**{"batch_size": 1, "top_k": 1, "memory_gib": 1.0, **change})
+        Options(**{**OPTIONS, **change})
 
 
 @given(

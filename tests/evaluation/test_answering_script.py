@@ -13,6 +13,7 @@ from tokmerge_jax.data.datasets.video_text import Clip, Question
 
 ROOT = pathlib.Path(__file__).parents[2]
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "it", "red", "?", "yes", "no")
+ANSWERS = ("yes", "no no no")
 SMALL = """
 from configs import testa_anet_qa_f32
 
@@ -25,7 +26,8 @@ def get_config():
     config.model.text.update(
         width=16, depth=1, heads=2, mlp_width=16, vocab_size=13, max_positions=40)
     config.model.merger.update(frames=1, r=1)
-    config.data.update(folder={folder!r}, vocabulary={vocabulary!r}, workers=0)
+    config.data.update(folder={folder!r}, vocabulary={vocabulary!r}, workers=0,
+        max_answer_length=4)
     config.eval.batch_size = 2
     config.train.update(batch_size=2, epochs=1, remat=False)
     return config.lock()
@@ -40,7 +42,7 @@ def prepared(tmp_path_factory):
     for i, name in enumerate(names):
         clips.write(folder / name, clips.draw(8, 32, 32, seed=i))
     records = [
-        Question((Clip(name, name),), f"{name}_{i}", "is it red?", (("yes", "no")[i],))
+        Question((Clip(name, name),), f"{name}_{i}", "is it red?", (ANSWERS[i],))
         for name in names
         for i in range(2)
     ]
@@ -57,7 +59,7 @@ def script(name, folder, *arguments):
         [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert not ran.returncode, ran.stderr
-    return ran.stdout
+    return ran.stdout + ran.stderr
 
 
 @pytest.mark.slow
@@ -73,11 +75,13 @@ def test_trained_and_asked_in_both_ways(prepared, tmp_path):
             "eval", prepared, weights, f"--config.output={output}", f"--config.eval.answering={way}"
         )
         assert ("answers written" in printed) == (way == "generate")
+        cut = "1 of 2 answers are cut to config.data.max_answer_length=4 pieces"
+        assert (cut in printed) == (way == "rank")
         found[way] = json.loads((output / "results.json").read_text())
         assert found[way]["protocol"]["answering"] == way
         assert len(found[way]["predictions"]) == 6
         assert found[way]["scores"]["all"]["count"] == 6
-    assert set(found["rank"]["predictions"].values()) <= {"yes", "no"}
+    assert set(found["rank"]["predictions"].values()) <= set(ANSWERS)
     assert found["rank"]["protocol"]["candidates"] == 2
     words = " ".join(found["generate"]["predictions"].values())
     assert not any(special in words for special in ("[DEC]", "[ENC]", "[SEP]", "[PAD]"))

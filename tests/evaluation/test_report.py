@@ -87,6 +87,31 @@ def test_different_protocols_are_not_compared(found):
         report.compare({"a": found, "b": other})
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ({"score": "a"}, {"score": "b"}, "their score is a and b"),
+        ({"beams": 3}, {"beams": 1}, "their beams is 3 and 1"),
+        ({"max_length": 10}, {"max_length": 9}, "their max_length is 10 and 9"),
+        ({"min_length": 1}, {"min_length": 2}, "their min_length is 1 and 2"),
+        ({"question_padding": "x"}, {"question_padding": "y"}, "question_padding is x and y"),
+        ({"answering": "generate"}, {}, "their answering is generate and rank"),
+        ({"decode_size": 224}, {}, "their decode_size is 224 and 0"),
+    ],
+)
+def test_rules_of_answering_and_scaling_must_be_one(found, ours, theirs, message):
+    rules = {key: found["protocol"][key] for key in found["protocol"] if key != "decode_size"}
+    runs = [{**found, "protocol": {**rules, **own}} for own in (ours, theirs)]
+    with pytest.raises(UserError, match=message):
+        report.check_same(dict(zip("ab", runs, strict=True)))
+
+
+def test_older_results_are_ranked_and_not_scaled(found):
+    old = {key: value for key, value in found["protocol"].items() if key != "decode_size"}
+    new = {**old, "answering": "rank", "decode_size": 0}
+    report.check_same({"old": {**found, "protocol": old}, "new": {**found, "protocol": new}})
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
 def test_what_is_no_result_is_told(tmp_path, content):
     with pytest.raises(UserError, match=r"holds no results\.json"):

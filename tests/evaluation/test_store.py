@@ -1,10 +1,14 @@
 """What is on disk after any kind of end, and that other facts have another place."""
 
+from unittest import mock
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tokmerge_jax.evaluation.store import Store
+from configs import demo
+from tokmerge_jax.evaluation.store import Store, model_facts
+from tokmerge_jax.types import System
 
 
 def test_rows_are_kept_and_known(tmp_path):
@@ -52,3 +56,15 @@ def test_an_array_half_made_is_made_anew(tmp_path):
         rows.write_bytes(b"cut")
     assert store.open("x") is None
     assert store.make("x", (3, 2), np.float32).values.tolist() == [[0, 0]] * 3
+
+
+def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():
+    config = demo.get_config().unlock()
+    system = mock.Mock(spec=System, config=config, transform="resize")
+    system.name = "demo"
+    plain = ["intervals", 0, "resize"]  # as it was before there was the choice
+    assert model_facts(system, {})["frames"] == plain
+    config.data.decode_size = 0
+    assert model_facts(system, {})["frames"] == plain
+    config.data.decode_size = 32
+    assert model_facts(system, {})["frames"] == ["intervals", 0, 32, "resize"]

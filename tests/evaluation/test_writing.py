@@ -1,5 +1,6 @@
 """Every question gets the answer that is written for it; its spelling tells whether it is right."""
 
+import annotation_files
 import golden
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +11,14 @@ from small_questions import ABOUT, IDS, MASK, PARAMS, PREDICT, QUESTIONS, VIDEO,
 from configs import testa_anet_qa_f32
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.data import text
+from tokmerge_jax.data.datasets import testa
+from tokmerge_jax.data.datasets.video_text import Question
 from tokmerge_jax.evaluation import answering, findings, report, writing
 from tokmerge_jax.evaluation.writing import Written
 from tokmerge_jax.runtime import Stopwatch
-from tokmerge_jax.types import Questions
+from tokmerge_jax.types import Questions, UserError
 
-LENGTH = 4
+LENGTH, PLACE = 4, 100  # ids of an answer; numbers that a decoder would keep of each
 
 
 def write(params, memory):
@@ -24,16 +27,24 @@ def write(params, memory):
     return {"ids": order.astype(jnp.int32), "score": memory.sum(axis=1)}
 
 
-def run(folder, source=small_questions.batches, devices=1, batch_size=3):
+def run(folder, source=small_questions.batches, devices=1, batch_size=3, gib=1.0, **predict):
     model = evaluation.Model(
-        {**PREDICT, "write": write}, PARAMS, parallel.make_mesh({"data": devices})
+        {**PREDICT, "write": write, **predict}, PARAMS, parallel.make_mesh({"data": devices})
     )
     options = answering.Options(
-        batch_size=batch_size, top_k=1, memory_gib=1.0, answering="generate", max_length=LENGTH
+        batch_size=batch_size,
+        top_k=1,
+        memory_gib=gib,
+        first_piece=1,
+        answering="generate",
+        beams=2,
+        max_length=LENGTH,
     )
     store = evaluation.Store(folder, {"questions": "small"})
-    texts = IDS, MASK
-    return writing.evaluate(model, source, QUESTIONS, texts, WORDS, options, store, Stopwatch())
+    texts = np.pad(IDS, ((0, 0), (0, 3))), np.pad(MASK, ((0, 0), (0, 3)))
+    return writing.evaluate(
+        model, source, QUESTIONS, texts, WORDS, PLACE, options, store, Stopwatch()
+    )
 
 
 def check(found):
@@ -67,24 +78,61 @@ def test_it_goes_on_where_it_was(tmp_path):
     assert starts == [5]  # the video of the first question without an answer
 
 
+def test_questions_are_padded_to_the_longest(tmp_path):
+    """A question that looks at its padding too, as writing does."""
+
+    def read(params, memory, ids, mask):
+        states = memory[:, None] + params["word"][ids].sum(2)
+        return states.reshape(-1, states.shape[-1])
+
+    found = run(tmp_path, read=read)
+    assert found.padded_to == IDS.shape[1]
+    check(found)
+
+
+def test_keys_and_values_count_in_the_memory(tmp_path):
+    sizes = []
+
+    def source(size, start):
+        sizes.append(size)
+        return small_questions.batches(size, start)
+
+    question = 3 * 2 * WORDS + (IDS.shape[1] + 2 * 2 * LENGTH) * PLACE
+    check(run(tmp_path / "two", source=source, gib=4 * 2 * question / 2**30))
+    assert sizes == [2]
+    with pytest.raises(UserError, match=r"is too little .* fewer beams \(config.eval.beams\)"):
+        run(tmp_path / "none", gib=4 * (question - 1) / 2**30)
+
+
 def asked(ids, truths):
     count = len(ids)
     return Questions(("v",), ids, ("is it?",) * count, (0,) * count, truths, ("yes",))
 
 
-def test_accuracy_and_protocol_of_the_original():
-    """Exact strings. What stands twice in the case was given by two processes, once each."""
+def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
+    """Exact strings; of what stands twice in the case, the first counts."""
     case = golden.load("testa-metrics").spec["vqa_accuracy"]
-    given = {row["question_id"]: row["answer"] for row in reversed(case["predictions"])}
-    truths = tuple((row["answer"],) for row in case["annotation"])
-    ids = tuple(map(str, range(len(truths))))
-    predicted = [given[int(name)] for name in ids]
-    found = Written(np.zeros((len(ids), LENGTH), np.int32), np.zeros(len(ids), np.float32), None)
+    rows = [
+        {"question_id": str(row["question_id"]), "video_name": "a", "question": row["answer"]}
+        for row in case["predictions"]  # a question asks for its prediction
+    ]
+    truth = [{"question_id": str(i), **row} for i, row in enumerate(case["annotation"])]
+    annotation_files.write(tmp_path, {"test_q.json": rows, "test_a.json": truth})
+    records = testa.read("anet_qa", "test", tmp_path, tmp_path)
+    told = f"{tmp_path}/test_q.json: left out 1 rows whose question_id came before\n"
+    assert capsys.readouterr().err == told
+    ids, truths = (tuple(getattr(record, name) for record in records) for name in ("id", "answers"))
+    predicted = [record.question for record in records if isinstance(record, Question)]
+    found = Written(
+        np.zeros((len(ids), LENGTH), np.int32), np.zeros(len(ids), np.float32), 12, None
+    )
     config = testa_anet_qa_f32.get_config()
     result = findings.written(found, predicted, asked(ids, truths), config, [])
     assert f"{result.headline[1]}%" == case["result"]["acc"]
     assert result.protocol["answering"] == "generate"
     assert result.protocol["beams"] == 3
+    assert result.protocol["question_padding"] == "attended to, up to 12 pieces"
+    assert result.protocol["decode_size"] == 224
     assert "answers" not in result.protocol  # there is no list
     rows = {
         "name": "run",

@@ -70,7 +70,7 @@ def small(tmp_path_factory):
     return system_of(CASE, tmp_path_factory.mktemp("vocabulary"))
 
 
-def given(case, system, params, folder, batch_size):
+def given(case, system, params, folder, batch_size, devices=1):
     """What either way of answering is given first: a model, videos and questions; the store."""
     video, count = clips(case), case.config["batch"]
     names = tuple(map(str, range(count)))
@@ -82,7 +82,7 @@ def given(case, system, params, folder, batch_size):
             number = np.where(known, index, -1).astype(np.int32)
             yield {"video": video[index % count], "index": number, "mask": known}
 
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
+    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
     asked = Questions(names, names, names, tuple(range(count)), ((),) * count, ())
     sizes = {"batch_size": batch_size, "top_k": case.config.get("k_test", 1)}
     options = answering.Options(**{**system.config.eval, **sizes})
@@ -113,21 +113,24 @@ def test_rankings_are_the_originals(small, tmp_path):
     close(found.scores, np.take_along_axis(expected["topk_score"], best, axis=1))
 
 
-def written(case, system, params, folder, batch_size):
-    inputs, options, store = given(case, system, params, folder, batch_size)
-    return writing.evaluate(*inputs, case.config["vocab"], options, store, Stopwatch())
+def written(case, system, params, folder, batch_size, devices=1):
+    inputs, options, store = given(case, system, params, folder, batch_size, devices)
+    sizes = case.config["vocab"], 2 * case.config["layers"] * case.config["hidden"]
+    return writing.evaluate(*inputs, *sizes, options, store, Stopwatch())
 
 
 def test_written_answers_are_the_originals(tmp_path):
-    """Beams end early here; two batches, the last of them padded."""
+    """Beams end early here; two batches on two devices, the last of them padded."""
     case = golden.load("testa-vqa-generate")
     system, params = system_of(case, tmp_path)
     assert (system.config.eval.beams, system.config.eval.max_length) == (
         case.config["num_beams"],
         case.config["max_length"],
     )
-    found = written(case, system, params, tmp_path, batch_size=5)
+    found = written(case, system, params, tmp_path, batch_size=5, devices=2)
     np.testing.assert_array_equal(found.ids, case.arrays["generated"])
+    lengths = [found.ids.shape[1]] * len(found.ids)
+    np.testing.assert_array_equal(lengths, case.arrays["generated_length"])
     assert (found.scores < 0).all()
     assert system.spell is not None
     said = [" ".join(f"word{i}" for i in row if i in (3, 4)) for row in found.ids]
@@ -204,10 +207,11 @@ def test_smoothing_is_minus_the_cross_entropy_with_smoothed_labels():
     ("key", "value", "message"),
     [
         ("eval.answering", "write", "config.eval.answering='write' is neither rank nor generate"),
-        ("eval.beams", 0, "generation's beams=0 must be 1 or more"),
+        ("eval.beams", 0, "config.eval.beams=0 must be 1 or more"),
         ("eval.max_length", 513, "must be at most config.model.text.max_positions=512"),
         ("data.max_answer_length", 600, "must be at most config.model.text.max_positions=512"),
-        ("data.max_answer_length", 0, "config.data.max_answer_length=0 must be at least 1"),
+        ("data.max_answer_length", 2, "config.data.max_answer_length=2 must be at least 3"),
+        ("data.max_text_length", 2, "config.data.max_text_length=2 must be at least 3"),
         ("model.label_smoothing", 1.0, "config.model.label_smoothing=1.0 must be from 0 to below"),
         ("train.answer_weight", 0.0, "config.train.answer_weight=0.0 must be above 0"),
         ("model.vision.depth", 0, "config.model.vision.depth=0 must be at least 1"),

@@ -23,7 +23,7 @@ from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, Questions, UserError
 
 _PER_CALL = 8  # most questions about a video that are read in one call
-_COPIES = 3  # arrays of the logits' size that scoring holds at once, about
+COPIES = 3  # arrays of the logits' size that scoring holds at once, about
 _WAYS = ("rank", "generate")
 
 Respond = Callable[[Any, Int[np.ndarray, "B P"]], tuple[np.ndarray, ...]]
@@ -49,7 +49,7 @@ class Options:
     batch_size: int
     top_k: int
     memory_gib: float
-    first_piece: int = 2
+    first_piece: int
     answering: str = "rank"
     beams: int = 1
     max_length: int = 10
@@ -64,7 +64,10 @@ class Options:
         if self.answering not in _WAYS:
             known = " nor ".join(_WAYS)
             raise UserError(f"config.eval.answering={self.answering!r} is neither {known}")
-        self.generation(end=0)  # whose numbers are checked
+        try:
+            self.generation(end=0)
+        except UserError as error:  # told by the keys that the numbers come from
+            raise UserError(str(error).replace("generation's ", "config.eval.")) from error
 
     def generation(self, end: int) -> decoding.Options:
         """How answers are generated that the piece `end` ends; 0 is padding."""
@@ -112,19 +115,19 @@ def evaluate(
       watch: is told how long each stage took.
 
     Raises:
-      UserError: if `options.memory_gib` is too little for one question of each video in a batch.
+      UserError: if `options.memory_gib` is too little for one question.
     """
     kept, listed = min(options.top_k, len(answer_ids)), Answers(answer_ids)
     ranker = Ranker(model, texts, listed, kept, options.first_piece)
-    shape, name = (len(questions.texts), kept), f"top{kept}_first{options.first_piece}"
+    shape, name = (len(questions.texts), kept), f"top{kept}"
+    if options.first_piece != 2:  # the name is older than the choice
+        name += f"_first{options.first_piece}"
     rows = (
         store.make(f"answers_{name}", shape, np.int32),
         store.make(f"scores_{name}", shape, np.float32),
     )
-    logits = listed.most_nodes(kept) * vocabulary
-    speed = each_question(
-        model, batches, questions, ranker, rows, logits, options, Speed(store), watch
-    )
+    held = COPIES * listed.most_nodes(kept) * vocabulary
+    speed = each_question(model, batches, questions, ranker, rows, held, options, store, watch)
     answers, scores = (np.array(part.values) for part in rows)
     return Ranking(answers, scores, speed)
 
@@ -135,9 +138,9 @@ def each_question(
     questions: Questions,
     respond: Respond,
     rows: tuple[Rows, ...],
-    logits: int,
+    held: int,
     options: Options,
-    speed: Speed,
+    store: Store,
     watch: Stopwatch,
 ) -> float | None:
     """Fills `rows` with what `respond` says to all questions, from the first open one on.
@@ -148,24 +151,28 @@ def each_question(
       questions: what is asked about which video.
       respond: answers questions about the videos of a batch.
       rows: one array for each that `respond` gives; the last is done where all are.
-      logits: numbers of that kind that answering one question takes.
+      held: float32 numbers that answering one question holds at once, about; where one of each
+        video in a batch is too much for `options.memory_gib`, batches are smaller.
       options: how.
-      speed: of the encoding is measured by it.
+      store: keeps how fast videos are encoded.
       watch: is told how long each stage took.
 
     Returns:
       Videos encoded a second, if it could be measured.
     """
-    size = parallel.batch_size(model.mesh, options.batch_size)
+    ways, about = model.mesh.shape["data"], np.asarray(questions.about)
+    videos, together = _per_call(
+        parallel.batch_size(model.mesh, options.batch_size) // ways,
+        int(np.bincount(about).max()),
+        held,
+        options.memory_gib,
+    )
     count, todo = len(rows[-1].values), rows[-1].todo
     start = questions.about[todo[0]] if len(todo) else len(questions.videos)
-    about = np.asarray(questions.about)
-    together = _questions_per_call(
-        size // model.mesh.shape["data"], int(np.bincount(about).max()), logits, options.memory_gib
-    )
+    speed = Speed(store)
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
     with tqdm(total=count, initial=count - len(todo), desc="answering") as bar:
-        for batch in batches(size, start) if start < len(questions.videos) else ():
+        for batch in batches(videos * ways, start) if start < len(questions.videos) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()
             with watch("answer"):
@@ -184,7 +191,7 @@ class Ranker:
         texts: tuple[np.ndarray, np.ndarray],
         answers: Answers,
         kept: int,
-        first_piece: int = 2,
+        first_piece: int,
     ) -> None:
         self._read, self._next = model.compiled("read"), model.compiled("next_piece")
         self._texts, self._answers, self._kept = texts, answers, kept
@@ -235,15 +242,14 @@ def _write(rows: tuple[Rows, ...], asked: np.ndarray, found: tuple[np.ndarray, .
     return int(fresh)
 
 
-def _questions_per_call(videos: int, most: int, logits: int, limit_gib: float) -> int:
-    """How many questions about each of a device's `videos` are answered at a time."""
-    per_question = _COPIES * 4 * logits
-    fitting = int(limit_gib * 2**30 // (videos * per_question))
+def _per_call(videos: int, most: int, held: int, limit_gib: float) -> tuple[int, int]:
+    """Of how many of a device's `videos` how many questions each are answered at a time."""
+    fitting = int(limit_gib * 2**30 // (4 * held))
     if fitting < 1:
-        needed = videos * per_question / 2**30
         raise UserError(
-            f"config.eval.memory_gib={limit_gib:g} is too little to answer a question about each of"
-            f" a device's {videos} videos; it takes {needed:.2f}, or a smaller"
-            " config.eval.batch_size"
+            f"config.eval.memory_gib={limit_gib:g} is too little to answer a question; it takes"
+            f" {4 * held / 2**30:.2f}, or fewer answers that are scored (config.eval.top_k), or"
+            " fewer beams (config.eval.beams)"
         )
-    return min(fitting, most, _PER_CALL)
+    videos = min(videos, fitting)
+    return videos, min(fitting // videos, most, _PER_CALL)

@@ -65,8 +65,8 @@ class Options:
                 )
         if self.min_length > self.max_length:
             raise UserError(
-                f"generation's min_length={self.min_length} must be at most its max_length="
-                f"{self.max_length}"
+                f"generation's min_length={self.min_length} must be at most generation's"
+                f" max_length={self.max_length}"
             )
         if self.repetition_penalty <= 0:
             raise UserError(

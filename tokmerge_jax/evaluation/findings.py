@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax import runtime
 from tokmerge_jax.evaluation import metrics
-from tokmerge_jax.evaluation.answering import Ranking
+from tokmerge_jax.evaluation.answering import Options, Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
 from tokmerge_jax.evaluation.retrieval import Scores
 from tokmerge_jax.evaluation.writing import Written
@@ -97,7 +97,7 @@ def answers(
     predicted = [asked.answers[best] for best in ranking.answers[:, 0]]
     known, smoothing = set(asked.answers), config.model.get("label_smoothing", 0.0)
     score = f"log p(answer), labels smoothed {smoothing:g}" if smoothing else "log p(answer)"
-    twice = config.eval.get("first_piece", 2) == 2
+    twice = Options(**config.eval).first_piece == 2
     rules = {
         "answering": "rank",
         "answers": len(asked.answers),
@@ -130,7 +130,7 @@ def written(
         "beams": config.eval.beams,
         "max_length": config.eval.max_length,
         "min_length": config.eval.min_length,
-        "question_padding": f"attended to, up to {config.data.max_text_length} pieces",
+        "question_padding": f"attended to, up to {found.padded_to} pieces",
     }
     return _accuracy(
         predicted,
@@ -182,5 +182,6 @@ def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) 
         "left_out": list(broken),
         "trim_seconds": data.trim_seconds,
         "sampling": data.sampling,
+        "decode_size": data.get("decode_size", 0),
         "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
     }

@@ -18,9 +18,11 @@ DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 
 _RECALLS = ("R@1", "R@5", "R@10")
 _COUNTS = ("videos", "texts", "questions", "options", "answers")
-_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "candidates", "plus_similarity",
-         "dual_softmax", "metrics", "answering", "sampling", "trim_seconds", "left_out",
+_SAME = ("metric", "dataset", "split", "paragraph", "reranked", "answering", "candidates",
+         "plus_similarity", "dual_softmax", "metrics", "score", "beams", "max_length", "min_length",
+         "question_padding", "sampling", "decode_size", "trim_seconds", "left_out",
          *_COUNTS)  # fmt: skip
+_BEFORE = {"answering": "rank", "decode_size": 0}  # of results that are older than the choice
 
 
 def results(
@@ -151,14 +153,15 @@ def check_same(runs: Mapping[str, Mapping[str, Any]]) -> None:
     first, *others = runs
     for other in others:
         for key in _SAME:
-            ours, theirs = (
-                {"metric": runs[name]["headline"]["name"], **runs[name]["protocol"]}.get(key)
-                for name in (first, other)
-            )
+            ours, theirs = (_rules(runs[name]).get(key) for name in (first, other))
             if ours != theirs:
                 raise UserError(
                     f"{first} and {other} cannot be compared: their {key} is {ours} and {theirs}"
                 )
+
+
+def _rules(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_BEFORE, "metric": found["headline"]["name"], **found["protocol"]}
 
 
 def _title(found: Mapping[str, Any]) -> str:

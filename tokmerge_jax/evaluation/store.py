@@ -22,7 +22,8 @@ from tokmerge_jax.types import Params, System
 def model_facts(system: System, params: Params) -> dict[str, Any]:
     """What a video's and a text's features depend on beside themselves."""
     config, data = system.config, system.config.data
-    decoded = [data.sampling, data.trim_seconds, data.get("decode_size", 0)]
+    scaled = data.get("decode_size", 0)
+    decoded = [data.sampling, data.trim_seconds, *([scaled] if scaled else [])]
     return {
         "system": system.name,
         "model": config.model.to_dict(),

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from tokmerge_jax.evaluation.answering import Options, each_question
+from tokmerge_jax.evaluation.answering import COPIES, Options, each_question
 from tokmerge_jax.evaluation.retrieval import Model
-from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, Questions
+
+_CACHES = 2  # what beams have read, and the same in the order of the next beams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Written:
     Attributes:
       ids: int32 [Q,L], its start, its pieces, its end if there was room, 0 after it.
       scores: float32 [Q], its log-likelihood over its length (`decoding.Texts`).
+      padded_to: length of the longest question, to which all were padded.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
     """
 
     ids: np.ndarray
     scores: np.ndarray
+    padded_to: int
     clips_per_second: float | None
 
 
@@ -40,26 +43,28 @@ def evaluate(
     questions: Questions,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     vocabulary: int,
+    place: int,
     options: Options,
     store: Store,
     watch: Stopwatch,
 ) -> Written:
     """Answers all questions; arguments and errors as of `answering.evaluate`.
 
-    `write` of the model is used in the place of `next_piece`.
+    `write` of the model is used in the place of `next_piece`; `place` is how many numbers the
+    decoder keeps of each place that it has read, of a question or an answer.
     """
-    count = len(questions.texts)
+    count, longest = len(questions.texts), int(texts[1].sum(axis=1).max())
+    ids, mask = (part[:, :longest] for part in texts)  # padding is attended to: none of all
     name = f"beams{options.beams}_length{options.min_length}to{options.max_length}"
     rows = (
         store.make(f"written_{name}", (count, options.max_length), np.int32),
         store.make(f"written_scores_{name}", (count,), np.float32),
     )
-    writer, logits = Writer(model, texts), options.beams * vocabulary
-    speed = each_question(
-        model, batches, questions, writer, rows, logits, options, Speed(store), watch
-    )
-    ids, scores = (np.array(part.values) for part in rows)
-    return Written(ids, scores, speed)
+    writer, beams = Writer(model, (ids, mask)), options.beams
+    held = COPIES * beams * vocabulary + (longest + _CACHES * beams * options.max_length) * place
+    speed = each_question(model, batches, questions, writer, rows, held, options, store, watch)
+    written, scores = (np.array(part.values) for part in rows)
+    return Written(written, scores, longest, speed)
 
 
 class Writer:

@@ -15,14 +15,13 @@ from tokmerge_jax.visualize.merges import Merge
 
 _FRAME, _TITLE = 1.12, 0.14  # inches of a frame's edge, and of the line above it
 _HEAD = 0.25  # inches of the line above all frames
+_COLUMNS = 8  # frames side by side
 _LETTERS = 22  # of a line above one frame
 _ALONE = (0.6, 0.6, 0.6)  # colour of what did not merge
 _EDGE = 3  # points around a frame that merged
 
 
-def film(
-    frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str, columns: int = 8
-) -> Figure:
+def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figure:
     """All frames, those of one group edged alike; below, the patch groups of each that is left.
 
     A group of frames is told by its first frame, filled with the mean colours of its tokens over
@@ -32,7 +31,6 @@ def film(
       frames: as the network sees them.
       merge: the last one, of a network that merges frames.
       title: a line above all.
-      columns: frames side by side.
     """
     assert merge.frames is not None
     groups = _groups(merge.frames)
@@ -41,19 +39,19 @@ def film(
     painted = patches.paint_groups(large, merge.groups)
     firsts = [group[0] for group in groups]
     counts = len(frames), len(groups)
-    lines = [-(-count // columns) for count in counts]
+    lines = [-(-count // _COLUMNS) for count in counts]
     heights = [_HEAD + line * (_FRAME + _TITLE) for line in lines]
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    result = Figure((_FRAME * columns, sum(heights) + _HEAD), dpi=200, layout=layout)
-    result.suptitle("\n".join(textwrap.wrap(title, 20 * columns)), fontsize=10, parse_math=False)
+    result = Figure((_FRAME * _COLUMNS, sum(heights) + _HEAD), dpi=200, layout=layout)
+    result.suptitle("\n".join(textwrap.wrap(title, 20 * _COLUMNS)), fontsize=10, parse_math=False)
     above, below = result.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     each = {member: group for group in groups for member in group}
-    _strip(above, large, [_told([i], each[i]) for i in range(len(frames))], colours, columns)
+    _strip(above, large, [_told([i], each[i]) for i in range(len(frames))], colours)
     above.suptitle(
         f"{counts[0]} frames merged to {counts[1]}: those of one colour are one", fontsize=8
     )
     names = [_told(group, group) for group in groups]
-    _strip(below, painted[firsts], names, colours[firsts], columns)
+    _strip(below, painted[firsts], names, colours[firsts])
     left = merge.tokens // counts[1]
     below.suptitle(f"{counts[1]} frames of {left} tokens each", fontsize=8)
     return result
@@ -86,10 +84,10 @@ def _told(shown: Sequence[int], group: Sequence[int]) -> str:
 
 
 def _strip(
-    part: SubFigure, pictures: np.ndarray, names: Sequence[str], colours: np.ndarray, columns: int
+    part: SubFigure, pictures: np.ndarray, names: Sequence[str], colours: np.ndarray
 ) -> None:
     """Pictures in lines, each with its name above and its colour around it."""
-    axes = part.subplots(-(-len(pictures) // columns), columns, squeeze=False).ravel()
+    axes = part.subplots(-(-len(pictures) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
     for axis in axes[len(pictures) :]:
         axis.axis("off")
     for axis, picture, name, colour in zip(axes, pictures, names, colours, strict=False):
