@@ -20,12 +20,12 @@ def get_config():
     config.data.update(
         dataset="pretraining",
         sampling="draws_in_halves",
-        decode_size=256,  # of videos, whose crops are then taken
         max_words=30,
         max_text_length=30,
         on_broken="skip",  # as many files of the web are
     )
     config.train.update(
+        decode_size=256,  # of videos, instead of data.decode_size: crops are taken of them
         batch_size=96,
         epochs=20,
         schedule="decay_by_epoch",

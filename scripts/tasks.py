@@ -173,7 +173,10 @@ def open_training(system: System) -> data.TrainingSource:
     together = config.train.get("questions_per_video", 1)
     if together < 1:
         raise UserError(f"config.train.questions_per_video={together} must be at least 1")
-    return data.open_training(config.data, system.constants["frames"], config.train.split, together)
+    read = config.data.copy_and_resolve_references()
+    with read.unlocked():
+        read.update({key: config.train[key] for key in ("decode_size",) if key in config.train})
+    return data.open_training(read, system.constants["frames"], config.train.split, together)
 
 
 def evaluate(

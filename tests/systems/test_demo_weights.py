@@ -56,6 +56,7 @@ def test_weights_are_small(config, most):
     assert os.path.getsize(config.get_config().checkpoint) < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [demo_clip, demo_tempme])
 def test_frames_of_clip_find_the_events_of_a_clip(config):
     """Their mean tells which events there are, and not which came first."""

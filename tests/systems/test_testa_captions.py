@@ -40,7 +40,7 @@ def config(folder):
     found.model.text.update(
         width=32, depth=2, heads=2, mlp_width=32, vocab_size=WORDS, max_positions=12
     )
-    found.data.update(max_text_length=8, decode_size=EDGE, vocabulary=vocabulary(folder))
+    found.data.update(max_text_length=8, vocabulary=vocabulary(folder))
     found.caption.update(beams=1, max_length=LENGTH, min_length=SHORTEST)
     return found
 

@@ -39,7 +39,7 @@ def config():
     found = testa_case.sized(configuration.get_config().unlock(), CASE)
     found.model.embed_dim = SIZES["embed_dim"]
     found.data.max_text_length = SIZES["max_words"]
-    found.data.decode_size = SIZES["image_size"]
+    found.train.decode_size = SIZES["image_size"]
     found.train.update(batch_size=SIZES["batch"], queue=SIZES["queue_size"], remat=False)
     return found
 
@@ -236,7 +236,7 @@ def test_negative_weights_by_hand():
 
 def test_crops_that_no_video_has_are_told():
     wrong = config()
-    wrong.data.decode_size = 48
+    wrong.train.decode_size = 48
     with pytest.raises(UserError, match=r"decode_size=48 must be at least config\.model\.vision"):
         tokmerge_jax.build(wrong)
 
@@ -257,8 +257,8 @@ def test_the_script_pretrains_on_videos_and_pictures(tmp_path):
     options = {
         "model.vision": {"width": 32, "depth": 1, "heads": 2, "image_size": 32, "frames": 2},
         "model.text": {"width": 32, "depth": 1, "heads": 2, "mlp_width": 32},
-        "data": {"folder": tmp_path, "workers": 0, "decode_size": 40, "max_text_length": 8},
-        "train": {"batch_size": 4, "queue": 8, "epochs": 2, "remat": False},
+        "data": {"folder": tmp_path, "workers": 0, "max_text_length": 8},
+        "train": {"batch_size": 4, "decode_size": 40, "queue": 8, "epochs": 2, "remat": False},
         "mesh": {"data": 1},
     }
     flat = [f"--config.{at}.{k}={v}" for at, keys in options.items() for k, v in keys.items()]

@@ -132,9 +132,8 @@ def losses(name):
     return case, system, params, batch
 
 
-@pytest.mark.parametrize(
-    "name", ["umtqa-loss", pytest.param("umtqa-loss-off", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["umtqa-loss", "umtqa-loss-off"])
 def test_loss_and_gradients(name):
     case, system, params, batch = losses(name)
     loss: Any = system.loss

@@ -47,6 +47,7 @@ def in_torch(system, tree):
     return rules.unload(system.name_rules[0], tree)
 
 
+@pytest.mark.slow
 def test_losses_and_gradients():
     case, system, params, loss = set_up("vidtldr-loss")
     batch = batch_of(case, case.spec["seed"] + 1)

@@ -50,11 +50,11 @@ def build(config: ConfigDict) -> System:
       UserError: naming the key whose value cannot work.
     """
     vision, train, words = config.model.vision, config.train, config.model.text
-    larger = config.data.decode_size >= vision.image_size
+    larger = train.decode_size >= vision.image_size
     fits = config.caption.max_length <= words.max_positions
     checks.relations(
         config,
-        ("data.decode_size", "at least", "model.vision.image_size", larger),
+        ("train.decode_size", "at least", "model.vision.image_size", larger),
         ("caption.max_length", "at most", "model.text.max_positions", fits),
     )
     base = testa.build(config)
@@ -73,7 +73,7 @@ def build(config: ConfigDict) -> System:
         predict={**base.predict, "caption": captioner(base, decoder)},
         loss=pretraining_loss(base.module, decoder, train.alpha, train.alpha_epochs, train.parts),
         name_rules=pretraining_rules(timesformer_vision.sizes(config), words.depth),
-        augment=PretrainingAugment(vision.image_size, config.data.decode_size),
+        augment=PretrainingAugment(vision.image_size, train.decode_size),
         optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
         spell=partial(text.spell, config.data.vocabulary),
         training_only=(),
