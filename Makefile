@@ -35,6 +35,7 @@ demo-testa: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.frames=0 --config.output=results/demo_testa/patches
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.output=results/demo_testa/both
 	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none frames patches both
+	$(BIN)/python scripts/visualize.py --config configs/demo_testa.py --config.output=results/demo_testa/both
 
 test: .venv/developer
 	$(BIN)/python -m pytest

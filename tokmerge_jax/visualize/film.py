@@ -17,6 +17,7 @@ _FRAME, _TITLE = 1.12, 0.14  # inches of a frame's edge, and of the line above i
 _HEAD = 0.25  # inches of the line above all frames
 _COLUMNS = 8  # frames side by side
 _LETTERS = 22  # of a line above one frame
+_WIDE = 11  # of the title, over one frame
 _ALONE = (0.6, 0.6, 0.6)  # colour of what did not merge
 _EDGE = 3  # points around a frame that merged
 
@@ -43,7 +44,7 @@ def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figu
     heights = [_HEAD + line * (_FRAME + _TITLE) for line in lines]
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     result = Figure((_FRAME * _COLUMNS, sum(heights) + _HEAD), dpi=200, layout=layout)
-    result.suptitle("\n".join(textwrap.wrap(title, 20 * _COLUMNS)), fontsize=10, parse_math=False)
+    result.suptitle("\n".join(textwrap.wrap(title, _WIDE * _COLUMNS)), fontsize=10, parse_math=False)
     above, below = result.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     each = {member: group for group in groups for member in group}
     _strip(above, large, [_told([i], each[i]) for i in range(len(frames))], colours)
