@@ -44,7 +44,8 @@ def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figu
     heights = [_HEAD + line * (_FRAME + _TITLE) for line in lines]
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     result = Figure((_FRAME * _COLUMNS, sum(heights) + _HEAD), dpi=200, layout=layout)
-    result.suptitle("\n".join(textwrap.wrap(title, _WIDE * _COLUMNS)), fontsize=10, parse_math=False)
+    lines_above = textwrap.wrap(title, _WIDE * _COLUMNS)
+    result.suptitle("\n".join(lines_above), fontsize=10, parse_math=False)
     above, below = result.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     each = {member: group for group in groups for member in group}
     _strip(above, large, [_told([i], each[i]) for i in range(len(frames))], colours)
