@@ -12,18 +12,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import transformers
+from original_bert import Matching, lend_old_names
 from torch import nn
 
 
 def _import_networks(checkout: str) -> tuple[Any, Any, Any]:
     """The checkout's `vit`, `med` and patch; encoding needs little of what they import."""
-    for name in (
-        "apply_chunking_to_forward",
-        "find_pruneable_heads_and_indices",
-        "prune_linear_layer",
-    ):  # moved since the release that the original was written for
-        setattr(transformers.modeling_utils, name, getattr(transformers.pytorch_utils, name))
+    lend_old_names()
     root = pathlib.Path(checkout)
     for name in ("models", "models.timesformer", "models.timesformer.models", "testa",
                  "testa.patch"):  # fmt: skip
@@ -46,7 +41,7 @@ def _stand_in(name: str) -> Any:
     return sys.modules[name]
 
 
-class Original(nn.Module):
+class Original(Matching):
     """The original's encoders and heads, and its stages as its evaluation runs them."""
 
     def __init__(
@@ -108,25 +103,6 @@ class Original(nn.Module):
         """Frames [B,T,H,W,3] -> embeddings of unit norm."""
         tokens = self._encoder(inputs["video"].permute(0, 4, 1, 2, 3).contiguous())
         return F.normalize(self.vision_proj(tokens.mean(1)), dim=-1)
-
-    def text(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Token ids [Q,L] -> embeddings of unit norm."""
-        ids, mask = inputs["text_ids"], inputs["text_mask"].long()
-        out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
-        return F.normalize(self.text_proj(out.last_hidden_state[:, 0]), dim=-1)
-
-    def rerank(self, inputs: dict[str, torch.Tensor], pairs: int) -> torch.Tensor:
-        """Scores of a video's first pairs, its tokens repeated for each as the original does."""
-        states, mask = inputs["states"][:pairs], inputs["text_mask"][:pairs].long()
-        tokens = inputs["tokens"].repeat(len(states), 1, 1)
-        out = self.text_encoder(
-            encoder_embeds=states,
-            attention_mask=mask,
-            encoder_hidden_states=tokens,
-            encoder_attention_mask=torch.ones(tokens.shape[:-1], dtype=torch.long),
-            return_dict=True,
-        )
-        return self.itm_head(out.last_hidden_state[:, 0])[:, 1]
 
 
 def _fused(self: Any, x: torch.Tensor) -> torch.Tensor:

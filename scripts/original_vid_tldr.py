@@ -7,22 +7,17 @@ import pathlib
 import sys
 import types
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-import transformers
+from original_bert import Matching, lend_old_names
 from torch import nn
 
 
 def _import_networks(checkout: str) -> tuple[Any, Any]:
     """The checkout's `vit` and `xbert` modules; evaluation needs little of what they import."""
-    for name in (
-        "apply_chunking_to_forward",
-        "find_pruneable_heads_and_indices",
-        "prune_linear_layer",
-    ):  # moved since the release that the original was written for
-        setattr(transformers.modeling_utils, name, getattr(transformers.pytorch_utils, name))
+    lend_old_names()
     sys.path.insert(0, str(pathlib.Path(checkout) / "multi_modality"))
     xbert = import_module("models.backbones.bert.xbert")
     layers = types.ModuleType("timm.models.layers")
@@ -34,8 +29,10 @@ def _import_networks(checkout: str) -> tuple[Any, Any]:
     return import_module("models.backbones.vit.vit"), xbert
 
 
-class Original(nn.Module):
+class Original(Matching):
     """The original's encoders and heads, and its stages as its evaluation runs them."""
+
+    fusion: ClassVar[dict[str, str]] = {"mode": "fusion"}
 
     def __init__(
         self, checkout: str, job: dict[str, Any], weights: dict[str, torch.Tensor], folder: str
@@ -108,26 +105,6 @@ class Original(nn.Module):
             return self.vision_encoder(video)[0][:, :1]
         _, pooled, _ = self.vision_encoder(video)
         return F.normalize(self.vision_proj(pooled[:, 0]), dim=-1)
-
-    def text(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Token ids [Q,L] -> embeddings of unit norm."""
-        ids, mask = inputs["text_ids"], inputs["text_mask"].long()
-        out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
-        return F.normalize(self.text_proj(out.last_hidden_state[:, 0]), dim=-1)
-
-    def rerank(self, inputs: dict[str, torch.Tensor], pairs: int) -> torch.Tensor:
-        """Scores of a video's first pairs, its tokens repeated for each as the original does."""
-        states, mask = inputs["states"][:pairs], inputs["text_mask"][:pairs].long()
-        tokens = inputs["tokens"].repeat(len(states), 1, 1)
-        out = self.text_encoder(
-            encoder_embeds=states,
-            attention_mask=mask,
-            encoder_hidden_states=tokens,
-            encoder_attention_mask=torch.ones(tokens.shape[:-1], dtype=torch.long),
-            return_dict=True,
-            mode="fusion",
-        )
-        return self.itm_head(out.last_hidden_state[:, 0])[:, 1]
 
     def answer(self, inputs: dict[str, torch.Tensor], k: int) -> torch.Tensor:
         """Scores of a question's best answers, ranked as the original's `rank_answer` does."""

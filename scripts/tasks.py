@@ -175,7 +175,8 @@ def open_training(system: System) -> data.TrainingSource:
         raise UserError(f"config.train.questions_per_video={together} must be at least 1")
     read = config.data.copy_and_resolve_references()
     with read.unlocked():
-        read.update({key: config.train[key] for key in ("decode_size",) if key in config.train})
+        if "decode_size" in config.train:  # crops are taken of larger frames
+            read.decode_size = config.train.decode_size
     return data.open_training(read, system.constants["frames"], config.train.split, together)
 
 
