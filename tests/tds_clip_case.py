@@ -1,0 +1,97 @@
+"""The goldens of TDS-CLIP, Side4Video and merging in them, as our networks and parameters."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import recipe
+from ml_collections import ConfigDict
+
+import tokmerge_jax
+from configs.base import tds_clip
+from tokmerge_jax import merging
+from tokmerge_jax.convert import rules
+from tokmerge_jax.convert.tables import tds_clip as table
+from tokmerge_jax.models.clip_vit import CLIPViT
+from tokmerge_jax.models.tds_clip import TDSCLIP, SideNetwork
+
+
+def weights_of(case) -> dict[str, np.ndarray]:
+    """Every tensor of the case by its PyTorch name, running statistics too."""
+    stored = {n: x for n, x in case.arrays.items() if n.startswith("weights/")}
+    return {**case.weights(), **{n.removeprefix("weights/"): x for n, x in stored.items()}}
+
+
+def module_of(sizes, r=(), proportional=True) -> TDSCLIP:
+    """The network of the sizes that the table tells of a checkpoint, merging `r` in each block."""
+    r = tuple(r) or (0,) * sizes["vision.depth"]
+    vision = CLIPViT(
+        width=sizes["vision.width"],
+        heads=sizes["vision.heads"],
+        mergers=merging.per_layer("tome", r, 1),
+        patch_size=sizes["vision.patch_size"],
+        proportional=proportional,
+    )
+    side = SideNetwork(sizes["side.width"], sizes["vision.patch_size"], sizes["side.differences"])
+    return TDSCLIP(vision, side, sizes["classes"])
+
+
+def config_of(sizes, frames=1) -> ConfigDict:
+    """Our configuration of such a network, not locked."""
+    config = tds_clip.get_config("b16")
+    with config.ignore_type():
+        config.update_from_flattened_dict({f"model.{key}": value for key, value in sizes.items()})
+    config.model.vision.frames = frames
+    config.dtype = "float32"
+    config.data.scale = sizes["vision.image_size"]
+    config.train.groups = 1
+    return config
+
+
+def system_of(case):
+    """The system of an end-to-end case, and its parameters."""
+    weights = weights_of(case)
+    config = config_of(table.sizes(weights), case.config["num_segments"])
+    system = tokmerge_jax.build(config.lock())
+    return system, rules.load(system.name_rules[0], weights, system.abstract_params)
+
+
+def tables_of(sizes) -> tuple[rules.RuleSet, ...]:
+    """The tables of checkpoints for such a network."""
+    return table.rules(
+        sizes["vision.depth"],
+        sizes["vision.width"],
+        sizes["side.width"],
+        sizes["vision.patch_size"],
+        4 * sizes["side.differences"],
+    )
+
+
+def abstract_params(module, sizes):
+    """The one tree of parameters and running statistics that checkpoints hold."""
+    size, frames = sizes["vision.image_size"], 5 if sizes["side.differences"] else 1
+    video = jax.ShapeDtypeStruct((1, 1, frames, size, size, 3), jnp.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), video)
+    return {**shapes["params"], "batch_stats": shapes["batch_stats"]}
+
+
+def network_of(case, merged=True):
+    """The network of an end-to-end case and its parameters."""
+    weights, r = weights_of(case), case.config.get("r", ()) if merged else ()
+    sizes = table.sizes(weights)
+    r = [r] * sizes["vision.depth"] if isinstance(r, int) else r
+    module = module_of(sizes, r, case.config.get("proportional_attention", True))
+    table_ = tables_of(sizes)[0]
+    return module, rules.load(table_, weights, abstract_params(module, sizes))
+
+
+def video_of(case) -> np.ndarray:
+    """Its input as [B,T,M,H,W,3]."""
+    inputs = re.match(r"recipe\.video\(\((.*)\), (\w+)\)", case.spec["inputs"]["video"])
+    assert inputs
+    shape, seed = inputs.groups()
+    seed = case.spec["seed"] if seed == "seed" else int(seed)
+    video = recipe.video(tuple(int(n) for n in shape.split(",")), seed=seed)
+    video = np.moveaxis(video, -3, -1)
+    return video if video.ndim == 6 else video[:, :, None]
