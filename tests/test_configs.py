@@ -35,12 +35,17 @@ TEMPME_COSTS = {  # without and with merging, and tokens at the end
     ("64", "b16"): (1124.1, 901.6, 2614),
 }
 TESTA_COSTS = {"f32": (785.9, 419.4, 1041), "f96": (2379.9, 1379.9, 4801)}
+TDSCLIP_COSTS = {"b16": (180.6, 175.7), "l14": (878.3, 869.3)}  # the second one's of Side4Video
 TESTA_QA = ["testa_anet_qa_f32"]
 TESTA = [n for n in NAMES if re.match(r"testa_.*_f\d+$", n) and n not in TESTA_QA]
 TEMPME = [name for name in NAMES if name.startswith("tempme_")]
 CLIP = [name for name in NAMES if name.startswith("clip_")]
+TDSCLIP = [name for name in NAMES if re.match(r"tdsclip_\w+_(b16|l14)$", name)]
+TDSCLIP_TOME = "tdsclip_tome_ssv2_b16"
 PUBLISHED = [
-    name for name in NAMES if name.endswith(("_b16", "_l16")) and name not in TEMPME + CLIP
+    name
+    for name in NAMES
+    if name.endswith(("_b16", "_l16")) and name not in TEMPME + CLIP + TDSCLIP
 ]
 MERGES = {
     "msrvtt_b16": (600, 200, 100),
@@ -82,8 +87,12 @@ def test_every_published_number_has_its_configuration():
         for data in ("queryd", "didemo", "anet", "condmov")
         for frames in ("f32", "f96")
     }
-    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP, *TESTA, *TESTA_QA}
-    demos = {"demo", "demo_qa", "demo_clip", "demo_tempme", "demo_testa"}
+    assert set(TDSCLIP) == {
+        *(f"tdsclip_{d}_{size}" for d in ("k400", "ssv1", "ssv2") for size in ("b16", "l14")),
+        TDSCLIP_TOME,
+    }
+    others = set(NAMES) - {*PUBLISHED, *TEMPME, *CLIP, *TESTA, *TESTA_QA, *TDSCLIP}
+    demos = {"demo", "demo_qa", "demo_clip", "demo_tempme", "demo_testa", "demo_tdsclip"}
     assert others == {*demos, "testa_pretrain"}
 
 
@@ -160,6 +169,35 @@ def test_clip(name, gmac):
     check_names(system)
 
 
+@pytest.mark.parametrize("differences", [True, False])
+@pytest.mark.parametrize("name", sorted({*TDSCLIP} - {TDSCLIP_TOME}))
+def test_tds_clip(name, differences):
+    """One value makes Side4Video of it: what it reads, its parameters and its cost."""
+    module = importlib.import_module(f"configs.{name}")
+    config = module.get_config()
+    config.model.side.differences = differences
+    system, (_, data, size) = tokmerge_jax.build(config), name.split("_")
+    costs = TDSCLIP_COSTS[size]
+    gmac = sum(layer.macs for layer in system.cost) / 1e9
+    assert gmac == pytest.approx(costs[not differences], abs=0.05)
+    assert f"Cost: {costs[0]} GMAC" in (module.__doc__ or "")
+    assert config.data.neighbours == (5 if differences else 1)
+    assert config.model.classes == (400 if data == "k400" else 174)
+    check_names(system)
+
+
+def test_tds_clip_merging():
+    """Tokens at the end, and GMAC, by the tokens that merge in each block."""
+    module = importlib.import_module(f"configs.{TDSCLIP_TOME}")
+    system = tokmerge_jax.build(module.get_config())
+    for r, tokens, gmac in ((0, 197, 180.6), (4, 149, 162.1), (8, 101, 143.7), (12, 53, 125.5)):
+        cost = system.cost_of((r,) * 12)
+        assert cost[-1].tokens_out == 8 * tokens
+        assert sum(layer.macs for layer in cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    assert system.schedule.r == (8,) * 12
+    check_names(system)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_says_what_a_user_asks(name):
     module = importlib.import_module(f"configs.{name}")
@@ -170,7 +208,7 @@ def test_docstring_says_what_a_user_asks(name):
         for part in ("Target: UMT", "Checkpoint: OpenGVLab/unmasked_teacher, ", "Protocol: "):
             assert part in text
         assert re.search(r"\d+\.\d", text)
-    if name in (*TEMPME, *CLIP):
+    if name in (*TEMPME, *CLIP, *TDSCLIP):
         assert all(f"{part}: " in text for part in ("Target", "Protocol", "Command"))
     if not name.startswith("demo"):
         assert f"--config configs/{name}.py" in text

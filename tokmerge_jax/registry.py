@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from tokmerge_jax.types import System, UserError
 
 _SYSTEMS = {
+    "tds_clip": "tokmerge_jax.systems.tds_clip",
     "tempme": "tokmerge_jax.systems.tempme",
     "testa": "tokmerge_jax.systems.testa",
     "testa_pretrain": "tokmerge_jax.systems.testa_pretrain",

@@ -24,6 +24,8 @@ Batch = Mapping[str, np.ndarray | jax.Array]
 row's place in its data set; `match_id` int32 [B], equal in rows that match one another;
 `mask` bool [B], False on rows that only pad the batch. Questions about a video have an axis P more:
 `text_ids` [B,P,L]; `answer_ids` int32 [B,P,J,L] and `answer_weights` float32 [B,P,J] of J answers.
+Videos of actions hold M neighbouring frames for each of T, and an evaluation's V views of these one
+after the other: `video` [B,V T M,H,W,3]; `label` int32 [B], the action's number.
 """
 
 Predict = Callable[..., Any]
@@ -86,6 +88,21 @@ class Questions:
     about: tuple[int, ...]
     truths: tuple[tuple[str, ...], ...]
     answers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+    """Videos of which each shows an action.
+
+    Attributes:
+      videos: V names.
+      labels: each video's action, a place in `names`.
+      names: of all actions.
+    """
+
+    videos: tuple[str, ...]
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +203,8 @@ class System:
         `write(params, tree) -> {"ids" int32 [G,L], "score" float32 [G]}`.
         Those that write captions offer `caption(params, video, key=None)`, which gives the same of
         B videos; the key is of the pieces that are drawn, where some are.
+        Systems that tell actions offer
+        `classify(params, video) -> float32 [B,V,K]`, logits of K actions for each of V views.
         Systems that merge offer
         `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer;
         where whole frames merge too also "frames", int32 [B,T]: which of the frames that are left
@@ -195,9 +214,10 @@ class System:
         checkpoint; the first is what fine-tuning writes.
       constants: what belongs to the weights beside them: pixel mean and std, image size, frames.
       transform: `(frames uint8 [T,H,W,3]) -> uint8 [T,S,S,3]`, the evaluation's resize.
-      augment: `(frames, numpy Generator) -> uint8 [T,S,S,3]`, the training's crop and flip.
+      augment: `(frames, numpy Generator) -> uint8 [T,S,S,3]`, the training's crop and flip; of
+        systems that tell actions also whether it flipped them.
       tokenize: `(texts) -> (text_ids int32 [Q,L], text_mask bool [Q,L])`, cleaning included; loads
-        the vocabulary when first called.
+        the vocabulary when first called. None if the system reads no texts.
       collate: what the loss needs of training rows (`data.pairs`) beside their videos: their texts
         and ids as named arrays.
       schedule: the configuration's merging schedule.
@@ -210,6 +230,10 @@ class System:
       training_only: patterns of parameters that only some trainings or mergers have; weights that
         hold them as well fit.
       memory: `(params, key) -> what the loss carries from step to step`, at the start of training.
+      settled: `(params, memory) -> params` to evaluate and to keep, of those that training holds
+        and of what its loss remembers; None if they are the same.
+      groups: the loss is a mean over rows, and training passes a batch in so many groups, one after
+        the other: less memory.
     """
 
     name: str
@@ -222,8 +246,8 @@ class System:
     name_rules: Sequence[Any]
     constants: Mapping[str, Any]
     transform: Callable[[np.ndarray], np.ndarray]
-    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray]
-    tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+    augment: Callable[[np.ndarray, np.random.Generator], Any]
+    tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None
     collate: Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
     schedule: Schedule
     cost: Sequence[LayerCost]
@@ -234,3 +258,5 @@ class System:
     spell: Callable[[np.ndarray], list[str]] | None = None
     training_only: tuple[str, ...] = ()
     memory: Callable[[Params, jax.Array], Any] | None = None
+    settled: Callable[[Params, Any], Params] | None = None
+    groups: int = 1

@@ -114,6 +114,29 @@ def test_one_error_lists_everything():
     assert "8 faults" in str(error.value)
 
 
+def test_what_only_training_can_do_without_is_told_shortly():
+    """Groups of which all is lacking, and parameters that stand beside others."""
+    drawn = ("one/kernel", "layer_0/bias", "layer_1/kernel", "layer_1/bias")
+    kept = [rule for rule in TABLE.rules if rule.source == "layer.0.weight"]
+    own = RuleSet((*kept, Rule("b", ("two/kernel",))), fresh=dict.fromkeys(drawn, np.ones))
+    tensors = {"layer.0.weight": np.zeros((2, 3), np.float32), "b": np.zeros((2, 2), np.float32)}
+    with pytest.raises(UserError) as error:
+        rules.load(own, tensors, abstract(), "the weights of a.pt")
+    assert str(error.value) == (
+        "the weights of a.pt hold only what training starts from, nothing for one/, layer_0/bias,"
+        " layer_1/; train from them with scripts/train.py, or name a checkpoint of the system"
+    )
+    params = rules.load(own, tensors, abstract(), to_train=True)
+    assert params["layer_1"]["kernel"].tolist() == [[1, 1]] * 3
+    del tensors["b"]
+    with pytest.raises(UserError) as error:
+        rules.load(own, tensors, abstract())
+    assert str(error.value).splitlines()[1:] == [
+        "  two/kernel is not filled: no b",
+        "  nothing for one/, layer_0/bias, layer_1/, which only training can do without",
+    ]
+
+
 def test_float64_is_refused_as_it_would_lose_bits():
     tensors = state_dict()
     tensors["both"] = tensors["both"].astype(np.float64)

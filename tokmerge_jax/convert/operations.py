@@ -110,31 +110,34 @@ class Squeeze:
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-    """A patch convolution [D, colours, 1, P, P] <-> a kernel [P * P * colours, D].
+    """A patch convolution [D, colours, frames, P, P] <-> a kernel [frames * P * P * colours, D].
 
-    The kernel's rows go by patch row, patch column, colour, as `layers.patches.patchify` does.
+    The kernel's rows go by frame, patch row, patch column, colour, within a frame as
+    `layers.patches.patchify` does. Convolutions over single places (P = 1) are of this kind too.
 
     Attributes:
       colours: numbers of a pixel.
       flat: the convolution is one over images, [D, colours, P, P].
+      frames: how many frames it covers.
     """
 
     colours: int = 3
     flat: bool = False
+    frames: int = 1
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
-        """[D, colours, 1, P, P] -> [P * P * colours, D]."""
+        """[D, colours, frames, P, P] -> [frames * P * P * colours, D]."""
         source = source[:, :, None] if self.flat else source
         width, colours, frames, rows, columns = source.shape
-        if (colours, frames, rows) != (self.colours, 1, columns):
+        if (colours, frames, rows) != (self.colours, self.frames, columns):
             raise ValueError(f"no convolution of square patches of {self.colours} colours")
         return (source.transpose(2, 3, 4, 1, 0).reshape(-1, width),)
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """[P * P * colours, D] -> [D, colours, 1, P, P]."""
+        """[frames * P * P * colours, D] -> [D, colours, frames, P, P]."""
         (kernel,) = targets
-        edge = math.isqrt(kernel.shape[0] // self.colours)
-        tiles = kernel.reshape(1, edge, edge, self.colours, kernel.shape[1])
+        edge = math.isqrt(kernel.shape[0] // (self.frames * self.colours))
+        tiles = kernel.reshape(self.frames, edge, edge, self.colours, kernel.shape[1])
         tiles = tiles.transpose(4, 3, 0, 1, 2)
         return tiles[:, :, 0] if self.flat else tiles
 

@@ -8,7 +8,7 @@ import dataclasses
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -129,18 +129,21 @@ def identity(
       names: what the weights hold.
       ignored: patterns of what they may hold in vain.
       tables: the network's tables of foreign names. Where the weights lack all that one of these
-        draws anew, it is drawn for them as well; what the first one resizes or drops (by its
-        patterns, which must then know our names too) is resized and dropped.
+        draws anew, it is drawn for them as well, and what it ignores is ignored; what the first one
+        resizes or drops is resized and dropped (patterns must then know our names too).
     """
     names, wanted = set(names), flatten(abstract_params)
     lacking = [table for table in tables if table.fresh and not names & table.fresh.keys()]
-    fresh, neutral = (lacking[0].fresh, lacking[0].neutral) if lacking else ({}, False)
+    start = lacking[0] if lacking else RuleSet(())
     first = tables[0] if tables else RuleSet(())
     resize = {r.targets[0]: r.operation for r in first.rules if isinstance(r.operation, Resize)}
     own = tuple(
-        Rule(name, (name,), resize.get(name, Identity())) for name in wanted if name not in fresh
+        Rule(name, (name,), resize.get(name, Identity()))
+        for name in wanted
+        if name not in start.fresh
     )
-    return RuleSet(own, ignored, first.dropped, fresh=fresh, neutral=neutral)
+    ignored = (*ignored, *start.ignored)
+    return RuleSet(own, ignored, first.dropped, fresh=start.fresh, neutral=start.neutral)
 
 
 def load(
@@ -165,7 +168,8 @@ def load(
 
     Raises:
       UserError: listing every parameter that is not filled, every tensor without a place, every
-        shape that differs and every type that float32 cannot hold exactly.
+        shape that differs and every type that float32 cannot hold exactly; or that all is well, but
+        for a training only.
     """
     wanted = flatten(abstract_params)
     sources = {name: table.rename(name) for name in state_dict}
@@ -175,9 +179,7 @@ def load(
     faults = _twice(sources, tensors) + _untied(table, tensors)
     filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
     filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
-    if not (to_train or table.neutral):
-        reason = "this kind of checkpoint has none; train from it first"
-        faults += [f"{name} is not filled: {reason}" for name in filled]
+    untrained = "" if to_train or table.neutral else _shortly(filled, wanted)
     for rule in table.rules:
         if rule.source in tensors:
             tensor = np.asarray(tensors.pop(rule.source))
@@ -187,7 +189,14 @@ def load(
     ruled = {target for rule in table.rules for target in rule.targets} | filled.keys()
     faults += [f"{name} is not filled: no rule" for name in wanted if name not in ruled]
     faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
+    if untrained and not faults:
+        raise UserError(
+            f"{origin} hold only what training starts from, nothing for {untrained}; train from"
+            " them with scripts/train.py, or name a checkpoint of the system"
+        )
     if faults:
+        if untrained:
+            faults.append(f"nothing for {untrained}, which only training can do without")
         if table.describe:
             origin += f" ({table.describe(state_dict)})"
         raise UserError(
@@ -250,6 +259,18 @@ def _warn(dropped: Mapping[str, str], origin: str) -> None:
         first, *others = (name for name, reason in dropped.items() if reason == why)
         more = f" and {len(others)} more" if others else ""
         warnings.warn(f"{origin}: {first}{more} left out, for {why}", stacklevel=3)
+
+
+def _shortly(names: Collection[str], wanted: Iterable[str]) -> str:
+    """Parameters by the outermost groups that hold no others of `wanted`: "side/, head/"."""
+    others = {group for name in wanted if name not in names for group in _groups(name)}
+    found = (next(g for g in _groups(name) if g not in others) for name in names)
+    return ", ".join(dict.fromkeys(found))
+
+
+def _groups(name: str) -> tuple[str, ...]:
+    """The groups that hold a parameter, outermost first, and the parameter itself."""
+    return (*(name[: slash.end()] for slash in re.finditer("/", name)), name)
 
 
 def _twice(sources: Mapping[str, str], tensors: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from tokmerge_jax.types import UserError
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
 _RESAVE = "torch.save(torch.load(path), path)"
-_NESTS = ("model", "module", "state_dict")
+_NESTS = ("model", "module", "state_dict", "model_state_dict")
 _DAMAGE = (  # what zipfile raises on bytes that make no sense
     zipfile.BadZipFile,
     zlib.error,

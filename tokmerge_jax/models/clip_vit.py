@@ -60,11 +60,13 @@ class CLIPViT(nn.Module):
         train: bool = False,
         trace: bool = False,
         class_only: bool = False,
+        after_block: Callable[[Tokens], None] | None = None,
     ) -> Tokens:
         """Normalised pixels -> tokens of all clips before the last norm, [B f,N,C].
 
         The first T / f tokens of a clip are the class tokens of its frames, in their order;
         `class_only` leaves out the others, which the last block then need not compute.
+        `after_block` is given what leaves each block, for networks that read those too.
         """
         tokens = Tokens.traced(self._embed(video)) if trace else Tokens(self._embed(video))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
@@ -91,6 +93,8 @@ class CLIPViT(nn.Module):
             else:
                 run = partial(_run, layer, train)
                 tokens = kernels.few_at_a_time(run, (tokens, queries), tokens.x.shape[1])
+            if after_block:
+                after_block(tokens)
         return tokens
 
     def _embed(self, video: jax.Array) -> jax.Array:

@@ -35,7 +35,7 @@ def transformer(config: ConfigDict, lora_rank: int) -> CLIPViT:
     Raises:
       UserError: if the merging cannot work.
     """
-    vision, stages = config.model.vision, _stages(config, _schedule(config))
+    vision, stages = config.model.vision, stages_of(config)
     return CLIPViT(
         width=vision.width,
         heads=vision.heads,
@@ -71,7 +71,7 @@ def fields(config: ConfigDict) -> dict[str, Any]:
         "constants": constants(config, MEAN, STD),
         "transform": clip_pixels.ResizeCrop(vision.image_size),
         "augment": augment(vision.image_size),
-        "schedule": Schedule(own, _tokens(config), protected=1),
+        "schedule": Schedule(own, tokens_of_frame(config), protected=1),
         "cost": cost_of(own),
         "cost_of": cost_of,
     }
@@ -82,9 +82,32 @@ def pixels(video: ArrayLike) -> jax.Array:
     return normalise(video, MEAN, STD)
 
 
+def frame_stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
+    """What each layer does where clips never join: a merger's `r` in every frame apart."""
+    vision, counts = config.model.vision, schedule.token_counts(r, tokens_of_frame(config))
+    mergers = merging.per_layer(config.model.merger.name, r, 1)
+    return tuple(
+        Stage(vision.frames, count, None, merger)
+        for count, merger in zip(counts[:-1], mergers, strict=True)
+    )
+
+
+def tokens_of_frame(config: ConfigDict) -> int:
+    """Its patches and its class token."""
+    vision = config.model.vision
+    return (vision.image_size // vision.patch_size) ** 2 + 1
+
+
+def frame_schedule(config: ConfigDict, layers: int) -> tuple[int, ...]:
+    """r of each of the first `layers` layers, in which frames are apart."""
+    merger = config.model.merger
+    r = 0 if merger.name == "none" else merger.r
+    return schedule.resolve(r, layers, tokens_of_frame(config), protected=1)
+
+
 def layers_with_positions(config: ConfigDict) -> list[int]:
     """The layers before which clips join that learned positions tell apart."""
-    stages = _stages(config, _schedule(config)) if config.model.join.positions else ()
+    stages = stages_of(config) if config.model.join.positions else ()
     return [i for i, stage in enumerate(stages) if stage.join]
 
 
@@ -135,12 +158,21 @@ def check(config: ConfigDict) -> None:
     checks.towers(config)
 
 
-def tracer(module: nn.Module, config: ConfigDict) -> Predict:
+def stages_of(config: ConfigDict) -> tuple[Stage, ...]:
+    """What each layer does to the clips of a video, which may join."""
+    return _stages(config, _schedule(config))
+
+
+def tracer(module: nn.Module, stages: Sequence[Stage], tokens: int) -> Predict:
     """`trace_video`, over the patches of all frames, of a module whose `vision` is the transformer.
 
     Parameters may have LoRA apart.
+
+    Args:
+      module: the network.
+      stages: what its layers do.
+      tokens: of a frame.
     """
-    stages = _stages(config, _schedule(config))
     merging_layers = [
         i for i, stage in enumerate(stages) if stage.merger or (stage.join and stage.join.r)
     ]
@@ -154,14 +186,14 @@ def tracer(module: nn.Module, config: ConfigDict) -> Predict:
         found: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
         for i in merging_layers:
             block = seen[f"block_{i}"]
-            (tokens,) = block.get("after_merging") or seen[f"join_{i}"]
+            (merged,) = block.get("after_merging") or seen[f"join_{i}"]
             for evidence in block.get("evidence", ()):
                 if evidence.entropy is not None:
                     saliency = merging.saliency.foreground(evidence.entropy[:, 1:])
                     saliency = jnp.pad(saliency, ((0, 0), (1, 0)), constant_values=1)
                     found["saliency"].append(saliency.reshape(videos, -1))
-            found["origin"].append(_patch_origin(tokens, videos, _tokens(config)))
-            found["size"].append(tokens.size.reshape(videos, -1))
+            found["origin"].append(_patch_origin(merged, videos, tokens))
+            found["size"].append(merged.size.reshape(videos, -1))
         return found
 
     return trace_video
@@ -178,37 +210,23 @@ def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
 
 def _stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
     """What each layer does: TempMe's plan, or another merger's `r` in every frame apart."""
-    vision, join, name = config.model.vision, config.model.join, config.model.merger.name
-    if name == "tempme":
-        return temporal.plan(
-            vision.depth,
-            vision.frames,
-            _tokens(config),
-            r,
-            join.layers,
-            join.clips,
-            join.cross,
-            join.intra,
-        )
-    counts = schedule.token_counts(r, _tokens(config))
-    mergers = merging.per_layer(name, r, 1)
-    return tuple(
-        Stage(vision.frames, count, None, merger)
-        for count, merger in zip(counts[:-1], mergers, strict=True)
+    vision, join = config.model.vision, config.model.join
+    if config.model.merger.name != "tempme":
+        return frame_stages(config, r)
+    return temporal.plan(
+        vision.depth,
+        vision.frames,
+        tokens_of_frame(config),
+        r,
+        join.layers,
+        join.clips,
+        join.cross,
+        join.intra,
     )
-
-
-def _tokens(config: ConfigDict) -> int:
-    """Of a frame, its class token included."""
-    vision = config.model.vision
-    return (vision.image_size // vision.patch_size) ** 2 + 1
 
 
 def _schedule(config: ConfigDict) -> tuple[int, ...]:
-    """r of each layer in which frames are still apart."""
-    merger, layers = config.model.merger, config.model.vision.depth
-    if merger.name == "tempme":
-        layers = min(config.model.join.layers, default=0)
-    return schedule.resolve(
-        0 if merger.name == "none" else merger.r, layers, _tokens(config), protected=1
-    )
+    """r of each layer before clips join, which only TempMe's do."""
+    joins = config.model.merger.name == "tempme"
+    layers = min(config.model.join.layers, default=0) if joins else config.model.vision.depth
+    return frame_schedule(config, layers)

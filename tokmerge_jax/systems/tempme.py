@@ -127,7 +127,8 @@ def _predict(config: ConfigDict) -> dict[str, Predict]:
 
     functions = (encode_video, encode_text)
     predict = {function.__name__: function for function in functions}
-    return {**predict, "trace_video": clip_vision.tracer(module, config)}
+    stages, tokens = clip_vision.stages_of(config), clip_vision.tokens_of_frame(config)
+    return {**predict, "trace_video": clip_vision.tracer(module, stages, tokens)}
 
 
 def _module(config: ConfigDict, lora_rank: int) -> CLIP:

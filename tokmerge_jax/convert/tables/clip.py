@@ -2,15 +2,14 @@
 
 import math
 import re
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tokmerge_jax.convert.operations import Patches, Split, SplitVector, Squeeze, Transpose
 from tokmerge_jax.convert.rules import Rule, RuleSet, StateDict, each
-from tokmerge_jax.convert.tables.shared import embedding, linear, norm
+from tokmerge_jax.convert.tables.shared import embedding, linear, norm, uniform
 
 _KERNELS = tuple(f"{{}}/{name}/kernel" for name in ("query", "key", "value"))
 _BIASES = tuple(f"{{}}/{name}/bias" for name in ("query", "key", "value"))
@@ -19,7 +18,7 @@ _IGNORED = (
     r"clip\.attn_mask$",  # a buffer of open_clip
     r".*\.position_ids$",  # buffers of Hugging Face
 )
-_RENAMES = (
+RENAMES = (
     (r"^text\.", ""),  # open_clip's models with a text tower apart
     (r"^(?!clip\.|vision_model\.|text_model\.|\w+_projection\.|logit_scale$)", "clip."),
     (r"^logit_scale$", "clip.logit_scale"),
@@ -48,7 +47,7 @@ def rules(
     fresh = {target: _start(target) for rule in added for target in rule.targets}
     plain, hugging = _openai(depth, text_depth), _hugging_face(depth, text_depth)
     unread = () if joins else (r".*\.TVPt_Video_Positional_embedding$",)
-    shared = {"ignored": (*_IGNORED, *unread), "renames": _RENAMES}
+    shared = {"ignored": (*_IGNORED, *unread), "renames": RENAMES}
     return (
         RuleSet((*plain, *added), **shared, describe=describe, marker="TVPt"),
         RuleSet(
@@ -84,30 +83,45 @@ def sizes(state_dict: StateDict) -> Mapping[str, int]:
     Raises:
       KeyError: naming a tensor that is missing.
     """
-    table = RuleSet((), renames=_RENAMES)
-    shapes: dict[str, list[int]] = {}
-    for name, tensor in state_dict.items():
-        shapes[table.rename(name)] = list(np.shape(tensor))
-    names = _SIZES[any(name.startswith("vision_model.") for name in shapes)]
-    width, _, _, patch = shapes[names.patches]
+    shapes, names = _named(state_dict)
     text_width = shapes[names.words][1]
-
-    def layers(pattern: str) -> int:
-        return sum(bool(re.fullmatch(pattern, name)) for name in shapes)
-
     return {
-        "vision.width": width,
-        "vision.depth": layers(names.vision_layer),
-        "vision.heads": width // 64,
-        "vision.patch_size": patch,
-        "vision.image_size": patch * math.isqrt(shapes[names.positions][0] - 1),
+        **vision_sizes(state_dict),
         "text.width": text_width,
-        "text.depth": layers(names.text_layer),
+        "text.depth": _layers(shapes, names.text_layer),
         "text.heads": text_width // 64,
         "text.vocab_size": shapes[names.words][0],
         "text.max_positions": shapes[names.text_positions][0],
         "embed_dim": shapes[names.projection][names.embedding_axis],
     }
+
+
+def vision_sizes(state_dict: StateDict) -> dict[str, int]:
+    """Those of the image transformer alone, which need no text transformer to be there.
+
+    Raises:
+      KeyError: naming a tensor that is missing.
+    """
+    shapes, names = _named(state_dict)
+    width, _, _, patch = shapes[names.patches]
+    return {
+        "vision.width": width,
+        "vision.depth": _layers(shapes, names.vision_layer),
+        "vision.heads": width // 64,
+        "vision.patch_size": patch,
+        "vision.image_size": patch * math.isqrt(shapes[names.positions][0] - 1),
+    }
+
+
+def _named(state_dict: StateDict) -> tuple[Mapping[str, Sequence[int]], "_SizeNames"]:
+    """All shapes by the names that the rules know, and which of them tell the sizes."""
+    table = RuleSet((), renames=RENAMES)
+    shapes = {table.rename(name): np.shape(tensor) for name, tensor in state_dict.items()}
+    return shapes, _SIZES[any(name.startswith("vision_model.") for name in shapes)]
+
+
+def _layers(names: Iterable[str], pattern: str) -> int:
+    return sum(bool(re.fullmatch(pattern, name)) for name in names)
 
 
 class _SizeNames(NamedTuple):
@@ -156,11 +170,7 @@ _POSITIONS = Rule(
 
 def _openai(depth: int, text_depth: int) -> tuple[Rule, ...]:
     return (
-        Rule("clip.visual.conv1.weight", ("vision/patch_embedding/kernel",), Patches(flat=True)),
-        Rule("clip.visual.class_embedding", ("vision/class_embedding",)),
-        Rule("clip.visual.positional_embedding", ("vision/position_embedding",)),
-        *norm("clip.visual.ln_pre", "vision/input_norm"),
-        *_blocks("clip.visual.transformer", "vision", depth),
+        *vision("clip.visual", depth),
         *norm("clip.visual.ln_post", "vision_norm"),
         Rule("clip.visual.proj", ("vision_projection/kernel",)),
         *embedding("clip.token_embedding", "text/word"),
@@ -172,16 +182,24 @@ def _openai(depth: int, text_depth: int) -> tuple[Rule, ...]:
     )
 
 
+def vision(source: str, depth: int) -> tuple[Rule, ...]:
+    """The image transformer up to its last block, as OpenAI and most others name it."""
+    return (
+        Rule(f"{source}.conv1.weight", ("vision/patch_embedding/kernel",), Patches(flat=True)),
+        Rule(f"{source}.class_embedding", ("vision/class_embedding",)),
+        Rule(f"{source}.positional_embedding", ("vision/position_embedding",)),
+        *norm(f"{source}.ln_pre", "vision/input_norm"),
+        *_blocks(f"{source}.transformer", "vision", depth),
+    )
+
+
 def _blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
     block, ours = f"{source}.resblocks.{{i}}", f"{target}/block_{{i}}"
-    attention = f"{ours}/attention"
     return each(
         range(depth),
         (
             *norm(f"{block}.ln_1", f"{ours}/attention_norm"),
-            Rule(f"{block}.attn.in_proj_weight", _all(_KERNELS, attention), Split(3)),
-            Rule(f"{block}.attn.in_proj_bias", _all(_BIASES, attention), SplitVector(3)),
-            *linear(f"{block}.attn.out_proj", f"{attention}/out"),
+            *attention(f"{block}.attn", f"{ours}/attention"),
             *norm(f"{block}.ln_2", f"{ours}/mlp_norm"),
             *linear(f"{block}.mlp.c_fc", f"{ours}/mlp/hidden"),
             *linear(f"{block}.mlp.c_proj", f"{ours}/mlp/out"),
@@ -189,29 +207,30 @@ def _blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
     )
 
 
+def attention(source: str, target: str) -> tuple[Rule, ...]:
+    """PyTorch's own attention, whose three projections are one."""
+    return (
+        Rule(f"{source}.in_proj_weight", _all(_KERNELS, target), Split(3)),
+        Rule(f"{source}.in_proj_bias", _all(_BIASES, target), SplitVector(3)),
+        *linear(f"{source}.out_proj", f"{target}/out"),
+    )
+
+
 def _lora(source: str, target: str, depth: int) -> tuple[Rule, ...]:
-    attention, ours = f"{source}.resblocks.{{i}}.attn", f"{target}/block_{{i}}/attention/lora"
+    layer, ours = f"{source}.resblocks.{{i}}.attn", f"{target}/block_{{i}}/attention/lora"
     return each(
         range(depth),
         (
-            Rule(f"{attention}.TVPt_LoRA_a", (f"{ours}/down/kernel",), Transpose()),
-            Rule(f"{attention}.TVPt_LoRA_b", _all(_KERNELS, ours), Split(3)),
+            Rule(f"{layer}.TVPt_LoRA_a", (f"{ours}/down/kernel",), Transpose()),
+            Rule(f"{layer}.TVPt_LoRA_b", _all(_KERNELS, ours), Split(3)),
         ),
     )
 
 
 def _hugging_face(depth: int, text_depth: int) -> tuple[Rule, ...]:
-    vision, text = "vision_model.embeddings", "text_model.embeddings"
+    text = "text_model.embeddings"
     return (
-        Rule(
-            f"{vision}.patch_embedding.weight",
-            ("vision/patch_embedding/kernel",),
-            Patches(flat=True),
-        ),
-        Rule(f"{vision}.class_embedding", ("vision/class_embedding",)),
-        Rule(f"{vision}.position_embedding.weight", ("vision/position_embedding",)),
-        *norm("vision_model.pre_layrnorm", "vision/input_norm"),  # they spell it so
-        *_hugging_face_blocks("vision_model", "vision", depth),
+        *hugging_face_vision(depth),
         *norm("vision_model.post_layernorm", "vision_norm"),
         Rule("visual_projection.weight", ("vision_projection/kernel",), Transpose()),
         *embedding(f"{text}.token_embedding", "text/word"),
@@ -220,6 +239,19 @@ def _hugging_face(depth: int, text_depth: int) -> tuple[Rule, ...]:
         *norm("text_model.final_layer_norm", "text/norm"),
         Rule("text_projection.weight", ("text_projection/kernel",), Transpose()),
         Rule("clip.logit_scale", ("logit_scale",)),
+    )
+
+
+def hugging_face_vision(depth: int) -> tuple[Rule, ...]:
+    """The same of Hugging Face."""
+    names = "vision_model.embeddings"
+    patches = f"{names}.patch_embedding.weight"
+    return (
+        Rule(patches, ("vision/patch_embedding/kernel",), Patches(flat=True)),
+        Rule(f"{names}.class_embedding", ("vision/class_embedding",)),
+        Rule(f"{names}.position_embedding.weight", ("vision/position_embedding",)),
+        *norm("vision_model.pre_layrnorm", "vision/input_norm"),  # they spell it so
+        *_hugging_face_blocks("vision_model", "vision", depth),
     )
 
 
@@ -251,8 +283,4 @@ def _start(target: str) -> Callable[[Sequence[int]], np.ndarray]:
     if not target.endswith("/down/kernel"):
         return np.zeros
 
-    def draw(shape: Sequence[int]) -> np.ndarray:
-        bound = 1 / math.sqrt(shape[0])
-        return np.random.default_rng(zlib.crc32(target.encode())).uniform(-bound, bound, shape)
-
-    return draw
+    return lambda shape: uniform(target, 1 / math.sqrt(shape[0]))(shape)

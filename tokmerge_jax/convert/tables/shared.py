@@ -1,7 +1,10 @@
-"""Rows that recur: linear layers and norms; and rows that copy."""
+"""Rows that recur: linear layers and norms; rows that copy; what a checkpoint lacks, drawn."""
 
 import itertools
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from tokmerge_jax.convert.operations import Copies, Operation, Transpose
 from tokmerge_jax.convert.rules import Rule
@@ -23,6 +26,15 @@ def norm(source: str, target: str) -> tuple[Rule, ...]:
     )
 
 
+def batch_norm(source: str, target: str) -> tuple[Rule, ...]:
+    """A batch norm's weight and bias, and its running statistics."""
+    return (
+        *norm(source, target),
+        Rule(f"{source}.running_mean", (f"batch_stats/{target}/mean",)),
+        Rule(f"{source}.running_var", (f"batch_stats/{target}/var",)),
+    )
+
+
 def embedding(source: str, target: str) -> tuple[Rule, ...]:
     """A lookup table."""
     return (Rule(f"{source}.weight", (f"{target}/embedding",)),)
@@ -33,6 +45,20 @@ def shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     by_source = sorted(rules, key=lambda rule: rule.source)
     groups = [tuple(g) for _, g in itertools.groupby(by_source, key=lambda rule: rule.source)]
     return tuple(map(_joined, groups))
+
+
+def uniform(target: str, bound: float) -> Callable[[Sequence[int]], np.ndarray]:
+    """Draws a parameter uniformly within `bound`, the same each time."""
+    return lambda shape: _generator(target).uniform(-bound, bound, shape)
+
+
+def normal(target: str, deviation: float) -> Callable[[Sequence[int]], np.ndarray]:
+    """Draws a parameter normally, the same each time."""
+    return lambda shape: _generator(target).normal(0, deviation, shape)
+
+
+def _generator(target: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(target.encode()))
 
 
 def _joined(rules: tuple[Rule, ...]) -> Rule:

@@ -1,0 +1,258 @@
+"""TDS-CLIP's system: loss and gradients as the original's, views, merging; and wrong settings."""
+
+from typing import Any
+
+import golden
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tds_clip_case
+from clip_case import close
+
+import tokmerge_jax
+from tokmerge_jax import convert
+from tokmerge_jax.convert import rules
+from tokmerge_jax.systems import tds_clip
+from tokmerge_jax.training import optimizer, step
+from tokmerge_jax.types import UserError
+
+KEY = jax.random.key(0)
+EPOCH = jnp.float32(0)
+SIZES = {
+    "vision.width": 64,
+    "vision.depth": 2,
+    "vision.heads": 1,
+    "vision.patch_size": 8,
+    "vision.image_size": 32,
+    "side.width": 64,
+    "side.differences": True,
+    "classes": 3,
+}
+
+
+def build(config) -> Any:
+    """The system, whose loss remembers."""
+    return tokmerge_jax.build(config)
+
+
+def flat(video):
+    """[B,T,M,...] as batches hold it."""
+    return video.reshape(len(video), -1, *video.shape[3:])
+
+
+@pytest.fixture(scope="module")
+def case():
+    """The golden case, its system, parameters and batch."""
+    found = golden.load("tdsclip-loss")
+    system, params = tds_clip_case.system_of(found)
+    params = jax.tree.map(jnp.asarray, params)
+    label = np.array(found.config["labels"], np.int32)
+    return found, system, params, {"video": flat(tds_clip_case.video_of(found)), "label": label}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_loss_gradients_and_statistics(case, mode):
+    """By the batch's statistics and by running ones; the frozen transformer has no gradient."""
+    found, system, params, batch = case
+    memory, parts = system.memory(params, KEY), ("side", "head", "vision")
+
+    def loss(trained):
+        params_ = {**params, **trained}
+        value, _, after = system.loss(params_, memory, batch, KEY, EPOCH, train=mode == "train")
+        return value, after
+
+    trained = {name: params[name] for name in parts}
+    (value, after), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained)
+    close(value, found.arrays[f"{mode}/loss_smooth"])
+    gradient = convert.to_torch("tds_clip", {**gradient, "batch_stats": after}, system.config)
+    nothing = found.config[f"grad_zero_in_{mode}_mode"]
+    names = found.config["parameter_order"]
+    norms = {name: np.linalg.norm(gradient[name]) for name in names}
+    theirs = dict(zip(names, found.arrays[f"{mode}/grad_norms"], strict=True))
+    for name in names:
+        if name in nothing:
+            assert norms[name] < 1e-5
+        else:
+            np.testing.assert_allclose(norms[name], theirs[name], rtol=1e-3, err_msg=name)
+    has_gradient = dict(zip(names, found.arrays["has_grad_i"], strict=True))
+    assert all(norms[name] == 0 for name in names if not has_gradient[name])
+    assert {name for name in names if has_gradient[name]} == {
+        name for name in names if "side" in name or name.startswith("fc.")
+    }
+    for group in ("clip", "other", "bn"):
+        of_group = [norms[n] for n, its in found.config["groups"].items() if its == group]
+        close(np.linalg.norm(of_group), found.arrays[f"{mode}/group_norm_{group}"], 1e-3)
+    for name, expected in found.arrays.items():
+        kind, _, tensor = name.partition("/")
+        if kind == "grad" and mode == "train":
+            close(gradient[tensor], expected, 1e-3)
+        if kind == "train_stats":
+            before = tds_clip_case.weights_of(found)[tensor]
+            close(gradient[tensor], expected if mode == "train" else before)
+
+
+def test_loss_of_running_statistics(case):
+    """What evaluation would say, with labels smoothed and not; nothing is remembered."""
+    found, system, params, batch = case
+    memory, plain = system.memory(params, KEY), tds_clip.smoothed_loss(system.module, 4, 0.0)
+
+    @jax.jit
+    def run(batch):
+        arguments = params, memory, batch, KEY, EPOCH
+        (value, _, after), (sharp, *_) = (
+            loss(*arguments, train=False) for loss in (system.loss, plain)
+        )
+        return value, sharp, after, system.predict["classify"](params, batch["video"])
+
+    value, sharp, after, logits = run(batch)
+    close(value, found.arrays["eval/loss_smooth"])
+    close(sharp, found.arrays["eval/loss_ce"])
+    close(logits[:, 0], found.arrays["eval/logits"])
+    jax.tree.map(np.testing.assert_array_equal, after, memory)
+
+
+@pytest.mark.slow
+def test_half_precision_is_near(case):
+    """Logits in bfloat16 beside those in float32."""
+    found, system, params, batch = case
+    config = system.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.dtype = "bfloat16"
+    logits = jax.jit(build(config).predict["classify"])(params, batch["video"])
+    close(logits[:, 0], found.arrays["eval/logits"], 2e-2)
+
+
+@pytest.mark.slow
+def test_a_step_moves_what_is_trained_and_nothing_else(case):
+    """Frozen parameters have no moments; statistics are remembered, and settle in the end."""
+    _, system, params, batch = case
+    transformation = system.optimizer(lambda s: jnp.float32(1e-2))
+    create = step.create(transformation, params, system.trained, system.memory)
+    advance = jax.jit(step.make(system.loss, transformation, jnp.float32, 0, system.trained))
+    state, _ = advance(jax.tree.map(jnp.asarray, create), batch)
+    final = system.settled(state.params, state.memory)
+    before, after = rules.flatten(params), rules.flatten(final)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {name for name in before if not name.startswith("vision/")}
+    small = sum(before[n].size for n in before if n.startswith(("side/", "head/")))
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(state.moments)) <= 2 * small + 2
+    )  # and two counters
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A small system's configuration, parameters drawn, and a video of two views."""
+    config = tds_clip_case.config_of(SIZES, frames=3)
+    system = build(config)
+    params = jax.jit(system.init)(KEY)
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32) ** 2, params)
+    return config, params, rng.integers(256, size=(2, 2 * 3 * 5, 32, 32, 3), dtype=np.uint8)
+
+
+def classify(config, params, video):
+    return np.asarray(jax.jit(tokmerge_jax.build(config).predict["classify"])(params, video))
+
+
+def test_views_are_clips_of_their_own_and_merging_nothing_changes_nothing(small):
+    config, params, video = small
+    logits = classify(config, params, video)
+    assert logits.shape == (2, 2, 3)
+    assert logits.dtype == np.float32
+    assert np.ptp(logits, axis=1).min() > 1e-4
+    each = np.concatenate(np.split(video, 2, axis=1))  # all first views, then all second ones
+    config = config.copy_and_resolve_references()
+    config.model.merger.update(name="tome", r=0)
+    apart = classify(config, params, each)
+    np.testing.assert_array_equal(apart.reshape(2, 2, 3).swapaxes(0, 1), logits)
+
+
+@pytest.mark.slow
+def test_merging_has_finite_gradients(small):
+    config, params, video = small
+    config = config.copy_and_resolve_references()
+    config.model.merger.update(name="tome", r=4)
+    system = build(config)
+    batch = {"video": video[:, :15], "label": np.array([0, 2], np.int32)}
+    memory = system.memory(params, KEY)
+    run = jax.jit(jax.grad(lambda p: system.loss(p, memory, batch, KEY, EPOCH)[0]))
+    found = rules.flatten(run(params))
+    for name, gradient in found.items():
+        assert np.isfinite(gradient).all(), name
+        frozen = name.startswith(("vision/", "batch_stats/"))
+        assert np.any(gradient) != frozen or name.endswith("bias"), name
+
+
+@pytest.mark.slow
+def test_mixing_in_training_alone(small):
+    """Labels that mix: the loss is another one in training, and the same in evaluation."""
+    config, params, video = small
+    batch = {"video": video[:, :15], "label": np.array([0, 2], np.int32)}
+
+    def values(mixup):
+        config.train.mixup = mixup
+        system = build(config)
+        memory = system.memory(params, KEY)
+        run = jax.jit(lambda train: system.loss(params, memory, batch, KEY, EPOCH, train=train)[0],
+                      static_argnums=0)  # fmt: skip
+        return float(run(True)), float(run(False))
+
+    (mixed, same), (plain, evaluated) = values(True), values(False)
+    assert mixed != plain
+    assert same == evaluated
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.side.width": 96}, "side.width=96 must be a multiple of 64"),
+        ({"data.neighbours": 4}, "neighbours=4 must be an odd number"),
+        ({"data.neighbours": 1}, "at least 3 where there are differences"),
+        ({"data.crops": 2}, "crops=2 must be one of 1, 3, 5, 10"),
+        ({"data.scale": 16}, "scale=16 must be at least"),
+        ({"model.classes": 0}, "model.classes=0 must be at least 1"),
+        ({"model.vision.image_size": 30}, "image_size=30 must be a multiple of"),
+        ({"model.merger.name": "tempme"}, "merger 'tempme' is unknown"),
+        ({"train.label_smoothing": 1.5}, "label_smoothing=1.5 must be from 0 to 1"),
+        ({"train.groups": 0}, "train.groups=0 must be at least 1"),
+    ],
+)
+def test_wrong_settings(changes, message):
+    config = tds_clip_case.config_of(SIZES, frames=3)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        tokmerge_jax.build(config)
+
+
+def test_the_rate_of_training_is_one_for_all():
+    """Weights, biases and norms decay alike."""
+    system = tokmerge_jax.build(tds_clip_case.config_of(SIZES))
+    transformation = system.optimizer(optimizer.cosine(0.5, steps=2, min_share=1.0))
+    params = {"head": {"bias": jnp.ones(3), "kernel": jnp.ones((2, 3))}}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = transformation.update(zero, transformation.init(params), params)
+    for leaf in jax.tree.leaves(updates):
+        np.testing.assert_allclose(leaf, -0.5 * 0.15, rtol=1e-6)
+
+
+def test_trace_follows_the_patches_of_each_frame(small):
+    """Tokens of two layers that merge 4 and 2 of a frame's 17, and how many patches each holds."""
+    config, params, video = small
+    config = config.copy_and_resolve_references()
+    with config.ignore_type():
+        config.model.merger.update(name="tome", r=(4, 2))
+    trace = jax.jit(build(config).predict["trace_video"])(params, video[:, 2:15:5])
+    assert [x.shape for x in trace["origin"]] == [(2, 3 * 16)] * 2
+    assert [x.shape for x in trace["size"]] == [(2, 3 * 13), (2, 3 * 11)]
+    for origin, size in zip(trace["origin"], trace["size"], strict=True):
+        for frame in range(3):
+            tokens = size.shape[1] // 3
+            held = np.asarray(origin[0, 16 * frame : 16 * (frame + 1)]) - frame * tokens
+            assert held.min() >= 1  # the class token holds no patch
+            counts = np.bincount(held, minlength=tokens)[1:]
+            np.testing.assert_array_equal(
+                counts, size[0, frame * tokens + 1 : (frame + 1) * tokens]
+            )

@@ -1,0 +1,142 @@
+"""The block of a side network: it mixes over time, gated by differences in time, then in frames.
+
+Source: Side4Video (arXiv 2311.15769); the gate is the TD-Adapter of TDS-CLIP (arXiv 2408.10688).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from tokmerge_jax.layers.attention import Attention
+from tokmerge_jax.layers.batch_norm import BatchNorm
+from tokmerge_jax.layers.mlp import MLP
+
+EPSILON = 1e-5
+"""Of the layer norms."""
+
+_REDUCTION = 16
+_HEAD_WIDTH = 64
+
+
+class SideBlock(nn.Module):
+    """x += gate(convolution(norm(x))); x += attention(norm(x)); x += MLP(norm(x)).
+
+    Attention is within a frame. What stands for the frame's class token are those of its
+    neighbours in time, half of each, as keys alone; positions are keys' and queries' alone too.
+
+    Attributes:
+      gated: whether what the convolution adds is gated by differences in time; Side4Video's is not.
+      dtype: of the computation.
+    """
+
+    gated: bool = True
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T N D"],
+        first: Float[Array, "B T D"],
+        positions: Float[Array, "N D"],
+        train: bool = False,
+    ) -> Float[Array, "B T N D"]:
+        """One block further.
+
+        Args:
+          x: the frames' patches.
+          first: the frames' class tokens.
+          positions: of a frame's patches.
+          train: norm by the statistics of this batch, and remember them.
+        """
+        y = BatchNorm(dtype=self.dtype, name="convolution_norm")(x, train)
+        y = TemporalConvolution(dtype=self.dtype, name="convolution")(y)
+        x += DifferenceGate(dtype=self.dtype, name="gate")(y, train) if self.gated else y
+        x += self._attention(x, shifted(first), positions)
+        y = BatchNorm(dtype=self.dtype, name="mlp_norm")(x, train)
+        width = x.shape[-1]
+        return x + MLP(4 * width, width, dtype=self.dtype, name="mlp")(y)
+
+    def _attention(self, x: jax.Array, first: jax.Array, positions: jax.Array) -> jax.Array:
+        """What each patch reads from its frame and from the class tokens around it."""
+        width = x.shape[-1]
+        placed = x + positions[None, None].astype(x.dtype)
+        keys = jnp.concatenate([first[:, :, None], placed], axis=2)
+        keys = keys.reshape(-1, *keys.shape[2:])
+        keys = nn.LayerNorm(EPSILON, dtype=self.dtype, name="attention_norm")(keys)
+        attention = Attention(width // _HEAD_WIDTH, width, dtype=self.dtype, name="attention")
+        y, _ = attention.attend(keys[:, 1:], attention.keys_values(keys))
+        return y.reshape(x.shape)
+
+
+class TemporalConvolution(nn.Module):
+    """out(taps * hidden(x)): each channel is mixed over three frames, between two linear layers.
+
+    Attributes:
+      dtype: of the computation.
+    """
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T N D"]) -> Float[Array, "B T N D"]:
+        """Frames before the first and after the last are zeros, behind the first layer."""
+        width = x.shape[-1]
+        x = nn.Dense(width, dtype=self.dtype, name="hidden")(x)
+        taps = self.param("taps", nn.initializers.lecun_normal(), (3, width)).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,)).astype(x.dtype)
+        before, now, after = taps[:, None, None, None]
+        x = _later(x, 1) * before + x * now + _later(x, -1) * after + bias[None, None, None]
+        return nn.Dense(width, dtype=self.dtype, name="out")(x)
+
+
+class DifferenceGate(nn.Module):
+    """x times a factor within (1/2, 3/2) that differences in time decide.
+
+    A difference is of a value and the largest of it and its neighbours in time at the same place,
+    so it is never positive.
+
+    Attributes:
+      dtype: of the computation.
+    """
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T N D"], train: bool = False) -> Float[Array, "B T N D"]:
+        """Works on patches that are aligned over time.
+
+        Differences are taken in float32: half precision would lose those of slow motion.
+        """
+        width = x.shape[-1]
+        reduce = nn.Dense(width // _REDUCTION, use_bias=False, name="reduce")
+        v = BatchNorm(name="reduce_norm")(reduce(x), train)
+        h = v - jnp.maximum(v, jnp.maximum(_later(v, 1, -jnp.inf), _later(v, -1, -jnp.inf)))
+        h = 0.5 * h + 0.5 * h.mean(axis=-1, keepdims=True)
+        h = nn.Dense(width, use_bias=False, dtype=self.dtype, name="expand")(h)
+        z = BatchNorm(dtype=self.dtype, name="expand_norm")(h, train)
+        return x + x * (nn.sigmoid(z) - 0.5)
+
+
+def shifted(first: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """Half the channels from the next frame, half from the one before; zeros where none is."""
+    half = first.shape[-1] // 2
+    parts = _later(first[..., :half], -1), _later(first[..., half:], 1)
+    return jnp.concatenate(parts, axis=-1)
+
+
+def over_time(x: Float[Array, "B T N 3 D"]) -> Float[Array, "B T N D"]:
+    """x[t-1] of the first row, x[t] of the second and x[t+1] of the third; zeros where no frame is.
+
+    What is left to do of a convolution over three frames whose taps were applied to each frame.
+    """
+    return _later(x[..., 0, :], 1) + x[..., 1, :] + _later(x[..., 2, :], -1)
+
+
+def _later(x: jax.Array, frames: int, fill: float = 0.0) -> jax.Array:
+    """x [B,T,...] moved by so many frames (back if negative), `fill` where none comes in."""
+    length = x.shape[1]
+    widths = [(0, 0), (max(frames, 0), max(-frames, 0))] + [(0, 0)] * (x.ndim - 2)
+    start = max(-frames, 0)
+    return jnp.pad(x, widths, constant_values=fill)[:, start : start + length]

@@ -1,0 +1,218 @@
+"""TDS-CLIP, and Side4Video: actions told by a side network that reads a frozen CLIP.
+
+Source: TDS-CLIP (arXiv 2408.10688), Side4Video (arXiv 2311.15769); `docs/tds_clip.md`.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+from tokmerge_jax import merging, runtime
+from tokmerge_jax.convert.tables.tds_clip import rules
+from tokmerge_jax.data.action_augment import ActionAugment
+from tokmerge_jax.data.action_pixels import ResizeCrops
+from tokmerge_jax.merging import temporal
+from tokmerge_jax.models.clip_vit import CLIPViT
+from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
+from tokmerge_jax.systems import checks, clip_vision
+from tokmerge_jax.systems.pixels import constants
+from tokmerge_jax.training import losses, mixing, optimizer
+from tokmerge_jax.types import (
+    Batch,
+    LayerCost,
+    Params,
+    RememberingLoss,
+    Schedule,
+    System,
+    UserError,
+)
+
+_TRAINED = ("^side/", "^head/")
+_STATISTICS = "batch_stats"
+
+
+def build(config: ConfigDict) -> System:
+    """The system of a configuration of action recognition (`configs/base/tds_clip.py`), any size.
+
+    Raises:
+      UserError: naming the key whose value cannot work.
+    """
+    _check(config)
+    vision, side, data, train = config.model.vision, config.model.side, config.data, config.train
+    own, tokens = (
+        clip_vision.frame_schedule(config, vision.depth),
+        clip_vision.tokens_of_frame(config),
+    )
+    module, stages = _module(config, own), clip_vision.frame_stages(config, own)
+
+    def init(key: jax.Array) -> Params:
+        shape = (1, vision.frames, data.neighbours, vision.image_size, vision.image_size, 3)
+        found = module.init(key, jnp.zeros(shape))
+        return {**found["params"], _STATISTICS: found[_STATISTICS]}
+
+    return System(
+        name="tds_clip",
+        config=config,
+        module=module,
+        abstract_params=jax.eval_shape(init, jax.random.key(0)),
+        init=init,
+        predict={
+            "classify": partial(_classify, module, vision.frames, data.neighbours),
+            "trace_video": clip_vision.tracer(module, stages, tokens),
+        },
+        loss=smoothed_loss(module, vision.frames, train.label_smoothing, train.mixup),
+        name_rules=rules(
+            vision.depth, vision.width, side.width, vision.patch_size, _differences(config)
+        ),
+        constants=constants(config, clip_vision.MEAN, clip_vision.STD),
+        transform=ResizeCrops(vision.image_size, data.scale, data.crops),
+        augment=ActionAugment(
+            vision.image_size, data.scale, train.augment, train.grey, train.min_area
+        ),
+        tokenize=None,
+        collate=_collate,
+        schedule=Schedule(own, tokens, protected=1),
+        cost=cost(config, own),
+        cost_of=partial(cost, config),
+        optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=None),
+        trained=_TRAINED,
+        memory=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
+        settled=lambda params, memory: {**params, _STATISTICS: memory},
+        groups=train.groups,
+    )
+
+
+def smoothed_loss(
+    module: TDSCLIP, frames: int, smoothing: float = 0.1, mixup: bool = False
+) -> RememberingLoss:
+    """Cross-entropy with smoothed labels, the mean over clips.
+
+    Args:
+      module: the network.
+      frames: T.
+      smoothing: the share of a label that all actions get alike.
+      mixup: mix clips first (`training.mixing`).
+
+    Returns:
+      `(params, memory, batch, key, epoch, train) -> (loss, {}, memory)`; the batch holds `video`
+      [B,T M,S,S,3] and `label` [B], the memory running statistics of the batch norms.
+    """
+
+    def loss(
+        params: Params,
+        memory: Any,
+        batch: Batch,
+        key: jax.Array,
+        epoch: jax.Array,
+        *,
+        train: bool = True,
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], Any]:
+        del epoch
+        video = clip_vision.pixels(batch["video"])
+        targets = mixing.smooth_targets(jnp.asarray(batch["label"]), module.classes, smoothing)
+        if mixup and train:
+            video, targets = mixing.mix(key, video, targets)
+        logits, seen = module.apply(
+            variables({**params, _STATISTICS: memory}),
+            video.reshape(len(video), frames, -1, *video.shape[2:]),
+            train=train,
+            mutable=[_STATISTICS],
+        )
+        return losses.cross_entropy(logits, targets), {}, seen[_STATISTICS]
+
+    return loss
+
+
+def cost(config: ConfigDict, r: Sequence[int]) -> tuple[LayerCost, ...]:
+    """Multiply-accumulates of one view, block by block of both networks, `r` merging in each.
+
+    Tokens are those of the frozen transformer, in all frames.
+    """
+    vision, side = config.model.vision, config.model.side
+    patch, stages = 3 * vision.patch_size**2, clip_vision.frame_stages(config, r)
+    tower = temporal.cost(stages, vision.width, vision.heads, patch, embed_dim=0)[:-1]
+    places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)
+    stem = 3 * patch * side.width * places * (1 + _differences(config))
+    block = _block_cost(vision.frames, places, side.width, side.differences)
+    taps = (layer.tokens_out * vision.width * side.width for layer in tower[1:])
+    beside = [stem, *(tap + block for tap in taps)]
+    layers = [
+        LayerCost(layer.name, layer.tokens_in, layer.tokens_out, layer.macs + macs)
+        for layer, macs in zip(tower, beside, strict=True)
+    ]
+    left, features = tower[-1].tokens_out, side.width or vision.width
+    return (*layers, LayerCost("head", left, left, features * config.model.classes))
+
+
+def _differences(config: ConfigDict) -> int:
+    """Of neighbouring frames, that the side network sees."""
+    return config.data.neighbours - 1 if config.model.side.differences else 0
+
+
+def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
+    """Of one block beside a frozen one: convolution, gate, attention, MLP."""
+    keys, each = places + frames, places // frames
+    convolution = places * (2 * width**2 + 3 * width)
+    gate = places * 2 * width * (width // 16) if gated else 0
+    attention = 2 * (places + keys) * width**2 + 2 * places * (each + 1) * width
+    return convolution + gate + attention + 8 * places * width**2
+
+
+def _classify(
+    module: TDSCLIP, frames: int, neighbours: int, params: Params, video: ArrayLike
+) -> jax.Array:
+    """`classify` of `types.System.predict`: each view as a clip of its own."""
+    pixels = clip_vision.pixels(video)
+    views = pixels.reshape(-1, frames, neighbours, *pixels.shape[2:])
+    logits = nn.apply(TDSCLIP.__call__, module)(variables(params), views)
+    return logits.reshape(len(pixels), -1, module.classes)
+
+
+def _collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
+    return {"label": np.array([row.label for row in rows], np.int32)}
+
+
+def _module(config: ConfigDict, r: Sequence[int]) -> TDSCLIP:
+    vision, side = config.model.vision, config.model.side
+    dtype = runtime.compute_dtype(config.dtype)
+    tower = CLIPViT(
+        width=vision.width,
+        heads=vision.heads,
+        mergers=merging.per_layer(config.model.merger.name, r, class_tokens=1),
+        patch_size=vision.patch_size,
+        proportional=config.model.merger.proportional,
+        dtype=dtype,
+    )
+    settings = side.width, vision.patch_size, side.differences, config.train.remat, dtype
+    beside = SideNetwork(*settings) if side.width else FrameAverage()
+    return TDSCLIP(tower, beside, config.model.classes)
+
+
+def _check(config: ConfigDict) -> None:
+    """Raises UserError, naming the keys, unless numbers can be and go together."""
+    vision, side, neighbours = config.model.vision, config.model.side, config.data.neighbours
+    checks.positive(config, "model.vision", "model.classes", "train.groups", "train.samples")
+    checks.relations(
+        config,
+        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
+         vision.image_size % vision.patch_size == 0),
+        ("model.vision.width", "a multiple of", "model.vision.heads",
+         vision.width % vision.heads == 0),
+    )  # fmt: skip
+    if side.width < 0 or side.width % 64:
+        raise UserError(f"config.model.side.width={side.width} must be a multiple of 64, or 0")
+    if neighbours % 2 == 0 or neighbours < (3 if side.differences else 1):
+        raise UserError(
+            f"config.data.neighbours={neighbours} must be an odd number, and at least 3 where there"
+            f" are differences to see (config.model.side.differences={side.differences})"
+        )
+    if not 0 <= config.train.label_smoothing <= 1:
+        smoothing = config.train.label_smoothing
+        raise UserError(f"config.train.label_smoothing={smoothing} must be from 0 to 1")
