@@ -10,6 +10,7 @@ command goes on from the last checkpoint to the same curve.
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,12 +53,14 @@ def main(config: ConfigDict) -> None:
         parallel.make_mesh(config.mesh),
         system.loss,
         batches,
-        lambda: initial(system),
-        system.abstract_params,
-        system.optimizer,
-        system.trained,
-        evaluations,
-        system.memory,
+        initial=lambda: initial(system),
+        abstract_params=system.abstract_params,
+        optimize=system.optimizer,
+        trained=system.trained,
+        trials=evaluations,
+        memory=system.memory,
+        groups=system.groups,
+        settled=system.settled,
     )
     found = run.trials(evaluations.protocol) if evaluations else {}
     curve.draw(run.history(), found, folder / "loss.png")
@@ -106,6 +109,12 @@ def initial(system: System) -> Params:
     """The parameters of `config.checkpoint`, or random ones if it is empty."""
     if system.config.checkpoint:
         return convert.load_checkpoint(system.config.checkpoint, system, to_train=True)
+    if system.trained:
+        print(
+            "config.checkpoint is empty: what this training freezes stays random; name the weights"
+            " to start from",
+            file=sys.stderr,
+        )
     return jax.jit(system.init)(jax.random.key(system.config.seed))
 
 

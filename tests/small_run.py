@@ -106,6 +106,7 @@ def train(
     trials=None,
     trained=(),
     memory=None,
+    **more,
 ) -> Report:
     mesh = jax.make_mesh(
         (devices,),
@@ -115,7 +116,8 @@ def train(
     )
     run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
     shapes = jax.eval_shape(initial)
-    return fit(plan, run, mesh, objective, source, start, shapes, OPTIMIZE, trained, trials, memory)
+    common = plan, run, mesh, objective, source, start, shapes, OPTIMIZE, trained, trials, memory
+    return fit(*common, **more)
 
 
 if __name__ == "__main__":

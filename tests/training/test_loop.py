@@ -249,6 +249,8 @@ def test_identity_is_what_the_curve_depends_on():
     assert identity(free, rows=19) == settings
     assert identity(config(epochs=4), rows=19) != settings
     assert identity(config(), rows=18) != settings
+    assert identity(config(parts=2), rows=19) == settings  # to the same gradient
+    assert identity(config(groups=2), rows=19) != settings  # batch norms see one
     assert jax.tree.all(jax.tree.map(lambda v: not isinstance(v, dict), settings))
 
 

@@ -6,7 +6,9 @@ import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+import recipe
 
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import UserError
@@ -70,6 +72,54 @@ def test_the_web_s_rate_rises_in_the_first_epoch_alone():
     assert rate(1) == pytest.approx(0.95 * 5e-6)
 
 
+TDS = golden.load("tdsclip-optimizer")
+
+
+def tds_rate():
+    config = TDS.config
+    per_epoch = config["iterations_per_epoch"]
+    return optimizer.named(
+        "cosine_by_ten",
+        config["lr"],
+        steps=config["epochs"] * per_epoch,
+        warmup_steps=config["warmup_epochs"] * per_epoch,
+        min_share=0.0,
+        per_epoch=per_epoch,
+    )
+
+
+def test_rates_of_ten_steps_are_the_originals():
+    theirs = TDS.arrays["lr"]
+    ours = tds_rate()(jnp.arange(len(theirs)))
+    assert len(theirs) == 138
+    for group in range(3):
+        np.testing.assert_allclose(ours, theirs[:, group], rtol=2e-6, atol=1e-10)
+
+
+def test_steps_of_actions_training_are_the_originals():
+    rate, second = tds_rate(), TDS.config["iterations_per_epoch"]
+    transformation = optimizer.adamw(
+        lambda step: rate(second + step), TDS.config["weight_decay"], mask=None
+    )
+    params: Any = TDS.weights()
+    moments = transformation.init(params)
+
+    @jax.jit
+    def advance(params, moments, gradient):
+        updates, moments = transformation.update(gradient, moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    for index in range(4):
+        gradient = {
+            name: recipe.weight(f"grad{index}.{name}", value.shape, TDS.spec["seed"] + 1, 1.0)
+            for name, value in params.items()
+        }
+        params, moments = advance(params, moments, gradient)
+        for name, found in params.items():
+            theirs = TDS.arrays[f"step{index + 1}/{name}"]
+            np.testing.assert_allclose(found, theirs, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["cosine_by_epoch", "decay_by_epoch"])
 def test_rates_of_epochs_take_no_warmup(name):
     with pytest.raises(UserError, match=r"warmup_epochs is for config\.train\.schedule=cosine"):
@@ -77,7 +127,7 @@ def test_rates_of_epochs_take_no_warmup(name):
 
 
 def test_an_unknown_rate_is_told():
-    with pytest.raises(UserError, match="schedule='step' is none of cosine, cosine_by_epoch"):
+    with pytest.raises(UserError, match="schedule='step' is none of cosine, cosine_by_ten"):
         rates("step", 1.0, 0.0, 1)
 
 

@@ -104,7 +104,7 @@ class Report:
 
     Attributes:
       step: finished steps of the run; less than the plan's if it was asked to stop.
-      params: the parameters after `step` steps.
+      params: the parameters after `step` steps, to evaluate and to keep.
     """
 
     step: int
@@ -123,6 +123,8 @@ def fit(
     trained: Sequence[str] = (),
     trials: Trials | None = None,
     memory: Callable[[Params, jax.Array], Any] | None = None,
+    groups: int = 1,
+    settled: Callable[[Params, Any], Params] | None = None,
 ) -> Report:
     """Trains to the plan's end, from the run's last checkpoint if it has one.
 
@@ -142,28 +144,37 @@ def fit(
       trained: patterns of the parameters that move; none = all.
       trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
       memory: `(params, key) -> what the loss remembers` at the start, if it does.
+      groups: a batch passes in so many, one after the other (`step.make`).
+      settled: `(params, what the loss remembers) -> params` to evaluate and to keep; none = as
+        they are.
 
     Raises:
-      UserError: if the devices cannot share a batch evenly, there is no such schedule, nothing is
-        to be trained, the loss is no longer finite, or a batch cannot be had.
+      UserError: if devices and groups cannot share a batch evenly, there is no such schedule,
+        nothing is to be trained, the loss is no longer finite, or a batch cannot be had.
     """
-    if plan.batch_size % mesh.shape["data"]:
-        raise UserError(
-            f"config.train.batch_size={plan.batch_size} cannot be split over"
-            f" {mesh.shape['data']} devices; take a multiple, or set --config.mesh.data"
-        )
+    _check_split(plan.batch_size, mesh.shape["data"], groups)
     transformation = optimize(plan.rate)
     begin = partial(step.create, transformation, trained=trained, memory=memory, seed=plan.seed)
     state = _start(run, mesh, begin, initial, abstract_params)
     advance = runtime.jit(
         step.make(
-            loss, transformation, plan.rate, plan.seed, trained, per_epoch=plan.steps_per_epoch
+            loss,
+            transformation,
+            plan.rate,
+            plan.seed,
+            trained,
+            per_epoch=plan.steps_per_epoch,
+            groups=groups,
         ),
         donate_argnums=0,
         out_shardings=parallel.whole(mesh),
     )
+
+    def settle(state: step.TrainState) -> Params:
+        return settled(state.params, state.memory) if settled else state.params
+
     if run.step:
-        _try_once(trials, plan, run, state.params)
+        _try_once(trials, plan, run, settle(state))
     start, log = run.step, _Log(run, plan)
     stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
@@ -183,9 +194,18 @@ def fit(
             if stopping:
                 break
             if done == run.step:
-                _try_once(trials, plan, run, state.params)
+                _try_once(trials, plan, run, settle(state))
                 log.pause()
-    return Report(run.step, state.params)
+    return Report(run.step, settle(state))
+
+
+def _check_split(rows: int, devices: int, groups: int) -> None:
+    if rows % (devices * groups):
+        each = f" in config.train.groups={groups} groups" if groups > 1 else ""
+        raise UserError(
+            f"config.train.batch_size={rows} cannot be split over {devices} devices{each}; take a"
+            f" multiple of {devices * groups}, or set --config.mesh.data"
+        )
 
 
 def _due(trials: Trials | None, plan: Plan, done: int) -> bool:

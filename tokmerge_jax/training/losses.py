@@ -1,4 +1,4 @@
-"""Losses of video-text training, on arrays: contrast, matching and its negatives, words.
+"""Losses on arrays: contrast of videos and texts, matching and its negatives, words, actions.
 
 Source: Unmasked Teacher (ICCV 2023), section 3.3; the hard negatives are ALBEF's (NeurIPS 2021).
 Arrays that are sharded over a mesh count as one batch: contrast and negatives reach over all of
@@ -136,6 +136,11 @@ def language_model(
     losses += _SMOOTHING * (said - logits.mean(axis=-1))
     losses = jnp.where(mask, losses, 0)
     return _mean(losses, mask), losses.sum(axis=1)
+
+
+def cross_entropy(logits: Float[Array, "B K"], targets: Float[Array, "B K"]) -> Float[Array, ""]:
+    """Of K actions with soft targets (`mixing.smooth_targets`), the mean over rows (float32)."""
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets).mean()
 
 
 def categorical(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:

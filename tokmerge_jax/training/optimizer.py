@@ -1,8 +1,9 @@
-"""AdamW as UMT, TESTA and as TempMe use it, and the rates of their steps.
+"""AdamW as UMT, TESTA, TDS-CLIP and as TempMe use it, and the rates of their steps.
 
 Sources: Unmasked Teacher (ICCV 2023), appendix; BLIP (ICML 2022) and TESTA (Findings of EMNLP
-2023), whose rates change with the epoch; TempMe (ICLR 2025) and CLIP4Clip (Neurocomputing 2022),
-whose AdamW is that of early Transformers releases. Rates, bounds and exceptions as in code.
+2023), whose rates change with the epoch; TDS-CLIP (2024), whose rate changes every tenth step;
+TempMe (ICLR 2025) and CLIP4Clip (Neurocomputing 2022), whose AdamW is that of early Transformers
+releases. Rates, bounds and exceptions as in code.
 """
 
 import math
@@ -26,6 +27,7 @@ BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
 _WEB_WARMUP = 1e-6, 5000  # the first rate, and the steps until the highest
 _WEB_DECAY = 0.95
 _BY_EPOCH = "cosine_by_epoch", "decay_by_epoch"
+_COSINES = "cosine", "cosine_by_ten"
 
 
 def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> Schedule:
@@ -68,32 +70,46 @@ def by_epoch(rate: Schedule, per_epoch: int) -> Schedule:
     return lambda step: rate(jnp.asarray(step) // per_epoch)
 
 
+def by_ten(rate: Schedule, per_epoch: int) -> Schedule:
+    """`rate` at the last of an epoch's steps 0, 9, 19, 29, ..., of which it has `per_epoch`."""
+
+    def held(step: ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        place = step % per_epoch
+        return rate(step - place + jnp.maximum((place + 1) // 10 * 10 - 1, 0))
+
+    return held
+
+
 def named(
     name: str, base: float, *, steps: int, warmup_steps: int, min_share: float, per_epoch: int
 ) -> Schedule:
     """The rate that `config.train.schedule` names.
 
     Args:
-      name: "cosine"; "cosine_by_epoch", TESTA's fine-tuning, the same for all of an epoch;
-        "decay_by_epoch", BLIP's pre-training: 5 % less each epoch, and in the first one a rise of
-        5000 steps.
+      name: "cosine"; "cosine_by_ten", TDS-CLIP's, the same for ten steps; "cosine_by_epoch",
+        TESTA's fine-tuning, the same for all of an epoch; "decay_by_epoch", BLIP's pre-training:
+        5 % less each epoch, and in the first one a rise of 5000 steps.
       base: the highest rate.
       steps: of the whole training.
-      warmup_steps: in which the rate of "cosine" rises from 0; the others have none to set.
+      warmup_steps: in which the rates of "cosine" and "cosine_by_ten" rise from 0; the others have
+        none to set.
       min_share: the rate falls to no less than this share of `base`.
       per_epoch: steps of an epoch.
 
     Raises:
       UserError: if there is no such rate, or it has no such warm-up.
     """
-    if name == "cosine":
-        return cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
+    if name in _COSINES:
+        rate = cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
+        return rate if name == "cosine" else by_ten(rate, per_epoch)
     if name not in _BY_EPOCH:
-        raise UserError(f"config.train.schedule={name!r} is none of cosine, {', '.join(_BY_EPOCH)}")
+        known = ", ".join(_COSINES + _BY_EPOCH)
+        raise UserError(f"config.train.schedule={name!r} is none of {known}")
     if warmup_steps:
         raise UserError(
-            f"config.train.warmup_epochs is for config.train.schedule=cosine; set it to 0 for"
-            f" {name}"
+            f"config.train.warmup_epochs is for config.train.schedule=cosine and cosine_by_ten; set"
+            f" it to 0 for {name}"
         )
     if name == "cosine_by_epoch":
         return by_epoch(cosine(base, steps=steps // per_epoch, min_share=min_share), per_epoch)

@@ -33,6 +33,12 @@ class TrainState(flax.struct.PyTreeNode):
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]
 
+_Rest = tuple[Mapping[str, jax.Array], Any]
+"""Scalars to log, and the next memory."""
+
+_Differentiated = Callable[[Params, Batch, jax.Array], tuple[tuple[jax.Array, _Rest], Params]]
+"""`(moving, batch, key) -> ((loss, rest), gradient)`."""
+
 
 def create(
     transformation: optax.GradientTransformation,
@@ -67,6 +73,7 @@ def make(
     trained: Sequence[str] = (),
     *,
     per_epoch: int = 1,
+    groups: int = 1,
 ) -> Step:
     """The pure function `(state, batch) -> (next state, scalars to log)`, not compiled yet.
 
@@ -77,6 +84,12 @@ def make(
     update, the rate and the gradient's norm. Only parameters whose names ("vision/norm/scale")
     match a pattern of `trained` (none = all) have a gradient and move. An epoch has `per_epoch`
     steps.
+
+    Of a loss that is a mean over rows, a batch may pass in as many `groups`, one after the other,
+    so that only one group's activations are held at a time: rows g, g + groups, g + 2 groups and
+    so on are a group, so that no device needs another's rows. Gradient, scalars and what is
+    remembered (floats) are the means of the groups', each of which begins with the same memory and
+    has chance of its own.
     """
 
     def remember(
@@ -91,17 +104,18 @@ def make(
         epoch = state.step / per_epoch
         moving, frozen = _split(optimizer.bounded(state.params), trained)
 
-        def of(moving: Params) -> tuple[jax.Array, tuple[Mapping[str, jax.Array], Any]]:
-            value, parts, memory = remember(
+        def of(moving: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, _Rest]:
+            value, named, memory = remember(
                 _joined(moving, frozen), state.memory, batch, key, epoch
             )
-            return value, (parts, memory)
+            return value, (named, memory)
 
-        (value, (parts, memory)), gradient = jax.value_and_grad(of, has_aux=True)(moving)
+        differentiated = _grouped(jax.value_and_grad(of, has_aux=True), groups)
+        (value, (named, memory)), gradient = differentiated(moving, batch, key)
         updates, moments = transformation.update(gradient, state.moments, moving)
         scalars = {
             "loss": value,
-            **parts,
+            **named,
             "learning_rate": rate(state.step),
             "gradient_norm": optax.tree.norm(gradient),
         }
@@ -109,6 +123,29 @@ def make(
         return TrainState(state.step + 1, _joined(moving, frozen), moments, memory), scalars
 
     return step
+
+
+def _grouped(differentiated: _Differentiated, groups: int) -> _Differentiated:
+    """The means of what is found in as many groups of rows, each with a key of its own."""
+    if groups == 1:
+        return differentiated
+
+    def run(moving: Params, batch: Batch, key: jax.Array) -> tuple[Any, Params]:
+        split = {name: x.reshape(-1, groups, *x.shape[1:]) for name, x in batch.items()}
+
+        def add(total: Params, group: jax.Array) -> tuple[Params, Any]:
+            rows = {
+                name: jax.lax.dynamic_index_in_dim(x, group, 1, False) for name, x in split.items()
+            }
+            found, gradient = differentiated(moving, rows, jax.random.fold_in(key, group))
+            return jax.tree.map(jnp.add, total, gradient), found
+
+        zero = jax.tree.map(jnp.zeros_like, moving)
+        total, found = jax.lax.scan(add, zero, jnp.arange(groups))
+        mean = jax.tree.map(lambda x: x.mean(axis=0), found)
+        return mean, jax.tree.map(lambda x: x / groups, total)
+
+    return run
 
 
 def _split(params: Params, trained: Sequence[str]) -> tuple[Params, Params]:
