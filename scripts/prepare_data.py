@@ -2,6 +2,7 @@
 
 Examples:
   python scripts/prepare_data.py --dataset msrvtt --annotations anno --videos videos --folder data
+  python scripts/prepare_data.py --dataset ssv2 --annotations lists/val.txt --videos frames
   python scripts/prepare_data.py --dataset demo
 
 Every video is checked once, by several processes; a run that was stopped goes on where it was.
@@ -19,7 +20,7 @@ from absl import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from tokmerge_jax.data.datasets import demo, demo_long, specs
+from tokmerge_jax.data.datasets import demo, demo_actions, demo_long, specs
 from tokmerge_jax.data.datasets.video_text import report_path
 from tokmerge_jax.data.preparing import SplitReport, prepare
 from tokmerge_jax.types import UserError
@@ -36,7 +37,8 @@ def main() -> None:
         if not specs.splits(args.dataset):
             prepare_demo(args, splits or list(demo.COUNTS))
         else:
-            prepare_real(args, splits or ["test"])
+            of_actions = specs.SPECS[args.dataset].kind == "actions"  # tests' labels are secret
+            prepare_real(args, splits or ["val" if of_actions else "test"])
     except OSError as error:
         print(f"{error.filename}: {error.strerror}; name another, see --help", file=sys.stderr)
         sys.exit(2)
@@ -49,15 +51,16 @@ def main() -> None:
 
 
 def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
-    """Draws the demo's clips, with captions and questions, or its long ones, with paragraphs."""
+    """Draws the demo's clips, with captions and questions, or those of another of its data sets."""
     if args.annotations or args.videos or args.format:
         raise UserError(
             f"--dataset {args.dataset} draws its videos; leave out --annotations, --videos and"
             " --format"
         )
     if unknown := set(splits) - set(demo.COUNTS):
-        raise UserError(f"--splits {unknown.pop()}: demo has the splits {', '.join(demo.COUNTS)}")
-    drawn = demo_long if args.dataset == "demo_long" else demo
+        known = ", ".join(demo.COUNTS)
+        raise UserError(f"--splits {unknown.pop()}: {args.dataset} has the splits {known}")
+    drawn = {"demo_long": demo_long, "demo_actions": demo_actions}.get(args.dataset, demo)
     drawn.prepare(args.folder, splits, args.workers)
     counts = ", ".join(f"{drawn.COUNTS[split]} {split}" for split in splits)
     print(f"The demo's clips are in {args.folder} ({counts})")
@@ -85,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         "--annotations",
         type=path,
         help="folder of the annotation files as UMT, CLIP4Clip or TESTA have them, or one file of"
-        " UMT's",
+        " UMT's; of k400, ssv1 and ssv2 one list ('folder frames label' or 'video label' a line),"
+        " or a folder of train*.txt, val*.txt, test*.txt; a CSV of the actions' names (id,name)"
+        " there, or one folder up, is kept",
     )
     parser.add_argument(
         "--format",
@@ -93,17 +98,19 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(specs.FAMILIES),
         help="of the annotations (default: found by the files' names)",
     )
-    parser.add_argument("--videos", type=path, help="folder of the videos")
+    parser.add_argument("--videos", type=path, help="folder of the videos, or of folders of frames")
     parser.add_argument("--folder", default="data", help="where to store it (config.data.folder)")
     parser.add_argument(
-        "--splits", help="names joined by commas (default: test; of the demo: train,val,test)"
+        "--splits",
+        help="names joined by commas (default: test; of actions: val; of the demo: train,val,test)",
     )
     parser.add_argument("--workers", default=os.cpu_count(), type=int, help="processes that work")
     return parser
 
 
 def _table(dataset: str, reports: Sequence[SplitReport]) -> rich.table.Table:
-    table = rich.table.Table("split", "texts", "videos", "usable", "missing", "undecodable")
+    texts = "actions" if specs.SPECS[dataset].kind == "actions" else "texts"
+    table = rich.table.Table("split", texts, "videos", "usable", "missing", "undecodable")
     table.title = dataset
     for report in reports:
         faults = len(report.missing), len(report.undecodable)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax import data
 from tokmerge_jax.data import clip_pixels
-from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.data.clips import Decoder, decoder
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.data.frames import SAMPLERS, sample_indices, strided, trimmed_length
@@ -161,7 +161,7 @@ def folder(tmp_path_factory):
     ],
 )
 def test_the_frames_that_are_decoded(folder, sampling, seconds, expected):
-    pixels = Decoder(str(folder), 3, seconds, sampling)("a.mp4")
+    pixels = Decoder(str(folder), 3, seconds, SAMPLERS[sampling])("a.mp4")
     assert np.round(pixels.mean((1, 2, 3)) / 15).tolist() == expected
     config = {"dataset": "msrvtt", "split": "test", "folder": str(folder), "paragraph": False}
     config |= {"trim_seconds": seconds, "on_broken": "stop", "workers": 0, "sampling": sampling}
@@ -175,4 +175,4 @@ def test_an_unknown_rule_is_refused():
     with pytest.raises(
         UserError, match=r"config\.data\.sampling='middle' is unknown; known: intervals, seconds, "
     ):
-        Decoder("", 3, 0, "middle")
+        decoder(ConfigDict({"sampling": "middle", "trim_seconds": 0}), 3, "")

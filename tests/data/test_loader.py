@@ -176,7 +176,7 @@ def test_a_training_clip_that_cannot_be_decoded(folder, capfd):
 
 def test_batches_larger_than_the_data_set(folder):
     source = data.open_training(config(folder), FRAMES)
-    with pytest.raises(UserError, match=r"train\.batch_size=8 is more than the 7"):
+    with pytest.raises(UserError, match=r"batch_size=8 is more than the 7 training pairs"):
         next(source.batches(CROP, collate, 8, seed=0))
 
 

@@ -3,6 +3,7 @@
 from tokmerge_jax.data.loader import (
     Source,
     TrainingSource,
+    open_actions,
     open_choices,
     open_questions,
     open_retrieval,
@@ -12,6 +13,7 @@ from tokmerge_jax.data.loader import (
 __all__ = [
     "Source",
     "TrainingSource",
+    "open_actions",
     "open_choices",
     "open_questions",
     "open_retrieval",

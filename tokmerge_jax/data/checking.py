@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import tqdm
 
+from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.frames import sample_indices
 from tokmerge_jax.data.video import open_video
 from tokmerge_jax.data.workers import end_with_parent
@@ -66,16 +67,18 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     return faults
 
 
-def stamp(path: str | pathlib.Path) -> tuple[int, int] | None:
-    """Size and time of change (ns) of a file, None if there is none."""
+def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
+    """Size and time of change (ns) of a file, or `frame_folder.stamp`; None if there is none."""
     try:
+        if frame_folder.is_pattern(path):
+            return frame_folder.stamp(pathlib.Path(path))
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no path at all
         return None
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, int]], str]]:
+def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], str]]:
     """(path, stamp), fault of each whole line of the log."""
     for line in log.read_text("utf-8").splitlines() if log.exists() else ():
         try:

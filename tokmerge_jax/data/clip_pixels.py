@@ -25,6 +25,13 @@ def shorter_side_crop(
     return np.stack([np.asarray(_crop(Image.fromarray(frame), size)) for frame in frames])
 
 
+def shorter_side_size(picture: Image.Image, size: int) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side becomes `size`, cut to whole pixels."""
+    short = min(picture.size)
+    width, height = (int(size * side / short) for side in picture.size)
+    return width, height
+
+
 @dataclasses.dataclass(frozen=True)
 class ResizeCrop:
     """Frames [T,H,W,3] -> [T,size,size,3], for evaluation, and for training that changes none."""
@@ -40,8 +47,7 @@ class ResizeCrop:
 
 
 def _crop(picture: Image.Image, size: int) -> Image.Image:
-    short = min(picture.size)
-    width, height = (int(size * side / short) for side in picture.size)
+    width, height = shorter_side_size(picture, size)
     left, top = round((width - size) / 2), round((height - size) / 2)
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)
     return resized.crop((left, top, left + size, top + size))

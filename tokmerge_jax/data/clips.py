@@ -11,7 +11,9 @@ from absl import flags
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from tokmerge_jax.data.frames import SAMPLERS
+from tokmerge_jax.data.frame_folder import is_pattern
+from tokmerge_jax.data.frames import SAMPLERS, Sampler, by_intervals
+from tokmerge_jax.data.segments import Segments
 from tokmerge_jax.data.video import open_video
 from tokmerge_jax.data.workers import follow_parent
 from tokmerge_jax.types import UserError
@@ -23,39 +25,37 @@ class Decoder:
 
     Attributes:
       folder: what relative paths are relative to.
-      frames: T, how many frames.
+      frames: T, which `choose` is asked for.
       seconds: look at the first seconds only; 0 = all.
-      sampling: which frames, a name of `SAMPLERS`.
+      choose: which frames; picklable.
       size: the edge that FFmpeg scales frames to while it decodes them; 0 = none.
 
     Raises:
-      UserError: if `sampling` is unknown, or `size` is below 0.
+      UserError: if `size` is below 0.
     """
 
     folder: str
     frames: int
     seconds: int | float
-    sampling: str = "intervals"
+    choose: Sampler = by_intervals
     size: int = 0
 
     def __post_init__(self) -> None:
-        if self.sampling not in SAMPLERS:
-            raise UserError(
-                f"config.data.sampling={self.sampling!r} is unknown; known: {', '.join(SAMPLERS)}"
-            )
         if self.size < 0:
             raise UserError(f"config.data.decode_size={self.size} must be 0 or more")
 
     def __call__(
         self, path: str, rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T H W 3"]:
-        """RGB frames, as `sampling` chooses them; `rng` is given in training.
+        """RGB frames, as many as `choose` says for T; `rng` is given in training.
 
         Raises:
           UserError: naming the video, if it is missing or cannot be decoded.
         """
+        choose = self.choose
+        if isinstance(choose, Segments) and is_pattern(path):
+            choose = choose.for_folders()
         with open_video(pathlib.Path(self.folder, path), self.size) as video:
-            choose = SAMPLERS[self.sampling]
             chosen = choose(video.length, video.rate, self.frames, self.seconds, rng)
             return video.read(chosen.tolist())
 
@@ -67,16 +67,33 @@ def decoder(config: ConfigDict, frames: int, folder: str) -> Decoder:
       config: the `data` part.
       frames: T.
       folder: what paths are relative to.
+
+    Raises:
+      UserError: if its sampling is unknown, or one of its numbers cannot be.
     """
     size = config.get("decode_size", 0)  # only of systems whose original has FFmpeg scale frames
-    return Decoder(folder, frames, config.trim_seconds, config.sampling, size)
+    return Decoder(folder, frames, config.trim_seconds, _sampler(config), size)
 
 
-def in_order(make: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:
+def _sampler(config: ConfigDict) -> Sampler:
+    """The rule that `config.sampling` names; configurations with neighbours are of actions."""
+    if "neighbours" in config:
+        return Segments(config.sampling, config.clips, config.neighbours, config.wrap)
+    if config.sampling not in SAMPLERS:
+        raise UserError(
+            f"config.data.sampling={config.sampling!r} is unknown; known: {', '.join(SAMPLERS)}"
+        )
+    return SAMPLERS[config.sampling]
+
+
+def in_order(
+    make: Callable[[int], Any], start: int, stop: int, workers: int, ahead: int = 4
+) -> Iterator[Any]:
     """`make(i)` for i from `start` to `stop`, in order, made ahead of time by worker processes.
 
     `make` must be picklable; an error that it raises is raised here. With `workers` = 0 this
-    process makes each when it is asked for.
+    process makes each when it is asked for. So many as `ahead` wait for this process in each
+    worker's queue; their arrays lie in shared memory.
     """
     if start >= stop:
         return
@@ -86,7 +103,7 @@ def in_order(make: Callable[[int], Any], start: int, stop: int, workers: int) ->
         return
     if not flags.FLAGS.is_parsed():  # grain reads absl's flags, which only absl programs parse
         flags.FLAGS.mark_as_parsed()
-    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4)
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
     one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     iterator = iter(dataset.to_iter_dataset(one_by_one).mp_prefetch(options, follow_parent))
     try:

@@ -17,7 +17,7 @@ SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".m
 """Of files that are taken for videos, in small letters."""
 
 
-def find(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
+def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
     """The videos in a folder and those below it: relative path -> size and time of change (ns).
 
     Links to folders are not followed; a link to a file that is gone is 0 bytes of time 0.

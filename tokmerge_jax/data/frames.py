@@ -15,6 +15,8 @@ Sampler = Callable[[int, float, int, int | float, np.random.Generator | None], n
 
 `length` is the video's number of frames, at least 1; `rate` its frames a second; `frames` how many
 are wanted; `seconds` how much of its beginning counts, 0 = all of it; `rng` is given in training.
+That of action recognition, `segments.Segments`, gives more: clips of `frames` segments each, and
+the neighbours of each chosen frame, in an order of its own.
 """
 
 

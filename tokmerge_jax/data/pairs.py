@@ -2,10 +2,14 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
 
 from tokmerge_jax.data.datasets.video_text import (
+    Action,
     AnyRecord,
     Choice,
     Clip,
@@ -13,7 +17,7 @@ from tokmerge_jax.data.datasets.video_text import (
     Record,
     Stored,
 )
-from tokmerge_jax.types import Choices, Gallery, Questions, UserError
+from tokmerge_jax.types import Actions, Choices, Gallery, Questions, UserError
 
 R = TypeVar("R", bound=AnyRecord)
 
@@ -39,6 +43,18 @@ class AnswerRow:
     questions: tuple[str, ...]
     answers: tuple[tuple[str, ...], ...]
     weights: tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionRow:
+    """A training video, its action, and the one that it shows in a mirror."""
+
+    path: str
+    label: int
+    mirrored: int
+
+
+AnyRow = Row | AnswerRow | ActionRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +149,42 @@ def questions(
         answers=answers,
     )
     return found, tuple(paths.values())
+
+
+def actions(records: Sequence[Action], names: tuple[str, ...]) -> tuple[Actions, tuple[str, ...]]:
+    """Each record as a video of its own with its action, and the videos' paths."""
+    videos, paths = zip(*((r.clips[0].name, r.clips[0].path) for r in records), strict=True)
+    return Actions(videos, tuple(record.label for record in records), names), paths
+
+
+def action_rows(
+    records: Sequence[Action], fewest: int = 0, mirror: Mapping[int, int] = MappingProxyType({})
+) -> list[ActionRow]:
+    """Rows of the videos but those that their list says to have fewer frames than `fewest`.
+
+    `mirror` holds the actions that are others in a mirror.
+    """
+    return [
+        ActionRow(record.clips[0].path, record.label, mirror.get(record.label, record.label))
+        for record in records
+        if not 0 < record.frames < fewest
+    ]
+
+
+def augmented(
+    row: AnyRow,
+    augment: Callable[[np.ndarray, np.random.Generator], Any],
+    frames: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[AnyRow, np.ndarray]:
+    """Augmented frames, and what is true of them: of mirrored ones, the row's mirror image.
+
+    Augmenting those of an action also tells whether it mirrored them.
+    """
+    if not isinstance(row, ActionRow):
+        return row, augment(frames, rng)
+    frames, mirrored = augment(frames, rng)
+    return (ActionRow(row.path, row.mirrored, row.label) if mirrored else row), frames
 
 
 def answer_rows(records: Sequence[Question], together: int = 1) -> list[AnswerRow]:

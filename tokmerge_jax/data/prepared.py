@@ -1,5 +1,6 @@
 """Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
 
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs
-from tokmerge_jax.data.datasets import annotations, demo, video_text
+from tokmerge_jax.data.datasets import actions, annotations, demo, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
 from tokmerge_jax.types import UserError
@@ -45,7 +46,7 @@ def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str,
     usable, broken = pairs.without_broken(found)
     _judge(config, split, len(usable), len(broken), broken[:_NAMED])
     names = tuple(clip.name for clip in broken)
-    if config.paragraph:
+    if config.get("paragraph", False):  # there is none where there are no texts
         return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
     return usable, names
 
@@ -111,6 +112,24 @@ def answers(config: ConfigDict) -> tuple[str, ...]:
             f" {OF_SPLIT!r} stands for the answers of the evaluated split"
         )
     return annotations.read_answers(path)
+
+
+def labels(config: ConfigDict) -> tuple[str, ...]:
+    """The names of a data set's actions: those of the CSV `config.labels`, or, if that is "", those
+    that it was prepared with, or, if there were none, their numbers.
+
+    Raises:
+      UserError: if that file does not name the data set's actions, or nothing tells how many the
+        data set has.
+    """
+    stored = video_text.labels_path(config.folder, config.dataset)
+    if stored.is_file():
+        names = tuple(json.loads(stored.read_text("utf-8")))
+    elif config.dataset in actions.CLASSES:
+        names = tuple(map(str, range(actions.CLASSES[config.dataset])))
+    else:
+        raise UserError(f"{stored}: no such names of actions; prepare {config.dataset} again")
+    return actions.read_names(pathlib.Path(config.labels), len(names)) if config.labels else names
 
 
 def _missing(config: ConfigDict, split: str) -> str:

@@ -4,12 +4,13 @@ import dataclasses
 import functools
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.checking import MISSING, check_videos
-from tokmerge_jax.data.datasets import annotations, files, specs, video_text
+from tokmerge_jax.data.datasets import actions, annotations, files, specs, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Record
+from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
 from tokmerge_jax.types import UserError
 
 
@@ -20,7 +21,7 @@ class SplitReport:
     Attributes:
       split: its name.
       annotations: the annotation files, joined by commas.
-      texts: number of texts (captions, options or questions).
+      texts: number of texts (captions, options or questions), or of the actions that are shown.
       videos: number of distinct videos.
       missing: names of videos without a file.
       undecodable: name -> reason.
@@ -52,7 +53,8 @@ def prepare(
 
     Args:
       dataset: a name of `SPECS`.
-      source: the folder of the annotation files, or UMT's file if one split is asked for.
+      source: the folder of the annotation files, or UMT's file or a list of actions, whatever
+        their names, if one split is asked for.
       videos: the folder that the annotations' video paths lie in.
       folder: where prepared data sets live (`config.data.folder`).
       splits: names of splits.
@@ -63,7 +65,7 @@ def prepare(
       one report a split, also written to `video_text.report_path`.
 
     Raises:
-      UserError: if annotations or the video folder are missing or wrong.
+      UserError: if annotations, names of actions or the video folder are missing or wrong.
     """
     if not videos.is_dir():
         raise UserError(f"--videos {videos}: no such folder")
@@ -74,6 +76,9 @@ def prepare(
     found = {split: source.read(base) for split, source in sources.items()}
     if spec.answers:
         _store_answers(dataset, source, folder)
+    if spec.kind == "actions":
+        _store_labels(dataset, source, folder)
+        _tell_of_one_action(found)
     paths = [clip.path for records in found.values() for r in records for clip in r.clips]
     faults = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
     checked = {split: _with_faults(records, faults) for split, records in found.items()}
@@ -100,13 +105,19 @@ def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Sourc
     known = specs.splits(dataset)
     if split not in known:
         raise UserError(f"--splits {split}: {dataset} has the splits {', '.join(known)}")
-    if path.is_file() and format in ("", *FAMILIES):
+    fits = format in FAMILIES and (format == "lists") == (dataset in actions.CLASSES)
+    if path.is_file() and (fits or not format):
         return _one_file(dataset, path, format)
     return _complete(_possible(dataset, split, path, format), split, path)
 
 
 def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
-    """A file of UMT's form, whatever its name, unless other families have one of that name."""
+    """A list of actions, or a file of UMT's form, whatever its name, unless other families have one
+    of that name.
+    """
+    if dataset in actions.CLASSES:
+        read = functools.partial(actions.read_list, path, classes=actions.CLASSES[dataset])
+        return _Source((path,), read)
     families = [format] if format else [f for f in FAMILIES if _is_named(path, f, dataset)]
     if families and "umt" not in families:
         titles = " and ".join(f"{FAMILIES[family].title}'s" for family in families)
@@ -152,11 +163,43 @@ def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> 
 
 def _store_answers(dataset: str, source: pathlib.Path, folder: str) -> None:
     """Keeps the answer list beside the data set; evaluation says so if there was none."""
-    file = (source.parent if source.is_file() else source) / SPECS[dataset].answers
+    file = _folder(source) / SPECS[dataset].answers
     if file.is_file():
-        target = video_text.answers_path(folder, dataset)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(annotations.read_answers(file), indent=0), "utf-8")
+        _store_texts(video_text.answers_path(folder, dataset), annotations.read_answers(file))
+
+
+def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:
+    """Keeps the actions' names beside the data set, and tells if it has none."""
+    target, lists = video_text.labels_path(folder, dataset), _folder(source)
+    if names := actions.find_names(lists, actions.CLASSES[dataset]):
+        _store_texts(target, names)
+    elif not target.is_file():
+        print(
+            f"{lists}: no CSV of the actions' names (id,name) is taken from there; they are called"
+            " by their numbers, unless config.data.labels names one",
+            file=sys.stderr,
+        )
+
+
+def _tell_of_one_action(found: Mapping[str, Sequence[AnyRecord]]) -> None:
+    """Something-Something's test list has label 0 throughout: nobody can score it."""
+    for split, records in found.items():
+        labels = {record.label for record in records if isinstance(record, Action)}
+        if len(records) > 1 and len(labels) == 1:
+            print(
+                f"split {split}: all {len(records)} videos are of action {labels.pop()}; if that"
+                " only stands for labels that are secret, scores on it mean nothing",
+                file=sys.stderr,
+            )
+
+
+def _folder(source: pathlib.Path) -> pathlib.Path:
+    return source.parent if source.is_file() else source
+
+
+def _store_texts(path: pathlib.Path, texts: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(texts, indent=0), "utf-8")
 
 
 def _with_faults(records: Sequence[AnyRecord], faults: Mapping[str, str]) -> list[AnyRecord]:
@@ -167,7 +210,14 @@ def _with_faults(records: Sequence[AnyRecord], faults: Mapping[str, str]) -> lis
     return [judged(record) for record in records]
 
 
-def _texts(record: AnyRecord) -> int:
+def _texts(records: Sequence[AnyRecord]) -> int:
+    """How many texts there are, or different actions."""
+    if shown := {record.label for record in records if isinstance(record, Action)}:
+        return len(shown)
+    return sum(map(_texts_of, records))
+
+
+def _texts_of(record: AnyRecord) -> int:
     if isinstance(record, Record):
         return len(record.captions)
     return len(record.options) if isinstance(record, Choice) else 1
@@ -178,7 +228,7 @@ def _report(split: str, files: Sequence[pathlib.Path], records: Sequence[AnyReco
     return SplitReport(
         split=split,
         annotations=", ".join(map(str, files)),
-        texts=sum(map(_texts, records)),
+        texts=_texts(records),
         videos=len(faults),
         missing=[name for name, fault in faults.items() if fault == MISSING],
         undecodable={name: f for name, f in faults.items() if f not in ("", MISSING)},

@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
+from tokmerge_jax.data.frame_folder import FrameFolder, is_pattern
 from tokmerge_jax.data.scaling import Scaler
 from tokmerge_jax.types import UserError
 
@@ -153,18 +154,22 @@ class Video:
 
 
 @contextlib.contextmanager
-def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video]:
-    """Opens a video file for the length of a `with` block.
+def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | FrameFolder]:
+    """Opens a video file, or a folder of frames, for the length of a `with` block.
 
     Args:
-      path: of the file.
+      path: of the file, or, of a folder of frames, with the pattern of its files
+        (`frame_folder`).
       size: the edge that FFmpeg scales frames to (`scaling.Scaler`); 0 = as large as they are, as
-        pictures (JPEG, PNG, ...), videos of one frame, always are.
+        pictures (JPEG, PNG, ...), alone or in a folder of frames, always are.
 
     Raises:
       UserError: naming the file, if it is missing, is no video, or breaks while it is read.
     """
     path = pathlib.Path(path)
+    if is_pattern(path):
+        yield FrameFolder(path)
+        return
     if not path.is_file():
         raise UserError(f"{path}: no such video file")
     with _naming(path):

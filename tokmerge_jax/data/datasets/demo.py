@@ -1,11 +1,14 @@
 """The demo's data sets: clips of `demo_scene` as H.264 files, with captions and with questions."""
 
 import concurrent.futures
+import contextlib
 import functools
 import json
 import multiprocessing
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -13,7 +16,7 @@ import tqdm
 from jaxtyping import UInt8
 
 from tokmerge_jax.data.datasets import demo_questions, demo_scene, video_text
-from tokmerge_jax.data.datasets.demo_scene import Event, Story
+from tokmerge_jax.data.datasets.demo_scene import Story
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
 from tokmerge_jax.data.workers import end_with_parent
 
@@ -48,12 +51,25 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
 
 
 def draw_clips(
-    folder: str, dataset: str, told: Mapping[str, Sequence[Sequence[Event]]], workers: int
+    folder: str,
+    dataset: str,
+    told: Mapping[str, Sequence[Any]],
+    workers: int,
+    draw: Callable[[Any, tuple[int, int]], np.ndarray] = demo_scene.draw,
 ) -> None:
-    """Draws what is told in each split, the clips that `clip` names; those that are there stay."""
+    """Draws what is told in each split, the clips that `clip` names; those that are there stay.
+
+    Args:
+      folder: where prepared data sets live.
+      dataset: whose clips they are.
+      told: split -> what each of its clips shows.
+      workers: processes that draw.
+      draw: a function that a module names: (what a clip shows, (its split's seed, its number)) ->
+        uint8 [T,H,W,3].
+    """
     root = pathlib.Path(folder)
     todo = [
-        (story, (SEEDS[split], number), path)
+        (draw, story, (SEEDS[split], number), path)
         for split, stories in told.items()
         for number, story in enumerate(stories)
         if not (path := root / clip(dataset, split, number).path).exists()
@@ -62,10 +78,30 @@ def draw_clips(
         (root / clip(dataset, split, 0).path).parent.mkdir(parents=True, exist_ok=True)
     if todo:
         context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
+        with (
+            _one_thread_each(),
+            concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool,
+        ):
             drawn = pool.map(_draw, todo, chunksize=_AT_ONCE)
             for _ in tqdm.tqdm(drawn, "drawing clips", len(todo), unit="clip"):
                 pass
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that begin in it multiply matrices in one thread: they share the cores already.
+
+    NumPy asks once, when it is imported, which is before a pool's initializer runs.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def store(folder: str, dataset: str, made: Mapping[str, list[AnyRecord]]) -> None:
@@ -108,9 +144,9 @@ def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None
     part.rename(path)
 
 
-def _draw(task: tuple[Sequence[Event], tuple[int, int], pathlib.Path]) -> None:
-    story, seed, path = task
-    write_clip(path, demo_scene.draw(story, seed))
+def _draw(task: tuple[Callable, Any, tuple[int, int], pathlib.Path]) -> None:
+    draw, story, seed, path = task
+    write_clip(path, draw(story, seed))
 
 
 def _records(split: str, told: Sequence[Story]) -> list[AnyRecord]:

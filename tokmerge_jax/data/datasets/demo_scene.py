@@ -114,23 +114,44 @@ def _texture(rng: np.random.Generator, frames: int, cells: int) -> Float[np.ndar
     return np.einsum("thi,ijc,twj->thwc", rows, grid, columns, optimize=True)
 
 
-def _background(rng: np.random.Generator, frames: int) -> Float[np.ndarray, "T H W C"]:
+def background(rng: np.random.Generator, frames: int) -> Float[np.ndarray, "T H W 3"]:
+    """So many frames of tinted texture, values of 0 to 255."""
     tint = rng.uniform(85, 140) + rng.uniform(-8, 8, size=3)
     return tint + 12 * _texture(rng, frames, 8) + 8 * _texture(rng, frames, 24)
 
 
-def _paint(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
-    """Draws a shape moving through `frames` [t,H,W,3], in place, with smooth edges."""
+def paint(
+    frames: Float[np.ndarray, "T H W 3"],
+    shape: str,
+    colour: Float[np.ndarray, "3"],
+    radius: float,
+    centres: Float[np.ndarray, "T 2"],
+) -> None:
+    """Draws a shape into `frames`, in place, with smooth edges, at (row, column) of each frame."""
+    y = np.arange(EDGE)[:, None] - centres[:, 0, None, None]
+    x = np.arange(EDGE)[None, :] - centres[:, 1, None, None]
+    alpha = np.clip(0.5 - _distance(shape, y, x, radius), 0, 1)[..., None]
+    frames += alpha * (colour - frames)
+
+
+def shade(colour: str, rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    """About that colour."""
+    return np.clip(np.asarray(COLOURS[colour]) + rng.uniform(-12, 12, size=3), 0, 255)
+
+
+def pixels(frames: Float[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T H W 3"]:
+    """Frames as they are stored."""
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+
+
+def _show(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
+    """Draws an event, which lasts as long as `frames` [t,H,W,3], into them."""
     heading = np.asarray(DIRECTIONS[event.direction])
     middle = EDGE / 2 + rng.uniform(-1, 1, size=2) * np.where(heading, 6, 18)
     steps = np.linspace(-0.5, 0.5, len(frames)) * _TRAVEL * rng.uniform(0.85, 1.15)
-    centres = middle + steps[:, None] * heading
-    y = np.arange(EDGE)[:, None] - centres[:, 0, None, None]
-    x = np.arange(EDGE)[None, :] - centres[:, 1, None, None]
     radius = RADII[event.size] * rng.uniform(0.93, 1.07)
-    alpha = np.clip(0.5 - _distance(event.shape, y, x, radius), 0, 1)[..., None]
-    colour = np.clip(np.asarray(COLOURS[event.colour]) + rng.uniform(-12, 12, size=3), 0, 255)
-    frames += alpha * (colour - frames)
+    colour = shade(event.colour, rng)
+    paint(frames, event.shape, colour, radius, middle + steps[:, None] * heading)
 
 
 def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
@@ -139,7 +160,7 @@ def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T 
     Each event has `EVENT_FRAMES` frames of its own.
     """
     rng = np.random.default_rng(seed)
-    frames = _background(rng, EVENT_FRAMES * len(story))
+    frames = background(rng, EVENT_FRAMES * len(story))
     for i, event in enumerate(story):
-        _paint(frames[EVENT_FRAMES * i :][:EVENT_FRAMES], event, rng)
-    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+        _show(frames[EVENT_FRAMES * i :][:EVENT_FRAMES], event, rng)
+    return pixels(frames)

@@ -1,10 +1,10 @@
-"""The video-text data sets by name, and the families of annotation files that they come in."""
+"""The data sets by name, and the families of annotation files that they come in."""
 
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from tokmerge_jax.data.datasets import annotations, clip4clip, testa
+from tokmerge_jax.data.datasets import actions, annotations, clip4clip, demo_motion, testa
 from tokmerge_jax.data.datasets.video_text import AnyRecord
 
 
@@ -18,6 +18,7 @@ class DatasetSpec:
         videos show what it says); otherwise rows of one video are.
       kind: what its records are, a key of `video_text.KINDS`.
       answers: name of the file that lists the answers to choose from; "" if there is none.
+      mirror: action -> the one that its videos show in a mirror; others stay what they are.
       on_demand: records are one video and one caption that match no others; there are so many that
         training reads each when its turn comes.
     """
@@ -26,6 +27,7 @@ class DatasetSpec:
     match_by_caption: bool = False
     kind: str = "captions"
     answers: str = ""
+    mirror: Mapping[int, int] = dataclasses.field(default_factory=dict)
     on_demand: bool = False
 
 
@@ -69,9 +71,13 @@ SPECS: Mapping[str, DatasetSpec] = {
     "queryd": DatasetSpec({}),
     "condmov": DatasetSpec({}),
     "pretraining": DatasetSpec({}, on_demand=True),
+    "k400": DatasetSpec({}, kind="actions"),
+    "ssv1": DatasetSpec({}, kind="actions", mirror=actions.MIRRORED),
+    "ssv2": DatasetSpec({}, kind="actions", mirror=actions.MIRRORED),
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
     "demo_long": DatasetSpec({}, match_by_caption=True),
+    "demo_actions": DatasetSpec({}, kind="actions", mirror=demo_motion.MIRRORED),
 }
 
 
@@ -109,6 +115,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "clip4clip": Family("CLIP4Clip", clip4clip.FORMATS, clip4clip.read),
     "testa": Family("TESTA", testa.FORMATS, testa.read),
+    "lists": Family("action recognition", actions.FORMATS, actions.read),
 }
 """By the names that `scripts/prepare_data.py --format` takes."""
 

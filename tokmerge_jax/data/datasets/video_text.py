@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int32
 
+_AT_ONCE = 1000  # records that are read at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -60,13 +62,28 @@ class Question:
     answers: tuple[str, ...]
 
 
-AnyRecord = Record | Choice | Question
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """A video (alone in `clips`) and its action.
+
+    Attributes:
+      label: the action's number, from 0.
+      frames: how many the list says that there are; 0 if it does not.
+    """
+
+    clips: tuple[Clip, ...]
+    label: int
+    frames: int
+
+
+AnyRecord = Record | Choice | Question | Action
 """What a data set may consist of; all records of one are of the same kind."""
 
 KINDS: Mapping[str, type[AnyRecord]] = {
     "captions": Record,
     "choices": Choice,
     "questions": Question,
+    "actions": Action,
 }
 
 
@@ -117,6 +134,11 @@ def answers_path(folder: str, dataset: str) -> pathlib.Path:
     return pathlib.Path(folder, f"{dataset}_answers.json")
 
 
+def labels_path(folder: str, dataset: str) -> pathlib.Path:
+    """Where the names of a data set's actions are, a JSON list, if any were there to prepare."""
+    return pathlib.Path(folder, f"{dataset}_labels.json")
+
+
 def write(folder: str, dataset: str, splits: Mapping[str, Sequence[AnyRecord]]) -> None:
     """Stores `splits` under `folder`; whole, they replace the data set named `dataset`."""
     aside = str(pathlib.Path(folder, ".writing"))
@@ -145,8 +167,9 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
 
 def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
     """The records of a stored split, in the order of the annotations."""
-    records = Stored(folder, dataset, split)
-    return tuple(records[i] for i in range(len(records)))
+    stored = Stored(folder, dataset, split)
+    parts = (range(i, min(i + _AT_ONCE, len(stored))) for i in range(0, len(stored), _AT_ONCE))
+    return tuple(record for part in parts for record in stored.__getitems__(part))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +189,11 @@ class Stored:
     def __getitem__(self, number: int) -> AnyRecord:
         kind, source = self._opened
         return _record(kind, source[number])
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[AnyRecord]:
+        """Several records: much sooner than one by one."""
+        kind, source = self._opened
+        return [_record(kind, example) for example in source.__getitems__(numbers)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Stored, (self.folder, self.dataset, self.split)

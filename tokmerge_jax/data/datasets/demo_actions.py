@@ -1,0 +1,45 @@
+"""The demo's actions: clips of `demo_motion` as H.264 files, each with its action's number.
+
+Every scene is shown forwards and backwards, as clips 2 n and 2 n + 1 of a split, which are of an
+action and of its partner: all that a model without the order of time can do is to tell the pairs.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from tokmerge_jax.data.datasets import demo, demo_motion, video_text
+from tokmerge_jax.data.datasets.demo_motion import NAMES
+from tokmerge_jax.data.datasets.video_text import Action, AnyRecord
+
+COUNTS: Mapping[str, int] = {"train": 1500, "val": 60, "test": 200}
+"""Clips of each split, as many of each action."""
+
+
+def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
+    """Draws the clips of `splits` and stores "demo_actions"; arguments as in `demo.prepare`."""
+    told = {split: labels(split) for split in splits}
+    demo.draw_clips(folder, "demo_actions", told, workers, draw)
+    demo.store(folder, "demo_actions", {split: _records(split, told[split]) for split in splits})
+    names = video_text.labels_path(folder, "demo_actions")
+    names.write_text(json.dumps(NAMES, indent=0), "utf-8")
+
+
+def labels(split: str) -> tuple[int, ...]:
+    """The action of each clip of a split."""
+    return tuple(number % len(NAMES) for number in range(COUNTS[split]))
+
+
+def draw(action: int, seed: tuple[int, int]) -> UInt8[np.ndarray, "T H W 3"]:
+    """The clip of that number in a split; `seed` is the split's and the number."""
+    split, number = seed
+    return demo_motion.draw(action, (split, number // 2))
+
+
+def _records(split: str, told: Sequence[int]) -> list[AnyRecord]:
+    return [
+        Action((demo.clip("demo_actions", split, number),), label, demo_motion.FRAMES)
+        for number, label in enumerate(told)
+    ]

@@ -1,0 +1,129 @@
+"""The demo's actions, drawn: where two shapes are in each frame of a clip, and its pixels.
+
+One shape acts; the other stands, or is moved. Actions come in pairs, and one of a pair is the other
+run backwards: the same frames in another order. So neither a frame nor an unordered set of frames
+tells the two apart; colours, shapes and the texture behind tell of no action. Everything is a pure
+function of a seed, in numpy.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from tokmerge_jax.data.datasets import demo_scene
+from tokmerge_jax.data.datasets.demo_scene import COLOURS, DIRECTIONS, EDGE, SHAPES
+
+FRAMES = 40
+"""Frames of a clip."""
+
+_RADIUS = 10.0, 13.0
+_MOVING = 0.6, 0.95  # of the clip; before and after, all stand
+_TRAVEL = 36.0, 44.0  # pixels; with the largest shapes that is as far as a frame is wide
+
+Path = Float[np.ndarray, "T 2"]
+"""Where a shape's centre is, (row, column)."""
+
+Motion = Callable[[np.random.Generator, Float[np.ndarray, "T"], float], tuple[Path, Path]]
+"""`(rng, progress, apart)` -> where the acting shape and the other one are, from any origin.
+
+`progress` rises from 0 to 1; shapes whose centres are `apart` touch.
+"""
+
+
+def _passing(
+    way: str, rng: np.random.Generator, progress: np.ndarray, apart: float
+) -> tuple[Path, Path]:
+    """Straight on, beside the other shape."""
+    heading = np.asarray(DIRECTIONS[way])
+    aside = heading[::-1] * rng.choice((-1, 1)) * (apart + rng.uniform(3, 12))
+    other = aside + heading * rng.uniform(-20, 20)
+    path = heading * (progress[:, None] - 0.5) * rng.uniform(*_TRAVEL) * 1.3
+    return path, np.tile(other, (len(path), 1))
+
+
+def _coming(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
+    """Up to the other shape, in any direction."""
+    heading = _round(rng.uniform(0, 2 * np.pi))
+    travel = rng.uniform(*_TRAVEL)
+    path = heading * progress[:, None] * travel
+    return path, np.tile(heading * (travel + apart), (len(path), 1))
+
+
+def _pushing(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
+    """Up to the other shape, and on with it."""
+    heading = _round(rng.uniform(0, 2 * np.pi))
+    covered = progress[:, None] * rng.uniform(*_TRAVEL)
+    pushed = np.maximum(covered, covered[-1] * rng.uniform(0.35, 0.6)) + apart
+    return heading * covered, heading * pushed
+
+
+def _circling(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
+    """Clockwise around the other shape, half way round or more."""
+    angles = rng.uniform(0, 2 * np.pi) + progress * rng.uniform(1, 1.6) * np.pi
+    path = _round(angles) * (apart + rng.uniform(1, 5))
+    return path, np.zeros_like(path)
+
+
+_MOTIONS: Mapping[tuple[str, str], Motion] = {
+    ("moves left", "moves right"): functools.partial(_passing, "left"),
+    ("moves up", "moves down"): functools.partial(_passing, "up"),
+    ("comes to a shape", "leaves a shape"): _coming,
+    ("pushes a shape", "drags a shape and lets go"): _pushing,
+    ("circles clockwise", "circles counter-clockwise"): _circling,
+}
+"""The names of two actions -> the motion of the first; the second's is that one backwards."""
+
+NAMES: tuple[str, ...] = tuple(name for pair in _MOTIONS for name in pair)
+"""What the acting shape does, by the action's number; `n ^ 1` is n backwards."""
+
+MIRRORED: Mapping[int, int] = {
+    NAMES.index(name): NAMES.index(other)
+    for pair in (("moves left", "moves right"), ("circles clockwise", "circles counter-clockwise"))
+    for name, other in (pair, pair[::-1])
+}
+"""Actions that are one another's mirror image; the others are their own."""
+
+
+def places(
+    action: int, rng: np.random.Generator, radii: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "2 T 2"]:
+    """Where the acting shape and the other one are, wholly within the frames.
+
+    Args:
+      action: a place in `NAMES`.
+      rng: draws the place, the speed, and when the motion begins.
+      radii: of the two shapes, within `_RADIUS`.
+    """
+    moving = round(rng.uniform(*_MOVING) * FRAMES)
+    begin = rng.integers(FRAMES - moving, endpoint=True)
+    progress = np.clip((np.arange(FRAMES) - begin) / (moving - 1), 0, 1)
+    motion = list(_MOTIONS.values())[action // 2]
+    paths = np.stack(motion(rng, progress, radii.sum()))
+    room = radii.max() - paths.min((0, 1)), EDGE - radii.max() - paths.max((0, 1))
+    paths += rng.uniform(*room)
+    return paths[:, ::-1] if action % 2 else paths
+
+
+def draw(action: int, seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
+    """A clip of `NAMES[action]`, RGB; all else follows `seed`.
+
+    A seed's clips of an action and of its partner are one another backwards.
+    """
+    rng = np.random.default_rng(seed)
+    radii = rng.uniform(*_RADIUS, size=2)
+    paths = places(action, rng, radii)
+    frames = demo_scene.background(rng, FRAMES)
+    frames = frames[::-1] if action % 2 else frames
+    shapes = rng.choice(SHAPES, size=2)
+    colours = rng.choice(list(COLOURS), size=2, replace=False)
+    for i in (1, 0):  # the acting one is in front
+        shade = demo_scene.shade(colours[i], rng)
+        demo_scene.paint(frames, shapes[i], shade, radii[i], paths[i])
+    return demo_scene.pixels(frames)
+
+
+def _round(angles: np.ndarray | float) -> np.ndarray:
+    """Unit vectors (row, column); a rising angle turns clockwise."""
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1)
