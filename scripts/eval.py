@@ -1,9 +1,10 @@
-"""Evaluates text-video retrieval, multiple choice or question answering, as the data set asks.
+"""Evaluates text-video retrieval, multiple choice, question answering or action recognition.
 
 Examples:
   python scripts/eval.py --config configs/msrvtt_b16.py --config.checkpoint=weights/msrvtt_b16
   python scripts/eval.py --config configs/msrvtt_qa_b16.py --config.checkpoint=weights/msrvtt_qa
   python scripts/eval.py --config configs/demo.py --config.model.merger.name=none
+  python scripts/eval.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=weights/ssv2
 
 Keys that are often set (--config.KEY=VALUE; all of them: configs/base/):
   checkpoint            an orbax folder of scripts/convert.py, or a .pth or .safetensors file
@@ -17,9 +18,12 @@ Keys that are often set (--config.KEY=VALUE; all of them: configs/base/):
   eval.top_k            candidates that are re-ranked, or answers that are scored whole
   data.answers          another answer list (question answering)
   eval.answering        generate writes answers, rank takes them from the list (TESTA)
+  data.clips            parts of a video that are seen (actions), each by as many crops as
+  data.crops            this says: 1, 3, 5 or 10
   dtype                 float32 or bfloat16; default bfloat16 on accelerators
 
 Features, scores and rankings are written as they come: stopped or killed, the same command goes on.
+Of actions `confusion.png` shows which were taken for which.
 """
 
 import sys
@@ -34,7 +38,7 @@ from tokmerge_jax.evaluation import report
 
 
 def main(config: ConfigDict) -> None:
-    """Evaluates, prints a table, writes results.json and scores.npz."""
+    """Evaluates, prints tables, writes results.json, scores.npz and, of actions, a picture."""
     system = registry.build(config)
     source, params = tasks.inputs(system)
     folder = common.output(config)
@@ -43,7 +47,9 @@ def main(config: ConfigDict) -> None:
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
-    rich.print(report.table(found))
+    rich.print(report.table(found), *report.mistakes(found))
+    if picture := tasks.draw(system, found, source, folder):
+        print(f"Drew {picture}")
     print(f"Results and scores are in {folder}")
 
 

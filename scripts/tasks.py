@@ -1,4 +1,4 @@
-"""Evaluating whatever a configuration's data set asks: retrieval, multiple choice or questions."""
+"""Evaluating whatever a data set asks: retrieval, multiple choice, questions or actions."""
 
 import dataclasses
 import json
@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, evaluation, parallel, runtime
-from tokmerge_jax.data import prepared
+from tokmerge_jax.data import frame_folder, prepared
 from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import (
+    actions,
     answering,
     findings,
     metrics,
@@ -23,7 +25,17 @@ from tokmerge_jax.evaluation import (
     writing,
 )
 from tokmerge_jax.evaluation.findings import Findings
-from tokmerge_jax.types import Batch, Choices, Gallery, Params, Questions, System, UserError
+from tokmerge_jax.types import (
+    Actions,
+    Batch,
+    Choices,
+    Gallery,
+    Params,
+    Questions,
+    System,
+    UserError,
+)
+from tokmerge_jax.visualize import confusion
 
 T = TypeVar("T")
 
@@ -54,15 +66,18 @@ class Task:
       needs: the predict function that a system must have for it.
       texts: ids, masks: what the system makes of the data set's texts.
       evaluate: does it.
+      draw: makes a picture of results, what they are about and arrays; None if there is none.
     """
 
     open: Callable[[ConfigDict, int], data.Source]
     needs: str
     texts: Callable[[System, Any], tuple[np.ndarray, ...]]
     evaluate: Callable[[Run], Findings]
+    draw: Callable[[Mapping[str, Any], Any, Mapping[str, np.ndarray]], Figure] | None = None
 
 
 def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
+    assert system.tokenize is not None
     return system.tokenize(gallery.texts)
 
 
@@ -77,6 +92,7 @@ def _retrieve(run: Run) -> Findings:
 
 
 def _options(system: System, choices: Choices) -> tuple[np.ndarray, ...]:
+    assert system.tokenize is not None
     ids, mask = system.tokenize([option for row in choices.options for option in row])
     shape = (len(choices.options), -1, ids.shape[-1])
     return ids.reshape(shape), mask.reshape(shape)
@@ -92,6 +108,7 @@ def _choose(run: Run) -> Findings:
 
 
 def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
+    assert system.tokenize is not None
     assert system.tokenize_answers is not None
     answers, _ = system.tokenize_answers(questions.answers)
     return (*system.tokenize(questions.texts), answers)
@@ -120,10 +137,32 @@ def _tell_of_cut_answers(system: System, answers: Sequence[str]) -> None:
         print(f"{cut} of {len(answers)} answers are cut to {limit} pieces", file=sys.stderr)
 
 
+def _no_texts(system: System, asked: Actions) -> tuple[np.ndarray, ...]:
+    del system, asked
+    return ()
+
+
+def _recognise(run: Run) -> Findings:
+    config, asked = run.config, run.source.gallery
+    views, size = config.data.crops * config.data.clips, config.eval.batch_size
+    what = (asked.videos, views, len(asked.names), size)
+    found = actions.evaluate(run.model, run.batches, *what, run.store, run.watch)
+    return findings.actions(found, asked, config, run.source.broken)
+
+
+def _draw_confusion(
+    found: Mapping[str, Any], asked: Actions, arrays: Mapping[str, np.ndarray]
+) -> Figure:
+    rules, headline = found["protocol"], found["headline"]
+    title = f"{rules['dataset']}, {rules['split']}: {headline['name']} {headline['value']:.1f} %"
+    return confusion.draw(arrays["confusion"], asked.names, found["confused"], title)
+
+
 _TASKS: Mapping[str, Task] = {
     "captions": Task(data.open_retrieval, "encode_text", _captions, _retrieve),
     "choices": Task(data.open_choices, "choose", _options, _choose),
     "questions": Task(data.open_questions, "next_piece", _questions, _answer),
+    "actions": Task(data.open_actions, "classify", _no_texts, _recognise, _draw_confusion),
 }
 """By the kind of a data set's records."""
 
@@ -141,7 +180,9 @@ def inputs(system: System) -> tuple[data.Source, Params]:
 
     params = attempt(lambda: convert.load_checkpoint(system.config.checkpoint, system))
     source = attempt(lambda: open_source(system))
-    attempt(lambda: system.tokenize([""]))
+    tokenize = system.tokenize
+    if tokenize is not None:
+        attempt(lambda: tokenize([""]))
     if source is None or params is None or faults:
         raise UserError("\n".join(faults))
     return source, params
@@ -151,16 +192,13 @@ def open_source(system: System, split: str = "") -> data.Source:
     """What the configuration's data set asks, in its evaluation split or in the one named.
 
     Raises:
-      UserError: if it is not prepared, or the system cannot do the task.
+      UserError: if it is not prepared, or the system cannot do the task or tells another number of
+        actions.
     """
     config = _with_split(system.config, split).data
-    task = _task(system.config)
-    if task.needs not in system.predict:
-        raise UserError(
-            f"the system {system.name!r} cannot work on {prepared.spec(config.dataset).kind}, which"
-            f" config.data.dataset={config.dataset!r} holds; choose that data set's configuration"
-        )
-    return task.open(config, system.constants["frames"])
+    source = _fitting(system).open(config, system.constants["frames"])
+    _check_actions(system)
+    return source
 
 
 def open_training(system: System) -> data.TrainingSource:
@@ -170,14 +208,18 @@ def open_training(system: System) -> data.TrainingSource:
       UserError: as `open_source`; also if nothing can be trained on such a data set.
     """
     config = system.config
-    together = config.train.get("questions_per_video", 1)
+    together, samples = (config.train.get(key, 1) for key in ("questions_per_video", "samples"))
     if together < 1:
         raise UserError(f"config.train.questions_per_video={together} must be at least 1")
+    _fitting(system)
     read = config.data.copy_and_resolve_references()
     with read.unlocked():
         if "decode_size" in config.train:  # crops are taken of larger frames
             read.decode_size = config.train.decode_size
-    return data.open_training(read, system.constants["frames"], config.train.split, together)
+    frames, split = system.constants["frames"], config.train.split
+    source = data.open_training(read, frames, split, together, samples)
+    _check_actions(system)
+    return source
 
 
 def evaluate(
@@ -203,7 +245,7 @@ def evaluate(
     config, task = _with_split(system.config, split), _task(system.config)
     texts = task.texts(system, source.gallery)
     store = evaluation.Store(folder / "cache", facts(system, source, params, texts))
-    model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh))
+    model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
     run = Run(system, config, source, texts, model, store, runtime.Stopwatch())
     found = task.evaluate(run)
     results = report.results(name, system, config, found, store.fingerprint, run.watch.seconds)
@@ -211,11 +253,31 @@ def evaluate(
     return results
 
 
+def draw(
+    system: System, found: Mapping[str, Any], source: data.Source, folder: pathlib.Path
+) -> pathlib.Path | None:
+    """Draws what `evaluate` found and wrote into `folder`, beside it; None if nothing is to see.
+
+    Args:
+      system: what was evaluated.
+      found: the results.
+      source: what they are about.
+      folder: theirs.
+    """
+    task, target = _task(system.config), folder / "confusion.png"
+    if task.draw is None:
+        return None
+    with np.load(folder / "scores.npz") as arrays:
+        task.draw(found, source.gallery, arrays).savefig(target)
+    return target
+
+
 def protocol(system: System, split: str) -> str:
     """What the numbers of `evaluate` mean, as JSON: equal where they can be compared."""
     config = system.config
     answers = config.data.get("answers", "")
-    return json.dumps({"split": split, "answers": answers, **evaluation_rules(config)})
+    views = {key: config.data[key] for key in ("clips", "crops") if key in config.data}
+    return json.dumps({"split": split, "answers": answers, **views, **evaluation_rules(config)})
 
 
 def evaluation_rules(config: ConfigDict) -> dict[str, Any]:
@@ -225,18 +287,21 @@ def evaluation_rules(config: ConfigDict) -> dict[str, Any]:
 
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:
-    """What `evaluate` names its results by: equal where all that they depend on is."""
+    """What the numbers of `evaluate` depend on: equal where all of it is."""
     texts = _task(system.config).texts(system, source.gallery)
-    return runtime.fingerprint(facts(system, source, params, texts))
+    known = facts(system, source, params, texts)
+    if isinstance(source.gallery, Actions):
+        known["labels"] = source.gallery.labels
+    return runtime.fingerprint(known)
 
 
 def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Any]:
-    """What the numbers depend on. A cache of other facts is left alone."""
+    """What a model's scores depend on. A cache of other facts is left alone."""
     folder = pathlib.Path(system.config.data.folder)
     try:
-        files = [os.stat(folder / path) for path in source.paths]
+        stamps = [_stamp(folder / path) for path in source.paths]
     except OSError as error:
         raise UserError(
             f"{error.filename}: {error.strerror}; it was there when the data set was prepared;"
@@ -245,9 +310,49 @@ def facts(
     return {
         **evaluation.model_facts(system, params),
         "texts": runtime.digest(texts),
-        "gallery": runtime.fingerprint(dataclasses.asdict(source.gallery)),
-        "files": runtime.fingerprint({"stamps": [(f.st_size, f.st_mtime_ns) for f in files]}),
+        "gallery": runtime.fingerprint(_scored(source.gallery)),
+        "files": runtime.fingerprint({"stamps": stamps}),
     }
+
+
+def _scored(asked: Any) -> dict[str, Any]:
+    """What the scores depend on of what a data set asks: of actions neither labels nor names."""
+    if isinstance(asked, Actions):
+        return {"videos": asked.videos}
+    return dataclasses.asdict(asked)
+
+
+def _stamp(path: pathlib.Path) -> tuple[int, ...]:
+    """What changes when a video's file does, or its folder of frames."""
+    if frame_folder.is_pattern(path):
+        return frame_folder.stamp(path)
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _fitting(system: System) -> Task:
+    """What the configuration's data set asks; a UserError if the system cannot do it."""
+    task, name = _task(system.config), system.config.data.dataset
+    if task.needs not in system.predict:
+        raise UserError(
+            f"the system {system.name!r} cannot work on {prepared.spec(name).kind}, which"
+            f" config.data.dataset={name!r} holds; choose that data set's configuration"
+        )
+    return task
+
+
+def _check_actions(system: System) -> None:
+    """Raises UserError unless the system tells as many actions as a data set of actions has."""
+    config = system.config
+    if prepared.spec(config.data.dataset).kind != "actions":
+        return
+    known, told = len(prepared.labels(config.data)), config.model.classes
+    if told != known:
+        raise UserError(
+            f"config.model.classes={told} must be {known}, the number of actions of"
+            f" config.data.dataset={config.data.dataset!r}; set it, or choose that data set's"
+            " configuration"
+        )
 
 
 def _task(config: ConfigDict) -> Task:

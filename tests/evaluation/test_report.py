@@ -9,9 +9,10 @@ import pytest
 import rich.console
 
 import tokmerge_jax
-from configs import demo
+from configs import demo, tdsclip_ssv2_b16
 from tokmerge_jax.evaluation import Scores, findings, report
-from tokmerge_jax.types import Gallery, UserError
+from tokmerge_jax.evaluation.actions import Recognised
+from tokmerge_jax.types import Actions, Gallery, UserError
 
 GALLERY = Gallery(("a.mp4", "b.mp4"), ("one", "two", "three"), ((0,), (1,), (1,)))
 SCORES = Scores(
@@ -23,8 +24,12 @@ SCORES = Scores(
 
 
 @pytest.fixture(scope="module")
-def found():
-    system = tokmerge_jax.build(demo.get_config())
+def system():
+    return tokmerge_jax.build(demo.get_config())
+
+
+@pytest.fixture(scope="module")
+def found(system):
     outcome = findings.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
     return report.results("name", system, system.config, outcome, "0f", {"re-rank": 1.234})
 
@@ -120,3 +125,56 @@ def test_what_is_no_result_is_told(tmp_path, content):
     file.write_text(content)
     with pytest.raises(UserError, match=r"results\.json is no"):
         report.read(file)
+
+
+@pytest.fixture(scope="module")
+def recognised(system):
+    """Two videos of action b, one taken for a, and one of c, taken for a as well; demo's cost."""
+    config = tdsclip_ssv2_b16.get_config()
+    config.data.wrap = False
+    asked = Actions(("v", "w", "x"), (1, 1, 2), ("a", "b [left]", "c [right]"))
+    scores = np.array([[0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1]], np.float32)
+    outcome = findings.actions(Recognised(scores, 12.5), asked, config, [])
+    return report.results("tds", system, config, outcome, "0f", {})
+
+
+def words(*tables):
+    return re.sub("[ │┃\n]+", " ", "".join(map(text, tables)))
+
+
+def test_actions_are_told(recognised):
+    assert json.loads(json.dumps(recognised)) == recognised
+    shown = words(report.table(recognised))
+    for part in (
+        " top-1 top-5 mean class count ",
+        " all 33.3 100.0 25.0 3 ",
+        "ssv2, split val: 3 videos, 3 actions",
+        " GFLOP) a view 6 views a video (2 clips, 3 crops of each) 12.5 views/s",
+    ):
+        assert part in shown
+
+
+def test_mistakes_are_told(found, recognised):
+    worst, confused = report.mistakes(recognised)
+    assert " c [right] 0.0 1 b [left] 50.0 2 " in words(worst)
+    assert " b [left] a 1 c [right] a 1 " in words(confused)
+    assert report.mistakes(found) == []
+    perfect = {**recognised, "classes": {"a": {"accuracy": 100.0, "count": 3}}, "confused": []}
+    assert report.mistakes(perfect) == []
+
+
+def test_actions_side_by_side(recognised):
+    other = {**recognised["protocol"], "neighbours": 1}  # the network's, not the counting's
+    shown = words(report.compare({"one": recognised, "other": {**recognised, "protocol": other}}))
+    assert " run top-1 top-5 tokens GMAC share views/s " in shown
+    assert "ssv2, val: 3 videos, 3 actions, 6 views a video (2 clips, 3 crops of each)" in shown
+    assert re.search(r" other 33\.3 100\.0 \d+ [\d.]+ 100% 12\.5 ", shown)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("clips", 4), ("crops", 1), ("wrap", True), ("scale", 256)]
+)
+def test_other_views_are_not_compared(recognised, key, value):
+    other = {**recognised, "protocol": {**recognised["protocol"], key: value}}
+    with pytest.raises(UserError, match=f"their {key} is .* and {value}"):
+        report.check_same({"a": recognised, "b": other})

@@ -68,3 +68,12 @@ def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():
     assert model_facts(system, {})["frames"] == plain
     config.data.decode_size = 32
     assert model_facts(system, {})["frames"] == ["intervals", 0, 32, "resize"]
+
+
+def test_views_are_facts_only_where_there_are_some():
+    config = demo.get_config().unlock()
+    config.data.update(clips=2, crops=3, neighbours=5, wrap=False)
+    system = mock.Mock(spec=System, config=config, transform="resize")
+    system.name = "demo"
+    views = ["clips=2", "crops=3", "neighbours=5", "wrap=False"]
+    assert model_facts(system, {})["frames"] == ["intervals", 0, *views, "resize"]

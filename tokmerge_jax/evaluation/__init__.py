@@ -1,4 +1,4 @@
-"""Retrieval, multiple choice, questions: scores, metrics, results; what is computed is kept."""
+"""Retrieval, multiple choice, questions, actions: scores and results; what is computed is kept."""
 
 from tokmerge_jax.evaluation.retrieval import Model, Options, Scores, evaluate
 from tokmerge_jax.evaluation.store import Store, model_facts

@@ -9,12 +9,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tokmerge_jax import runtime
+from tokmerge_jax.evaluation import actions as recognition
 from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation.actions import Recognised
 from tokmerge_jax.evaluation.answering import Options, Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
 from tokmerge_jax.evaluation.retrieval import Scores
 from tokmerge_jax.evaluation.writing import Written
-from tokmerge_jax.types import Choices, Gallery, Questions
+from tokmerge_jax.types import Actions, Choices, Gallery, Questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +143,43 @@ def written(
     )
 
 
+def actions(
+    found: Recognised, asked: Actions, config: ConfigDict, broken: Sequence[str]
+) -> Findings:
+    """How often the right action was the best one, or among the best; of all, and of each.
+
+    Actions without a video are not among `further["classes"]`.
+    """
+    labels = np.asarray(asked.labels)
+    matrix = recognition.confusion(found.scores, labels)
+    numbers = recognition.summary(found.scores, labels)
+    each = zip(asked.names, recognition.by_class(matrix), matrix.sum(axis=1), strict=True)
+    rules = {
+        "actions": len(asked.names),
+        "frames": config.model.vision.frames,
+        **recognition.protocol(config.data),
+        "ties": "lower number first",
+    }
+    return Findings(
+        headline=("top-1", numbers["top-1"]),
+        scores={"all": {**numbers, "count": len(labels)}},
+        further={
+            "classes": {
+                name: {"accuracy": round(float(accuracy), 2), "count": int(count)}
+                for name, accuracy, count in each
+                if count
+            },
+            "confused": [
+                {"action": asked.names[true], "taken_for": asked.names[other], "count": count}
+                for true, other, count in recognition.confused(matrix, _CONFUSED)
+            ],
+        },
+        protocol=_protocol(config, asked.videos, broken) | rules,
+        clips_per_second=found.clips_per_second,
+        arrays={"scores": found.scores, "labels": labels, "confusion": matrix},
+    )
+
+
 def _accuracy(
     predicted: Sequence[str],
     asked: Questions,
@@ -171,6 +210,7 @@ def _accuracy(
 
 
 _KINDS = 8  # first words of questions that have a row of their own
+_CONFUSED = 20  # pairs of actions that are told
 
 
 def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Any]:

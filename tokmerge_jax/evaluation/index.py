@@ -26,7 +26,7 @@ from tokmerge_jax import parallel, runtime
 from tokmerge_jax.evaluation.retrieval import Model, ahead, candidates, match, text_batches
 from tokmerge_jax.types import UserError
 
-Stamp = tuple[int, int]
+Stamp = tuple[int, ...]
 """A file's size, and its time of change in nanoseconds: equal as long as the file is."""
 
 _TEXTS = 16  # texts that are encoded at a time, so that one program serves all queries

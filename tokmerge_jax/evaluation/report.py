@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from rich.markup import escape
 from rich.table import Table
 
 from tokmerge_jax import runtime
@@ -17,12 +18,14 @@ DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 """Keys of results.json, and their short names in tables."""
 
 _RECALLS = ("R@1", "R@5", "R@10")
-_COUNTS = ("videos", "texts", "questions", "options", "answers")
+_TOPS = ("top-1", "top-5")
+_COUNTS = ("videos", "texts", "questions", "options", "answers", "actions")
 _SAME = ("metric", "dataset", "split", "paragraph", "reranked", "answering", "candidates",
          "plus_similarity", "dual_softmax", "metrics", "score", "beams", "max_length", "min_length",
          "question_padding", "sampling", "decode_size", "trim_seconds", "left_out",
-         *_COUNTS)  # fmt: skip
+         "clips", "crops", "wrap", "scale", *_COUNTS)  # fmt: skip
 _BEFORE = {"answering": "rank", "decode_size": 0}  # of results that are older than the choice
+_MISTAKES = 5  # of a kind that are shown
 
 
 def results(
@@ -40,7 +43,7 @@ def results(
       system: what was evaluated.
       config: the system's, with the split that it was evaluated on.
       found: its outcome.
-      fingerprint: of the facts that the numbers depend on.
+      fingerprint: of the facts that the scores depend on.
       seconds: of each stage, in this sitting; what an earlier one did is not in them.
     """
     macs = sum(layer.macs for layer in system.cost)
@@ -113,6 +116,25 @@ def table(found: Mapping[str, Any]) -> Table:
     return result
 
 
+def mistakes(found: Mapping[str, Any]) -> list[Table]:
+    """Of action recognition: the actions that were recognised least, and those confused most often.
+
+    Tables without a row are left out; of other tasks' results there are none.
+    """
+    wrong = [(name, row) for name, row in found.get("classes", {}).items() if row["accuracy"] < 100]
+    wrong.sort(key=lambda item: (item[1]["accuracy"], -item[1]["count"]))
+    worst = Table("action", title="least recognised", title_justify="left")
+    for column in ("top-1", "videos"):
+        worst.add_column(column, justify="right")
+    for name, row in wrong[:_MISTAKES]:
+        worst.add_row(escape(name), f"{row['accuracy']:.1f}", str(row["count"]))
+    confused = Table("action", "taken for", title="most often confused", title_justify="left")
+    confused.add_column("videos", justify="right")
+    for pair in found.get("confused", [])[:_MISTAKES]:
+        confused.add_row(escape(pair["action"]), escape(pair["taken_for"]), str(pair["count"]))
+    return [table for table in (worst, confused) if table.row_count]
+
+
 def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Several evaluations side by side, a row each; cost as a share of the first one's.
 
@@ -121,21 +143,15 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """
     check_same(runs)
     first = next(iter(runs))
-    directions = DIRECTIONS.items() if "text_to_video" in runs[first]["scores"] else ()
-    columns = [f"{short} R@1/5/10" for _, short in directions] or [runs[first]["headline"]["name"]]
     result = Table(title=_title(runs[first]), pad_edge=False)  # fits a terminal of 80 columns
     result.add_column("run")
-    for column in (*columns, "tokens", "GMAC", "share", "clips/s"):
+    for column in (*_numbers(runs[first]), "tokens", "GMAC", "share", f"{_unit(runs[first])}s/s"):
         result.add_column(column, justify="right")
     for name, found in runs.items():
         speed, share = found["clips_per_second"], found["gmac"] / runs[first]["gmac"]
-        cells = [
-            "/".join(f"{found['scores'][way][recall]:.3g}" for recall in _RECALLS)
-            for way, _ in directions
-        ]
         result.add_row(
             name,
-            *(cells or [f"{found['headline']['value']:.1f}"]),
+            *_numbers(found).values(),
             str(found["tokens"][-1]),
             _number(found["gmac"]),
             f"{share:.0%}",
@@ -160,6 +176,19 @@ def check_same(runs: Mapping[str, Mapping[str, Any]]) -> None:
                 )
 
 
+def _numbers(found: Mapping[str, Any]) -> dict[str, str]:
+    """What a run is compared by: cells by the names of their columns."""
+    scores, headline = found["scores"], found["headline"]
+    if "text_to_video" in scores:
+        return {
+            f"{short} R@1/5/10": "/".join(f"{scores[way][recall]:.3g}" for recall in _RECALLS)
+            for way, short in DIRECTIONS.items()
+        }
+    if headline["name"] in _TOPS:
+        return {name: f"{scores['all'][name]:.1f}" for name in _TOPS}
+    return {headline["name"]: f"{headline['value']:.1f}"}
+
+
 def _rules(found: Mapping[str, Any]) -> dict[str, Any]:
     return {**_BEFORE, "metric": found["headline"]["name"], **found["protocol"]}
 
@@ -170,7 +199,20 @@ def _title(found: Mapping[str, Any]) -> str:
     parts = [f"{rules['dataset']}, {rules['split']}: {', '.join(counts)}"]
     if "reranked" in rules:
         parts.append(_scored_again(rules) or "cosine")
+    if "crops" in rules:
+        parts.append(_views(rules))
     return ", ".join(parts)
+
+
+def _views(rules: Mapping[str, Any]) -> str:
+    """Of how many a video's score is the mean."""
+    clips, crops = rules["clips"], rules["crops"]
+    return f"{clips * crops} views a video ({clips} clips, {crops} crops of each)"
+
+
+def _unit(found: Mapping[str, Any]) -> str:
+    """What costs are of, and is counted in speed."""
+    return "view" if "crops" in found["protocol"] else "clip"
 
 
 def _scored_again(rules: Mapping[str, Any]) -> str:
@@ -189,8 +231,10 @@ def _caption(found: Mapping[str, Any]) -> str:
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [
         f"{rules['dataset']}, split {rules['split']}: {', '.join(counts)}",
-        f"{_number(found['gmac'])} GMAC ({_number(found['gflop'])} GFLOP) a clip",
+        f"{_number(found['gmac'])} GMAC ({_number(found['gflop'])} GFLOP) a {_unit(found)}",
     ]
+    if "crops" in rules:
+        parts.append(_views(rules))
     if "truths_among_answers" in rules:
         parts.append(f"{rules['truths_among_answers']:g} % of the right answers are in the list")
     if rules.get("answering") == "generate":
@@ -198,7 +242,7 @@ def _caption(found: Mapping[str, Any]) -> str:
             f"answers written, of at most {rules['max_length']} pieces, {rules['beams']} beams"
         )
     if speed is not None:
-        parts.append(f"{speed:.1f} clips/s")
+        parts.append(f"{speed:.1f} {_unit(found)}s/s")
     if rules["left_out"]:
         parts.append(f"{len(rules['left_out'])} broken videos left out")
     return "\n".join(parts)

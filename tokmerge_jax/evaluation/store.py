@@ -18,12 +18,15 @@ from numpy.lib.format import open_memmap
 from tokmerge_jax import runtime
 from tokmerge_jax.types import Params, System
 
+_VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of systems that tell actions
+
 
 def model_facts(system: System, params: Params) -> dict[str, Any]:
-    """What a video's and a text's features depend on beside themselves."""
+    """What features, or an action's logits, depend on beside the video or text itself."""
     config, data = system.config, system.config.data
     scaled = data.get("decode_size", 0)
-    decoded = [data.sampling, data.trim_seconds, *([scaled] if scaled else [])]
+    views = [f"{key}={data[key]}" for key in _VIEWS if key in data]
+    decoded = [data.sampling, data.trim_seconds, *([scaled] if scaled else []), *views]
     return {
         "system": system.name,
         "model": config.model.to_dict(),

@@ -1,0 +1,86 @@
+"""scripts/tasks.py without a script: what an evaluation that goes on depends on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tds_clip_case
+
+import tokmerge_jax
+from scripts import tasks
+from tokmerge_jax import data, runtime
+from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.types import Actions, Choices
+
+VIDEOS = ("a", "b", "c")
+SIZES = {
+    "vision.width": 64,
+    "vision.depth": 1,
+    "vision.heads": 1,
+    "vision.patch_size": 16,
+    "vision.image_size": 16,
+    "side.width": 64,
+    "classes": 4,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn(data.Source):
+    """Three videos of six views whose logits are their pixels; counts how often they are read."""
+
+    read: list[int]
+
+    def batches(self, transform, batch_size, start=0):
+        del transform, batch_size
+        self.read.append(start)
+        for row in range(start, len(VIDEOS)):
+            video = np.zeros((1, 6, 4), np.uint8)
+            video[..., row] = 9
+            yield {"video": video, "index": np.array([row]), "mask": np.array([True])}
+
+
+@pytest.fixture(scope="module")
+def system():
+    config = tds_clip_case.config_of(SIZES)
+    config.data.dataset = "ssv2"
+    config.eval.batch_size = config.mesh.data = 1
+    system = tokmerge_jax.build(config.lock())
+    return dataclasses.replace(system, predict={"classify": lambda _, video: 1.0 * video})
+
+
+def source_of(system, folder, asked):
+    paths = tuple(str(folder / name) for name in asked.videos)
+    for name in VIDEOS:
+        (folder / name).touch()
+    return Drawn(asked, (), paths, decoder(system.config.data, 1, ""), 0, [])
+
+
+def test_other_names_or_labels_of_actions_leave_what_is_known(system, tmp_path):
+    """Nothing is recognised again; the numbers and names are those of now."""
+    first = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
+    later = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 2), ("up", "down", "on", "off")))
+    found = [
+        tasks.evaluate("run", system, {}, source, tmp_path / "out") for source in (first, later)
+    ]
+    assert (first.read, later.read) == ([0], [])
+    assert [numbers["scores"]["all"]["top-1"] for numbers in found] == [66.67, 100.0]
+    assert list(found[0]["classes"]) == ["0", "1", "3"]
+    assert list(found[1]["classes"]) == ["up", "down", "on"]
+    known = [tasks.fingerprint(system, {}, source) for source in (first, later)]
+    assert known[0] != known[1]  # what a search remembers are numbers, which labels change
+
+
+def test_other_videos_are_recognised(system, tmp_path):
+    facts = [
+        tasks.facts(system, source_of(system, tmp_path, Actions(videos, (0,), ("0",))), {}, ())
+        for videos in (("a",), ("b",))
+    ]
+    assert facts[0]["gallery"] != facts[1]["gallery"]
+
+
+def test_other_tasks_depend_on_all_that_is_asked(system, tmp_path):
+    """As they ever did: what they have computed is found again."""
+    asked = Choices(("a",), (("left", "right"),), (1,))
+    gallery = tasks.facts(system, source_of(system, tmp_path, asked), {}, ())["gallery"]
+    whole = {"videos": ["a"], "options": [["left", "right"]], "answers": [1]}
+    assert gallery == runtime.fingerprint(whole)

@@ -1,0 +1,153 @@
+"""Action recognition: the scores of a video's views, and what is counted of them.
+
+Source: TDS-CLIP (2024), whose views' softmax is averaged, not their logits.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from tokmerge_jax import parallel
+from tokmerge_jax.evaluation.metrics import percent
+from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.speed import Speed
+from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import Batch, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+    """What speaks for each action.
+
+    Attributes:
+      scores: float32 [V,C], see `view_scores`.
+      clips_per_second: views classified a second, compiling apart; None if too few were.
+    """
+
+    scores: Float32[np.ndarray, "V C"]
+    clips_per_second: float | None
+
+
+def evaluate(
+    model: Model,
+    batches: Callable[[int, int], Iterator[Batch]],
+    videos: Sequence[str],
+    views: int,
+    classes: int,
+    batch_size: int,
+    store: Store,
+    watch: Stopwatch,
+) -> Recognised:
+    """Scores every video's actions; goes on where `store` says that a run was.
+
+    Args:
+      model: whose `classify` is used (see `types.System`).
+      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      videos: their names.
+      views: of a video.
+      classes: how many actions there are.
+      batch_size: videos at a time, each of all its views.
+      store: keeps scores as they come; belongs to this model and these videos.
+      watch: is told how long it took.
+
+    Raises:
+      UserError: naming a video whose scores are not finite.
+    """
+    count = len(videos)
+    rows = store.make("scores", (count, classes), np.float32)
+    classify, size = model.compiled("classify"), parallel.batch_size(model.mesh, batch_size)
+    todo, speed = rows.todo, Speed(store)
+    with tqdm(total=count, initial=count - len(todo), desc="recognising") as bar:
+        for batch in batches(size, int(todo[0])) if len(todo) else ():
+            index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
+            with watch("classify videos"), speed(views * int(mask.sum())):
+                logits = np.asarray(classify(np.asarray(batch["video"])))
+            scores = view_scores(logits[mask])
+            check_finite(scores, [videos[int(row)] for row in index[mask]])
+            rows.write(index[mask], scores)
+            bar.update(int(mask.sum()))
+    return Recognised(np.array(rows.values), speed.clips_per_second)
+
+
+def check_finite(scores: Float[np.ndarray, "B C"], videos: Sequence[str]) -> None:
+    """A network that has diverged must not have ranks: nothing is higher than NaN.
+
+    Raises:
+      UserError: naming the first of B videos whose scores are not finite.
+    """
+    broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(broken):
+        raise UserError(
+            f"{videos[broken[0]]}: its scores are not finite; the weights are damaged or their"
+            " training has diverged, name others as config.checkpoint, or train at a lower"
+            " config.train.learning_rate"
+        )
+
+
+def view_scores(logits: Float[np.ndarray, "B V C"]) -> Float32[np.ndarray, "B C"]:
+    """Each video's probabilities of C actions: the mean over its V views of their softmax."""
+    exps = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    return (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=1).astype(np.float32)
+
+
+def protocol(data: ConfigDict) -> dict[str, Any]:
+    """How videos are looked at, by `config.data`, and scored, as JSON holds it."""
+    return {
+        **{key: data[key] for key in ("clips", "crops", "neighbours", "wrap")},
+        "scale": data.scale if isinstance(data.scale, int) else list(data.scale),
+        "score": "mean over views of softmax",
+    }
+
+
+def places(
+    scores: Float[np.ndarray, "B C"], labels: Int[np.ndarray, " B"]
+) -> Int[np.ndarray, " B"]:
+    """The place of each video's action, from 0; of equal scores the smaller number comes first."""
+    right = np.take_along_axis(scores, labels[:, None], axis=1)
+    earlier = np.arange(scores.shape[1])[None] < labels[:, None]
+    return ((scores > right) | ((scores == right) & earlier)).sum(axis=1)
+
+
+def confusion(
+    scores: Float[np.ndarray, "B C"], labels: Int[np.ndarray, " B"]
+) -> Int[np.ndarray, "C C"]:
+    """How many videos of each action (row) were taken for each (column)."""
+    classes = scores.shape[1]
+    pairs = labels * classes + scores.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def by_class(matrix: Int[np.ndarray, "C C"]) -> Float[np.ndarray, " C"]:
+    """Per cent of each action's videos that were taken for it; NaN of actions without a video."""
+    videos = matrix.sum(axis=1)
+    return np.where(videos > 0, 100 * matrix.diagonal() / np.maximum(videos, 1), np.nan)
+
+
+def confused(matrix: Int[np.ndarray, "C C"], most: int) -> list[tuple[int, int, int]]:
+    """Which actions were taken for which others, and how often: the `most` frequent, these first.
+
+    Of equally frequent ones those of smaller numbers come first.
+    """
+    classes = len(matrix)
+    wrong = np.where(np.eye(classes, dtype=bool), 0, matrix).ravel()
+    order = np.argsort(-wrong, kind="stable")[: min(most, np.count_nonzero(wrong))]
+    return [(pair // classes, pair % classes, int(wrong[pair])) for pair in order.tolist()]
+
+
+def summary(scores: Float[np.ndarray, "B C"], labels: Int[np.ndarray, " B"]) -> dict[str, float]:
+    """What share of the videos has its action first, and among the first five; per cent.
+
+    "mean class" is the mean over the actions that have videos of the first, as each counts alike.
+    """
+    place = places(scores, labels)
+    found: dict[str, Bool[np.ndarray, " B"]] = {f"top-{k}": place < k for k in (1, 5)}
+    each = by_class(confusion(scores, labels))
+    return {name: percent(right) for name, right in found.items()} | {
+        "mean class": round(float(np.nanmean(each)), 2)
+    }

@@ -1,0 +1,104 @@
+"""Which actions were taken for which: the confusion matrix as a picture."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from tokmerge_jax.visualize.patches import Scale
+
+_NAMED = 30  # so many actions are named beside the matrix, their videos counted in it
+_CELL = 0.42  # inches of a field then
+_LETTERS = 32  # of each of the three lines that a name may have there
+_DARK = 30  # per cent; counts on a darker field are white
+_LARGE = 11.4, 6.4  # inches, of many actions: the matrix and the list of pairs
+_LIST_LETTERS = 58  # of a line of this list
+_LIST_LINES = 36
+_LINE = 11.0  # points
+_SHARES = Scale(PowerNorm(0.35, 0, 100), "Blues", (0.0, 0.1, 1.0, 5.0, 20.0, 50.0, 100.0))
+"""Per cent of a row; its root, for most mistakes are rare."""
+
+
+def draw(
+    matrix: Int[np.ndarray, "C C"],
+    names: Sequence[str],
+    confused: Sequence[Mapping[str, Any]],
+    title: str,
+) -> Figure:
+    """The matrix, in colours that tell shares of each row.
+
+    Few actions are named, and their videos counted. Of many, the pairs that were confused most
+    often are told beside the matrix.
+
+    Args:
+      matrix: how many videos of each action (row) were taken for each (column).
+      names: of the actions.
+      confused: pairs of actions, as results.json has them ("action", "taken_for", "count").
+      title: a line above it.
+    """
+    few, edge = len(names) <= _NAMED, _CELL * len(names)
+    size = (edge + 3.6, edge + 2.8) if few else _LARGE
+    result = Figure(figsize=size, dpi=200, layout="constrained")
+    result.suptitle(title, fontsize=11, parse_math=False)
+    widths = [1.0] if few else [1.6, 1.0]
+    axes, *beside = result.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+    _draw_shares(axes, 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
+    if few:
+        _tell_counts(axes, matrix)
+        _tell_names(axes, names)
+    for place in beside:
+        _tell_pairs(place, confused)
+    return result
+
+
+def _draw_shares(axes: Axes, shares: Float[np.ndarray, "C C"]) -> None:
+    axes.imshow(shares, _SHARES.colours, _SHARES.norm, interpolation="nearest")
+    axes.set_xlabel("taken for", fontsize=9)
+    axes.set_ylabel("action", fontsize=9)
+    axes.tick_params(labelsize=8)
+    scale = ScalarMappable(_SHARES.norm, _SHARES.colours)
+    bar = axes.figure.colorbar(scale, cax=axes.inset_axes((1.02, 0, 0.04, 1)))
+    bar.set_ticks(_SHARES.ticks, labels=[f"{tick:g}" for tick in _SHARES.ticks])
+    bar.minorticks_off()
+    bar.set_label("% of the action's videos", fontsize=8)
+    bar.ax.tick_params(labelsize=7, length=2)
+
+
+def _tell_names(axes: Axes, names: Sequence[str]) -> None:
+    told = [
+        "\n".join(textwrap.wrap(name, _LETTERS, max_lines=3, placeholder=" ...")) for name in names
+    ]
+    settings: dict[str, Any] = {"fontsize": 7, "parse_math": False}
+    axes.set_xticks(range(len(names)), told, rotation=90, **settings)
+    axes.set_yticks(range(len(names)), told, **settings)
+
+
+def _tell_counts(axes: Axes, matrix: Int[np.ndarray, "C C"]) -> None:
+    videos = matrix.sum(axis=1)
+    for row, column in np.argwhere(matrix).tolist():
+        dark = 100 * matrix[row, column] > _DARK * videos[row]
+        colour = "white" if dark else "black"
+        text = str(matrix[row, column])
+        axes.text(column, row, text, color=colour, fontsize=8, ha="center", va="center")
+
+
+def _tell_pairs(axes: Axes, confused: Sequence[Mapping[str, Any]]) -> None:
+    """The first pairs, as many as there is room for, each with its count before it."""
+    axes.axis("off")
+    axes.set_title("most often confused, and in how many videos", fontsize=9, loc="left")
+    lines = 0.5
+    for pair in confused:
+        told = textwrap.wrap(f"{pair['action']} → {pair['taken_for']}", _LIST_LETTERS)
+        if lines + len(told) > _LIST_LINES:
+            break
+        for left, text in ((0, str(pair["count"])), (26, "\n".join(told))):
+            place = (left, -_LINE * lines)
+            axes.annotate(text, (0, 1), place, xycoords="axes fraction", va="top",
+                          textcoords="offset points", fontsize=8, parse_math=False)  # fmt: skip
+        lines += len(told) + 0.5
