@@ -19,6 +19,7 @@ more trials, evaluates only what is new.
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import shutil
 import statistics
@@ -195,7 +196,9 @@ class Kept(data.Source):
 
 def kept(source: data.Source, system: System) -> data.Source:
     """The source, as `Kept` if its frames fit into `_KEPT_GIB`."""
-    size = len(source.paths) * system.constants["frames"] * 3 * system.constants["image_size"] ** 2
+    views = (system.config.data.get(key, 1) for key in ("crops", "clips", "neighbours"))
+    frames = system.constants["frames"] * math.prod(views)
+    size = len(source.paths) * frames * 3 * system.constants["image_size"] ** 2
     return Kept(**vars(source), transform=system.transform) if size <= _KEPT_GIB * 2**30 else source
 
 

@@ -18,16 +18,18 @@ import itertools
 import math
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import common
 import jax
 import numpy as np
+import tasks
 from absl import flags
 
-from tokmerge_jax import convert, data, registry, visualize
+from tokmerge_jax import convert, registry, visualize
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import report
-from tokmerge_jax.types import Gallery, Params, System, UserError
+from tokmerge_jax.types import Actions, Gallery, Params, System, UserError
 from tokmerge_jax.visualize import curve
 
 _CLIPS = flags.DEFINE_integer(
@@ -84,10 +86,10 @@ def check(system: System) -> None:
 def draw_gallery(system: System, folder: pathlib.Path) -> None:
     """Draws the first clips of the configuration's gallery."""
     config = system.config
-    source = data.open_retrieval(config.data, system.constants["frames"])
+    source = tasks.open_source(system)
     params = convert.load_checkpoint(config.checkpoint, system)
     batches = itertools.islice(source.batches(system.transform, 1), _CLIPS.value)
-    clips = [np.asarray(batch["video"][0]) for batch in batches]
+    clips = [first_view(system, np.asarray(batch["video"][0])) for batch in batches]
     merged = traced(system, params, clips)
     rows = [visualize.overview(*pair) for pair in zip(clips, merged, strict=True)]
     titles = [title(source.gallery, place) for place in range(len(clips))]
@@ -96,6 +98,12 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
     print(f"Drew {len(clips)} clips in {path}")
     for place, pair in enumerate(zip(clips, merged, strict=True)):
         draw_film(*pair, titles[place], folder / f"frames_{place + 1}.png")
+
+
+def first_view(system: System, clip: np.ndarray) -> np.ndarray:
+    """The frames of a clip in which tokens merge: of neighbours the middle ones, of views one."""
+    count = system.config.data.get("neighbours", 1)
+    return clip[: system.constants["frames"] * count][count // 2 :: count]
 
 
 def draw_film(
@@ -114,7 +122,7 @@ def draw_videos(system: System, folder: pathlib.Path) -> None:
     config = system.config
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
     decode = decoder(config.data, system.constants["frames"], folder="")
-    clips = [system.transform(decode(str(path))) for path in videos]
+    clips = [first_view(system, system.transform(decode(str(path)))) for path in videos]
     params = convert.load_checkpoint(config.checkpoint, system)
     merged = traced(system, params, clips)
     for clip, layers, (path, target) in zip(clips, merged, videos.items(), strict=True):
@@ -179,8 +187,12 @@ def draw_curve(paths: Sequence[pathlib.Path]) -> None:
     print(f"Drew {len(results)} runs in {target}.png and {target}.pdf")
 
 
-def title(gallery: Gallery, place: int) -> str:
-    """The video's first caption."""
+def title(gallery: Any, place: int) -> str:
+    """The video's first caption, its action, or its name."""
+    if isinstance(gallery, Actions):
+        return gallery.names[gallery.labels[place]]
+    if not isinstance(gallery, Gallery):
+        return gallery.videos[place]
     captions = zip(gallery.texts, gallery.relevant, strict=True)
     return next(text for text, videos in captions if place in videos)
 

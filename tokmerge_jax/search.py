@@ -135,6 +135,7 @@ class Searcher:
         """
         options = self._config.eval
         rerank = rerank and "match" in self._system.predict
+        assert self._system.tokenize is not None
         hits = self.index.query(
             self._model,
             self._system.tokenize(texts),

@@ -1,0 +1,133 @@
+"""Videos that a command line names: which they are, what a system says of each, how it is kept."""
+
+import io
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import common
+import numpy as np
+import rich
+from rich.table import Table
+from tqdm import tqdm
+
+from tokmerge_jax import convert, parallel, runtime
+from tokmerge_jax.data import frame_folder
+from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.folder import Clips
+from tokmerge_jax.evaluation import Model
+from tokmerge_jax.evaluation.retrieval import ahead
+from tokmerge_jax.types import System, UserError
+
+
+def sources(videos: Sequence[str]) -> dict[str, str]:
+    """What to decode for each video, a file or a folder of frames: its path -> the name given.
+
+    Raises:
+      UserError: if there is none, or naming those that are neither.
+    """
+    if not videos:
+        script = pathlib.Path(sys.argv[0]).name
+        raise UserError(f"no video is named: {script} --config CONFIG a.mp4 b.mp4, see --help")
+    found = {video: _source(pathlib.Path(video)) for video in videos}
+    missing = [video for video, path in found.items() if path is None]
+    if missing:
+        raise UserError("\n".join(map(_fault, missing)))
+    return {str(path): video for video, path in found.items()}
+
+
+def _source(video: pathlib.Path) -> pathlib.Path | None:
+    if video.is_file():
+        return video
+    name = frame_folder.pattern(video)
+    return video / name if name else None
+
+
+def _fault(video: str) -> str:
+    if pathlib.Path(video).is_dir():
+        return f"{video}: holds no pictures with numbers; name a video, or a folder of its frames"
+    return f"{video}: no such file; name a video"
+
+
+def check(system: System, output: str) -> None:
+    """Raises UserError if videos cannot be read, or their results not be kept, as asked."""
+    data = system.config.data
+    if data.workers < 0:
+        raise UserError(f"config.data.workers={data.workers} must be 0 or more")
+    decoder(data, system.constants["frames"], folder="")  # its settings can be
+    if output and not pathlib.Path(output).absolute().parent.is_dir():
+        raise UserError(f"--output={output} lies in no folder that is there; make it first")
+
+
+def model(system: System) -> Model:
+    """The system with the configuration's weights, on its devices."""
+    params = convert.load_checkpoint(system.config.checkpoint, system)
+    return Model(system.predict, params, parallel.make_mesh(system.config.mesh.to_dict()))
+
+
+def told(
+    system: System,
+    model: Model,
+    predict: Callable[[np.ndarray], Any],
+    videos: Mapping[str, str],
+    faults: list[str],
+    doing: str,
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Names of videos, and what is predicted of them; rows beyond these only pad.
+
+    Args:
+      system: says how videos are decoded.
+      model: of `model`.
+      predict: of uint8 [B,T,S,S,3], compiled.
+      videos: of `sources`.
+      faults: is told what is wrong with the others.
+      doing: what the progress bar says.
+    """
+    config = system.config
+    size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
+    decode = decoder(config.data, system.constants["frames"], folder="")
+    clips = Clips([*videos], decode, system.transform, config.data.workers)
+    with tqdm(total=len(videos), desc=doing) as bar:
+
+        def refuse(_: str, fault: str) -> None:
+            faults.append(fault)
+            bar.update()
+
+        inputs = ((paths, (video,)) for paths, video in clips.batches(size, refuse))
+        for paths, found in ahead(predict, inputs):
+            yield tuple(videos[path] for path in paths), found
+            bar.update(len(paths))
+
+
+def facts(system: System) -> dict[str, Any]:
+    """What every prediction depends on, as JSON holds it."""
+    config = system.config
+    return {
+        "config": common.config_name(),
+        "checkpoint": config.checkpoint,
+        "merger": config.model.merger.to_dict(),
+        "frames": system.constants["frames"],
+        "sampling": config.data.sampling,
+        "trim_seconds": config.data.trim_seconds,
+        "versions": runtime.versions(),
+    }
+
+
+def show(table: Table) -> None:
+    """Prints a table; names of files in it may be no text."""
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(errors="backslashreplace")
+    rich.print(table)
+
+
+def keep(output: str, found: Mapping[str, Any], what: str) -> None:
+    """Writes what was found, `what` in words, into a file, if one is named."""
+    if not output:
+        return
+    try:
+        runtime.write_text(pathlib.Path(output), json.dumps(found, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
+    print(f"{what} are in {output}")
