@@ -1,5 +1,7 @@
 """Times the stages of an evaluation, beside a matrix product and, if asked, beside the original.
 
+Or tells, with `--stages memory`, what training as configured holds in memory; nothing runs.
+
 Examples:
   python scripts/benchmark.py --config configs/msrvtt_b16.py
   python scripts/benchmark.py --config configs/msrvtt_qa_b16.py --stages answer
@@ -7,6 +9,7 @@ Examples:
       --against vid-TLDR --against_python torch-env/bin/python
   python scripts/benchmark.py --config configs/tempme_msrvtt_b32.py \
       --against TempMe --against_python torch-env/bin/python
+  python scripts/benchmark.py --config configs/tdsclip_ssv2_b16.py --stages memory
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
@@ -34,7 +37,8 @@ import numpy as np
 import rich.console
 import rich.table
 from absl import flags
-from benchmark_cases import Case, answer, ceiling, encode, make_inputs, rerank, text, train, weights
+from benchmark_cases import Case, answer, ceiling, encode, make_inputs, rerank, text, weights
+from benchmark_training import memory, train
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
@@ -44,7 +48,8 @@ from tokmerge_jax.types import Params, System, UserError
 _STAGES = flags.DEFINE_list(
     "stages",
     [],
-    "encode, text, rerank (retrieval), answer (questions), train (TempMe); default: all there are",
+    "encode, text, rerank (retrieval), answer (questions), train (TempMe, TDS-CLIP); default: all"
+    " there are; memory (of training) is told of every system",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
@@ -57,36 +62,49 @@ Ask = Callable[..., tuple[float, np.ndarray]]
 
 
 def main(config: ConfigDict) -> None:
-    """Builds the cases that the flags ask for, times them, and reports."""
+    """Times the stages that the flags ask for, or tells their memory, and reports."""
+    timed = _STAGES_OF.get(config.system, {})
+    known = [*timed, _MEMORY]
+    stages = _STAGES.value or list(timed) or known
     check_paths(config.system)
     system = registry.build(config)
-    stages = _STAGES_OF[config.system]
-    unknown = set(_STAGES.value) - stages.keys()
-    if unknown:
+    if unknown := set(stages) - set(known):
         raise UserError(
-            f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(stages)}"
+            f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(known)}"
         )
-    params = weights(system)
-    inputs = make_inputs(system)
-    cases = [ceiling(system)]
-    for stage in _STAGES.value or stages:
-        cases += stages[stage](system, params, inputs)
-    if _AGAINST.value:
-        with _original(system, params, inputs) as ask:
-            rows = report(cases + _original_cases(cases, ask), _ROUNDS.value)
-    else:
-        rows = report(cases, _ROUNDS.value)
-    rich.console.Console(width=130).print(table(rows))
+    result = {"machine": _machine(), "config": config.to_dict()}
+    console = rich.console.Console(width=130)
+    if names := [name for name in stages if name != _MEMORY]:
+        result["cases"] = time_stages(system, names)
+        console.print(table(result["cases"]))
+    if _MEMORY in stages:
+        result[_MEMORY] = memory(system)
+        console.print(memory_table(result[_MEMORY]))
     if _OUTPUT.value:
-        result = {"machine": _machine(), "config": config.to_dict(), "cases": rows}
         pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
 
 
+def time_stages(system: System, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Figures of the stages' cases, and of the original's where it is asked for."""
+    params, inputs = weights(system), make_inputs(system)
+    cases = [ceiling(system)]
+    for name in names:
+        cases += _STAGES_OF[system.name][name](system, params, inputs)
+    if not _AGAINST.value:
+        return report(cases, _ROUNDS.value)
+    if not any(case.requests for case in cases):
+        raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
+    with _original(system, params, inputs) as ask:
+        return report(cases + _original_cases(cases, ask), _ROUNDS.value)
+
+
+_MEMORY = "memory"
 _STAGES_OF = {
     "vid_tldr": {"encode": encode, "text": text, "rerank": rerank},
     "vid_tldr_qa": {"encode": encode, "answer": answer},
     "tempme": {"encode": encode, "text": text, "train": train},
     "testa": {"encode": encode, "text": text, "rerank": rerank},
+    "tds_clip": {"encode": encode, "train": train},
 }
 _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
     "vid_tldr": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", "einops, transformers"),
@@ -98,16 +116,18 @@ _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its 
     ),
     "tempme": ("original_tempme", "LunarShen/TempMe", "tvr", "numpy"),
     "testa": ("original_testa", "RenShuhuai-Andy/TESTA", "testa", "einops, transformers"),
+    "tds_clip": ("original_tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
 }
 
 
 def check_paths(system: str) -> None:
     """Raises UserError unless what the flags name can be used; told before long work."""
-    if system not in _ORIGINALS:
-        raise UserError(
-            f"config.system={system!r} has no benchmark; known: {', '.join(_ORIGINALS)}"
-        )
     if _AGAINST.value:
+        if system not in _ORIGINALS:
+            raise UserError(
+                f"--against: config.system={system!r} is timed beside no original; known:"
+                f" {', '.join(_ORIGINALS)}"
+            )
         _, repository, folder, packages = _ORIGINALS[system]
         if not pathlib.Path(_AGAINST.value, folder).is_dir():
             raise UserError(f"--against={_AGAINST.value} is no checkout of {repository}")
@@ -176,6 +196,17 @@ def table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
             f"{row['times_first']:.2f}",
             f"{row['difference']:.0e}",
         )
+    return view
+
+
+def memory_table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
+    """The figures of `benchmark_training.memory` for a reader, bytes as MiB."""
+    counts = "stage", "clips", "parts"
+    view = rich.table.Table(title="Training holds, in MiB")
+    for title in rows[0]:
+        view.add_column(title, justify="left" if title == "stage" else "right")
+    for row in rows:
+        view.add_row(*(str(x) if name in counts else f"{x / 2**20:.1f}" for name, x in row.items()))
     return view
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,8 +17,7 @@ from tokmerge_jax import convert, evaluation, parallel, registry, runtime
 from tokmerge_jax.convert import rules
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.evaluation.answers import Answers
-from tokmerge_jax.training import step
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.types import Params, Predict, System
 
 _GALLERY = flags.DEFINE_integer("gallery", 64, "videos, and as many texts, of the re-ranking")
 _QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video")
@@ -25,7 +25,9 @@ _CLIPS = flags.DEFINE_integer("clips", 1, "clips that are encoded at a time", lo
 _ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from")
 
 _PRODUCTS = 12  # a single one is too short to time
-_BATCH = 4  # clips of a step of training
+BATCH = 4
+"""Clips of a step of training."""
+
 _PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
 
@@ -60,15 +62,33 @@ def weights(system: System) -> Params:
 
 
 def make_inputs(system: System) -> dict[str, np.ndarray]:
-    """One video, a gallery's texts, and what re-ranking is given: a video's tokens, text states."""
+    """Videos to encode and to train with; of systems that read texts also a gallery's.
+
+    Of these also what re-ranking is given, a video's tokens and the texts' states, and answers.
+    """
     rng = np.random.default_rng(system.config.seed)
+    frames, *rest = frames_shape(system)
+    inputs = {
+        "video": rng.standard_normal((_CLIPS.value, frames, *rest), np.float32),
+        "videos": rng.standard_normal((BATCH, frames, *rest), np.float32),
+    }
+    if "text" in system.config.model:
+        return {**inputs, **_text_inputs(system, rng)}
+    return {**inputs, "label": rng.integers(system.config.model.classes, size=BATCH)}
+
+
+def frames_shape(system: System) -> tuple[int, ...]:
+    """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
+    vision = system.config.model.vision
+    frames = vision.frames * system.config.data.get("neighbours", 1)
+    return frames, vision.image_size, vision.image_size, 3
+
+
+def _text_inputs(system: System, rng: np.random.Generator) -> dict[str, np.ndarray]:
     vision, words = system.config.model.vision, system.config.model.text
     count, length = _GALLERY.value, system.config.data.max_text_length
-    size = vision.image_size
     tokens = system.cost[-1].tokens_out
     return {
-        "video": rng.standard_normal((_CLIPS.value, vision.frames, size, size, 3), np.float32),
-        "videos": rng.standard_normal((_BATCH, vision.frames, size, size, 3), np.float32),
         "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
         "text_mask": np.ones((count, length), bool),
         "states": rng.standard_normal((count, length, words.width), np.float32),
@@ -132,20 +152,20 @@ def ceiling(system: System) -> Case:
 def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
     """A clip, without merging and with the configuration's."""
     cases = []
-    for stage, each in _without_and_with(system):
-        encode = each.predict["encode_video"]
-
-        def embed(params: Params, video: jax.Array, encode: Any = encode) -> jax.Array:
-            seen = encode(params, video)
-            return seen["embedding"] if "embedding" in seen else seen["tokens"][:, :1]
-
+    for stage, each in without_and_with(system):
+        embed = each.predict.get("classify") or partial(_embed, each.predict["encode_video"])
         macs = len(inputs["video"]) * sum(layer.macs for layer in each.cost)
-        requests = _requests("encode", each)
-        arguments = _fitting(params, each), inputs["video"]
+        requests = requests_for("encode", each)
+        arguments = fitting(params, each), inputs["video"]
         cases.append(
             compiled(f"encode, {stage}", "ours", embed, arguments, macs, requests=requests)
         )
     return cases
+
+
+def _embed(encode: Predict, params: Params, video: jax.Array) -> jax.Array:
+    seen = encode(params, video)
+    return seen["embedding"] if "embedding" in seen else seen["tokens"][:, :1]
 
 
 def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
@@ -155,68 +175,18 @@ def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[
         return system.predict["encode_text"](params, ids, mask)["embedding"]
 
     arguments = params, inputs["text_ids"], inputs["text_mask"]
-    count, macs = len(inputs["text_ids"]), _text_macs(system, inputs)
-    requests = _requests("text", system)
+    count, macs = len(inputs["text_ids"]), text_macs(system, inputs)
+    requests = requests_for("text", system)
     return [compiled(f"{count} texts", "ours", embed, arguments, macs, requests=requests)]
 
 
-def train(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """A step of training on a few clips, without merging and with it."""
-    cases = []
-    for stage, each in _without_and_with(system):
-        assert each.loss
-        own = jax.tree.map(jnp.array, _fitting(params, each))  # to be given away
-        state = step.create(each.optimizer(_no_rate), own, each.trained)
-        advance = step.make(each.loss, each.optimizer(_no_rate), _no_rate, 0, each.trained)
-        batch = {
-            "video": inputs["videos"],
-            "text_ids": inputs["text_ids"][:_BATCH],
-            "text_mask": inputs["text_mask"][:_BATCH],
-        }
-
-        forward = _BATCH * sum(layer.macs for layer in each.cost)
-        forward += _text_macs(each, {"text_ids": batch["text_ids"]})
-        begun = time.perf_counter()
-        program = runtime.jit(advance, donate_argnums=0).lower(state, batch).compile()
-        case = Case(
-            f"{_BATCH} clips, a step of training, {stage}",
-            "ours",
-            _Steps(program, state, batch),
-            2 * forward,  # frozen weights need no gradient: there and back is two products for one
-            compile_seconds=time.perf_counter() - begun,
-            requests=_requests("train", each, batch=_BATCH),
-        )
-        cases.append(case)
-    return cases
-
-
-@dataclasses.dataclass
-class _Steps:
-    """Steps of training, one after the other, each from the state that the one before has left."""
-
-    program: Callable[..., Any]
-    state: Any
-    batch: Any
-
-    def __call__(self) -> tuple[float, np.ndarray]:
-        start = time.perf_counter()
-        self.state, scalars = jax.block_until_ready(self.program(self.state, self.batch))
-        return time.perf_counter() - start, np.asarray(scalars["loss"])
-
-
-def _no_rate(index: Any) -> jax.Array:
-    """So small a rate that a step leaves the weights as they are, and takes its time."""
-    del index
-    return jnp.float32(1e-12)
-
-
-def _fitting(params: Params, system: System) -> Params:
+def fitting(params: Params, system: System) -> Params:
     """The parameters that a system has, from those of one that has more."""
     flat, wanted = rules.flatten(params), rules.flatten(system.abstract_params)
     return unflatten_dict({name: flat[name] for name in wanted}, sep="/")
 
 
-def _without_and_with(system: System) -> list[tuple[str, System]]:
+def without_and_with(system: System) -> list[tuple[str, System]]:
     """The system without merging, and as it is, each with what it is called."""
     config = system.config.copy_and_resolve_references()
     with config.unlocked():
@@ -228,11 +198,21 @@ def _without_and_with(system: System) -> list[tuple[str, System]]:
     return [("no merging", registry.build(config)), (name, system)]
 
 
-def _requests(stage: str, system: System, **more: Any) -> tuple[Mapping[str, Any], ...]:
+def requests_for(stage: str, system: System, **more: Any) -> tuple[Mapping[str, Any], ...]:
     """How to ask the original for a stage, in each of its forms."""
+    if not _original_can(system):
+        return ()
     how = _how(system)
     forms = ("eager", "fused") if stage in ("encode", "train") else ("eager",)
     return tuple({"stage": stage, "form": form, "how": how, **more} for form in forms)
+
+
+def _original_can(system: System) -> bool:
+    """TDS-CLIP's merges nothing, and reads five frames in place of one."""
+    model, data = system.config.model, system.config.data
+    return system.name != "tds_clip" or (
+        model.merger.name == "none" and model.side.differences and data.neighbours == 5
+    )
 
 
 def _how(system: System) -> Any:
@@ -242,7 +222,7 @@ def _how(system: System) -> Any:
     return "off" if system.config.model.merger.name == "none" else "on"
 
 
-def _text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
+def text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
     """Of all texts' layers that read text alone."""
     words, (count, length) = system.config.model.text, inputs["text_ids"].shape
     words = {"fusion_layer": words.depth, "mlp_width": 4 * words.width, **words}

@@ -1,0 +1,177 @@
+"""What `benchmark.py` tells of training: the time of a step, and what training holds in memory."""
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmark_cases import (
+    BATCH,
+    Case,
+    fitting,
+    frames_shape,
+    requests_for,
+    text_macs,
+    without_and_with,
+)
+
+from tokmerge_jax import runtime
+from tokmerge_jax.convert import rules
+from tokmerge_jax.merging import temporal
+from tokmerge_jax.systems import clip_vision
+from tokmerge_jax.training import step
+from tokmerge_jax.types import Params, System, UserError
+
+_READ = ("video", "label", "text_ids", "text_mask")  # by the losses that are timed
+
+
+def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
+    """A step of training on a few clips, without merging and with it."""
+    rows = {**inputs, "video": inputs["videos"]}
+    batch = {name: rows[name][:BATCH] for name in _READ if name in rows}
+    cases = []
+    for stage, each in without_and_with(system):
+        state = _begin(each, jax.tree.map(jnp.array, fitting(params, each)))  # to be given away
+        begun = time.perf_counter()
+        program = _compile(each, state, batch)
+        case = Case(
+            f"{BATCH} clips, a step of training, {stage}",
+            "ours",
+            _Steps(program, state, batch),
+            _macs(each, batch),
+            compile_seconds=time.perf_counter() - begun,
+            requests=requests_for("train", each, batch=BATCH),
+        )
+        cases.append(case)
+    return cases
+
+
+def memory(system: System) -> list[dict[str, Any]]:
+    """What training holds on one device, in bytes, without merging and with it; nothing runs.
+
+    Returns:
+      Rows of `stage`; `clips` of a step, and the `parts` that they pass in; `parameters`;
+      `trained`, those of them that have gradients; `optimiser`, its state; `remembered`, by the
+      loss; `batch`; `step`, the most that the compiled step holds at a time beside all these:
+      activations that gradients need, gradients, intermediate results.
+
+    Raises:
+      UserError: if the system cannot be trained.
+    """
+    rows = []
+    for stage, each in without_and_with(system):
+        if not each.loss:
+            raise UserError(f"--stages=memory: config.system={each.name!r} has no loss to train")
+        state = jax.eval_shape(lambda params, each=each: _begin(each, params), each.abstract_params)
+        batch = _shapes(each)
+        found = _compile(each, state, batch, each.groups).memory_analysis()
+        assert found
+        named = rules.flatten(state.params)
+        trained = [x for name, x in named.items() if _moves(each, name)]
+        parts: Any = each.config.train.get("parts", each.groups)
+        rows.append(
+            {
+                "stage": stage,
+                "clips": len(batch["video"]),
+                "parts": parts,
+                "parameters": _bytes(state.params),
+                "trained": _bytes(trained),
+                "optimiser": _bytes(state.moments),
+                "remembered": _bytes(state.memory),
+                "batch": _bytes(batch),
+                "step": found.temp_size_in_bytes,
+            }
+        )
+    return rows
+
+
+@dataclasses.dataclass
+class _Steps:
+    """Steps of training, one after the other, each from the state that the one before has left."""
+
+    program: Callable[..., Any]
+    state: Any
+    batch: Any
+
+    def __call__(self) -> tuple[float, np.ndarray]:
+        start = time.perf_counter()
+        self.state, scalars = jax.block_until_ready(self.program(self.state, self.batch))
+        return time.perf_counter() - start, np.asarray(scalars["loss"])
+
+
+def _begin(system: System, params: Params) -> step.TrainState:
+    """The state before the first step, whose leaves may be shapes alone."""
+    return step.create(system.optimizer(_no_rate), params, system.trained, system.memory)
+
+
+def _compile(system: System, state: Any, batch: Any, groups: int = 1) -> jax.stages.Compiled:
+    assert system.loss
+    transformation = system.optimizer(_no_rate)
+    advance = step.make(system.loss, transformation, _no_rate, 0, system.trained, groups=groups)
+    return runtime.jit(advance, donate_argnums=0).lower(state, batch).compile()
+
+
+def _no_rate(index: Any) -> jax.Array:
+    """So small a rate that a step leaves the weights as they are, and takes its time."""
+    del index
+    return jnp.float32(1e-12)
+
+
+def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of the configuration's size: all that any loss reads, and more."""
+    data, sizes = system.config.data, system.config.train
+    rows: Any = sizes.batch_size
+    if rows % system.groups:
+        raise UserError(
+            f"config.train.batch_size={rows} must be a multiple of"
+            f" config.train.groups={system.groups}"
+        )
+    shapes = {
+        "video": ((rows, *frames_shape(system)), np.uint8),
+        "label": ((rows,), np.int32),
+        "match_id": ((rows,), np.int32),
+    }
+    if system.tokenize:
+        asked = (rows, sizes.questions_per_video) if system.tokenize_answers else (rows,)
+        shapes["text_ids"] = (*asked, data.max_text_length), np.int32
+        shapes["text_mask"] = (*asked, data.max_text_length), bool
+    if system.tokenize_answers:
+        shapes["answer_ids"] = (*asked, 1, data.max_answer_length), np.int32
+        shapes["answer_weights"] = (*asked, 1), np.float32
+    return {name: jax.ShapeDtypeStruct(*each) for name, each in shapes.items()}
+
+
+def _moves(system: System, name: str) -> bool:
+    """Whether training changes a parameter."""
+    return not system.trained or any(re.search(pattern, name) for pattern in system.trained)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
+    """Of a step; a layer that is trained needs its products twice more, for two gradients."""
+    rows, forward = len(batch["video"]), sum(layer.macs for layer in system.cost)
+    if system.name == "tds_clip":
+        trained, first = _side_macs(system)
+        return rows * (forward + 2 * trained - first)
+    forward = rows * forward + text_macs(system, {"text_ids": batch["text_ids"]})
+    return 2 * forward  # the weights themselves are frozen
+
+
+def _side_macs(system: System) -> tuple[int, int]:
+    """All of TDS-CLIP's side network, and its layers that read what needs no gradient."""
+    config, vision, side = system.config, system.config.model.vision, system.config.model.side
+    stages = clip_vision.frame_stages(config, system.schedule.r)
+    patch = 3 * vision.patch_size**2
+    tower = temporal.cost(stages, vision.width, vision.heads, patch, embed_dim=0)
+    places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)
+    stem = 3 * patch * places * (config.data.neighbours if side.differences else 1)
+    taps = vision.width * sum(layer.tokens_out for layer in tower[1:-1])
+    beside = sum(layer.macs for layer in system.cost) - sum(layer.macs for layer in tower)
+    return beside, (stem + taps) * side.width
