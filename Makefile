@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test check demo demo-tempme demo-testa
+.PHONY: install test check demo demo-tempme demo-testa demo-tdsclip
 
 install: .venv/developer
 
@@ -36,6 +36,15 @@ demo-testa: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.output=results/demo_testa/both
 	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none frames patches both
 	$(BIN)/python scripts/visualize.py --config configs/demo_testa.py --config.output=results/demo_testa/both
+
+# Actions that only the order of frames tells: by the mean of a frozen CLIP's frames, by a small
+# TDS-CLIP beside it, and by that with tokens that merge in CLIP.
+demo-tdsclip: .venv/user
+	$(BIN)/python scripts/prepare_data.py --dataset demo_actions --folder data --splits test
+	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py:average --config.output=results/demo_tdsclip/average
+	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.output=results/demo_tdsclip/tdsclip
+	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.model.merger.name=tome --config.output=results/demo_tdsclip/tdsclip_tome
+	cd results/demo_tdsclip && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py average tdsclip tdsclip_tome
 
 test: .venv/developer
 	$(BIN)/python -m pytest

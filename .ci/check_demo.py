@@ -14,7 +14,9 @@ REQUIRED = {
     ("demo_testa/none", "demo_testa/frames"): (60, 4, 0.65),
     ("demo_testa/none", "demo_testa/patches"): (60, 4, 0.78),
     ("demo_testa/none", "demo_testa/both"): (60, 4, 0.53),
+    ("demo_tdsclip/tdsclip", "demo_tdsclip/tdsclip_tome"): (60, 4, 0.88),
 }
+MARGIN = 35  # points, by which a side network is to beat the mean of CLIP's frames
 
 
 def main() -> None:
@@ -31,6 +33,12 @@ def main() -> None:
             f"merging leaves more than {most:.0%} of the GMAC": share <= most,
         }
         faults += [f"{task}: {fault}" for fault, holds in reached.items() if not holds]
+    average, side = (
+        read(folder / "demo_tdsclip" / name)["headline"]["value"] for name in ("average", "tdsclip")
+    )
+    print(f"demo_tdsclip: {average:.1f} by the mean of frames, {side:.1f} by the side network")
+    if side - average < MARGIN:
+        faults.append(f"demo_tdsclip: less than {MARGIN} points more than the mean of frames")
     sys.exit("; ".join(faults) or 0)
 
 
