@@ -69,6 +69,11 @@ MERGES = {
 }
 
 
+def some(names, *kept):
+    """The names as parameters; all but those that begin as `kept` are slow, being like these."""
+    return [pytest.param(n, marks=[pytest.mark.slow] * (not n.startswith(kept))) for n in names]
+
+
 def build(name):
     return tokmerge_jax.build(importlib.import_module(f"configs.{name}").get_config())
 
@@ -96,10 +101,7 @@ def test_every_published_number_has_its_configuration():
     assert others == {*demos, "testa_pretrain"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] * n.endswith("l16")) for n in PUBLISHED],
-)
+@pytest.mark.parametrize("name", some(PUBLISHED, "msrvtt_b16", "msrvtt_qa_b16", "anet_b16"))
 def test_tokens_cost_and_names(name):
     system = build(name)
     data, size = name.rsplit("_", 1)
@@ -120,7 +122,7 @@ def check_names(system):
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
-@pytest.mark.parametrize("name", TEMPME)
+@pytest.mark.parametrize("name", some(TEMPME, "tempme_msrvtt"))
 def test_tempme(name, tuning):
     config = importlib.import_module(f"configs.{name}").get_config(tuning)
     system = tokmerge_jax.build(config)
@@ -140,7 +142,7 @@ def test_tempme(name, tuning):
     check_names(system)
 
 
-@pytest.mark.parametrize("name", [*TESTA, *TESTA_QA])
+@pytest.mark.parametrize("name", some([*TESTA, *TESTA_QA], "testa_didemo", *TESTA_QA))
 def test_testa(name):
     system = build(name)
     plain, merged, tokens = TESTA_COSTS[name.rsplit("_", 1)[1]]
@@ -170,7 +172,7 @@ def test_clip(name, gmac):
 
 
 @pytest.mark.parametrize("differences", [True, False])
-@pytest.mark.parametrize("name", sorted({*TDSCLIP} - {TDSCLIP_TOME}))
+@pytest.mark.parametrize("name", some(sorted({*TDSCLIP} - {TDSCLIP_TOME}), "tdsclip_ssv2_b16"))
 def test_tds_clip(name, differences):
     """One value makes Side4Video of it: what it reads, its parameters and its cost."""
     module = importlib.import_module(f"configs.{name}")

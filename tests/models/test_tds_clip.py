@@ -91,6 +91,7 @@ def test_training_stays_out_of_the_frozen_network():
     assert step < frozen + 3.5 * (forward - frozen)
 
 
+@pytest.mark.slow
 def test_remat_keeps_less_for_the_gradient():
     """What is kept from the forward to the backward pass, before XLA (which on CPU undoes it)."""
     module, params = tds_clip_case.module_of(SIZES), tds_clip_case.abstract_params

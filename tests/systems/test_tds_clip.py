@@ -157,6 +157,7 @@ def classify(config, params, video):
     return np.asarray(jax.jit(tokmerge_jax.build(config).predict["classify"])(params, video))
 
 
+@pytest.mark.slow
 def test_views_are_clips_of_their_own_and_merging_nothing_changes_nothing(small):
     config, params, video = small
     logits = classify(config, params, video)
@@ -238,6 +239,7 @@ def test_the_rate_of_training_is_one_for_all():
         np.testing.assert_allclose(leaf, -0.5 * 0.15, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_trace_follows_the_patches_of_each_frame(small):
     """Tokens of two layers that merge 4 and 2 of a frame's 17, and how many patches each holds."""
     config, params, video = small

@@ -42,7 +42,10 @@ def test_cost_is_the_references(config, merger, tokens, gmac):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"system": "vid_tdlr"}, r"config\.system='vid_tdlr'.*known: tempme, testa, .*, vid_tldr"),
+        (
+            {"system": "vid_tdlr"},
+            r"config\.system='vid_tdlr'.*known: tds_clip, tempme, testa, .*, vid_tldr",
+        ),
         ({"dtype": "half"}, r"config\.dtype='half' must be auto, float32 or bfloat16"),
         ({"model__merger__name": "merge"}, r"merger 'merge' is unknown; choose one of none"),
         ({"model__merger__r": (145,)}, r"r=145 of the 288 tokens that enter layer 0"),
