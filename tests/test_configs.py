@@ -155,6 +155,7 @@ def test_testa(name):
     check_names(system)
 
 
+@pytest.mark.slow
 def test_testa_pretrain():
     system = build("testa_pretrain")
     assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(195.8, abs=0.05)

@@ -103,6 +103,7 @@ def decode(case, ids, length, seed):
     return found, {**gradient, "encoder_hidden_states": of_states}
 
 
+@pytest.mark.slow
 def test_tiny_answer_decoder():
     case = golden.load("bert-decoder-tiny")
     ids, expected = case.arrays["inputs/ids"], case.arrays

@@ -81,7 +81,9 @@ def check_decisions(case, system, seen):
             assert sorted(row) == sorted(other)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name", [TINY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TINY[1:])]
+)
 def test_tiny(name):
     """Every block, size and decision; each token is in the one that its origin names."""
     case = golden.load(name)

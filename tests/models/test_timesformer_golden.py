@@ -99,6 +99,7 @@ def test_tokens_after_every_block(name):
     close(x, case.arrays["tokens"].reshape(x.shape))
 
 
+@pytest.mark.slow
 def test_patches_are_traced_through_all_blocks():
     case = golden.load("testa-enc-framepatch")
     module, params = network(case)

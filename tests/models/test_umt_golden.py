@@ -48,6 +48,7 @@ def check_scores(system, params, video, expected):
     return tokens
 
 
+@pytest.mark.slow
 def test_position_table_of_another_frame_count():
     case = golden.load("vidtldr-tiny-interp")
     system, params = system_of(case)

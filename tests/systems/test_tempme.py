@@ -103,6 +103,7 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
     assert isinstance(mergers[0], VidTLDR) == (merger == "vid_tldr")
 
 
+@pytest.mark.slow
 def test_trace_follows_patches_over_frames(tiny):
     system, params = tiny
     trace = jax.jit(system.predict["trace_video"])(params, VIDEO)

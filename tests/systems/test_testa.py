@@ -24,6 +24,7 @@ def close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_retrieval_is_the_originals(small, tmp_path):
     system, params = small
     clips, expected = testa_case.videos(CASE), CASE.arrays

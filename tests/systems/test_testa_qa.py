@@ -119,6 +119,7 @@ def written(case, system, params, folder, batch_size, devices=1):
     return writing.evaluate(*inputs, *sizes, options, store, Stopwatch())
 
 
+@pytest.mark.slow
 def test_written_answers_are_the_originals(tmp_path):
     """Beams end early here; two batches on two devices, the last of them padded."""
     case = golden.load("testa-vqa-generate")

@@ -83,9 +83,8 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
     )
 
 
-@pytest.mark.parametrize(
-    "name", [TINY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TINY[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
 def test_likelihoods_and_rankings(name, tmp_path):
     case = golden.load(name)
     system, params = umt_case.system_of(case)
