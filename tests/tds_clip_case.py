@@ -16,6 +16,18 @@ from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, SideNetwork
 
+SMALL = {
+    "vision.width": 64,
+    "vision.depth": 2,
+    "vision.heads": 1,
+    "vision.patch_size": 8,
+    "vision.image_size": 32,
+    "side.width": 64,
+    "side.differences": True,
+    "classes": 3,
+}
+"""Sizes of a network that compiles in a blink, as a checkpoint's are told."""
+
 
 def weights_of(case) -> dict[str, np.ndarray]:
     """Every tensor of the case by its PyTorch name, running statistics too."""

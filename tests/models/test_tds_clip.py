@@ -8,20 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tds_clip_case
+from tds_clip_case import SMALL
 
 from tokmerge_jax.layers import side
 from tokmerge_jax.models.tds_clip import variables
-
-SIZES = {
-    "vision.width": 64,
-    "vision.depth": 2,
-    "vision.heads": 1,
-    "vision.patch_size": 8,
-    "vision.image_size": 32,
-    "side.width": 64,
-    "side.differences": True,
-    "classes": 3,
-}
 
 
 def drawn(sizes):
@@ -75,7 +65,7 @@ def loss_of(module, video):
 
 def test_training_stays_out_of_the_frozen_network():
     """A step costs one pass through it and three through the rest."""
-    sizes = {**SIZES, "vision.width": 256, "vision.heads": 4}
+    sizes = {**SMALL, "vision.width": 256, "vision.heads": 4}
     module, video = tds_clip_case.module_of(sizes), video_of()
     params, loss = tds_clip_case.abstract_params(module, sizes), loss_of(module, video)
     tower = nn.apply(lambda vision, x: vision(x).x, module.vision)
@@ -94,8 +84,8 @@ def test_training_stays_out_of_the_frozen_network():
 @pytest.mark.slow
 def test_remat_keeps_less_for_the_gradient():
     """What is kept from the forward to the backward pass, before XLA (which on CPU undoes it)."""
-    module, params = tds_clip_case.module_of(SIZES), tds_clip_case.abstract_params
-    params, video = params(module, SIZES), jnp.asarray(video_of())
+    module, params = tds_clip_case.module_of(SMALL), tds_clip_case.abstract_params
+    params, video = params(module, SMALL), jnp.asarray(video_of())
 
     def kept(remat):
         network = module.clone(side=module.side.clone(remat=remat, parent=None))
@@ -116,7 +106,7 @@ def test_remat_keeps_less_for_the_gradient():
 @pytest.mark.slow
 def test_gradients():
     """None enters the frozen network; blocks computed again (`remat`) leave all as it is."""
-    module, params = tds_clip_case.module_of(SIZES, (2, 2)), drawn(SIZES)
+    module, params = tds_clip_case.module_of(SMALL, (2, 2)), drawn(SMALL)
     again = module.clone(side=module.side.clone(remat=True, parent=None))
     (found, stats), others = (
         jax.jit(jax.grad(loss_of(m, video_of()), has_aux=True))(params) for m in (module, again)
@@ -131,8 +121,8 @@ def test_gradients():
 
 def test_equal_tokens_merge_without_a_trace():
     """Where neighbours are equal in pairs, merging the pairs changes no logit."""
-    plain, merged = (jax.jit(tds_clip_case.module_of(SIZES, r).apply) for r in ((0, 0), (8, 0)))
-    own, video = variables(drawn(SIZES)), video_of()
+    plain, merged = (jax.jit(tds_clip_case.module_of(SMALL, r).apply) for r in ((0, 0), (8, 0)))
+    own, video = variables(drawn(SMALL)), video_of()
     assert not np.allclose(merged(own, video), plain(own, video), rtol=1e-2)
     tiles = video[:, :, 2].reshape(1, 3, 4, 8, 2, 2, 8, 3)
     tiles[..., 1, :, :] = tiles[..., 0, :, :]  # of every two patches in a row

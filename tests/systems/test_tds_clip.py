@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tds_clip_case
 from clip_case import close
+from tds_clip_case import SMALL
 
 import tokmerge_jax
 from tokmerge_jax import convert
@@ -19,16 +20,6 @@ from tokmerge_jax.types import UserError
 
 KEY = jax.random.key(0)
 EPOCH = jnp.float32(0)
-SIZES = {
-    "vision.width": 64,
-    "vision.depth": 2,
-    "vision.heads": 1,
-    "vision.patch_size": 8,
-    "vision.image_size": 32,
-    "side.width": 64,
-    "side.differences": True,
-    "classes": 3,
-}
 
 
 def build(config) -> Any:
@@ -145,7 +136,7 @@ def test_a_step_moves_what_is_trained_and_nothing_else(case):
 @pytest.fixture(scope="module")
 def small():
     """A small system's configuration, parameters drawn, and a video of two views."""
-    config = tds_clip_case.config_of(SIZES, frames=3)
+    config = tds_clip_case.config_of(SMALL, frames=3)
     system = build(config)
     params = jax.jit(system.init)(KEY)
     rng = np.random.default_rng(1)
@@ -222,7 +213,7 @@ def test_mixing_in_training_alone(small):
     ],
 )
 def test_wrong_settings(changes, message):
-    config = tds_clip_case.config_of(SIZES, frames=3)
+    config = tds_clip_case.config_of(SMALL, frames=3)
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(config)
@@ -230,7 +221,7 @@ def test_wrong_settings(changes, message):
 
 def test_the_rate_of_training_is_one_for_all():
     """Weights, biases and norms decay alike."""
-    system = tokmerge_jax.build(tds_clip_case.config_of(SIZES))
+    system = tokmerge_jax.build(tds_clip_case.config_of(SMALL))
     transformation = system.optimizer(optimizer.cosine(0.5, steps=2, min_share=1.0))
     params = {"head": {"bias": jnp.ones(3), "kernel": jnp.ones((2, 3))}}
     zero = jax.tree.map(jnp.zeros_like, params)
