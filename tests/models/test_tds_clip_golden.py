@@ -198,10 +198,11 @@ def part_of(*path):
 
 
 def tokens_of(case):
-    """Patches [B,T,N,D], class tokens [B,T,D] and positions."""
+    """Patches [B,T,N,D], class tokens [B,T,D] and positions [B,T,N,D]."""
     x, token, positions = (case.arrays[f"inputs/{n}"] for n in ("x", "token", "pos"))
     frames = case.config["batch"], case.config["num_segments"]
-    return x.reshape(*frames, *x.shape[1:]), token.reshape(*frames, -1), positions
+    x = x.reshape(*frames, *x.shape[1:])
+    return x, token.reshape(*frames, -1), np.broadcast_to(positions, x.shape)
 
 
 def flat(x):

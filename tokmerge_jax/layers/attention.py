@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
-from tokmerge_jax.layers.dense import in_one
+from tokmerge_jax.layers.dense import Dense, in_one
 from tokmerge_jax.layers.lora import LoRA
 from tokmerge_jax.merging import Evidence
 
@@ -38,10 +38,10 @@ class Attention(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
-        self.query = nn.Dense(self.width, dtype=self.dtype)
-        self.key = nn.Dense(self.width, use_bias=self.key_bias, dtype=self.dtype)
-        self.value = nn.Dense(self.width, dtype=self.dtype)
-        self.out = nn.Dense(self.width, dtype=self.dtype)
+        self.query = Dense(self.width, dtype=self.dtype)
+        self.key = Dense(self.width, use_bias=self.key_bias, dtype=self.dtype)
+        self.value = Dense(self.width, dtype=self.dtype)
+        self.out = Dense(self.width, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.lora_rank:
             self.lora = LoRA(self.lora_rank, self.width, dtype=self.dtype)

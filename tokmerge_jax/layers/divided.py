@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.attention import Attention
+from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import MLP
 from tokmerge_jax.merging.space_time import Aggregation, Clip
 
@@ -55,7 +56,7 @@ class DividedBlock(nn.Module):
         merger = self.merging.frames
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="temporal_norm")
         attention = self._attention("temporal_attention", width)
-        out = nn.Dense(width, dtype=self.dtype, name="temporal_out")
+        out = Dense(width, dtype=self.dtype, name="temporal_out")
         x = norm(clip.x).swapaxes(1, 2).reshape(-1, frames, width)
         y, evidence = attention.attend(
             x,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.types import Params
 
 PROJECTIONS = ("query", "key", "value")
@@ -32,14 +33,14 @@ class LoRA(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
-        self.down = nn.Dense(
+        self.down = Dense(
             self.rank, use_bias=False, dtype=self.dtype, kernel_init=_uniform_by_inputs
         )
         zeros = nn.initializers.zeros_init()
         up = {"use_bias": False, "dtype": self.dtype, "kernel_init": zeros}
-        self.query = nn.Dense(self.width, **up)
-        self.key = nn.Dense(self.width, **up)
-        self.value = nn.Dense(self.width, **up)
+        self.query = Dense(self.width, **up)
+        self.key = Dense(self.width, **up)
+        self.value = Dense(self.width, **up)
 
     def __call__(self, x: Float[Array, "B N C"], projection: str) -> Float[Array, "B N D"]:
         """The change of one of `PROJECTIONS`."""

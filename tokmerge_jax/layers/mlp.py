@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tokmerge_jax.layers.dense import Dense
+
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:
@@ -51,6 +53,6 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
         """Works on the last axis."""
-        x = nn.Dense(self.hidden_width, dtype=self.dtype, name="hidden")(x)
+        x = Dense(self.hidden_width, dtype=self.dtype, name="hidden")(x)
         x = self.activation(x)
-        return nn.Dense(self.width, dtype=self.dtype, name="out")(x)
+        return Dense(self.width, dtype=self.dtype, name="out")(x)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.batch_norm import BatchNorm
+from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import MLP
 
 EPSILON = 1e-5
@@ -39,7 +40,7 @@ class SideBlock(nn.Module):
         self,
         x: Float[Array, "B T N D"],
         first: Float[Array, "B T D"],
-        positions: Float[Array, "N D"],
+        positions: Float[Array, "B T N D"],
         train: bool = False,
     ) -> Float[Array, "B T N D"]:
         """One block further.
@@ -47,7 +48,7 @@ class SideBlock(nn.Module):
         Args:
           x: the frames' patches.
           first: the frames' class tokens.
-          positions: of a frame's patches.
+          positions: embeddings of the patches' places.
           train: norm by the statistics of this batch, and remember them.
         """
         y = BatchNorm(dtype=self.dtype, name="convolution_norm")(x, train)
@@ -61,7 +62,7 @@ class SideBlock(nn.Module):
     def _attention(self, x: jax.Array, first: jax.Array, positions: jax.Array) -> jax.Array:
         """What each patch reads from its frame and from the class tokens around it."""
         width = x.shape[-1]
-        placed = x + positions[None, None].astype(x.dtype)
+        placed = x + positions.astype(x.dtype)
         keys = jnp.concatenate([first[:, :, None], placed], axis=2)
         keys = keys.reshape(-1, *keys.shape[2:])
         keys = nn.LayerNorm(EPSILON, dtype=self.dtype, name="attention_norm")(keys)
@@ -83,12 +84,12 @@ class TemporalConvolution(nn.Module):
     def __call__(self, x: Float[Array, "B T N D"]) -> Float[Array, "B T N D"]:
         """Frames before the first and after the last are zeros, behind the first layer."""
         width = x.shape[-1]
-        x = nn.Dense(width, dtype=self.dtype, name="hidden")(x)
+        x = Dense(width, dtype=self.dtype, name="hidden")(x)
         taps = self.param("taps", nn.initializers.lecun_normal(), (3, width)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (width,)).astype(x.dtype)
         before, now, after = taps[:, None, None, None]
         x = _later(x, 1) * before + x * now + _later(x, -1) * after + bias[None, None, None]
-        return nn.Dense(width, dtype=self.dtype, name="out")(x)
+        return Dense(width, dtype=self.dtype, name="out")(x)
 
 
 class DifferenceGate(nn.Module):
@@ -110,11 +111,11 @@ class DifferenceGate(nn.Module):
         Differences are taken in float32: half precision would lose those of slow motion.
         """
         width = x.shape[-1]
-        reduce = nn.Dense(width // _REDUCTION, use_bias=False, name="reduce")
+        reduce = Dense(width // _REDUCTION, use_bias=False, name="reduce")
         v = BatchNorm(name="reduce_norm")(reduce(x), train)
         h = v - jnp.maximum(v, jnp.maximum(_later(v, 1, -jnp.inf), _later(v, -1, -jnp.inf)))
         h = 0.5 * h + 0.5 * h.mean(axis=-1, keepdims=True)
-        h = nn.Dense(width, use_bias=False, dtype=self.dtype, name="expand")(h)
+        h = Dense(width, use_bias=False, dtype=self.dtype, name="expand")(h)
         z = BatchNorm(dtype=self.dtype, name="expand_norm")(h, train)
         return x + x * (nn.sigmoid(z) - 0.5)
 

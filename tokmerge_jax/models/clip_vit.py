@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
 from tokmerge_jax.layers.block import Block
+from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import quick_gelu
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.merging import Merger, Tokens
@@ -100,7 +101,7 @@ class CLIPViT(nn.Module):
     def _embed(self, video: jax.Array) -> jax.Array:
         """A class token and the patches of every frame, with their positions, normed."""
         frames = video.reshape(-1, 1, *video.shape[2:])
-        embed = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")
+        embed = Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(frames, self.patch_size))
         normal = nn.initializers.normal(self.width**-0.5)
         first = self.param("class_embedding", normal, (self.width,))

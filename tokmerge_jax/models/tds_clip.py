@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.dense import normed
+from tokmerge_jax.layers.dense import Dense, normed
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.layers.side import EPSILON, SideBlock, over_time
 from tokmerge_jax.merging import Tokens
@@ -64,6 +64,7 @@ class SideNetwork(nn.Module):
         x = stem(video, train)
         normal = nn.initializers.normal(0.01)
         positions = self.param("position_embedding", normal, x.shape[2:])
+        positions = jnp.broadcast_to(positions, x.shape)  # gradients of blocks add up before frames
         for i, tokens in enumerate(taps):
             layer = functools.partial(SideNetwork._layer, i=i, train=train)
             layer = nn.remat(layer) if self.remat and train else layer
@@ -156,7 +157,9 @@ class PatchesOverTime(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3 * inputs, self.width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
         kernel = kernel.reshape(3, inputs, self.width).astype(self.dtype)
-        x = jnp.einsum("btnp,kpd->btnkd", patches.astype(self.dtype), kernel)
+        kernel = jnp.moveaxis(kernel, 0, 1).reshape(inputs, -1)
+        x = patches.astype(self.dtype).reshape(-1, inputs) @ kernel
+        x = x.reshape(*patches.shape[:-1], 3, self.width)
         return over_time(x) + bias[None, None, None].astype(self.dtype)
 
 
@@ -183,7 +186,7 @@ class Tap(nn.Module):
     def read(self, x: Float[Array, "G n C"]) -> Float[Array, "G n D"]:
         """Tokens as they are, normed and projected."""
         norm = nn.LayerNorm(EPSILON, dtype=self.dtype, name="norm")
-        return normed(norm, nn.Dense(self.width, dtype=self.dtype, name="projection"), x)
+        return normed(norm, Dense(self.width, dtype=self.dtype, name="projection"), x)
 
 
 class TDSCLIP(nn.Module):
@@ -201,7 +204,7 @@ class TDSCLIP(nn.Module):
     classes: int
 
     def setup(self) -> None:  # noqa: D102
-        self.head = nn.Dense(self.classes)
+        self.head = Dense(self.classes)
 
     def features(
         self, video: Float[Array, "B T M H W 3"], *, train: bool = False

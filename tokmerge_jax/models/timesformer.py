@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import Block
+from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.divided import DividedBlock
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.layers.positions import nearest, nearest_grid
@@ -74,7 +75,7 @@ class TimeSformer(nn.Module):
     def _embed(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The class token [B,1,C] and the patches [B,T,P,C], with their positions and times."""
         batch, frames = video.shape[:2]
-        embed = nn.Dense(self.width, dtype=self.dtype, name="patch_embedding")
+        embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(video, self.patch_size)).reshape(batch, frames, -1, self.width)
         normal = nn.initializers.normal(0.02)
         first = self.param("class_embedding", normal, (self.width,))

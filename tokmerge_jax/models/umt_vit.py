@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import Block
+from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.merging import Merger, Tokens
@@ -43,7 +44,7 @@ class UMTViT(nn.Module):
     ) -> Tokens:
         """Normalised pixels -> normed tokens [B,N,C], with their origin if `trace`."""
         frames = video.shape[1]
-        embed = nn.Dense(self.width, dtype=self.dtype, name="patch_embedding")
+        embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(video, self.patch_size))
         table = space_time(x.shape[1] // frames, self.width, frames, self.table_frames)
         x = x + jnp.asarray(table, self.dtype)[None]
