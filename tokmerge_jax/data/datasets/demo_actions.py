@@ -14,7 +14,7 @@ from tokmerge_jax.data.datasets import demo, demo_motion, video_text
 from tokmerge_jax.data.datasets.demo_motion import NAMES
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord
 
-COUNTS: Mapping[str, int] = {"train": 1500, "val": 60, "test": 200}
+COUNTS: Mapping[str, int] = {"train": 3000, "val": 60, "test": 200}
 """Clips of each split, as many of each action."""
 
 
