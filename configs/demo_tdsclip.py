@@ -7,7 +7,7 @@ The weights were trained from the demo's CLIP, whose own stay as they are, by:
       --config.output=results/demo_tdsclip_training --export demo_tdsclip.safetensors --half
 
 configs/demo_tdsclip.py:average is what it is compared with, a classifier of the mean of that CLIP's
-frames, trained alike.
+frames. Its weights come from half of these clips in 10 epochs; its loss stays at ln 10.
 """
 
 import pathlib
