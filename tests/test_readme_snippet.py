@@ -6,6 +6,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tokmerge_jax import merging
 
@@ -18,6 +19,7 @@ def snippet():
     return found[1]
 
 
+@pytest.mark.slow
 def test_merging_in_a_vit_of_ones_own():
     assert len([line for line in snippet().splitlines() if line.strip()]) < 20
     names = {}

@@ -77,6 +77,7 @@ def made(tmp_path_factory):
     return videos, target
 
 
+@pytest.mark.slow
 def test_a_model_without_a_matching_head(tmp_path):
     """CLIP finds by cosine alone; nothing but embeddings is kept."""
     write_clips(tmp_path / "videos", [0, 9, 20])

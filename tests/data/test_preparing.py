@@ -124,6 +124,7 @@ def test_wrong_arguments_are_named(folder, splits, source, message):
         run(folder, splits, folder / source)
 
 
+@pytest.mark.slow
 def test_the_script(folder):
     arguments = ["--annotations", folder, "--videos", folder / "videos", "--folder", folder / "out"]
     done = script(*arguments, "--workers", "1").communicate()

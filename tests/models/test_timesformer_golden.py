@@ -75,7 +75,14 @@ def by_place(x, frames, patches):
     return np.concatenate([x[:, :1], rest.reshape(len(x), frames * patches, -1)], axis=1)
 
 
-@pytest.mark.parametrize("name", [*SMALL, *OPTIONS, "space"])
+def with_slow(names, heavy):
+    """The names as parameters, the heavy ones slow."""
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in heavy)) for n in names]
+
+
+@pytest.mark.parametrize(
+    "name", with_slow([*SMALL, *OPTIONS, "space"], {"interp", "list", "scaling-patch"})
+)
 def test_tokens_after_every_block(name):
     case = golden.load(f"testa-enc-{name}")
     module, params = network(case)

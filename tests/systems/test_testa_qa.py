@@ -89,6 +89,7 @@ def given(case, system, params, folder, batch_size, devices=1):
     return (model, batches, asked, questions_of(case)), options, evaluation.Store(folder, {})
 
 
+@pytest.mark.slow
 def test_rankings_are_the_originals(small, tmp_path):
     system, params = small
     words, answers, first = CASE.config["vocab"], answers_of(CASE), []
