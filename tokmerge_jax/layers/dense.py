@@ -11,18 +11,24 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-def _of_rows(
-    x: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: Any = None
-) -> jax.Array:
-    """The product along x's last axis, of all its rows as one matrix."""
-    del dimension_numbers
+def product(
+    x: Float[Array, "*any C"],
+    kernel: Float[Array, "C D"],
+    dimension_numbers: Any = None,
+    precision: Any = None,
+) -> Float[Array, "*any D"]:
+    """`x @ kernel` of all rows of x as one matrix, also as a `dot_general` of Flax's layers.
+
+    Where rows have several axes, XLA writes one side transposed for the gradient of the kernel:
+    up to an eighth of the product's own time.
+    """
+    del dimension_numbers  # a linear layer has but these
     rows = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel, precision=precision)
     return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-Dense = functools.partial(nn.Dense, dot_general=_of_rows)
-"""Flax's, whose kernel gets its gradient without one side of the product written transposed, as XLA
-does where rows have several axes: up to an eighth of the product's own time."""
+Dense = functools.partial(nn.Dense, dot_general=product)
+"""Flax's, with that `product`."""
 
 
 def in_one(first: nn.Dense, second: nn.Dense, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
@@ -51,4 +57,4 @@ def normed(norm: nn.LayerNorm, linear: nn.Dense, x: Float[Array, "*any C"]) -> A
 
 def _linear(x: jax.Array, kernel: jax.Array, bias: jax.Array, dtype: DTypeLike | None) -> jax.Array:
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
-    return _of_rows(x, kernel, None) + jnp.expand_dims(bias, range(x.ndim - 1))
+    return product(x, kernel) + jnp.expand_dims(bias, range(x.ndim - 1))

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.dense import Dense, normed
+from tokmerge_jax.layers.dense import Dense, normed, product
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.layers.side import EPSILON, SideBlock, over_time
 from tokmerge_jax.merging import Tokens
@@ -64,7 +64,8 @@ class SideNetwork(nn.Module):
         x = stem(video, train)
         normal = nn.initializers.normal(0.01)
         positions = self.param("position_embedding", normal, x.shape[2:])
-        positions = jnp.broadcast_to(positions, x.shape)  # gradients of blocks add up before frames
+        # Once for all blocks, whose gradients then add up before they are summed over frames.
+        positions = jnp.broadcast_to(positions, x.shape)
         for i, tokens in enumerate(taps):
             layer = functools.partial(SideNetwork._layer, i=i, train=train)
             layer = nn.remat(layer) if self.remat and train else layer
@@ -158,7 +159,7 @@ class PatchesOverTime(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
         kernel = kernel.reshape(3, inputs, self.width).astype(self.dtype)
         kernel = jnp.moveaxis(kernel, 0, 1).reshape(inputs, -1)
-        x = patches.astype(self.dtype).reshape(-1, inputs) @ kernel
+        x = product(patches.astype(self.dtype), kernel)
         x = x.reshape(*patches.shape[:-1], 3, self.width)
         return over_time(x) + bias[None, None, None].astype(self.dtype)
 
