@@ -85,6 +85,23 @@ def ways() -> int:
     return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
 
 
+def by_device(function: Callable[..., Any], arrays: Any) -> Any:
+    """`function(*arrays)`, by each device for the rows that lie on it.
+
+    For what the compiler cannot split: it would bring all rows of a hand-written kernel to every
+    device. So it does where rows do not fall into equal parts.
+
+    Args:
+      function: `(*arrays of some rows) -> tree of arrays of as many rows`.
+      arrays: a tuple of trees, all leaves with one leading axis.
+    """
+    batch = jax.tree.leaves(arrays)[0].shape[0]
+    if ways() == 1 or batch % ways():
+        return function(*arrays)
+    rows = PartitionSpec("data")
+    return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
+
+
 def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
     """Maps over the rows of `arrays` in turn, at most `together` of each device's at a time.
 

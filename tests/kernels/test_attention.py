@@ -2,56 +2,20 @@
 
 import math
 import re
-import sys
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attention_case import SCALE, close, definition, draw, plain, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from tokmerge_jax.kernels import attention
-
-SCALE = 0.3
-
-
-def plain(query, key, value, weight=None, *, scale=SCALE):
-    """The definition: outputs, and the negative entropy of the head-averaged map."""
-    logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key, preferred_element_type=jnp.float32)
-    visible = jnp.ones(key.shape[:2]) if weight is None else weight
-    biased = logits + jnp.log(visible)[:, None, None, :]
-    out = jnp.einsum("bknm,bmkd->bnkd", jax.nn.softmax(biased), value.astype(jnp.float32))
-    hidden = jnp.where(visible > 0, 0.0, -jnp.inf)[:, None, None, :]
-    mean = jax.nn.softmax(logits + hidden).mean(axis=1)
-    return out, jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
-
+from tokmerge_jax.kernels import attention, attention_blocks
 
 run = jax.jit(partial(attention, scale=SCALE), static_argnames="entropy")
-definition = jax.jit(plain)
-
-
-def draw(batch, rows, keys, heads, width, seed=0, dtype=jnp.float32):
-    rng = np.random.default_rng(seed)
-    shapes = [(batch, n, heads, width) for n in (rows, keys, keys)]
-    return [jnp.asarray(2 * rng.standard_normal(shape), dtype) for shape in shapes]
-
-
-def weights(batch, keys, seed=0):
-    """Sizes between 1 and 4, a third of them 0, the first never."""
-    rng = np.random.default_rng(seed)
-    weight = rng.uniform(1, 4, (batch, keys)) * (rng.random((batch, keys)) > 1 / 3)
-    weight[:, 0] = 1.5
-    return jnp.asarray(weight, jnp.float32)
-
-
-def close(ours, theirs, tolerance=2e-5):
-    theirs = np.asarray(theirs, np.float32)
-    np.testing.assert_allclose(
-        np.asarray(ours, np.float32), theirs, rtol=0, atol=tolerance * np.abs(theirs).max()
-    )
 
 
 @given(
@@ -92,7 +56,7 @@ def test_samples_in_groups(monkeypatch):
     """However many samples a step takes, each gets its own result."""
     arrays, weight = draw(6, 10, 12, 3, 4), weights(6, 12)
     expected = definition(*arrays, weight)
-    module = sys.modules["tokmerge_jax.kernels.attention"]  # the package's `attention` hides it
+    module = attention_blocks
     for numbers in (1, 240, 360, 10**6):
         monkeypatch.setattr(module, "_TOGETHER", numbers)
         fresh = jax.jit(partial(attention, scale=SCALE, entropy=True))

@@ -1,22 +1,21 @@
-"""Attention in memory that grows with the sequence, not with its square times the heads.
-
-A loop over samples, blocks of queries and heads: one head's [rows, M] map is all that exists at a
-time. On a CPU, where a map of all heads is bound by memory, that is the fastest form too: blocks of
-about a thousand queries keep the matrix products efficient, a head's columns are sliced out of
-[N, K*D] inside the loop, and a row is divided by its sum only after the product with the values.
-"""
+"""Attention with token sizes, in the form that serves a platform, type and shape best."""
 
 from functools import partial
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
+from tokmerge_jax.kernels import attention_blocks, attention_pallas, attention_whole
+from tokmerge_jax.kernels.blocks import BLOCK
 
-_ROWS = 1200  # most queries in a block
-_TOGETHER = 2**22  # numbers in the maps of short samples that are worked on together
+Form = Literal["blocks", "whole", "pallas", "cudnn"]
+"""How attention is computed: in a loop over heads, all maps at once, by our kernels, by cuDNN's."""
+
+FORMS: tuple[Form, ...] = get_args(Form)
+_WIDTHS = 16, 32, 64, 128  # of heads, in channels, that fill a matrix unit's operands
 
 
 def attention(
@@ -27,11 +26,13 @@ def attention(
     *,
     scale: float,
     entropy: bool = False,
+    form: Form | None = None,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
     """softmax(scale q k' + log weight) v for each head, the softmax in float32.
 
     Proportional attention (Token Merging, section 3) needs no N x N bias: with
-    e = exp(scale q k' - max) it is e (weight v) / (e weight).
+    e = exp(scale q k' - max) it is e (weight v) / (e weight). A profile names the form
+    (`attention_blocks`, ...).
 
     Args:
       query: one per token that asks.
@@ -41,80 +42,44 @@ def attention(
         None = 1. Every sample needs a key of positive weight.
       scale: of the logits.
       entropy: compute the second result too; no gradient passes through it.
+      form: one of `FORMS`; None = `choose`'s. On a CPU "pallas" is interpreted, which is slow.
 
     Returns:
       What each query reads, in the type of `value`. If asked for, also float32 sum_j a_ij log a_ij
       of a, the mean over heads of softmax(scale q k'): weights only tell it what is padding.
     """
-    batch, rows, heads, width = query.shape
-    blocks = -(-rows // _ROWS)
-    block = -(-rows // blocks)
-    query = jnp.pad(query, ((0, 0), (0, blocks * block - rows), (0, 0), (0, 0)))
-    columns = [x.reshape(*x.shape[:2], heads * width) for x in (query, key, value)]
-    weight = None if weight is None else weight.astype(jnp.float32)
-    sample = partial(_sample, heads=heads, block=block, scale=scale, entropy=entropy)
-    together = _TOGETHER // (block * key.shape[1])
-    out, negative_entropy = parallel.map_rows(jax.vmap(sample), (*columns, weight), together)
-    out = out.reshape(batch, blocks * block, heads, width)[:, :rows]
-    return out, negative_entropy[:, :rows] if entropy else None
+    plain = weight is None and not entropy
+    platform = jax.default_backend()
+    form = form or choose(platform, value.dtype, query.shape[1], query.shape[3], plain)
+    with jax.named_scope(f"attention_{form}"):
+        if form == "cudnn":
+            assert plain
+            return jax.nn.dot_product_attention(
+                query, key, value, scale=scale, implementation="cudnn"
+            ), None
+        if form == "pallas":
+            target = platform if platform in ("gpu", "tpu") else "interpret"
+            attend = partial(attention_pallas.attention, target=target)
+            run = partial(attend, scale=scale, entropy=entropy)
+            return parallel.by_device(run, (query, key, value, weight))
+        attend = (attention_blocks if form == "blocks" else attention_whole).attention
+        return attend(query, key, value, weight, scale=scale, entropy=entropy)
 
 
-def _sample(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    weight: jax.Array | None,
-    *,
-    heads: int,
-    block: int,
-    scale: float,
-    entropy: bool,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Attention of one sample, whose heads lie side by side in the columns of [N, K*D]."""
+def choose(platform: str, dtype: jax.typing.DTypeLike, rows: int, width: int, plain: bool) -> Form:
+    """The form that `attention` takes by itself.
 
-    padding = None if weight is None else jnp.where(weight > 0, 0.0, -jnp.inf)[None]
-
-    @partial(jax.checkpoint, prevent_cse=False)  # a gradient needs each map once again, not all
-    def attend(queries: jax.Array, head: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        q, k, v = (_head(x, head, heads) for x in (queries, key, value))
-        e = _exponentials(q, k, padding, scale)
-        share = lax.stop_gradient(e / (heads * e.sum(axis=-1, keepdims=True))) if entropy else None
-        return _read(e, v, weight), share
-
-    def work(queries: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        def step(mean: jax.Array | None, head: jax.Array) -> tuple[jax.Array | None, jax.Array]:
-            out, share = attend(queries, head)
-            return (None if mean is None else mean + share), out
-
-        mean = jnp.zeros((block, len(key)), jnp.float32) if entropy else None
-        mean, out = lax.scan(step, mean, jnp.arange(heads))
-        out = out.transpose(1, 0, 2).reshape(queries.shape)
-        return out, None if mean is None else jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
-
-    out, seen = lax.map(work, query.reshape(-1, block, query.shape[1]))
-    return out.reshape(query.shape), None if seen is None else seen.reshape(-1)
-
-
-def _head(x: jax.Array, head: jax.Array, heads: int) -> jax.Array:
-    width = x.shape[1] // heads
-    return lax.dynamic_slice_in_dim(x, head * width, width, axis=1)
-
-
-def _exponentials(
-    query: jax.Array, key: jax.Array, padding: jax.Array | None, scale: float
-) -> jax.Array:
-    """exp(logits - their row's maximum) [N,M], 0 where a key's `padding` is -inf, not 0."""
-    logits = scale * jnp.dot(query, key.T, preferred_element_type=jnp.float32)
-    if padding is not None:
-        logits += padding
-    return jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
-
-
-def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array:
-    """Means of values [M,D] under e * weight, in the type of the values."""
-    if weight is None:
-        total, weighted = e.sum(axis=-1, keepdims=True), value
-    else:
-        total, weighted = e @ weight[:, None], value * weight[:, None].astype(value.dtype)
-    out = jnp.dot(e.astype(value.dtype), weighted, preferred_element_type=jnp.float32)
-    return (out / total).astype(value.dtype)
+    Args:
+      platform: "cpu", "gpu" or "tpu", as `jax.default_backend` names it.
+      dtype: of the values.
+      rows: N, queries of a sample.
+      width: D.
+      plain: whether there are neither weights nor an entropy to compute.
+    """
+    if platform not in ("gpu", "tpu"):
+        return "blocks"
+    if 2 * rows <= BLOCK:  # a text's: our blocks would be padding mostly
+        return "whole"
+    if plain and platform == "gpu" and jnp.dtype(dtype).itemsize == 2:
+        return "cudnn"
+    return "pallas" if width in _WIDTHS else "blocks"

@@ -1,0 +1,165 @@
+"""Every form of attention against attention written out; our kernels run interpreted here."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from attention_case import SCALE, close, definition, draw, plain, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tokmerge_jax.kernels import attention, choose
+
+run = jax.jit(partial(attention, scale=SCALE), static_argnames=("entropy", "form"))
+
+SHAPES = [  # batch, queries, keys, heads, width
+    (2, 128, 128, 2, 16),
+    (1, 131, 257, 1, 16),  # odd, one head, blocks that end in padding
+    (3, 7, 300, 3, 8),  # fewer queries than a block
+]
+
+
+def check(form, batch, rows, keys, heads, width, weighted, seed=0):
+    arrays = draw(batch, rows, keys, heads, width, seed)
+    weight = weights(batch, keys, seed) if weighted else None
+    out, seen = run(*arrays, weight, entropy=True, form=form)
+    expected = definition(*arrays, weight)
+    close(out, expected[0])
+    np.testing.assert_allclose(seen, expected[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("batch", "rows", "keys", "heads", "width"), SHAPES)
+def test_our_kernels_equal_the_definition(batch, rows, keys, heads, width, weighted):
+    check("pallas", batch, rows, keys, heads, width, weighted)
+
+
+SIZES = {
+    "batch": st.integers(1, 3),
+    "rows": st.integers(1, 280),
+    "keys": st.integers(1, 280),
+    "heads": st.integers(1, 4),
+    "width": st.sampled_from([1, 4, 16, 32]),
+    "weighted": st.booleans(),
+    "seed": st.integers(0, 99),
+}
+
+
+@given(**SIZES)
+@settings(max_examples=15, deadline=None)
+def test_all_maps_at_once_equal_the_definition(batch, rows, keys, heads, width, weighted, seed):
+    check("whole", batch, rows, keys, heads, width, weighted, seed)
+
+
+@pytest.mark.slow
+@given(**SIZES)
+@settings(max_examples=25, deadline=None)
+def test_our_kernels_on_random_shapes(batch, rows, keys, heads, width, weighted, seed):
+    check("pallas", batch, rows, keys, heads, width, weighted, seed)
+
+
+@pytest.mark.parametrize("form", ["whole", "pallas"])
+def test_gradients_equal_those_of_the_definition(form):
+    """Of queries, keys, values and positive weights, where both sides end in padding."""
+    arrays, weight = draw(2, 131, 150, 2, 16), weights(2, 150) + 1.0
+    towards = jnp.asarray(np.random.default_rng(3).standard_normal(arrays[0].shape), jnp.float32)
+
+    def loss(function, *arrays):
+        return (function(*arrays, scale=SCALE)[0] * towards).sum()
+
+    found, expected = (
+        jax.jit(jax.grad(partial(loss, f), (0, 1, 2, 3)))(*arrays, weight)
+        for f in (partial(attention, form=form, entropy=True), plain)
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        close(ours, theirs, 5e-5)
+
+
+@pytest.mark.parametrize("form", ["blocks", "whole", "pallas"])
+def test_gradients_pass_by_padding(form):
+    """Keys of weight 0 get none, and change nobody else's."""
+    query, key, value = draw(1, 5, 140, 2, 8)
+    weight = jnp.ones((1, 140)).at[:, :130].set(0)  # a whole block of it, and more
+
+    def loss(*arrays):
+        return jnp.square(attention(*arrays, scale=SCALE, form=form)[0]).sum()
+
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+    found = gradient(query, key, value, weight)
+    expected = gradient(query, key[:, 130:], value[:, 130:], weight[:, 130:])
+    close(found[0], expected[0])
+    for ours, theirs in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_array_equal(ours[:, :130], 0)
+        close(ours[:, 130:], theirs)
+
+
+@pytest.mark.parametrize("form", ["whole", "pallas"])
+def test_no_gradient_through_the_entropy(form):
+    arrays = draw(1, 5, 5, 2, 4)
+    gradients = jax.jit(jax.grad(lambda *x: run(*x, entropy=True, form=form)[1].sum(), (0, 1)))
+    assert all((g == 0).all() for g in gradients(*arrays))
+
+
+@pytest.mark.parametrize("form", ["whole", "pallas"])
+def test_bfloat16_softmax_is_float32(form):
+    arrays, weight = draw(2, 40, 150, 3, 16, dtype=jnp.bfloat16), weights(2, 150)
+    out, entropy = run(*arrays, weight, entropy=True, form=form)
+    expected = definition(*(x.astype(jnp.float32) for x in arrays), weight)
+    assert out.dtype == jnp.bfloat16
+    assert entropy.dtype == jnp.float32
+    close(out, expected[0], 2e-2)
+    np.testing.assert_allclose(entropy, expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["whole", "pallas"])
+def test_large_logits_do_not_overflow(form):
+    query, key, value = draw(1, 6, 130, 2, 8)
+    out, entropy = run(300 * query, 300 * key, value, entropy=True, form=form)
+    close(out, definition(300 * query, 300 * key, value)[0])
+    assert np.isfinite(entropy).all()
+
+
+@pytest.mark.parametrize("batch", [8, 3])
+def test_rows_of_a_sharded_batch(batch):
+    """Each device runs the kernels on its own rows; three rows do not fall into eight parts."""
+    arrays, weight = draw(batch, 12, 12, 2, 8), weights(batch, 12)
+    expected = definition(*arrays, weight)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    layout = NamedSharding(mesh, PartitionSpec("data" if batch == 8 else None))
+    with jax.set_mesh(mesh):
+        inputs = jax.device_put((*arrays, weight), layout)
+        program = run.lower(*inputs, entropy=True, form="pallas").compile()
+        out, entropy = program(*inputs)
+    assert "all-gather" not in str(program.as_text())
+    assert out.sharding.is_equivalent_to(layout, 4)
+    close(out, expected[0])
+    np.testing.assert_allclose(entropy, expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "rows", "width", "plain", "form"),
+    [
+        ("cpu", "float32", 2352, 64, False, "blocks"),
+        ("cpu", "bfloat16", 32, 64, True, "blocks"),
+        ("gpu", "bfloat16", 2352, 64, True, "cudnn"),
+        ("gpu", "float16", 2352, 64, True, "cudnn"),
+        ("gpu", "float32", 2352, 64, True, "pallas"),  # cuDNN's takes half precision alone
+        ("gpu", "bfloat16", 2352, 64, False, "pallas"),
+        ("tpu", "bfloat16", 2352, 64, True, "pallas"),
+        ("tpu", "float32", 65, 128, False, "pallas"),
+        ("tpu", "float32", 64, 128, False, "whole"),
+        ("gpu", "bfloat16", 32, 64, True, "whole"),
+        ("gpu", "bfloat16", 2352, 48, False, "blocks"),
+        ("tpu", "bfloat16", 2352, 256, False, "blocks"),
+    ],
+)
+def test_the_form_of_a_platform(platform, dtype, rows, width, plain, form):
+    assert choose(platform, dtype, rows, width, plain) == form
+
+
+def test_a_program_names_the_form():
+    text = run.lower(*draw(1, 5, 5, 2, 4)).compile().as_text()
+    assert "attention_blocks" in str(text)

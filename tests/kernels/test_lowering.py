@@ -1,0 +1,56 @@
+"""Our kernels keep compiling, up to what a TPU's and a GPU's own compilers are given."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
+
+from tokmerge_jax.kernels import attention_pallas
+
+
+def attend(*arrays, target, entropy=False):
+    return attention_pallas.attention(*arrays, scale=0.125, entropy=entropy, target=target)
+
+
+def gradient(*arrays, target):
+    def loss(*arrays):
+        return attend(*arrays, target=target)[0].astype(jnp.float32).sum()
+
+    return jax.grad(loss, (0, 1, 2, 3))(*arrays)
+
+
+PROGRAMS = {  # and how many kernels they are
+    "forward": (attend, 1),
+    "entropy": (partial(attend, entropy=True), 2),
+    "gradient": (gradient, 3),
+}
+
+
+def shapes(dtype):
+    """UMT-B/16's 12 frames, where each sample has sizes."""
+    array = jax.ShapeDtypeStruct((2, 2353, 12, 64), dtype)
+    return array, array, array, jax.ShapeDtypeStruct((2, 2353), np.float32)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_for_a_tpu(program, dtype):
+    function, kernels = PROGRAMS[program]
+    program = jax.jit(partial(function, target="tpu"))
+    text = jax.export.export(program, platforms=["tpu"])(*shapes(dtype)).mlir_module()
+    assert text.count("@tpu_custom_call") == kernels
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")  # from JAX 0.12 on
+def test_for_a_gpu(program, dtype):
+    function, kernels = PROGRAMS[program]
+    program = jax.jit(partial(function, target="gpu"))
+    device = AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
+        text = program.trace(*shapes(dtype)).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("triton_kernel_call") + text.count("__gpu$xla.gpu.triton") == kernels

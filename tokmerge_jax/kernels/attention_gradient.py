@@ -1,0 +1,122 @@
+"""The gradients of attention as Pallas kernels, which build each block of the map once again.
+
+Source: FlashAttention (NeurIPS 2022, algorithm 4). With p = w e^(logits - total) and g the gradient
+of the output o, v's is p' g; that of the logits p (g v' - sum g o); w's is the latter over w.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, call, dot
+
+LOWEST = -1e30
+"""The logit of a key that nobody sees; finite, so that differences of two are no NaN."""
+
+
+def logits(query: jax.Array, key: jax.Array, weight: jax.Array, scale: float) -> jax.Array:
+    """float32 [BLOCK,BLOCK], `LOWEST` for keys whose weight [1,BLOCK] is 0."""
+    return jnp.where(weight > 0, scale * dot(query, key, (1, 1)), LOWEST)
+
+
+def gradients(
+    towards: jax.Array,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array,
+    out: jax.Array,
+    total: jax.Array,
+    *,
+    scale: float,
+    target: Target,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Of queries, keys, values and weights.
+
+    Args:
+      towards: [B,K,N,D], the gradient of the result.
+      query: [B,K,N,D], whole blocks.
+      key: [B,K,M,D], likewise.
+      value: [B,K,M,D].
+      weight: float32 [B,1,M].
+      out: [B,K,N,D], the result.
+      total: float32 [B,K,1,N], log sum weight e^logits.
+      scale: of the logits.
+      target: of the kernels.
+    """
+    batch, heads, rows, width = query.shape
+    keys = key.shape[2]
+    offset = (towards.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1)[:, :, None]
+    arrays = query, key, value, weight, total, offset, towards
+    block = pl.BlockSpec((None, None, BLOCK, width), lambda b, h, i: (b, h, i, 0))
+    row = pl.BlockSpec((None, None, 1, BLOCK), lambda b, h, i: (b, h, 0, i))
+    all_keys, all_rows = (
+        pl.BlockSpec((None, None, n, width), lambda b, h, i: (b, h, 0, 0)) for n in (keys, rows)
+    )
+    all_sizes = pl.BlockSpec((None, 1, keys), lambda b, h, i: (b, 0, 0))
+    sizes = pl.BlockSpec((None, 1, BLOCK), lambda b, h, i: (b, 0, i))
+    sums = pl.BlockSpec((None, None, 1, rows), lambda b, h, i: (b, h, 0, 0))
+    (of_query,) = call(
+        partial(_query_kernel, scale=scale),
+        arrays,
+        target=target,
+        grid=(batch, heads, rows // BLOCK),
+        inputs=[block, all_keys, all_keys, all_sizes, row, row, block],
+        outputs=[(block, jax.ShapeDtypeStruct(query.shape, query.dtype))],
+        name="attention_query_gradient",
+    )
+    of_key, of_value, of_weight = call(
+        partial(_key_kernel, scale=scale),
+        arrays,
+        target=target,
+        grid=(batch, heads, keys // BLOCK),
+        inputs=[all_rows, block, block, sizes, sums, sums, all_rows],
+        outputs=[
+            (block, jax.ShapeDtypeStruct(key.shape, key.dtype)),
+            (block, jax.ShapeDtypeStruct(value.shape, value.dtype)),
+            (row, jax.ShapeDtypeStruct((batch, heads, 1, keys), jnp.float32)),
+        ],
+        name="attention_key_gradient",
+    )
+    return of_query, of_key, of_value, of_weight.sum(axis=1)
+
+
+def _query_kernel(query, key, value, weight, total, offset, towards, out, *, scale):
+    q, g, sums, shift = query[...], towards[...], as_column(total[...]), as_column(offset[...])
+
+    def add(j: jax.Array, gradient: jax.Array) -> jax.Array:
+        part = pl.ds(j * BLOCK, BLOCK)
+        k, size = key[part], weight[:, part]
+        p = size * jnp.exp(logits(q, k, size, scale) - sums)
+        of_logits = p * (dot(g, value[part], (1, 1)) - shift)
+        return gradient + dot(of_logits.astype(k.dtype), k, (1, 0))
+
+    zeros = jnp.zeros(q.shape, jnp.float32)
+    gradient = jax.lax.fori_loop(0, key.shape[0] // BLOCK, add, zeros)
+    out[...] = (scale * gradient).astype(out.dtype)
+
+
+def _key_kernel(
+    query, key, value, weight, total, offset, towards, of_key, of_value, of_weight, *, scale
+):
+    k, v, size = key[...], value[...], weight[...]
+
+    def add(i: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        part = pl.ds(i * BLOCK, BLOCK)
+        q, g = query[part], towards[part]
+        e = jnp.exp(logits(q, k, size, scale) - as_column(total[:, part]))
+        slope = e * (dot(g, v, (1, 1)) - as_column(offset[:, part]))
+        return (
+            so_far[0] + dot((size * slope).astype(q.dtype), q, (0, 0)),
+            so_far[1] + dot((size * e).astype(g.dtype), g, (0, 0)),
+            so_far[2] + slope.sum(axis=0, keepdims=True),
+        )
+
+    zeros = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    start = *zeros, jnp.zeros((1, BLOCK), jnp.float32)
+    by_key, by_value, by_weight = jax.lax.fori_loop(0, query.shape[0] // BLOCK, add, start)
+    of_key[...] = (scale * by_key).astype(of_key.dtype)
+    of_value[...] = by_value.astype(of_value.dtype)
+    of_weight[...] = by_weight

@@ -1,0 +1,175 @@
+"""Attention with token sizes as Pallas kernels: one block of one head's map at a time.
+
+Source of the forward and backward passes: FlashAttention (NeurIPS 2022, algorithms 1 and 4), with
+token sizes as weights of the keys. The entropy of the head-averaged map does not follow from the
+heads' own sums: a second pass rebuilds each block of that map from the sums of the first.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jaxtyping import Array, Float
+
+from tokmerge_jax.kernels.attention_gradient import LOWEST, gradients, logits
+from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, as_row, call, dot, padded
+
+
+def attention(
+    query: Float[Array, "B N K D"],
+    key: Float[Array, "B M K D"],
+    value: Float[Array, "B M K D"],
+    weight: Float[Array, "B M"] | None = None,
+    *,
+    scale: float,
+    entropy: bool = False,
+    target: Target,
+) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
+    """`kernels.attention` on a GPU or a TPU, or interpreted; D a power of two, 16 or more."""
+    rows = query.shape[1]
+    weight = jnp.ones(key.shape[:2], jnp.float32) if weight is None else weight
+    weight = padded(weight.astype(jnp.float32), 1)[:, None]
+    query, key, value = (padded(x.swapaxes(1, 2), 2) for x in (query, key, value))
+    out, total = _attend(query, key, value, weight, scale, target)
+    seen = None
+    if entropy:
+        known = jax.lax.stop_gradient((query, key, weight, total))
+        seen = _entropy(*known, scale=scale, target=target)[:, :rows]
+    return out[:, :, :rows].swapaxes(1, 2), seen
+
+
+def _attended(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array,
+    scale: float,
+    target: Target,
+) -> tuple[jax.Array, jax.Array]:
+    """[B,K,N,D], [B,K,M,D], [B,K,M,D], [B,1,M], whole blocks -> [B,K,N,D], _forward's plain sum."""
+    out, _, plain = _forward(query, key, value, weight, scale, target)
+    return out, plain
+
+
+def _attend_forward(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array,
+    scale: float,
+    target: Target,
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    out, total, plain = _forward(query, key, value, weight, scale, target)
+    return (out, plain), (query, key, value, weight, out, total)
+
+
+def _attend_backward(
+    scale: float,
+    target: Target,
+    kept: Any,
+    towards: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, ...]:
+    return gradients(towards[0], *kept, scale=scale, target=target)
+
+
+_attend = jax.custom_vjp(_attended, nondiff_argnums=(4, 5))
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _forward(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array,
+    scale: float,
+    target: Target,
+) -> tuple[jax.Array, ...]:
+    """What queries read, and log sum e^logits with and without weights, float32 [B,K,1,N]."""
+    batch, heads, rows, width = query.shape
+    keys = key.shape[2]
+    block = pl.BlockSpec((None, None, BLOCK, width), lambda b, h, i: (b, h, i, 0))
+    whole = pl.BlockSpec((None, None, keys, width), lambda b, h, i: (b, h, 0, 0))
+    sizes = pl.BlockSpec((None, 1, keys), lambda b, h, i: (b, 0, 0))
+    row = pl.BlockSpec((None, None, 1, BLOCK), lambda b, h, i: (b, h, 0, i))
+    sums = row, jax.ShapeDtypeStruct((batch, heads, 1, rows), jnp.float32)
+    return call(
+        partial(_forward_kernel, scale=scale),
+        (query, key, value, weight),
+        target=target,
+        grid=(batch, heads, rows // BLOCK),
+        inputs=[block, whole, whole, sizes],
+        outputs=[(block, jax.ShapeDtypeStruct(query.shape, value.dtype)), sums, sums],
+        name="attention",
+    )
+
+
+def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
+    """A block of queries walks along the keys; what it has read fades as its maximum rises."""
+    q = query[...]
+
+    def add(j: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        top, weighted, unweighted, read = so_far
+        part = pl.ds(j * BLOCK, BLOCK)
+        size, values = weight[:, part], value[part]
+        logit = logits(q, key[part], size, scale)
+        higher = jnp.maximum(top, logit.max(axis=1, keepdims=True))
+        e, fade = jnp.exp(logit - higher), jnp.exp(top - higher)
+        counted = e * size
+        return (
+            higher,
+            fade * weighted + counted.sum(axis=1, keepdims=True),
+            fade * unweighted + e.sum(axis=1, keepdims=True),
+            fade * read + dot(counted.astype(values.dtype), values, (1, 0)),
+        )
+
+    column = jnp.zeros((BLOCK, 1), jnp.float32)
+    nothing = column + LOWEST, column, column, jnp.zeros(q.shape, jnp.float32)
+    top, weighted, unweighted, read = jax.lax.fori_loop(0, key.shape[0] // BLOCK, add, nothing)
+    out[...] = (read / weighted).astype(out.dtype)
+    total[...] = as_row(top + jnp.log(weighted))
+    plain[...] = as_row(top + jnp.log(unweighted))
+
+
+def _entropy(
+    query: jax.Array,
+    key: jax.Array,
+    weight: jax.Array,
+    total: jax.Array,
+    *,
+    scale: float,
+    target: Target,
+) -> jax.Array:
+    """sum_j a_ij log a_ij [B,N] of the map a averaged over heads; each block adds up its share."""
+    batch, heads, rows, width = query.shape
+    columns = key.shape[2] // BLOCK
+    shares = pl.BlockSpec((None, None, 1, BLOCK), lambda b, i, j: (b, j, 0, i))
+    (seen,) = call(
+        partial(_entropy_kernel, scale=scale),
+        (query, key, weight, total),
+        target=target,
+        grid=(batch, rows // BLOCK, columns),
+        inputs=[
+            pl.BlockSpec((None, heads, BLOCK, width), lambda b, i, j: (b, 0, i, 0)),
+            pl.BlockSpec((None, heads, BLOCK, width), lambda b, i, j: (b, 0, j, 0)),
+            pl.BlockSpec((None, 1, BLOCK), lambda b, i, j: (b, 0, j)),
+            pl.BlockSpec((None, heads, 1, BLOCK), lambda b, i, j: (b, 0, 0, i)),
+        ],
+        outputs=[(shares, jax.ShapeDtypeStruct((batch, columns, 1, rows), jnp.float32))],
+        name="attention_entropy",
+    )
+    return seen.sum(axis=(1, 2))
+
+
+def _entropy_kernel(query, key, weight, total, share, *, scale):
+    heads, size = query.shape[0], weight[...]
+
+    def add(head: jax.Array, mean: jax.Array) -> jax.Array:
+        logit = logits(query[head], key[head], size, scale)
+        return mean + jnp.exp(logit - as_column(total[head])) / heads
+
+    mean = jax.lax.fori_loop(0, heads, add, jnp.zeros((BLOCK, BLOCK), jnp.float32))
+    seen = mean > 0
+    parts = jnp.where(seen, mean * jnp.log(jnp.where(seen, mean, 1)), 0)
+    share[...] = as_row(parts.sum(axis=1, keepdims=True))

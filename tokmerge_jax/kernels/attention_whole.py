@@ -1,0 +1,31 @@
+"""Attention whose maps of all heads exist at once: what is quickest where they are small."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def attention(
+    query: Float[Array, "B N K D"],
+    key: Float[Array, "B M K D"],
+    value: Float[Array, "B M K D"],
+    weight: Float[Array, "B M"] | None = None,
+    *,
+    scale: float,
+    entropy: bool = False,
+) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
+    """`kernels.attention` as XLA compiles it from the definition, in memory of B K N M numbers."""
+    logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key, preferred_element_type=jnp.float32)
+    size = jnp.ones(key.shape[:2]) if weight is None else weight.astype(jnp.float32)
+    logits = jnp.where(size[:, None, None] > 0, logits, -jnp.inf)
+    e = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+    counted = e if weight is None else e * size[:, None, None]
+    total = jnp.moveaxis(counted.sum(axis=-1), 1, 2)[..., None]
+    read = jnp.einsum(
+        "bknm,bmkd->bnkd", counted.astype(value.dtype), value, preferred_element_type=jnp.float32
+    )
+    seen = None
+    if entropy:
+        mean = jax.lax.stop_gradient(e / e.sum(axis=-1, keepdims=True)).mean(axis=1)
+        seen = jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
+    return (read / total).astype(value.dtype), seen

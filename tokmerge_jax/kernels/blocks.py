@@ -1,0 +1,71 @@
+"""What Pallas kernels share: square blocks of a map, and how rows and columns meet them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+
+BLOCK = 128
+"""Rows and columns of the part of a map that a program holds."""
+
+Target = Literal["gpu", "tpu", "interpret"]
+"""What a kernel is compiled for; "interpret": it runs as XLA operations, anywhere and slowly."""
+
+
+def call(
+    kernel: Callable[..., None],
+    arrays: Sequence[jax.Array],
+    *,
+    target: Target,
+    grid: tuple[int, ...],
+    inputs: Sequence[pl.BlockSpec],
+    outputs: Sequence[tuple[pl.BlockSpec, jax.ShapeDtypeStruct]],
+    name: str,
+) -> tuple[jax.Array, ...]:
+    """`pl.pallas_call` of the target's compiler, all of whose programs are independent."""
+    options: Any = triton.CompilerParams(num_warps=8, num_stages=2) if target == "gpu" else None
+    specs, shapes = zip(*outputs, strict=True)
+    run = pl.pallas_call(
+        kernel,
+        out_shape=shapes,
+        grid=grid,
+        in_specs=list(inputs),
+        out_specs=specs,
+        interpret=target == "interpret",
+        compiler_params=options,
+        name=name,
+    )
+    return tuple(run(*arrays))
+
+
+def padded(x: jax.Array, axis: int) -> jax.Array:
+    """`x` with zeros at the end of `axis`, up to whole blocks."""
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = 0, -x.shape[axis] % BLOCK
+    return jnp.pad(x, widths)
+
+
+def dot(a: jax.Array, b: jax.Array, axes: tuple[int, int]) -> jax.Array:
+    """A product of matrices over one axis of each, summed in float32; float32 ones are exact."""
+    exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else lax.Precision.DEFAULT
+    contracted = ((axes[0],), (axes[1],)), ((), ())
+    return lax.dot_general(a, b, contracted, exact, preferred_element_type=jnp.float32)
+
+
+def as_row(column: jax.Array) -> jax.Array:
+    """[BLOCK,1] -> [1,BLOCK]: no compiler here turns a vector, all add up a masked square."""
+    return jnp.where(_diagonal(), column, 0).sum(axis=0, keepdims=True)
+
+
+def as_column(row: jax.Array) -> jax.Array:
+    """[1,BLOCK] -> [BLOCK,1]."""
+    return jnp.where(_diagonal(), row, 0).sum(axis=1, keepdims=True)
+
+
+def _diagonal() -> jax.Array:
+    rows, columns = (lax.broadcasted_iota(jnp.int32, (BLOCK, BLOCK), axis) for axis in (0, 1))
+    return rows == columns
