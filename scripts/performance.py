@@ -1,0 +1,93 @@
+"""The page of ratios, from what `benchmark.py --against` has written: a table and a picture.
+
+Example:
+  python scripts/performance.py b16.json l14.json --output docs/performance
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tokmerge_jax.types import UserError
+from tokmerge_jax.visualize import curve, ratios
+
+Case = Mapping[str, Any]
+
+
+def main() -> None:
+    """Prints the table as Markdown, and draws the picture; exit code 2 on bad input."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", help="files of benchmark.py --output, as to be told")
+    parser.add_argument(
+        "--output", type=pathlib.Path, required=True, help="the picture, without .png or .pdf"
+    )
+    args = parser.parse_args()
+    try:
+        found = [each for path in args.runs for each in compared(path)]
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    for line in table(found):
+        print(line)
+    args.output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    curve.save(ratios.draw([comparison(*each) for each in found]), args.output)
+
+
+def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
+    """Of each stage that others were timed in as well: whose it is, our case, theirs."""
+    try:
+        result = json.loads(pathlib.Path(path).read_text("utf-8"))
+        name, cases = result["name"], result["cases"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no file of benchmark.py --output ({error!r})") from error
+    found = []
+    for stage in dict.fromkeys(case["stage"] for case in cases):
+        ours, *others = (case for case in cases if case["stage"] == stage)
+        if theirs := [case for case in others if case["way"].startswith(("original", "decord"))]:
+            found.append((name, ours, theirs))
+    if not found:
+        raise UserError(f"{path}: nothing was timed beside an original; see --against")
+    return found
+
+
+def comparison(name: str, ours: Case, theirs: Sequence[Case]) -> ratios.Comparison:
+    """The case as a group of bars."""
+    each = tuple(tuple(_ratios(ours, case)) for case in theirs)
+    return ratios.Comparison(
+        f"{name}\n{ours['stage']}", tuple(case["way"] for case in theirs), each
+    )
+
+
+def table(found: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
+    """Lines of Markdown: ours in seconds, the others' ratios with the lowest and highest round."""
+    yield "| configuration | job | ours, s | of ceiling | clips/s | times as fast as |"
+    yield "|---|---|---|---|---|---|"
+    for name, ours, theirs in found:
+        told = "; ".join(f"{case['way']}: {_spread(_ratios(ours, case))}" for case in theirs)
+        share, speed = ours["share_of_ceiling"], ours["clips_per_second"]
+        cells = (
+            name,
+            ours["stage"],
+            f"{ours['seconds']:.3g}",
+            "-" if share is None else f"{share:.0%}",
+            "-" if speed is None else f"{speed:.3g}",
+            told,
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def _ratios(ours: Case, theirs: Case) -> list[float]:
+    """Of each round, so that a busy minute of the machine counts for both."""
+    return [b / a for a, b in zip(ours["rounds"], theirs["rounds"], strict=True)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"**{statistics.median(values):.2f}** ({min(values):.2f}-{max(values):.2f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""How many times as fast as the originals: one group of bars for each job."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+_HEIGHT = 0.24  # inches of a bar
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One job, by us and by others.
+
+    Attributes:
+      job: what is done.
+      ways: the others, such as "original, eager".
+      ratios: for each of them, in each round their seconds over ours.
+    """
+
+    job: str
+    ways: tuple[str, ...]
+    ratios: tuple[tuple[float, ...], ...]
+
+
+def draw(comparisons: Sequence[Comparison]) -> Figure:
+    """Medians of the ratios as bars, all rounds as dots; to the right of the line we are faster."""
+    ways = list(dict.fromkeys(way for each in comparisons for way in each.ways))
+    bars = sum(len(each.ways) for each in comparisons)
+    height = _HEIGHT * (bars + 0.6 * len(comparisons)) + 1.1
+    result = Figure(figsize=(8, height), layout="constrained")
+    axes = result.subplots()
+    ticks, place = [], 0.0
+    for each in comparisons:
+        ticks.append(place + (len(each.ways) - 1) / 2)
+        for way, ratios in zip(each.ways, each.ratios, strict=True):
+            colour = f"C{ways.index(way)}"
+            median = sorted(ratios)[len(ratios) // 2]
+            axes.barh(place, median, color=colour, height=0.85, label=way)
+            axes.plot(ratios, [place] * len(ratios), ".", color="0.2", ms=3)
+            axes.annotate(
+                f"{median:.3g}",
+                (max(*ratios, median), place),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+            place += 1
+        place += 0.6
+    axes.axvline(1, color="0.35", linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yticks(ticks, [each.job for each in comparisons], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("times as fast as")
+    axes.margins(x=0.12, y=0.01)
+    axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    kept = dict(zip(labels, handles, strict=True))
+    result.legend(kept.values(), kept, loc="outside upper center", ncols=3, frameon=False)
+    return result
