@@ -1,0 +1,311 @@
+"""Tells what merging saves in seconds, not only in GMAC: times schedules and fits a model of them.
+
+Examples:
+  python scripts/cost_model.py --config configs/demo.py --rounds 9
+  python scripts/cost_model.py --config configs/msrvtt_b16.py \\
+      --schedules "100x10; 600,200,100; 1000"
+  python scripts/cost_model.py --config configs/testa_didemo_f32.py \\
+      --schedules "12; merger.r=0; merger.frames=0; merger.frames=2 merger.r=24"
+
+Clips of noise are encoded without merging and under each of --schedules, which are separated by
+semicolons: a value of config.model.merger.r (100x10 is 100 in each of 10 layers), or keys of
+config.model with their values. By default the configuration's own is scaled from a quarter to one
+and a half, as far as that can work, and spread evenly over the layers.
+
+Every round runs each schedule once, so that a busy minute of the machine slows all alike; medians
+are compared. A model of the time with three terms (`evaluation/time_model.py`) is fitted, and tells
+each schedule's seconds from the measurements of the others. The output folder gets `rounds.json` as
+rounds are done (stopped, or with more --rounds, the same command goes on from there), `results.json`
+and `tokens_to_time.png`.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import common
+import jax
+import numpy as np
+import rich
+import rich.table
+from absl import flags
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from tokmerge_jax import registry, runtime
+from tokmerge_jax.evaluation import time_model
+from tokmerge_jax.merging import schedule
+from tokmerge_jax.types import LayerCost, System, UserError
+from tokmerge_jax.visualize import time_model as picture
+
+_SCHEDULES = flags.DEFINE_string("schedules", "", "what to time beside no merging; see above")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each schedule", lower_bound=1)
+_CLIPS = flags.DEFINE_integer("clips", 1, "clips that are encoded at a time", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "the folder; default: cost_model/ in config.output")
+
+_SHARES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the configuration's merging
+_NONE = "no merging"
+
+Values = Mapping[str, Any]
+"""Keys of config.model and their values."""
+
+
+def main(config: ConfigDict) -> None:
+    """Times the schedules, fits, prints the table and writes the folder."""
+    own = registry.build(config)
+    if config.model.merger.name == "none":
+        raise UserError(
+            "config.model.merger.name=none merges nothing; name the merger whose schedules to time"
+        )
+    systems = {_NONE: registry.build(changed(config, {"merger.name": "none"}))}
+    systems.update(asked(config) if _SCHEDULES.value else automatic(own))
+    time_model.check(len(systems))
+    folder = pathlib.Path(_OUTPUT.value or common.output(config) / "cost_model")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        rounds = measure(own, systems, folder / "rounds.json")
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    report(config, systems, rounds, folder)
+
+
+def changed(config: ConfigDict, values: Values) -> ConfigDict:
+    """The configuration with other values in its model."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked(), config.ignore_type():
+        config.model.update_from_flattened_dict(values)
+    return config
+
+
+def asked(config: ConfigDict) -> dict[str, System]:
+    """The systems of --schedules, by their text.
+
+    Raises:
+      UserError: if one cannot be read or cannot work.
+    """
+    systems = {}
+    for text in filter(None, map(str.strip, _SCHEDULES.value.split(";"))):
+        words = (word.rpartition("=") for word in text.split())
+        values = {key or "merger.r": read(value) for key, _, value in words}
+        try:
+            systems[text] = registry.build(changed(config, values))
+        except (KeyError, UserError) as error:
+            fault = f"config.model has no such key: {error}" if type(error) is KeyError else error
+            raise UserError(f"--schedules, {text!r}: {fault}") from error
+    return systems
+
+
+def read(text: str) -> Any:
+    """A value as --schedules has it: a Python literal in which 100x3 is 100,100,100; or a name."""
+    runs = r"(\d+)x(\d+)"
+    literal = re.sub(runs, lambda run: ",".join([run[1]] * int(run[2])), text)
+    try:
+        return ast.literal_eval(literal + ",") if re.search(runs, text) else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def spell(values: Values) -> str:
+    """Values as --schedules has them."""
+    return " ".join(
+        f"{key}={_spell(value)}" if len(values) > 1 else _spell(value)
+        for key, value in values.items()
+    )
+
+
+def _spell(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return f"{value:g}"
+    if len(set(value)) == 1:
+        return f"{value[0]}x{len(value)}"
+    used = max(layer + 1 for layer, merged in enumerate(value) if merged)
+    return ",".join(map(str, value[:used]))
+
+
+def automatic(own: System) -> dict[str, System]:
+    """The configuration's merging scaled, and its r spread evenly, as far as these can work."""
+    settings, systems = merging(own), {}
+    r = settings["merger.r"]
+    tries = [scaled(settings, share) for share in _SHARES]
+    tries.append({**settings, "merger.r": (sum(r) // len(r),) * len(r)})
+    for values in tries:
+        with contextlib.suppress(UserError):
+            system = registry.build(changed(own.config, values))
+            costs = [other.cost for other in systems.values()]
+            if system.cost not in costs and merges(system):
+                systems[spell(values)] = system
+    return systems
+
+
+def merging(system: System) -> dict[str, Any]:
+    """The values of a configuration that say how much merges."""
+    model, settings = system.config.model, {"merger.r": system.schedule.r}
+    if "frames" in model.merger:
+        frames, depth = model.vision.frames, model.vision.depth
+        settings["merger.frames"] = schedule.resolve(model.merger.frames, depth, frames)
+    if model.merger.name == "tempme":
+        settings |= {"join.cross": model.join.cross, "join.intra": model.join.intra}
+    return settings
+
+
+def scaled(settings: Values, share: float) -> dict[str, Any]:
+    """So many times as much of all."""
+    return {
+        key: tuple(round(share * r) for r in value) if isinstance(value, tuple) else share * value
+        for key, value in settings.items()
+    }
+
+
+def merges(system: System) -> bool:
+    """Whether any layer has fewer tokens to give than it gets."""
+    return any(layer.tokens_out < layer.tokens_in for layer in system.cost)
+
+
+def measure(
+    own: System, systems: Mapping[str, System], path: pathlib.Path
+) -> list[dict[str, float]]:
+    """Seconds a clip of each system, a mapping for each round; `path` keeps them as they come."""
+    config = json.loads(own.config.to_json_best_effort())
+    model = {key: config[key] for key in ("system", "dtype", "model")}
+    facts = runtime.fingerprint({"config": model, "clips": _CLIPS.value, "machine": machine()})
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    rounds = kept.get("rounds", []) if kept.get("facts") == facts else []
+    if rounds and list(rounds[0]) != list(systems):
+        rounds = []
+    if rounds:
+        print(f"{len(rounds)} rounds are in {path}; to measure anew, delete it", file=sys.stderr)
+    if len(rounds) >= _ROUNDS.value:
+        return rounds
+    runs = compiled(own, systems)
+    for run in runs.values():
+        run()  # warms up
+    with tqdm(total=(_ROUNDS.value - len(rounds)) * len(runs), desc="timing", unit="run") as bar:
+        while len(rounds) < _ROUNDS.value:
+            rounds.append({name: _told(run, bar) for name, run in runs.items()})
+            runtime.write_text(path, json.dumps({"facts": facts, "rounds": rounds}, indent=1))
+    return rounds
+
+
+def _told(run: Callable[[], float], bar: tqdm) -> float:
+    seconds = run()
+    bar.update()
+    return seconds
+
+
+def compiled(own: System, systems: Mapping[str, System]) -> dict[str, Callable[[], float]]:
+    """What encodes clips of noise with random weights once, and tells the seconds a clip."""
+    rng = np.random.default_rng(own.config.seed)
+    shape = _CLIPS.value, *frames_shape(own)
+    video = jax.device_put(rng.integers(0, 256, shape, np.uint8))
+    flat = flatten_dict(jax.jit(own.init)(jax.random.key(own.config.seed)))
+    runs = {}
+    for name, system in tqdm(systems.items(), "compiling"):
+        params = unflatten_dict({name: flat[name] for name in flatten_dict(system.abstract_params)})
+        encode = system.predict.get("classify") or system.predict["encode_video"]
+        program = runtime.jit(encode).lower(params, video).compile()
+        runs[name] = partial(_timed, program, params, video)
+    return runs
+
+
+def _timed(program: Callable[..., Any], *arguments: Any) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(program(*arguments))
+    return (time.perf_counter() - start) / _CLIPS.value
+
+
+def frames_shape(system: System) -> tuple[int, ...]:
+    """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
+    vision = system.config.model.vision
+    frames = vision.frames * system.config.data.get("neighbours", 1)
+    return frames, vision.image_size, vision.image_size, 3
+
+
+def report(
+    config: ConfigDict,
+    systems: Mapping[str, System],
+    rounds: Sequence[Mapping[str, float]],
+    folder: pathlib.Path,
+) -> None:
+    """Fits, prints the table, writes results.json and the picture."""
+    costs = [system.cost for system in systems.values()]
+    seconds = [statistics.median(each[name] for each in rounds) for name in systems]
+    predicted = time_model.leave_one_out(costs, seconds)
+    rows = [
+        {
+            "schedule": name,
+            "tokens_out": cost[-1].tokens_out,
+            "gmac": gmac(cost),
+            "seconds": measured,
+            "predicted": told,
+            "error": told / measured - 1,
+            "speed_up": seconds[0] / measured,
+            "mac_ratio": gmac(costs[0]) / gmac(cost),
+        }
+        for name, cost, measured, told in zip(systems, costs, seconds, predicted, strict=True)
+    ]
+    model = time_model.fit(costs, seconds)
+    content = {
+        "name": common.config_name(),
+        "schedules": rows,
+        "model": dataclasses.asdict(model),
+        "clips": _CLIPS.value,
+        "rounds": rounds,
+        "machine": machine(),
+        "command": sys.argv,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "config": json.loads(config.to_json_best_effort()),
+    }
+    runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
+    title = f"{common.config_name()}, {machine()['devices']}"
+    picture.draw(rows, title).savefig(folder / "tokens_to_time.png")
+    rich.print(table(rows, title))
+    errors = [abs(row["error"]) for row in rows]
+    print(f"Errors are {statistics.mean(errors):.1%} on average, at most {max(errors):.1%}.")
+    print(f"Results and the picture are in {folder}.")
+
+
+def gmac(costs: Sequence[LayerCost]) -> float:
+    """Of one clip."""
+    return sum(layer.macs for layer in costs) / 1e9
+
+
+def machine() -> dict[str, Any]:
+    """What the seconds depend on beside the configuration."""
+    return {**runtime.versions(), "cores": os.cpu_count()}
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
+    """The schedules as they come; seconds are predicted from the measurements of the others."""
+    view = rich.table.Table(title=title)
+    view.add_column("schedule")
+    for column in ("tokens out", "GMAC", "s", "predicted s", "error", "speed-up", "by GMAC"):
+        view.add_column(column, justify="right")
+    for row in rows:
+        view.add_row(
+            row["schedule"],
+            str(row["tokens_out"]),
+            f"{row['gmac']:.4g}",
+            f"{row['seconds']:.4g}",
+            f"{row['predicted']:.4g}",
+            f"{row['error']:+.1%}",
+            f"{row['speed_up']:.2f}",
+            f"{row['mac_ratio']:.2f}",
+        )
+    return view
+
+
+if __name__ == "__main__":
+    common.run(main)

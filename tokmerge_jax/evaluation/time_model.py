@@ -1,0 +1,99 @@
+"""Seconds that encoding a clip takes on a machine, from what its layers cost and some measurements.
+
+Merging saves multiply-accumulates, and these do not tell all: norms, residuals and other steps that
+read and write each token take time by the tokens, and a layer that merges looks for pairs, gathers
+and scatters. Each of these three has a price, fitted to schedules that were timed.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from tokmerge_jax.types import LayerCost, UserError
+
+Costs = Sequence[LayerCost]
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeModel:
+    """What a machine takes for each thing that layers do.
+
+    Attributes:
+      per_mac: seconds of a multiply-accumulate in a product.
+      per_token: of a token in a layer, beside its products; half of it before merging.
+      per_merge: of a token that enters a layer that merges, for the merging.
+    """
+
+    per_mac: float
+    per_token: float
+    per_merge: float
+
+    def seconds(self, costs: Costs) -> float:
+        """Of a clip whose layers cost this."""
+        return float(_amounts(costs) @ dataclasses.astuple(self))
+
+
+TERMS = len(dataclasses.fields(TimeModel))
+
+
+def fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
+    """The prices, none below 0, whose squared relative errors are least in sum.
+
+    Args:
+      costs: the layers of each schedule that was timed.
+      seconds: that each took.
+
+    Raises:
+      UserError: if there are too few to tell how well they fit.
+    """
+    check(len(costs))
+    return _fit(costs, seconds)
+
+
+def leave_one_out(costs: Sequence[Costs], seconds: Sequence[float]) -> list[float]:
+    """What each schedule would take by a fit to all others; arguments and errors as for `fit`."""
+    check(len(costs))
+    predicted = []
+    for i, left_out in enumerate(costs):
+        others = [j for j in range(len(costs)) if j != i]
+        model = _fit([costs[j] for j in others], [seconds[j] for j in others])
+        predicted.append(model.seconds(left_out))
+    return predicted
+
+
+def check(schedules: int) -> None:
+    """Raises UserError if so many schedules are too few for a fit."""
+    if schedules <= TERMS:
+        raise UserError(
+            f"{schedules} schedules were timed, too few for a model of {TERMS} terms; time"
+            f" {TERMS + 1} or more"
+        )
+
+
+def _amounts(costs: Costs) -> Float[np.ndarray, "terms"]:
+    """How much of what has a price there is in all layers."""
+    tokens = [(layer.tokens_in, layer.tokens_out) for layer in costs]
+    macs = sum(layer.macs for layer in costs)
+    through = sum(entering + leaving for entering, leaving in tokens) / 2
+    merging = sum(entering for entering, leaving in tokens if leaving < entering)
+    return np.array([macs, through, merging], float)
+
+
+def _fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
+    """The best of the least squares over every choice of terms that gives no price below 0.
+
+    Nonnegative least squares are the ordinary ones of the terms that are not 0 in it.
+    """
+    amounts = np.stack([_amounts(each) for each in costs]) / np.array(seconds)[:, None]
+    scale = np.maximum(amounts.max(axis=0), np.finfo(float).tiny)
+    best, least = np.zeros(TERMS), np.inf
+    for chosen in itertools.product((False, True), repeat=TERMS):
+        prices, part = np.zeros(TERMS), np.array(chosen)
+        prices[part] = np.linalg.lstsq(amounts[:, part] / scale[part], np.ones(len(costs)))[0]
+        error = ((amounts / scale @ prices - 1) ** 2).sum()
+        if (prices >= 0).all() and error < least:
+            best, least = prices, error
+    return TimeModel(*(best / scale).tolist())

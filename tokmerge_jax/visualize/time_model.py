@@ -1,0 +1,79 @@
+"""What schedules of merging take: measured and predicted seconds, and what GMAC promise."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_LINE = "0.35"  # the grey of the lines that points are compared with
+_GAP = 0.052  # of a panel's height, from name to name
+
+
+def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Measured against predicted seconds, and the speed-up against what the GMAC promise.
+
+    Points of a schedule have one colour in both panels; their names stand at the right.
+
+    Args:
+      rows: of schedules, the first without merging ("schedule", "seconds", "predicted",
+        "speed_up", "mac_ratio").
+      title: a line above.
+    """
+    result = Figure(figsize=(10, 3.8), dpi=200, layout="constrained")
+    result.suptitle(title, fontsize=10, parse_math=False)
+    left, right = result.subplots(1, 2)
+    _draw(left, rows, ("predicted", "seconds"), "as predicted")
+    left.set(xlabel="s a clip, predicted from the other schedules", ylabel="s a clip, measured")
+    _draw(right, rows, ("mac_ratio", "speed_up"), "as the GMAC say")
+    right.set(xlabel="GMAC without merging / GMAC", ylabel="measured speed-up")
+    return result
+
+
+def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], keys: tuple[str, str], line: str) -> None:
+    """Points, their names, and the line on which they would lie."""
+    x, y = ([row[key] for row in rows] for key in keys)
+    ends = min(*x, *y), max(*x, *y)
+    axes.plot(ends, ends, "--", color=_LINE, linewidth=1, label=line)
+    colours = matplotlib.colormaps["viridis"]
+    for place, point in enumerate(zip(x, y, strict=True)):
+        axes.plot(*point, "o", color=colours(0.9 * place / len(rows)), ms=5)
+    axes.margins(0.06)
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    _name(axes, [row["schedule"] for row in rows], x, y)
+
+
+def _name(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
+    """Names beside the panel, as high as their points as far as they do not overlap."""
+    low, high = axes.get_ylim()
+    order = sorted(range(len(names)), key=lambda i: y[i])
+    for i, height in zip(order, _apart([(y[i] - low) / (high - low) for i in order]), strict=True):
+        axes.annotate(
+            names[i], (x[i], y[i]), (1.02, height), xycoords="data", textcoords="axes fraction",
+            va="center", fontsize=7, parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 0},
+        )  # fmt: skip
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Rising heights, moved as little as keeps `_GAP` between neighbours.
+
+    Names that touch form a group around the mean of what its members want; groups that touch
+    become one.
+    """
+    groups: list[list[float]] = []  # of a group: what its members want, less their place in it
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and _bottom(groups[-1]) < _bottom(groups[-2]) + _GAP * len(
+            groups[-2]
+        ):
+            last = groups.pop()
+            groups[-1] += [want - _GAP * len(groups[-1]) for want in last]
+    return [_bottom(group) + _GAP * i for group in groups for i in range(len(group))]
+
+
+def _bottom(group: Sequence[float]) -> float:
+    return sum(group) / len(group)
