@@ -9,14 +9,13 @@ Examples:
 
 Clips of noise are encoded without merging and under each of --schedules, which are separated by
 semicolons: a value of config.model.merger.r (100x10 is 100 in each of 10 layers), or keys of
-config.model with their values. By default the configuration's own is scaled from a quarter to one
-and a half, as far as that can work, and spread evenly over the layers.
+config.model (merger.* and join.*) with their values. By default the configuration's own is scaled
+from a quarter to one and a half, as far as that can work, and spread evenly over the layers.
 
 Every round runs each schedule once, so that a busy minute of the machine slows all alike; medians
-are compared. A model of the time with three terms (`evaluation/time_model.py`) is fitted, and tells
-each schedule's seconds from the measurements of the others. The output folder gets `rounds.json` as
-rounds are done (stopped, or with more --rounds, the same command goes on from there), `results.json`
-and `tokens_to_time.png`.
+are compared. A model of the time (`evaluation/time_model.py`) is fitted, and tells each schedule's
+seconds from what the others took. The output folder gets `results.json`, `tokens_to_time.png`, and
+`rounds.json` as rounds are done: stopped, or with more --rounds, the same command goes on.
 """
 
 import ast
@@ -37,7 +36,7 @@ from typing import Any
 import common
 import jax
 import numpy as np
-import rich
+import rich.console
 import rich.table
 from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -71,7 +70,11 @@ def main(config: ConfigDict) -> None:
         )
     systems = {_NONE: registry.build(changed(config, {"merger.name": "none"}))}
     systems.update(asked(config) if _SCHEDULES.value else automatic(own))
-    time_model.check(len(systems))
+    if len(systems) <= time_model.TERMS:
+        raise UserError(
+            f"--schedules: {len(systems)}, no merging among them, are too few for a model of the"
+            f" time; name so many that there are {time_model.TERMS + 1} or more"
+        )
     folder = pathlib.Path(_OUTPUT.value or common.output(config) / "cost_model")
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -85,7 +88,7 @@ def main(config: ConfigDict) -> None:
 def changed(config: ConfigDict, values: Values) -> ConfigDict:
     """The configuration with other values in its model."""
     config = config.copy_and_resolve_references()
-    with config.unlocked(), config.ignore_type():
+    with config.ignore_type():
         config.model.update_from_flattened_dict(values)
     return config
 
@@ -96,15 +99,20 @@ def asked(config: ConfigDict) -> dict[str, System]:
     Raises:
       UserError: if one cannot be read or cannot work.
     """
-    systems = {}
+    model, systems = config.model.to_dict(), {}
+    known = {f"{part}.{key}" for part in ("merger", "join") for key in model.get(part, {})}
     for text in filter(None, map(str.strip, _SCHEDULES.value.split(";"))):
         words = (word.rpartition("=") for word in text.split())
         values = {key or "merger.r": read(value) for key, _, value in words}
+        if unknown := values.keys() - known:
+            raise UserError(
+                f"--schedules, {text!r}: config.model has no {', '.join(sorted(unknown))} that"
+                f" says how tokens merge; it has {', '.join(sorted(known))}"
+            )
         try:
             systems[text] = registry.build(changed(config, values))
-        except (KeyError, UserError) as error:
-            fault = f"config.model has no such key: {error}" if type(error) is KeyError else error
-            raise UserError(f"--schedules, {text!r}: {fault}") from error
+        except (TypeError, ValueError) as error:
+            raise UserError(f"--schedules, {text!r}: {error}") from error
     return systems
 
 
@@ -271,7 +279,7 @@ def report(
     runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
     title = f"{common.config_name()}, {machine()['devices']}"
     picture.draw(rows, title).savefig(folder / "tokens_to_time.png")
-    rich.print(table(rows, title))
+    rich.console.Console(width=130).print(table(rows, title))
     errors = [abs(row["error"]) for row in rows]
     print(f"Errors are {statistics.mean(errors):.1%} on average, at most {max(errors):.1%}.")
     print(f"Results and the picture are in {folder}.")
@@ -291,7 +299,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
     """The schedules as they come; seconds are predicted from the measurements of the others."""
     view = rich.table.Table(title=title)
     view.add_column("schedule")
-    for column in ("tokens out", "GMAC", "s", "predicted s", "error", "speed-up", "by GMAC"):
+    for column in ("tokens", "GMAC", "s", "predicted", "error", "speed-up", "by GMAC"):
         view.add_column(column, justify="right")
     for row in rows:
         view.add_row(

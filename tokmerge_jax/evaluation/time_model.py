@@ -37,6 +37,7 @@ class TimeModel:
 
 
 TERMS = len(dataclasses.fields(TimeModel))
+"""Prices in the model; a fit needs one schedule more."""
 
 
 def fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
@@ -49,13 +50,13 @@ def fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
     Raises:
       UserError: if there are too few to tell how well they fit.
     """
-    check(len(costs))
+    _check(len(costs))
     return _fit(costs, seconds)
 
 
 def leave_one_out(costs: Sequence[Costs], seconds: Sequence[float]) -> list[float]:
     """What each schedule would take by a fit to all others; arguments and errors as for `fit`."""
-    check(len(costs))
+    _check(len(costs))
     predicted = []
     for i, left_out in enumerate(costs):
         others = [j for j in range(len(costs)) if j != i]
@@ -64,12 +65,11 @@ def leave_one_out(costs: Sequence[Costs], seconds: Sequence[float]) -> list[floa
     return predicted
 
 
-def check(schedules: int) -> None:
-    """Raises UserError if so many schedules are too few for a fit."""
+def _check(schedules: int) -> None:
     if schedules <= TERMS:
         raise UserError(
-            f"{schedules} schedules were timed, too few for a model of {TERMS} terms; time"
-            f" {TERMS + 1} or more"
+            f"{schedules} schedules are too few for a model of the time, which has {TERMS} terms;"
+            f" time {TERMS + 1} or more"
         )
 
 

@@ -49,10 +49,11 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], keys: tuple[str, str], 
 def _name(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
     """Names beside the panel, as high as their points as far as they do not overlap."""
     low, high = axes.get_ylim()
-    order = sorted(range(len(names)), key=lambda i: y[i])
-    for i, height in zip(order, _apart([(y[i] - low) / (high - low) for i in order]), strict=True):
+    order = sorted(range(len(names)), key=lambda i: (y[i], -x[i]))  # lines do not cross
+    heights = dict(zip(order, _apart([(y[i] - low) / (high - low) for i in order]), strict=True))
+    for i, name in enumerate(names):
         axes.annotate(
-            names[i], (x[i], y[i]), (1.02, height), xycoords="data", textcoords="axes fraction",
+            name, (x[i], y[i]), (1.02, heights[i]), xycoords="data", textcoords="axes fraction",
             va="center", fontsize=7, parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 0},
         )  # fmt: skip
@@ -61,19 +62,18 @@ def _name(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[floa
 def _apart(heights: Sequence[float]) -> list[float]:
     """Rising heights, moved as little as keeps `_GAP` between neighbours.
 
-    Names that touch form a group around the mean of what its members want; groups that touch
-    become one.
+    Those that would touch form a group, which stands where its members want it on average; groups
+    that would touch become one.
     """
-    groups: list[list[float]] = []  # of a group: what its members want, less their place in it
+    groups: list[list[float]] = []  # where each member wants its group to begin
     for height in heights:
-        groups.append([height])
-        while len(groups) > 1 and _bottom(groups[-1]) < _bottom(groups[-2]) + _GAP * len(
-            groups[-2]
-        ):
-            last = groups.pop()
-            groups[-1] += [want - _GAP * len(groups[-1]) for want in last]
-    return [_bottom(group) + _GAP * i for group in groups for i in range(len(group))]
+        last = [height]
+        while groups and _mean(last) < _mean(groups[-1]) + _GAP * len(groups[-1]):
+            before = groups.pop()
+            last = before + [want - _GAP * len(before) for want in last]
+        groups.append(last)
+    return [_mean(group) + _GAP * i for group in groups for i in range(len(group))]
 
 
-def _bottom(group: Sequence[float]) -> float:
-    return sum(group) / len(group)
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)

@@ -1,0 +1,56 @@
+"""scripts/cost_model.py as a user runs it: what cannot work, the folder, more rounds."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "scripts/cost_model.py", "--config=configs/demo.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.model.merger.name=none", "merges nothing; name the merger whose schedules"),
+        ("--schedules=10;20", "--schedules: 3, no merging among them, are too few"),
+        (
+            "--schedules=10;20;200,200;5",
+            "--schedules, '200,200': the merging schedule",
+        ),
+        (
+            "--schedules=10;merger.k=2",
+            "no merger.k that says how tokens merge; it has merger.name",
+        ),
+    ],
+)
+def test_what_cannot_work_is_told_at_once(argument, message, tmp_path):
+    done = run(argument, f"--output={tmp_path}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_folder_and_more_rounds(tmp_path):
+    options = "--schedules=30x2; 60; merger.name=tome merger.r=100,60", f"--output={tmp_path}"
+    done = run(*options, "--rounds=1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    plain, half, _, tome = found["schedules"]
+    assert (plain["schedule"], plain["tokens_out"], plain["speed_up"]) == ("no merging", 288, 1)
+    assert (half["schedule"], half["tokens_out"]) == ("30x2", 228)
+    assert (tome["tokens_out"], tome["mac_ratio"]) == (128, plain["gmac"] / tome["gmac"])
+    assert tome["error"] == tome["predicted"] / tome["seconds"] - 1
+    assert (tmp_path / "tokens_to_time.png").stat().st_size > 10000
+    again = run(*options, "--rounds=3")
+    assert f"1 rounds are in {tmp_path}" in again.stderr
+    rounds = json.loads((tmp_path / "results.json").read_text())["rounds"]
+    assert (len(rounds), rounds[:1]) == (3, found["rounds"])
