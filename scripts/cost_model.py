@@ -3,7 +3,7 @@
 Examples:
   python scripts/cost_model.py --config configs/demo.py --rounds 9
   python scripts/cost_model.py --config configs/msrvtt_b16.py \\
-      --schedules "100x10; 600,200,100; 1000"
+      --schedules "100x10; 300,100,50; 600,200,100; 1000x1; 1100x1"
   python scripts/cost_model.py --config configs/testa_didemo_f32.py \\
       --schedules "12; merger.r=0; merger.frames=0; merger.frames=2 merger.r=24"
 

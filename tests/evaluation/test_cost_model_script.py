@@ -40,11 +40,14 @@ def test_what_cannot_work_is_told_at_once(argument, message, tmp_path):
 
 @pytest.mark.slow
 def test_the_folder_and_more_rounds(tmp_path):
-    options = "--schedules=30x2; 60; merger.name=tome merger.r=100,60", f"--output={tmp_path}"
+    options = (
+        "--schedules=30x2; 60; 90,30; merger.name=tome merger.r=100,60",
+        f"--output={tmp_path}",
+    )
     done = run(*options, "--rounds=1")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "results.json").read_text())
-    plain, half, _, tome = found["schedules"]
+    plain, half, *_, tome = found["schedules"]
     assert (plain["schedule"], plain["tokens_out"], plain["speed_up"]) == ("no merging", 288, 1)
     assert (half["schedule"], half["tokens_out"]) == ("30x2", 228)
     assert (tome["tokens_out"], tome["mac_ratio"]) == (128, plain["gmac"] / tome["gmac"])

@@ -6,30 +6,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokmerge_jax.evaluation.time_model import TimeModel, fit, leave_one_out
-from tokmerge_jax.merging import schedule
 from tokmerge_jax.types import LayerCost, UserError
 
-SCHEDULES = [(0,), (20,), (48,), (12, 12, 12, 12), (30, 20), (0, 0, 0, 40)]
-COSTS = [schedule.vit_cost((*r, *(0,) * (4 - len(r))), 96, 32, 48) for r in SCHEDULES]
+COUNTS = [(90, 90, 90), (90, 60, 50), (80, 80, 20), (70, 35, 35), (60, 60, 60), (90, 45, 30)]
+COSTS = [
+    (LayerCost("a", first, second, 7000 * i), LayerCost("b", second, third, 3000 + 40 * third))
+    for i, (first, second, third) in enumerate(COUNTS, start=1)
+]
 
 
 def prices(model):
-    return np.array([model.per_mac, model.per_token, model.per_merge])
+    return np.array([model.per_mac, model.per_token, model.per_pair, model.per_merge])
 
 
 def test_seconds_of_two_layers_by_hand():
     costs = (LayerCost("a", 10, 10, 100), LayerCost("b", 10, 6, 50))
-    assert TimeModel(2.0, 0.0, 0.0).seconds(costs) == 300
-    assert TimeModel(0.0, 3.0, 0.0).seconds(costs) == 3 * (10 + 8)
-    assert TimeModel(0.0, 0.0, 5.0).seconds(costs) == 50  # the second alone merges
-    assert TimeModel(2.0, 3.0, 5.0).seconds(costs) == 404
+    assert TimeModel(2.0, 0.0, 0.0, 0.0).seconds(costs) == 300
+    assert TimeModel(0.0, 3.0, 0.0, 0.0).seconds(costs) == 3 * (10 + 8)
+    assert TimeModel(0.0, 0.0, 7.0, 0.0).seconds(costs) == 7 * (100 + 100)
+    assert TimeModel(0.0, 0.0, 0.0, 5.0).seconds(costs) == 50  # the second alone merges
+    assert TimeModel(2.0, 3.0, 7.0, 5.0).seconds(costs) == 300 + 54 + 1400 + 50
 
 
-@given(st.tuples(st.floats(1, 9), st.floats(0, 9), st.floats(0, 9)))
+@given(st.tuples(st.floats(1, 9), *[st.sampled_from((0.0, 1.0, 2.5, 9.0))] * 3))
 def test_known_prices_are_found(known):
-    model = TimeModel(1e-12 * known[0], 1e-8 * known[1], 1e-8 * known[2])
+    model = TimeModel(*np.multiply(known, (1e-12, 1e-9, 1e-11, 1e-9)).tolist())
     seconds = [model.seconds(costs) for costs in COSTS]
-    np.testing.assert_allclose(prices(fit(COSTS, seconds)), prices(model), rtol=1e-6, atol=1e-15)
+    np.testing.assert_allclose(prices(fit(COSTS, seconds)), prices(model), rtol=1e-6, atol=1e-17)
     np.testing.assert_allclose(leave_one_out(COSTS, seconds), seconds, rtol=1e-6)
 
 
@@ -39,7 +42,7 @@ def test_no_price_is_below_0_and_none_can_be_better(noise):
     macs = [sum(layer.macs for layer in costs) for costs in COSTS]
     seconds = np.multiply(noise, macs).tolist()
     found = prices(fit(COSTS, seconds))
-    one_by_one = [TimeModel(*row) for row in np.eye(3).tolist()]
+    one_by_one = [TimeModel(*row) for row in np.eye(4).tolist()]
     amounts = np.array([[unit.seconds(costs) for unit in one_by_one] for costs in COSTS])
     amounts /= np.array(seconds)[:, None]
     slope = (amounts.T @ (amounts @ found - 1)) / np.linalg.norm(amounts, axis=0)
@@ -49,14 +52,14 @@ def test_no_price_is_below_0_and_none_can_be_better(noise):
 
 
 def test_each_schedule_is_told_by_the_others():
-    """1, 1 and 2 seconds a unit: of the last three the best price is 2.5 / 2.25."""
-    costs = [(LayerCost("products", 0, 0, macs),) for macs in (1, 2, 3, 4)]
-    told = leave_one_out(costs, [1.0, 2.0, 3.0, 8.0])
-    np.testing.assert_allclose(told, [10 / 9, 20 / 9, 30 / 9, 4], rtol=1e-12)
+    """1, 1, 1, 1 and 2 seconds a unit: of any four with the last the best price is 3.5 / 3.25."""
+    costs = [(LayerCost("products", 0, 0, macs),) for macs in (1, 2, 3, 4, 5)]
+    told = leave_one_out(costs, [1.0, 2.0, 3.0, 4.0, 10.0])
+    np.testing.assert_allclose(told, [14 / 13, 28 / 13, 42 / 13, 56 / 13, 5], rtol=1e-12)
 
 
 @pytest.mark.parametrize("function", [fit, leave_one_out])
 def test_too_few_measurements(function):
-    with pytest.raises(UserError, match="3 schedules are too few .* which has 3 terms; time 4"):
-        function(COSTS[:3], [1.0, 2.0, 3.0])
-    assert function(COSTS[:4], [1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(UserError, match="4 schedules are too few for a model"):
+        function(COSTS[:4], [1.0, 2.0, 3.0, 4.0])
+    assert function(COSTS[:5], [1.0, 2.0, 3.0, 4.0, 5.0])
