@@ -14,8 +14,9 @@ from a quarter to one and a half, as far as that can work, and spread evenly ove
 
 Every round runs each schedule once, so that a busy minute of the machine slows all alike; medians
 are compared. A model of the time (`evaluation/time_model.py`) is fitted, and tells each schedule's
-seconds from what the others took. The output folder gets `results.json`, `tokens_to_time.png`, and
-`rounds.json` as rounds are done: stopped, or with more --rounds, the same command goes on.
+seconds from what the others took; errors within what rounds differ by are the machine's. The output
+folder gets `results.json`, `tokens_to_time.png`, and `rounds.json` as rounds are done: stopped, or
+with more --rounds, the same command goes on.
 """
 
 import ast
@@ -257,6 +258,8 @@ def report(
             "tokens_out": cost[-1].tokens_out,
             "gmac": gmac(cost),
             "seconds": measured,
+            "fastest": min(each[name] for each in rounds),
+            "slowest": max(each[name] for each in rounds),
             "predicted": told,
             "error": told / measured - 1,
             "speed_up": seconds[0] / measured,
@@ -299,7 +302,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
     """The schedules as they come; seconds are predicted from the measurements of the others."""
     view = rich.table.Table(title=title)
     view.add_column("schedule")
-    for column in ("tokens", "GMAC", "s", "predicted", "error", "speed-up", "by GMAC"):
+    for column in ("tokens", "GMAC", "s", "min-max s", "predicted", "error", "speed-up", "by GMAC"):
         view.add_column(column, justify="right")
     for row in rows:
         view.add_row(
@@ -307,6 +310,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
             str(row["tokens_out"]),
             f"{row['gmac']:.4g}",
             f"{row['seconds']:.4g}",
+            f"{row['fastest']:.3g}-{row['slowest']:.3g}",
             f"{row['predicted']:.4g}",
             f"{row['error']:+.1%}",
             f"{row['speed_up']:.2f}",
