@@ -4,78 +4,101 @@ Or tells, with `--stages memory`, what training as configured holds in memory; n
 
 Examples:
   python scripts/benchmark.py --config configs/msrvtt_b16.py
+  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode --clips 1,8,32
   python scripts/benchmark.py --config configs/msrvtt_qa_b16.py --stages answer
-  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode \
+  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages decode,evaluation --rounds 1
+  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode \\
       --against vid-TLDR --against_python torch-env/bin/python
-  python scripts/benchmark.py --config configs/tempme_msrvtt_b32.py \
+  python scripts/benchmark.py --config configs/tempme_msrvtt_b32.py \\
       --against TempMe --against_python torch-env/bin/python
   python scripts/benchmark.py --config configs/tdsclip_ssv2_b16.py --stages memory
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
-same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), GFLOP are two for each.
+same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), FLOP are two for each.
 Re-ranking is timed on a part of its pairs, and multiplied; so are questions that are answered anew.
+
+The stages `decode` and `evaluation` take long and run only where they are named. `decode` draws
+videos and reads them as `config.data` says; a decord that the original's Python has is timed as
+well. `evaluation` is all of it but decoding, on random clips: `--gallery` says how many, the most
+of `--clips` how many are encoded at a time; all are held in memory as float32.
+
+Peak memory is that of the compiled program, with its arguments and results. The original's is what
+PyTorch held, all its weights with it, and known on a GPU alone. It runs there if ours does:
+training in float32, all else under float16 autocast unless ours computes in float32.
 """
 
-import dataclasses
-import functools
+import contextlib
+import datetime
 import json
 import os
 import pathlib
 import platform
-import shutil
+import shlex
 import statistics
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from typing import Any
 
+import benchmark_cases
+import benchmark_peer
 import common
 import jax
 import numpy as np
+import rich.box
 import rich.console
 import rich.table
 from absl import flags
-from benchmark_cases import Case, answer, ceiling, encode, make_inputs, rerank, text, weights
+from benchmark_cases import Case, Timed, ceiling, clips, encode, make_inputs, text, weights
+from benchmark_decoding import decode
+from benchmark_matching import answer, rerank
 from benchmark_training import memory, train
+from benchmark_whole import questions, recognition, retrieval
 from ml_collections import ConfigDict
-from safetensors.numpy import save_file
 
-from tokmerge_jax import convert, registry
-from tokmerge_jax.types import Params, System, UserError
+from tokmerge_jax import registry
+from tokmerge_jax.types import System, UserError
 
 _STAGES = flags.DEFINE_list(
     "stages",
     [],
     "encode, text, rerank (retrieval), answer (questions), train (TempMe, TDS-CLIP); default: all"
-    " there are; memory (of training) is told of every system",
+    " of these that there are; decode, evaluation; memory (of training) is told of every system",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
 _PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch and what it needs")
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
-
-
-Ask = Callable[..., tuple[float, np.ndarray]]
-"""Keywords of a request -> seconds and result."""
+flags.adopt_module_key_flags(benchmark_cases)  # --help shows them
 
 
 def main(config: ConfigDict) -> None:
     """Times the stages that the flags ask for, or tells their memory, and reports."""
+    # JAX would take three quarters of a GPU's memory at once, and the original needs some beside.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
     timed = _STAGES_OF.get(config.system, {})
     known = [*timed, _MEMORY]
-    stages = _STAGES.value or list(timed) or known
-    check_paths(config.system)
+    stages = _STAGES.value or [name for name in timed if name not in _LONG] or known
+    clips()
+    _check_output()
+    peer = benchmark_peer.Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
+    if peer:
+        peer.check(config.system)
     system = registry.build(config)
     if unknown := set(stages) - set(known):
         raise UserError(
             f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(known)}"
         )
-    result = {"machine": _machine(), "config": config.to_dict()}
-    console = rich.console.Console(width=130)
+    result = {
+        "machine": _machine(),
+        "command": shlex.join(sys.argv),
+        "config": config.to_dict(),
+        "rounds": _ROUNDS.value,
+    }
+    console = rich.console.Console(width=150)
     if names := [name for name in stages if name != _MEMORY]:
-        result["cases"] = time_stages(system, names)
+        result["cases"] = time_stages(system, names, peer)
         console.print(table(result["cases"]))
     if _MEMORY in stages:
         result[_MEMORY] = memory(system)
@@ -84,119 +107,127 @@ def main(config: ConfigDict) -> None:
         pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
 
 
-def time_stages(system: System, names: Sequence[str]) -> list[dict[str, Any]]:
+def time_stages(
+    system: System, names: Sequence[str], peer: benchmark_peer.Peer | None
+) -> list[dict[str, Any]]:
     """Figures of the stages' cases, and of the original's where it is asked for."""
-    params, inputs = weights(system), make_inputs(system)
+    params, inputs = weights(system), make_inputs(system, names)
     cases = [ceiling(system)]
     for name in names:
         cases += _STAGES_OF[system.name][name](system, params, inputs)
-    if not _AGAINST.value:
+    with contextlib.ExitStack() as stack:
+        if peer:
+            askable = _askable(cases, peer)
+            ask = stack.enter_context(peer.ready(system, params, inputs))
+            cases += benchmark_peer.cases(askable, ask)
         return report(cases, _ROUNDS.value)
+
+
+def _askable(cases: Sequence[Case], peer: benchmark_peer.Peer) -> list[Case]:
+    """The cases that the original can be asked for, and decord where it is."""
     if not any(case.requests for case in cases):
         raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
-    with _original(system, params, inputs) as ask:
-        return report(cases + _original_cases(cases, ask), _ROUNDS.value)
+    found = [case for case in cases if case.requests]
+    decoding = [case for case in found if "decode" in case.stage]
+    if decoding and not peer.has("decord"):
+        print(f"{_PYTHON.value} has no decord: decoding is timed without it", file=sys.stderr)
+        return [case for case in found if case not in decoding]
+    return found
 
 
 _MEMORY = "memory"
+_LONG = "decode", "evaluation"
 _STAGES_OF = {
-    "vid_tldr": {"encode": encode, "text": text, "rerank": rerank},
-    "vid_tldr_qa": {"encode": encode, "answer": answer},
-    "tempme": {"encode": encode, "text": text, "train": train},
-    "testa": {"encode": encode, "text": text, "rerank": rerank},
-    "tds_clip": {"encode": encode, "train": train},
+    "vid_tldr": {"encode": encode, "text": text, "rerank": rerank, "evaluation": retrieval},
+    "vid_tldr_qa": {"encode": encode, "answer": answer, "evaluation": questions},
+    "tempme": {"encode": encode, "text": text, "train": train, "evaluation": retrieval},
+    "testa": {"encode": encode, "text": text, "rerank": rerank, "evaluation": retrieval},
+    "tds_clip": {"encode": encode, "train": train, "evaluation": recognition},
 }
-_ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
-    "vid_tldr": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", "einops, transformers"),
-    "vid_tldr_qa": (
-        "original_vid_tldr",
-        "mlvlab/vid-TLDR",
-        "multi_modality",
-        "einops, transformers",
-    ),
-    "tempme": ("original_tempme", "LunarShen/TempMe", "tvr", "numpy"),
-    "testa": ("original_testa", "RenShuhuai-Andy/TESTA", "testa", "einops, transformers"),
-    "tds_clip": ("original_tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
-}
+for _stages in _STAGES_OF.values():
+    _stages["decode"] = decode
 
 
-def check_paths(system: str) -> None:
-    """Raises UserError unless what the flags name can be used; told before long work."""
-    if _AGAINST.value:
-        if system not in _ORIGINALS:
-            raise UserError(
-                f"--against: config.system={system!r} is timed beside no original; known:"
-                f" {', '.join(_ORIGINALS)}"
-            )
-        _, repository, folder, packages = _ORIGINALS[system]
-        if not pathlib.Path(_AGAINST.value, folder).is_dir():
-            raise UserError(f"--against={_AGAINST.value} is no checkout of {repository}")
-        if not _PYTHON.value or not shutil.which(_PYTHON.value):
-            raise UserError(
-                f"--against_python={_PYTHON.value} is no Python; name one that has torch,"
-                f" safetensors, {packages}"
-            )
+def _check_output() -> None:
+    """Raises UserError unless the file can be written; told before long work."""
     if _OUTPUT.value and not pathlib.Path(_OUTPUT.value).absolute().parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder; make it first")
 
 
 def report(cases: Sequence[Case], rounds: int) -> list[dict[str, Any]]:
-    """Times all cases in turn, `rounds` times after a run to warm up; the first is the ceiling."""
-    outputs = [case.run()[1] for case in cases]
-    seconds = [[case.run()[0] for case in cases] for _ in range(rounds)]
-    rows = []
-    for i, case in enumerate(cases):
-        times = [row[i] for row in seconds]
-        first = next(j for j, other in enumerate(cases) if other.stage == case.stage)
-        rows.append(
-            {
-                "stage": case.stage,
-                "way": case.way,
-                "seconds": case.runs * statistics.median(times),
-                "fastest": case.runs * min(times),
-                "slowest": case.runs * max(times),
-                "compile_seconds": case.compile_seconds,
-                "gmac": case.runs * case.macs / 1e9,
-                "gflops": 2 * case.macs / statistics.median(times) / 1e9,
-                "timed_share": 1 / case.runs,
-                "difference": _difference(outputs[first], outputs[i]),
-            }
-        )
-        rows[-1]["share_of_ceiling"] = rows[-1]["gflops"] / rows[0]["gflops"]
-        rows[-1]["times_first"] = rows[-1]["seconds"] / rows[first]["seconds"]
+    """Times all cases in turn, `rounds` times after a run to warm up; the first is the ceiling.
+
+    Returns:
+      Figures of each case's whole job; None where there is none. `seconds` is their median.
+    """
+    warm = [case.run() for case in cases]
+    timed = [[case.run() for case in cases] for _ in range(rounds)]
+    rows = [_figures(case, warm[i], [each[i] for each in timed]) for i, case in enumerate(cases)]
+    for i, row in enumerate(rows):
+        first = next(j for j, other in enumerate(cases) if other.stage == cases[i].stage)
+        speed = row["tflops"]
+        row["share_of_ceiling"] = None if speed is None else speed / rows[0]["tflops"]
+        row["times_first"] = row["seconds"] / rows[first]["seconds"]
+        row["difference"] = _difference(warm[first].output, warm[i].output)
     return rows
 
 
+def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> dict[str, Any]:
+    """A case's own figures: of its whole job, from runs of which one may be a part of it."""
+    times = [each.seconds for each in timed]
+    median = statistics.median(times)
+    compiling = max(warm.seconds - median, 0) if case.compiles else case.compile_seconds
+    peaks = [each.peak_bytes for each in timed if each.peak_bytes is not None]
+    return {
+        "stage": case.stage,
+        "way": case.way,
+        "clips": case.clips,
+        "clips_per_second": case.clips and case.clips / (case.runs * median),
+        "tflops": None if case.macs is None else 2 * case.macs / median / 1e12,
+        "gmac": None if case.macs is None else case.runs * case.macs / 1e9,
+        "seconds": case.runs * median,
+        "fastest": case.runs * min(times),
+        "slowest": case.runs * max(times),
+        "rounds": [case.runs * seconds for seconds in times],
+        "timed_share": 1 / case.runs,
+        "compile_seconds": compiling,
+        "peak_bytes": max(peaks, default=case.peak_bytes),
+    }
+
+
 def table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
-    """The figures of `report` for a reader."""
-    view = rich.table.Table()
-    for title in (
-        "stage",
-        "way",
-        "median s",
-        "min-max s",
-        "compile s",
-        "GMAC",
-        "GFLOP/s",
-        "of ceiling",
-        "x first",
-        "difference",
-    ):
-        view.add_column(title)
+    """The figures of `report` for a reader; "-" where there is none."""
+    view = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    columns = {
+        "clips/s": lambda row: _digits(row["clips_per_second"]),
+        "TFLOP/s": lambda row: _digits(row["tflops"]),
+        "of ceiling": lambda row: _told(row["share_of_ceiling"], ".0%"),
+        "peak MiB": lambda row: _told(row["peak_bytes"] and row["peak_bytes"] / 2**20, ".0f"),
+        "compile s": lambda row: _told(row["compile_seconds"], ".1f"),
+        "median s": lambda row: f"{row['seconds']:.3f}",
+        "min-max s": lambda row: f"{row['fastest']:.3f}-{row['slowest']:.3f}",
+        "GMAC": lambda row: _told(row["gmac"], ".1f"),
+        "x first": lambda row: f"{row['times_first']:.2f}",
+        "difference": lambda row: f"{row['difference']:.0e}",
+    }
+    view.add_column("stage")
+    view.add_column("way")
+    for title in columns:
+        view.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        view.add_row(
-            row["stage"],
-            row["way"],
-            f"{row['seconds']:.3f}",
-            f"{row['fastest']:.3f}-{row['slowest']:.3f}",
-            f"{row['compile_seconds']:.1f}",
-            f"{row['gmac']:.1f}",
-            f"{row['gflops']:.0f}",
-            f"{row['share_of_ceiling']:.0%}",
-            f"{row['times_first']:.2f}",
-            f"{row['difference']:.0e}",
-        )
+        view.add_row(row["stage"], row["way"], *(tell(row) for tell in columns.values()))
     return view
+
+
+def _told(figure: float | None, form: str) -> str:
+    return "-" if figure is None else format(figure, form)
+
+
+def _digits(figure: float | None) -> str:
+    """Three significant digits, without an exponent."""
+    if figure is None:
+        return "-"
+    return np.format_float_positional(figure, 3, unique=False, fractional=False, trim="-")
 
 
 def memory_table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
@@ -217,65 +248,13 @@ def _difference(want: np.ndarray, got: np.ndarray) -> float:
     return float(np.abs(a - b).max() / np.abs(a).max())
 
 
-@contextmanager
-def _original(system: System, params: Params, inputs: dict[str, np.ndarray]) -> Iterator[Ask]:
-    """A process that holds the original with the same weights and inputs, and a way to ask it."""
-    model, (original, *_) = system.config.model.to_dict(), _ORIGINALS[system.name]
-    job = {"embed_dim": 0, **model, "original": original}
-    driver = pathlib.Path(__file__).with_name("benchmark_original.py")
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        (folder / "job.json").write_text(json.dumps(job, default=str))
-        host = jax.tree.map(np.asarray, params)
-        weights = convert.to_torch(system.name, host, system.config)
-        weights = {name: np.asarray(x, order="C") for name, x in weights.items()}
-        save_file(weights, folder / "weights.safetensors")
-        np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)
-        command = [_PYTHON.value, str(driver), _AGAINST.value, name, str(os.cpu_count())]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            requests, answers = process.stdin, process.stdout
-            assert requests
-            assert answers
-
-            def ask(**request: Any) -> tuple[float, np.ndarray]:
-                try:
-                    print(json.dumps(request), file=requests, flush=True)
-                    answer = answers.readline()
-                except BrokenPipeError:
-                    answer = ""
-                if not answer:
-                    process.stdin = None  # it takes no more, not even what is still to be sent
-                    raise UserError(
-                        f"--against: {' '.join(command[:2])} ended; see its error above"
-                    )
-                answer = json.loads(answer)
-                return answer["seconds"], np.asarray(answer["output"], np.float32)
-
-            yield ask
-
-
-def _original_cases(cases: Sequence[Case], ask: Ask) -> list[Case]:
-    """The original's ways through each job of ours that it can be asked for."""
-    return [
-        dataclasses.replace(
-            case,
-            way=f"original, {request['form']}",
-            run=functools.partial(ask, **request),
-            compile_seconds=0,
-        )
-        for case in cases
-        for request in case.requests
-    ]
-
-
 def _machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 

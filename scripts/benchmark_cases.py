@@ -1,10 +1,10 @@
-"""What `benchmark.py` times: a matrix product, and the stages of an evaluation in several ways."""
+"""What `benchmark.py` times, its inputs, and the stages that encode: clips, texts, a product."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +13,31 @@ from absl import flags
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, evaluation, parallel, registry, runtime
+from tokmerge_jax import convert, registry, runtime
 from tokmerge_jax.convert import rules
-from tokmerge_jax.evaluation import answering
-from tokmerge_jax.evaluation.answers import Answers
-from tokmerge_jax.types import Params, Predict, System
+from tokmerge_jax.types import Params, Predict, System, UserError
 
-_GALLERY = flags.DEFINE_integer("gallery", 64, "videos, and as many texts, of the re-ranking")
-_QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video")
-_CLIPS = flags.DEFINE_integer("clips", 1, "clips that are encoded at a time", lower_bound=1)
-_ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from")
+_GALLERY = flags.DEFINE_integer(
+    "gallery", 64, "videos, and as many texts, of the re-ranking and the evaluation", lower_bound=1
+)
+_CLIPS = flags.DEFINE_list(
+    "clips", ["1"], "clips that are encoded at a time, as in 1,8,32; the evaluation takes the most"
+)
+QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video", lower_bound=1)
+_ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from", lower_bound=1)
 
 _PRODUCTS = 12  # a single one is too short to time
+_MOST_ROWS = 8192  # of them: a ceiling is reached with as many, and more would take long
 BATCH = 4
 """Clips of a step of training."""
 
-_PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
+
+class Timed(NamedTuple):
+    """What one run took, a result to compare, and the most bytes it held, if that was measured."""
+
+    seconds: float
+    output: np.ndarray
+    peak_bytes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,20 +47,42 @@ class Case:
     Attributes:
       stage: what is done; cases of one stage do the same job.
       way: how.
-      run: does it once -> (seconds, result to compare).
-      macs: of one run.
+      run: does it once.
+      macs: of one run; None if they were not counted.
       runs: how many such runs the whole job takes.
-      compile_seconds: what compiling took.
-      requests: how to ask the original for the same (`benchmark_original.py`), once for each way.
+      clips: of the whole job, if it is about clips.
+      compile_seconds: what compiling took; None if nothing was compiled, or in the first run.
+      compiles: the first run compiles, and what it takes longer for than the others is told.
+      peak_bytes: the most that a run holds, where it is known before.
+      requests: how to ask the original for the same (`benchmark_original.py`), by the way.
+      original_macs: of the original's run, where they are not `macs`.
     """
 
     stage: str
     way: str
-    run: Callable[[], tuple[float, np.ndarray]]
-    macs: int
+    run: Callable[[], Timed]
+    macs: int | None = None
     runs: float = 1
-    compile_seconds: float = 0
-    requests: tuple[Mapping[str, Any], ...] = ()
+    clips: int | None = None
+    compile_seconds: float | None = None
+    compiles: bool = False
+    peak_bytes: int | None = None
+    requests: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    original_macs: int | None = None
+
+
+def clips() -> list[int]:
+    """How many clips are encoded at a time, for each of the batches that are timed.
+
+    Raises:
+      UserError: if the flag holds anything but counts.
+    """
+    counts = [int(text) if text.strip().isdecimal() else 0 for text in _CLIPS.value]
+    if not counts or min(counts) < 1:
+        raise UserError(
+            f"--clips={','.join(_CLIPS.value)} must be counts of 1 or more, as in --clips=1,8,32"
+        )
+    return counts
 
 
 def weights(system: System) -> Params:
@@ -61,17 +92,20 @@ def weights(system: System) -> Params:
     return jax.jit(system.init)(jax.random.key(system.config.seed))
 
 
-def make_inputs(system: System) -> dict[str, np.ndarray]:
+def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
     """Videos to encode and to train with; of systems that read texts also a gallery's.
 
-    Of these also what re-ranking is given, a video's tokens and the texts' states, and answers.
+    Of these also what re-ranking is given, a video's tokens and the texts' states, and answers. The
+    gallery's videos, which are large, come only with the stage that reads them.
     """
     rng = np.random.default_rng(system.config.seed)
-    frames, *rest = frames_shape(system)
+    shape = frames_shape(system)
     inputs = {
-        "video": rng.standard_normal((_CLIPS.value, frames, *rest), np.float32),
-        "videos": rng.standard_normal((BATCH, frames, *rest), np.float32),
+        "video": rng.standard_normal((max(clips()), *shape), np.float32),
+        "videos": rng.standard_normal((BATCH, *shape), np.float32),
     }
+    if "evaluation" in stages:
+        inputs["gallery"] = rng.standard_normal((_GALLERY.value, *shape), np.float32)
     if "text" in system.config.model:
         return {**inputs, **_text_inputs(system, rng)}
     return {**inputs, "label": rng.integers(system.config.model.classes, size=BATCH)}
@@ -110,32 +144,42 @@ def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
 
 
 def compiled(
-    stage: str,
-    way: str,
-    function: Callable[..., Any],
-    arguments: Any,
-    macs: int,
-    runs: float = 1,
-    requests: tuple[Mapping[str, Any], ...] = (),
+    stage: str, way: str, function: Callable[..., Any], arguments: Any, macs: int, **more: Any
 ) -> Case:
-    """A case of ours: `function(*arguments)`, compiled here; its first result is compared."""
+    """A case of ours: `function(*arguments)`, compiled here; its first result is compared.
+
+    Further keywords are attributes of the case.
+    """
     arguments = jax.block_until_ready(jax.device_put(arguments))
     start = time.perf_counter()
     program = runtime.jit(function).lower(*arguments).compile()
-    compile_seconds = time.perf_counter() - start
+    seconds, peak = time.perf_counter() - start, held(program)
 
-    def run() -> tuple[float, np.ndarray]:
+    def run() -> Timed:
         start = time.perf_counter()
         output = jax.block_until_ready(program(*arguments))
         seconds = time.perf_counter() - start
-        return seconds, np.asarray(jax.tree.leaves(output)[0])
+        return Timed(seconds, np.asarray(jax.tree.leaves(output)[0]))
 
-    return Case(stage, way, run, macs, runs, compile_seconds, requests)
+    return Case(stage, way, run, macs, compile_seconds=seconds, peak_bytes=peak, **more)
+
+
+def held(program: jax.stages.Compiled) -> int | None:
+    """The most bytes that a program holds: arguments, results and what lies in between.
+
+    None where the compiler does not tell.
+    """
+    found = program.memory_analysis()
+    if found is None:
+        return None
+    given, made = found.argument_size_in_bytes, found.output_size_in_bytes
+    return given + made + found.temp_size_in_bytes - found.alias_size_in_bytes
 
 
 def ceiling(system: System) -> Case:
-    """Matrix products of the model's shapes, as fast as they go here."""
-    rows, width = system.cost[0].tokens_out, system.config.model.vision.width
+    """Matrix products of the model's shapes, as fast as they go here; as large as its largest."""
+    tokens, width = system.cost[0].tokens_out, system.config.model.vision.width
+    rows = min(tokens * max(clips()), _MOST_ROWS)
     shapes = (rows, width), (width, 4 * width), (4 * width, width)
     dtype = runtime.compute_dtype(system.config.dtype)
     arrays = [np.full(shape, 1 / width, dtype) for shape in shapes]
@@ -146,21 +190,36 @@ def ceiling(system: System) -> Case:
         return x
 
     macs = 4 * rows * width**2 * _PRODUCTS
-    return compiled("ceiling", f"{_PRODUCTS} matrix products", products, arrays, macs)
+    return compiled("ceiling", f"{_PRODUCTS} products, {rows} rows", products, arrays, macs)
 
 
 def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """A clip, without merging and with the configuration's."""
+    """Clips, as many at a time as asked, without merging and with the configuration's."""
     cases = []
-    for stage, each in without_and_with(system):
+    for name, each in without_and_with(system):
         embed = each.predict.get("classify") or partial(_embed, each.predict["encode_video"])
-        macs = len(inputs["video"]) * sum(layer.macs for layer in each.cost)
-        requests = requests_for("encode", each)
-        arguments = fitting(params, each), inputs["video"]
-        cases.append(
-            compiled(f"encode, {stage}", "ours", embed, arguments, macs, requests=requests)
-        )
+        for count in clips():
+            case = compiled(
+                f"encode {counted(count)}, {name}",
+                "ours",
+                embed,
+                (fitting(params, each), inputs["video"][:count]),
+                count * clip_macs(each),
+                clips=count,
+                requests=requests_for("encode", each, clips=count),
+            )
+            cases.append(case)
     return cases
+
+
+def counted(clips: int) -> str:
+    """So many clips, in words."""
+    return f"{clips} clip{'s' * (clips > 1)}"
+
+
+def clip_macs(system: System) -> int:
+    """Of encoding a clip."""
+    return sum(layer.macs for layer in system.cost)
 
 
 def _embed(encode: Predict, params: Params, video: jax.Array) -> jax.Array:
@@ -177,7 +236,7 @@ def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[
     arguments = params, inputs["text_ids"], inputs["text_mask"]
     count, macs = len(inputs["text_ids"]), text_macs(system, inputs)
     requests = requests_for("text", system)
-    return [compiled(f"{count} texts", "ours", embed, arguments, macs, requests=requests)]
+    return [compiled(f"encode {count} texts", "ours", embed, arguments, macs, requests=requests)]
 
 
 def fitting(params: Params, system: System) -> Params:
@@ -198,13 +257,29 @@ def without_and_with(system: System) -> list[tuple[str, System]]:
     return [("no merging", registry.build(config)), (name, system)]
 
 
-def requests_for(stage: str, system: System, **more: Any) -> tuple[Mapping[str, Any], ...]:
+def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str, Any]]:
     """How to ask the original for a stage, in each of its forms."""
     if not _original_can(system):
-        return ()
-    how = _how(system)
-    forms = ("eager", "fused") if stage in ("encode", "train") else ("eager",)
-    return tuple({"stage": stage, "form": form, "how": how, **more} for form in forms)
+        return {}
+    forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
+    how, precision = _how(system), ""
+    if on_gpu():  # where it is not float32 anyway
+        halves = half(system) and stage != "train"
+        precision = ", float16" if halves else ", float32"
+    return {
+        f"original, {form}{precision}": {"stage": stage, "form": form, "how": how, **more}
+        for form in forms
+    }
+
+
+def on_gpu() -> bool:
+    """Whether ours runs on a GPU; the original then does as well."""
+    return jax.default_backend() == "gpu"
+
+
+def half(system: System) -> bool:
+    """Whether ours computes in half precision."""
+    return runtime.compute_dtype(system.config.dtype) == jnp.bfloat16
 
 
 def _original_can(system: System) -> bool:
@@ -226,132 +301,12 @@ def text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
     """Of all texts' layers that read text alone."""
     words, (count, length) = system.config.model.text, inputs["text_ids"].shape
     words = {"fusion_layer": words.depth, "mlp_width": 4 * words.width, **words}
-    layer = _text_layer_macs(ConfigDict(words), length, length)
+    layer = text_layer_macs(ConfigDict(words), length, length)
     return count * words["fusion_layer"] * layer
 
 
-def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """All texts on one video with keys and values shared, and each pair for itself."""
-    count, length, width = inputs["states"].shape
-    words, tokens = system.config.model.text, inputs["tokens"]
-    states, mask = inputs["states"][None], inputs["text_mask"][None]
-    stage = f"re-rank {count} x {count}"
-
-    def shared(params: Params, tokens: jax.Array, states: jax.Array, mask: jax.Array) -> jax.Array:
-        memory = system.predict["video_memory"](params, tokens)
-        return system.predict["match"](params, memory, states, mask)
-
-    fusing = words.depth - words.get("fusion_layer", 0)
-    memory = 2 * fusing * tokens.shape[1] * tokens.shape[2] * width
-    full, last = (_fusion_layer_macs(words, length, rows, tokens.shape[1]) for rows in (length, 1))
-    pair = (fusing - 1) * full + last
-    pairs = min(_PAIRS, count)
-    anew = np.repeat(tokens, pairs, 0), states[0, :pairs, None], mask[0, :pairs, None]
-    request = {"stage": "rerank", "form": "eager", "how": _how(system), "pairs": pairs}
-    return [
-        compiled(
-            stage, "ours", shared, (params, tokens, states, mask), memory + count * pair, count
-        ),
-        compiled(
-            stage,
-            "each pair and direction anew",
-            shared,
-            (params, *anew),
-            pairs * (memory + pair),
-            2 * count**2 / pairs,
-            (request,),
-        ),
-    ]
-
-
-def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """All questions about a video as evaluation does them, and each answer for itself."""
-    count, most = _QUESTIONS.value, min(system.config.eval.top_k, _ANSWERS.value)
-    stage = f"{count} questions, {_ANSWERS.value} answers, {most} whole"
-    ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
-                  for name in ("text_ids", "text_mask"))  # fmt: skip
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
-    answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
-    first_piece: Any = system.config.eval.first_piece
-    ranker = answering.Ranker(model, (ids, mask), answers, most, first_piece)
-    asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
-
-    def ours() -> tuple[float, np.ndarray]:
-        start = time.perf_counter()
-        memory = remember(inputs["tokens"])
-        scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
-        return time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0]
-
-    begun = time.perf_counter()
-    ours()
-    compile_seconds = time.perf_counter() - begun
-    nodes = [len(answers.tree(np.arange(most)).ids)] * count
-    read, piece = _answering_macs(system, inputs)
-    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + sum(nodes) * piece
-    anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
-    request = {"stage": "answer", "form": "eager", "how": [0], "k": most}
-    anew = _each_anew(system, params, most)
-    first = ids[:1, None], mask[:1, None]
-    return [
-        Case(stage, "ours", ours, ours_macs, compile_seconds=compile_seconds),
-        compiled(
-            stage,
-            "each question and answer anew",
-            anew,
-            (params, inputs["tokens"], *first, inputs["answer_ids"]),
-            anew_macs,
-            count,
-            (request,),
-        ),
-    ]
-
-
-def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
-    """The straightforward order: states repeated for each answer, rows of whole answers."""
-
-    def answer(
-        params: Params, tokens: jax.Array, ids: jax.Array, mask: jax.Array, answers: jax.Array
-    ) -> jax.Array:
-        def call(method: str, *arrays: jax.Array) -> Any:
-            return system.module.apply({"params": params}, *arrays, method=method)
-
-        states = call("read", call("memory", tokens), ids[0], mask[0])
-        see = jnp.ones((1, 1, 1), bool)
-        logits = call("next_words", call("answer_memory", states), mask[0], answers[:1, :1], see)
-        first, kept = jax.lax.top_k(jax.nn.log_softmax(logits[0, 0])[answers[:, 1]], most)
-        repeated = [jnp.repeat(x, most, axis=0) for x in (states, mask[0])]
-        memory = call("answer_memory", repeated[0])
-        whole = call("log_likelihood", memory, repeated[1], answers[kept])
-        return jax.lax.top_k(first + whole, most)[0]
-
-    return answer
-
-
-def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
-    """Of a video's keys and values, reading a question, its keys and values; of one position."""
-    words, (_, tokens, width) = system.config.model.text, inputs["tokens"].shape
-    length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
-    question = words.fusion_layer * _text_layer_macs(words, length, length)
-    question += deep * _fusion_layer_macs(words, length, length, tokens)
-    layer = _text_layer_macs(words, 5, 5) // 5 + 2 * words.width**2 + 2 * length * words.width
-    return (
-        {
-            "video": 2 * deep * tokens * width * words.width,
-            "question": question,
-            "memory": 2 * deep * length * words.width**2,
-        },
-        deep * layer + words.width**2 + words.width * words.vocab_size,
-    )
-
-
-def _text_layer_macs(words: ConfigDict, length: int, rows: int) -> int:
+def text_layer_macs(words: ConfigDict, length: int, rows: int) -> int:
     """One layer's, where keys and values of `length` positions serve `rows` queries."""
     width = words.width
     attention = 2 * (length + rows) * width**2 + 2 * length * rows * width
     return attention + 2 * rows * width * words.mlp_width
-
-
-def _fusion_layer_macs(words: ConfigDict, length: int, rows: int, tokens: int) -> int:
-    """The same with cross-attention to `tokens` keys and values that exist already."""
-    cross = 2 * rows * words.width**2 + 2 * rows * tokens * words.width
-    return _text_layer_macs(words, length, rows) + cross

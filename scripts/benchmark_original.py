@@ -1,19 +1,25 @@
 """Times an original inside PyTorch, one request a line; `benchmark.py` starts it.
 
 Runs in an environment of its own that has torch, safetensors and what the original needs. The job's
-folder holds `job.json` (the system, sizes), `weights.safetensors` (names as in a checkpoint of the
-original) and `inputs.npz`; `original_<system>.py` knows the original.
+folder holds `job.json` (the system, sizes, the device), `weights.safetensors` (names as in a
+checkpoint of the original) and `inputs.npz`; `original_<system>.py` knows the original.
 
 A request is one JSON line on stdin: {"stage", "form", "how"} and what the stage takes; `how` says
-with or without merging. The answer, one JSON line on stdout, is {"seconds", "output"}: how long the
-stage took, and a small result to compare.
+with or without merging, `clips` how many are encoded at a time. The answer, one JSON line on
+stdout, is {"seconds", "output", "peak_bytes"}: how long the stage took, a small result to compare,
+and on a GPU the most memory that it held, weights included (else null).
+
+On a GPU where ours computes in half precision, what is no training runs under float16 autocast,
+the papers' protocol; training is in float32, which needs no scaled gradients.
 """
 
 import json
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,20 +30,63 @@ def main(checkout: str, folder: str, threads: str) -> None:
     """Answers requests until stdin closes."""
     torch.set_num_threads(int(threads))
     job = json.loads((pathlib.Path(folder) / "job.json").read_text())
+    if job["device"] == "cuda" and not torch.cuda.is_available():
+        sys.exit("its torch finds no GPU, and ours runs on one; install a torch for it")
     weights = load_file(pathlib.Path(folder) / "weights.safetensors")
     original = import_module(job["original"])
-    model = original.Original(checkout, job, weights, folder)
+    with torch.device(job["device"]):
+        model = original.Original(checkout, job, weights, folder)
     with np.load(pathlib.Path(folder) / "inputs.npz") as arrays:
         inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
     for line in sys.stdin:
         request = json.loads(line)
-        stage, form, how = (request.pop(name) for name in ("stage", "form", "how"))
-        model.set_up(form, how)
-        with torch.inference_mode(stage != "train"):
-            start = time.perf_counter()
-            output = getattr(model, stage)(inputs, **request)
-            seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "output": output.flatten().tolist()}), flush=True)
+        stage = request.pop("stage")
+        if stage == "decode":
+            run = import_module("original_decord").decode
+        else:
+            run = _stage(model, stage, inputs, job["device"], request)
+        halves = job["autocast"] and stage != "train"
+        with (
+            torch.inference_mode(stage != "train"),
+            torch.autocast(job["device"], torch.float16, enabled=halves),
+        ):
+            answer = _timed(run, request, job["device"])
+        print(json.dumps(answer), flush=True)
+
+
+def _stage(
+    model: Any,
+    stage: str,
+    inputs: dict[str, torch.Tensor],
+    device: str,
+    request: dict[str, Any],
+) -> Callable[..., torch.Tensor]:
+    """A stage of the model, which is set up for it, with its inputs on the device.
+
+    The gallery stays on the host: an evaluation takes it from there, a batch at a time.
+    """
+    model.set_up(request.pop("form"), request.pop("how"))
+    given = {name: x if name == "gallery" else x.to(device) for name, x in inputs.items()}
+    if stage == "encode":
+        given = {"video": inputs["video"][: request.pop("clips")].to(device)}
+    return lambda **more: getattr(model, stage)(given, **more)
+
+
+def _timed(
+    run: Callable[..., torch.Tensor], request: dict[str, Any], device: str
+) -> dict[str, Any]:
+    """The answer to a request. Work on a GPU is waited for, before and after."""
+    peak = None
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    output = run(**request)
+    if device == "cuda":
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "output": output.flatten().tolist(), "peak_bytes": peak}
 
 
 if __name__ == "__main__":

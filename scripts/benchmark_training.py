@@ -12,8 +12,12 @@ import numpy as np
 from benchmark_cases import (
     BATCH,
     Case,
+    Timed,
+    clip_macs,
+    counted,
     fitting,
     frames_shape,
+    held,
     requests_for,
     text_macs,
     without_and_with,
@@ -39,11 +43,13 @@ def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> l
         begun = time.perf_counter()
         program = _compile(each, state, batch)
         case = Case(
-            f"{BATCH} clips, a step of training, {stage}",
+            f"train a step, {counted(BATCH)}, {stage}",
             "ours",
             _Steps(program, state, batch),
             _macs(each, batch),
+            clips=BATCH,
             compile_seconds=time.perf_counter() - begun,
+            peak_bytes=held(program),
             requests=requests_for("train", each, batch=BATCH),
         )
         cases.append(case)
@@ -97,10 +103,10 @@ class _Steps:
     state: Any
     batch: Any
 
-    def __call__(self) -> tuple[float, np.ndarray]:
+    def __call__(self) -> Timed:
         start = time.perf_counter()
         self.state, scalars = jax.block_until_ready(self.program(self.state, self.batch))
-        return time.perf_counter() - start, np.asarray(scalars["loss"])
+        return Timed(time.perf_counter() - start, np.asarray(scalars["loss"]))
 
 
 def _begin(system: System, params: Params) -> step.TrainState:
@@ -156,7 +162,7 @@ def _bytes(tree: Any) -> int:
 
 def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
     """Of a step; a layer that is trained needs its products twice more, for two gradients."""
-    rows, forward = len(batch["video"]), sum(layer.macs for layer in system.cost)
+    rows, forward = len(batch["video"]), clip_macs(system)
     if system.name == "tds_clip":
         trained, first = _side_macs(system)
         return rows * (forward + 2 * trained - first)
@@ -173,5 +179,5 @@ def _side_macs(system: System) -> tuple[int, int]:
     places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)
     stem = 3 * patch * places * (config.data.neighbours if side.differences else 1)
     taps = vision.width * sum(layer.tokens_out for layer in tower[1:-1])
-    beside = sum(layer.macs for layer in system.cost) - sum(layer.macs for layer in tower)
+    beside = clip_macs(system) - sum(layer.macs for layer in tower)
     return beside, (stem + taps) * side.width

@@ -22,29 +22,81 @@ def lend_old_names() -> None:
 
 
 class Matching(nn.Module):
-    """The stages of texts, as an original's evaluation runs them.
+    """The stages of texts, and the whole, as an original's evaluation runs them.
 
-    A subclass has `text_encoder`, `text_proj` and `itm_head`; `fusion` is what its encoder is told
-    when it reads a video.
+    A subclass has `text_encoder`, `text_proj`, `itm_head` and `see`, which gives tokens and
+    embeddings of frames [B,T,H,W,3]; `fusion` is what its encoder is told when it reads a video,
+    `pairs` how many pairs its evaluation scores at a time.
     """
 
     fusion: ClassVar[dict[str, str]] = {}
+    pairs: ClassVar[int] = 32
+
+    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Frames [B,T,H,W,3] -> embeddings of unit norm."""
+        return self.see(inputs["video"])[1]
 
     def text(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Token ids [Q,L] -> embeddings of unit norm."""
-        ids, mask = inputs["text_ids"], inputs["text_mask"].long()
-        out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
-        return F.normalize(self.text_proj(out.last_hidden_state[:, 0]), dim=-1)
+        return self._read(inputs)[1]
 
     def rerank(self, inputs: dict[str, torch.Tensor], pairs: int) -> torch.Tensor:
         """Scores of a video's first pairs, its tokens repeated for each as the originals do."""
         states, mask = inputs["states"][:pairs], inputs["text_mask"][:pairs].long()
-        tokens = inputs["tokens"].repeat(len(states), 1, 1)
+        return self._match(inputs["tokens"].repeat(len(states), 1, 1), states, mask)
+
+    def evaluate(self, inputs: dict[str, torch.Tensor], clips: int, k: int) -> torch.Tensor:
+        """Scores [V,Q] that videos rank texts by; the similarities if `k` are not all texts.
+
+        The best `k` texts of each video and the best `k` videos of each text are scored, a pair of
+        both anew in either direction.
+        """
+        states, words = self._read(inputs)
+        mask = inputs["text_mask"].long()
+        batches = inputs["gallery"].split(clips)
+        tokens, seen = zip(*(self.see(part.to(words.device)) for part in batches), strict=True)
+        tokens, similarity = torch.cat(tokens), torch.cat(seen) @ words.T
+        to_text = torch.full_like(similarity, -100)
+        for video, row in enumerate(similarity):
+            for part in row.topk(k).indices.split(self.pairs):
+                repeated = tokens[video].repeat(len(part), 1, 1)
+                score = self._match(repeated, states[part], mask[part])
+                to_text[video, part] = self.final(score, row[part])
+        to_video = torch.full_like(similarity.T, -100)
+        for text, row in enumerate(similarity.T):
+            for part in row.topk(k).indices.split(self.pairs):
+                repeated = states[text].repeat(len(part), 1, 1), mask[text].repeat(len(part), 1)
+                score = self._match(tokens[part], *repeated)
+                to_video[text, part] = self.final(score, row[part])
+        return to_text if k == len(words) else similarity
+
+    def final(self, score: torch.Tensor, similarity: torch.Tensor) -> torch.Tensor:
+        """What candidates are ranked by."""
+        return score.to(similarity.dtype)
+
+    def begin(self, ids: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """The states [Q,L,C] that matching begins with, of ids and the text's own last states."""
+        del ids
+        return out
+
+    def _read(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What matching begins with, and embeddings of unit norm."""
+        ids, mask = inputs["text_ids"], inputs["text_mask"].long()
+        out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
+        states = out.last_hidden_state
+        return self.begin(ids, states), F.normalize(self.text_proj(states[:, 0]), dim=-1)
+
+    def _match(
+        self, tokens: torch.Tensor, states: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores [P] of pairs."""
         out = self.text_encoder(
             encoder_embeds=states,
             attention_mask=mask,
             encoder_hidden_states=tokens,
-            encoder_attention_mask=torch.ones(tokens.shape[:-1], dtype=torch.long),
+            encoder_attention_mask=torch.ones(
+                tokens.shape[:-1], dtype=torch.long, device=tokens.device
+            ),
             return_dict=True,
             **self.fusion,
         )

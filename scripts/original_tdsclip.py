@@ -50,6 +50,12 @@ class Original:
         with sdpa_kernel(self._attention):
             return self._model(inputs["video"])
 
+    def evaluate(self, inputs: dict[str, torch.Tensor], clips: int) -> torch.Tensor:
+        """Probabilities [V,K] of a gallery's actions, by one view of each video."""
+        device = self._model.fc.weight.device
+        batches = inputs["gallery"].split(clips)
+        return torch.cat([self.encode({"video": x.to(device)}).softmax(-1) for x in batches])
+
     def train(self, inputs: dict[str, torch.Tensor], batch: int) -> torch.Tensor:
         """The loss of one step of training."""
         self._model.train()

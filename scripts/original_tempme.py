@@ -78,7 +78,7 @@ class Original:
             rank=0,
             local_rank=0,
             distributed=0,
-            device="cpu",
+            device=job["device"],
         )
         model = self._modeling.VTRModel(args).float()
         own = model.state_dict()
@@ -101,7 +101,7 @@ class Original:
         """Frames [B,T,H,W,3] -> embeddings of unit norm."""
         self._model.eval()
         video = inputs["video"]
-        mask = torch.ones(video.shape[:2])
+        mask = torch.ones(video.shape[:2], device=video.device)
         seen = self._model.get_video_feat(video.flatten(0, 1).permute(0, 3, 1, 2), mask)
         return F.normalize(seen, dim=-1)
 
@@ -111,12 +111,19 @@ class Original:
         ids, mask = inputs["text_ids"].long(), inputs["text_mask"].long()
         return F.normalize(self._model.get_text_feat(ids, mask), dim=-1)
 
+    def evaluate(self, inputs: dict[str, torch.Tensor], clips: int) -> torch.Tensor:
+        """Similarities [V,Q] of a gallery."""
+        words = self.text(inputs)
+        batches = inputs["gallery"].split(clips)
+        seen = [self.encode({"video": part.to(words.device)}) for part in batches]
+        return torch.cat(seen) @ words.T
+
     def train(self, inputs: dict[str, torch.Tensor], batch: int) -> torch.Tensor:
         """The loss of one step of training."""
         self._model.train()
         video = inputs["videos"].permute(0, 1, 4, 2, 3)
         ids, mask = (inputs[name][:batch].long() for name in ("text_ids", "text_mask"))
-        loss = self._model(ids, mask, video, torch.ones(video.shape[:2]))
+        loss = self._model(ids, mask, video, torch.ones(video.shape[:2], device=video.device))
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)

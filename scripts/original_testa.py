@@ -8,7 +8,7 @@ import pathlib
 import sys
 import types
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,8 @@ def _stand_in(name: str) -> Any:
 
 class Original(Matching):
     """The original's encoders and heads, and its stages as its evaluation runs them."""
+
+    pairs: ClassVar[int] = 16
 
     def __init__(
         self, checkout: str, job: dict[str, Any], weights: dict[str, torch.Tensor], folder: str
@@ -99,10 +101,21 @@ class Original(Matching):
         for kind, forward in zip(self._attentions, forms, strict=True):
             kind.forward = forward
 
-    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Frames [B,T,H,W,3] -> embeddings of unit norm."""
-        tokens = self._encoder(inputs["video"].permute(0, 4, 1, 2, 3).contiguous())
-        return F.normalize(self.vision_proj(tokens.mean(1)), dim=-1)
+    def see(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames [B,T,H,W,3] -> tokens, and embeddings of unit norm."""
+        tokens = self._encoder(video.permute(0, 4, 1, 2, 3).contiguous())
+        return tokens, F.normalize(self.vision_proj(tokens.mean(1)), dim=-1)
+
+    def begin(self, ids: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Embeddings of the words, which begin with [ENC]: matching reads the text anew."""
+        del out
+        ids = ids.clone()
+        ids[:, 0] = self.text_encoder.config.vocab_size - 1
+        return self.text_encoder.embeddings(input_ids=ids)
+
+    def final(self, score: torch.Tensor, similarity: torch.Tensor) -> torch.Tensor:
+        """What candidates are ranked by: matching score and cosine."""
+        return score + similarity
 
 
 def _fused(self: Any, x: torch.Tensor) -> torch.Tensor:

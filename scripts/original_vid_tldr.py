@@ -98,19 +98,20 @@ class Original(Matching):
         for block in self.vision_encoder.encoder.blocks:
             block.attn.merges = any(r) and r[block.i] > 0
 
-    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Frames [B,T,H,W,3] -> embeddings of unit norm."""
-        video = inputs["video"].permute(0, 4, 1, 2, 3).contiguous()
+    def see(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames [B,T,H,W,3] -> tokens, and embeddings of unit norm (to answer: first tokens)."""
+        frames = video.permute(0, 4, 1, 2, 3).contiguous()
         if self.answers:
-            return self.vision_encoder(video)[0][:, :1]
-        _, pooled, _ = self.vision_encoder(video)
-        return F.normalize(self.vision_proj(pooled[:, 0]), dim=-1)
+            tokens = self.vision_encoder(frames)[0]
+            return tokens, tokens[:, :1]
+        tokens, pooled, _ = self.vision_encoder(frames)
+        return tokens, F.normalize(self.vision_proj(pooled[:, 0]), dim=-1)
 
     def answer(self, inputs: dict[str, torch.Tensor], k: int) -> torch.Tensor:
         """Scores of a question's best answers, ranked as the original's `rank_answer` does."""
         ids, mask = inputs["text_ids"][:1], inputs["text_mask"][:1].long()
         tokens, answers = inputs["tokens"], inputs["answer_ids"].long()
-        seen = torch.ones(tokens.shape[:-1], dtype=torch.long)
+        seen = torch.ones(tokens.shape[:-1], dtype=torch.long, device=tokens.device)
         states = self.text_encoder(
             ids,
             attention_mask=mask,

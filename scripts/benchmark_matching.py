@@ -1,0 +1,144 @@
+"""What `benchmark.py` times of texts that are read with a video: re-ranking and answering."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmark_cases import QUESTIONS, Case, Timed, compiled, requests_for, text_layer_macs
+from ml_collections import ConfigDict
+
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation import answering
+from tokmerge_jax.evaluation.answers import Answers
+from tokmerge_jax.types import Params, System
+
+_PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
+
+
+def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    """All texts on one video with keys and values shared, and each pair for itself."""
+    (count, length, _), tokens = inputs["states"].shape, inputs["tokens"]
+    states, mask = inputs["states"][None], inputs["text_mask"][None]
+    stage = f"re-rank {count} x {count}"
+
+    def shared(params: Params, tokens: jax.Array, states: jax.Array, mask: jax.Array) -> jax.Array:
+        memory = system.predict["video_memory"](params, tokens)
+        return system.predict["match"](params, memory, states, mask)
+
+    memory, pair = pair_macs(system, length)
+    pairs = min(_PAIRS, count)
+    anew = np.repeat(tokens, pairs, 0), states[0, :pairs, None], mask[0, :pairs, None]
+    return [
+        compiled(
+            stage,
+            "ours",
+            shared,
+            (params, tokens, states, mask),
+            memory + count * pair,
+            runs=count,
+        ),
+        compiled(
+            stage,
+            "each pair and direction anew",
+            shared,
+            (params, *anew),
+            pairs * (memory + pair),
+            runs=2 * count**2 / pairs,
+            requests=requests_for("rerank", system, pairs=pairs),
+        ),
+    ]
+
+
+def pair_macs(system: System, length: int) -> tuple[int, int]:
+    """Of a video's keys and values, and of a text of so many pieces that is matched with them."""
+    words, tokens = system.config.model.text, system.cost[-1].tokens_out
+    fusing = words.depth - words.get("fusion_layer", 0)
+    memory = 2 * fusing * tokens * system.config.model.vision.width * words.width
+    full, last = (_fusion_layer_macs(words, length, rows, tokens) for rows in (length, 1))
+    return memory, (fusing - 1) * full + last
+
+
+def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+    """All questions about a video as evaluation does them, and each answer for itself."""
+    count, listed = QUESTIONS.value, len(inputs["answer_ids"])
+    most = min(system.config.eval.top_k, listed)
+    stage = f"{count} questions, {listed} answers, {most} whole"
+    ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
+                  for name in ("text_ids", "text_mask"))  # fmt: skip
+    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
+    answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
+    first_piece: Any = system.config.eval.first_piece
+    ranker = answering.Ranker(model, (ids, mask), answers, most, first_piece)
+    asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
+
+    def ours() -> Timed:
+        start = time.perf_counter()
+        memory = remember(inputs["tokens"])
+        scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
+        return Timed(time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0])
+
+    nodes = [len(answers.tree(np.arange(most)).ids)] * count
+    read, piece = _answering_macs(system, inputs)
+    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + sum(nodes) * piece
+    anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
+    anew = _each_anew(system, params, most)
+    first = ids[:1, None], mask[:1, None]
+    return [
+        Case(stage, "ours", ours, ours_macs, compiles=True),
+        compiled(
+            stage,
+            "each question and answer anew",
+            anew,
+            (params, inputs["tokens"], *first, inputs["answer_ids"]),
+            anew_macs,
+            runs=count,
+            requests=requests_for("answer", system, k=most),
+        ),
+    ]
+
+
+def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
+    """The straightforward order: states repeated for each answer, rows of whole answers."""
+
+    def answer(
+        params: Params, tokens: jax.Array, ids: jax.Array, mask: jax.Array, answers: jax.Array
+    ) -> jax.Array:
+        def call(method: str, *arrays: jax.Array) -> Any:
+            return system.module.apply({"params": params}, *arrays, method=method)
+
+        states = call("read", call("memory", tokens), ids[0], mask[0])
+        see = jnp.ones((1, 1, 1), bool)
+        logits = call("next_words", call("answer_memory", states), mask[0], answers[:1, :1], see)
+        first, kept = jax.lax.top_k(jax.nn.log_softmax(logits[0, 0])[answers[:, 1]], most)
+        repeated = [jnp.repeat(x, most, axis=0) for x in (states, mask[0])]
+        memory = call("answer_memory", repeated[0])
+        whole = call("log_likelihood", memory, repeated[1], answers[kept])
+        return jax.lax.top_k(first + whole, most)[0]
+
+    return answer
+
+
+def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
+    """Of a video's keys and values, reading a question, its keys and values; of one position."""
+    words, (_, tokens, width) = system.config.model.text, inputs["tokens"].shape
+    length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
+    question = words.fusion_layer * text_layer_macs(words, length, length)
+    question += deep * _fusion_layer_macs(words, length, length, tokens)
+    layer = text_layer_macs(words, 5, 5) // 5 + 2 * words.width**2 + 2 * length * words.width
+    return (
+        {
+            "video": 2 * deep * tokens * width * words.width,
+            "question": question,
+            "memory": 2 * deep * length * words.width**2,
+        },
+        deep * layer + words.width**2 + words.width * words.vocab_size,
+    )
+
+
+def _fusion_layer_macs(words: ConfigDict, length: int, rows: int, tokens: int) -> int:
+    """The same with cross-attention to `tokens` keys and values that exist already."""
+    cross = 2 * rows * words.width**2 + 2 * rows * tokens * words.width
+    return text_layer_macs(words, length, rows) + cross

@@ -1,0 +1,127 @@
+"""The original that `benchmark.py` is to time as well, in a process of its own with PyTorch."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from benchmark_cases import Case, Timed, half, on_gpu
+from safetensors.numpy import save_file
+
+from tokmerge_jax import convert
+from tokmerge_jax.types import Params, System, UserError
+
+Ask = Callable[..., Timed]
+"""Keywords of a request -> what it took and gave."""
+
+_BERT = "einops, transformers"
+_ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
+    "vid_tldr": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
+    "vid_tldr_qa": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
+    "tempme": ("original_tempme", "LunarShen/TempMe", "tvr", "numpy"),
+    "testa": ("original_testa", "RenShuhuai-Andy/TESTA", "testa", _BERT),
+    "tds_clip": ("original_tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """Where the original is, and the Python that runs it: the flags of these names."""
+
+    against: str
+    python: str
+
+    def check(self, system: str) -> None:
+        """Raises UserError unless the flags name what can be used; told before long work."""
+        if system not in _ORIGINALS:
+            raise UserError(
+                f"--against: config.system={system!r} is timed beside no original; known:"
+                f" {', '.join(_ORIGINALS)}"
+            )
+        _, repository, folder, packages = _ORIGINALS[system]
+        if not pathlib.Path(self.against, folder).is_dir():
+            raise UserError(f"--against={self.against} is no checkout of {repository}")
+        if not self.python or not shutil.which(self.python):
+            raise UserError(
+                f"--against_python={self.python} is no Python; name one that has torch,"
+                f" safetensors, {packages}"
+            )
+
+    def has(self, package: str) -> bool:
+        """Whether its Python can import a package."""
+        command = [self.python, "-c", f"import {package}"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    @contextmanager
+    def ready(
+        self, system: System, params: Params, inputs: Mapping[str, np.ndarray]
+    ) -> Iterator[Ask]:
+        """A process that holds it with the same weights and inputs, and a way to ask it."""
+        with tempfile.TemporaryDirectory() as name:
+            _write_job(pathlib.Path(name), system, params, inputs)
+            driver = pathlib.Path(__file__).with_name("benchmark_original.py")
+            command = [self.python, str(driver), self.against, name, str(os.cpu_count())]
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as process:
+                yield functools.partial(_ask, process, " ".join(command[:2]))
+
+
+def cases(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
+    """The original's ways through each job of ours that it can be asked for."""
+    return [
+        dataclasses.replace(
+            case,
+            way=way,
+            run=functools.partial(ask, **request),
+            macs=case.original_macs or case.macs,
+            compile_seconds=None,
+            peak_bytes=None,
+        )
+        for case in of_ours
+        for way, request in case.requests.items()
+    ]
+
+
+def _write_job(
+    folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
+) -> None:
+    """What the process reads: see `benchmark_original.py`."""
+    original, *_ = _ORIGINALS[system.name]
+    job = {
+        "embed_dim": 0,
+        **system.config.model.to_dict(),
+        "original": original,
+        "device": "cuda" if on_gpu() else "cpu",
+        "autocast": on_gpu() and half(system),
+    }
+    (folder / "job.json").write_text(json.dumps(job, default=str))
+    host = jax.tree.map(np.asarray, params)
+    weights = convert.to_torch(system.name, host, system.config)
+    weights = {name: np.asarray(x, order="C") for name, x in weights.items()}
+    save_file(weights, folder / "weights.safetensors")
+    np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)
+
+
+def _ask(process: subprocess.Popen[str], command: str, **request: Any) -> Timed:
+    assert process.stdin
+    assert process.stdout
+    try:
+        print(json.dumps(request), file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+    except BrokenPipeError:
+        answer = ""
+    if not answer:
+        process.stdin = None  # it takes no more, not even what is still to be sent
+        raise UserError(f"--against: {command} ended; see its error above")
+    answer = json.loads(answer)
+    return Timed(answer["seconds"], np.asarray(answer["output"], np.float32), answer["peak_bytes"])

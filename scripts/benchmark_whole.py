@@ -1,0 +1,138 @@
+"""What `benchmark.py` times as a whole: the evaluation of a gallery, decoding apart."""
+
+import contextlib
+import io
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from benchmark_cases import (
+    QUESTIONS,
+    Case,
+    Timed,
+    clip_macs,
+    clips,
+    counted,
+    requests_for,
+    text_macs,
+)
+from benchmark_matching import pair_macs
+
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.evaluation import actions, answering
+from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.types import Batch, Params, Questions, System
+
+Inputs = dict[str, np.ndarray]
+Batches = Callable[[int, int], Iterator[Batch]]
+
+
+def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
+    """Videos and as many texts: encoded, compared, and ranked again where the system does so.
+
+    What is compared are the final scores where every text is a candidate of every video, as it is
+    of galleries up to `config.eval.top_k`; in others rounding decides who is, and the similarities
+    are compared; how many pairs there are is then not known before, nor are the products.
+    """
+    options, texts = system.config.eval.to_dict(), (inputs["text_ids"], inputs["text_mask"])
+    count, rerank = len(inputs["gallery"]), options.get("rerank", False)
+    most = min(options["top_k"], count) if rerank else count
+    asked = {"k": most} if rerank else {}
+    settings = evaluation.Options(**{**options, "batch_size": max(clips())})
+
+    def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
+        found = evaluation.evaluate(model, batches, count, texts, settings, store, Stopwatch())
+        return found.video_to_text if most == count else found.similarity
+
+    encode = count * clip_macs(system) + text_macs(system, inputs)
+    memory, pair = pair_macs(system, texts[0].shape[1]) if rerank else (0, 0)
+    ours = encode + count * memory + count**2 * pair
+    original = encode + 2 * count * most * (memory + pair)
+    return [
+        Case(
+            f"evaluate {counted(count)}, as many texts",
+            "ours",
+            _run(system, params, inputs, evaluate),
+            macs=ours if most == count else None,
+            clips=count,
+            compiles=True,
+            requests=requests_for("evaluate", system, clips=max(clips()), **asked),
+            original_macs=original,
+        )
+    ]
+
+
+def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
+    """Videos and questions about each, whose answers are ranked; of the original see `answer`."""
+    count, each = len(inputs["gallery"]), QUESTIONS.value
+    texts: Any = tuple(
+        np.resize(inputs[name], (count * each, *inputs[name].shape[1:]))
+        for name in ("text_ids", "text_mask")
+    )
+    names = tuple(map(str, range(count * each)))
+    about = tuple(np.repeat(np.arange(count), each).tolist())
+    asked = Questions(names[:count], names, names, about, ((),) * len(names), ())
+    settings = answering.Options(**{**system.config.eval.to_dict(), "batch_size": max(clips())})
+    words: Any = system.config.model.text.vocab_size
+    answers = inputs["answer_ids"]
+
+    def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
+        how = words, settings, store, Stopwatch()
+        return answering.evaluate(model, batches, asked, texts, answers, *how).scores
+
+    stage = f"evaluate {counted(count)}, {each} questions each"
+    run = _run(system, params, inputs, evaluate)
+    return [Case(stage, "ours", run, clips=count, compiles=True)]
+
+
+def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
+    """Videos of one view each, whose actions are told."""
+    count, classes = len(inputs["gallery"]), system.config.model.classes
+    names = tuple(map(str, range(count)))
+
+    def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
+        what = names, 1, classes, max(clips())
+        return actions.evaluate(model, batches, *what, store, Stopwatch()).scores
+
+    return [
+        Case(
+            f"evaluate {counted(count)}, one view each",
+            "ours",
+            _run(system, params, inputs, evaluate),
+            macs=count * clip_macs(system),
+            clips=count,
+            compiles=True,
+            requests=requests_for("evaluate", system, clips=max(clips())),
+        )
+    ]
+
+
+def _run(
+    system: System,
+    params: Params,
+    inputs: Inputs,
+    evaluate: Callable[[evaluation.Model, Batches, evaluation.Store], np.ndarray],
+) -> Callable[[], Timed]:
+    """An evaluation from the start: its store is new, its programs stay compiled."""
+    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
+
+    def batches(size: int, start: int) -> Iterator[Batch]:
+        for first in range(start, len(inputs["gallery"]), size):
+            part = inputs["gallery"][first : first + size]
+            mask = np.arange(size) < len(part)
+            index = np.where(mask, np.arange(first, first + size), -1).astype(np.int32)
+            video = part if mask.all() else np.resize(part, (size, *part.shape[1:]))
+            yield {"video": video, "index": index, "mask": mask}
+
+    def run() -> Timed:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            store = evaluation.Store(pathlib.Path(folder), {})
+            start = time.perf_counter()
+            found = evaluate(model, batches, store)
+            seconds = time.perf_counter() - start
+            return Timed(seconds, np.array(found))  # the store's own goes with its folder
+
+    return run
