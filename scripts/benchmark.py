@@ -115,20 +115,22 @@ def time_stages(
     cases = [ceiling(system)]
     for name in names:
         cases += _STAGES_OF[system.name][name](system, params, inputs)
+    askable = _askable(cases, peer) if peer else []
     with contextlib.ExitStack() as stack:
-        if peer:
-            askable = _askable(cases, peer)
+        if peer and askable:
             ask = stack.enter_context(peer.ready(system, params, inputs))
+            stages = list(dict.fromkeys(case.stage for case in cases))
             cases += benchmark_peer.cases(askable, ask)
+            cases.sort(key=lambda case: stages.index(case.stage))  # beside ours
         return report(cases, _ROUNDS.value)
 
 
 def _askable(cases: Sequence[Case], peer: benchmark_peer.Peer) -> list[Case]:
-    """The cases that the original can be asked for, and decord where it is."""
-    if not any(case.requests for case in cases):
-        raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
+    """The cases that the original can be asked for, and decord, where there is one."""
     found = [case for case in cases if case.requests]
-    decoding = [case for case in found if "decode" in case.stage]
+    if not found:
+        raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
+    decoding = [case for case in found if case.stage.startswith("decode")]
     if decoding and not peer.has("decord"):
         print(f"{_PYTHON.value} has no decord: decoding is timed without it", file=sys.stderr)
         return [case for case in found if case not in decoding]
@@ -214,8 +216,10 @@ def table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
     view.add_column("way")
     for title in columns:
         view.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        view.add_row(row["stage"], row["way"], *(tell(row) for tell in columns.values()))
+    stages = [row["stage"] for row in rows]
+    for i, row in enumerate(rows):
+        stage = row["stage"] if row["stage"] not in stages[:i] else ""
+        view.add_row(stage, row["way"], *(tell(row) for tell in columns.values()))
     return view
 
 

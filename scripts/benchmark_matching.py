@@ -42,7 +42,7 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
         ),
         compiled(
             stage,
-            "each pair and direction anew",
+            "each pair, direction anew",
             shared,
             (params, *anew),
             pairs * (memory + pair),

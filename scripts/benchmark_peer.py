@@ -85,6 +85,7 @@ def cases(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
             run=functools.partial(ask, **request),
             macs=case.original_macs or case.macs,
             compile_seconds=None,
+            compiles=False,
             peak_bytes=None,
         )
         for case in of_ours

@@ -53,7 +53,7 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
     original = encode + 2 * count * most * (memory + pair)
     return [
         Case(
-            f"evaluate {counted(count)}, as many texts",
+            f"evaluate {counted(count)}, {count} texts",
             "ours",
             _run(system, params, inputs, evaluate),
             macs=ours if most == count else None,

@@ -1,0 +1,125 @@
+"""What scripts/benchmark.py makes of what it has timed: rates, shares, medians, memory."""
+
+import pathlib
+import sys
+
+import av
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from tokmerge_jax.types import UserError
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "scripts"))
+
+import benchmark
+import benchmark_decoding
+import benchmark_peer
+from benchmark_cases import Case, Timed, clips, held
+
+TERA = 10**12
+
+
+def case(stage, way, seconds, output=(1.0, 2.0), peak=None, **more):
+    """A case whose runs take `seconds`, the first to warm up."""
+    left = iter(seconds)
+    return Case(stage, way, lambda: Timed(next(left), np.array(output), peak), **more)
+
+
+@pytest.fixture
+def rows():
+    cases = [
+        case("ceiling", "products", [9, 1, 1, 2], macs=2 * TERA, compile_seconds=0.5),
+        case("encode", "ours", [9, 4, 2, 3], macs=3 * TERA, clips=6, peak_bytes=2**20),
+        case("encode", "original", [1, 6, 8, 4], (1.0, 2.2), 2**21, macs=3 * TERA, clips=6),
+        case("rank", "a part", [0.7, 0.5, 0.25, 0.5], macs=TERA, runs=8, compiles=True),
+        case("decode", "ours", [2, 2, 2, 2], clips=4),
+    ]
+    return benchmark.report(cases, rounds=3)
+
+
+def test_the_median_of_the_rounds_without_the_first_run_is_told_of_the_whole_job(rows):
+    assert [row["seconds"] for row in rows] == [1, 3, 6, 4, 2]
+    assert (rows[1]["fastest"], rows[1]["slowest"]) == (2, 4)
+    assert rows[1]["rounds"] == [4, 2, 3]
+    assert rows[3]["timed_share"] == 1 / 8
+
+
+def test_rates_and_shares(rows):
+    assert [row["clips_per_second"] for row in rows] == [None, 2, 1, None, 2]
+    assert [row["tflops"] for row in rows] == [4, 2, 1, 4, None]
+    assert [row["share_of_ceiling"] for row in rows] == [1, 0.5, 0.25, 1, None]
+    assert [row["gmac"] for row in rows] == [2000, 3000, 3000, 8000, None]
+    assert [row["times_first"] for row in rows] == [1, 1, 2, 1, 1]
+
+
+def test_the_first_way_of_a_stage_is_what_results_are_compared_with(rows):
+    found = [row["difference"] for row in rows]
+    assert found == pytest.approx([0, 0, 0.1, 0, 0])
+
+
+def test_memory_and_compiling_are_told_where_they_are_known(rows):
+    assert [row["peak_bytes"] for row in rows] == [None, 2**20, 2**21, None, None]
+    compiling = [row["compile_seconds"] for row in rows]
+    assert compiling[:3] == [0.5, None, None]
+    assert compiling[3] == pytest.approx(0.2)  # of the one run, which is a part
+
+
+def test_figures_have_three_digits_in_the_table(rows):
+    rows[0].update(tflops=0.012345, clips_per_second=1234.5)
+    cells = [list(column.cells) for column in benchmark.table(rows).columns]
+    assert cells[0] == ["ceiling", "encode", "", "rank", "decode"]
+    assert cells[2] == ["1230", "2", "1", "-", "2"]
+    assert cells[3] == ["0.0123", "2", "1", "4", "-"]
+    assert cells[5] == ["-", "1", "2", "-", "-"]
+
+
+def test_a_program_holds_arguments_results_and_nothing_twice():
+    x = jnp.zeros(1024, jnp.float32)
+    assert held(jax.jit(jnp.negative).lower(x).compile()) == 8192
+    assert held(jax.jit(jnp.negative, donate_argnums=0).lower(x).compile()) == 4096
+
+
+def test_the_original_has_its_own_products_and_no_compiling():
+    request = {"stage": "encode", "form": "eager"}
+    ours = case(
+        "encode", "ours", [1], macs=5, compiles=True, peak_bytes=3, original_macs=7,
+        requests={"original, eager": request},
+    )  # fmt: skip
+    asked = []
+
+    def ask(**request):
+        asked.append(request)
+        return Timed(2.0, np.zeros(1))
+
+    (original,) = benchmark_peer.cases([ours, case("text", "ours", [])], ask)
+    assert original.run().seconds == 2
+    assert asked == [request]
+    assert (original.way, original.macs, original.compiles) == ("original, eager", 7, False)
+    assert original.peak_bytes is None
+
+
+@pytest.mark.parametrize("given", ["0", "1,x", "", "2,-1"])
+def test_clips_that_are_no_counts_are_told(given):
+    with flagsaver.as_parsed(clips=given), pytest.raises(UserError, match=r"--clips=.*1,8,32"):
+        clips()
+
+
+def test_clips_are_counts():
+    with flagsaver.as_parsed(clips="1,8,32"):
+        assert clips() == [1, 8, 32]
+
+
+def test_drawn_videos_move_and_brighten(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_decoding, "_SECONDS", 1)
+    path = benchmark_decoding.draw(tmp_path / "drawn.mp4", seed=0)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        frames = [f.to_ndarray(format="rgb24").astype(int) for f in container.decode(video=0)]
+    assert len(frames) == 30
+    assert frames[0].shape == (240, 320, 3)
+    assert frames[-1].mean() > frames[0].mean() + 20
+    assert np.abs(frames[15] - frames[14]).mean() > 5
