@@ -76,7 +76,6 @@ def main(config: ConfigDict) -> None:
     """Times the stages that the flags ask for, or tells their memory, and reports."""
     # JAX would take three quarters of a GPU's memory at once, and the original needs some beside.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
     timed = _STAGES_OF.get(config.system, {})
     known = [*timed, _MEMORY]
     stages = _STAGES.value or [name for name in timed if name not in _LONG] or known
@@ -112,6 +111,7 @@ def time_stages(
 ) -> list[dict[str, Any]]:
     """Figures of the stages' cases, and of the original's where it is asked for."""
     params, inputs = weights(system), make_inputs(system, names)
+    jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
     cases = [ceiling(system)]
     for name in names:
         cases += _STAGES_OF[system.name][name](system, params, inputs)
@@ -139,15 +139,14 @@ def _askable(cases: Sequence[Case], peer: benchmark_peer.Peer) -> list[Case]:
 
 _MEMORY = "memory"
 _LONG = "decode", "evaluation"
+_CLIPS = {"encode": encode, "decode": decode}
 _STAGES_OF = {
-    "vid_tldr": {"encode": encode, "text": text, "rerank": rerank, "evaluation": retrieval},
-    "vid_tldr_qa": {"encode": encode, "answer": answer, "evaluation": questions},
-    "tempme": {"encode": encode, "text": text, "train": train, "evaluation": retrieval},
-    "testa": {"encode": encode, "text": text, "rerank": rerank, "evaluation": retrieval},
-    "tds_clip": {"encode": encode, "train": train, "evaluation": recognition},
+    "vid_tldr": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval},
+    "vid_tldr_qa": {**_CLIPS, "answer": answer, "evaluation": questions},
+    "tempme": {**_CLIPS, "text": text, "train": train, "evaluation": retrieval},
+    "testa": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval},
+    "tds_clip": {**_CLIPS, "train": train, "evaluation": recognition},
 }
-for _stages in _STAGES_OF.values():
-    _stages["decode"] = decode
 
 
 def _check_output() -> None:

@@ -61,14 +61,16 @@ def _stage(
     device: str,
     request: dict[str, Any],
 ) -> Callable[..., torch.Tensor]:
-    """A stage of the model, which is set up for it, with its inputs on the device.
+    """A stage of the model, which is set up for it, with its inputs on the device, as ours has.
 
     The gallery stays on the host: an evaluation takes it from there, a batch at a time.
     """
     model.set_up(request.pop("form"), request.pop("how"))
-    given = {name: x if name == "gallery" else x.to(device) for name, x in inputs.items()}
     if stage == "encode":
         given = {"video": inputs["video"][: request.pop("clips")].to(device)}
+    else:
+        host = "video", "gallery"
+        given = {name: x if name in host else x.to(device) for name, x in inputs.items()}
     return lambda **more: getattr(model, stage)(given, **more)
 
 
