@@ -51,6 +51,7 @@ import rich.table
 from absl import flags
 from benchmark_cases import Case, Timed, ceiling, clips, encode, make_inputs, text, weights
 from benchmark_decoding import decode
+from benchmark_kernels import forms
 from benchmark_matching import answer, rerank
 from benchmark_training import memory, train
 from benchmark_whole import questions, recognition, retrieval
@@ -63,7 +64,8 @@ _STAGES = flags.DEFINE_list(
     "stages",
     [],
     "encode, text, rerank (retrieval), answer (questions), train (TempMe, TDS-CLIP); default: all"
-    " of these that there are; decode, evaluation; memory (of training) is told of every system",
+    " of these that there are; decode, evaluation; kernels (UMT): forms of attention and merging,"
+    " side by side; memory (of training) is told of every system",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
@@ -90,6 +92,7 @@ def main(config: ConfigDict) -> None:
             f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(known)}"
         )
     result = {
+        "name": common.config_name(),
         "machine": _machine(),
         "command": shlex.join(sys.argv),
         "config": config.to_dict(),
@@ -138,11 +141,12 @@ def _askable(cases: Sequence[Case], peer: benchmark_peer.Peer) -> list[Case]:
 
 
 _MEMORY = "memory"
-_LONG = "decode", "evaluation"
+_LONG = "decode", "evaluation", "kernels"
 _CLIPS = {"encode": encode, "decode": decode}
+_FORMS = {"kernels": forms}  # where all tokens of a clip attend to one another
 _STAGES_OF = {
-    "vid_tldr": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval},
-    "vid_tldr_qa": {**_CLIPS, "answer": answer, "evaluation": questions},
+    "vid_tldr": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval, **_FORMS},
+    "vid_tldr_qa": {**_CLIPS, "answer": answer, "evaluation": questions, **_FORMS},
     "tempme": {**_CLIPS, "text": text, "train": train, "evaluation": retrieval},
     "testa": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval},
     "tds_clip": {**_CLIPS, "train": train, "evaluation": recognition},

@@ -144,7 +144,12 @@ def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
 
 
 def compiled(
-    stage: str, way: str, function: Callable[..., Any], arguments: Any, macs: int, **more: Any
+    stage: str,
+    way: str,
+    function: Callable[..., Any],
+    arguments: Any,
+    macs: int | None,
+    **more: Any,
 ) -> Case:
     """A case of ours: `function(*arguments)`, compiled here; its first result is compared.
 

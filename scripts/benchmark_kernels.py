@@ -1,0 +1,90 @@
+"""Times the forms of attention, and of a merge, side by side for `benchmark.py`."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmark_cases import Case, clips, compiled, counted
+
+from tokmerge_jax import kernels, runtime
+from tokmerge_jax.merging import matching, merge
+from tokmerge_jax.merging.matching import Matching
+from tokmerge_jax.types import Params, System
+
+
+def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
+    """Attention and merging of random tokens, as many as the first block sees.
+
+    Of each stage the first way is the one that the networks take here.
+    """
+    del params, inputs
+    rng = np.random.default_rng(system.config.seed)
+    return [
+        case
+        for count in clips()
+        for case in (*_attention(system, rng, count), *_merging(system, rng, count))
+    ]
+
+
+def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
+    vision, tokens = system.config.model.vision, system.cost[0].tokens_out
+    dtype, platform = runtime.compute_dtype(system.config.dtype), jax.default_backend()
+    width = vision.width // vision.heads
+    shape = count, tokens, vision.heads, width
+    arrays = [jnp.asarray(rng.standard_normal(shape, np.float32), dtype) for _ in range(3)]
+    size = jnp.asarray(rng.integers(1, 4, (count, tokens)), jnp.float32)
+    for name, weight, entropy in (
+        ("", None, False),
+        (", sizes", size, False),
+        (", sizes, entropy", size, True),
+    ):
+        plain = weight is None and not entropy
+        taken = kernels.choose(platform, dtype, tokens, width, plain)
+        ways: list[kernels.Form] = [
+            form for form in kernels.FORMS if _runs(form, platform, dtype, plain)
+        ]
+        for form in sorted(ways, key=lambda form: form != taken):
+            attend = partial(kernels.attention, scale=width**-0.5, entropy=entropy, form=form)
+            yield compiled(
+                f"attention of {counted(count)}, {tokens} tokens{name}",
+                form,
+                attend,
+                (*arrays, weight),
+                2 * count * tokens**2 * vision.width,
+            )
+
+
+def _runs(form: kernels.Form, platform: str, dtype: Any, plain: bool) -> bool:
+    """Whether a form is there on a platform, and more than interpreted."""
+    if form == "cudnn":
+        return platform == "gpu" and plain and jnp.dtype(dtype).itemsize == 2
+    return form != "pallas" or platform in ("gpu", "tpu")
+
+
+def _merging(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
+    """Half of what can merge does; sums of groups by scattering, or by a product."""
+    vision, tokens = system.config.model.vision, system.cost[0].tokens_out
+    r = tokens // 4
+    keys = rng.standard_normal((count, tokens, vision.width // vision.heads), np.float32)
+    x = rng.standard_normal((count, tokens, vision.width), np.float32)
+    pairs = (tokens // 2) * (tokens - tokens // 2)
+    match = partial(matching.bipartite, r=r)
+    stage = f"merge {r} of {tokens} tokens, {counted(count)}"
+    yield compiled(f"match, {stage}", "whole map", match, (keys,), count * pairs * keys.shape[2])
+    found = jax.jit(match)(keys)
+    yield compiled(stage, "scatter", lambda *args: merge.weighted_mean(*args)[0], (found, x), None)
+    products = count * r * (tokens - r) * vision.width
+    yield compiled(stage, "one-hot product", _by_product, (found, x), products)
+
+
+def _by_product(found: Matching, x: jax.Array) -> jax.Array:
+    """`merge.weighted_mean` of tokens of size 1, whose sums are a product with a one-hot matrix."""
+    kept, source = (
+        jnp.take_along_axis(x, index[..., None], axis=1) for index in (found.kept, found.source)
+    )
+    into = jax.nn.one_hot(found.target, kept.shape[1])
+    size = 1 + into.sum(axis=1)[..., None]
+    return (kept + jnp.einsum("brm,brc->bmc", into, source)) / size
