@@ -1,5 +1,7 @@
 """UMT with vid-TLDR against the original: every intermediate of the small one, both full sizes."""
 
+import sys
+
 import golden
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,14 @@ def test_every_intermediate(name):
         if "after_merging" in block:
             check_merge(block, {k: case.arrays[f"block{i}/{k}"] for k in MERGE_KEYS})
     close(tokens, case.arrays["tokens"])
+
+
+@pytest.mark.parametrize("form", ["whole", "pallas"])
+def test_no_decision_depends_on_the_form_of_attention(form, monkeypatch):
+    """Every intermediate once more, by what serves accelerators; here our kernels are interpreted."""
+    module = sys.modules["tokmerge_jax.kernels.attention"]  # the package's function hides it
+    monkeypatch.setattr(module, "choose", lambda *shape, **more: form)
+    test_every_intermediate("vidtldr-trace-odd")
 
 
 MERGE_KEYS = ("after_attention", "negative_entropy", "merged", "size", "origin")
