@@ -88,17 +88,17 @@ def ways() -> int:
 def by_device(function: Callable[..., Any], arrays: Any) -> Any:
     """`function(*arrays)`, by each device for the rows that lie on it.
 
-    For what the compiler cannot split: it would bring all rows of a hand-written kernel to every
-    device. So it does where rows do not fall into equal parts.
+    For hand-written kernels, which the compiler cannot split. Where rows do not fall into equal
+    parts, every device works on all of them.
 
     Args:
       function: `(*arrays of some rows) -> tree of arrays of as many rows`.
       arrays: a tuple of trees, all leaves with one leading axis.
     """
-    batch = jax.tree.leaves(arrays)[0].shape[0]
-    if ways() == 1 or batch % ways():
+    if jax.sharding.get_abstract_mesh().size < 2:  # 0: none is set
         return function(*arrays)
-    rows = PartitionSpec("data")
+    batch = jax.tree.leaves(arrays)[0].shape[0]
+    rows = PartitionSpec() if batch % ways() else PartitionSpec("data")
     return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
 
 

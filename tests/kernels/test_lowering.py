@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractDevice, AbstractMesh
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
+from tokmerge_jax import parallel
 from tokmerge_jax.kernels import attention_pallas
 
 
@@ -42,6 +43,20 @@ def test_for_a_tpu(program, dtype):
     program = jax.jit(partial(function, target="tpu"))
     text = jax.export.export(program, platforms=["tpu"])(*shapes(dtype)).mlir_module()
     assert text.count("@tpu_custom_call") == kernels
+
+
+@pytest.mark.parametrize("batch", [8, 3])
+def test_for_a_mesh_of_tpus(batch):
+    """A kernel that the compiler would have to split does not compile there."""
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    array = jax.ShapeDtypeStruct((batch, 200, 2, 64), jnp.bfloat16)
+    weight = jax.ShapeDtypeStruct((batch, 200), jnp.float32)
+    run = partial(parallel.by_device, partial(gradient, target="tpu"))
+    with jax.set_mesh(mesh):
+        program = jax.jit(lambda *arrays: run(arrays))
+        exported = jax.export.export(program, platforms=["tpu"])(array, array, array, weight)
+    assert exported.nr_devices == 8
+    assert exported.mlir_module().count("@tpu_custom_call") == 3
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])

@@ -74,7 +74,7 @@ def test_every_intermediate(name):
 
 @pytest.mark.parametrize("form", ["whole", "pallas"])
 def test_no_decision_depends_on_the_form_of_attention(form, monkeypatch):
-    """Every intermediate once more, by what serves accelerators; here our kernels are interpreted."""
+    """Every intermediate once more, by what serves accelerators; our kernels are interpreted."""
     module = sys.modules["tokmerge_jax.kernels.attention"]  # the package's function hides it
     monkeypatch.setattr(module, "choose", lambda *shape, **more: form)
     test_every_intermediate("vidtldr-trace-odd")

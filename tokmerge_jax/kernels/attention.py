@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
@@ -15,7 +16,9 @@ Form = Literal["blocks", "whole", "pallas", "cudnn"]
 """How attention is computed: in a loop over heads, all maps at once, by our kernels, by cuDNN's."""
 
 FORMS: tuple[Form, ...] = get_args(Form)
-_WIDTHS = 16, 32, 64, 128  # of heads, in channels, that fill a matrix unit's operands
+_WIDTHS = {"gpu": (16, 32, 64), "tpu": (16, 32, 64, 128)}  # D whose blocks fit a processor's memory
+_CUDNN_WIDTH = 128  # the widest head that all of its versions take
+_WHOLE_KEYS = 2**15  # bytes of a column of keys: a TPU's program holds all keys of a head
 
 
 def attention(
@@ -50,7 +53,9 @@ def attention(
     """
     plain = weight is None and not entropy
     platform = jax.default_backend()
-    form = form or choose(platform, value.dtype, query.shape[1], query.shape[3], plain)
+    if form is None:
+        rows, width = query.shape[1], query.shape[3]
+        form = choose(platform, value.dtype, rows, key.shape[1], width, plain=plain)
     with jax.named_scope(f"attention_{form}"):
         if form == "cudnn":
             assert plain
@@ -66,20 +71,25 @@ def attention(
         return attend(query, key, value, weight, scale=scale, entropy=entropy)
 
 
-def choose(platform: str, dtype: jax.typing.DTypeLike, rows: int, width: int, plain: bool) -> Form:
-    """The form that `attention` takes by itself.
+def choose(
+    platform: str, dtype: DTypeLike, rows: int, keys: int, width: int, *, plain: bool
+) -> Form:
+    """The form that `attention` takes by itself; on accelerators by counts, not yet by clocks.
 
     Args:
       platform: "cpu", "gpu" or "tpu", as `jax.default_backend` names it.
       dtype: of the values.
       rows: N, queries of a sample.
+      keys: M.
       width: D.
       plain: whether there are neither weights nor an entropy to compute.
     """
-    if platform not in ("gpu", "tpu"):
+    if platform not in _WIDTHS:
         return "blocks"
     if 2 * rows <= BLOCK:  # a text's: our blocks would be padding mostly
         return "whole"
-    if plain and platform == "gpu" and jnp.dtype(dtype).itemsize == 2:
+    size = jnp.dtype(dtype).itemsize
+    if platform == "gpu" and size == 2 and plain and width % 8 == 0 and width <= _CUDNN_WIDTH:
         return "cudnn"
-    return "pallas" if width in _WIDTHS else "blocks"
+    fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _WHOLE_KEYS
+    return "pallas" if fits and width in _WIDTHS[platform] else "blocks"

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, call, dot
+from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, call, dot, part
 
 LOWEST = -1e30
 """The logit of a key that nobody sees; finite, so that differences of two are no NaN."""
@@ -87,10 +87,10 @@ def _query_kernel(query, key, value, weight, total, offset, towards, out, *, sca
     q, g, sums, shift = query[...], towards[...], as_column(total[...]), as_column(offset[...])
 
     def add(j: jax.Array, gradient: jax.Array) -> jax.Array:
-        part = pl.ds(j * BLOCK, BLOCK)
-        k, size = key[part], weight[:, part]
+        here = part(j)
+        k, size = key[here], weight[:, here]
         p = size * jnp.exp(logits(q, k, size, scale) - sums)
-        of_logits = p * (dot(g, value[part], (1, 1)) - shift)
+        of_logits = p * (dot(g, value[here], (1, 1)) - shift)
         return gradient + dot(of_logits.astype(k.dtype), k, (1, 0))
 
     zeros = jnp.zeros(q.shape, jnp.float32)
@@ -104,10 +104,10 @@ def _key_kernel(
     k, v, size = key[...], value[...], weight[...]
 
     def add(i: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        part = pl.ds(i * BLOCK, BLOCK)
-        q, g = query[part], towards[part]
-        e = jnp.exp(logits(q, k, size, scale) - as_column(total[:, part]))
-        slope = e * (dot(g, v, (1, 1)) - as_column(offset[:, part]))
+        here = part(i)
+        q, g = query[here], towards[here]
+        e = jnp.exp(logits(q, k, size, scale) - as_column(total[:, here]))
+        slope = e * (dot(g, v, (1, 1)) - as_column(offset[:, here]))
         return (
             so_far[0] + dot((size * slope).astype(q.dtype), q, (0, 0)),
             so_far[1] + dot((size * e).astype(g.dtype), g, (0, 0)),

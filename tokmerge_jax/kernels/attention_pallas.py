@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Float
 
 from tokmerge_jax.kernels.attention_gradient import LOWEST, gradients, logits
-from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, as_row, call, dot, padded
+from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, as_row, call, dot, padded, part
 
 
 def attention(
@@ -32,10 +32,10 @@ def attention(
     weight = jnp.ones(key.shape[:2], jnp.float32) if weight is None else weight
     weight = padded(weight.astype(jnp.float32), 1)[:, None]
     query, key, value = (padded(x.swapaxes(1, 2), 2) for x in (query, key, value))
-    out, total = _attend(query, key, value, weight, scale, target)
+    out, plain = _attend(query, key, value, weight, scale, target)
     seen = None
     if entropy:
-        known = jax.lax.stop_gradient((query, key, weight, total))
+        known = jax.lax.stop_gradient((query, key, weight, plain))
         seen = _entropy(*known, scale=scale, target=target)[:, :rows]
     return out[:, :, :rows].swapaxes(1, 2), seen
 
@@ -111,9 +111,9 @@ def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
 
     def add(j: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         top, weighted, unweighted, read = so_far
-        part = pl.ds(j * BLOCK, BLOCK)
-        size, values = weight[:, part], value[part]
-        logit = logits(q, key[part], size, scale)
+        here = part(j)
+        size, values = weight[:, here], value[here]
+        logit = logits(q, key[here], size, scale)
         higher = jnp.maximum(top, logit.max(axis=1, keepdims=True))
         e, fade = jnp.exp(logit - higher), jnp.exp(top - higher)
         counted = e * size
@@ -136,7 +136,7 @@ def _entropy(
     query: jax.Array,
     key: jax.Array,
     weight: jax.Array,
-    total: jax.Array,
+    plain: jax.Array,
     *,
     scale: float,
     target: Target,
@@ -147,7 +147,7 @@ def _entropy(
     shares = pl.BlockSpec((None, None, 1, BLOCK), lambda b, i, j: (b, j, 0, i))
     (seen,) = call(
         partial(_entropy_kernel, scale=scale),
-        (query, key, weight, total),
+        (query, key, weight, plain),
         target=target,
         grid=(batch, rows // BLOCK, columns),
         inputs=[
@@ -162,12 +162,12 @@ def _entropy(
     return seen.sum(axis=(1, 2))
 
 
-def _entropy_kernel(query, key, weight, total, share, *, scale):
+def _entropy_kernel(query, key, weight, plain, share, *, scale):
     heads, size = query.shape[0], weight[...]
 
     def add(head: jax.Array, mean: jax.Array) -> jax.Array:
         logit = logits(query[head], key[head], size, scale)
-        return mean + jnp.exp(logit - as_column(total[head])) / heads
+        return mean + jnp.exp(logit - as_column(plain[head])) / heads
 
     mean = jax.lax.fori_loop(0, heads, add, jnp.zeros((BLOCK, BLOCK), jnp.float32))
     seen = mean > 0

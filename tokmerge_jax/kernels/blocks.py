@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
+from jax.experimental.pallas import tpu, triton
 
 BLOCK = 128
 """Rows and columns of the part of a map that a program holds."""
@@ -27,7 +27,6 @@ def call(
     name: str,
 ) -> tuple[jax.Array, ...]:
     """`pl.pallas_call` of the target's compiler, all of whose programs are independent."""
-    options: Any = triton.CompilerParams(num_warps=8, num_stages=2) if target == "gpu" else None
     specs, shapes = zip(*outputs, strict=True)
     run = pl.pallas_call(
         kernel,
@@ -36,10 +35,21 @@ def call(
         in_specs=list(inputs),
         out_specs=specs,
         interpret=target == "interpret",
-        compiler_params=options,
+        compiler_params=_options(target, len(grid)),
         name=name,
     )
     return tuple(run(*arrays))
+
+
+def _options(target: Target, axes: int) -> Any:
+    if target == "gpu":
+        return triton.CompilerParams(num_warps=8, num_stages=2)
+    return tpu.CompilerParams(dimension_semantics=("parallel",) * axes)
+
+
+def part(block: jax.Array) -> Any:
+    """The places of a block, whose number a loop counts."""
+    return pl.ds(pl.multiple_of(block * BLOCK, BLOCK), BLOCK)
 
 
 def padded(x: jax.Array, axis: int) -> jax.Array:
@@ -57,7 +67,7 @@ def dot(a: jax.Array, b: jax.Array, axes: tuple[int, int]) -> jax.Array:
 
 
 def as_row(column: jax.Array) -> jax.Array:
-    """[BLOCK,1] -> [1,BLOCK]: no compiler here turns a vector, all add up a masked square."""
+    """[BLOCK,1] -> [1,BLOCK] as the sum of a masked square, which every compiler here knows."""
     return jnp.where(_diagonal(), column, 0).sum(axis=0, keepdims=True)
 
 
