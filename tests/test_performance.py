@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
 from tokmerge_jax.visualize import ratios
 
@@ -70,3 +71,10 @@ def test_bars_are_medians():
     bars = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
     assert [bar.get_width() for bar in bars] == [3, 1]
     assert [text.get_text() for text in axes.texts] == ["3", "1"]
+
+
+def test_the_median_of_two_rounds_lies_between_them():
+    drawn = ratios.draw([ratios.Comparison("job", ("eager",), ((2.0, 5.0),))])
+    (text,) = drawn.axes[0].texts
+    assert isinstance(text, Annotation)
+    assert (text.get_text(), text.xy[0]) == ("3.5", 5)

@@ -1,6 +1,7 @@
 """How many times as fast as the originals: one group of bars for each job."""
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -35,12 +36,12 @@ def draw(comparisons: Sequence[Comparison]) -> Figure:
         ticks.append(place + (len(each.ways) - 1) / 2)
         for way, ratios in zip(each.ways, each.ratios, strict=True):
             colour = f"C{ways.index(way)}"
-            median = sorted(ratios)[len(ratios) // 2]
+            median = statistics.median(ratios)
             axes.barh(place, median, color=colour, height=0.85, label=way)
             axes.plot(ratios, [place] * len(ratios), ".", color="0.2", ms=3)
             axes.annotate(
                 f"{median:.3g}",
-                (max(*ratios, median), place),
+                (max(ratios), place),
                 (5, 0),
                 textcoords="offset points",
                 va="center",
