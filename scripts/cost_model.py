@@ -24,7 +24,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
 import re
 import statistics
@@ -40,14 +39,14 @@ import numpy as np
 import rich.console
 import rich.table
 from absl import flags
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
+from synthetic import changed, clip_macs, fitting, frames_shape, machine, unmerged
 from tqdm import tqdm
 
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.merging import schedule
-from tokmerge_jax.types import LayerCost, System, UserError
+from tokmerge_jax.types import System, UserError
 from tokmerge_jax.visualize import time_model as picture
 
 _SCHEDULES = flags.DEFINE_string("schedules", "", "what to time beside no merging; see above")
@@ -69,12 +68,12 @@ def main(config: ConfigDict) -> None:
         raise UserError(
             "config.model.merger.name=none merges nothing; name the merger whose schedules to time"
         )
-    systems = {_NONE: registry.build(changed(config, {"merger.name": "none"}))}
+    systems = {_NONE: unmerged(config)}
     systems.update(asked(config) if _SCHEDULES.value else automatic(own))
-    if len(systems) <= time_model.TERMS:
+    if len(systems) < time_model.LEAST:
         raise UserError(
             f"--schedules: {len(systems)}, no merging among them, are too few for a model of the"
-            f" time; name so many that there are {time_model.TERMS + 1} or more"
+            f" time; name so many that there are {time_model.LEAST} or more"
         )
     folder = pathlib.Path(_OUTPUT.value or common.output(config) / "cost_model")
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,14 +83,6 @@ def main(config: ConfigDict) -> None:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     report(config, systems, rounds, folder)
-
-
-def changed(config: ConfigDict, values: Values) -> ConfigDict:
-    """The configuration with other values in its model."""
-    config = config.copy_and_resolve_references()
-    with config.ignore_type():
-        config.model.update_from_flattened_dict(values)
-    return config
 
 
 def asked(config: ConfigDict) -> dict[str, System]:
@@ -186,19 +177,20 @@ def merges(system: System) -> bool:
 def measure(
     own: System, systems: Mapping[str, System], path: pathlib.Path
 ) -> list[dict[str, float]]:
-    """Seconds a clip of each system, a mapping for each round; `path` keeps them as they come."""
-    config = json.loads(own.config.to_json_best_effort())
-    model = {key: config[key] for key in ("system", "dtype", "model")}
-    facts = runtime.fingerprint({"config": model, "clips": _CLIPS.value, "machine": machine()})
+    """Seconds a clip of each system, a mapping for each round; `path` keeps them as they come.
+
+    Rounds that are kept count where the same programs ran on the same machine.
+    """
+    programs = lowered(systems)
+    texts = {name: program.as_text() for name, program in programs.items()}
+    facts = runtime.fingerprint({"programs": texts, "machine": machine()})
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
     rounds = kept.get("rounds", []) if kept.get("facts") == facts else []
-    if rounds and list(rounds[0]) != list(systems):
-        rounds = []
     if rounds:
         print(f"{len(rounds)} rounds are in {path}; to measure anew, delete it", file=sys.stderr)
     if len(rounds) >= _ROUNDS.value:
         return rounds
-    runs = compiled(own, systems)
+    runs = compiled(own, systems, programs)
     for run in runs.values():
         run()  # warms up
     with tqdm(total=(_ROUNDS.value - len(rounds)) * len(runs), desc="timing", unit="run") as bar:
@@ -214,32 +206,34 @@ def _told(run: Callable[[], float], bar: tqdm) -> float:
     return seconds
 
 
-def compiled(own: System, systems: Mapping[str, System]) -> dict[str, Callable[[], float]]:
+def lowered(systems: Mapping[str, System]) -> dict[str, jax.stages.Lowered]:
+    """What encodes clips, of each system; not compiled yet."""
+    programs = {}
+    for name, system in systems.items():
+        video = jax.ShapeDtypeStruct((_CLIPS.value, *frames_shape(system)), np.uint8)
+        encode = system.predict.get("classify") or system.predict["encode_video"]
+        programs[name] = runtime.jit(encode).lower(system.abstract_params, video)
+    return programs
+
+
+def compiled(
+    own: System, systems: Mapping[str, System], programs: Mapping[str, jax.stages.Lowered]
+) -> dict[str, Callable[[], float]]:
     """What encodes clips of noise with random weights once, and tells the seconds a clip."""
     rng = np.random.default_rng(own.config.seed)
     shape = _CLIPS.value, *frames_shape(own)
     video = jax.device_put(rng.integers(0, 256, shape, np.uint8))
-    flat = flatten_dict(jax.jit(own.init)(jax.random.key(own.config.seed)))
-    runs = {}
-    for name, system in tqdm(systems.items(), "compiling"):
-        params = unflatten_dict({name: flat[name] for name in flatten_dict(system.abstract_params)})
-        encode = system.predict.get("classify") or system.predict["encode_video"]
-        program = runtime.jit(encode).lower(params, video).compile()
-        runs[name] = partial(_timed, program, params, video)
-    return runs
+    params = jax.jit(own.init)(jax.random.key(own.config.seed))
+    return {
+        name: partial(_timed, programs[name].compile(), fitting(params, system), video)
+        for name, system in tqdm(systems.items(), "compiling")
+    }
 
 
 def _timed(program: Callable[..., Any], *arguments: Any) -> float:
     start = time.perf_counter()
     jax.block_until_ready(program(*arguments))
     return (time.perf_counter() - start) / _CLIPS.value
-
-
-def frames_shape(system: System) -> tuple[int, ...]:
-    """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
-    vision = system.config.model.vision
-    frames = vision.frames * system.config.data.get("neighbours", 1)
-    return frames, vision.image_size, vision.image_size, 3
 
 
 def report(
@@ -255,17 +249,17 @@ def report(
     rows = [
         {
             "schedule": name,
-            "tokens_out": cost[-1].tokens_out,
-            "gmac": gmac(cost),
+            "tokens_out": system.cost[-1].tokens_out,
+            "gmac": clip_macs(system) / 1e9,
             "seconds": measured,
             "fastest": min(each[name] for each in rounds),
             "slowest": max(each[name] for each in rounds),
             "predicted": told,
             "error": told / measured - 1,
             "speed_up": seconds[0] / measured,
-            "mac_ratio": gmac(costs[0]) / gmac(cost),
+            "mac_ratio": clip_macs(systems[_NONE]) / clip_macs(system),
         }
-        for name, cost, measured, told in zip(systems, costs, seconds, predicted, strict=True)
+        for (name, system), measured, told in zip(systems.items(), seconds, predicted, strict=True)
     ]
     model = time_model.fit(costs, seconds)
     content = {
@@ -286,16 +280,6 @@ def report(
     errors = [abs(row["error"]) for row in rows]
     print(f"Errors are {statistics.mean(errors):.1%} on average, at most {max(errors):.1%}.")
     print(f"Results and the picture are in {folder}.")
-
-
-def gmac(costs: Sequence[LayerCost]) -> float:
-    """Of one clip."""
-    return sum(layer.macs for layer in costs) / 1e9
-
-
-def machine() -> dict[str, Any]:
-    """What the seconds depend on beside the configuration."""
-    return {**runtime.versions(), "cores": os.cpu_count()}
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:

@@ -10,8 +10,21 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(*arguments):
-    command = [sys.executable, "scripts/cost_model.py", "--config=configs/demo.py", *arguments]
+OTHER_CODE = """
+import runpy, sys
+import jax
+from tokmerge_jax import runtime
+runtime.jit = lambda function, **settings: jax.jit(
+    lambda *args: jax.tree.map(lambda x: x + 1, function(*args)), **settings
+)
+sys.path.insert(0, "scripts")
+runpy.run_path("scripts/cost_model.py", run_name="__main__")
+"""
+
+
+def run(*arguments, code=()):
+    how = code or ["scripts/cost_model.py"]
+    command = [sys.executable, *how, "--config=configs/demo.py", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -19,7 +32,7 @@ def run(*arguments):
     ("argument", "message"),
     [
         ("--config.model.merger.name=none", "merges nothing; name the merger whose schedules"),
-        ("--schedules=10;20", "--schedules: 3, no merging among them, are too few"),
+        ("--schedules=10;20;30;40", "--schedules: 5, no merging among them, are too few"),
         (
             "--schedules=10;20;200,200;5",
             "--schedules, '200,200': the merging schedule",
@@ -41,7 +54,7 @@ def test_what_cannot_work_is_told_at_once(argument, message, tmp_path):
 @pytest.mark.slow
 def test_the_folder_and_more_rounds(tmp_path):
     options = (
-        "--schedules=30x2; 60; 90,30; merger.name=tome merger.r=100,60",
+        "--schedules=30x2; 60; 90,30; 45; merger.name=tome merger.r=100,60",
         f"--output={tmp_path}",
     )
     done = run(*options, "--rounds=1")
@@ -57,3 +70,7 @@ def test_the_folder_and_more_rounds(tmp_path):
     assert f"1 rounds are in {tmp_path}" in again.stderr
     rounds = json.loads((tmp_path / "results.json").read_text())["rounds"]
     assert (len(rounds), rounds[:1]) == (3, found["rounds"])
+    other = run(*options, "--rounds=1", code=["-c", OTHER_CODE])
+    assert other.returncode == 0, other.stderr
+    assert "rounds are in" not in other.stderr  # they are of programs that did less
+    assert len(json.loads((tmp_path / "rounds.json").read_text())["rounds"]) == 1

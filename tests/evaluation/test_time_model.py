@@ -52,14 +52,15 @@ def test_no_price_is_below_0_and_none_can_be_better(noise):
 
 
 def test_each_schedule_is_told_by_the_others():
-    """1, 1, 1, 1 and 2 seconds a unit: of any four with the last the best price is 3.5 / 3.25."""
-    costs = [(LayerCost("products", 0, 0, macs),) for macs in (1, 2, 3, 4, 5)]
-    told = leave_one_out(costs, [1.0, 2.0, 3.0, 4.0, 10.0])
-    np.testing.assert_allclose(told, [14 / 13, 28 / 13, 42 / 13, 56 / 13, 5], rtol=1e-12)
+    """1, 1, 1, 1, 1 and 2 seconds a unit: of five with the last the best price is 4.5 / 4.25."""
+    costs = [(LayerCost("products", 0, 0, macs),) for macs in (1, 2, 3, 4, 5, 6)]
+    told = leave_one_out(costs, [1.0, 2.0, 3.0, 4.0, 5.0, 12.0])
+    by_others = [18 / 17, 36 / 17, 54 / 17, 72 / 17, 90 / 17, 6]
+    np.testing.assert_allclose(told, by_others, rtol=1e-12)
 
 
 @pytest.mark.parametrize("function", [fit, leave_one_out])
 def test_too_few_measurements(function):
-    with pytest.raises(UserError, match="4 schedules are too few for a model"):
-        function(COSTS[:4], [1.0, 2.0, 3.0, 4.0])
-    assert function(COSTS[:5], [1.0, 2.0, 3.0, 4.0, 5.0])
+    with pytest.raises(UserError, match=r"5 schedules are too few for a model.*time 6 or more"):
+        function(COSTS[:5], [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert function(COSTS[:6], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])

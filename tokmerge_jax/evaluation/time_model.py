@@ -42,7 +42,10 @@ class TimeModel:
 
 
 TERMS = len(dataclasses.fields(TimeModel))
-"""Prices in the model; a fit needs one schedule more."""
+"""Prices in the model."""
+
+LEAST = TERMS + 2
+"""Schedules that a fit needs: with as many as prices, or one more, it would tell little else."""
 
 
 def fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
@@ -71,10 +74,10 @@ def leave_one_out(costs: Sequence[Costs], seconds: Sequence[float]) -> list[floa
 
 
 def _check(schedules: int) -> None:
-    if schedules <= TERMS:
+    if schedules < LEAST:
         raise UserError(
             f"{schedules} schedules are too few for a model of the time, which has {TERMS} terms;"
-            f" time {TERMS + 1} or more"
+            f" time {LEAST} or more"
         )
 
 

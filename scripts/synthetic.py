@@ -1,0 +1,50 @@
+"""What scripts that time networks on random input share: systems beside one's own, and their sizes.
+
+It has no flags, so that every script can import it.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from tokmerge_jax import registry, runtime
+from tokmerge_jax.types import Params, System
+
+
+def changed(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """The configuration with other values of keys of its model, such as "merger.r"."""
+    config = config.copy_and_resolve_references()
+    with config.ignore_type():
+        config.model.update_from_flattened_dict(values)
+    return config
+
+
+def unmerged(config: ConfigDict) -> System:
+    """The system of a configuration, without its merging."""
+    return registry.build(changed(config, {"merger.name": "none"}))
+
+
+def fitting(params: Params, system: System) -> Params:
+    """The parameters that a system has, from those of one that has more."""
+    flat = flatten_dict(params)
+    return unflatten_dict({name: flat[name] for name in flatten_dict(system.abstract_params)})
+
+
+def frames_shape(system: System) -> tuple[int, ...]:
+    """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
+    vision = system.config.model.vision
+    frames = vision.frames * system.config.data.get("neighbours", 1)
+    return frames, vision.image_size, vision.image_size, 3
+
+
+def clip_macs(system: System) -> int:
+    """Multiply-accumulates of encoding a clip."""
+    return sum(layer.macs for layer in system.cost)
+
+
+def machine() -> dict[str, Any]:
+    """What seconds depend on beside the configuration."""
+    return {**runtime.versions(), "cores": os.cpu_count()}
