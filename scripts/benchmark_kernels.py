@@ -1,5 +1,9 @@
-"""Times the forms of attention, and of a merge, side by side for `benchmark.py`."""
+"""Times the forms of attention, and of a merge, side by side for `benchmark.py`.
 
+The form "whole" holds the map of all heads at once, and is left out where that is above 4 GiB.
+"""
+
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -13,6 +17,8 @@ from tokmerge_jax import kernels, runtime
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import Matching
 from tokmerge_jax.types import Params, System
+
+_MOST_BYTES = 4 * 2**30
 
 
 def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
@@ -36,15 +42,21 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
     shape = count, tokens, vision.heads, width
     arrays = [jnp.asarray(rng.standard_normal(shape, np.float32), dtype) for _ in range(3)]
     size = jnp.asarray(rng.integers(1, 4, (count, tokens)), jnp.float32)
+    whole = 4 * count * vision.heads * tokens**2
+    if whole > _MOST_BYTES:
+        told = f"attention of {counted(count)}: its map is {whole / 2**30:.1f} GiB"
+        print(f"{told}, more than 4; the form whole is not timed", file=sys.stderr)
     for name, weight, entropy in (
         ("", None, False),
         (", sizes", size, False),
         (", sizes, entropy", size, True),
     ):
         plain = weight is None and not entropy
-        taken = kernels.choose(platform, dtype, tokens, width, plain)
+        taken = kernels.choose(platform, dtype, tokens, tokens, width, plain=plain)
         ways: list[kernels.Form] = [
-            form for form in kernels.FORMS if _runs(form, platform, dtype, plain)
+            form
+            for form in kernels.FORMS
+            if _runs(form, platform, dtype, plain) and (form != "whole" or whole <= _MOST_BYTES)
         ]
         for form in sorted(ways, key=lambda form: form != taken):
             attend = partial(kernels.attention, scale=width**-0.5, entropy=entropy, form=form)
