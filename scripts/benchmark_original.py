@@ -42,7 +42,7 @@ def main(checkout: str, folder: str, threads: str) -> None:
         request = json.loads(line)
         stage = request.pop("stage")
         if stage == "decode":
-            run = import_module("original_decord").decode
+            run = import_module("original_decord").ready(request.pop("processes"))
         else:
             run = _stage(model, stage, inputs, job["device"], request)
         halves = job["autocast"] and stage != "train"
