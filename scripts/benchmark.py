@@ -18,14 +18,16 @@ compared. Compiling is told apart. "Ceiling" is a large matrix product of the mo
 same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), FLOP are two for each.
 Re-ranking is timed on a part of its pairs, and multiplied; so are questions that are answered anew.
 
-The stages `decode` and `evaluation` take long and run only where they are named. `decode` draws
-videos and reads them as `config.data` says; a decord that the original's Python has is timed as
-well. `evaluation` is all of it but decoding, on random clips: `--gallery` says how many, the most
-of `--clips` how many are encoded at a time; all are held in memory as float32.
+The stages `decode`, `evaluation` and `kernels` take long and run only where they are named.
+`decode` draws videos and reads them as `config.data` says; a decord that the original's Python has
+is timed as well. `evaluation` is all of it but decoding, on random clips: `--gallery` says how
+many, the most of `--clips` how many are encoded at a time; all are held in memory as float32.
+`kernels` are the forms of attention and of a merge, of UMT's tokens.
 
-Peak memory is that of the compiled program, with its arguments and results. The original's is what
-PyTorch held, all its weights with it, and known on a GPU alone. It runs there if ours does:
-training in float32, all else under float16 autocast unless ours computes in float32.
+Peak memory is accounted in two ways: ours is what the compiler tells of the program, with its
+arguments and results; the original's is the most that PyTorch's allocator held, all its weights
+with it, and known on a GPU alone. It runs there if ours does: training under bfloat16 autocast, all
+else under float16 autocast, unless ours computes in float32.
 """
 
 import contextlib
@@ -33,7 +35,6 @@ import datetime
 import json
 import os
 import pathlib
-import platform
 import shlex
 import statistics
 import sys
@@ -44,6 +45,7 @@ import benchmark_cases
 import benchmark_peer
 import common
 import jax
+import jax.numpy as jnp
 import numpy as np
 import rich.box
 import rich.console
@@ -56,8 +58,9 @@ from benchmark_matching import answer, rerank
 from benchmark_training import memory, train
 from benchmark_whole import questions, recognition, retrieval
 from ml_collections import ConfigDict
+from synthetic import machine
 
-from tokmerge_jax import registry
+from tokmerge_jax import registry, runtime
 from tokmerge_jax.types import System, UserError
 
 _STAGES = flags.DEFINE_list(
@@ -93,7 +96,9 @@ def main(config: ConfigDict) -> None:
         )
     result = {
         "name": common.config_name(),
-        "machine": _machine(),
+        "machine": machine(),
+        "dtype": jnp.dtype(runtime.compute_dtype(config.dtype)).name,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "config": config.to_dict(),
         "rounds": _ROUNDS.value,
@@ -101,7 +106,8 @@ def main(config: ConfigDict) -> None:
     console = rich.console.Console(width=150)
     if names := [name for name in stages if name != _MEMORY]:
         result["cases"] = time_stages(system, names, peer)
-        console.print(table(result["cases"]))
+        title = f"{result['name']}, {result['machine']['devices']}, ours in {result['dtype']}"
+        console.print(table(result["cases"], title))
     if _MEMORY in stages:
         result[_MEMORY] = memory(system)
         console.print(memory_table(result[_MEMORY]))
@@ -200,9 +206,9 @@ def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> dict[str, Any]:
     }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
+def table(rows: Sequence[dict[str, Any]], title: str) -> rich.table.Table:
     """The figures of `report` for a reader; "-" where there is none."""
-    view = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    view = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = {
         "clips/s": lambda row: _digits(row["clips_per_second"]),
         "TFLOP/s": lambda row: _digits(row["tflops"]),
@@ -253,16 +259,6 @@ def _difference(want: np.ndarray, got: np.ndarray) -> float:
     count = min(want.size, got.size)
     a, b = want.ravel()[:count], got.ravel()[:count]
     return float(np.abs(a - b).max() / np.abs(a).max())
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
 
 
 if __name__ == "__main__":

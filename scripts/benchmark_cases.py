@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
+from synthetic import clip_macs, fitting, frames_shape, unmerged
 
-from tokmerge_jax import convert, registry, runtime
-from tokmerge_jax.convert import rules
+from tokmerge_jax import convert, runtime
 from tokmerge_jax.types import Params, Predict, System, UserError
 
 _GALLERY = flags.DEFINE_integer(
@@ -25,11 +24,13 @@ _CLIPS = flags.DEFINE_list(
 )
 QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video", lower_bound=1)
 _ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from", lower_bound=1)
+TRAIN_CLIPS = flags.DEFINE_integer(
+    "train_clips", 4, "clips of a step of training, no more than --gallery", lower_bound=1
+)
 
 _PRODUCTS = 12  # a single one is too short to time
+_TURNS = 40  # of as many, which take an accelerator tens of milliseconds
 _MOST_ROWS = 8192  # of them: a ceiling is reached with as many, and more would take long
-BATCH = 4
-"""Clips of a step of training."""
 
 
 class Timed(NamedTuple):
@@ -86,9 +87,9 @@ def clips() -> list[int]:
 
 
 def weights(system: System) -> Params:
-    """The checkpoint's parameters, or random ones."""
+    """The checkpoint's parameters, or random ones, on the device."""
     if system.config.checkpoint:
-        return convert.load_checkpoint(system.config.checkpoint, system)
+        return jax.device_put(convert.load_checkpoint(system.config.checkpoint, system))
     return jax.jit(system.init)(jax.random.key(system.config.seed))
 
 
@@ -97,25 +98,26 @@ def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
 
     Of these also what re-ranking is given, a video's tokens and the texts' states, and answers. The
     gallery's videos, which are large, come only with the stage that reads them.
+
+    Raises:
+      UserError: if there are fewer texts than clips to train with.
     """
+    batch = TRAIN_CLIPS.value
+    if "train" in stages and "text" in system.config.model and batch > _GALLERY.value:
+        raise UserError(
+            f"--train_clips={batch} is more than the {_GALLERY.value} texts; raise --gallery"
+        )
     rng = np.random.default_rng(system.config.seed)
     shape = frames_shape(system)
     inputs = {
         "video": rng.standard_normal((max(clips()), *shape), np.float32),
-        "videos": rng.standard_normal((BATCH, *shape), np.float32),
+        "videos": rng.standard_normal((batch, *shape), np.float32),
     }
     if "evaluation" in stages:
         inputs["gallery"] = rng.standard_normal((_GALLERY.value, *shape), np.float32)
     if "text" in system.config.model:
         return {**inputs, **_text_inputs(system, rng)}
-    return {**inputs, "label": rng.integers(system.config.model.classes, size=BATCH)}
-
-
-def frames_shape(system: System) -> tuple[int, ...]:
-    """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
-    vision = system.config.model.vision
-    frames = vision.frames * system.config.data.get("neighbours", 1)
-    return frames, vision.image_size, vision.image_size, 3
+    return {**inputs, "label": rng.integers(system.config.model.classes, size=batch)}
 
 
 def _text_inputs(system: System, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -182,20 +184,27 @@ def held(program: jax.stages.Compiled) -> int | None:
 
 
 def ceiling(system: System) -> Case:
-    """Matrix products of the model's shapes, as fast as they go here; as large as its largest."""
+    """Matrix products of the model's shapes, as fast as they go here; as large as its largest.
+
+    Of random numbers: constants take less power, and a GPU's clock goes up. A pair of matrices
+    turns the rows and leaves their lengths, so that numbers stay as large however many there are.
+    """
     tokens, width = system.cost[0].tokens_out, system.config.model.vision.width
     rows = min(tokens * max(clips()), _MOST_ROWS)
-    shapes = (rows, width), (width, 4 * width), (4 * width, width)
     dtype = runtime.compute_dtype(system.config.dtype)
-    arrays = [np.full(shape, 1 / width, dtype) for shape in shapes]
+    count = _PRODUCTS * (1 if jax.default_backend() == "cpu" else _TURNS)
+    rng = np.random.default_rng(system.config.seed)
+    x, tall, square = (
+        rng.standard_normal((length, width), np.float32) for length in (rows, 4 * width, width)
+    )
+    up, turn = np.linalg.qr(tall).Q, np.linalg.qr(square).Q
+    arrays = [matrix.astype(dtype) for matrix in (x, up.T, up @ turn)]
 
     def products(x: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        for _ in range(_PRODUCTS // 2):
-            x = x @ a @ b
-        return x
+        return jax.lax.fori_loop(0, count // 2, lambda _, x: x @ a @ b, x, unroll=_PRODUCTS // 2)
 
-    macs = 4 * rows * width**2 * _PRODUCTS
-    return compiled("ceiling", f"{_PRODUCTS} products, {rows} rows", products, arrays, macs)
+    macs = 4 * rows * width**2 * count
+    return compiled("ceiling", f"{count} products, {rows} rows", products, arrays, macs)
 
 
 def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
@@ -222,11 +231,6 @@ def counted(clips: int) -> str:
     return f"{clips} clip{'s' * (clips > 1)}"
 
 
-def clip_macs(system: System) -> int:
-    """Of encoding a clip."""
-    return sum(layer.macs for layer in system.cost)
-
-
 def _embed(encode: Predict, params: Params, video: jax.Array) -> jax.Array:
     seen = encode(params, video)
     return seen["embedding"] if "embedding" in seen else seen["tokens"][:, :1]
@@ -244,22 +248,13 @@ def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[
     return [compiled(f"encode {count} texts", "ours", embed, arguments, macs, requests=requests)]
 
 
-def fitting(params: Params, system: System) -> Params:
-    """The parameters that a system has, from those of one that has more."""
-    flat, wanted = rules.flatten(params), rules.flatten(system.abstract_params)
-    return unflatten_dict({name: flat[name] for name in wanted}, sep="/")
-
-
 def without_and_with(system: System) -> list[tuple[str, System]]:
     """The system without merging, and as it is, each with what it is called."""
-    config = system.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.model.merger.name = "none"
     merger = system.config.model.merger
     if merger.name == "none":
         return [("no merging", system)]
     name = f"r={merger.r}" if merger.name == "vid_tldr" else f"{merger.name}, r={merger.r}"
-    return [("no merging", registry.build(config)), (name, system)]
+    return [("no merging", unmerged(system.config)), (name, system)]
 
 
 def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str, Any]]:
@@ -269,8 +264,8 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
     forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
     how, precision = _how(system), ""
     if on_gpu():  # where it is not float32 anyway
-        halves = half(system) and stage != "train"
-        precision = ", float16" if halves else ", float32"
+        narrow = "bfloat16" if stage == "train" else "float16"
+        precision = f", {narrow if half(system) else 'float32'}"
     return {
         f"original, {form}{precision}": {"stage": stage, "form": form, "how": how, **more}
         for form in forms

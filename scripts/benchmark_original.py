@@ -9,8 +9,8 @@ with or without merging, `clips` how many are encoded at a time. The answer, one
 stdout, is {"seconds", "output", "peak_bytes"}: how long the stage took, a small result to compare,
 and on a GPU the most memory that it held, weights included (else null).
 
-On a GPU where ours computes in half precision, what is no training runs under float16 autocast,
-the papers' protocol; training is in float32, which needs no scaled gradients.
+On a GPU where ours computes in half precision, the original does as well: under float16 autocast,
+the papers' protocol, and in training under bfloat16's, ours, which needs no scaled gradients.
 """
 
 import json
@@ -45,10 +45,10 @@ def main(checkout: str, folder: str, threads: str) -> None:
             run = import_module("original_decord").ready(request.pop("processes"))
         else:
             run = _stage(model, stage, inputs, job["device"], request)
-        halves = job["autocast"] and stage != "train"
+        narrow = torch.bfloat16 if stage == "train" else torch.float16
         with (
             torch.inference_mode(stage != "train"),
-            torch.autocast(job["device"], torch.float16, enabled=halves),
+            torch.autocast(job["device"], narrow, enabled=job["autocast"]),
         ):
             answer = _timed(run, request, job["device"])
         print(json.dumps(answer), flush=True)

@@ -10,18 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmark_cases import (
-    BATCH,
+    TRAIN_CLIPS,
     Case,
     Timed,
-    clip_macs,
     counted,
-    fitting,
-    frames_shape,
     held,
     requests_for,
     text_macs,
     without_and_with,
 )
+from synthetic import clip_macs, fitting, frames_shape
 
 from tokmerge_jax import runtime
 from tokmerge_jax.convert import rules
@@ -35,22 +33,22 @@ _READ = ("video", "label", "text_ids", "text_mask")  # by the losses that are ti
 
 def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
     """A step of training on a few clips, without merging and with it."""
-    rows = {**inputs, "video": inputs["videos"]}
-    batch = {name: rows[name][:BATCH] for name in _READ if name in rows}
+    rows, count = {**inputs, "video": inputs["videos"]}, TRAIN_CLIPS.value
+    batch = {name: rows[name][:count] for name in _READ if name in rows}
     cases = []
     for stage, each in without_and_with(system):
         state = _begin(each, jax.tree.map(jnp.array, fitting(params, each)))  # to be given away
         begun = time.perf_counter()
         program = _compile(each, state, batch)
         case = Case(
-            f"train a step, {counted(BATCH)}, {stage}",
+            f"train a step, {counted(count)}, {stage}",
             "ours",
             _Steps(program, state, batch),
             _macs(each, batch),
-            clips=BATCH,
+            clips=count,
             compile_seconds=time.perf_counter() - begun,
             peak_bytes=held(program),
-            requests=requests_for("train", each, batch=BATCH),
+            requests=requests_for("train", each, batch=count),
         )
         cases.append(case)
     return cases

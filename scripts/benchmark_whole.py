@@ -13,13 +13,13 @@ from benchmark_cases import (
     QUESTIONS,
     Case,
     Timed,
-    clip_macs,
     clips,
     counted,
     requests_for,
     text_macs,
 )
 from benchmark_matching import pair_macs
+from synthetic import clip_macs
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation import actions, answering

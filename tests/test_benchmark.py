@@ -2,6 +2,8 @@
 
 import pathlib
 import sys
+import types
+from typing import Any
 
 import av
 import jax
@@ -9,15 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from ml_collections import ConfigDict
 
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import LayerCost, UserError
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "scripts"))
 
 import benchmark
 import benchmark_decoding
 import benchmark_peer
-from benchmark_cases import Case, Timed, clips, held
+from benchmark_cases import Case, Timed, ceiling, clips, held, make_inputs
 
 TERA = 10**12
 
@@ -69,7 +72,9 @@ def test_memory_and_compiling_are_told_where_they_are_known(rows):
 
 def test_figures_have_three_digits_in_the_table(rows):
     rows[0].update(tflops=0.012345, clips_per_second=1234.5)
-    cells = [list(column.cells) for column in benchmark.table(rows).columns]
+    view = benchmark.table(rows, "b16, ours in bfloat16")
+    assert view.title == "b16, ours in bfloat16"
+    cells = [list(column.cells) for column in view.columns]
     assert cells[0] == ["ceiling", "encode", "", "rank", "decode"]
     assert cells[2] == ["1230", "2", "1", "-", "2"]
     assert cells[3] == ["0.0123", "2", "1", "4", "-"]
@@ -110,6 +115,62 @@ def test_clips_that_are_no_counts_are_told(given):
 def test_clips_are_counts():
     with flagsaver.as_parsed(clips="1,8,32"):
         assert clips() == [1, 8, 32]
+
+
+def system(**model) -> Any:
+    """As much of one as inputs and the ceiling are made of."""
+    vision = {"frames": 2, "image_size": 4, "width": 16}
+    config = ConfigDict({"seed": 0, "dtype": "float32", "data": {}, "model": {"vision": vision}})
+    config.model.update(model)
+    return types.SimpleNamespace(config=config, cost=(LayerCost("patches", 0, 64, 1),))
+
+
+def test_clips_to_train_with_are_as_many_as_asked():
+    with flagsaver.as_parsed(clips="1,3", train_clips="5", gallery="4"):
+        inputs = make_inputs(system(classes=7), ["train"])
+        assert inputs["video"].shape == (3, 2, 4, 4, 3)
+        assert inputs["videos"].shape == (5, 2, 4, 4, 3)
+        assert inputs["label"].shape == (5,)
+        with pytest.raises(UserError, match=r"--train_clips=5 is more than the 4 texts"):
+            make_inputs(system(text={}), ["encode", "train"])
+
+
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 12), ("gpu", 480)])
+def test_products_of_the_ceiling_leave_numbers_as_large_as_they_are(
+    platform, products, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr("tokmerge_jax.runtime.jit", jax.jit)  # no options of a compiler
+    with flagsaver.as_parsed(clips="2"):
+        case = ceiling(system())
+    assert case.way == f"{products} products, 128 rows"
+    assert case.macs == products * 128 * 16 * 64
+    output = case.run().output
+    assert output.shape == (128, 16)
+    assert np.sqrt((output**2).mean()) == pytest.approx(1, abs=0.1)
+
+
+def test_both_decoders_have_as_many_processes(monkeypatch):
+    monkeypatch.setattr(benchmark_decoding, "_SECONDS", 1)
+    monkeypatch.setattr(benchmark_decoding, "_VIDEOS", 2)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    drawn = system()
+    drawn.config.data = {"trim_seconds": 0, "sampling": "intervals"}
+    drawn.constants = {"frames": 4, "image_size": 32}
+    drawn.transform = lambda frames: frames
+    one, three = benchmark_decoding.decode(drawn, {}, {})
+    assert [one.stage, three.stage] == [
+        "decode 2 videos, 320x240, 1 process",
+        "decode 2 videos, 320x240, 3 processes",
+    ]
+    assert (one.way, three.way) == ("ours", "ours")
+    assert (one.runs, three.runs) == (1, 2 / 48)
+    asked, asked_of_three = one.requests["decord"], three.requests["decord"]
+    assert (asked["processes"], asked_of_three["processes"]) == (1, 3)
+    assert asked_of_three["paths"] == 24 * asked["paths"]
+    assert asked_of_three["frames"] == 24 * asked["frames"]
+    assert [len(frames) for frames in asked["frames"]] == [4, 4]
+    assert one.run().output.shape == (2,)
 
 
 def test_drawn_videos_move_and_brighten(tmp_path, monkeypatch):
