@@ -19,16 +19,26 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         (["--config=configs/no_such.py"], ("configs/no_such.py", "cannot be loaded")),
         (["--config=configs/tempme_msrvtt_b32.py:half"], (":half is no variant", ":full")),
         ([CONFIG, "--config.model.no_such=1"], ("no such key", "no_such", "configs/base/")),
-        ([CONFIG, "--config.modle.embed_dim=1"], ("no such key", "mean model")),
-        ([CONFIG, "--config.seed=many"], ("seed", "many")),
-        ([CONFIG, "--config.eval.rerank=7.5"], ("rerank",)),
+        pytest.param(
+            [CONFIG, "--config.modle.embed_dim=1"],
+            ("no such key", "mean model"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param([CONFIG, "--config.seed=many"], ("seed", "many"), marks=pytest.mark.slow),
+        pytest.param([CONFIG, "--config.eval.rerank=7.5"], ("rerank",), marks=pytest.mark.slow),
         ([CONFIG, "--no_such=1"], ("no_such",)),
         ([CONFIG, "stray"], ("'stray'", "--help")),
         (["--config=README.md"], ("README.md", "names no configuration", "configs/")),
         ([CONFIG, "--output=x"], ("--output", "--config.output")),
-        (["--curve=a", "--clips=2"], ("--curve takes no --clips",)),
+        pytest.param(
+            ["--curve=a", "--clips=2"], ("--curve takes no --clips",), marks=pytest.mark.slow
+        ),
         ([CONFIG, "--config.checkpoint="], ("config.checkpoint",)),
-        ([CONFIG, "--config.checkpoint=x", "--config.system=none_such"], ("'none_such'",)),
+        pytest.param(
+            [CONFIG, "--config.checkpoint=x", "--config.system=none_such"],
+            ("'none_such'",),
+            marks=pytest.mark.slow,
+        ),
         ([CONFIG, "--config.checkpoint=x", "--config.dtype=int4"], ("int4", "float32")),
         ([CONFIG, "--config.checkpoint=x", "--config.model.merger.name=none"], ("merger",)),
         pytest.param(

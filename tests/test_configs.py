@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import pytest
+from parameters import slow
 
 import tokmerge_jax
 from tokmerge_jax.convert import rules
@@ -71,7 +72,7 @@ MERGES = {
 
 def some(names, *kept):
     """The names as parameters; all but those that begin as `kept` are slow, being like these."""
-    return [pytest.param(n, marks=[pytest.mark.slow] * (not n.startswith(kept))) for n in names]
+    return slow(names, lambda name: not name.startswith(kept))
 
 
 def build(name):
@@ -142,7 +143,7 @@ def test_tempme(name, tuning):
     check_names(system)
 
 
-@pytest.mark.parametrize("name", some([*TESTA, *TESTA_QA], "testa_didemo", *TESTA_QA))
+@pytest.mark.parametrize("name", some([*TESTA, *TESTA_QA], "testa_didemo_f32"))
 def test_testa(name):
     system = build(name)
     plain, merged, tokens = TESTA_COSTS[name.rsplit("_", 1)[1]]

@@ -33,13 +33,15 @@ def run(*arguments, code=()):
     [
         ("--config.model.merger.name=none", "merges nothing; name the merger whose schedules"),
         ("--schedules=10;20;30;40", "--schedules: 5, no merging among them, are too few"),
-        (
+        pytest.param(
             "--schedules=10;20;200,200;5",
             "--schedules, '200,200': the merging schedule",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "--schedules=10;merger.k=2",
             "no merger.k that says how tokens merge; it has merger.name",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import recipe
 from clip_case import close
+from parameters import slow
 
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.lora import merge_lora
@@ -81,9 +82,7 @@ def check_decisions(case, system, seen):
             assert sorted(row) == sorted(other)
 
 
-@pytest.mark.parametrize(
-    "name", [TINY[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TINY[1:])]
-)
+@pytest.mark.parametrize("name", slow(TINY, lambda name: name != TINY[0]))
 def test_tiny(name):
     """Every block, size and decision; each token is in the one that its origin names."""
     case = golden.load(name)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
+from parameters import slow
 
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.rules import RuleSet
@@ -75,14 +76,10 @@ def by_place(x, frames, patches):
     return np.concatenate([x[:, :1], rest.reshape(len(x), frames * patches, -1)], axis=1)
 
 
-def with_slow(names, heavy):
-    """The names as parameters, the heavy ones slow."""
-    return [pytest.param(n, marks=[pytest.mark.slow] * (n in heavy)) for n in names]
+HEAVY = {"interp", "list", "scaling-patch", "prune-frame", "r-tuple", "patch-frame"}
 
 
-@pytest.mark.parametrize(
-    "name", with_slow([*SMALL, *OPTIONS, "space"], {"interp", "list", "scaling-patch"})
-)
+@pytest.mark.parametrize("name", slow([*SMALL, *OPTIONS, "space"], HEAVY.__contains__))
 def test_tokens_after_every_block(name):
     case = golden.load(f"testa-enc-{name}")
     module, params = network(case)

@@ -8,6 +8,7 @@ import golden
 import jax
 import numpy as np
 import pytest
+from parameters import slow
 
 import tokmerge_jax
 from tokmerge_jax import convert
@@ -74,6 +75,7 @@ def test_folded_parameters_are_those_of_the_network_without_lora(tiny):
         np.testing.assert_array_equal(after[name]["bias"], before[name]["bias"])
 
 
+@pytest.mark.slow
 def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
     system, _ = tiny
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 64, 64, 3), np.uint8)
@@ -82,7 +84,7 @@ def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
     np.testing.assert_allclose(encode(pixels), encode(normal), atol=1e-5)
 
 
-@pytest.mark.parametrize("merger", ["tome", "vid_tldr"])
+@pytest.mark.parametrize("merger", slow(["tome", "vid_tldr"], "vid_tldr".__eq__))
 def test_other_mergers_work_in_every_frame(tiny, merger):
     """By configuration alone; each frame's class token and its cost are as they should be."""
     config = changed(merger={"name": merger, "r": (3, 2)})

@@ -55,6 +55,7 @@ def test_loss_falls_and_every_step_is_logged(whole):
         np.testing.assert_allclose(record["loss"], record["vtc"] + record["vtm"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_saves_and_goes_on(whole, tmp_path):
     stop = partial(os.kill, os.getpid(), signal.SIGTERM)
     usual = signal.getsignal(signal.SIGTERM)
@@ -82,6 +83,7 @@ def test_a_run_that_trains_a_part_resumes_too(tmp_path):
     assert not np.array_equal(again.params["text"]["kernel"], start["text"]["kernel"])
 
 
+@pytest.mark.slow
 def test_what_a_loss_remembers_is_resumed_and_alike_on_any_mesh(tmp_path):
     plan = dataclasses.replace(small_run.PLAN, steps=6)
     train = partial(
@@ -154,6 +156,7 @@ def test_eight_devices_train_as_one(whole, tmp_path):
     chex.assert_trees_all_close(report.params, whole[1].params, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_knows_the_devices(tmp_path):
     """Attention asks for the mesh, to keep all devices at work."""
     seen = []
@@ -278,6 +281,7 @@ def test_trials_keep_the_best(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_trials_of_another_protocol_are_not_compared(tmp_path):
     values, kept, asked = {3: 50.0, 6: 10.0, 9: 20.0, 10: 15.0}, [], []
     stop = partial(os.kill, os.getpid(), signal.SIGTERM)
