@@ -4,5 +4,8 @@ import pytest
 
 
 def slow(values, which):
-    """The values as parameters; those for which `which` holds are slow."""
-    return [pytest.param(x, marks=[pytest.mark.slow] * bool(which(x))) for x in values]
+    """The values, or tuples of values, as parameters; those for which `which` holds are slow."""
+    rows = [
+        (x if isinstance(x, tuple) else (x,), [pytest.mark.slow] * bool(which(x))) for x in values
+    ]
+    return [pytest.param(*row, marks=marks) for row, marks in rows]

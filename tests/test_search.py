@@ -192,6 +192,7 @@ def test_an_index_knows_its_schedule_layer_by_layer(copied):
     assert search.Searcher(target.with_name("new"))([caption(0)])[0]
 
 
+@pytest.mark.slow
 def test_weights_that_moved_or_changed_are_told(copied, tmp_path):
     videos, target = copied
     here, there = tmp_path / "here.safetensors", tmp_path / "there.safetensors"
@@ -210,6 +211,7 @@ def test_weights_that_moved_or_changed_are_told(copied, tmp_path):
         search.Searcher(target)
 
 
+@pytest.mark.slow
 def test_the_script_ranks_for_every_query(made):
     done = run("query", f"--index={made[1]}", "--top=2", "--norerank", caption(20), "[red] squares")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 import umt_case
+from parameters import slow
 
 import tokmerge_jax
 from configs.base import vid_tldr as base
@@ -202,7 +203,7 @@ def test_question_answering_starts_from_a_head_that_predicted_words():
     np.testing.assert_array_equal(transform, head.T)
 
 
-@pytest.mark.parametrize("size", ["b16", "l16"])
+@pytest.mark.parametrize("size", slow(["b16", "l16"], "l16".__eq__))
 def test_full_question_answering_checkpoints_fill_the_network(size):
     case = golden.load(f"umtqa-{size}")
     config = umt_case.config_of(case)

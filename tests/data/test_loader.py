@@ -7,6 +7,7 @@ import clips
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from parameters import slow
 
 from tokmerge_jax import data
 from tokmerge_jax.data import transforms
@@ -205,7 +206,7 @@ def test_known_broken_videos_are_left_out_and_told(folder):
     assert len(gather(source.batches(RESIZE, 4))["index"]) == 7
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", slow([0, 2], bool))
 def test_a_video_that_breaks_while_loading_is_named(folder, workers):
     source = data.open_retrieval(config(folder, split="noise", workers=workers), FRAMES)
     with pytest.raises(UserError, match=r"noise\.mp4: cannot be decoded"):

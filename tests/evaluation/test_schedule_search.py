@@ -88,6 +88,7 @@ def test_the_best_schedule_is_found(best):
     assert found[0].saving == -cost(best)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(SHARES, st.integers(0, 10**6), st.integers(5, 25))
 def test_any_metric_at_least_the_uniform_ones_within_the_budget(share, seed, most):

@@ -96,6 +96,7 @@ def test_origin_follows_tokens_through_all_merges(seed, r):
             np.testing.assert_allclose(tokens.x[sample, place], mean, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_origin_through_many_layers():
     """Compiling takes hours, not a second, if a layer's look-up doubles the code before it."""
     x, _ = draw(3, tokens=40)

@@ -39,6 +39,7 @@ def merged(part):
     return {k.split("/")[1]: v for k, v in MERGES.arrays.items() if k.startswith(f"{part}/")}
 
 
+@pytest.mark.slow
 def test_frames_patches_and_frames_again_as_in_the_original():
     b, t, p, c = (SIZES[name] for name in "btlc")
     d, theirs = SIZES["metric_width"], merged("frame")

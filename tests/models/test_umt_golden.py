@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import recipe
 import umt_case
+from parameters import slow
 from umt_case import close, system_of
 
 SIZE_TOLERANCE = 1e-3  # saliency's min-max scaling amplifies rounding
 
 
-@pytest.mark.parametrize("name", ["vidtldr-tiny", "vidtldr-tiny-off", "vidtldr-tiny-frac"])
+@pytest.mark.parametrize(
+    "name",
+    slow(["vidtldr-tiny", "vidtldr-tiny-off", "vidtldr-tiny-frac"], "vidtldr-tiny-frac".__eq__),
+)
 def test_tiny_retrieval(name):
     case = golden.load(name)
     expected = case.arrays
@@ -72,7 +76,7 @@ def test_every_intermediate(name):
     close(tokens, case.arrays["tokens"])
 
 
-@pytest.mark.parametrize("form", ["whole", "pallas"])
+@pytest.mark.parametrize("form", slow(["whole", "pallas"], "whole".__eq__))
 def test_no_decision_depends_on_the_form_of_attention(form, monkeypatch):
     """Every intermediate once more, by what serves accelerators; our kernels are interpreted."""
     module = sys.modules["tokmerge_jax.kernels.attention"]  # the package's function hides it

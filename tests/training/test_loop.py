@@ -203,6 +203,7 @@ def test_a_run_that_never_made_a_step_holds_no_settings(whole, tmp_path):
     assert curve(tmp_path) == curve(whole[0])
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_had_loses_no_step(whole, tmp_path):
     def fail():
         raise UserError("a.mp4 cannot be decoded")
@@ -292,6 +293,7 @@ def test_trials_of_another_protocol_are_not_compared(tmp_path):
     assert asked == [3, 6, 9, 10]
 
 
+@pytest.mark.slow
 def test_trials_neither_repeat_nor_get_lost(whole, tmp_path):
     values, kept, asked = {3: 1.0, 6: 3.0, 9: 2.0, 10: 0.0}, [], []
 
