@@ -160,9 +160,9 @@ def test_rows_of_a_sharded_batch(batch):
         ("tpu", "float32", 65, 65, 128, False, "pallas"),
         ("tpu", "float32", 64, 64, 128, False, "whole"),
         ("tpu", "bfloat16", 2352, 2352, 256, False, "blocks"),
-        ("tpu", "bfloat16", 65, 16384, 64, False, "pallas"),
-        ("tpu", "bfloat16", 65, 16385, 64, False, "blocks"),  # all keys of a head are in its memory
-        ("tpu", "float32", 8193, 65, 64, False, "blocks"),  # and all queries, for a gradient
+        ("tpu", "bfloat16", 65, 12288, 64, False, "pallas"),
+        ("tpu", "bfloat16", 65, 12289, 64, False, "blocks"),  # all keys of a head are in its memory
+        ("tpu", "float32", 6145, 65, 64, False, "blocks"),  # and all queries, for a gradient
     ],
 )
 def test_the_form_of_a_platform(platform, dtype, rows, keys, width, plain, form):

@@ -18,7 +18,7 @@ Form = Literal["blocks", "whole", "pallas", "cudnn"]
 FORMS: tuple[Form, ...] = get_args(Form)
 _WIDTHS = {"gpu": (16, 32, 64), "tpu": (16, 32, 64, 128)}  # D whose blocks fit a processor's memory
 _CUDNN_WIDTH = 128  # the widest head that all of its versions take
-_WHOLE_KEYS = 2**15  # bytes of a column of keys: a TPU's program holds all keys of a head
+_COLUMN = 3 * 2**13  # bytes of a column of keys: a TPU's program holds all of a head, in 16 MiB
 
 
 def attention(
@@ -91,5 +91,5 @@ def choose(
     size = jnp.dtype(dtype).itemsize
     if platform == "gpu" and size == 2 and plain and width % 8 == 0 and width <= _CUDNN_WIDTH:
         return "cudnn"
-    fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _WHOLE_KEYS
+    fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _COLUMN
     return "pallas" if fits and width in _WIDTHS[platform] else "blocks"
