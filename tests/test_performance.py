@@ -69,7 +69,7 @@ def test_bars_are_medians():
     )
     axes = drawn.axes[0]
     bars = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
-    assert [bar.get_width() for bar in bars] == [3, 1]
+    assert [bar.get_x() + bar.get_width() for bar in bars] == [3, 1]
     assert [text.get_text() for text in axes.texts] == ["3", "1"]
 
 

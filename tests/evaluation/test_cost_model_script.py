@@ -32,7 +32,7 @@ def run(*arguments, code=()):
     ("argument", "message"),
     [
         ("--config.model.merger.name=none", "merges nothing; name the merger whose schedules"),
-        ("--schedules=10;20;30;40", "--schedules: 5, no merging among them, are too few"),
+        ("--schedules=10;20;30", "--schedules: 4, no merging among them, are too few"),
         pytest.param(
             "--schedules=10;20;200,200;5",
             "--schedules, '200,200': the merging schedule",

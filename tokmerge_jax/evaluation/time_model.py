@@ -1,10 +1,10 @@
 """Seconds that encoding a clip takes on a machine, from what its layers cost and some measurements.
 
-Merging saves multiply-accumulates, and these do not tell all: norms, residuals and other steps that
-read and write each token take time by the tokens, attention's exponentials by pairs of tokens, and
-a layer that merges looks for what is alike, gathers and scatters. Each of these four has a price,
-fitted to schedules that were timed. Prices of one network alone share out what grows alike: the
-sum is what they are good for, for schedules like those.
+Merging saves multiply-accumulates, and these do not tell all: attention's exponentials take time by
+pairs of tokens, and a layer that merges looks for what is alike, gathers and scatters. Each has a
+price, fitted to schedules that were timed; what grows with the tokens alone, such as norms, is in
+the price of the products, most of which do as well. Prices of one network share out what grows
+alike: the sum is what they are good for, for schedules like those.
 """
 
 import dataclasses
@@ -25,14 +25,12 @@ class TimeModel:
 
     Attributes:
       per_mac: seconds of a multiply-accumulate in a product.
-      per_token: of a token in a layer, beside its products; half of it before merging.
       per_pair: of two tokens of a clip that enter a layer, beside their products. Where frames
         attend apart it stands for fewer pairs.
       per_merge: of a token that enters a layer that merges, for the merging.
     """
 
     per_mac: float
-    per_token: float
     per_pair: float
     per_merge: float
 
@@ -85,10 +83,9 @@ def _amounts(costs: Costs) -> Float[np.ndarray, "terms"]:
     """How much of what has a price there is in all layers."""
     tokens = [(layer.tokens_in, layer.tokens_out) for layer in costs]
     macs = sum(layer.macs for layer in costs)
-    through = sum(entering + leaving for entering, leaving in tokens) / 2
     pairs = sum(entering**2 for entering, _ in tokens)
     merging = sum(entering for entering, leaving in tokens if leaving < entering)
-    return np.array([macs, through, pairs, merging], float)
+    return np.array([macs, pairs, merging], float)
 
 
 def _fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 _HEIGHT = 0.24  # inches of a bar
 
@@ -25,7 +26,7 @@ class Comparison:
 
 
 def draw(comparisons: Sequence[Comparison]) -> Figure:
-    """Medians of the ratios as bars, all rounds as dots; to the right of the line we are faster."""
+    """Medians of the ratios as bars, all rounds as dots; bars to the right are us faster."""
     ways = list(dict.fromkeys(way for each in comparisons for way in each.ways))
     bars = sum(len(each.ways) for each in comparisons)
     height = _HEIGHT * (bars + 0.6 * len(comparisons)) + 1.1
@@ -37,7 +38,7 @@ def draw(comparisons: Sequence[Comparison]) -> Figure:
         for way, ratios in zip(each.ways, each.ratios, strict=True):
             colour = f"C{ways.index(way)}"
             median = statistics.median(ratios)
-            axes.barh(place, median, color=colour, height=0.85, label=way)
+            axes.barh(place, median - 1, left=1, color=colour, height=0.85, label=way)
             axes.plot(ratios, [place] * len(ratios), ".", color="0.2", ms=3)
             axes.annotate(
                 f"{median:.3g}",
@@ -51,6 +52,9 @@ def draw(comparisons: Sequence[Comparison]) -> Figure:
         place += 0.6
     axes.axvline(1, color="0.35", linestyle="--", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.set_yticks(ticks, [each.job for each in comparisons], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("times as fast as")
