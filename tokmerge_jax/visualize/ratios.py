@@ -42,7 +42,7 @@ def draw(comparisons: Sequence[Comparison]) -> Figure:
             axes.plot(ratios, [place] * len(ratios), ".", color="0.2", ms=3)
             axes.annotate(
                 f"{median:.3g}",
-                (max(ratios), place),
+                (max(1, *ratios), place),
                 (5, 0),
                 textcoords="offset points",
                 va="center",
