@@ -2,8 +2,9 @@
 
 Videos of 10 s are drawn for it: discs that move over a textured ground, in H.264 as x264 writes it
 unless told otherwise, with a keyframe every 250 frames as in MSR-VTT's. Decord reads the same
-frames, scaled while they are decoded, in as many processes of one thread, as ours are. Its frames
-stay where they are; ours come to this process.
+frames in as many processes of one thread, as ours are, and scales them while it decodes them where
+`config.data.decode_size` says so; else PyTorch resizes them. Its frames stay where they are; ours
+come to this process.
 """
 
 import atexit
@@ -50,6 +51,7 @@ def _case(system: System, read: Decoder, paths: Sequence[pathlib.Path], processe
         "stage": "decode",
         "paths": np.resize([str(path) for path in paths], count).tolist(),
         "frames": [wanted[i % _VIDEOS] for i in range(count)],
+        "scaled": read.size,
         "size": system.constants["image_size"],
         "processes": processes,
     }

@@ -170,6 +170,7 @@ def test_both_decoders_have_as_many_processes(monkeypatch):
     assert asked_of_three["paths"] == 24 * asked["paths"]
     assert asked_of_three["frames"] == 24 * asked["frames"]
     assert [len(frames) for frames in asked["frames"]] == [4, 4]
+    assert (asked["scaled"], asked["size"]) == (0, 32)
     assert one.run().output.shape == (2,)
 
 

@@ -8,6 +8,7 @@ widens the kernel when it shrinks a picture.
 import dataclasses
 import math
 from functools import reduce
+from operator import iadd
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray,
     _, height, width, _ = frames.shape
     if height == width == size:  # all weights would be 1 and 0
         return frames
-    rows, columns = _taps(height, size), _taps(width, size)
+    rows, columns = _taps(height, size), _each_channel(_taps(width, size))
     return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
 
 
@@ -127,8 +128,16 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, far)
 
 
+def _each_channel(columns: _Taps) -> _Taps:
+    """For lines in which three channels of a pixel stand side by side."""
+    places = 3 * columns.places[..., None] + np.arange(3)
+    return _Taps(places.reshape(4, -1), np.repeat(columns.weights, 3, axis=1))
+
+
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
+    """`columns` are of each channel."""
+    lines = frame.reshape(len(frame), -1)
     # Rows first: whole lines are copied, and only those that are read become floats.
-    tall = reduce(np.add, (w[:, None, None] * frame[i] for i, w in zip(*rows, strict=True)))
-    wide = reduce(np.add, (w[:, None] * tall[:, i] for i, w in zip(*columns, strict=True)))
-    return np.clip(np.rint(wide), 0, 255).astype(np.uint8)
+    tall = reduce(iadd, (w[:, None] * lines[i] for i, w in zip(*rows, strict=True)))
+    wide = reduce(iadd, (w * tall.take(i, axis=1) for i, w in zip(*columns, strict=True)))
+    return np.clip(np.rint(wide), 0, 255).astype(np.uint8).reshape(len(wide), -1, 3)
