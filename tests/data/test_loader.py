@@ -1,7 +1,11 @@
 """Batches of both kinds of loading: contents, order, padding, resuming, what is said of faults."""
 
 import dataclasses
+import gc
 import itertools
+import pathlib
+import time
+from multiprocessing.shared_memory import SharedMemory
 
 import clips
 import numpy as np
@@ -110,6 +114,33 @@ def test_workers_change_nothing(folder):
     for one, other in zip(here.batches(RESIZE, 3), there.batches(RESIZE, 3), strict=True):
         for key in one:
             np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("count", [8, 2])  # to the end of seven, and not
+def test_workers_leave_no_shared_memory(folder, monkeypatch, count):
+    names, attach = set(), SharedMemory.__init__
+
+    def told(self, *given, **named):
+        attach(self, *given, **named)
+        names.add(self.name)
+
+    def there():
+        return [name for name in names if pathlib.Path("/dev/shm", name).exists()]
+
+    source = data.open_retrieval(config(folder, workers=2), FRAMES)
+    monkeypatch.setattr(SharedMemory, "__init__", told)
+    gc.disable()  # else it may come by chance
+    try:
+        batches = source.batches(RESIZE, 1)
+        assert len(list(itertools.islice(batches, count))) == min(count, 7)
+        batches.close()
+        assert len(names) >= min(count, 7)
+        late = time.monotonic() + 5
+        while there() and time.monotonic() < late:  # a thread frees them
+            time.sleep(0.01)
+        assert there() == []
+    finally:
+        gc.enable()
 
 
 def collate(rows):

@@ -1,6 +1,7 @@
 """Clips in order, decoded by worker processes: the grain pipeline under both kinds of loading."""
 
 import dataclasses
+import gc
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -110,3 +111,5 @@ def in_order(
         yield from iterator
     finally:
         iterator.close()
+        del iterator
+        gc.collect()  # the exception that ended a thread of grain's keeps its last arrays
