@@ -32,7 +32,7 @@ def attention(
     weight = jnp.ones(key.shape[:2], jnp.float32) if weight is None else weight
     weight = padded(weight.astype(jnp.float32), 1)[:, None]
     query, key, value = (padded(x.swapaxes(1, 2), 2) for x in (query, key, value))
-    out, plain = _attend(query, key, value, weight, scale, target)
+    out, _, plain = _attend(query, key, value, weight, scale, target)
     seen = None
     if entropy:
         known = jax.lax.stop_gradient((query, key, weight, plain))
@@ -40,45 +40,8 @@ def attention(
     return out[:, :, :rows].swapaxes(1, 2), seen
 
 
-def _attended(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    weight: jax.Array,
-    scale: float,
-    target: Target,
-) -> tuple[jax.Array, jax.Array]:
-    """[B,K,N,D], [B,K,M,D], [B,K,M,D], [B,1,M], whole blocks -> [B,K,N,D], _forward's plain sum."""
-    out, _, plain = _forward(query, key, value, weight, scale, target)
-    return out, plain
-
-
-def _attend_forward(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    weight: jax.Array,
-    scale: float,
-    target: Target,
-) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
-    out, total, plain = _forward(query, key, value, weight, scale, target)
-    return (out, plain), (query, key, value, weight, out, total)
-
-
-def _attend_backward(
-    scale: float,
-    target: Target,
-    kept: Any,
-    towards: tuple[jax.Array, jax.Array],
-) -> tuple[jax.Array, ...]:
-    return gradients(towards[0], *kept, scale=scale, target=target)
-
-
-_attend = jax.custom_vjp(_attended, nondiff_argnums=(4, 5))
-_attend.defvjp(_attend_forward, _attend_backward)
-
-
-def _forward(
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _attend(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
@@ -86,7 +49,10 @@ def _forward(
     scale: float,
     target: Target,
 ) -> tuple[jax.Array, ...]:
-    """What queries read, and log sum e^logits with and without weights, float32 [B,K,1,N]."""
+    """[B,K,N,D], [B,K,M,D], [B,K,M,D], [B,1,M], whole blocks -> what queries read [B,K,N,D].
+
+    Also log sum e^logits with and without weights, float32 [B,K,1,N], which no gradient passes.
+    """
     batch, heads, rows, width = query.shape
     keys = key.shape[2]
     block = pl.BlockSpec((None, None, BLOCK, width), lambda b, h, i: (b, h, i, 0))
@@ -103,6 +69,20 @@ def _forward(
         outputs=[(block, jax.ShapeDtypeStruct(query.shape, value.dtype)), sums, sums],
         name="attention",
     )
+
+
+def _attend_forward(*given: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    out, total, plain = _attend(*given)
+    return (out, total, plain), (*given[:4], out, total)
+
+
+def _attend_backward(
+    scale: float, target: Target, kept: Any, towards: tuple[jax.Array, ...]
+) -> tuple[jax.Array, ...]:
+    return gradients(towards[0], *kept, scale=scale, target=target)
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
