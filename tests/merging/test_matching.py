@@ -176,6 +176,13 @@ def test_scale_of_the_metric_is_nothing(scale):
     np.testing.assert_array_equal(chosen[0].target, chosen[1].target)
 
 
+def test_half_precision_decides_as_exactly():
+    metric = jnp.asarray(recipe.video((2, 64, 32), 8)).astype(jnp.bfloat16)
+    half, wide = (bipartite(m, 20) for m in (metric, metric.astype(jnp.float32)))
+    np.testing.assert_array_equal(half.source, wide.source)
+    np.testing.assert_array_equal(half.target, wide.target)
+
+
 def test_samples_do_not_see_each_other():
     metric = jnp.asarray(recipe.video((3, 14, 5), 9))
     together = bipartite(metric, 4, 1)

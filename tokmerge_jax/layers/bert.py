@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.attention import Attention, KeysValues
 from tokmerge_jax.layers.dense import Dense
-from tokmerge_jax.layers.mlp import MLP
+from tokmerge_jax.layers.mlp import MLP, gelu
 
 Cache = tuple[Float[Array, "B A K D"], Float[Array, "B A K D"]]
 """Keys and values of the A positions that each of B texts has, or has room for."""
@@ -76,7 +76,7 @@ class WordHead(nn.Module):
         self, x: Float[Array, "*any C"], table: Float[Array, "W C"]
     ) -> Float[Array, "*any W"]:
         """Logits of the rows of `table` (float32)."""
-        x = nn.gelu(Dense(self.width, dtype=self.dtype, name="transform")(x), approximate=False)
+        x = gelu(Dense(self.width, dtype=self.dtype, name="transform")(x))
         x = nn.LayerNorm(1e-12, dtype=self.dtype, name="norm")(x)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.vocab_size,))
         products = jax.lax.dot_general(

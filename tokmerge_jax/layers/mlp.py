@@ -13,8 +13,14 @@ from tokmerge_jax.layers.dense import Dense
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:
-    """GELU in its exact (erf) form; of what it computes its gradient keeps nothing but x."""
-    return nn.gelu(x, approximate=False)
+    """GELU in its exact (erf) form, computed in float32; its gradient keeps nothing but x."""
+    wide = x.astype(jnp.float32)
+    return (wide * _below(wide)).astype(x.dtype)
+
+
+def _below(x: jax.Array) -> jax.Array:
+    """The share of normal numbers below x; `erfc`, exact far below 0, takes thrice as long."""
+    return 0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5)
 
 
 def _gelu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -22,9 +28,9 @@ def _gelu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _gelu_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    share = 0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5)  # of normal numbers that are below x
-    density = jnp.exp(-0.5 * x * x) * (2 * jnp.pi) ** -0.5
-    return (gradient * (share + x * density),)
+    wide = x.astype(jnp.float32)
+    density = jnp.exp(-0.5 * wide * wide) * (2 * jnp.pi) ** -0.5
+    return ((gradient * (_below(wide) + wide * density)).astype(x.dtype),)
 
 
 gelu.defvjp(_gelu_forward, _gelu_backward)

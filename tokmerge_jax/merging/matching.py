@@ -147,15 +147,27 @@ def mode(x: Shaped[Array, "B P A"]) -> Shaped[Array, "B A"]:
 
 
 def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Cosines [B,N,M] of all pairs in float32; those of a zero vector are 0."""
-    a, b = _unit(a), _unit(b)
-    return jnp.einsum("bnd,bmd->bnm", a, b, precision=jax.lax.Precision.HIGHEST)
+    """Cosines [B,N,M] of all pairs in float32; those of a zero vector are 0.
+
+    Vectors are multiplied as they are: of half precision, whose products float32 holds exactly,
+    matrix units lose nothing then.
+    """
+    a, b = jax.lax.stop_gradient((a, b))
+    product = jnp.einsum(
+        "bnd,bmd->bnm", a, b, precision="highest", preferred_element_type=jnp.float32
+    )
+    return product / (_length(a) * _length(b).swapaxes(1, 2))
 
 
 def _unit(x: jax.Array) -> jax.Array:
     x = jax.lax.stop_gradient(x).astype(jnp.float32)
-    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.where(norm > 0, norm, 1)
+    return x / _length(x)
+
+
+def _length(x: jax.Array) -> jax.Array:
+    """Of vectors [...,D], float32 [...,1]; 1 if it is 0."""
+    norm = jnp.linalg.norm(x.astype(jnp.float32), axis=-1, keepdims=True)
+    return jnp.where(norm > 0, norm, 1)
 
 
 def _identity(batch: int, tokens: int) -> Matching:

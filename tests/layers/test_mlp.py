@@ -1,0 +1,31 @@
+"""GELU against its definition, in values and gradients."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tokmerge_jax.layers.mlp import gelu
+
+X = np.linspace(-9, 9, 1001, dtype=np.float32)
+
+
+def exact(x):
+    """x times the share of normal numbers below it, and the slope."""
+    below = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x.astype(float)])
+    return x * below, below + x * np.exp(-0.5 * x.astype(float) ** 2) / math.sqrt(2 * math.pi)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(jnp.float32, 0), (jnp.bfloat16, 2.0**-8)], ids=["float32", "bfloat16"]
+)
+def test_gelu(dtype, rtol):
+    """In half precision nothing but the result is rounded."""
+    x = jnp.asarray(X, dtype)
+    value, slope = exact(np.asarray(x, np.float32))
+    slopes = jax.jit(jax.grad(lambda x: gelu(x).sum()))(x)
+    for got, want in ((jax.jit(gelu)(x), value), (slopes, slope)):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(np.asarray(got, np.float32), want, rtol=rtol, atol=2e-6)
