@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from tokmerge_jax.kernels import attention, choose
+from tokmerge_jax.kernels import attention, attention_cudnn, choose
 
 run = jax.jit(partial(attention, scale=SCALE), static_argnames=("entropy", "form"))
 
@@ -78,6 +78,24 @@ def test_gradients_equal_those_of_the_definition(form, dtype):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype
         close(ours, theirs, {"float32": 5e-5, "bfloat16": 2e-2}[dtype])
+
+
+@pytest.mark.parametrize(("rows", "keys"), [(6, 8), (7, 8), (6, 9), (7, 9)])
+def test_lengths_that_cudnn_is_given(rows, keys):
+    """What it is asked for, computed by XLA: values and gradients are those of the definition."""
+    arrays = draw(2, rows, keys, 2, 8)
+
+    def squares(function, *arrays):
+        out = function(*arrays, scale=SCALE)
+        return jnp.square(out).sum(), out
+
+    def found(function):
+        return jax.jit(jax.grad(partial(squares, function), (0, 1, 2), has_aux=True))(*arrays)
+
+    asked = found(partial(attention_cudnn.attention, implementation="xla"))
+    defined = found(lambda *arrays, scale: plain(*arrays, scale=scale)[0])
+    for ours, theirs in zip(*map(jax.tree.leaves, (asked, defined)), strict=True):
+        close(ours, theirs)
 
 
 @pytest.mark.parametrize("form", ["blocks", "whole", "pallas"])

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from tokmerge_jax import parallel
-from tokmerge_jax.kernels import attention_pallas
+from tokmerge_jax.kernels import attention_cudnn, attention_pallas
 
 
 def attend(*arrays, target, entropy=False):
@@ -69,3 +70,16 @@ def test_for_a_gpu(program, dtype):
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
         text = program.trace(*shapes(dtype)).lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("triton_kernel_call") + text.count("__gpu$xla.gpu.triton") == kernels
+
+
+@pytest.mark.parametrize("tokens", [2352, 197])  # UMT's, CLIP's with a class token
+def test_cudnn_takes_gradients(tokens, monkeypatch):
+    """JAX asks for what cuDNN cannot do while a program is traced."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+
+    def total(*arrays):
+        return attention_cudnn.attention(*arrays, scale=0.125).astype(jnp.float32).sum()
+
+    array = jax.ShapeDtypeStruct((2, tokens, 12, 64), jnp.bfloat16)
+    text = str(jax.make_jaxpr(jax.grad(total, (0, 1, 2)))(array, array, array))
+    assert "dot_product_attention_bwd" in text

@@ -9,7 +9,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
-from tokmerge_jax.kernels import attention_blocks, attention_pallas, attention_whole
+from tokmerge_jax.kernels import (
+    attention_blocks,
+    attention_cudnn,
+    attention_pallas,
+    attention_whole,
+)
 from tokmerge_jax.kernels.blocks import BLOCK
 
 Form = Literal["blocks", "whole", "pallas", "cudnn"]
@@ -59,9 +64,7 @@ def attention(
     with jax.named_scope(f"attention_{form}"):
         if form == "cudnn":
             assert plain
-            return jax.nn.dot_product_attention(
-                query, key, value, scale=scale, implementation="cudnn"
-            ), None
+            return attention_cudnn.attention(query, key, value, scale=scale), None
         if form == "pallas":
             target = platform if platform in ("gpu", "tpu") else "interpret"
             attend = partial(attention_pallas.attention, target=target)
