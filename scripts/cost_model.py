@@ -26,6 +26,7 @@ import datetime
 import json
 import pathlib
 import re
+import shlex
 import statistics
 import sys
 import time
@@ -269,7 +270,7 @@ def report(
         "clips": _CLIPS.value,
         "rounds": rounds,
         "machine": machine(),
-        "command": sys.argv,
+        "command": shlex.join(sys.argv),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": json.loads(config.to_json_best_effort()),
     }

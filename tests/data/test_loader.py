@@ -133,7 +133,7 @@ def test_workers_leave_no_shared_memory(folder, monkeypatch, count):
     try:
         batches = source.batches(RESIZE, 1)
         assert len(list(itertools.islice(batches, count))) == min(count, 7)
-        batches.close()
+        del batches  # which stops the workers
         assert len(names) >= min(count, 7)
         late = time.monotonic() + 5
         while there() and time.monotonic() < late:  # a thread frees them

@@ -8,11 +8,11 @@ alike: the sum is what they are good for, for schedules like those.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import nnls
 
 from tokmerge_jax.types import LayerCost, UserError
 
@@ -89,17 +89,7 @@ def _amounts(costs: Costs) -> Float[np.ndarray, "terms"]:
 
 
 def _fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
-    """The best of the least squares over every choice of terms that gives no price below 0.
-
-    Nonnegative least squares are the ordinary ones of the terms that are not 0 in it.
-    """
     amounts = np.stack([_amounts(each) for each in costs]) / np.array(seconds)[:, None]
     scale = np.maximum(amounts.max(axis=0), np.finfo(float).tiny)
-    best, least = np.zeros(TERMS), np.inf
-    for chosen in itertools.product((False, True), repeat=TERMS):
-        prices, part = np.zeros(TERMS), np.array(chosen)
-        prices[part] = np.linalg.lstsq(amounts[:, part] / scale[part], np.ones(len(costs)))[0]
-        error = ((amounts / scale @ prices - 1) ** 2).sum()
-        if (prices >= 0).all() and error < least:
-            best, least = prices, error
-    return TimeModel(*(best / scale).tolist())
+    prices, _ = nnls(amounts / scale, np.ones(len(costs)))
+    return TimeModel(*(prices / scale).tolist())

@@ -40,8 +40,7 @@ def attention(
     return out[:, :, :rows].swapaxes(1, 2), seen
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _attend(
+def _forward(
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
@@ -72,7 +71,7 @@ def _attend(
 
 
 def _attend_forward(*given: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    out, total, plain = _attend(*given)
+    out, total, plain = _forward(*given)
     return (out, total, plain), (*given[:4], out, total)
 
 
@@ -82,6 +81,7 @@ def _attend_backward(
     return gradients(towards[0], *kept, scale=scale, target=target)
 
 
+_attend = jax.custom_vjp(_forward, nondiff_argnums=(4, 5))
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
