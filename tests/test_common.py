@@ -39,7 +39,11 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
             ("'none_such'",),
             marks=pytest.mark.slow,
         ),
-        ([CONFIG, "--config.checkpoint=x", "--config.dtype=int4"], ("int4", "float32")),
+        pytest.param(
+            [CONFIG, "--config.checkpoint=x", "--config.dtype=int4"],
+            ("int4", "float32"),
+            marks=pytest.mark.slow,
+        ),
         ([CONFIG, "--config.checkpoint=x", "--config.model.merger.name=none"], ("merger",)),
         pytest.param(
             [TESTA, "--config.checkpoint=x", *JOINT],

@@ -31,34 +31,27 @@ def check(form, batch, rows, keys, heads, width, weighted, seed=0):
     np.testing.assert_allclose(seen, expected[1], atol=2e-5)
 
 
+@pytest.mark.parametrize("form", ["whole", "pallas"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize(("batch", "rows", "keys", "heads", "width"), SHAPES)
-def test_our_kernels_equal_the_definition(batch, rows, keys, heads, width, weighted):
-    check("pallas", batch, rows, keys, heads, width, weighted)
-
-
-SIZES = {
-    "batch": st.integers(1, 3),
-    "rows": st.integers(1, 280),
-    "keys": st.integers(1, 280),
-    "heads": st.integers(1, 4),
-    "width": st.sampled_from([1, 4, 16, 32]),
-    "weighted": st.booleans(),
-    "seed": st.integers(0, 99),
-}
-
-
-@given(**SIZES)
-@settings(max_examples=6, deadline=None)
-def test_all_maps_at_once_equal_the_definition(batch, rows, keys, heads, width, weighted, seed):
-    check("whole", batch, rows, keys, heads, width, weighted, seed)
+def test_forms_equal_the_definition(form, batch, rows, keys, heads, width, weighted):
+    check(form, batch, rows, keys, heads, width, weighted)
 
 
 @pytest.mark.slow
-@given(**SIZES)
+@pytest.mark.parametrize("form", ["whole", "pallas"])
+@given(
+    batch=st.integers(1, 3),
+    rows=st.integers(1, 280),
+    keys=st.integers(1, 280),
+    heads=st.integers(1, 4),
+    width=st.sampled_from([1, 4, 16, 32]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 99),
+)
 @settings(max_examples=25, deadline=None)
-def test_our_kernels_on_random_shapes(batch, rows, keys, heads, width, weighted, seed):
-    check("pallas", batch, rows, keys, heads, width, weighted, seed)
+def test_forms_on_random_shapes(form, batch, rows, keys, heads, width, weighted, seed):
+    check(form, batch, rows, keys, heads, width, weighted, seed)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
