@@ -76,7 +76,16 @@ def by_place(x, frames, patches):
     return np.concatenate([x[:, :1], rest.reshape(len(x), frames * patches, -1)], axis=1)
 
 
-HEAVY = "interp list scaling-patch prune prune-frame r-tuple patch patch-frame".split()
+HEAVY = {
+    "interp",
+    "list",
+    "scaling-patch",
+    "prune",
+    "prune-frame",
+    "r-tuple",
+    "patch",
+    "patch-frame",
+}
 
 
 @pytest.mark.parametrize("name", slow([*SMALL, *OPTIONS, "space"], HEAVY.__contains__))
