@@ -1,15 +1,19 @@
 """Number types, compiled programs on disk, fingerprints and stage times."""
 
 import ctypes
+import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tokmerge_jax
 from tokmerge_jax import runtime
 from tokmerge_jax.types import UserError
 
@@ -69,6 +73,25 @@ def test_versions_are_those_that_run():
     assert found["devices"] == "8 x cpu"
 
 
+def test_versions_of_a_checkout_that_is_not_installed(monkeypatch):
+    def nothing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", nothing)
+    assert runtime.versions()["tokmerge_jax"] == tokmerge_jax.__version__
+
+
+def test_the_version_has_one_source():
+    root = Path(__file__).parents[1]
+    packaged = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    assert packaged["project"]["dynamic"] == ["version"]
+    assert packaged["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "tokmerge_jax.__version__"
+    }
+    cited = (root / "CITATION.cff").read_text("utf-8").splitlines()
+    assert f"version: {tokmerge_jax.__version__}" in cited
+
+
 FACTS = {"name": "umt", "r": [600, 200], "nested": {"a": 1, "b": 2.5}}
 
 
@@ -115,6 +138,7 @@ def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):
 MEMORY = """
 import resource
 import jax, numpy as np
+import tokmerge_jax
 from tokmerge_jax import runtime
 runtime.start()
 twice = jax.jit(lambda x, w: (x @ w).T @ x)  # the product between is 64 MB, or 16,384 pages

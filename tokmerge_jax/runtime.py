@@ -3,7 +3,7 @@
 import ctypes
 import functools
 import hashlib
-import importlib.metadata
+import importlib
 import json
 import os
 import pathlib
@@ -83,11 +83,14 @@ def _compiler_options() -> dict[str, str] | None:
 
 
 def versions() -> dict[str, str]:
-    """Python, the packages that numbers depend on, and the devices."""
+    """Python, the packages that numbers depend on, and the devices.
+
+    Packages say it themselves: one that is only on PYTHONPATH has no metadata.
+    """
     devices = jax.devices()
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **{name: importlib.import_module(name).__version__ for name in _PACKAGES},
         "devices": f"{len(devices)} x {devices[0].device_kind}",
     }
 
