@@ -42,11 +42,11 @@ import rich.table
 from absl import flags
 from ml_collections import ConfigDict
 from synthetic import changed, clip_macs, fitting, frames_shape, machine, unmerged
-from tqdm import tqdm
 
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.merging import schedule
+from tokmerge_jax.progress import Progress, tracked
 from tokmerge_jax.types import System, UserError
 from tokmerge_jax.visualize import time_model as picture
 
@@ -194,14 +194,14 @@ def measure(
     runs = compiled(own, systems, programs)
     for run in runs.values():
         run()  # warms up
-    with tqdm(total=(_ROUNDS.value - len(rounds)) * len(runs), desc="timing", unit="run") as bar:
+    with Progress("timing", (_ROUNDS.value - len(rounds)) * len(runs), "run") as bar:
         while len(rounds) < _ROUNDS.value:
             rounds.append({name: _told(run, bar) for name, run in runs.items()})
             runtime.write_text(path, json.dumps({"facts": facts, "rounds": rounds}, indent=1))
     return rounds
 
 
-def _told(run: Callable[[], float], bar: tqdm) -> float:
+def _told(run: Callable[[], float], bar: Progress) -> float:
     seconds = run()
     bar.update()
     return seconds
@@ -227,7 +227,7 @@ def compiled(
     params = jax.jit(own.init)(jax.random.key(own.config.seed))
     return {
         name: partial(_timed, programs[name].compile(), fitting(params, system), video)
-        for name, system in tqdm(systems.items(), "compiling")
+        for name, system in tracked(systems.items(), "compiling", len(systems), "program")
     }
 
 

@@ -11,7 +11,6 @@ import common
 import numpy as np
 import rich
 from rich.table import Table
-from tqdm import tqdm
 
 from tokmerge_jax import convert, parallel, runtime
 from tokmerge_jax.data import frame_folder
@@ -19,6 +18,7 @@ from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.folder import Clips
 from tokmerge_jax.evaluation import Model
 from tokmerge_jax.evaluation.retrieval import ahead
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.types import System, UserError
 
 
@@ -89,7 +89,7 @@ def told(
     size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
     decode = decoder(config.data, system.constants["frames"], folder="")
     clips = Clips([*videos], decode, system.transform, config.data.workers)
-    with tqdm(total=len(videos), desc=doing) as bar:
+    with Progress(doing, len(videos), "video", compiles=True) as bar:
 
         def refuse(_: str, fault: str) -> None:
             faults.append(fault)

@@ -42,6 +42,7 @@ from tokmerge_jax.data.loader import Transform
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import schedule
+from tokmerge_jax.progress import tracked
 from tokmerge_jax.types import Batch, Params, System, UserError
 
 _BUDGET = flags.DEFINE_float("budget", 0.6, "GMAC at most, as a share of those without merging")
@@ -190,8 +191,8 @@ class Kept(data.Source):
     @functools.cached_property
     def _clips(self) -> list[np.ndarray]:
         batches = super().batches(self.transform, 1)
-        bar = tqdm(batches, "decoding videos", len(self.paths))
-        return [np.asarray(batch["video"][0]) for batch in bar]
+        batches = tracked(batches, "decoding videos", len(self.paths), "video")
+        return [np.asarray(batch["video"][0]) for batch in batches]
 
 
 def kept(source: data.Source, system: System) -> data.Source:

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from tokmerge_jax import convert, parallel, registry, runtime
 from tokmerge_jax.data import folder as folders
@@ -23,6 +22,7 @@ from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.evaluation.retrieval import ahead
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.types import System, UserError
 
 Path = str | os.PathLike[str]
@@ -65,7 +65,7 @@ def _encode(
 ) -> None:
     """Encodes the clips, and stores each as soon as it is."""
     done = len(files) - len(clips.paths)
-    with tqdm(total=len(files), initial=done, desc="indexing videos") as bar:
+    with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
 
         def refuse(path: str, fault: str) -> None:
             found.refuse(path, files[path], fault)

@@ -8,12 +8,11 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-import tqdm
-
 from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.frames import sample_indices
 from tokmerge_jax.data.video import open_video
 from tokmerge_jax.data.workers import end_with_parent
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.types import UserError
 
 MISSING = "missing"
@@ -50,7 +49,7 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
         log.open("a", encoding="utf-8") as lines,
         _pool(workers) as pool,
         ThreadPoolExecutor(_LOOK_UPS) as threads,
-        tqdm.tqdm(total=len(distinct), desc="checking videos", unit="video") as progress,
+        Progress("checking videos", len(distinct), "video") as progress,
     ):
         lines.write("\n")  # ends the line at which an earlier run was killed
         for begin in range(0, len(distinct), _SLICE):

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation.metrics import percent
 from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, UserError
 
@@ -63,7 +63,7 @@ def evaluate(
     rows = store.make("scores", (count, classes), np.float32)
     classify, size = model.compiled("classify"), parallel.batch_size(model.mesh, batch_size)
     todo, speed = rows.todo, Speed(store)
-    with tqdm(total=count, initial=count - len(todo), desc="recognising") as bar:
+    with Progress("recognising", count, "video", done=count - len(todo), compiles=True) as bar:
         for batch in batches(size, int(todo[0])) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("classify videos"), speed(views * int(mask.sum())):

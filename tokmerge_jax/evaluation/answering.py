@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation import decoding
@@ -19,6 +18,7 @@ from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
 from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, Questions, UserError
 
@@ -171,7 +171,7 @@ def each_question(
     start = questions.about[todo[0]] if len(todo) else len(questions.videos)
     speed = Speed(store)
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
-    with tqdm(total=count, initial=count - len(todo), desc="answering") as bar:
+    with Progress("answering", count, "question", done=count - len(todo), compiles=True) as bar:
         for batch in batches(videos * ways, start) if start < len(questions.videos) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()

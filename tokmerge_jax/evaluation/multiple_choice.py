@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch
 
@@ -67,7 +67,8 @@ def evaluate(
     encode, read, remember, choose = (model.compiled(name) for name in names)
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
     todo = rows["contrast"].todo
-    with tqdm(total=shape[0], initial=shape[0] - len(todo), desc="choosing") as bar:
+    done = shape[0] - len(todo)
+    with Progress("choosing", shape[0], "video", done=done, compiles=True) as bar:
         for batch in batches(size, int(todo[0])) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("encode videos"), speed(int(mask.sum())):

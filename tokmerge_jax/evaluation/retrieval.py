@@ -14,11 +14,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tqdm import tqdm
 
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.store import Rows, Store
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, Params, Predict, UserError
 
@@ -276,7 +276,8 @@ class _Features:
         """
         start = self._first_missing()
         marks = []
-        with tqdm(total=self._count, initial=start, desc=f"encoding {self._unit}s") as bar:
+        desc = f"encoding {self._unit}s"
+        with Progress(desc, self._count, self._unit, done=start, compiles=True) as bar:
             for index, arrays in ahead(function, inputs(start) if start < self._count else ()):
                 for name in self._names:
                     values = np.asarray(arrays[name])[: len(index)]
@@ -368,7 +369,8 @@ def match(
     remember, match = model.compiled("video_memory"), model.compiled("match")
     together, todo = model.mesh.shape["data"], rows.todo
     most = int(wanted.sum(axis=1).max())
-    with tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="re-ranking videos") as bar:
+    done = len(wanted) - len(todo)
+    with Progress("re-ranking videos", len(wanted), "video", done=done, compiles=True) as bar:
         for first in range(0, len(todo), together):
             videos = todo[first : first + together]
             padded = np.resize(videos, together)

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import optax
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from tokmerge_jax import parallel, runtime
+from tokmerge_jax.progress import Progress
 from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.run import Run
 from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
@@ -232,7 +232,7 @@ class _Log:
 
     def __init__(self, run: Run, plan: Plan) -> None:
         self._run, self._plan = run, plan
-        self._bar = tqdm(total=plan.steps, initial=run.step, unit="step", desc="training")
+        self._bar = Progress("training", plan.steps, "step", done=run.step, compiles=True)
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._last: float | None = None  # when the last step ended, if nothing came between
         self._seconds, self._steps = 0.0, 0

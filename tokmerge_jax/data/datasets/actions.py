@@ -17,11 +17,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import tqdm
-
 from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.video_text import Action, Clip
+from tokmerge_jax.progress import tracked
 from tokmerge_jax.types import UserError
 
 CLASSES: Mapping[str, int] = {"k400": 400, "ssv1": 174, "ssv2": 174}
@@ -166,7 +165,7 @@ def _compare(listed: Sequence[tuple[pathlib.Path, int]], path: pathlib.Path) -> 
     """Tells if folders hold other numbers of frames than the list says; those that are, count."""
     with ThreadPoolExecutor(_LOOK_UPS) as threads:
         counts = threads.map(_count, (frames for frames, _ in listed))
-        held = list(tqdm.tqdm(counts, "comparing folders", len(listed), unit="folder"))
+        held = [*tracked(counts, "comparing folders", len(listed), "folder")]
     others = [
         (frames.parent.name, told, count)
         for (frames, told), count in zip(listed, held, strict=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 import av
 import numpy as np
-import tqdm
 from jaxtyping import UInt8
 
 from tokmerge_jax.data.datasets import demo_questions, demo_scene, video_text
 from tokmerge_jax.data.datasets.demo_scene import Story
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
 from tokmerge_jax.data.workers import end_with_parent
+from tokmerge_jax.progress import tracked
 
 COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
 """Clips of each split. No story of one is told in another."""
@@ -83,7 +83,7 @@ def draw_clips(
             concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool,
         ):
             drawn = pool.map(_draw, todo, chunksize=_AT_ONCE)
-            for _ in tqdm.tqdm(drawn, "drawing clips", len(todo), unit="clip"):
+            for _ in tracked(drawn, "drawing clips", len(todo), "clip"):
                 pass
 
 
