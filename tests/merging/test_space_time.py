@@ -1,6 +1,7 @@
 """TESTA's aggregation: frames by vote, patches in frames, its notation, its cost."""
 
 import golden
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -119,6 +120,30 @@ def test_nothing_to_merge_changes_nothing():
     np.testing.assert_array_equal(matching.voted(keys, 2).kept, [[0]])
 
 
+@pytest.mark.parametrize(
+    ("r_patches", "left"), [((1, 1, 1, 1), (8, 6, 4, 3)), ((0, 0, 0, 0), (8, 6, 4, 2))]
+)
+def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
+    """TESTA's (t - c) // 2, c = 1 where patches merge; schedule and cost know the same frames."""
+    plan = space_time.plan("testa", (2,) * 4, r_patches)
+
+    def merged(x):
+        clips = [Clip(x)]
+        for block in plan:
+            assert block.frames is not None
+            clips.append(clips[-1].merge_frames(block.frames, Evidence(keys=by_time(clips[-1].x))))
+        return [clip.x for clip in clips[1:]]
+
+    shapes = jax.eval_shape(merged, jax.ShapeDtypeStruct((1, 10, 5, 3), jnp.float32))
+    assert [x.shape for x in shapes] == [(1, frames, 5, 3) for frames in left]
+    r = schedule.resolve(2, 4, 10, space_time.protected_frames(r_patches))
+    assert schedule.token_counts(r, 10) == (10, *left)
+    blocks = space_time.cost(r, r_patches, 10, 5, 8, 2, 12)[1:]
+    patches = schedule.token_counts(r_patches, 5)[1:]
+    tokens = [1 + t * p for t, p in zip(left, patches, strict=True)]
+    assert [block.tokens_out for block in blocks] == tokens
+
+
 def test_pruning_keeps_what_gets_attention():
     x = jnp.arange(12.0).reshape(1, 3, 4, 1)
     evidence = Evidence(received=jnp.array([[[3.0, 1.0, 2.0]] * 4]))
@@ -145,7 +170,10 @@ def test_frames_that_are_samples_merge_alike():
 
 def test_plan_gives_each_block_its_mergers():
     plan = space_time.plan("testa", (1, 0), (0, 12), "mode")
-    assert [(a.frames, a.patches) for a in plan] == [(Vote(1, "mode"), None), (None, ToMe(12, 1))]
+    votes = Vote(1, "mode", class_tokens=1)  # patches merge, if in another block
+    assert [(a.frames, a.patches) for a in plan] == [(votes, None), (None, ToMe(12, 1))]
+    (only,) = space_time.plan("testa", (1,), (0,))
+    assert only.frames == Vote(1)
     (only,) = space_time.plan("prune", (1,), (2,))
     assert (only.frames, only.patches) == (PruneFrames(1), Prune(2, 1))
     (only,) = space_time.plan("none", (1,), (2,))

@@ -49,6 +49,25 @@ def rates(name, base, floor, epochs, per_epoch=7000, warmup_steps=0):
     return lambda epoch, step=0: float(rate(epoch * per_epoch + step))
 
 
+FLOORS = {  # schedule, lowest rate, epochs: rates by epoch, by each original's formula
+    ("cosine", 2e-7, 11): {0: 2e-7, 0.005: 2e-7, 0.5: 1e-5, 1: 2e-5, 6: 1e-5, 10.5: 2e-7},
+    ("cosine_by_ten", 2e-7, 11): {0: 0, 1: 2e-5, 6: 1.01e-5, 7: 7.040732e-6},
+    ("cosine_by_epoch", 1e-7, 20): {0: 2e-5, 1: 1.987750e-5, 10: 1.005e-5, 19: 2.225010e-7},
+    ("decay_by_epoch", 1.9e-5, 9): {1: 1.9e-5, 2: 1.9e-5},
+    ("decay_by_epoch", 1.8e-5, 9): {1: 1.9e-5, 2: 1.805e-5, 3: 1.8e-5},
+}
+
+
+@pytest.mark.parametrize(("name", "floor", "epochs"), FLOORS)
+def test_a_floor_is_where_the_original_has_it(name, floor, epochs):
+    """UMT's and BLIP's cut a rate off; TESTA's cosine, and TDS-CLIP's after its rise, end there."""
+    warmup = 1000 if name in ("cosine", "cosine_by_ten") else 0
+    rate = rates(name, 2e-5, floor, epochs, per_epoch=1000, warmup_steps=warmup)
+    for epoch, expected in FLOORS[name, floor, epochs].items():
+        step = int(epoch * 1000)
+        assert rate(step // 1000, step % 1000) == pytest.approx(expected, rel=2e-6), epoch
+
+
 @pytest.mark.parametrize("step", [0, 6999])
 def test_rates_of_epochs_are_the_originals(step):
     for row in SCHEDULES["cosine"]:

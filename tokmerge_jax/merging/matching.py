@@ -59,7 +59,9 @@ def bipartite(
 VOTES = ("min", "mode", "mode_half")
 
 
-def voted(metric: Float[Array, "B P T D"], r: int, vote: str = "min") -> Matching:
+def voted(
+    metric: Float[Array, "B P T D"], r: int, vote: str = "min", class_tokens: int = 0
+) -> Matching:
     """Merges the r pairs of even (A) and odd (B) frames that all places of a frame agree on.
 
     A frame's partner is the one that most of its places find most similar. The kept of A stay in
@@ -67,14 +69,16 @@ def voted(metric: Float[Array, "B P T D"], r: int, vote: str = "min") -> Matchin
 
     Args:
       metric: what frames are compared by, at each of P places.
-      r: frames to merge; no more than half of them are. 0 changes nothing.
+      r: frames to merge, at most (T - class_tokens) // 2. 0 changes nothing.
       vote: one of `VOTES`: what a pair's score is, of the scores at all places. "min": the least.
         "mode": the most frequent, the least of equally frequent ones; as numbers rarely are equal
         this is the least, or, by an accident of rounding, any other. "mode_half": the same after
         rounding to float16, as in a training of mixed precision.
+      class_tokens: lowers the limit of r and nothing else: no class token is among the frames, but
+        TESTA counts its own there wherever patches merge too.
     """
     batch, _, frames, _ = metric.shape
-    r = min(r, frames // 2)
+    r = min(r, (frames - class_tokens) // 2)
     if r <= 0:
         return _identity(batch, frames)
     units = _unit(metric)

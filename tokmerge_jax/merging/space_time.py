@@ -48,18 +48,21 @@ class Vote:
     """Merges the r frames whose places are most like another frame's; see `matching.voted`.
 
     Attributes:
-      r: frames that merge away, capped at half of them.
+      r: frames that merge away, capped at (T - class_tokens) // 2.
       vote: what a frame's score is, of those at its places.
+      class_tokens: see `matching.voted`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"keys"})
     r: int
     vote: str = "min"
+    class_tokens: int = 0
 
     def __call__(self, frames: Tokens, evidence: Evidence) -> Tokens:
         """Frames [B,T,P,C] and keys [B,P,T,D] -> frames [B,T-r,P,C]."""
         assert evidence.keys is not None
-        return merge.tokens(matching.voted(evidence.keys, self.r, self.vote), frames)
+        pairs = matching.voted(evidence.keys, self.r, self.vote, self.class_tokens)
+        return merge.tokens(pairs, frames)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +195,14 @@ class Aggregation:
     patches: Merger | None = None
 
 
+def protected_frames(r_patches: Sequence[int]) -> int:
+    """Frames that the limit of merging frames leaves out: 1 where any block merges patches too.
+
+    TESTA's limit is that of a sequence with the class token, which it protects then.
+    """
+    return int(any(r_patches))
+
+
 def plan(
     name: str, r_frames: Sequence[int], r_patches: Sequence[int], vote: str = "min"
 ) -> tuple[Aggregation, ...]:
@@ -200,7 +211,8 @@ def plan(
     Args:
       name: "testa" (frames vote, patches merge by their keys), "prune" (both are dropped), another
         key of `MERGERS` (patches merge by it, frames vote), or "none".
-      r_frames: frames that merge away in each block (`schedule.resolve`).
+      r_frames: frames that merge away in each block (`schedule.resolve`, of which
+        `protected_frames` are protected).
       r_patches: patches of each frame that do.
       vote: see `matching.voted`.
 
@@ -213,11 +225,12 @@ def plan(
     if name == "none":
         return (Aggregation(),) * len(r_frames)
     patches = mergers.per_layer("tome" if name == "testa" else name, r_patches, class_tokens=1)
+    protected = protected_frames(r_patches)
 
     def of_frames(r: int) -> FrameMerger | None:
         if not r:
             return None
-        return PruneFrames(r) if name == "prune" else Vote(r, vote)
+        return PruneFrames(r) if name == "prune" else Vote(r, vote, protected)
 
     pairs = zip(r_frames, patches, strict=True)
     return tuple(Aggregation(of_frames(r), merger) for r, merger in pairs)

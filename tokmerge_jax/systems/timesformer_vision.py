@@ -172,15 +172,10 @@ def _patches(config: ConfigDict) -> int:
 
 
 def _schedules(config: ConfigDict) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Frames, and patches of each, that merge in every block.
-
-    One frame counts as protected where patches merge too, as in the original.
-    """
+    """Frames, and patches of each, that merge in every block."""
     merger, vision = config.model.merger, config.model.vision
     if merger.name == "none":
         return (0,) * vision.depth, (0,) * vision.depth
     patches = schedule.resolve(merger.r, vision.depth, _tokens(config), protected=1)
-    frames = schedule.resolve(
-        merger.frames, vision.depth, vision.frames, protected=int(any(patches))
-    )
-    return frames, patches
+    protected = space_time.protected_frames(patches)
+    return schedule.resolve(merger.frames, vision.depth, vision.frames, protected), patches

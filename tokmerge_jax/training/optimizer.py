@@ -27,27 +27,39 @@ BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
 _WEB_WARMUP = 1e-6, 5000  # the first rate, and the steps until the highest
 _WEB_DECAY = 0.95
 _BY_EPOCH = "cosine_by_epoch", "decay_by_epoch"
-_COSINES = "cosine", "cosine_by_ten"
+_WITH_WARMUP = "cosine", "cosine_by_ten"
 
 
 def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> Schedule:
-    """Learning rate of a step: linear warm-up from 0, then half a cosine down to 0.
+    """Learning rate of a step: linear warm-up from 0, then half a cosine down to 0, as in UMT.
 
     Args:
       base: the highest rate, reached at the end of the warm-up.
       steps: steps of the whole training, warm-up included.
       warmup_steps: steps of the warm-up.
-      min_share: the rate is never less than this share of `base`, not in the warm-up either.
+      min_share: a bound: the rate is never less than this share of `base`, not in the warm-up
+        either.
     """
+    return lambda step: base * jnp.maximum(_share(step, steps, warmup_steps), min_share)
 
-    def rate(step: ArrayLike) -> jax.Array:
-        step = jnp.asarray(step)
-        warmup = step / max(warmup_steps, 1)
-        progress = (step - warmup_steps) / max(steps - warmup_steps, 1)
-        share = jnp.where(step < warmup_steps, warmup, (1 + jnp.cos(jnp.pi * progress)) / 2)
-        return base * jnp.maximum(share, min_share)
 
-    return rate
+def cosine_to_floor(
+    base: float, *, steps: int, warmup_steps: int = 0, min_share: float
+) -> Schedule:
+    """`cosine` whose half wave ends at `min_share` of `base`, as in TESTA and TDS-CLIP.
+
+    The warm-up begins at 0 all the same.
+    """
+    return lambda step: base * _share(step, steps, warmup_steps, min_share)
+
+
+def _share(step: ArrayLike, steps: int, warmup_steps: int, floor: float = 0.0) -> jax.Array:
+    """Share of the highest rate: a linear rise from 0, then half a cosine from 1 to `floor`."""
+    step = jnp.asarray(step)
+    rise = step / max(warmup_steps, 1)
+    progress = (step - warmup_steps) / max(steps - warmup_steps, 1)
+    fall = floor + (1 - floor) * (1 + jnp.cos(jnp.pi * progress)) / 2
+    return jnp.where(step < warmup_steps, rise, fall)
 
 
 def warmup(base: float, *, start: float, steps: int) -> Schedule:
@@ -94,17 +106,20 @@ def named(
       steps: of the whole training.
       warmup_steps: in which the rates of "cosine" and "cosine_by_ten" rise from 0; the others have
         none to set.
-      min_share: the rate falls to no less than this share of `base`.
+      min_share: the rate falls to no less than this share of `base`: "cosine" and "decay_by_epoch"
+        are cut off there, the cosines of the other two end there.
       per_epoch: steps of an epoch.
 
     Raises:
       UserError: if there is no such rate, or it has no such warm-up.
     """
-    if name in _COSINES:
-        rate = cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
-        return rate if name == "cosine" else by_ten(rate, per_epoch)
+    if name == "cosine":
+        return cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
+    if name == "cosine_by_ten":
+        rate = cosine_to_floor(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
+        return by_ten(rate, per_epoch)
     if name not in _BY_EPOCH:
-        known = ", ".join(_COSINES + _BY_EPOCH)
+        known = ", ".join(_WITH_WARMUP + _BY_EPOCH)
         raise UserError(f"config.train.schedule={name!r} is none of {known}")
     if warmup_steps:
         raise UserError(
@@ -112,7 +127,8 @@ def named(
             f" it to 0 for {name}"
         )
     if name == "cosine_by_epoch":
-        return by_epoch(cosine(base, steps=steps // per_epoch, min_share=min_share), per_epoch)
+        falling = cosine_to_floor(base, steps=steps // per_epoch, min_share=min_share)
+        return by_epoch(falling, per_epoch)
     start, rising = _WEB_WARMUP
     rise = warmup(base, start=start, steps=rising)
     fall = by_epoch(decay(base, factor=_WEB_DECAY, min_share=min_share), per_epoch)
