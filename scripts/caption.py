@@ -33,7 +33,7 @@ from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax import registry
+from tokmerge_jax import registry, runtime
 from tokmerge_jax.types import System, UserError
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
@@ -78,8 +78,8 @@ def write(system: System, videos: Mapping[str, str]) -> tuple[Captions, list[str
         system, model, lambda video: caption(video, next(keys)), videos, faults, "writing captions"
     ):
         texts = system.spell(np.asarray(found["ids"]))
-        scores = np.asarray(found["score"]).tolist()
-        captions |= dict(zip(names, zip(texts, scores, strict=True), strict=False))  # rows pad
+        scores = runtime.finite(found["score"][: len(names)], "score of a caption", video=names)
+        captions |= dict(zip(names, zip(texts, scores.tolist(), strict=False), strict=True))
     return captions, faults
 
 

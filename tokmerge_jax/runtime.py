@@ -9,7 +9,7 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,6 +80,33 @@ def _compiler_options() -> dict[str, str] | None:
     except jax.errors.JaxRuntimeError:
         return None
     return _SMALL
+
+
+def finite(numbers: ArrayLike, what: str, **axes: Collection[object] | None) -> np.ndarray:
+    """`numbers` that may rank something, of any shape: nothing is higher than NaN.
+
+    Args:
+      numbers: to check.
+      what: one of them is.
+      axes: what the leading axes count, and the names along each; None = numbers from 0.
+
+    Raises:
+      UserError: naming the first that is NaN or infinite, and what it belongs to.
+    """
+    numbers = np.asarray(numbers)
+    if np.isfinite(numbers).all():
+        return numbers
+    place = tuple(np.argwhere(~np.isfinite(numbers))[0].tolist())
+    owners = [
+        f"{axis} {i if names is None else list(names)[i]}"
+        for (axis, names), i in zip(axes.items(), place, strict=False)
+    ]
+    of = f" of {' and '.join(owners)}" if owners else ""
+    raise UserError(
+        f"the {what}{of} is {numbers[place]}: the weights are damaged, their training has diverged,"
+        " or the number type is too narrow; name other weights as config.checkpoint, or set"
+        " config.dtype=float32"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -106,12 +106,15 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 
 
 def test_what_is_no_number_has_no_rank(tmp_path):
-    with pytest.raises(UserError, match=r"^v: its scores are not finite; .*config\.checkpoint"):
+    says = r"the logit of video v and view 0 and action 0 is nan: .*config\.checkpoint"
+    with pytest.raises(UserError, match=says):
         recognise(tmp_path, scale=np.nan)
-    scores = np.array([[0.1, 0.9], [np.inf, 0.0]])
-    actions.check_finite(scores[:1], ["a.mp4"])
-    with pytest.raises(UserError, match=r"^b\.mp4: its scores"):
-        actions.check_finite(scores, ["a.mp4", "b.mp4"])
+    logits = np.array([[[0.1, 0.9]], [[-np.inf, 0.0]]])  # its softmax would be finite
+    assert actions.view_scores(logits[:1], ["a.mp4"]).shape == (1, 2)
+    with pytest.raises(UserError, match=r"logit of video b\.mp4 and view 0 and action 0 is -inf"):
+        actions.view_scores(logits, ["a.mp4", "b.mp4"])
+    with pytest.raises(UserError, match="score of video 1 and action 0 is inf"):
+        actions.Recognised(np.array([[0.1, 0.9], [np.inf, 0.0]], np.float32), None)
 
 
 def test_findings():

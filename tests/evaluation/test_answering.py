@@ -48,6 +48,22 @@ def test_the_first_piece_may_count_once(tmp_path):
     assert not np.array_equal(once.answers, twice.answers)
 
 
+def test_what_is_no_number_has_no_rank(tmp_path):
+    """Neither where answers begin, which chooses those that are scored, nor in their scores."""
+
+    def broken(length):
+        def next_piece(params, memory, mask, ids, *tree):
+            logs = PREDICT["next_piece"](params, memory, mask, ids, *tree)
+            return logs.at[1, 0].set(np.nan) if (ids.shape[1] > 1) == (length > 1) else logs
+
+        return {**PREDICT, "next_piece": next_piece}
+
+    with pytest.raises(UserError, match=r"answer's first piece of question \d+ .*is nan"):
+        small_questions.run(tmp_path, predict=broken(1))
+    with pytest.raises(UserError, match=r"score of an answer of question \d+ is nan"):
+        small_questions.run(tmp_path, predict=broken(2))
+
+
 def test_equal_answers_rank_by_number(tmp_path):
     answers = small_questions.run(tmp_path, k=8).answers
     places = np.argsort(answers, axis=1)

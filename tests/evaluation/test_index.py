@@ -6,9 +6,11 @@ import pathlib
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_gallery
+from safetensors.numpy import load_file, save_file
 from small_gallery import IDS, MASK, PARAMS, PREDICT, VIDEO, VIDEOS
 from umt_case import close
 
@@ -54,6 +56,25 @@ def test_hits_are_those_of_the_definition(full, devices):
         assert [hit.path for hit in hits] == [PATHS[v] for v in best]
         close([hit.score for hit in hits], to_video[row, best])
         close([hit.cosine for hit in hits], similarity[best, row])
+
+
+def test_what_is_no_number_has_no_rank(full):
+    """Neither what is to be stored, nor what damage made of a file, nor what a model tells."""
+    with pytest.raises(UserError, match=r"embedding of video clips/00\.mp4 is nan"):
+        full.add(PATHS[0], FILES[PATHS[0]], {"embedding": np.full((1, 6), np.nan, np.float32)})
+
+    def match(params, memory, states, mask):
+        return jnp.nan * small_gallery.match(params, memory, states, mask)
+
+    broken = evaluation.Model({**PREDICT, "match": match}, PARAMS, model().mesh)
+    with pytest.raises(UserError, match=r"matching score of video clips/\d\d\.mp4 and text \d+"):
+        full.query(broken, (IDS, MASK), top_k=4, rerank=True, memory_gib=1.0)
+    file = full._feature(PATHS[3])
+    arrays = load_file(file)
+    arrays["embedding"][0, 2] = np.inf
+    save_file(arrays, file)
+    with pytest.raises(UserError, match=r"the features of clips/03\.mp4, cannot be read"):
+        ask(full)
 
 
 def test_without_the_matching_head_cosines_rank(full):

@@ -33,6 +33,16 @@ def test_equals_the_original(kind):
     check(metrics.both_directions(*scores, truth), case.spec["expected"][kind])
 
 
+@pytest.mark.parametrize("count", [p.both_directions for p in metrics.PROTOCOLS.values()])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("way", [0, 1])
+def test_what_is_no_number_has_no_rank(count, number, way):
+    scores = [np.eye(3), np.eye(3)]
+    scores[way][1, 2] = number
+    with pytest.raises(UserError, match=r"the score of row 1 and column 2 is (nan|-?inf)"):
+        count(*scores, [[0], [1], [2]])
+
+
 def test_of_equal_scores_the_larger_index_comes_first():
     scores = np.array([[1.0, 2.0, 2.0, 0.0], [5.0, 5.0, 5.0, 5.0]])
     assert metrics.order(scores).tolist() == [[2, 1, 0, 3], [3, 2, 1, 0]]

@@ -11,7 +11,7 @@ from configs import msrvtt_mc_b16
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation import findings, multiple_choice
 from tokmerge_jax.runtime import Stopwatch
-from tokmerge_jax.types import Choices
+from tokmerge_jax.types import Choices, UserError
 
 CASE = golden.load("vidtldr-mc")
 OPTIONS = CASE.config["options"]
@@ -55,3 +55,15 @@ def test_scores_and_accuracy(compiled, tmp_path):
     assert found.headline == ("accuracy", CASE.spec["expected"]["accuracy"])
     again = choose(compiled, tmp_path, lambda *_: pytest.fail("all is known"))
     np.testing.assert_array_equal(again.scores, chosen.scores)
+
+
+@pytest.mark.parametrize("part", ["match", "contrast"])
+def test_what_is_no_number_is_not_chosen(compiled, tmp_path, part):
+    predict, params, video = compiled
+
+    def broken(*arrays):
+        found = predict["choose"](*arrays)
+        return {**found, part: found[part].at[2, 1].set(np.nan)}
+
+    with pytest.raises(UserError, match=rf"probability \({part}\) of video 2 and option 1 is nan"):
+        choose(({**predict, "choose": broken}, params, video), tmp_path)

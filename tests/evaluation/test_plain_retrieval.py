@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small_gallery
+from numpy.lib.format import open_memmap
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation.retrieval import dual_softmax
@@ -64,8 +65,19 @@ def test_scores_that_are_not_finite_have_no_ranks(tmp_path):
         embedding = TOWERS["encode_text"](params, ids, mask)["embedding"]
         return {"embedding": embedding.at[2].set(np.nan)}
 
-    with pytest.raises(UserError, match="similarity of video 0 and text 2 is nan"):
+    with pytest.raises(UserError, match=r"the embedding of text 2 is nan: .*config\.checkpoint"):
         run(tmp_path, {**TOWERS, "encode_text": broken})
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_stored_features_that_are_damaged_have_no_ranks(tmp_path, number):
+    run(tmp_path)
+    (file,) = tmp_path.rglob("video_embedding.rows.npy")
+    rows = open_memmap(file, "r+")
+    rows.view(np.float32)[5, 0, 1] = number
+    rows.flush()
+    with pytest.raises(UserError, match=r"similarity of video 5 and text 0 is (nan|-?inf)"):
+        run(tmp_path)
 
 
 def test_dual_softmax_of_large_scales_is_finite():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_gallery
@@ -138,6 +139,17 @@ def test_little_memory_gives_the_same(tmp_path):
 def test_too_little_memory_is_told(tmp_path):
     with pytest.raises(UserError, match=r"config\.eval\.memory_gib=1e-06 is too little.*it takes"):
         small_gallery.run(tmp_path, gib=1e-6)
+
+
+def test_matching_scores_that_are_not_finite_have_no_ranks(tmp_path):
+    def match(params, memory, states, mask):
+        scores = small_gallery.match(params, memory, states, mask)
+        return jnp.where(scores == scores.max(), jnp.inf, scores)
+
+    predict = {**small_gallery.PREDICT, "match": match}
+    with pytest.raises(UserError, match=r"matching score of video 0 and text \d+ is inf: "):
+        small_gallery.run(tmp_path, predict=predict)
+    assert small_gallery.run(tmp_path).text_to_video.max() < np.inf  # nothing of it was kept
 
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", 0), ("top_k", -1), ("memory_gib", 0.0)])

@@ -40,6 +40,11 @@ def distance_to(target):
     return lambda r: -float(sum(abs(ours - best) for ours, best in zip(r, target, strict=True)))
 
 
+def test_a_metric_that_is_no_number_ranks_nothing():
+    with pytest.raises(UserError, match=r"the metric of schedule \(\d+, .*\) is nan"):
+        search(space(0.7), lambda r: float("nan"), 5)
+
+
 @given(SHARES)
 def test_uniform_schedules_are_the_least_within_the_budget(share):
     expected = []

@@ -59,6 +59,14 @@ def test_each_question_has_its_own_answer(tmp_path, devices, batch_size):
     check(run(tmp_path, devices=devices, batch_size=batch_size))
 
 
+def test_what_is_no_number_is_no_score(tmp_path):
+    def broken(params, memory):
+        return {**write(params, memory), "score": jnp.full(len(memory), -jnp.inf)}
+
+    with pytest.raises(UserError, match="score of an answer of question 0 is -inf"):
+        run(tmp_path, write=broken)
+
+
 def test_it_goes_on_where_it_was(tmp_path):
     def crash(size, start):
         for batch in small_questions.batches(size, start):

@@ -283,6 +283,16 @@ def test_trials_keep_the_best(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_trial_that_is_no_number_is_neither_kept_nor_noted(tmp_path):
+    kept, asked = [], []
+    with pytest.raises(UserError, match=r"the evaluation of step \d+ is nan"):
+        small_run.train(tmp_path, trials=trials({3: np.nan}, kept, asked))
+    assert not kept
+    assert not (tmp_path / "trials.jsonl").exists()
+
+
+@pytest.mark.slow
 def test_trials_of_another_protocol_are_not_compared(tmp_path):
     values, kept, asked = {3: 50.0, 6: 10.0, 9: 20.0, 10: 15.0}, [], []
     stop = partial(os.kill, os.getpid(), signal.SIGTERM)

@@ -17,8 +17,8 @@ from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch
-from tokmerge_jax.types import Batch, UserError
+from tokmerge_jax.runtime import Stopwatch, finite
+from tokmerge_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,16 @@ class Recognised:
     Attributes:
       scores: float32 [V,C], see `view_scores`.
       clips_per_second: views classified a second, compiling apart; None if too few were.
+
+    Raises:
+      UserError: if a score is not finite.
     """
 
     scores: Float32[np.ndarray, "V C"]
     clips_per_second: float | None
+
+    def __post_init__(self) -> None:
+        finite(self.scores, "score", video=None, action=None)
 
 
 def evaluate(
@@ -68,30 +74,21 @@ def evaluate(
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("classify videos"), speed(views * int(mask.sum())):
                 logits = np.asarray(classify(np.asarray(batch["video"])))
-            scores = view_scores(logits[mask])
-            check_finite(scores, [videos[int(row)] for row in index[mask]])
-            rows.write(index[mask], scores)
+            names = [videos[int(row)] for row in index[mask]]
+            rows.write(index[mask], view_scores(logits[mask], names))
             bar.update(int(mask.sum()))
     return Recognised(np.array(rows.values), speed.clips_per_second)
 
 
-def check_finite(scores: Float[np.ndarray, "B C"], videos: Sequence[str]) -> None:
-    """A network that has diverged must not have ranks: nothing is higher than NaN.
+def view_scores(
+    logits: Float[np.ndarray, "B V C"], videos: Sequence[str] | None = None
+) -> Float32[np.ndarray, "B C"]:
+    """Each video's probabilities of C actions: the mean over its V views of their softmax.
 
     Raises:
-      UserError: naming the first of B videos whose scores are not finite.
+      UserError: naming the first of the `videos` whose logits are not finite.
     """
-    broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(broken):
-        raise UserError(
-            f"{videos[broken[0]]}: its scores are not finite; the weights are damaged or their"
-            " training has diverged, name others as config.checkpoint, or train at a lower"
-            " config.train.learning_rate"
-        )
-
-
-def view_scores(logits: Float[np.ndarray, "B V C"]) -> Float32[np.ndarray, "B C"]:
-    """Each video's probabilities of C actions: the mean over its V views of their softmax."""
+    finite(logits, "logit", video=videos, view=None, action=None)
     exps = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     return (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=1).astype(np.float32)
 

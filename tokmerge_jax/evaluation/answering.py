@@ -19,7 +19,7 @@ from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.runtime import Stopwatch, finite
 from tokmerge_jax.types import Batch, Questions, UserError
 
 _PER_CALL = 8  # most questions about a video that are read in one call
@@ -82,11 +82,17 @@ class Ranking:
       answers: int32 [Q,k], numbers of the answer list, best first.
       scores: float32 [Q,k], log p(answer); its first piece counts `Options.first_piece` times.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
+
+    Raises:
+      UserError: if a score is not finite.
     """
 
     answers: np.ndarray
     scores: np.ndarray
     clips_per_second: float | None
+
+    def __post_init__(self) -> None:
+        finite(self.scores, "score", question=None)
 
 
 def evaluate(
@@ -115,7 +121,7 @@ def evaluate(
       watch: is told how long each stage took.
 
     Raises:
-      UserError: if `options.memory_gib` is too little for one question.
+      UserError: if `options.memory_gib` is too little for one question, or a score is not finite.
     """
     kept, listed = min(options.top_k, len(answer_ids)), Answers(answer_ids)
     ranker = Ranker(model, texts, listed, kept, options.first_piece)
@@ -203,6 +209,7 @@ class Ranker:
         ids, mask = (part[asked] for part in self._texts)
         seen = self._read(memory, ids, mask)
         start = self._steps(seen, mask, [self._first] * asked.size)[:, self._first_place]
+        finite(start, "likelihood of an answer's first piece", question=asked.ravel())
         kept = np.argsort(-start, axis=1, kind="stable")[:, : self._kept]
         trees = [self._answers.tree(row) for row in kept]
         steps = self._steps(seen, mask, trees)
@@ -238,7 +245,7 @@ def _write(rows: tuple[Rows, ...], asked: np.ndarray, found: tuple[np.ndarray, .
     places = asked[real]
     fresh = np.isin(places, rows[-1].todo).sum()
     for part, values in zip(rows, found, strict=True):
-        part.write(places, values[real])
+        part.write(places, finite(values[real], "score of an answer", question=places))
     return int(fresh)
 
 

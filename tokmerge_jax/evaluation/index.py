@@ -114,8 +114,13 @@ class Index:
           path: the video.
           stamp: of its file.
           features: "embedding" [F,E] and, of models that re-rank, "tokens" [N,C].
+
+        Raises:
+          UserError: if they are not finite, or cannot be written.
         """
         part = self._feature(path).with_suffix(".part")
+        for name, array in features.items():
+            runtime.finite(array[None], name, video=[path])
         content = save({k: np.ascontiguousarray(x, np.float32) for k, x in features.items()})
         with _writing(self._folder):
             part.write_bytes(content)
@@ -155,6 +160,9 @@ class Index:
           top_k: how many, fewer if there are fewer videos.
           rerank: rank them by the matching head.
           memory_gib: bound on what matching holds at once.
+
+        Raises:
+          UserError: if a score is not finite, or features are gone or damaged.
         """
         videos = self.videos
         if not videos:
@@ -162,15 +170,15 @@ class Index:
         words = _encode(model, texts, ("embedding", "states") if rerank else ("embedding",))
         embedding = np.stack([self.load(path, "embedding") for path in videos])
         cosine = words["embedding"] @ embedding.mean(axis=1).T
+        runtime.finite(cosine, "similarity", text=None, video=videos)
         wanted = candidates(cosine, top_k)
         seen = np.flatnonzero(wanted.any(axis=0))
         found, cosine, wanted = [videos[v] for v in seen], cosine[:, seen], wanted[:, seen]
         if not rerank:
             return [_hits(found, *row, None) for row in zip(wanted, cosine, strict=True)]
         scores = _Scores(wanted.T.shape)
-        match(
-            model, _Tokens(self, found), (words["states"], texts[1]), wanted.T, memory_gib, scores
-        )
+        states = words["states"], texts[1]
+        match(model, _Tokens(self, found), states, wanted.T, memory_gib, scores, names=found)
         rows = zip(wanted, cosine, scores.values.T, strict=True)
         return [_hits(found, *row) for row in rows]
 
@@ -183,8 +191,8 @@ class Index:
         file = self._feature(path)
         try:
             with safe_open(file, "np") as arrays:
-                return arrays.get_tensor(name)
-        except (OSError, SafetensorError) as error:
+                return runtime.finite(arrays.get_tensor(name), name)
+        except (OSError, SafetensorError, UserError) as error:
             raise UserError(
                 f"{file}, the features of {path}, cannot be read; remove it and index again"
             ) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tokmerge_jax.runtime import finite
 from tokmerge_jax.types import UserError
 
 Relevant = Sequence[Sequence[int]]
@@ -13,8 +14,12 @@ Relevant = Sequence[Sequence[int]]
 
 
 def order(scores: Float[np.ndarray, "R S"]) -> Int[np.ndarray, "R S"]:
-    """Each row's columns, best first; of equal scores the larger index comes first."""
-    return np.argsort(scores, axis=1, kind="stable")[:, ::-1]
+    """Each row's columns, best first; of equal scores the larger index comes first.
+
+    Raises:
+      UserError: if a score is not finite.
+    """
+    return np.argsort(_finite(scores), axis=1, kind="stable")[:, ::-1]
 
 
 def ranks(scores: Float[np.ndarray, "R S"], relevant: Relevant) -> Int[np.ndarray, " R"]:
@@ -65,13 +70,16 @@ def grouped(
     ranks the videos' groups of texts, by the best score in each; with several texts a video, the
     median of the first direction is the lower of two middle ones.
     """
-    groups: list[list[int]] = [[] for _ in video_to_text]
+    groups: list[list[int]] = [[] for _ in _finite(video_to_text)]
     for text, videos in enumerate(relevant):
         for video in videos:
             groups[video].append(text)
     of_group = np.stack([video_to_text[:, group].max(axis=1) for group in groups], axis=1)
     right = np.array(
-        [row[list(videos)].max() for row, videos in zip(text_to_video, relevant, strict=True)]
+        [
+            row[list(videos)].max()
+            for row, videos in zip(_finite(text_to_video), relevant, strict=True)
+        ]
     )
     place = (text_to_video > right[:, None]).sum(axis=1)
     several = any(len(group) > 1 for group in groups)
@@ -93,7 +101,7 @@ def every_tie(
     """
 
     def places(scores: np.ndarray) -> np.ndarray:
-        right = np.diag(scores)[:, None]
+        right = np.diag(_finite(scores))[:, None]
         first, equal = (scores > right).sum(axis=1), (scores == right).sum(axis=1)
         return np.concatenate([f + np.arange(n) for f, n in zip(first, equal, strict=True)])
 
@@ -131,6 +139,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "tempme": Protocol(every_tie, "each counts", "none"),
 }
 """By `config.eval.metrics`."""
+
+
+def _finite(scores: Float[np.ndarray, "R S"]) -> Float[np.ndarray, "R S"]:
+    return finite(scores, "score", row=None, column=None)
 
 
 def _recall_to_50(place: Int[np.ndarray, " R"], lower_median: bool = False) -> dict[str, float]:

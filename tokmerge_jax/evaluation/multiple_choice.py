@@ -15,7 +15,7 @@ from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.runtime import Stopwatch, finite
 from tokmerge_jax.types import Batch
 
 MATCH, CONTRAST = 0.7, 0.3
@@ -30,11 +30,17 @@ class Chosen:
       match: float32 [V,O], matching probabilities.
       contrast: float32 [V,O], shares in the softmax over a video's options.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
+
+    Raises:
+      UserError: if a score is not finite.
     """
 
     match: Float[np.ndarray, "V O"]
     contrast: Float[np.ndarray, "V O"]
     clips_per_second: float | None
+
+    def __post_init__(self) -> None:
+        finite(self.scores, "score", video=None, option=None)
 
     @property
     def scores(self) -> Float[np.ndarray, "V O"]:
@@ -60,6 +66,9 @@ def evaluate(
       batch_size: videos encoded at a time.
       store: keeps scores as they come; belongs to this model and these videos.
       watch: is told how long each stage took.
+
+    Raises:
+      UserError: if a score is not finite.
     """
     shape = texts[0].shape[:2]
     rows = {name: store.make(name, shape, np.float32) for name in ("match", "contrast")}
@@ -84,7 +93,9 @@ def evaluate(
                 memory = remember(seen["tokens"])
                 found = choose(memory, seen["embedding"], embedding, states, known)
                 for name in ("match", "contrast"):
-                    rows[name].write(index[mask], np.asarray(found[name])[: mask.sum()])
+                    values = np.asarray(found[name])[: mask.sum()]
+                    finite(values, f"probability ({name})", video=index[mask], option=None)
+                    rows[name].write(index[mask], values)
             bar.update(int(mask.sum()))
     match, contrast = (np.array(rows[name].values) for name in ("match", "contrast"))
     return Chosen(match, contrast, speed.clips_per_second)

@@ -8,7 +8,7 @@ are all that is known of the model. Protocol: UMT (ICCV 2023), evaluation.
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -19,7 +19,7 @@ from tokmerge_jax import parallel, runtime
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.runtime import Stopwatch, finite
 from tokmerge_jax.types import Batch, Params, Predict, UserError
 
 NO_CANDIDATE = np.float32(-100)
@@ -83,12 +83,20 @@ class Scores:
         `NO_CANDIDATE` elsewhere; without re-ranking the similarity, by `dual_softmax` if asked.
       video_to_text: float32 [V,Q], what videos rank texts by.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
+
+    Raises:
+      UserError: if a score is not finite.
     """
 
     similarity: np.ndarray
     text_to_video: np.ndarray
     video_to_text: np.ndarray
     clips_per_second: float | None
+
+    def __post_init__(self) -> None:
+        finite(self.similarity, "similarity", video=None, text=None)
+        finite(self.text_to_video, "score", text=None, video=None)
+        finite(self.video_to_text, "score", video=None, text=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +159,7 @@ def evaluate(
     with watch("encode videos"):
         seen = _encode_videos(model, batches, videos, options.batch_size, store)
     similarity = seen["embedding"].mean(axis=1) @ words["embedding"].T
-    _check_finite(similarity)
+    finite(similarity, "similarity", video=None, text=None)
     speed = store.noted("clips_per_second")
     if not options.rerank:
         to_video, to_text = similarity.T, similarity
@@ -169,16 +177,6 @@ def evaluate(
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, speed)
-
-
-def _check_finite(similarity: np.ndarray) -> None:
-    """A network that has diverged must not have ranks: nothing is higher than NaN."""
-    if not np.isfinite(similarity).all():
-        video, text = np.argwhere(~np.isfinite(similarity))[0]
-        raise UserError(
-            f"the similarity of video {video} and text {text} is {similarity[video, text]}; the"
-            " weights are damaged or training has diverged"
-        )
 
 
 def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:
@@ -281,6 +279,7 @@ class _Features:
             for index, arrays in ahead(function, inputs(start) if start < self._count else ()):
                 for name in self._names:
                     values = np.asarray(arrays[name])[: len(index)]
+                    finite(values, name, **{self._unit: index})
                     self._row_array(name, values).write(index, values)
                 bar.update(len(index))
                 marks.append((time.perf_counter(), bar.n))
@@ -350,6 +349,7 @@ def match(
     wanted: Bool[np.ndarray, "V Q"],
     memory_gib: float,
     rows: Results,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Fills `rows` [V,Q] with the matching scores of the wanted pairs, each computed once.
 
@@ -362,9 +362,10 @@ def match(
       wanted: the pairs.
       memory_gib: bound on what is held at once.
       rows: takes the scores.
+      names: of the videos, for messages; None = their numbers.
 
     Raises:
-      UserError: if `memory_gib` is too little for one pair.
+      UserError: if `memory_gib` is too little for one pair, or a score is not finite.
     """
     remember, match = model.compiled("video_memory"), model.compiled("match")
     together, todo = model.mesh.shape["data"], rows.todo
@@ -384,7 +385,8 @@ def match(
                 result = np.asarray(match(memory, *(x[padded_places] for x in texts)))
                 for row, place in enumerate(places[: len(videos)]):
                     scores[row, place] = result[row, : len(place)]
-            rows.write(videos, scores)
+            called = videos if names is None else [names[video] for video in videos]
+            rows.write(videos, finite(scores, "matching score", video=called, text=None))
             bar.update(len(videos))
 
 

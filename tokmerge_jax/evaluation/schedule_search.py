@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tokmerge_jax.merging import schedule
+from tokmerge_jax.runtime import finite
 
 Schedule = tuple[int, ...]
 
@@ -120,6 +121,9 @@ def search(
 
     Returns:
       What was tried, best first; empty if the budget is less than any schedule costs.
+
+    Raises:
+      UserError: if a metric is not finite.
     """
     tried: dict[Schedule, Trial] = {}
 
@@ -128,7 +132,8 @@ def search(
             if len(tried) == most:
                 return
             if r not in tried:
-                tried[r] = Trial(evaluate(r), -space.cost(r), r)
+                value = finite(evaluate(r), f"metric of schedule {r}")
+                tried[r] = Trial(float(value), -space.cost(r), r)
 
     visit(uniform(space))
     visit(r for r in also if space.holds(r))

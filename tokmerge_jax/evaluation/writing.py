@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from tokmerge_jax.evaluation.answering import COPIES, Options, each_question
 from tokmerge_jax.evaluation.retrieval import Model
 from tokmerge_jax.evaluation.store import Store
-from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.runtime import Stopwatch, finite
 from tokmerge_jax.types import Batch, Questions
 
 _CACHES = 2  # what beams have read, and the same in the order of the next beams
@@ -29,12 +29,18 @@ class Written:
       scores: float32 [Q], its log-likelihood over its length (`decoding.Texts`).
       padded_to: length of the longest question, to which all were padded.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
+
+    Raises:
+      UserError: if a score is not finite.
     """
 
     ids: np.ndarray
     scores: np.ndarray
     padded_to: int
     clips_per_second: float | None
+
+    def __post_init__(self) -> None:
+        finite(self.scores, "score", question=None)
 
 
 def evaluate(

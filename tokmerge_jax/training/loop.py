@@ -222,6 +222,7 @@ def _try_once(trials: Trials | None, plan: Plan, run: Run, params: Params) -> No
     if done in known:
         return
     value = trials.measure(done, params)
+    runtime.finite(value, f"evaluation of step {done}")
     if value > max(known.values(), default=-math.inf):
         trials.keep(done, params)
     run.log_trial(done, value, trials.protocol)
