@@ -44,9 +44,9 @@ Captions = Mapping[str, tuple[str, float]]
 
 def main(videos: list[str]) -> None:
     """Prints the caption of each video."""
+    sources = own_videos.sources(videos)
     system = registry.build(common.config())
     check(system)
-    sources = own_videos.sources(videos)
     own_videos.check(system, _OUTPUT.value)
     assert system.tokenize is not None
     system.tokenize([""])  # the vocabulary is there and fits

@@ -49,9 +49,9 @@ Scores = Mapping[str, Float32[np.ndarray, " C"]]
 
 def main(videos: list[str]) -> None:
     """Prints the likeliest actions of each video."""
+    sources = own_videos.sources(videos)
     system = registry.build(common.config())
     check(system)
-    sources = own_videos.sources(videos)
     own_videos.check(system, _OUTPUT.value)
     names = names_of(system)
     scores, faults = classify(system, sources)

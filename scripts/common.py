@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
 from tokmerge_jax import runtime
@@ -77,6 +78,8 @@ def _explained() -> Iterator[None]:
     """Turns what is wrong with a command line or configuration into a UserError."""
     try:
         yield
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(f"{error}{_keys_like(error.flagname)}") from error
     except flags.Error as error:
         message = str(error).strip()
         if "Traceback" in message:  # a configuration's own error: its last line says what
@@ -98,6 +101,14 @@ def _explained() -> Iterator[None]:
         raise UserError(
             f"--config names no configuration ({error}); name a file of configs/"
         ) from error
+
+
+def _keys_like(name: str) -> str:
+    """Names the keys of the configuration, if one is loaded, that end like an unknown flag."""
+    loaded = flags.FLAGS["config"].value
+    keys = flatten_dict(loaded.to_dict(), sep=".") if isinstance(loaded, ConfigDict) else ()
+    options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
+    return f"; the configuration has {' or '.join(options)}" if options else ""
 
 
 def output(config: ConfigDict) -> pathlib.Path:

@@ -187,11 +187,12 @@ PRETRAIN = "--config=configs/testa_pretrain.py"
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["a.mp4"], "--config is missing"),
-        (["--config=configs/testa_didemo_f32.py", "a.mp4"], "'testa' writes no captions; use"),
+        (["README.md"], "--config is missing"),
+        (["--config=configs/testa_didemo_f32.py", "README.md"], "'testa' writes no captions; use"),
         ([PRETRAIN], "no video is named"),
+        (["--config=nowhere.py"], "no video is named"),  # nothing is loaded before
         ([PRETRAIN, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
-        ([PRETRAIN, "--config.caption.beams=0", "a.mp4"], "beams=0 must be 1 or more"),
+        ([PRETRAIN, "--config.caption.beams=0", "README.md"], "beams=0 must be 1 or more"),
         ([PRETRAIN, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json lies in no"),
     ],
 )
