@@ -150,7 +150,10 @@ def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
     ("arguments", "says"),
     [
         (["README.md"], "--config is missing"),
-        (["--config=configs/msrvtt_b16.py", "README.md"], "'vid_tldr' tells no actions; use --config"),
+        (
+            ["--config=configs/msrvtt_b16.py", "README.md"],
+            "'vid_tldr' tells no actions; use --config",
+        ),
         ([SSV2], "no video is named: classify.py --config"),
         ([SSV2, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
         ([SSV2, "docs"], "docs: holds no pictures with numbers; name a video"),

@@ -1,6 +1,5 @@
 """Which actions were taken for which: the confusion matrix as a picture."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from tokmerge_jax.visualize.letters import fonts, put_title, wrapped
 from tokmerge_jax.visualize.patches import Scale
 
 _NAMED = 30  # so many actions are named beside the matrix, their videos counted in it
 _CELL = 0.42  # inches of a field then
 _LETTERS = 32  # of each of the three lines that a name may have there
+_TITLE_LETTERS = 13  # of the title, an inch
 _DARK = 30  # per cent; counts on a darker field are white
 _LARGE = 11.4, 6.4  # inches, of many actions: the matrix and the list of pairs
 _LIST_LETTERS = 58  # of a line of this list
@@ -45,7 +46,7 @@ def draw(
     few, edge = len(names) <= _NAMED, _CELL * len(names)
     size = (edge + 3.6, edge + 2.8) if few else _LARGE
     result = Figure(figsize=size, dpi=200, layout="constrained")
-    result.suptitle(title, fontsize=11, parse_math=False)
+    put_title(result, title, round(size[0] * _TITLE_LETTERS), size=11)
     widths = [1.0] if few else [1.6, 1.0]
     axes, *beside = result.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     _draw_shares(axes, 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
@@ -71,10 +72,9 @@ def _draw_shares(axes: Axes, shares: Float[np.ndarray, "C C"]) -> None:
 
 
 def _tell_names(axes: Axes, names: Sequence[str]) -> None:
-    told = [
-        "\n".join(textwrap.wrap(name, _LETTERS, max_lines=3, placeholder=" ...")) for name in names
-    ]
-    settings: dict[str, Any] = {"fontsize": 7, "parse_math": False}
+    told = [wrapped(name, _LETTERS, most=3) for name in names]
+    font = fonts("".join(told))
+    settings: dict[str, Any] = {"fontproperties": font, "fontsize": 7, "parse_math": False}
     axes.set_xticks(range(len(names)), told, rotation=90, **settings)
     axes.set_yticks(range(len(names)), told, **settings)
 
@@ -94,11 +94,13 @@ def _tell_pairs(axes: Axes, confused: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title("most often confused, and in how many videos", fontsize=9, loc="left")
     lines = 0.5
     for pair in confused:
-        told = textwrap.wrap(f"{pair['action']} → {pair['taken_for']}", _LIST_LETTERS)
-        if lines + len(told) > _LIST_LINES:
+        told = wrapped(f"{pair['action']} → {pair['taken_for']}", _LIST_LETTERS)
+        count = told.count("\n") + 1
+        if lines + count > _LIST_LINES:
             break
-        for left, text in ((0, str(pair["count"])), (26, "\n".join(told))):
+        for left, text in ((0, str(pair["count"])), (26, told)):
             place = (left, -_LINE * lines)
             axes.annotate(text, (0, 1), place, xycoords="axes fraction", va="top",
-                          textcoords="offset points", fontsize=8, parse_math=False)  # fmt: skip
-        lines += len(told) + 0.5
+                          textcoords="offset points", fontproperties=fonts(text), fontsize=8,
+                          parse_math=False)  # fmt: skip
+        lines += count + 0.5

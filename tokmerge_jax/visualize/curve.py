@@ -10,6 +10,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tokmerge_jax.visualize.letters import fonts, wrapped
+
+_LETTERS = 40  # of a line of a run's name
 _PLAIN = "0.35"  # the grey of runs without merging
 _PANELS = {"gmac": "GMAC a clip", "clips_per_second": "clips a second"}
 
@@ -35,7 +38,9 @@ def draw(results: Sequence[Mapping[str, Any]]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"{results[0]['headline']['name']}, %")
     handles, labels = panels[0].get_legend_handles_labels()
-    result.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    names = [wrapped(label, _LETTERS) for label in labels]
+    place = {"loc": "outside upper center", "ncols": 3, "frameon": False}
+    result.legend(handles, names, prop=fonts("".join(names)), **place)
     return result
 
 

@@ -1,6 +1,5 @@
 """Figures of clips: rows of painted frames for a page of a paper."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from tokmerge_jax.visualize.letters import put_title
 from tokmerge_jax.visualize.patches import Scale
 from tokmerge_jax.visualize.rows import Row
 
@@ -33,9 +33,7 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
     result = Figure(figsize=size, dpi=200, layout=layout)
     parts = result.subfigures(len(clips), 1, squeeze=False, height_ratios=heights)
     for part, rows, title in zip(parts[:, 0], clips, titles, strict=True):
-        part.suptitle(
-            "\n".join(textwrap.wrap(title, _LETTERS * len(shown))), fontsize=10, parse_math=False
-        )
+        put_title(part, title, _LETTERS * len(shown))
         ratios = [1] * len(shown) + [0.07]
         axes = part.subplots(len(rows), len(ratios), squeeze=False, width_ratios=ratios)
         for row, line in zip(rows, axes, strict=True):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tokmerge_jax.visualize import patches
+from tokmerge_jax.visualize.letters import put_title
 from tokmerge_jax.visualize.merges import Merge
 
 _FRAME, _TITLE = 1.12, 0.14  # inches of a frame's edge, and of the line above it
@@ -44,8 +45,7 @@ def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figu
     heights = [_HEAD + line * (_FRAME + _TITLE) for line in lines]
     layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     result = Figure((_FRAME * _COLUMNS, sum(heights) + _HEAD), dpi=200, layout=layout)
-    lines_above = textwrap.wrap(title, _WIDE * _COLUMNS)
-    result.suptitle("\n".join(lines_above), fontsize=10, parse_math=False)
+    put_title(result, title, _WIDE * _COLUMNS)
     above, below = result.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     each = {member: group for group in groups for member in group}
     _strip(above, large, [_told([i], each[i]) for i in range(len(frames))], colours)
