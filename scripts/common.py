@@ -106,7 +106,9 @@ def _explained() -> Iterator[None]:
 def _keys_like(name: str) -> str:
     """Names the keys of the configuration, if one is loaded, that end like an unknown flag."""
     loaded = flags.FLAGS["config"].value
-    keys = flatten_dict(loaded.to_dict(), sep=".") if isinstance(loaded, ConfigDict) else ()
+    keys = (
+        flatten_dict(loaded.to_dict(), sep=".") if loaded and isinstance(loaded, ConfigDict) else ()
+    )
     options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
     return f"; the configuration has {' or '.join(options)}" if options else ""
 
