@@ -1,11 +1,12 @@
 # make demo: install, draw clips, find them by text and ask about them, with and without merging,
 # and draw what was merged.
-# make test, make check: what a change has to pass. PYTHON names the interpreter to install with.
+# make test, make check: what a change has to pass. make fuzz: thousands of damaged files, each read
+# or refused in one sentence. PYTHON names the interpreter to install with.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test check demo demo-tempme demo-testa demo-tdsclip
+.PHONY: install test check fuzz demo demo-tempme demo-testa demo-tdsclip
 
 install: .venv/developer
 
@@ -54,6 +55,9 @@ check: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+fuzz: .venv/developer
+	$(BIN)/python -m tests.fuzz
 
 # The two files stand for what is installed; a newer pyproject.toml installs again.
 .venv/user: pyproject.toml

@@ -1,0 +1,52 @@
+"""Index folders: asked, and brought up to date, with a network that is compiled once a process."""
+
+import functools
+import json
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+from safetensors.numpy import save_file
+
+from tests import clips
+from tests.fuzz import checkpoints
+from tokmerge_jax import convert, registry, search
+from tokmerge_jax.types import System
+
+_build = registry.build
+
+
+def make(folder: pathlib.Path) -> None:
+    """The index of two videos and of a file that is none."""
+    place = folder / "_of"
+    (place / "videos").mkdir(parents=True)
+    for name, seed in (("a.mp4", 0), ("b.mp4", 1)):
+        clips.write(place / "videos" / name, clips.draw(4, 32, 32, seed))
+    (place / "videos" / "c.mp4").write_text("no video")
+    weights = convert.to_torch("vid_tldr", checkpoints.params(), checkpoints.config())
+    save_file(weights, place / "weights.safetensors")
+    search.index_videos(_config(place), place / "videos", folder / "index" / "a")
+
+
+def read(case: pathlib.Path, good: pathlib.Path) -> None:
+    """Asks the index, then looks for changed videos."""
+    registry.build = _known  # a compiled program belongs to the functions of one system
+    hits = search.Searcher(case / "a")(["a red square"], top_k=2)
+    assert all(np.isfinite(hit.cosine) for found in hits for hit in found)
+    search.index_videos(_config(good / "_of"), good / "_of" / "videos", case / "a")
+
+
+def _config(place: pathlib.Path) -> ConfigDict:
+    config = checkpoints.config()
+    config.checkpoint = str(place / "weights.safetensors")
+    config.eval.batch_size = 2
+    return config
+
+
+def _known(config: ConfigDict) -> System:
+    return _built(config.to_json())
+
+
+@functools.lru_cache(maxsize=4)
+def _built(config: str) -> System:
+    return _build(ConfigDict(json.loads(config)))
