@@ -62,6 +62,7 @@ def get_config(variant: str = "b16") -> ConfigDict:
                 "warmup_epochs": 4.0,
                 "learning_rate": _RATE[variant],
                 "min_learning_rate": 0.0,  # as a share of learning_rate
+                "side_rate": 1.0,  # the side network's share of it; batch norms and head have all
                 "schedule": "cosine_by_ten",  # of the rate; cosine rises and falls in each step
                 "weight_decay": 0.15,
                 "label_smoothing": 0.1,

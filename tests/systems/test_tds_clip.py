@@ -15,7 +15,7 @@ import tokmerge_jax
 from tokmerge_jax import convert
 from tokmerge_jax.convert import rules
 from tokmerge_jax.systems import tds_clip
-from tokmerge_jax.training import optimizer, step
+from tokmerge_jax.training import step
 from tokmerge_jax.types import UserError
 
 KEY = jax.random.key(0)
@@ -40,6 +40,32 @@ def case():
     params = jax.tree.map(jnp.asarray, params)
     label = np.array(found.config["labels"], np.int32)
     return found, system, params, {"video": flat(tds_clip_case.video_of(found)), "label": label}
+
+
+@pytest.mark.parametrize(("side_rate", "differences"), [(0.5, True), (1.0, False)])
+def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
+    """By its names: "bn" and "side" in them; "visual"; the rest. Decay alone moves here."""
+    config = tds_clip_case.config_of({**SMALL, "side.differences": differences})
+    assert config.train.side_rate == 1
+    config.train.side_rate = side_rate
+    system = build(config)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape), system.abstract_params)
+    params = {"side": ones["side"], "head": ones["head"]}
+    transformation = system.optimizer(lambda step: jnp.float32(1.0))
+    zero = jax.tree.map(np.zeros_like, params)
+    updates, _ = jax.jit(transformation.update)(zero, transformation.init(params), params)
+    ours = rules.flatten(updates)
+
+    def share(theirs):
+        whole = "visual" not in theirs or ("bn" in theirs and "side" in theirs)
+        return 1.0 if whole else side_rate
+
+    table = system.name_rules[0].rules
+    shares = {name: share(rule.source) for rule in table for name in rule.targets if name in ours}
+    assert shares.keys() == ours.keys()
+    assert {*shares.values()} == {side_rate, 1.0}
+    for name, share in shares.items():
+        np.testing.assert_allclose(ours[name], -share * config.train.weight_decay, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -217,17 +243,6 @@ def test_wrong_settings(changes, message):
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(config)
-
-
-def test_the_rate_of_training_is_one_for_all():
-    """Weights, biases and norms decay alike."""
-    system = tokmerge_jax.build(tds_clip_case.config_of(SMALL))
-    transformation = system.optimizer(optimizer.cosine(0.5, steps=2, min_share=1.0))
-    params = {"head": {"bias": jnp.ones(3), "kernel": jnp.ones((2, 3))}}
-    zero = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = transformation.update(zero, transformation.init(params), params)
-    for leaf in jax.tree.leaves(updates):
-        np.testing.assert_allclose(leaf, -0.5 * 0.15, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -139,6 +139,37 @@ def test_steps_of_actions_training_are_the_originals():
             np.testing.assert_allclose(found, theirs, rtol=1e-6, atol=1e-6)
 
 
+def test_a_share_of_the_rate_scales_the_original_s_steps():
+    """AdamW adds rate x (direction - decay x weight), whose directions know no rate.
+
+    So the original's steps tell what its groups do at another `clip_ratio`.
+    """
+    groups, decay = TDS.config["groups"], TDS.config["weight_decay"]
+    rate = float(TDS.arrays["lr"][TDS.config["iterations_per_epoch"], 0])
+    transformation = optimizer.adamw(
+        lambda step: jnp.float32(rate),
+        decay,
+        mask=None,
+        share=lambda name: {"clip": 0.5, "bn": 1.0, "other": 1.0}[groups[name]],
+    )
+    theirs: Any = TDS.weights()
+    params = theirs
+    moments = transformation.init(params)
+    for index in range(4):
+        gradient = {
+            name: recipe.weight(f"grad{index}.{name}", value.shape, TDS.spec["seed"] + 1, 1.0)
+            for name, value in params.items()
+        }
+        updates, moments = jax.jit(transformation.update)(gradient, moments, params)
+        following = {name: TDS.arrays[f"step{index + 1}/{name}"] for name in params}
+        for name, group in groups.items():
+            share = rate * {"clip": 0.5, "bn": 1.0, "other": 1.0}[group]
+            direction = (following[name] - theirs[name]) / rate + decay * theirs[name]
+            expected = share * (direction - decay * params[name])
+            np.testing.assert_allclose(updates[name], expected, rtol=1e-3, atol=3e-7)
+        params, theirs = optax.apply_updates(params, updates), following
+
+
 @pytest.mark.parametrize("name", ["cosine_by_epoch", "decay_by_epoch"])
 def test_rates_of_epochs_take_no_warmup(name):
     with pytest.raises(UserError, match=r"warmup_epochs is for config\.train\.schedule=cosine"):

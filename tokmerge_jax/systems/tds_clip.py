@@ -3,7 +3,7 @@
 Source: TDS-CLIP (arXiv 2408.10688), Side4Video (arXiv 2311.15769); `docs/tds_clip.md`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from tokmerge_jax import merging, runtime
-from tokmerge_jax.convert.tables.tds_clip import rules
+from tokmerge_jax.convert import rules
+from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.data.action_augment import ActionAugment
 from tokmerge_jax.data.action_pixels import ResizeCrops
 from tokmerge_jax.merging import temporal
@@ -57,18 +58,19 @@ def build(config: ConfigDict) -> System:
         found = module.init(key, jnp.zeros(shape))
         return {**found["params"], _STATISTICS: found[_STATISTICS]}
 
+    abstract_params = jax.eval_shape(init, jax.random.key(0))
     return System(
         name="tds_clip",
         config=config,
         module=module,
-        abstract_params=jax.eval_shape(init, jax.random.key(0)),
+        abstract_params=abstract_params,
         init=init,
         predict={
             "classify": partial(_classify, module, vision.frames, data.neighbours),
             "trace_video": clip_vision.tracer(module, stages, tokens),
         },
         loss=smoothed_loss(module, vision.frames, train.label_smoothing, train.mixup),
-        name_rules=rules(
+        name_rules=table.rules(
             vision.depth, vision.width, side.width, vision.patch_size, _differences(config)
         ),
         constants=constants(config, clip_vision.MEAN, clip_vision.STD),
@@ -81,7 +83,12 @@ def build(config: ConfigDict) -> System:
         schedule=Schedule(own, tokens, protected=1),
         cost=cost(config, own),
         cost_of=partial(cost, config),
-        optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=None),
+        optimizer=partial(
+            optimizer.adamw,
+            weight_decay=train.weight_decay,
+            mask=None,
+            share=_share(abstract_params, train.side_rate),
+        ),
         trained=_TRAINED,
         memory=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
         settled=lambda params, memory: {**params, _STATISTICS: memory},
@@ -175,6 +182,20 @@ def _classify(
     return logits.reshape(len(pixels), -1, module.classes)
 
 
+def _share(params: Params, side_rate: float) -> Callable[[str], float]:
+    """Of the learning rate: `side_rate` in the side network, all in its batch norms and the head.
+
+    Batch norms are where there are running statistics.
+    """
+    batch_norms = {name.rpartition("/")[0] for name in rules.flatten(params[_STATISTICS])}
+
+    def share(name: str) -> float:
+        beside = name.startswith("side/") and name.rpartition("/")[0] not in batch_norms
+        return side_rate if beside else 1.0
+
+    return share
+
+
 def _collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
     return {"label": np.array([row.label for row in rows], np.int32)}
 
@@ -199,6 +220,7 @@ def _check(config: ConfigDict) -> None:
     """Raises UserError, naming the keys, unless numbers can be and go together."""
     vision, side, neighbours = config.model.vision, config.model.side, config.data.neighbours
     checks.positive(config, "model.vision", "model.classes", "train.groups", "train.samples")
+    checks.at_least_zero(config, "train.side_rate")
     checks.relations(
         config,
         ("model.vision.image_size", "a multiple of", "model.vision.patch_size",

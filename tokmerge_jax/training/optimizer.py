@@ -152,9 +152,19 @@ def adamw(
     rate: Schedule,
     weight_decay: float,
     mask: Callable[[Params], Any] | None = decayed,
+    share: Callable[[str], float] = lambda name: 1.0,
 ) -> optax.GradientTransformation:
-    """AdamW with betas 0.9 and 0.999 that decays what `mask` marks, or all; nothing is clipped."""
-    return optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=mask)
+    """AdamW with betas 0.9 and 0.999 that decays what `mask` marks, or all; nothing is clipped.
+
+    A parameter's rate, which its decay follows, is `share` of its name times `rate`.
+    """
+    adam = optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=mask)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, state = adam.update(updates, state, params)
+        return _scaled(updates, 1.0, share), state
+
+    return optax.GradientTransformation(adam.init, update)
 
 
 def bounded(params: Params) -> Params:
@@ -187,16 +197,11 @@ def clipped_adamw(
       share: of the rate, for the parameter of a name ("vision/block_0/attention/lora/...").
     """
 
-    def scaled(tree: Any, factor: jax.Array) -> Any:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: factor * share("/".join(p.key for p in path)) * leaf, tree
-        )
-
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         step = rate(state.count)
-        moved = scaled(updates, -step)
+        moved = _scaled(updates, -step, share)
         left = jax.tree.map(jnp.add, params, moved)
-        lost = jax.tree.map(jnp.multiply, scaled(left, -step * weight_decay), decayed(left))
+        lost = jax.tree.map(jnp.multiply, _scaled(left, -step * weight_decay, share), decayed(left))
         state = optax.ScaleByScheduleState(optax.safe_increment(state.count))
         return jax.tree.map(jnp.add, moved, lost), state
 
@@ -209,6 +214,13 @@ def clipped_adamw(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
         _adam_of_early_epsilon(),
         optax.GradientTransformation(init, update),
+    )
+
+
+def _scaled(tree: Any, factor: ArrayLike, share: Callable[[str], float]) -> Any:
+    """Each leaf times `factor` and the share of its name."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: factor * share("/".join(p.key for p in path)) * leaf, tree
     )
 
 
