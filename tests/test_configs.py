@@ -4,6 +4,8 @@ import importlib
 import pathlib
 import re
 
+import clip_case
+import golden
 import pytest
 from parameters import slow
 
@@ -11,6 +13,8 @@ import tokmerge_jax
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.pretraining_augment import PretrainingAugment
+from tokmerge_jax.systems import clip_vision
+from tokmerge_jax.types import UserError
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -31,10 +35,11 @@ COSTS = {
 }
 TEMPME_COSTS = {  # without and with merging, and tokens at the end
     ("12", "b32"): (52.9, 34.7, 97),
-    ("12", "b16"): (210.8, 161.6, 493),
+    ("12", "b16"): (210.8, 121.3, 127),
     ("64", "b32"): (282.2, 186.2, 500),
-    ("64", "b16"): (1124.1, 901.6, 2614),
+    ("64", "b16"): (1124.1, 652.2, 664),
 }
+TEMPME_SCRIPT = {"12": (161.6, 493), "64": (901.6, 2614)}  # B/16 with merging, and its tokens
 TESTA_COSTS = {"f32": (785.9, 419.4, 1041), "f96": (2379.9, 1379.9, 4801)}
 TDSCLIP_COSTS = {"b16": (180.6, 175.7), "l14": (878.3, 869.3)}  # the second one's of Side4Video
 TESTA_QA = ["testa_anet_qa_f32"]
@@ -141,6 +146,28 @@ def test_tempme(name, tuning):
     elif frames == "12":
         assert sum(names[n].size for n in trained) == 507648
     check_names(system)
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPME if name.endswith("b16")])
+def test_the_script_of_tempme(name):
+    module = importlib.import_module(f"configs.{name}")
+    config, text = module.get_config("script"), " ".join((module.__doc__ or "").split())
+    gmac, tokens = TEMPME_SCRIPT[str(config.model.vision.frames)]
+    layers = clip_vision.fields(config)["cost"]
+    assert sum(layer.macs for layer in layers) / 1e9 == pytest.approx(gmac, abs=0.05)
+    assert layers[-1].tokens_out == tokens
+    assert f"({gmac} GMAC, {tokens} tokens)" in text
+    assert config.model.lora_rank == 8
+
+
+@pytest.mark.parametrize(("size", "variant"), [("b32", "lora"), ("b16", "script")])
+def test_the_full_size_goldens_of_tempme_are_the_script_s(size, variant):
+    case = golden.load(f"tempme-msrvtt-vit-{size}")
+    config = importlib.import_module(f"configs.tempme_msrvtt_{size}").get_config(variant)
+    assert config.model == clip_case.config_of(case).model
+    if size == "b16":
+        with pytest.raises(UserError, match=":half is no variant of it; write :full or :script"):
+            importlib.import_module("configs.tempme_msrvtt_b16").get_config("half")
 
 
 @pytest.mark.parametrize("name", some([*TESTA, *TESTA_QA], "testa_didemo_f32"))
