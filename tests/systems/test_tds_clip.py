@@ -56,12 +56,14 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
     updates, _ = jax.jit(transformation.update)(zero, transformation.init(params), params)
     ours = rules.flatten(updates)
 
-    def share(theirs):
+    def share_of(theirs):
         whole = "visual" not in theirs or ("bn" in theirs and "side" in theirs)
         return 1.0 if whole else side_rate
 
     table = system.name_rules[0].rules
-    shares = {name: share(rule.source) for rule in table for name in rule.targets if name in ours}
+    shares = {
+        name: share_of(rule.source) for rule in table for name in rule.targets if name in ours
+    }
     assert shares.keys() == ours.keys()
     assert {*shares.values()} == {side_rate, 1.0}
     for name, share in shares.items():
