@@ -10,7 +10,7 @@ from absl import app, flags, logging
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags
 
-from tokmerge_jax import runtime
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -65,9 +65,10 @@ def config() -> ConfigDict:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Prints a UserError alone, without a stack trace, and exits."""
+    """Prints a UserError, or what the machine refuses, without a stack trace, and exits."""
     try:
-        yield
+        with disk.explained():
+            yield
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -116,10 +117,8 @@ def _keys_like(name: str) -> str:
 def output(config: ConfigDict) -> pathlib.Path:
     """A run's folder, made: `config.output`, or `results/` and the configuration's name."""
     folder = pathlib.Path(config.output or f"results/{config_name()}")
-    try:
+    with disk.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"config.output={folder} cannot be made: {error.strerror}") from error
     return folder
 
 

@@ -20,6 +20,7 @@ from absl import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from tokmerge_jax import disk
 from tokmerge_jax.data.datasets import demo, demo_actions, demo_long, specs
 from tokmerge_jax.data.datasets.video_text import report_path
 from tokmerge_jax.data.preparing import SplitReport, prepare
@@ -32,16 +33,14 @@ def main() -> None:
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
     splits = args.splits.split(",") if args.splits else None
     try:
-        if args.workers < 1:
-            raise UserError(f"--workers {args.workers} must be at least 1")
-        if not specs.splits(args.dataset):
-            prepare_demo(args, splits or list(demo.COUNTS))
-        else:
-            of_actions = specs.SPECS[args.dataset].kind == "actions"  # tests' labels are secret
-            prepare_real(args, splits or ["val" if of_actions else "test"])
-    except OSError as error:
-        print(f"{error.filename}: {error.strerror}; name another, see --help", file=sys.stderr)
-        sys.exit(2)
+        with disk.explained():
+            if args.workers < 1:
+                raise UserError(f"--workers {args.workers} must be at least 1")
+            if not specs.splits(args.dataset):
+                prepare_demo(args, splits or list(demo.COUNTS))
+            else:
+                of_actions = specs.SPECS[args.dataset].kind == "actions"  # tests' labels are secret
+                prepare_real(args, splits or ["val" if of_actions else "test"])
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -37,7 +37,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from tokmerge_jax import data, registry, runtime
+from tokmerge_jax import data, disk, registry, runtime
 from tokmerge_jax.data.loader import Transform
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
@@ -61,17 +61,17 @@ def main(config: ConfigDict) -> None:
     space = budgeted(plain)
     source, params = tasks.inputs(plain)
     folder = common.output(config) / "search" / _SPLIT.value
-    folder.mkdir(parents=True, exist_ok=True)
     known = facts(plain, params, source)
-    log = TrialLog(folder / "trials.jsonl", known)
-    places = folder / "schedules" / known[:8]  # of these weights and videos
-    evaluate = Evaluation(plain, params, kept(source, plain), places, log)
-    try:
-        found = search(space, evaluate, _TRIALS.value, [own.schedule.r])
-    except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-    report(found, plain, space, own.schedule.r, log[found[0].r]["metric"], folder)
+    with disk.held(folder):
+        log = TrialLog(folder / "trials.jsonl", known)
+        places = folder / "schedules" / known[:8]  # of these weights and videos
+        evaluate = Evaluation(plain, params, kept(source, plain), places, log)
+        try:
+            found = search(space, evaluate, _TRIALS.value, [own.schedule.r])
+        except KeyboardInterrupt:
+            print("\nStopped; the same command goes on from here.", file=sys.stderr)
+            sys.exit(130)
+        report(found, plain, space, own.schedule.r, log[found[0].r]["metric"], folder)
 
 
 def budgeted(plain: System) -> Space:

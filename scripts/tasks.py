@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, data, evaluation, parallel, runtime
+from tokmerge_jax import convert, data, disk, evaluation, parallel, runtime
 from tokmerge_jax.data import frame_folder, prepared
 from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import (
@@ -244,12 +244,13 @@ def evaluate(
     """
     config, task = _with_split(system.config, split), _task(system.config)
     texts = task.texts(system, source.gallery)
-    store = evaluation.Store(folder / "cache", facts(system, source, params, texts))
-    model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
-    run = Run(system, config, source, texts, model, store, runtime.Stopwatch())
-    found = task.evaluate(run)
-    results = report.results(name, system, config, found, store.fingerprint, run.watch.seconds)
-    report.write(folder, results, found.arrays)
+    with disk.held(folder):
+        store = evaluation.Store(folder / "cache", facts(system, source, params, texts))
+        model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
+        run = Run(system, config, source, texts, model, store, runtime.Stopwatch())
+        found = task.evaluate(run)
+        results = report.results(name, system, config, found, store.fingerprint, run.watch.seconds)
+        report.write(folder, results, found.arrays)
     return results
 
 
@@ -268,7 +269,9 @@ def draw(
     if task.draw is None:
         return None
     with np.load(folder / "scores.npz") as arrays:
-        task.draw(found, source.gallery, arrays).savefig(target)
+        picture = task.draw(found, source.gallery, arrays)
+    with disk.explained(target):
+        picture.savefig(target)
     return target
 
 

@@ -21,7 +21,7 @@ import tasks
 from absl import flags
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, data, parallel, registry
+from tokmerge_jax import convert, data, disk, parallel, registry
 from tokmerge_jax.training import curve, export
 from tokmerge_jax.training.loop import Plan, Trials, fit
 from tokmerge_jax.training.run import Run, identity
@@ -42,33 +42,34 @@ def main(config: ConfigDict) -> None:
     plan = Plan.of(config, len(source))
     folder = common.output(config) / "training"
     evaluations = trials(system, folder, len(source) // plan.batch_size)
-    run = Run(folder, identity(config, len(source)), keep=config.train.keep_checkpoints)
 
     def batches(step: int) -> Iterator[Batch]:
         return source.batches(system.augment, system.collate, plan.batch_size, plan.seed, step)
 
-    report = fit(
-        plan,
-        run,
-        parallel.make_mesh(config.mesh),
-        system.loss,
-        batches,
-        initial=lambda: initial(system),
-        abstract_params=system.abstract_params,
-        optimize=system.optimizer,
-        trained=system.trained,
-        trials=evaluations,
-        memory=system.memory,
-        groups=system.groups,
-        settled=system.settled,
-    )
-    found = run.trials(evaluations.protocol) if evaluations else {}
-    curve.draw(run.history(), found, folder / "loss.png")
-    if report.step < plan.steps:
-        print(f"Stopped after step {report.step} of {plan.steps}; the same command goes on.")
-        return
-    finish(system, report.params, folder)
-    print(f"Trained {plan.steps} steps of {plan.batch_size} clips: {folder / 'parameters'}")
+    with disk.held(folder):
+        run = Run(folder, identity(config, len(source)), keep=config.train.keep_checkpoints)
+        report = fit(
+            plan,
+            run,
+            parallel.make_mesh(config.mesh),
+            system.loss,
+            batches,
+            initial=lambda: initial(system),
+            abstract_params=system.abstract_params,
+            optimize=system.optimizer,
+            trained=system.trained,
+            trials=evaluations,
+            memory=system.memory,
+            groups=system.groups,
+            settled=system.settled,
+        )
+        found = run.trials(evaluations.protocol) if evaluations else {}
+        curve.draw(run.history(), found, folder / "loss.png")
+        if report.step < plan.steps:
+            print(f"Stopped after step {report.step} of {plan.steps}; the same command goes on.")
+            return
+        finish(system, report.params, folder)
+        print(f"Trained {plan.steps} steps of {plan.batch_size} clips: {folder / 'parameters'}")
     if found:
         step, value = max(found.items(), key=lambda trial: (trial[1], -trial[0]))
         print(

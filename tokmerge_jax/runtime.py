@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from tokmerge_jax import disk
 from tokmerge_jax.types import UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -139,8 +140,9 @@ def digest(arrays: Iterable[ArrayLike]) -> str:
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file whole or not at all, whenever the process may be killed."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
+    with disk.explained(path):
+        part.write_text(text, "utf-8")
+        os.replace(part, path)
 
 
 class Stopwatch:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from tokmerge_jax import convert, parallel, registry, runtime
+from tokmerge_jax import convert, disk, parallel, registry, runtime
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import Model, index, model_facts
@@ -41,22 +41,24 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
       target: the index's folder.
 
     Raises:
-      UserError: if something is missing, the system cannot search, or the index is another model's
-        or another folder's.
+      UserError: if something is missing, the system cannot search, the index is another model's
+        or another folder's, another process writes it, or the machine refuses to.
     """
     if config.data.workers < 0:
         raise UserError(f"config.data.workers={config.data.workers} must be 0 or more")
     base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
     system, files = _portable(_system(config)), folders.find(base)
     params = convert.load_checkpoint(config.checkpoint, system)
-    _check_folder(place, base, files)
-    about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
-    found = Index(place, model_facts(system, params), about)
-    todo, decode = found.update(files), decoder(config.data, system.constants["frames"], str(base))
-    clips = folders.Clips(todo, decode, system.transform, config.data.workers)
+    decode = decoder(config.data, system.constants["frames"], str(base))
     model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
-    _encode(model, clips, config.eval.batch_size, files, found)
-    found.report()
+    with disk.held(place):
+        _check_folder(place, base, files)
+        about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
+        found = Index(place, model_facts(system, params), about)
+        todo = found.update(files)
+        clips = folders.Clips(todo, decode, system.transform, config.data.workers)
+        _encode(model, clips, config.eval.batch_size, files, found)
+        found.report()
     return found
 
 

@@ -1,5 +1,7 @@
 """What is on disk after any kind of end, and that other facts have another place."""
 
+import subprocess
+import sys
 from unittest import mock
 
 import jax.numpy as jnp
@@ -43,19 +45,97 @@ def test_other_facts_have_another_place(tmp_path, other):
     theirs = Store(tmp_path, other)
     assert theirs.fingerprint != ours.fingerprint
     assert theirs.open("x") is None
-    assert theirs.noted("speed") is None
-    assert Store(tmp_path, {"a": 1}).noted("speed") == 3.5
+    assert theirs.noted("speed", float) is None
+    assert Store(tmp_path, {"a": 1}).noted("speed", float) == 3.5
 
 
 def test_an_array_half_made_is_made_anew(tmp_path):
     store = Store(tmp_path, {})
     store.make("x", (3, 2), np.float32)
-    for dtype in tmp_path.rglob("x.dtype.json"):  # the note that comes last
-        dtype.unlink()
-    for rows in tmp_path.rglob("x.rows.npy"):
+    for note in tmp_path.rglob("x.array.json"):  # comes last
+        note.unlink()
+    for rows in tmp_path.rglob("x.rows"):
         rows.write_bytes(b"cut")
     assert store.open("x") is None
     assert store.make("x", (3, 2), np.float32).values.tolist() == [[0, 0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("x.rows", b"cut"),
+        ("x.done", b""),
+        ("x.array.json", b"no JSON"),
+        ("x.array.json", b"\xff"),
+        ("x.array.json", b"[" * 60_000),
+        ("x.array.json", b"[3, 2]"),
+        ("x.array.json", b'{"shape": [3, 2]}'),
+        ("x.array.json", b'{"shape": 6, "dtype": "float32"}'),
+        ("x.array.json", b'{"shape": [3, 2000000000000000], "dtype": "float32"}'),
+        ("x.array.json", b'{"shape": [3, "2"], "dtype": "float32"}'),
+        ("x.array.json", b'{"shape": [3, 2], "dtype": "float23"}'),
+    ],
+)
+def test_a_damaged_array_is_reported_and_made_anew(tmp_path, file, content, capsys):
+    store = Store(tmp_path, {})
+    store.make("x", (3, 2), np.float32).write(np.arange(3), np.ones((3, 2)))
+    next(tmp_path.rglob(file)).write_bytes(content)
+    assert store.open("x") is None
+    assert store.open("x") is None  # and is reported once
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x.array.json is damaged; its numbers are computed again" in line
+    again = store.make("x", (3, 2), np.float32)
+    assert again.values.tolist() == [[0, 0]] * 3
+    assert again.todo.tolist() == [0, 1, 2]
+
+
+def test_an_array_of_another_shape_is_made_anew(tmp_path):
+    store = Store(tmp_path, {})
+    store.make("x", (3, 2), np.float32).write(np.arange(3), np.ones((3, 2)))
+    assert store.make("x", (2, 3), np.float32).todo.tolist() == [0, 1]
+    assert store.make("x", (2, 3), np.int32).todo.tolist() == [0, 1]
+
+
+def test_a_damaged_note_is_reported_and_forgotten(tmp_path, capsys):
+    store = Store(tmp_path, {})
+    store.note("speed", "fast")
+    assert store.noted("speed", float) is None
+    assert "speed.json is damaged" in capsys.readouterr().err
+    store.note("speed", 2.5)
+    assert store.noted("speed", float) == 2.5
+
+
+_FULL = """
+import pathlib, resource, sys
+import numpy as np
+from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.types import UserError
+store = Store(pathlib.Path(sys.argv[1]), {})
+store.make("x", (2, 500), np.float32).write(np.array([0]), np.ones((1, 500)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    store.make("x", (2, 500), np.float32).write(np.array([1]), np.ones((1, 500)))
+    store.make("y", (2, 1000), np.float32)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("limit", "file"), [(4000, "y.rows"), (3000, "x.rows")])
+def test_no_room_is_one_sentence_and_rows_stay(tmp_path, limit, file):
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path), str(limit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(str(tmp_path))
+    assert f"{file}: File too large; allow larger files" in line
+    rows = Store(tmp_path, {}).open("x")
+    assert rows is not None
+    assert rows.todo.tolist() == ([1] if limit < 4000 else [])
+    assert rows.values[0].tolist() == [1] * 500
 
 
 def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():

@@ -7,6 +7,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.data.checking import MISSING, check_videos
 from tokmerge_jax.data.datasets import actions, annotations, files, specs, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
@@ -74,19 +75,20 @@ def prepare(
     if source.is_file() and len(splits) > 1:
         raise UserError(f"--annotations {source}: one file holds one split; give its folder")
     found = {split: source.read(base) for split, source in sources.items()}
-    if spec.answers:
-        _store_answers(dataset, source, folder)
-    if spec.kind == "actions":
-        _store_labels(dataset, source, folder)
-        _tell_of_one_action(found)
-    paths = [clip.path for records in found.values() for r in records for clip in r.clips]
-    faults = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
-    checked = {split: _with_faults(records, faults) for split, records in found.items()}
-    others = set(video_text.splits(folder, dataset)) - set(splits)
-    kept = {split: video_text.read(folder, dataset, split) for split in others}
-    video_text.write(folder, dataset, kept | checked)
-    reports = [_report(split, sources[split].files, checked[split]) for split in splits]
-    _write_report(folder, dataset, reports)
+    with disk.held(pathlib.Path(folder), f"{dataset}.lock"):
+        if spec.answers:
+            _store_answers(dataset, source, folder)
+        if spec.kind == "actions":
+            _store_labels(dataset, source, folder)
+            _tell_of_one_action(found)
+        paths = [clip.path for records in found.values() for r in records for clip in r.clips]
+        faults = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
+        checked = {split: _with_faults(records, faults) for split, records in found.items()}
+        others = set(video_text.splits(folder, dataset)) - set(splits)
+        kept = {split: video_text.read(folder, dataset, split) for split in others}
+        video_text.write(folder, dataset, kept | checked)
+        reports = [_report(split, sources[split].files, checked[split]) for split in splits]
+        _write_report(folder, dataset, reports)
     return reports
 
 
@@ -198,8 +200,7 @@ def _folder(source: pathlib.Path) -> pathlib.Path:
 
 
 def _store_texts(path: pathlib.Path, texts: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(texts, indent=0), "utf-8")
+    runtime.write_text(path, json.dumps(texts, indent=0))
 
 
 def _with_faults(records: Sequence[AnyRecord], faults: Mapping[str, str]) -> list[AnyRecord]:
@@ -239,4 +240,4 @@ def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> 
     path = video_text.report_path(folder, dataset)
     known = json.loads(path.read_text("utf-8")) if path.exists() else {}
     known |= {report.split: dataclasses.asdict(report) for report in reports}
-    path.write_text(json.dumps(known, indent=1, ensure_ascii=False), "utf-8")
+    runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))

@@ -7,13 +7,12 @@ and `features/`, one .safetensors file a video with its embedding and its tokens
 the tokens of its candidates alone.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tokmerge_jax import parallel, runtime
+from tokmerge_jax import disk, parallel, runtime
 from tokmerge_jax.evaluation.retrieval import Model, ahead, candidates, match, text_batches
 from tokmerge_jax.types import UserError
 
@@ -62,7 +61,7 @@ class Index:
           UserError: if the index was made on other facts, naming them, or cannot be made.
         """
         self._folder, self._log = folder, folder / "videos.jsonl"
-        with _writing(folder):
+        with disk.explained(folder):
             (folder / "features").mkdir(parents=True, exist_ok=True)
         facts = json.loads(json.dumps(facts))
         known = describe(folder) if (folder / "index.json").exists() else None
@@ -70,8 +69,7 @@ class Index:
             _check(folder, known["facts"], facts)
         if known is None or about is not None:
             content = json.dumps({"facts": facts, "about": about}, indent=1)
-            with _writing(folder):
-                runtime.write_text(folder / "index.json", content)
+            runtime.write_text(folder / "index.json", content)
         self._entries = entries(folder)
 
     @property
@@ -122,14 +120,14 @@ class Index:
         for name, array in features.items():
             runtime.finite(array[None], name, video=[path])
         content = save({k: np.ascontiguousarray(x, np.float32) for k, x in features.items()})
-        with _writing(self._folder):
+        with disk.explained(self._folder):
             part.write_bytes(content)
             os.replace(part, self._feature(path))
             self._note(path, stamp, "")
 
     def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
         """Notes why a file cannot be found, naming it."""
-        with _writing(self._folder):
+        with disk.explained(self._folder):
             self._note(path, stamp, fault)
 
     def report(self) -> pathlib.Path | None:
@@ -297,15 +295,3 @@ def _check(folder: pathlib.Path, known: Mapping[str, Any], facts: Mapping[str, A
             f"the index in {folder} was made with {', '.join(changed)}; go back to that, or make"
             " another index in a folder of its own"
         )
-
-
-@contextlib.contextmanager
-def _writing(folder: pathlib.Path) -> Iterator[None]:
-    """Tells what keeps the folder from being written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"the index in {folder} cannot be written: {error.strerror}; make room, or name another"
-            " folder (--index)"
-        ) from error

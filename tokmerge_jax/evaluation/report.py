@@ -1,6 +1,7 @@
 """What an evaluation found: results.json, score matrices, and tables for people."""
 
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 from rich.markup import escape
 from rich.table import Table
 
-from tokmerge_jax import runtime
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.types import System, UserError
 
@@ -71,7 +72,10 @@ def write(
 ) -> None:
     """Writes `results.json` and `scores.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "scores.npz", allow_pickle=False, **arrays)
+    part = folder / "scores.part.npz"
+    with disk.explained(folder / "scores.npz"):
+        np.savez(part, allow_pickle=False, **arrays)
+        os.replace(part, folder / "scores.npz")
     runtime.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 

@@ -160,7 +160,7 @@ def evaluate(
         seen = _encode_videos(model, batches, videos, options.batch_size, store)
     similarity = seen["embedding"].mean(axis=1) @ words["embedding"].T
     finite(similarity, "similarity", video=None, text=None)
-    speed = store.noted("clips_per_second")
+    speed = store.noted("clips_per_second", float)
     if not options.rerank:
         to_video, to_text = similarity.T, similarity
         if options.dual_softmax:

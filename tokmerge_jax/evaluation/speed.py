@@ -30,4 +30,4 @@ class Speed:
         """Of this sitting, or of an earlier one; None if no sitting had two batches."""
         if self._clips:
             self._store.note(_NOTE, self._clips / self._seconds)
-        return self._store.noted(_NOTE)
+        return self._store.noted(_NOTE, float)

@@ -5,18 +5,22 @@ by one process, which may drive any number of devices.
 """
 
 import json
+import math
+import os
 import pathlib
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from numpy.lib.format import open_memmap
 
-from tokmerge_jax import runtime
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.types import Params, System
+
+T = TypeVar("T")
 
 _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of systems that tell actions
 
@@ -40,26 +44,39 @@ def model_facts(system: System, params: Params) -> dict[str, Any]:
 class Rows:
     """An array on disk whose rows are written one after the other or in any order.
 
+    They are read through a memory map but written as files are: where a disk is full, a map ends
+    the process (SIGBUS), a file raises OSError.
+
     Attributes:
       values: the rows; zero where nothing has been written.
     """
 
-    def __init__(self, values: np.memmap, done: np.memmap, dtype: DTypeLike) -> None:
-        """Numbers are stored as integers of their width, for .npy does not know bfloat16."""
-        self._raw, self._done = values, done
-        self.values: np.ndarray = values.view(dtype)
+    def __init__(self, file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Opens what `allocate` made: the numbers, and a byte a row, 1 where it has been written.
+
+        Raises:
+          ValueError: if its size is another.
+          OSError: if it cannot be read.
+        """
+        self._file, self._marks = file, file.with_suffix(".done")
+        self.values: np.ndarray = _mapped(self._file, shape, dtype)
+        self._done = _mapped(self._marks, shape[:1], np.uint8)
+
+    @staticmethod
+    def allocate(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Makes an array of zeros, its room on the disk taken at once, and no row written."""
+        _allocate(file, math.prod(shape) * jnp.dtype(dtype).itemsize)
+        _allocate(file.with_suffix(".done"), shape[0])
 
     @property
     def todo(self) -> np.ndarray:
         """The rows that have not been written yet, ascending."""
-        return np.flatnonzero(self._done == 0)
+        return np.flatnonzero(self._done != 1)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Stores `values[i]` as row `rows[i]`: first the numbers, then the note that they are."""
-        self.values[rows] = values
-        self._raw.flush()
-        self._done[rows] = 1
-        self._done.flush()
+        _write(self._file, rows, np.asarray(values, self.values.dtype))
+        _write(self._marks, rows, np.ones(len(rows), np.uint8))
 
 
 class Store:
@@ -73,36 +90,77 @@ class Store:
         """Opens or makes the folder of `facts` (anything that JSON holds) under `root`."""
         self.fingerprint = runtime.fingerprint(facts)
         self._folder = root / self.fingerprint
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with disk.explained(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self.note("facts", facts)
 
     def open(self, name: str) -> Rows | None:
-        """The array `name`, None if it has not been made."""
-        dtype = self.noted(f"{name}.dtype")
-        if dtype is None:
+        """The array `name`; None if it has not been made, or is damaged, which is reported."""
+        note = self.noted(f"{name}.array", dict)
+        if note is None:
             return None
-        values, done = (
-            open_memmap(self._folder / f"{name}.{part}.npy", "r+") for part in ("rows", "done")
-        )
-        return Rows(values, done, jnp.dtype(dtype))
+        try:
+            return Rows(self._rows(name), tuple(note["shape"]), jnp.dtype(note["dtype"]))
+        except (KeyError, TypeError, ValueError, FileNotFoundError):
+            self._forget(f"{name}.array")
+            return None
 
     def make(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Rows:
         """The array `name`, opened, or made of zeros; its first axis is the rows."""
-        kind = jnp.dtype(dtype)
-        if self.noted(f"{name}.dtype") is None:
-            files = {"rows": (shape, f"u{kind.itemsize}"), "done": (shape[:1], "u1")}
-            for part, (size, integer) in files.items():
-                open_memmap(self._folder / f"{name}.{part}.npy", "w+", integer, size).flush()
-            self.note(f"{name}.dtype", kind.name)  # comes last: without it, nothing was made
-        rows = self.open(name)
-        assert rows is not None
-        return rows
+        kind, rows = jnp.dtype(dtype), self.open(name)
+        if rows is not None and (rows.values.shape, rows.values.dtype) == (shape, kind):
+            return rows
+        self._path(f"{name}.array").unlink(missing_ok=True)
+        Rows.allocate(self._rows(name), shape, kind)
+        self.note(f"{name}.array", {"shape": shape, "dtype": kind.name})  # last: now it is made
+        return Rows(self._rows(name), shape, kind)
 
     def note(self, name: str, value: Any) -> None:
         """Writes a value that JSON holds, whole or not at all."""
-        runtime.write_text(self._folder / f"{name}.json", json.dumps(value, indent=1))
+        runtime.write_text(self._path(name), json.dumps(value, indent=1))
 
-    def noted(self, name: str) -> Any:
-        """What was noted, None if nothing."""
-        file = self._folder / f"{name}.json"
-        return json.loads(file.read_text()) if file.exists() else None
+    def noted(self, name: str, kind: type[T]) -> T | None:
+        """What was noted; None if nothing, or no `kind`, which is reported."""
+        if not self._path(name).exists():
+            return None
+        try:
+            value = json.loads(self._path(name).read_text("utf-8"))
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, kind):
+            return value
+        self._forget(name)
+        return None
+
+    def _forget(self, name: str) -> None:
+        print(f"{self._path(name)} is damaged; its numbers are computed again", file=sys.stderr)
+        self._path(name).unlink()
+
+    def _rows(self, name: str) -> pathlib.Path:
+        return self._folder / f"{name}.rows"
+
+    def _path(self, name: str) -> pathlib.Path:
+        return self._folder / f"{name}.json"
+
+
+def _mapped(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    kind, size = jnp.dtype(dtype), file.stat().st_size
+    if size != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"{file} has {size} bytes, not those of {kind} {shape}")
+    return np.memmap(file, kind, "r", shape=shape)
+
+
+def _allocate(file: pathlib.Path, size: int) -> None:
+    with disk.explained(file), file.open("wb") as opened:
+        opened.truncate(size)
+        if hasattr(os, "posix_fallocate"):  # elsewhere a full disk is noticed row by row
+            os.posix_fallocate(opened.fileno(), 0, size)
+
+
+def _write(file: pathlib.Path, rows: np.ndarray, values: np.ndarray) -> None:
+    with disk.explained(file), file.open("r+b") as opened:
+        for row, value in zip(rows.tolist(), values, strict=True):
+            opened.seek(row * value.nbytes)
+            opened.write(value.tobytes())
+        opened.flush()
+        os.fsync(opened.fileno())  # a note must not reach the disk before its numbers

@@ -14,6 +14,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.data.datasets import demo_questions, demo_scene, video_text
 from tokmerge_jax.data.datasets.demo_scene import Story
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
@@ -43,11 +44,12 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
       workers: processes that draw.
     """
     told = {split: stories(split) for split in splits}
-    draw_clips(folder, "demo", told, workers)
-    for dataset, records in (("demo", _records), ("demo_qa", _questions)):
-        store(folder, dataset, {split: records(split, told[split]) for split in splits})
-    answers = video_text.answers_path(folder, "demo_qa")
-    answers.write_text(json.dumps(demo_questions.ANSWERS, indent=0), "utf-8")
+    with disk.held(pathlib.Path(folder), "demo.lock"):
+        draw_clips(folder, "demo", told, workers)
+        for dataset, records in (("demo", _records), ("demo_qa", _questions)):
+            store(folder, dataset, {split: records(split, told[split]) for split in splits})
+        answers = video_text.answers_path(folder, "demo_qa")
+        runtime.write_text(answers, json.dumps(demo_questions.ANSWERS, indent=0))
 
 
 def draw_clips(

@@ -5,11 +5,13 @@ action and of its partner: all that a model without the order of time can do is 
 """
 
 import json
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.data.datasets import demo, demo_motion, video_text
 from tokmerge_jax.data.datasets.demo_motion import NAMES
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord
@@ -21,10 +23,12 @@ COUNTS: Mapping[str, int] = {"train": 3000, "val": 60, "test": 200}
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` and stores "demo_actions"; arguments as in `demo.prepare`."""
     told = {split: labels(split) for split in splits}
-    demo.draw_clips(folder, "demo_actions", told, workers, draw)
-    demo.store(folder, "demo_actions", {split: _records(split, told[split]) for split in splits})
-    names = video_text.labels_path(folder, "demo_actions")
-    names.write_text(json.dumps(NAMES, indent=0), "utf-8")
+    records = {split: _records(split, told[split]) for split in splits}
+    with disk.held(pathlib.Path(folder), "demo_actions.lock"):
+        demo.draw_clips(folder, "demo_actions", told, workers, draw)
+        demo.store(folder, "demo_actions", records)
+        names = video_text.labels_path(folder, "demo_actions")
+        runtime.write_text(names, json.dumps(NAMES, indent=0))
 
 
 def labels(split: str) -> tuple[int, ...]:

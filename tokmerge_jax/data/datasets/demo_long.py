@@ -6,10 +6,12 @@ nor an event tells which clip a paragraph means. Each split has orders of its ow
 
 import functools
 import itertools
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tokmerge_jax import disk
 from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.demo_scene import Event
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Record
@@ -37,8 +39,9 @@ Story = tuple[Event, ...]
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` and stores "demo_long"; arguments as in `demo.prepare`."""
     told = {split: stories(split) for split in splits}
-    demo.draw_clips(folder, "demo_long", told, workers)
-    demo.store(folder, "demo_long", {split: _records(split, told[split]) for split in splits})
+    with disk.held(pathlib.Path(folder), "demo_long.lock"):
+        demo.draw_clips(folder, "demo_long", told, workers)
+        demo.store(folder, "demo_long", {split: _records(split, told[split]) for split in splits})
 
 
 @functools.cache

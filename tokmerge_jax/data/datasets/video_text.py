@@ -141,7 +141,7 @@ def labels_path(folder: str, dataset: str) -> pathlib.Path:
 
 def write(folder: str, dataset: str, splits: Mapping[str, Sequence[AnyRecord]]) -> None:
     """Stores `splits` under `folder`; whole, they replace the data set named `dataset`."""
-    aside = str(pathlib.Path(folder, ".writing"))
+    aside = str(pathlib.Path(folder, f".writing_{dataset}"))
     shutil.rmtree(aside, ignore_errors=True)
     kind = next((type(record) for records in splits.values() for record in records), Record)
     config = VideoTextConfig(name=dataset, kind=kind, splits=splits)

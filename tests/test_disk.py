@@ -1,0 +1,152 @@
+"""What a machine refuses is one sentence; of two processes on a folder the second is refused."""
+
+import errno
+import fcntl
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tokmerge_jax import disk, runtime
+from tokmerge_jax.types import UserError
+
+
+def sentence(error, place="out"):
+    """What becomes of an exception."""
+    with pytest.raises(UserError) as caught, disk.explained(place):
+        raise error
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "can be written"),
+        (errno.EACCES, "rights"),
+        (errno.EIO, "disk"),
+        (errno.ENOTDIR, "another place"),
+        (errno.EISDIR, "another place"),
+    ],
+)
+def test_a_refusal_names_the_file_the_reason_and_the_cure(number, cure):
+    reason = os.strerror(number)
+    said = sentence(OSError(number, reason))
+    assert said.startswith(f"out: {reason}; ")
+    assert cure in said
+    assert sentence(OSError(number, reason, "a/b.json")).startswith(f"a/b.json: {reason}; ")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EMFILE, "", "some.mp4"), "Too many open files; allow more open files"),
+        (MemoryError("Unable to allocate 1 TiB"), "Cannot allocate memory; allow more memory"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+            "Cannot allocate memory; allow more memory",
+        ),
+    ],
+)
+def test_what_the_process_has_too_little_of_is_no_files_fault(error, reason):
+    assert sentence(error).startswith(reason)
+
+
+def test_a_refusal_in_a_librarys_words():
+    error = ValueError("Error writing 'x': [OS error 28: ENOSPC No space left on device]")
+    assert sentence(error).startswith("out: No space left on device; make room")
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes differ"), KeyError("a"), UserError("bad")])
+def test_other_errors_are_left_alone(error):
+    with pytest.raises(type(error)) as caught, disk.explained("out"):
+        raise error
+    assert caught.value is error
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/facts\.json.*: Not a directory; "):
+        runtime.write_text(tmp_path / "file" / "facts.json", "")
+
+
+_HOLD = """
+import pathlib, sys
+from tokmerge_jax import disk
+with disk.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the folder."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_process_is_refused_and_names_the_first(tmp_path, holder):
+    with pytest.raises(UserError) as caught, disk.held(tmp_path):
+        pass
+    who = re.escape(f"process {holder.pid} on {socket.gethostname()}")
+    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
+    assert re.match(
+        rf"{re.escape(str(tmp_path))} is being written by {who} \({since}\)", str(caught.value)
+    )
+    holder.communicate("")
+    with disk.held(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_keeps_nobody_out(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with disk.held(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / "lock").read_text()
+
+
+def test_workers_do_not_inherit_the_lock(tmp_path):
+    with disk.held(tmp_path):
+        child = subprocess.Popen(["sleep", "30"], close_fds=False)
+    with disk.held(tmp_path):
+        child.kill()
+    child.wait()
+
+
+def test_other_names_and_folders_are_free(tmp_path, holder):
+    with disk.held(tmp_path, "other.lock"), disk.held(tmp_path / "below"):
+        pass
+
+
+def test_where_there_are_no_locks_nobody_is_kept_out(tmp_path, monkeypatch):
+    def none(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with disk.held(tmp_path), disk.held(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="below: Not a directory; "),
+        disk.held(pathlib.Path(tmp_path, "file", "below")),
+    ):
+        pass

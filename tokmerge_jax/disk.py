@@ -1,0 +1,110 @@
+"""Files and folders of a run: a machine's refusals in one sentence, and locks between processes."""
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+from typing import TextIO
+
+from tokmerge_jax.types import UserError
+
+_FULL = "make room, or name another place"
+_RIGHTS = "change its rights, or name another place"
+_CURES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "allow larger files (ulimit -f), or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EIO: "look after the disk, or name another place",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.EAGAIN: "allow more processes (ulimit -u)",
+    errno.ENOMEM: "allow more memory (ulimit -v), or take a smaller batch_size or fewer workers",
+}
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+"""What no file is at fault for, though one was in hand."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems that have none
+
+
+@contextlib.contextmanager
+def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
+    """Turns what the machine refuses in the block (room, rights, files, memory) into a UserError.
+
+    Args:
+      place: what is written, named where the system does not say which file it was.
+
+    Raises:
+      UserError: with the file or folder, the system's reason, and what to do.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # libraries put the system's errors into exceptions of their own
+        number = refusal(error)
+        if number is None:
+            raise
+        cure = _CURES.get(number, "mend that, or name another place")
+        file = getattr(error, "filename", None) or place
+        subject = "" if number in _OF_THE_PROCESS or not file else f"{os.fspath(file)}: "
+        raise UserError(
+            f"{subject}{os.strerror(number)}; {cure}; what was finished is kept"
+        ) from error
+
+
+def refusal(error: BaseException) -> int | None:
+    """The system's number (`errno`) of what it refused, also in a library's words; else None."""
+    if isinstance(error, OSError):
+        return error.errno
+    text = str(error)
+    if isinstance(error, MemoryError) or "Out of memory" in text:
+        return errno.ENOMEM
+    return next((number for number in _CURES if os.strerror(number) in text), None)
+
+
+@contextlib.contextmanager
+def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
+    """Makes `folder`, and keeps other processes from writing there while the block runs.
+
+    The lock is the kernel's (`flock`) on a file that says who holds it: it ends with its process,
+    however that ends, and the file that stays behind keeps nobody out. Worker processes do not
+    inherit it. Where a file system has no locks, nobody is kept out.
+
+    Args:
+      folder: what the block writes; `explained` names it.
+      name: of the lock's file in it.
+
+    Raises:
+      UserError: if another process holds the lock, naming it; and as `explained`.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("a+", encoding="utf-8") as file:
+            _lock(file, folder)
+            yield
+
+
+def _lock(file: TextIO, folder: pathlib.Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        raise UserError(
+            f"{folder} is being written by {holder}; wait until that has ended, or name another"
+            " folder"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    file.truncate(0)
+    since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+    file.write(f"process {os.getpid()} on {socket.gethostname()} (since {since})")
+    file.flush()
