@@ -54,10 +54,10 @@ def test_folders_are_named_as_the_first_one_that_is_there(folder, first, name):
 
 def test_none_of_the_first_folders_is_there(folder, monkeypatch):
     videos(folder, "20/00001.jpg", "30/notes.txt")
-    with pytest.raises(UserError, match=r"--videos .*videos holds none of .*, the first is 10;"):
+    with pytest.raises(UserError, match=r"--videos .*videos holds none of .*, the first is '10';"):
         read(folder, "10 37 81\n30 37 81")
     monkeypatch.setattr(actions, "_TRIED", 1)
-    with pytest.raises(UserError, match="the first is 10; name the folder that they lie in"):
+    with pytest.raises(UserError, match="the first is '10'; name the folder that they lie in"):
         read(folder, "10 37 81\n20 1 173")
 
 

@@ -78,7 +78,7 @@ def test_wrong_questions_and_choices(write, kind, row, fault):
 
 def test_answer_lists(write):
     assert annotations.read_answers(write(["a", "b b"])) == ("a", "b b")
-    with pytest.raises(UserError, match="JSON list of texts"):
+    with pytest.raises(UserError, match=r"anno\.json, record 1: must be a text, not 1"):
         annotations.read_answers(write(["a", 1]))
 
 
@@ -87,9 +87,9 @@ def test_answer_lists(write):
     [
         ({"video": "a.mp4"}, "record 1: field 'caption' is missing"),
         ({"caption": "a"}, "record 1: field 'video' is missing"),
-        ({"video": "a.mp4", "caption": 3}, "record 1: field 'caption' must be a text or a list"),
-        ({"video": "a.mp4", "caption": []}, "record 1: field 'caption' must be"),
-        ({"video": ["a", 1], "caption": "a"}, "record 1: field 'video' must be"),
+        ({"video": "a.mp4", "caption": 3}, "record 1, field 'caption': must be a text, not 3"),
+        ({"video": "a.mp4", "caption": []}, "record 1: field 'caption' holds no text"),
+        ({"video": ["a", 1], "caption": "a"}, "record 1, field 'video', place 1: must be a text"),
         ("a.mp4", "record 1: must be an object"),
     ],
 )
@@ -101,7 +101,7 @@ def test_wrong_records_are_named(write, row, fault):
 
 @pytest.mark.parametrize("rows", [{}, [], "text"])
 def test_files_that_are_no_list(write, rows):
-    with pytest.raises(UserError, match=r"anno\.json: must hold a JSON list"):
+    with pytest.raises(UserError, match=r"anno\.json: must (be a list, not|hold a list that)"):
         annotations.read(write(rows), VIDEOS)
 
 

@@ -156,7 +156,9 @@ class Code:
 def test_pickles_run_no_code(folder):
     stored = pickle.dumps({"a": [["x"]], "b": Code(folder / "touched")})
     write(folder, {"test_list.txt": "a", "raw-captions.pkl": stored})
-    with pytest.raises(UserError, match=r"raw-captions\.pkl: cannot be read .* \(it asks for "):
+    with pytest.raises(
+        UserError, match=r"raw-captions\.pkl: cannot .* \(it holds STACK_GLOBAL, wh"
+    ):
         read(folder, "msvd")
     assert not (folder / "touched").exists()
     pickle.loads(stored)
@@ -178,7 +180,7 @@ FAULTS = {
     "no cell": ("msrvtt", {TEST: ROW + "r,m,,x\n"}, f"{TEST}, line 3: column 'video_id' is empty"),
     "short row": ("msrvtt", {TEST: ROW + "r,m,v\n"}, f"{TEST}, line 3: column 'sentence' is empty"),
     "open quote": ("msrvtt", {TEST: ROW + 'r,m,v,"x\n'}, f"{TEST}, line 3: cannot be read"),
-    "columns": ("lsmdc", {LSMDC: "a\tb\t\t\tx\n"}, f"{LSMDC}, line 1: has 5 columns, not 6"),
+    "columns": ("lsmdc", {LSMDC: "a\tb\t\t\tx\n"}, f"{LSMDC}, line 1: expected 6 fields .* saw 5"),
     "no sentence": ("lsmdc", {LSMDC: "a\t\t\t\t\t\n"}, f"{LSMDC}, line 1: the clip .* is empty"),
     "no JSON": (
         "anet",

@@ -10,8 +10,8 @@ Names are a CSV of the columns `id` and `name`.
 Source: TDS-CLIP (2024), whose lists are those of TSN's line of work (ECCV 2016).
 """
 
+import os
 import pathlib
-import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,7 @@ FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 MIRRORED: Mapping[int, int] = {86: 87, 87: 86, 93: 94, 94: 93, 166: 167, 167: 166}
 """Something-Something's actions that are one another's mirror image (to the left, to the right)."""
 
-_COUNTED = re.compile(r"(.*[^ \t])[ \t]+(\d+)[ \t]+(\d+)")
-_PLAIN = re.compile(r"(.*[^ \t])[ \t]+(\d+)")
+_DIGITS = 9  # of a number; more are no number of frames, and no label
 _LOOK_UPS = 16  # folders at a time; disks that are far away answer late
 _TRIED = 1000  # listed folders of which one must be there
 
@@ -70,9 +69,8 @@ def read_list(path: pathlib.Path, videos: pathlib.Path, classes: int) -> tuple[A
       UserError: naming the file and the line that is of another form, or whose label is too large;
         if none of the first folders is in `videos`, or one holds several kinds of pictures.
     """
-    lines = [(i, line.strip()) for i, line in enumerate(files.text(path).split("\n"), 1)]
-    lines = [(f"{path}, line {i}", line) for i, line in lines if line]
-    counted = _COUNTED.fullmatch(lines[0][1]) is not None
+    lines = list(files.lines(path))
+    counted = _split(lines[0][1], 2) is not None
     rows = [_fields(line, counted, where) for where, line in lines]
     for (where, _), (*_, label) in zip(lines, rows, strict=True):
         if label >= classes:
@@ -128,7 +126,7 @@ def find_names(lists: pathlib.Path, classes: int) -> tuple[str, ...]:
 def _tables(folder: pathlib.Path, classes: int, faults: list[str]) -> dict[tuple[str, ...], str]:
     """Names -> the first file of a folder that holds them; `faults` takes why others do not."""
     found: dict[tuple[str, ...], str] = {}
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(folder.glob("[!.]*.csv")):
         try:
             found.setdefault(read_names(path, classes), path.name)
         except UserError as error:
@@ -138,11 +136,19 @@ def _tables(folder: pathlib.Path, classes: int, faults: list[str]) -> dict[tuple
 
 def _fields(line: str, counted: bool, where: str) -> tuple[str, int, int]:
     """Name, number of frames (0 if there is none) and label."""
-    match = (_COUNTED if counted else _PLAIN).fullmatch(line)
-    if match is None:
+    found = _split(line, 1 + counted)
+    if found is None:
         form = "folder frames label" if counted else "video label"
-        raise UserError(f"{where}: must be '{form}', separated by blanks, not {line!r:.60}")
-    return match[1], int(match[2]) if counted else 0, int(match[match.re.groups])
+        raise UserError(f"{where}: must be '{form}', separated by blanks, not {files.shown(line)}")
+    name, *numbers = found
+    return name, int(numbers[0]) if counted else 0, int(numbers[-1])
+
+
+def _split(line: str, count: int) -> list[str] | None:
+    """A name, in which blanks may be, and so many numbers as `count` after it; None if not so."""
+    found = line.rsplit(maxsplit=count)
+    fits = all(number.isdecimal() and len(number) <= _DIGITS for number in found[1:])
+    return found if fits and len(found) == count + 1 else None
 
 
 def _pattern(names: Sequence[str], videos: pathlib.Path) -> str:
@@ -151,13 +157,13 @@ def _pattern(names: Sequence[str], videos: pathlib.Path) -> str:
     "" if the first that is there is no folder, but a file.
     """
     for path in (videos / name for name in names[:_TRIED]):
-        if path.is_file():
+        if os.path.isfile(path):  # also False of names that no file can have
             return ""
         if found := frame_folder.pattern(path):
             return found
     raise UserError(
-        f"--videos {videos} holds none of the listed folders of frames, the first is {names[0]};"
-        " name the folder that they lie in"
+        f"--videos {videos} holds none of the listed folders of frames, the first is"
+        f" {files.shown(names[0])}; name the folder that they lie in"
     )
 
 

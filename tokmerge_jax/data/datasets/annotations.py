@@ -6,11 +6,11 @@ several videos of a caption (Something-Something) are both lists. Multiple choic
 "answer": text or texts, "question_id"}.
 """
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Clip, Question, Record
 from tokmerge_jax.types import UserError
 
@@ -26,8 +26,7 @@ def read(path: pathlib.Path, videos: pathlib.Path, kind: str = "captions") -> tu
     Raises:
       UserError: naming the file, and the record and field that is missing or of another type.
     """
-    rows = _list(path)
-    return tuple(_record(row, f"{path}, record {i}", videos, kind) for i, row in enumerate(rows))
+    return tuple(_record(row, where, videos, kind) for where, row in _records(path))
 
 
 def read_answers(path: pathlib.Path) -> tuple[str, ...]:
@@ -36,25 +35,18 @@ def read_answers(path: pathlib.Path) -> tuple[str, ...]:
     Raises:
       UserError: if the file is missing or holds something else.
     """
-    answers = _list(path)
-    if not all(isinstance(answer, str) for answer in answers):
-        raise UserError(f"{path}: must hold a JSON list of texts")
-    return tuple(answers)
+    return tuple(files.typed(answer, str, where) for where, answer in _records(path))
 
 
-def _list(path: pathlib.Path) -> list[Any]:
-    try:
-        rows = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{path}: must hold a JSON list that is not empty")
-    return rows
+def _records(path: pathlib.Path) -> list[tuple[str, Any]]:
+    found = list(files.records(path))
+    if not found:
+        raise UserError(f"{path}: must hold a list that is not empty")
+    return found
 
 
 def _record(row: Any, where: str, videos: pathlib.Path, kind: str) -> AnyRecord:
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: must be an object with the field video and others")
+    row = files.typed(row, dict, where)
     clips = tuple(Clip(name, str(videos / name)) for name in _texts(row, "video", where))
     return _PARSERS[kind](row, clips, where)
 
@@ -64,8 +56,8 @@ def _captions(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Recor
 
 
 def _choice(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Choice:
-    options, answer = _texts(row, "caption", where), _field(row, "answer", where)
-    if not isinstance(answer, int) or not 0 <= answer < len(options):
+    options, answer = _texts(row, "caption", where), row.get("answer")
+    if type(answer) is not int or not 0 <= answer < len(options):
         raise UserError(f"{where}: field 'answer' must be the place of one of the captions")
     return Choice(clips, options, answer)
 
@@ -75,6 +67,8 @@ def _question(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Quest
     if more:
         raise UserError(f"{where}: field 'question' must be one text")
     identity = row.get("question_id", where)  # needed in evaluation alone
+    if not isinstance(identity, int):
+        identity = files.typed(identity, str, f"{where}, field 'question_id'")
     return Question(clips, str(identity), question, _texts(row, "answer", where))
 
 
@@ -85,16 +79,11 @@ _PARSERS: Mapping[str, Callable[[dict[str, Any], tuple[Clip, ...], str], AnyReco
 }
 
 
-def _field(row: dict[str, Any], field: str, where: str) -> Any:
-    if field not in row:
-        raise UserError(f"{where}: field {field!r} is missing")
-    return row[field]
-
-
-def _texts(row: dict[str, Any], field: str, where: str) -> tuple[str, ...]:
+def _texts(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     """A field that is a text or a list of texts, as a tuple of at least one."""
-    value = _field(row, field, where)
-    texts = value if isinstance(value, list) else [value]
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{where}: field {field!r} must be a text or a list of texts")
-    return tuple(texts)
+    if not isinstance(row.get(name), list):
+        return (files.field(row, name, str, where),)
+    found = files.field_of_texts(row, name, where)
+    if not found:
+        raise UserError(f"{where}: field {name!r} holds no text")
+    return tuple(found)

@@ -79,7 +79,7 @@ def _msrvtt(table: pathlib.Path, data: pathlib.Path | None = None) -> Iterator[_
 def _anet(ids: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
     names, said = files.texts(files.json_of(ids, list), str(ids)), files.json_of(data, dict)
     found = {
-        name: files.field_of_texts(said[name], "sentences", f"{data}, video {name!r}")
+        name: files.field_of_texts(said[name], "sentences", f"{data}, video {files.shown(name)}")
         for name in names
         if name in said
     }
@@ -88,20 +88,20 @@ def _anet(ids: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
 
 def _didemo(names: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
     found = _grouped(files.json_of(data, list), "video", "description", data)
-    return files.described(files.lines(names), names, found, data)
+    return files.described([name for _, name in files.lines(names)], names, found, data)
 
 
 def _lsmdc(table: pathlib.Path) -> Iterator[_Captions]:
     for where, row in files.rows(table, delimiter="\t", quoting=csv.QUOTE_NONE):
         if len(row) != _COLUMNS:
-            raise UserError(f"{where}: has {len(row)} columns, not {_COLUMNS} between tabs")
+            raise UserError(f"{where}: expected {_COLUMNS} fields between tabs, saw {len(row)}")
         if not row[0] or not row[-1]:
             raise UserError(f"{where}: the clip (column 1) or its sentence (column 6) is empty")
         yield row[0], (row[-1],)
 
 
 def _msvd(names: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
-    return files.described_in_words(files.lines(names), names, data)
+    return files.described_in_words([name for _, name in files.lines(names)], names, data)
 
 
 _READERS: Mapping[str, Callable[..., Iterator[_Captions]]] = {

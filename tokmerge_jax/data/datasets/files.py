@@ -9,33 +9,62 @@ import itertools
 import json
 import pathlib
 import pickle
+import pickletools
+import re
+import reprlib
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokmerge_jax.types import UserError
 
+_NO_CHARACTER = re.compile(r"[\0\ud800-\udfff]")  # NUL, and halves of characters of UTF-16
+_MARK = "\ufeff"  # that spreadsheets put first
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 1, 2, 2, 60
+_READABLE = (
+    "MARK STOP PROTO FRAME EMPTY_DICT DICT EMPTY_LIST LIST APPEND APPENDS SETITEM SETITEMS PUT"
+    " BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET UNICODE SHORT_BINUNICODE BINUNICODE"
+    " BINUNICODE8 STRING SHORT_BINSTRING BINSTRING INT BININT BININT1 BININT2 LONG LONG1"
+    " FLOAT BINFLOAT NONE NEWTRUE NEWFALSE"
+)
+"""What pickles of dicts, lists, texts and numbers consist of; tuples, whose hashes may take ages
+where they share parts, are not among them, nor numbers of more than 255 bytes."""
+_PARTS = 5_000_000  # of a pickle; MSVD's captions have 1.5 million
+_CHARACTERS = 20_000_000  # of a pickle's captions, whose words may be shared; MSVD's have 3 million
+
 
 def named(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
-    """Files of a folder, of which a name as "*.json" means all that fit, sorted, or itself."""
-    found = [sorted(folder.glob(name)) or [folder / name] for name in names]
+    """Files of a folder, of which a name as "*.json" means all that fit, sorted, or itself.
+
+    What macOS puts beside files on other systems' disks (._train.json) fits no name.
+    """
+    fitting = ([f for f in sorted(folder.glob(name)) if f.name[:2] != "._"] for name in names)
+    found = (files or [folder / name] for files, name in zip(fitting, names, strict=True))
     return tuple(itertools.chain.from_iterable(found))
 
 
 def text(path: pathlib.Path) -> str:
     """A file of UTF-8 text that is not blank."""
     try:
-        found = path.read_text("utf-8-sig")  # spreadsheets put a mark first
+        found = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    found = found.removeprefix(_MARK).replace(f"\n{_MARK}", "\n")  # of files put one behind another
     if not found.strip():
         raise UserError(f"{path}: is empty")
+    if "\0" in found:
+        line = found.count("\n", 0, found.index("\0")) + 1
+        raise UserError(f"{path}, line {line}: holds a NUL character; save the file as UTF-8 text")
     return found
 
 
-def lines(path: pathlib.Path) -> list[str]:
-    """The lines that are not blank, without the space around them."""
-    return [line.strip() for line in text(path).splitlines() if line.strip()]
+def lines(path: pathlib.Path) -> Iterator[tuple[str, str]]:
+    """Where each line is, and the line without the space around it; blank lines are left out."""
+    for number, line in enumerate(text(path).split("\n"), 1):  # texts may hold other ends of lines
+        if stripped := line.strip():
+            yield f"{path}, line {number}", stripped
 
 
 def rows(path: pathlib.Path, **form: Any) -> Iterator[tuple[str, list[str]]]:
@@ -51,10 +80,17 @@ def cells(path: pathlib.Path, *columns: str) -> Iterator[tuple[str, ...]]:
     """The named columns of a table whose first row names them; no cell of them may be empty."""
     table = rows(path)
     _, header = next(table)
-    if missing := [column for column in columns if column not in header]:
-        raise UserError(f"{path}: column {missing[0]!r} is missing")
+    for column in columns:
+        if header.count(column) != 1:
+            fault = "is named twice" if column in header else "is missing"
+            raise UserError(f"{path}: column {column!r} {fault}")
     for where, row in table:
-        found = dict(zip(header, row, strict=False))
+        if len(row) > len(header):
+            raise UserError(
+                f"{where}: expected {len(header)} fields, as in the first line, saw {len(row)}; put"
+                " texts that hold commas into double quotes"
+            )
+        found = dict(zip(header, row, strict=False))  # the last fields may be left out
         if missing := [column for column in columns if not found.get(column)]:
             raise UserError(f"{where}: column {missing[0]!r} is empty")
         yield tuple(found[column] for column in columns)
@@ -67,7 +103,8 @@ def json_of(path: pathlib.Path, kind: type) -> Any:
 
 def first_line(path: pathlib.Path, kind: type) -> Any:
     """The JSON value of a file's first line, of `kind`; what follows is not read."""
-    return _parsed(text(path).split("\n", 1)[0], kind, f"{path}, line 1")
+    where, line = next(lines(path))
+    return _parsed(line, kind, where)
 
 
 def records(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
@@ -77,45 +114,90 @@ def records(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
 
 def json_lines(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
     """The JSON objects of a file that has one a line, and where each is."""
-    for i, line in enumerate(text(path).split("\n"), 1):  # texts may hold other ends of lines
-        if line.strip():
-            yield f"{path}, line {i}", _parsed(line, dict, f"{path}, line {i}")
+    for where, line in lines(path):
+        yield where, _parsed(line, dict, where)
 
 
 def _parsed(found: str, kind: type, where: str) -> Any:
     try:
-        value = json.loads(found)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: cannot be read as JSON ({error})") from error
+        value = json.loads(found, object_pairs_hook=_object)
+    except RecursionError:
+        raise UserError(f"{where}: cannot be read as JSON (brackets nest too deeply)") from None
+    except ValueError as error:
+        fault = "a number has thousands of digits" if "digits" in str(error) else error
+        raise UserError(f"{where}: cannot be read as JSON ({fault})") from error
     return typed(value, kind, where)
 
 
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(fields)
+    return found if len(found) == len(fields) else _Repeating(fields)
+
+
+class _Repeating(dict[str, Any]):
+    """An object of JSON with several fields of one name, of which a dict keeps the last."""
+
+    def __init__(self, fields: list[tuple[str, Any]]):
+        super().__init__(fields)
+        ((self.name, _),) = Counter(name for name, _ in fields).most_common(1)
+
+
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads dicts, lists and texts, and runs nothing that the file names."""
+    """Runs nothing that the file names."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        raise pickle.UnpicklingError("it asks for code")
 
 
 def unpickled(path: pathlib.Path) -> Any:
-    """What a pickle of dicts, lists and texts holds, also one of Python 2; code is never run."""
+    """What a pickle of dicts, lists, texts and numbers holds, also one of Python 2.
+
+    Code is never run, and time and memory are bounded by the parts that are looked at first.
+    """
     try:
         data = path.read_bytes()
+        _check_parts(data)
         try:
             return _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()
         except UnicodeDecodeError:  # Python 2 stored bytes, and not in which encoding
             return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # damaged bytes raise nearly anything
-        raise UserError(f"{path}: cannot be read as a pickle of texts ({error})") from error
+        fault = f"{error}"[:100]
+        raise UserError(f"{path}: cannot be read as a pickle of texts ({fault})") from error
+
+
+def _check_parts(data: bytes) -> None:
+    """Raises ValueError if a pickle has parts that are not readable, or that take much memory."""
+    readable = frozenset(_READABLE.split())
+    for count, (part, argument, _) in enumerate(pickletools.genops(data)):
+        if part.name not in readable:
+            raise ValueError(f"it holds {part.name}, which is no dict, list, text or number")
+        if count > _PARTS:
+            raise ValueError(f"it has more than {_PARTS} parts")
+        if part.name.endswith("PUT") and (argument or 0) > len(data):  # as many places are made
+            raise ValueError(f"it has no place {argument}")
 
 
 _NAMES: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
 
+def shown(value: object) -> str:
+    """A value as messages show it: short, however long or deep it is."""
+    return _SHORT.repr(value)
+
+
 def typed(value: Any, kind: type, where: str) -> Any:
-    """`value`, which must be a dict, list or str, as `kind` says."""
+    """`value`, which must be a dict, list or str, as `kind` says.
+
+    Texts must consist of characters, of which JSON and pickles may hold halves; names in objects
+    must differ.
+    """
     if not isinstance(value, kind):
-        raise UserError(f"{where}: must be {_NAMES[kind]}, not {value!r:.40}")
+        raise UserError(f"{where}: must be {_NAMES[kind]}, not {shown(value)}")
+    if isinstance(value, str) and (fault := _NO_CHARACTER.search(value)):
+        raise UserError(f"{where}: {shown(value)} holds {fault[0]!a}, which is no character")
+    if isinstance(value, _Repeating):
+        raise UserError(f"{where}: has the field {shown(value.name)} twice")
     return value
 
 
@@ -144,17 +226,21 @@ def described_in_words(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """`described` by a pickle: video -> its captions, each a list of words."""
     said = typed(unpickled(captions_file), dict, str(captions_file))
-    found = {
-        name: _joined(said[name], f"{captions_file}, video {name!r}")
-        for name in names
-        if name in said
-    }
+    found: dict[str, list[str]] = {}
+    length = 0
+    for name in dict.fromkeys(names):
+        where = f"{captions_file}, video {shown(name)}"
+        for i, words in enumerate(typed(said.get(name, []), list, where)):
+            place = f"{where}, caption {i}"
+            length += sum(
+                len(word) + 1 for word in typed(words, list, place) if isinstance(word, str)
+            )
+            if length > _CHARACTERS:
+                raise UserError(
+                    f"{place}: with this one captions have {length} characters, too many"
+                )
+            found.setdefault(name, []).append(" ".join(texts(words, place)))
     return described(names, names_file, found, captions_file)
-
-
-def _joined(captions: Any, where: str) -> list[str]:
-    captions = enumerate(typed(captions, list, where))
-    return [" ".join(texts(words, f"{where}, caption {i}")) for i, words in captions]
 
 
 def described(
@@ -170,7 +256,7 @@ def described(
     told = [name for name in dict.fromkeys(names) if captions.get(name)]
     without = [name for name in dict.fromkeys(names) if not captions.get(name)]
     if without:
-        fault = f"{captions_file}: has no caption of {without[0]!r}"
+        fault = f"{captions_file}: has no caption of {shown(without[0])}"
         fault += f" and {len(without) - 1} more" * (len(without) > 1) + f" of {names_file.name}"
         if not told:
             raise UserError(f"{fault}; is it the right file?")

@@ -73,7 +73,8 @@ class _Split:
 
 def _queryd(split: _Split) -> Iterator[Record]:
     names, data = split.files
-    for name, sentences in files.described_in_words(files.lines(names), names, data):
+    listed = [name for _, name in files.lines(names)]
+    for name, sentences in files.described_in_words(listed, names, data):
         yield Record((split.videos.clip(name),), sentences)
 
 
@@ -116,7 +117,7 @@ def _anet_qa(split: _Split) -> Iterator[Question]:
     for where, identity, row in _first_of_each_id(asked):
         name = f"v_{files.field(row, 'video_name', str, where)}"
         if identity not in answers:
-            raise UserError(f"{answered}: has no answer to {identity!r} of {asked.name}")
+            raise UserError(f"{answered}: has no answer to {files.shown(identity)} of {asked.name}")
         clip = split.videos.clip(name, *with_and_without_v(name))
         question = files.field(row, "question", str, where)
         yield Question((clip,), identity, question, (answers[identity],))
