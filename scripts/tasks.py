@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -84,6 +83,7 @@ def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
 def _retrieve(run: Run) -> Findings:
     ids, mask = run.texts
     gallery, options = run.source.gallery, evaluation.Options(**run.config.eval)
+    _report_cut(run.system.tokenize, gallery.texts, "captions")
     metrics.check(options.metrics, gallery.relevant, len(gallery.videos))
     scores = evaluation.evaluate(
         run.model, run.batches, len(gallery.videos), (ids, mask), options, run.store, run.watch
@@ -101,6 +101,8 @@ def _options(system: System, choices: Choices) -> tuple[np.ndarray, ...]:
 def _choose(run: Run) -> Findings:
     ids, mask = run.texts
     size: Any = run.config.eval.batch_size
+    options = [option for row in run.source.gallery.options for option in row]
+    _report_cut(run.system.tokenize, options, "options")
     chosen = multiple_choice.evaluate(
         run.model, run.batches, (ids, mask), size, run.store, run.watch
     )
@@ -119,8 +121,9 @@ def _answer(run: Run) -> Findings:
     text: Any = run.config.model.text
     options, asked = answering.Options(**run.config.eval), run.source.gallery
     inputs, how = (run.model, run.batches, asked, (ids, mask)), (options, run.store, run.watch)
+    _report_cut(run.system.tokenize, asked.texts, "questions")
     if options.answering == "rank":
-        _tell_of_cut_answers(run.system, asked.answers)
+        _report_cut(run.system.tokenize_answers, asked.answers, "answers")
         ranking = answering.evaluate(*inputs, answers, text.vocab_size, *how)
         return findings.answers(ranking, asked, run.config, run.source.broken)
     assert run.system.spell is not None
@@ -130,11 +133,9 @@ def _answer(run: Run) -> Findings:
     return findings.written(found, spelled, asked, run.config, run.source.broken)
 
 
-def _tell_of_cut_answers(system: System, answers: Sequence[str]) -> None:
-    assert isinstance(system.tokenize_answers, Tokenizer)
-    if cut := system.tokenize_answers.cut(answers):
-        limit = f"config.data.max_answer_length={system.tokenize_answers.length}"
-        print(f"{cut} of {len(answers)} answers are cut to {limit} pieces", file=sys.stderr)
+def _report_cut(tokenize: Callable[..., Any] | None, texts: Sequence[str], what: str) -> None:
+    assert isinstance(tokenize, Tokenizer)
+    tokenize.report_cut(texts, what)
 
 
 def _no_texts(system: System, asked: Actions) -> tuple[np.ndarray, ...]:

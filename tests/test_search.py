@@ -120,6 +120,24 @@ def test_what_a_video_shows_finds_it(made):
     assert [found[0].score for found in plain] == [None, None]
 
 
+def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
+    searcher = search.Searcher(made[1])
+    for text, fault in (
+        ("", "'' holds no word; say in words"),
+        (" \t", r"holds no word; say in words"),
+        ("?! ...", "holds no word; say in words"),  # the system's cleaning leaves nothing
+        ("a \udcff dog", r"'a \\udcff dog' is no UTF-8 text"),  # as the command line may have it
+    ):
+        with pytest.raises(UserError, match=fault):
+            searcher([caption(0), text])
+    capsys.readouterr()
+    long = caption(0) + " and so on" * 9
+    (hits, _) = searcher([long, caption(0)], top_k=1)
+    assert hits[0].path == "0.mp4"
+    message = "1 of 2 texts are cut to config.data.max_text_length=16 pieces"
+    assert capsys.readouterr().err.splitlines()[0] == message
+
+
 def test_only_what_changed_is_encoded(copied):
     videos, target = copied
     before = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}

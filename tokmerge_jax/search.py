@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from tokmerge_jax import convert, disk, parallel, registry, runtime
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.evaluation.retrieval import ahead
@@ -134,18 +135,35 @@ class Searcher:
           top_k: how many videos for each.
           rerank: rank the configuration's `eval.top_k` most similar ones (at least `top_k`) by the
             matching head, if the system has one.
+
+        Raises:
+          UserError: if a text holds no word.
         """
         options = self._config.eval
         rerank = rerank and "match" in self._system.predict
-        assert self._system.tokenize is not None
+        tokenize = self._system.tokenize
+        assert isinstance(tokenize, Tokenizer)
+        _check_texts(tokenize, texts)
+        tokenize.report_cut(texts, "texts")
         hits = self.index.query(
             self._model,
-            self._system.tokenize(texts),
+            tokenize(texts),
             top_k=max(options.top_k, top_k) if rerank else top_k,
             rerank=rerank,
             memory_gib=options.get("memory_gib", 0.0),
         )
         return [found[:top_k] for found in hits]
+
+
+def _check_texts(tokenize: Tokenizer, texts: Sequence[str]) -> None:
+    """Refuses texts that read like an empty one, for which no video is better than another."""
+    for text in texts:
+        if text != text.encode(errors="ignore").decode():
+            raise UserError(f"{text!r:.60} is no UTF-8 text; write it anew")
+    lengths = tokenize(["", *texts])[1].sum(axis=1)
+    for text, length in zip(texts, lengths[1:], strict=True):
+        if length == lengths[0]:
+            raise UserError(f"{text!r:.60} holds no word; say in words what to look for")
 
 
 def _system(config: ConfigDict) -> System:

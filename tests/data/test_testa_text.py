@@ -1,5 +1,6 @@
 """TESTA's cleaning, pieces and two more tokens against the original's, and cut texts."""
 
+import functools
 import json
 import pathlib
 import pickle
@@ -29,7 +30,12 @@ def small(tmp_path):
 
 @pytest.mark.parametrize("row", CLEAN, ids=lambda r: f"{r['function']}-{r['max_words']}")
 def test_cleaning(row):
-    assert getattr(text, row["function"])(row["text"], row["max_words"]) == row["out"]
+    words = row["max_words"]
+    clean = {
+        "pre_caption": text.testa_caption(words).cleaned,
+        "pre_question": functools.partial(text.pre_question, max_words=words),
+    }
+    assert clean[row["function"]](row["text"]) == row["out"]
 
 
 @pytest.mark.parametrize("row", CLEAN, ids=lambda r: f"{r['function']}-{r['max_words']}")
@@ -38,11 +44,11 @@ def test_the_rules_clean(row):
         "pre_caption": text.testa_caption(row["max_words"]),
         "pre_question": text.TESTA_QUESTION,
     }
-    assert rules[row["function"]].clean(row["text"]) == row["out"]
+    assert rules[row["function"]].cleaned(row["text"]) == row["out"]
 
 
 def test_captions_and_questions_keep_different_marks():
-    assert text.pre_caption("One, two.\n Three! 4:5;6", 5) == "one, two. three 4:5;6"
+    assert text.pre_caption("One, two.\n Three! 4:5;6") == "one, two. three 4:5;6"
     assert text.pre_question("One, two. Three! 4:5;6?") == "one, two three 456?"
     assert text.pre_question(" a  b", 2) == " a"  # what is between two spaces counts as a word
 
@@ -61,7 +67,7 @@ def test_ids_of_the_added_tokens():
 @pytest.mark.parametrize("row", TOKENS["rows"], ids=lambda r: f"{r['kind']}-{r['max_length']}")
 def test_ids_of_the_original(row):
     rule = {"caption": text.testa_caption(128), "question": text.TESTA_QUESTION}[row["kind"]]
-    assert rule.clean(row["text"]) == row["clean"]
+    assert rule.cleaned(row["text"]) == row["clean"]
     tokenizer = text.Tokenizer(rule, "bert-base-uncased", row["max_length"], WORDS)
     (ids,), (mask,) = tokenizer([row["text"]])
     if row["kind"] == "caption":
@@ -83,6 +89,20 @@ def test_texts_that_are_too_long_keep_their_end(small):
         np.testing.assert_array_equal(mask, ids != PAD)
         assert ids.dtype == np.int32
         assert text.Tokenizer(rule, small, 4, 11).cut(["a dog runs", "dog", "a dog"]) == 1
+
+
+def test_texts_that_are_cut_are_reported_with_the_keys(small, capsys):
+    texts = ["a dog runs", "dog", "a dog", "A  Dog!"]
+    captions = text.Tokenizer(text.testa_caption(2), small, 4, 11)
+    captions.report_cut(texts[1:], "captions")
+    answers = text.Tokenizer(text.TESTA, small, 3, 11, "max_answer_length")
+    answers.report_cut(texts[:3], "answers")
+    text.Tokenizer(text.testa_caption(1), small, 8, 11).report_cut(texts, "captions")
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 3 answers are cut to config.data.max_answer_length=3 pieces",
+        "3 of 4 captions are cut to config.data.max_words=1 words and"
+        " config.data.max_text_length=8 pieces",
+    ]
 
 
 def test_words_are_cut_before_pieces(small):

@@ -8,6 +8,7 @@ end token; CLIP (ICML 2021) for texts that always have one (its engine is in `by
 import dataclasses
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -38,13 +39,13 @@ def pre_text(text: str) -> str:
     return _closed_up(text.lower().translate(_DROPPED).replace("<person>", "person"))
 
 
-def pre_caption(text: str, max_words: int) -> str:
-    """TESTA's cleaning of captions and paragraphs.
+def pre_caption(text: str) -> str:
+    """TESTA's cleaning of captions and paragraphs, which `TextRule.words` cuts then.
 
     Lower case; ! " ( ) * # ~ become spaces; white space of two or more characters becomes one
-    space; of what is between spaces, the first `max_words` are kept.
+    space.
     """
-    return _first_words(_closed_up(text.lower().translate(_DROPPED_OF_CAPTIONS)), max_words)
+    return _closed_up(text.lower().translate(_DROPPED_OF_CAPTIONS))
 
 
 def pre_question(text: str, max_words: int = _QUESTION_WORDS) -> str:
@@ -167,6 +168,8 @@ class TextRule:
       end: the token that a text ends with; "" = none.
       end_stays: whether a text that is too long loses pieces and keeps its end.
       engine: the engine over the vocabulary of a name; one object for each name.
+      words: number of words of a clean text that are kept, `config.data.max_words`; 0 = all. Words
+        are what is between single spaces.
     """
 
     clean: Callable[[str], str]
@@ -174,6 +177,12 @@ class TextRule:
     end: str = ""
     end_stays: bool = False
     engine: Callable[[str], Engine] = word_pieces
+    words: int = 0
+
+    def cleaned(self, text: str) -> str:
+        """The text, clean and cut to `words`."""
+        clean = self.clean(text)
+        return _first_words(clean, self.words) if self.words else clean
 
 
 def as_it_is(text: str) -> str:
@@ -210,7 +219,7 @@ def testa_caption(max_words: int) -> TextRule:
         raise UserError(f"config.data.max_words={max_words} must be 0 (as they are) or more")
     if not max_words:
         return TESTA
-    return dataclasses.replace(TESTA, clean=functools.partial(pre_caption, max_words=max_words))
+    return dataclasses.replace(TESTA, clean=pre_caption, words=max_words)
 
 
 CLIP = TextRule(
@@ -232,12 +241,14 @@ class Tokenizer:
       vocabulary: see `vocabulary.find`.
       length: L; longer texts are cut, shorter ones padded with 0.
       limit: ids must be below it: rows of the network's word table.
+      key: of the configuration's `data`, where `length` is from.
     """
 
     rule: TextRule
     vocabulary: str
     length: int
     limit: int
+    key: str = "max_text_length"
 
     def __call__(
         self, texts: Sequence[str]
@@ -259,16 +270,26 @@ class Tokenizer:
         ids = np.zeros((len(texts), self.length), np.int32)
         ids[:, 0] = engine.id_of(self.rule.start)
         counts = np.ones(len(texts), np.int32)
-        for row, pieces in enumerate(engine.ids_of([self.rule.clean(t) for t in texts])):
+        for row, pieces in enumerate(engine.ids_of([self.rule.cleaned(t) for t in texts])):
             kept = (pieces[:longest] + end)[:room]
             ids[row, 1 : 1 + len(kept)] = kept
             counts[row] += len(kept)
         return ids, np.arange(self.length) < counts[:, None]
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many texts lose pieces, their end not counted; errors as of a call."""
-        pieces = self.rule.engine(self.vocabulary).ids_of([self.rule.clean(t) for t in texts])
-        return sum(len(found) > self._longest for found in pieces)
+        """Number of texts that lose words or pieces, their end not counted; errors as of a call."""
+        clean = [self.rule.clean(text) for text in texts]
+        kept = [self.rule.cleaned(text) for text in texts]
+        pieces = self.rule.engine(self.vocabulary).ids_of(kept)
+        losses = zip(clean, kept, pieces, strict=True)
+        return sum(words != some or len(found) > self._longest for words, some, found in losses)
+
+    def report_cut(self, texts: Sequence[str], what: str) -> None:
+        """Reports on stderr how many texts, `what` in words, are cut, and which keys say where."""
+        if cut := self.cut(texts):
+            words = f"config.data.max_words={self.rule.words} words and " if self.rule.words else ""
+            limits = f"{words}config.data.{self.key}={self.length} pieces"
+            print(f"{cut} of {len(texts)} {what} are cut to {limits}", file=sys.stderr)
 
     @property
     def _longest(self) -> int:

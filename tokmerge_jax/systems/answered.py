@@ -53,7 +53,9 @@ def words(config: ConfigDict, questions: TextRule, answers: TextRule) -> Words:
     )
     return Words(
         Tokenizer(questions, data.vocabulary, data.max_text_length, text.vocab_size),
-        Tokenizer(answers, data.vocabulary, data.max_answer_length, text.vocab_size),
+        Tokenizer(
+            answers, data.vocabulary, data.max_answer_length, text.vocab_size, "max_answer_length"
+        ),
     )
 
 
