@@ -6,7 +6,8 @@ Examples:
   python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \
       --output captions.json clips/*.mp4
 
-A video is a file, or a folder of its frames as pictures with numbers. A caption's score is its
+A video is a file, or a folder of its frames as pictures with numbers; a folder of videos stands for
+those in it and in folders below, and what is skipped there is counted. A caption's score is its
 log-likelihood over its length. --output keeps captions as JSON, with how they were made. Videos
 that cannot be decoded are named when the others have their captions; the script then exits with
 code 2.

@@ -6,7 +6,8 @@ Examples:
   python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \
       --top 3 --output actions.json clips/*.mp4
 
-A video is a file, or a folder of its frames as pictures with numbers. It is looked at as in
+A video is a file, or a folder of its frames as pictures with numbers; a folder of videos stands for
+those in it and in folders below, and what is skipped there is counted. It is looked at as in
 evaluation; an action's probability is the mean over the views. Names of actions are those of
 config.data.labels, or those that the data set was prepared with. --output keeps what is shown as
 JSON, with how it came about. Videos that cannot be decoded are named when the others are told; the

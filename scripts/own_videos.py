@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import rich
 from rich.table import Table
 
 from tokmerge_jax import convert, parallel, runtime
-from tokmerge_jax.data import frame_folder
+from tokmerge_jax.data import folder, frame_folder
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.folder import Clips
 from tokmerge_jax.evaluation import Model
@@ -23,31 +24,39 @@ from tokmerge_jax.types import System, UserError
 
 
 def sources(videos: Sequence[str]) -> dict[str, str]:
-    """What to decode for each video, a file or a folder of frames: its path -> the name given.
+    """What to decode for each video: its path, or the pattern of its frames -> its name.
+
+    Args:
+      videos: files, folders of videos, or folders of one video's frames; a folder that holds both
+        is one of videos.
 
     Raises:
-      UserError: if there is none, or naming those that are neither.
+      UserError: if there is none, or naming those that are nothing of the kind.
     """
     if not videos:
         script = pathlib.Path(sys.argv[0]).name
         raise UserError(f"no video is named: {script} --config CONFIG a.mp4 b.mp4, see --help")
-    found = {video: _source(pathlib.Path(video)) for video in videos}
-    missing = [video for video, path in found.items() if path is None]
+    found = {video: _sources(video) for video in videos}
+    missing = [video for video, those in found.items() if not those]
     if missing:
         raise UserError("\n".join(map(_fault, missing)))
-    return {str(path): video for video, path in found.items()}
+    return {path: name for those in found.values() for path, name in those.items()}
 
 
-def _source(video: pathlib.Path) -> pathlib.Path | None:
-    if video.is_file():
-        return video
-    name = frame_folder.pattern(video)
-    return video / name if name else None
+def _sources(video: str) -> dict[str, str]:
+    """As `sources`, of one argument; {} if it is nothing of the kind."""
+    path = pathlib.Path(video)
+    if not os.path.isdir(path):  # as isfile, also False of names that no file can have
+        return {str(path): video} if os.path.isfile(path) else {}
+    if held := folder.listed(path):
+        return {str(file): str(file) for file in held}
+    pattern = frame_folder.pattern(path)
+    return {str(path / pattern): video} if pattern else {}
 
 
 def _fault(video: str) -> str:
-    if pathlib.Path(video).is_dir():
-        return f"{video}: holds no pictures with numbers; name a video, or a folder of its frames"
+    if os.path.isdir(video):
+        return f"{video}: holds no video, and no pictures with numbers; name a video or its frames"
     return f"{video}: no such file; name a video"
 
 

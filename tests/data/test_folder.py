@@ -1,5 +1,6 @@
 """A folder of videos without annotations: what is found in it, and how its clips are batched."""
 
+import os
 import pathlib
 
 import clips
@@ -26,8 +27,32 @@ def test_a_folder_without_videos_is_refused(tmp_path):
         folder.find(pathlib.Path("nowhere"))
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(UserError, match=r"holds no video \(\.3gp, \.avi, "):
+    with pytest.raises(UserError, match=r"holds no video by its suffix, but 1 \.txt"):
         folder.find(tmp_path)
+
+
+def test_what_is_skipped_is_counted(tmp_path, capsys):
+    (tmp_path / "below").mkdir()
+    names = ["a.MP4", "b.gif", "c.h264", "._a.MP4", ".DS_Store", *(f"{i}.JPG" for i in range(3))]
+    for name in names + [f"x.{kind}" for kind in ("aa", "bb", "cc")]:
+        (tmp_path / "below" / name).touch()
+    assert list(folder.find(tmp_path)) == ["below/a.MP4", "below/b.gif", "below/c.h264"]
+    kinds = "3 .jpg, 1 without suffix, 1 ._*, 1 .aa, 1 .bb, 1 more"
+    assert capsys.readouterr().err == f"{tmp_path}: 8 files skipped: {kinds}\n"
+    assert folder.listed(tmp_path) == [tmp_path / name for name in folder.find(tmp_path)]
+    for name in ("a.MP4", "b.gif", "c.h264"):
+        (tmp_path / "below" / name).unlink()
+    capsys.readouterr()
+    assert folder.listed(tmp_path) == []
+    assert capsys.readouterr().err == ""  # it may be a folder of frames
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root opens every folder")
+def test_a_folder_that_cannot_be_opened_is_reported(tmp_path, capsys):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "closed").mkdir(mode=0)
+    assert list(folder.find(tmp_path)) == ["a.mp4"]
+    assert "closed: cannot be opened (Permission denied): left out" in capsys.readouterr().err
 
 
 def test_a_link_to_nothing_is_found_and_refused(tmp_path):

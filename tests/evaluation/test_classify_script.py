@@ -1,5 +1,6 @@
 """scripts/classify.py as a user runs it: what videos show, names of actions, what is wrong."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import tokmerge_jax
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ("opening [something]", "closing something", "doing nothing")
@@ -130,6 +132,31 @@ def test_videos_and_frames_are_told_as_in_evaluation(folder, expected):
     assert "jax" in found["versions"]
 
 
+def test_a_folder_stands_for_its_videos_or_is_one_video_s_frames(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    sources = importlib.import_module("own_videos").sources
+    for name in ("clips/b.MOV", "clips/below/a.gif", "clips/img_1.jpg", "clips/._b.MOV",
+                 "frames/img_1.jpg", "frames/img_2.jpg", "notes/a.txt"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    here, notes = (str(tmp_path / name) for name in ("clips", "notes"))
+    file, frames = f"{notes}/a.txt", str(tmp_path / "frames")
+    assert sources([frames, here, file, f"{here}/b.MOV"]) == {
+        f"{frames}/img_{{:01d}}.jpg": frames,
+        f"{here}/b.MOV": f"{here}/b.MOV",
+        f"{here}/below/a.gif": f"{here}/below/a.gif",
+        file: file,  # what is named itself is tried, whatever its suffix
+    }
+    assert capsys.readouterr().err == f"{here}: 2 files skipped: 1 ._*, 1 .jpg\n"
+    with pytest.raises(UserError) as fault:
+        sources([notes, "x" * 300, "no.mp4"])
+    assert [line.split(": ")[1][:18] for line in str(fault.value).splitlines()] == [
+        "holds no video, an",
+        "no such file; name",
+        "no such file; name",
+    ]
+
+
 @pytest.mark.slow
 def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
     options = [f"--config={folder}/small.py", f"--config.data.folder={tmp_path}", "--top=1"]
@@ -156,7 +183,7 @@ def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
         ),
         ([SSV2], "no video is named: classify.py --config"),
         ([SSV2, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
-        ([SSV2, "docs"], "docs: holds no pictures with numbers; name a video"),
+        ([SSV2, "docs"], "docs: holds no video, and no pictures with numbers; name"),
         ([SSV2, "--top=0", "README.md"], "--top=0"),
         ([SSV2, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json lies in no"),
         ([SSV2, "--config.data.labels=no.csv", "README.md"], "no.csv: cannot be read"),

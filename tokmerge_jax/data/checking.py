@@ -1,5 +1,6 @@
 """Checking once, before long work, that every video of a data set is there and can be decoded."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ _SAMPLED = 12  # frames that evaluation looks at; the first, middle and last of 
 _AT_ONCE = 4  # videos handed to a worker at a time
 _SLICE = 10_000  # files that are looked up, and then checked, before the next ones
 _LOOK_UPS = 16  # at a time; files that are far away answer late
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def check_video(path: str) -> str:
@@ -72,8 +74,12 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
         if frame_folder.is_pattern(path):
             return frame_folder.stamp(pathlib.Path(path))
         status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no path at all
+    except ValueError:  # no path at all
         return None
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 

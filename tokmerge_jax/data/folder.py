@@ -2,7 +2,10 @@
 
 import dataclasses
 import itertools
+import os
 import pathlib
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -12,26 +15,80 @@ from tokmerge_jax.data.checking import stamp
 from tokmerge_jax.data.clips import Decoder, in_order
 from tokmerge_jax.types import UserError
 
-SUFFIXES = (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-            ".mts", ".ogv", ".ts", ".webm", ".wmv")  # fmt: skip
-"""Of files that are taken for videos, in small letters."""
+SUFFIXES = (
+    ".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv",
+    ".gif", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2",
+    ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf",
+    ".nut", ".obu", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm",
+    ".wmv", ".wtv", ".y4m",
+)  # fmt: skip
+"""Of files that are taken for videos where a folder is named, in small letters."""
+
+_KINDS_SHOWN = 5  # of files that are skipped
 
 
 def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
     """The videos in a folder and those below it: relative path -> size and time of change (ns).
 
-    Links to folders are not followed; a link to a file that is gone is 0 bytes of time 0.
+    Other files are counted on stderr. Links to folders are not followed; a link to a file that is
+    gone is 0 bytes of time 0.
 
     Raises:
       UserError: if there is no such folder, or no video in it.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
-    files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES)
-    found = {str(f.relative_to(folder)): stamp(f) or (0, 0) for f in files if not f.is_dir()}
-    if not found:
-        raise UserError(f"--videos={folder} holds no video ({', '.join(SUFFIXES)})")
-    return found
+    videos, others = _files(folder)
+    if not videos:
+        held = _counted(others) if others else "no file"
+        raise UserError(f"--videos={folder} holds no video by its suffix, but {held}")
+    _report(folder, others)
+    return {str(file.relative_to(folder)): stamp(file) or (0, 0) for file in videos}
+
+
+def listed(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The videos in a folder and those below it, none if there are none; otherwise as `find`."""
+    videos, others = _files(folder)
+    if videos:
+        _report(folder, others)
+    return videos
+
+
+def is_mark_of_macos(name: str) -> bool:
+    """Whether a name is that of a file of attributes, which macOS puts beside each other file on
+    disks of other systems (._a.mp4).
+    """
+    return name.startswith("._")
+
+
+def _files(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter[str]]:
+    """The videos in order of their paths, and the numbers of other files by suffix."""
+    videos: list[pathlib.Path] = []
+    others = Counter[str]()
+    for at, _, names in os.walk(folder, onerror=_cannot_be_opened):
+        for file in (pathlib.Path(at, name) for name in sorted(names)):
+            suffix = "._*" if is_mark_of_macos(file.name) else file.suffix.lower()
+            if suffix in SUFFIXES:
+                videos.append(file)
+            else:
+                others[suffix or "without suffix"] += 1
+    return sorted(videos), others
+
+
+def _cannot_be_opened(error: OSError) -> None:
+    print(f"{error.filename}: cannot be opened ({error.strerror}): left out", file=sys.stderr)
+
+
+def _report(folder: pathlib.Path, others: Counter[str]) -> None:
+    if others:
+        print(f"{folder}: {others.total()} files skipped: {_counted(others)}", file=sys.stderr)
+
+
+def _counted(others: Counter[str]) -> str:
+    """Numbers of files by suffix, the most frequent first: "10 .jpg, 2 .txt"."""
+    shown = [f"{count} {suffix}" for suffix, count in others.most_common(_KINDS_SHOWN)]
+    rest = others.total() - sum(count for _, count in others.most_common(_KINDS_SHOWN))
+    return ", ".join([*shown, f"{rest} more"] if rest else shown)
 
 
 @dataclasses.dataclass(frozen=True)

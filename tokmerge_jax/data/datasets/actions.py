@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.datasets import files
+from tokmerge_jax.data.datasets.locating import Videos, spelled
 from tokmerge_jax.data.datasets.video_text import Action, Clip
 from tokmerge_jax.progress import tracked
 from tokmerge_jax.types import UserError
@@ -78,8 +79,11 @@ def read_list(path: pathlib.Path, videos: pathlib.Path, classes: int) -> tuple[A
                 f"{where}: label {label} must be below {classes}, the number of actions"
             )
     if pattern := _pattern([name for name, *_ in rows], videos) if counted else "":
-        _compare([(videos / name / pattern, told) for name, told, _ in rows], path)
-    return tuple(Action((Clip(n, str(videos / n / pattern)),), label, f) for n, f, label in rows)
+        found = {name: spelled(videos, name) / pattern for name, *_ in rows}
+        _compare([(found[name], told) for name, told, _ in rows], path)
+        return tuple(Action((Clip(n, str(found[n])),), label, f) for n, f, label in rows)
+    there = Videos(videos)
+    return tuple(Action((there.clip(name),), label, frames) for name, frames, label in rows)
 
 
 def read_names(path: pathlib.Path, classes: int) -> tuple[str, ...]:
@@ -156,7 +160,7 @@ def _pattern(names: Sequence[str], videos: pathlib.Path) -> str:
 
     "" if the first that is there is no folder, but a file.
     """
-    for path in (videos / name for name in names[:_TRIED]):
+    for path in (spelled(videos, name) for name in names[:_TRIED]):
         if os.path.isfile(path):  # also False of names that no file can have
             return ""
         if found := frame_folder.pattern(path):

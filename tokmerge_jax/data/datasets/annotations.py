@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokmerge_jax.data.datasets import files
+from tokmerge_jax.data.datasets.locating import Videos
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Clip, Question, Record
 from tokmerge_jax.types import UserError
 
 
 def read(path: pathlib.Path, videos: pathlib.Path, kind: str = "captions") -> tuple[AnyRecord, ...]:
-    """The records of an annotation file, in order; video paths are taken to lie in `videos`.
+    """The records of an annotation file, in order; `locating.Videos` finds their videos.
 
     Args:
       path: the file.
@@ -26,7 +27,8 @@ def read(path: pathlib.Path, videos: pathlib.Path, kind: str = "captions") -> tu
     Raises:
       UserError: naming the file, and the record and field that is missing or of another type.
     """
-    return tuple(_record(row, where, videos, kind) for where, row in _records(path))
+    there = Videos(videos)
+    return tuple(_record(row, where, there, kind) for where, row in _records(path))
 
 
 def read_answers(path: pathlib.Path) -> tuple[str, ...]:
@@ -45,9 +47,9 @@ def _records(path: pathlib.Path) -> list[tuple[str, Any]]:
     return found
 
 
-def _record(row: Any, where: str, videos: pathlib.Path, kind: str) -> AnyRecord:
+def _record(row: Any, where: str, videos: Videos, kind: str) -> AnyRecord:
     row = files.typed(row, dict, where)
-    clips = tuple(Clip(name, str(videos / name)) for name in _texts(row, "video", where))
+    clips = tuple(videos.clip(name) for name in _texts(row, "video", where))
     return _PARSERS[kind](row, clips, where)
 
 

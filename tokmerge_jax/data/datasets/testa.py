@@ -17,7 +17,7 @@ from typing import Any
 
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos, with_and_without_v
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
+from tokmerge_jax.data.datasets.video_text import AnyRecord, Question, Record
 from tokmerge_jax.types import UserError
 
 _SPLITS = ("train", "val", "test")
@@ -140,8 +140,7 @@ def _first_of_each_id(path: pathlib.Path) -> Iterator[tuple[str, str, Any]]:
 def _pretraining(split: _Split) -> Iterator[Record]:
     for where, row in itertools.chain.from_iterable(map(files.records, split.files)):
         name = files.field(row, "path", str, where)
-        clip = Clip(name, str(split.videos.folder / name))
-        yield Record((clip,), (files.field(row, "caption", str, where),))
+        yield Record((split.videos.clip(name),), (files.field(row, "caption", str, where),))
 
 
 _READERS: Mapping[str, Callable[[_Split], Iterator[AnyRecord]]] = {
