@@ -5,6 +5,7 @@ import math
 import re
 
 import golden
+import hostile
 import jax
 import numpy as np
 import pytest
@@ -129,15 +130,17 @@ def test_values_go_where_they_belong():
     np.testing.assert_array_equal(stats["var"], source[f"{block}.mse.bn1.running_var"])
 
 
-def test_what_training_scripts_add_to_the_names():
+def test_what_training_scripts_add_to_the_names(tmp_path):
     """`module.` anywhere in a name, counters of batches, and the dict around it all."""
     source = tensors()
     counter = {"visual.side_post_bn.num_batches_tracked": np.array(7)}
     spelled = {n.replace("visual.", "visual.module."): x for n, x in {**source, **counter}.items()}
     equal(loaded(spelled), loaded(source))
     assert table.sizes(spelled) == SIZES | {"vision.heads": 1}
-    nested = {"epoch": 29, "model_state_dict": source, "optimizer_state_dict": {"state": {}}}
-    assert torch_file._state_dict(nested).keys() == source.keys()
+    head = b"}" + hostile.value("fc.bias") + hostile.tensor() + b"s"
+    nested = hostile.state(epoch=b"K\x1d", model_state_dict=head, optimizer_state_dict=b"}")
+    (tmp_path / "a.pth").write_bytes(hostile.archive(nested))
+    assert list(torch_file.read(tmp_path / "a.pth")) == ["fc.bias"]
 
 
 def test_sizes_are_told_where_they_do_not_fit():

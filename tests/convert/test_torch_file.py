@@ -1,11 +1,14 @@
 """Checkpoints that PyTorch wrote, read without it; what is hostile or broken is refused."""
 
+import json
 import pathlib
 import pickle
 import shutil
 import zipfile
 from collections import OrderedDict
+from typing import Any
 
+import hostile
 import ml_dtypes
 import numpy as np
 import pytest
@@ -150,49 +153,173 @@ def test_torchscript():
 
 
 def test_damaged_safetensors(tmp_path):
-    shutil.copy(FIXTURES / "training.pth", tmp_path / "a.safetensors")
+    save_file({"weight": WEIGHT}, tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(whole[:-1])
     with pytest.raises(UserError, match=r"a\.safetensors.*no whole \.safetensors"):
         torch_file.read(tmp_path / "a.safetensors")
 
 
-def unpickle(content: bytes):
-    return pickles.load(content, lambda key, dtype: np.arange(6, dtype=dtype))
+def read(content: bytes, folder: pathlib.Path) -> dict[str, np.ndarray]:
+    (folder / "a.pth").write_bytes(content)
+    return torch_file.read(folder / "a.pth")
 
 
-def tensor_pickle(*arguments) -> bytes:
-    """A pickle of `_rebuild_tensor_v2(storage of 6 numbers, *arguments)`."""
-    storage = b"ctorch\nFloatStorage\n"
-    pid = b"(X\x07\0\0\0storage" + storage + b"X\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ"
-    flat = b"".join(pickle.dumps(a, protocol=2)[2:-1] for a in arguments)
-    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + pid + flat + b"tR."
+def weight(pushed: bytes, folder: pathlib.Path) -> np.ndarray:
+    """What becomes of a weight that the pickle's instructions `pushed` describe."""
+    return read(hostile.archive(hostile.state(weight=pushed)), folder)["weight"]
 
 
-def test_tensor_by_offset_size_and_stride():
-    np.testing.assert_array_equal(unpickle(tensor_pickle(1, (2, 2), (3, 1))), [[1, 2], [4, 5]])
+def test_tensor_by_offset_size_and_stride(tmp_path):
+    view = hostile.tensor(offset=1, size=(2, 2), stride=(3, 1))
+    np.testing.assert_array_equal(weight(view, tmp_path), [[1, 2], [4, 5]])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("view", "message"),
     [
-        ((0, (7,), (1,)), "beyond its storage of 6"),
-        ((5, (2,), (1,)), "beyond its storage"),
-        ((0, (2, 2), (6, 1)), "beyond its storage"),
-        ((0, (2,), (-1,)), "cannot be"),
-        ((-1, (2,), (1,)), "cannot be"),
-        ((0, (2, 2), (1,)), "cannot be"),
+        ({"size": (7,)}, "beyond its storage of 6"),
+        ({"offset": 5}, "beyond its storage"),
+        ({"size": (2, 2), "stride": (6, 1)}, "beyond its storage"),
+        ({"stride": (-1,)}, "cannot be"),
+        ({"offset": -1}, "cannot be"),
+        ({"size": (2, 2)}, "2 sizes, but 1 strides"),
+        ({"of": hostile.tensor()}, "no storage of its own"),
+        ({"of": hostile.storage(kind="QInt8Storage")}, r"torch\.QInt8Storage are not supported"),
     ],
 )
-def test_tensor_outside_its_storage(arguments, message):
+def test_tensor_outside_its_storage(view, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        unpickle(tensor_pickle(*arguments))
+        weight(hostile.tensor(**view), tmp_path)
+
+
+def test_attributes_on_a_tensor_are_left_out(tmp_path):
+    """PyTorch writes a tensor with attributes, or of a subclass, as a call of its rebuild."""
+    plain = hostile.tensor()  # the call "c<function>\n(<arguments>tR"
+    function, arguments = plain[: plain.index(b"\n(") + 1], plain[plain.index(b"\n(") + 1 : -1]
+    attributes = b"}" + hostile.value("note") + b"Ns"
+    marked = hostile.call(
+        "torch._tensor._rebuild_from_type_v2",
+        *(function, b"ctorch\nTensor\n", arguments, attributes),
+    )
+    np.testing.assert_array_equal(weight(marked, tmp_path), [0, 1])
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_numbers_are_arrays_without_axes(order, tmp_path):
+    raw = np.array(2.5, f"{order}f4").tobytes().decode("latin-1")
+    kind = hostile.call("numpy.dtype", hostile.value("f4"), hostile.value(False))
+    kind += hostile.value((3, order, None, None, None, -1, -1, 0)) + b"b"
+    encoded = hostile.call("_codecs.encode", hostile.value(raw), hostile.value("latin1"))
+    number = weight(hostile.call("numpy.core.multiarray.scalar", kind, encoded), tmp_path)
+    np.testing.assert_array_equal(number, np.array(2.5, np.float32), strict=True)
+    for plain in (4.5, 4):
+        number = weight(hostile.value(plain), tmp_path)
+        np.testing.assert_array_equal(number, np.array(plain, np.float64), strict=True)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "model.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "model._orig_mod.",
+        "model.module.",
+    ],
+)
+def test_prefixes_that_all_names_share_are_dropped(prefix, tmp_path):
+    names = ("weight", "block.model.bias")
+    named = {prefix + name: hostile.tensor() for name in names}
+    assert tuple(read(hostile.archive(hostile.state(**named)), tmp_path)) == names
+
+
+def test_a_prefix_that_some_names_lack_stays(tmp_path):
+    named = {name: hostile.tensor() for name in ("model.a", "b", "c._orig_mod.d", "models.e")}
+    tensors = read(hostile.archive(hostile.state(**named)), tmp_path)
+    assert list(tensors) == ["model.a", "b", "c.d", "models.e"]
+
+
+def test_names_that_only_a_prefix_tells_apart(tmp_path):
+    named = {name: hostile.tensor() for name in ("a.b", "a._orig_mod.b")}
+    with pytest.raises(UserError, match="two of its tensors have one name"):
+        read(hostile.archive(hostile.state(**named)), tmp_path)
+
+
+def test_kind_is_told_by_content(tmp_path):
+    save_file({"weight": WEIGHT}, tmp_path / "weights.bin")
+    shutil.copy(FIXTURES / "training.pth", tmp_path / "training.SAFETENSORS")
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "weights.bin")["weight"], WEIGHT)
+    tensors = torch_file.read(tmp_path / "training.SAFETENSORS")
+    np.testing.assert_array_equal(tensors["weight"], WEIGHT)
+
+
+def shards(folder: pathlib.Path, **changes: str) -> pathlib.Path:
+    """Two files that share the weights, and their index."""
+    save_file({"weight": WEIGHT, "other": BIAS}, folder / "1.safetensors")
+    (folder / "2.bin").write_bytes(hostile.archive(hostile.state(bias=hostile.tensor())))
+    places = {"weight": "1.safetensors", "bias": "2.bin", **changes}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return index
+
+
+@pytest.mark.parametrize("of_folder", [False, True])
+def test_files_that_share_the_weights(of_folder, tmp_path):
+    index = shards(tmp_path)
+    tensors = torch_file.read(tmp_path if of_folder else index)
+    assert list(tensors) == ["weight", "bias"]
+    np.testing.assert_array_equal(tensors["weight"], WEIGHT)
+    np.testing.assert_array_equal(tensors["bias"], [0, 1])
+    assert [file.name for file in torch_file.files(index)] == ["1.safetensors", "2.bin"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("3.bin", "names 3.bin, which is not beside it"),
+        ("../2.bin", "no file beside it"),
+        ("/etc/passwd", "no file beside it"),
+        ("1.safetensors", "1.safetensors lacks bias"),
+        (7, "no file beside it"),
+    ],
+)
+def test_index_that_leads_elsewhere(place, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        torch_file.read(shards(tmp_path, bias=place))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"\xff", b'{"weight_map": {}}', b"[" * 10**5]
+)
+def test_damaged_index(content, tmp_path):
+    (tmp_path / "a.index.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.index\.json (is no JSON|has no weight_map)"):
+        torch_file.read(tmp_path / "a.index.json")
+
+
+def test_folder_without_weights(tmp_path):
+    with pytest.raises(UserError, match=r"a folder without weights, such as model\.safetensors"):
+        torch_file.read(tmp_path)
+
+
+def unpickle(content: bytes) -> Any:
+    return pickles.load(content)
 
 
 def test_foreign_objects_become_placeholders_without_an_import():
     content = b"\x80\x02cno_such_module\nSettings\n)\x81}X\x01\0\0\0aK\x01sb."
     value = unpickle(content)
-    assert isinstance(value, pickles.Placeholder)
-    assert type(value).__name__ == "no_such_module.Settings"
-    assert vars(value) == {}
+    assert value.name == "no_such_module.Settings"
+    assert not value.network
+
+
+def test_whole_model_is_known_by_its_modules():
+    content = b"\x80\x02cproject\nNet\n)\x81}X\x08\0\0\0_modules}sb."
+    value = unpickle(content)
+    assert (value.name, value.network) == ("project.Net", True)
 
 
 def test_old_style_instances_are_placeholders():
@@ -226,10 +353,4 @@ def test_ordered_dict_with_metadata():
 @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"\x80\x02K\x01", b"garbage", b"Q."])
 def test_garbage(content):
     with pytest.raises(UserError, match="damaged"):
-        unpickle(content)
-
-
-def test_unknown_kind_of_storage():
-    content = tensor_pickle(0, (1,), (1,)).replace(b"FloatStorage", b"QInt8Storage")
-    with pytest.raises(UserError, match=r"torch\.QInt8Storage are not supported"):
         unpickle(content)

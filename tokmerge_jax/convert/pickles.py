@@ -1,177 +1,358 @@
-"""Unpickles PyTorch checkpoints without PyTorch, and without running anything that is not ours.
+"""Reads the pickle of a PyTorch checkpoint without PyTorch, and without running any of it.
 
-The rule. A pickle names globals and does three things with them; nothing it names is ever imported:
+`pickletools` splits the pickle into instructions; a machine carries them out on values of its own,
+and never looks up, imports or calls what the pickle names:
 
-* The few calls that build tensors, dictionaries and numbers (`_calls`, `_INERT_CALLS`) are answered
-  by functions of this module.
-* Any other global becomes a class of that name without behaviour, and may be instantiated as
-  classes are (NEWOBJ, `copyreg._reconstructor`): the instance swallows what the pickle puts into
-  it. So the configuration objects that training scripts save beside their weights do no harm.
-  A module of TorchScript (`__torch__.*`) keeps its attributes, for the weights are among them.
-* Calling any other global (REDUCE), as `os.system` or `eval` would need, is refused by name.
+* Texts, numbers, lists, tuples, dictionaries under texts and tensors are kept, for weights are made
+  of them. A tensor is a description: its numbers are read when they are asked for.
+* Every other object becomes a `Placeholder`, whatever the pickle calls, builds or puts into it, so
+  that what stands beside the weights does not decide about them. A module of TorchScript
+  (`__torch__.*`) keeps its attributes, for the weights are among them.
+* Calls that only an attack has a use for (`_HOSTILE`) are refused by name. This is a warning and
+  not the protection: they would be as inert as all others.
+
+The number of instructions is bounded, and with it time and memory.
 """
 
-import io
-import pickle
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+import pickletools
+import re
+from collections.abc import Callable, Sequence
 
-import ml_dtypes
 import numpy as np
 
 from tokmerge_jax.types import UserError
 
-_STORAGES = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
+_INSTRUCTIONS = 300_000  # a tensor takes about forty
+_NAMES, _NAME = 10_000_000, 50  # bytes for the names of a TorchScript archive; for each but text
+_LETTERS = 200  # of a module's name and of a global's, which are shorter
+_NUMBER = 16  # bytes of the longest number
 
-# Harmless calls found beside weights, in the states of optimizers and schedulers: never needed,
-# so their results are placeholders too.
-_INERT_CALLS = frozenset(
-    {
-        "torch.Size",
-        "torch.device",
-        "numpy.dtype",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "_codecs.encode",
-        "collections.Counter",
-        "collections.defaultdict",
-        "builtins.set",
-        "builtins.frozenset",
-        "torch.jit._pickle.build_boollist",
-        "torch.jit._pickle.build_doublelist",
-        "torch.jit._pickle.build_intlist",
-        "torch.jit._pickle.build_tensorlist",
-        "torch.jit._pickle.restore_type_tag",
-    }
+_HOSTILE = re.compile(
+    r"(posix|nt|subprocess|pty|commands|runpy|importlib|_?ctypes|webbrowser|socket|shutil|_?pickle"
+    r"|marshal|code|pdb|timeit)\."
+    r"|os\.(system|popen|exec|spawn|posix_spawn|fork|kill|remove|unlink|rmdir|rename|putenv)"
+    r"|builtins\.(eval|exec|execfile|compile|open|input|__import__|apply|breakpoint|globals"
+    r"|setattr|delattr)$"
+    r"|torch\.(load$|hub\.)"
 )
 
 # Python 2's spelling, which protocol 2 writes.
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
-
-class _NoCalls(type):
-    """Metaclass: instances come by `__new__` alone (pickle's NEWOBJ), never by a call (REDUCE)."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise UserError(
-            f"the file asks to call {cls.__name__}, which building tensors does not need: it is no"
-            " plain checkpoint, and may be hostile; nothing of it was run"
-        )
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_VALUES = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8"),
+)
 
 
-class Placeholder(metaclass=_NoCalls):
-    """An object that the weights do not need: takes what a pickle gives it and keeps nothing."""
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Global:
+    """A class or function that the pickle names; it is not looked up."""
 
-    def __new__(cls, *args: Any) -> "Placeholder":
-        """An instance, whatever the arguments."""
-        return super().__new__(cls)
-
-    def _swallow(self, *args: Any) -> None:
-        return None
-
-    __setstate__ = __setitem__ = append = extend = add = _swallow
+    name: str
 
 
+@dataclasses.dataclass(slots=True, eq=False)
+class Placeholder:
+    """An object that the weights do not need.
+
+    Attributes:
+      name: its class, or the function that was to make it.
+      network: it is a PyTorch module (its state has `_modules`).
+    """
+
+    name: str
+    network: bool = False
+
+    def build(self, state: object) -> None:
+        """Takes the object's state, and keeps none of it."""
+        self.network |= isinstance(state, dict) and "_modules" in state
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _NumpyType(Placeholder):
+    """numpy's description of a type of numbers."""
+
+    dtype: np.dtype = dataclasses.field(kw_only=True)
+
+    def build(self, state: object) -> None:
+        """Takes the order of bytes, the second of numpy's state."""
+        match state:
+            case (_, "<" | ">" | "|" as order, *_):
+                self.dtype = self.dtype.newbyteorder(order)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Storage:
+    """The numbers that tensors share: their class, "torch.FloatStorage", and their key."""
+
+    kind: str
+    key: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A view of a storage as the pickle claims it; nothing is checked yet."""
+
+    storage: object
+    offset: object
+    size: object
+    stride: object
+
+
+@dataclasses.dataclass(slots=True, eq=False)
 class ScriptModule(Placeholder):
     """A module of a TorchScript archive: its attributes, further modules among them, by name."""
 
-    def __setstate__(self, attributes: Any) -> None:
+    attributes: dict[str, object] = dataclasses.field(default_factory=dict)
+
+    def build(self, state: object) -> None:
         """Takes the attributes."""
-        self.attributes = attributes if isinstance(attributes, dict) else {}
+        self.attributes = state if isinstance(state, dict) else {}
 
-    def tensors(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """All tensors in it, by the names that a state dict gives them."""
-        found = {}
-        for name, value in self.attributes.items():
-            if isinstance(value, np.ndarray):
-                found[f"{prefix}{name}"] = value
-            elif isinstance(value, ScriptModule):
-                found |= value.tensors(f"{prefix}{name}.")
-        return found
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors in it, by the names that a state dict gives them.
+
+        Raises:
+          UserError: if modules share modules so often that the names do not end.
+        """
+        named, left = {}, _NAMES
+        waiting: list[tuple[str, ScriptModule]] = [("", self)]
+        while waiting:
+            prefix, module = waiting.pop()
+            for name, value in module.attributes.items():
+                left -= _NAME + len(prefix) + len(f"{name}")
+                if left < 0:
+                    raise UserError("its modules hold each other in more ways than can be named")
+                if isinstance(value, Tensor):
+                    named[f"{prefix}{name}"] = value
+                elif isinstance(value, ScriptModule):
+                    waiting.append((f"{prefix}{name}.", value))
+        return named
 
 
-def load(content: bytes, storage: Callable[[str, np.dtype], np.ndarray]) -> Any:
+def load(content: bytes, extra_instructions: int = 0) -> object:
     """The object that the pickle `content` describes.
 
     Args:
       content: the pickle of a zip checkpoint (its `data.pkl`).
-      storage: gives the flat array of a storage from its key and its elements' type.
+      extra_instructions: how many more are allowed than a small checkpoint needs.
 
     Returns:
-      Tensors are (read-only) views into the storages, of the strides they were saved with.
+      Dictionaries, lists, tuples, numbers, texts; `Tensor`, `ScriptModule`, `Placeholder`.
 
     Raises:
       UserError: naming the global that the pickle wants called, or saying that it is damaged.
     """
+    machine = _Machine()
+    limit = _INSTRUCTIONS + extra_instructions
     try:
-        return _Unpickler(io.BytesIO(content), storage).load()
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if count > limit:
+                raise UserError(f"its pickle has more than {limit:,} instructions")
+            if opcode.name == "STOP":
+                break
+            machine.steps[opcode.name](argument)
+        return machine.stack.pop()
     except UserError:
         raise
-    except Exception as error:  # damaged bytes can make the pickle machine raise any of many
-        raise UserError(f"its pickle is damaged ({error})") from error
+    except Exception as error:  # damaged bytes make instructions meet any wrong value
+        raise UserError(f"its pickle is damaged ({error!r})") from error
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, storage: Callable[[str, np.dtype], np.ndarray]):
-        super().__init__(file)
-        self._storage = storage
-        # Bound methods: a pickle can neither replace nor set their attributes.
-        self._calls: Mapping[str, Any] = {
-            "torch._utils._rebuild_tensor": self._tensor,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_parameter": self._parameter,
-            "collections.OrderedDict": OrderedDict,
-            "copyreg._reconstructor": self._instance,
+class _Machine:
+    """The stack, the memo and what every instruction does to them.
+
+    Attributes:
+      stack: the values.
+      steps: instruction by name -> what it does with its argument.
+    """
+
+    def __init__(self):
+        self.stack: list = []
+        self._marks: list[int] = []
+        self._memo: dict[int, object] = {}
+        push = self.stack.append
+        self.steps: dict[str, Callable] = {
+            "PROTO": lambda _: None,
+            "FRAME": lambda _: None,
+            "MARK": lambda _: self._marks.append(len(self.stack)),
+            "POP": self._pop,
+            "POP_MARK": lambda _: self._marked(),
+            "DUP": lambda _: push(self.stack[-1]),
+            "TUPLE": lambda _: push(tuple(self._marked())),
+            "TUPLE1": lambda _: push(self._take(1)),
+            "TUPLE2": lambda _: push(self._take(2)),
+            "TUPLE3": lambda _: push(self._take(3)),
+            "EMPTY_LIST": lambda _: push([]),
+            "LIST": lambda _: push(self._marked()),
+            "APPEND": lambda _: self._extend(self._take(1)),
+            "APPENDS": lambda _: self._extend(self._marked()),
+            "EMPTY_DICT": lambda _: push({}),
+            "DICT": lambda _: push(_dictionary(self._marked())),
+            "SETITEM": lambda _: self._update(self._take(2)),
+            "SETITEMS": lambda _: self._update(self._marked()),
+            "EMPTY_SET": lambda _: push(Placeholder("builtins.set")),
+            "ADDITEMS": lambda _: self._marked(),
+            "FROZENSET": lambda _: push(_instance(Global("builtins.frozenset"), self._marked())),
+            "GLOBAL": lambda names: push(_global(*names.split(" ", 1))),
+            "STACK_GLOBAL": lambda _: push(_global(*self._take(2))),
+            "INST": lambda names: push(_call(_global(*names.split(" ", 1)), self._marked())),
+            "OBJ": lambda _: push(_call_first(self._marked())),
+            "REDUCE": lambda _: push(_call(*self._take(2))),
+            "NEWOBJ": lambda _: push(_instance(*self._take(2))),
+            "NEWOBJ_EX": lambda _: push(_instance(*self._take(3))),
+            "BUILD": self._build,
+            "MEMOIZE": lambda _: self._put(len(self._memo)),
+            "BINPERSID": lambda _: push(_storage(*self._take(1))),
+            "PERSID": lambda _: push(Placeholder("a storage of an unknown kind")),
+            **{name: lambda _, value=value: push(value) for name, value in _CONSTANTS.items()},
+            **dict.fromkeys(_VALUES, push),
+            **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), self._put),
+            **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda i: push(self._memo[i])),
         }
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """What stands in for a global: nothing is looked up, let alone imported."""
-        name = f"{_MODULES.get(module_name, module_name)}.{global_name}"
-        if name in _INERT_CALLS:
-            return self._inert
-        if name in self._calls:
-            return self._calls[name]
-        kind = ScriptModule if module_name.partition(".")[0] == "__torch__" else Placeholder
-        return _NoCalls(name, (kind,), {})
+    def _take(self, count: int) -> tuple:
+        """The last `count` values, off the stack."""
+        values = tuple(self.stack[-count:])
+        if len(values) < count:
+            raise IndexError("the stack is empty")
+        del self.stack[-count:]
+        return values
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        """The storage that `pid`, ("storage", its class, key, device, count), stands for."""
-        _, kind, key, *_ = pid
-        name = kind.__name__.removeprefix("torch.")
-        if name not in _STORAGES:
-            raise UserError(f"its storages of class {kind.__name__} are not supported")
-        return self._storage(key, np.dtype(_STORAGES[name]))
+    def _marked(self) -> list:
+        """The values since the last mark, off the stack."""
+        start = self._marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
 
-    def _tensor(
-        self, storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any
-    ) -> np.ndarray:
-        if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
-            raise UserError(f"a tensor of size {size} and stride {stride} cannot be")
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if 0 not in size and last >= storage.size:
-            raise UserError(f"a tensor reaches beyond its storage of {storage.size} numbers")
-        steps = tuple(step * storage.itemsize for step in stride)
-        return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+    def _pop(self, _: object) -> None:
+        if self._marks and self._marks[-1] == len(self.stack):
+            self._marks.pop()
+        else:
+            self.stack.pop()
 
-    def _parameter(self, data: np.ndarray, *_: Any) -> np.ndarray:
-        return data
+    def _put(self, index: int) -> None:
+        self._memo[index] = self.stack[-1]
 
-    def _instance(self, kind: type, *_: Any) -> Placeholder:
-        if not isinstance(kind, _NoCalls):
-            raise UserError(f"the file asks for an instance of {kind}, which is no plain class")
-        return Placeholder.__new__(Placeholder)
+    def _extend(self, values: Sequence) -> None:
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].extend(values)
 
-    def _inert(self, *_: Any) -> Placeholder:
-        return Placeholder.__new__(Placeholder)
+    def _update(self, values: Sequence) -> None:
+        if isinstance(self.stack[-1], dict):
+            self.stack[-1].update(_dictionary(values))
+
+    def _build(self, _: object) -> None:
+        target, state = self._take(2)
+        if isinstance(target, Placeholder):
+            target.build(state)
+        self.stack.append(target)
+
+
+def _dictionary(values: Sequence) -> dict[str | Placeholder, object]:
+    """Keys and values in turn; keys that are no texts are replaced, as they can be slow to hash."""
+    return {
+        key if isinstance(key, str) else Placeholder(type(key).__name__): value
+        for key, value in zip(values[::2], values[1::2], strict=True)
+    }
+
+
+def _global(module: str, name: str) -> Global:
+    return Global(f"{_MODULES.get(module, module):.{_LETTERS}}.{name:.{_LETTERS}}")
+
+
+def _storage(pid: tuple) -> Storage | Placeholder:
+    """What `pid`, ("storage", its class, key, device, count), stands for."""
+    match pid:
+        case ("storage", Global(name), str(key), *_):
+            return Storage(name, key)
+    return Placeholder("a storage of an unknown kind")
+
+
+def _instance(kind: object, *_: object) -> Placeholder:
+    """An instance that comes by `__new__` alone."""
+    name = kind.name if isinstance(kind, Global | Placeholder) else type(kind).__name__
+    return ScriptModule(name) if name.startswith("__torch__.") else Placeholder(name)
+
+
+def _call(function: object, arguments: Sequence) -> object:
+    """What a call gives: a tensor, dictionary or number, or a placeholder."""
+    if not isinstance(function, Global):
+        return _instance(function)
+    if _HOSTILE.match(function.name):
+        raise _refusal(function.name)
+    return _CALLS.get(function.name, lambda *_: _instance(function))(*arguments)
+
+
+def _refusal(name: str) -> UserError:
+    return UserError(
+        f"the file asks to call {name}, which building tensors does not need: it is no plain"
+        " checkpoint, and may be hostile; nothing of it was run"
+    )
+
+
+def _call_first(values: Sequence) -> object:
+    return _call(values[0], values[1:])
+
+
+def _tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> Tensor:
+    return Tensor(storage, offset, size, stride)
+
+
+def _first(value: object, *_: object) -> object:
+    return value
+
+
+def _with_attributes(function: object, kind: object, arguments: Sequence, *_: object) -> object:
+    """A tensor that attributes were set on, or of a class of its own."""
+    return _call(function, arguments)
+
+
+def _ordered(*pairs: object) -> object:
+    return Placeholder("collections.OrderedDict") if pairs else {}
+
+
+def _attribute(owner: object, *_: object) -> Placeholder:
+    """What protocol 2 spells so: a nested class, a method, a member of an enumeration."""
+    if isinstance(owner, Global | Placeholder):
+        return _instance(owner)
+    raise _refusal("builtins.getattr")
+
+
+def _numpy_type(code: object, *_: object) -> Placeholder:
+    if isinstance(code, str) and re.fullmatch(r"[iu][1248]|f[248]|b1", code):
+        return _NumpyType("numpy.dtype", dtype=np.dtype(code))
+    return Placeholder("numpy.dtype")
+
+
+def _numpy_number(kind: object, raw: object = b"", *_: object) -> object:
+    if isinstance(kind, _NumpyType) and isinstance(raw, bytes) and len(raw) == kind.dtype.itemsize:
+        return np.frombuffer(raw, kind.dtype)[0]
+    return Placeholder("numpy.core.multiarray.scalar")
+
+
+def _encode(text: object, *_: object) -> object:
+    """The bytes of a number, which protocol 2 spells as a text of latin-1."""
+    if isinstance(text, str) and len(text) <= _NUMBER:
+        return text.encode("latin-1", "replace")
+    return Placeholder("_codecs.encode")
+
+
+_CALLS: dict[str, Callable] = {
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _first,
+    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._tensor._rebuild_from_type_v2": _with_attributes,
+    "collections.OrderedDict": _ordered,
+    "builtins.getattr": _attribute,
+    "numpy.dtype": _numpy_type,
+    "numpy.core.multiarray.scalar": _numpy_number,
+    "numpy._core.multiarray.scalar": _numpy_number,
+    "_codecs.encode": _encode,
+}

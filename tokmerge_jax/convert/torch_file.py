@@ -1,145 +1,149 @@
 """Reads tensors from checkpoint files without PyTorch: its zip format, TorchScript, safetensors."""
 
-import sys
-import zipfile
-import zlib
+import json
+import os
+import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import safetensors
 from etils import epath
 from safetensors.numpy import load_file
 
-from tokmerge_jax.convert import pickles
+from tokmerge_jax.convert import torch_archive
 from tokmerge_jax.types import UserError
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
-_RESAVE = "torch.save(torch.load(path), path)"
-_NESTS = ("model", "module", "state_dict", "model_state_dict")
-_DAMAGE = (  # what zipfile raises on bytes that make no sense
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    UnicodeDecodeError,
+_PREFIXES = re.compile(r"^(?:(?:module|model)\.)*")  # of data-parallel training; of Lightning
+_WRAPPERS = re.compile(  # PyTorch's, at any depth: of compilation, sharding, recomputation
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-_LOCAL_HEADER = 30  # bytes of a zip member's header before its name
-_DDP = "module."
+_FOLDER = (  # what Hugging Face's folders hold, the best first
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+)
+_INDEX = ".index.json"
+_HEADER = 8 * 2**20  # bytes, for 80,000 tensors
+_MESSAGE = 600  # letters
 
 
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint by name; those of a .pth stay on disk until they are used.
+    """The tensors of a checkpoint by name.
 
-    Takes the state dict itself or what training scripts wrap it in ({"model": ...}), and drops the
-    `module.` that data-parallel training puts before every name. Of a TorchScript archive, as
-    OpenAI publishes CLIP, all modules' tensors.
+    Takes PyTorch's zip format, TorchScript's (as OpenAI publishes CLIP; all modules' tensors) and
+    safetensors, told by content; the index of files that share the weights; a folder of Hugging
+    Face that holds one of these. The state dict may be wrapped as training scripts do
+    ({"model": ...}); a number in it becomes an array without axes. Dropped from the names is what
+    training puts into them: `module.` and `model.` where all begin so, `_orig_mod.` anywhere.
 
     Raises:
       UserError: if the file is missing, damaged, hostile or of another format; says how to re-save.
     """
+    try:
+        tensors = {}
+        for file, names in files(path).items():
+            content = _content(file)
+            if missing := [name for name in names or () if name not in content]:
+                raise UserError(f"{file.name} lacks {missing[0]}, which the index says it holds")
+            tensors |= {name: content[name] for name in names or content}
+        if not tensors:
+            raise UserError("it holds no tensors")
+        return _plain_names(tensors)
+    except OSError as error:
+        raise UserError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except UserError as error:
+        fault = "".join(c if c.isprintable() else " " for c in str(error)[:_MESSAGE])
+        raise UserError(f"cannot read checkpoint {path}: {fault}") from error
+
+
+def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
+    """The files that a checkpoint consists of, and the tensors to take of each (None: all).
+
+    Raises:
+      UserError: if one is missing, or the index is damaged.
+    """
     path = epath.Path(path)
     if not path.exists():
         raise UserError(f"checkpoint {path} does not exist; download it, or correct the path")
+    if path.is_dir():
+        path = _of_folder(path)
+    parts = _indexed(path) if path.name.endswith(_INDEX) else {path: None}
+    if missing := [part.name for part in parts if not part.exists()]:
+        raise UserError(f"{path.name} names {missing[0]}, which is not beside it; download it")
+    return parts
+
+
+def is_folder(path: epath.PathLike) -> bool:
+    """Whether `path` is a folder with weights under a name that Hugging Face gives them."""
+    return any((epath.Path(path) / name).exists() for name in _FOLDER)
+
+
+def _of_folder(folder: epath.Path) -> epath.Path:
+    if not is_folder(folder):
+        raise UserError(f"it is a folder without weights, such as {_FOLDER[0]}; name a file")
+    return next(folder / name for name in _FOLDER if (folder / name).exists())
+
+
+def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:
+    """The files of an index, `{"weight_map": {tensor: file}}`, and the tensors of each."""
     try:
-        content = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-        return _state_dict(content)
-    except UserError as error:
-        raise UserError(f"cannot read checkpoint {path}: {error}") from error
+        match json.loads(index.read_bytes()) if index.stat().length < _HEADER else None:
+            case {"weight_map": dict(places)} if places:
+                parts = {}
+                for name, file in places.items():
+                    parts.setdefault(index.parent / _beside(file), []).append(name)
+                return parts
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{index.name} is no JSON ({error}); fetch it again") from error
+    raise UserError(f"{index.name} has no weight_map of tensors and files; fetch it again")
 
 
-def _safetensors(path: epath.Path) -> dict[str, np.ndarray]:
+def _beside(file: object) -> str:
+    """A file's name, which leads nowhere else."""
+    if isinstance(file, str) and file and epath.Path(file).name == file:
+        return file
+    raise UserError(f"its weight_map names {file!r:.100}, which is no file beside it")
+
+
+def _content(path: epath.Path) -> dict[str, np.ndarray]:
+    """The tensors of one file, under the names that it has."""
+    with path.open("rb") as file:
+        start = file.read(len(_LEGACY))
+        if start.startswith(b"PK"):
+            return torch_archive.read(file, path.stat().length)
+    if start == _LEGACY:
+        raise UserError(
+            "it has PyTorch's format from before version 1.6; re-save it in PyTorch with"
+            f" {torch_archive.RESAVE}"
+        )
+    if start[8:9] == b"{" or path.suffix.lower() == ".safetensors":
+        return _safetensors(path, int.from_bytes(start[:8], "little"))
+    raise UserError(
+        f"it is no PyTorch checkpoint (it starts with {start!r}); fetch it again, or re-save it in"
+        f" PyTorch with {torch_archive.RESAVE}"
+    )
+
+
+def _safetensors(path: epath.Path, header: int) -> dict[str, np.ndarray]:
+    if header > _HEADER:
+        raise UserError(
+            f"it is no whole .safetensors file (a header of {header:,} bytes); fetch it again"
+        )
     try:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise UserError(f"it is no whole .safetensors file ({error}); fetch it again") from error
 
 
-def _torch(path: epath.Path) -> Any:
-    with path.open("rb") as file:
-        start = file.read(len(_LEGACY))
-        if start == _LEGACY:
-            raise UserError(
-                "it has PyTorch's format from before version 1.6; re-save it in PyTorch with"
-                f" {_RESAVE}"
-            )
-        if not start.startswith(b"PK"):
-            raise UserError(
-                f"it is no PyTorch checkpoint (it starts with {start!r}); fetch it again, or"
-                f" re-save it in PyTorch with {_RESAVE}"
-            )
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return _Archive(path, archive).load()
-        except _DAMAGE as error:
-            raise UserError(
-                f"it is truncated or damaged ({error}); fetch it again, or re-save it in PyTorch"
-                f" from a whole copy with {_RESAVE}"
-            ) from error
-
-
-class _Archive:
-    """The members of a zip checkpoint: `data.pkl`, the storages `data/<key>`, `byteorder`."""
-
-    def __init__(self, path: epath.Path, archive: zipfile.ZipFile):
-        self._archive = archive
-        self._members = {name.partition("/")[2]: name for name in archive.namelist()}
-        self._bytes = np.asarray(np.memmap(path, np.uint8, mode="r"))
-        self._storages: dict[tuple[str, np.dtype], np.ndarray] = {}
-        order = archive.read(self._members["byteorder"]) if "byteorder" in self._members else b""
-        self._swap = (order or b"little") != sys.byteorder.encode()
-
-    def load(self) -> Any:
-        if "data.pkl" not in self._members:
-            raise UserError(
-                "it is a zip archive without data.pkl, no PyTorch checkpoint; re-save it in PyTorch"
-                f" with {_RESAVE}"
-            )
-        content = pickles.load(self._archive.read(self._members["data.pkl"]), self._storage)
-        return content.tensors() if isinstance(content, pickles.ScriptModule) else content
-
-    def _storage(self, key: str, dtype: np.dtype) -> np.ndarray:
-        if (key, dtype) not in self._storages:
-            if f"data/{key}" not in self._members:
-                raise UserError(f"its storage {key} is missing; fetch the file again")
-            raw = self._raw(self._archive.getinfo(self._members[f"data/{key}"]))
-            if raw.size % dtype.itemsize:
-                raise UserError(f"its storage {key} is cut off; fetch the file again")
-            if self._swap:
-                raw = raw.view(f"u{dtype.itemsize}").byteswap().view(np.uint8)
-            self._storages[key, dtype] = raw.view(dtype)
-        return self._storages[key, dtype]
-
-    def _raw(self, member: zipfile.ZipInfo) -> np.ndarray:
-        """The member's bytes, mapped where they are stored plainly (as PyTorch does)."""
-        if member.compress_type != zipfile.ZIP_STORED:
-            return np.frombuffer(self._archive.read(member), np.uint8)
-        header = self._bytes[member.header_offset :][:_LOCAL_HEADER]
-        name_and_extra = int(header[26:30].view("<u2").sum())
-        start = member.header_offset + _LOCAL_HEADER + name_and_extra
-        raw = self._bytes[start : start + member.file_size]
-        if raw.size != member.file_size:
-            raise UserError("it is truncated; fetch it again")
-        return raw
-
-
-def _state_dict(content: Any) -> dict[str, np.ndarray]:
-    for nest in _NESTS:
-        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
-            content = content[nest]
-    if not isinstance(content, Mapping) or not content:
-        raise UserError(f"it holds no tensors by name, but {type(content).__name__}")
-    others = [
-        str(name)
-        for name, value in content.items()
-        if not (isinstance(name, str) and isinstance(value, np.ndarray))
-    ]
-    if others:
-        raise UserError(
-            f"its state dict holds other things than tensors: {', '.join(others)}; re-save the"
-            " tensors alone"
-        )
-    cut = len(_DDP) if all(name.startswith(_DDP) for name in content) else 0
-    return {name[cut:]: value for name, value in content.items()}
+def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors under the names that the network itself gives them."""
+    plain = [_WRAPPERS.sub("", name) for name in tensors]
+    shared = os.path.commonprefix(plain)  # noqa: RUF071 (names, not paths)
+    cut = len(re.findall(_PREFIXES, shared)[0])
+    if len(set(plain)) < len(plain):
+        raise UserError("two of its tensors have one name but for what training puts into names")
+    return {name[cut:]: tensor for name, tensor in zip(plain, tensors.values(), strict=True)}
