@@ -1,11 +1,13 @@
 """Small videos written for tests, every frame told apart by its pixels."""
 
+import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.error import InvalidDataError
 
 
 def draw(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -51,9 +53,33 @@ def write(
 
 
 def decode_all(path: pathlib.Path) -> np.ndarray:
-    """Every frame of a file in the order shown, by decoding from start to end."""
+    """Every frame that a file shows, from start to end past damage, as large as the first."""
     with av.open(str(path)) as container:
-        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+        stream = container.streams.video[0]
+        stream.thread_count = 1  # what hides damage depends on it
+        packets: list[av.Packet | None] = [p for p in container.demux(stream) if p.size]
+        frames: list[av.VideoFrame] = []
+        for packet in [*packets, None]:
+            with contextlib.suppress(InvalidDataError):
+                frames += stream.decode(packet)
+    width, height = frames[0].width, frames[0].height
+    return np.stack([f.to_ndarray(format="rgb24", width=width, height=height) for f in frames])
+
+
+def change_packets(
+    source: pathlib.Path, target: pathlib.Path, change: Callable[[int, bytes], bytes]
+) -> pathlib.Path:
+    """Copies a video; the bytes of packet i become `change(i, bytes)`, b"" leaves it out."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        template = old.streams.video[0]
+        stream = new.add_stream_from_template(template)
+        for i, packet in enumerate(packet for packet in old.demux(template) if packet.size):
+            if content := change(i, bytes(packet)):
+                copy = av.Packet(content)
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+                new.mux(copy)
+    return target
 
 
 def write_sound(path: pathlib.Path) -> pathlib.Path:

@@ -1,5 +1,6 @@
 """Selective decoding against decoding everything, on real files of many kinds."""
 
+import pathlib
 from fractions import Fraction
 
 import av
@@ -12,8 +13,10 @@ from PIL import Image
 
 from tokmerge_jax.data import scaling, transforms, video
 from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.frames import SAMPLERS
 from tokmerge_jax.types import UserError
 
+VIDEOS = pathlib.Path(__file__).parents[1] / "fixtures" / "videos"
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:b-adapt=0"}
 UNEVEN = [1234 + 40 * i + 7 * (i % 3) + (900 if i > 20 else 0) for i in range(61)]
 KINDS = {
@@ -98,17 +101,157 @@ def test_missing_files_are_named(tmp_path):
         pass
 
 
-def test_damaged_frames_are_named(folder):
+@pytest.fixture(scope="module")
+def damaged(folder):
     path = clips.write(folder / "whole.mp4", clips.draw(61, 48, 64))
     content = bytearray(path.read_bytes())
     start = content.index(b"mdat") + 2000
     content[start : start + 3000] = b"\xff" * 3000
     damaged = folder / "damaged.mp4"
     damaged.write_bytes(content)
+    return damaged
+
+
+def test_frames_are_numbered_anew_where_decoding_shows_damage(damaged):
+    full = clips.decode_all(damaged)
+    assert 20 < len(full) < 61
     with video.open_video(damaged) as opened:
         assert opened.length == 61
-        with pytest.raises(UserError, match=r"damaged\.mp4: .*cannot be decoded"):
+        with pytest.raises(video.RecountedError, match=f"damaged.*its {len(full)} frames are numb"):
+            opened.read(range(20))
+        assert opened.length == len(full)
+        np.testing.assert_array_equal(opened.read([19, 3, len(full) - 1]), full[[19, 3, -1]])
+        with pytest.raises(UserError, match=rf"damaged\.mp4: frame {len(full)} of {len(full)} can"):
             opened.read(range(61))
+
+
+def test_numbers_are_chosen_anew_of_the_true_length(damaged):
+    full, lengths = clips.decode_all(damaged), []
+
+    def choose(length):
+        lengths.append(length)
+        return range(length)
+
+    with video.open_video(damaged) as opened:
+        np.testing.assert_array_equal(video.read_chosen(opened, choose), full)
+    assert lengths == [61, len(full)]
+
+
+CASES = {
+    "size_changes.webm": 60,  # ffprobe -count_frames says so of all of these
+    "starts_mid_group.mkv": 63,
+    "truncated.mp4": 105,
+    "vp8_hidden_frames.webm": 100,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_frames_are_those_that_are_shown(name):
+    full = clips.decode_all(VIDEOS / name)
+    with video.open_video(VIDEOS / name) as opened:
+        assert opened.length == len(full) == CASES[name]
+        for chosen in ([len(full) - 1], [0], range(len(full))):
+            np.testing.assert_array_equal(opened.read(chosen), full[chosen])
+    with video.open_video(VIDEOS / name, 32) as opened:
+        assert opened.read(range(0, len(full), 9)).shape[1:] == (32, 32, 3)
+
+
+@pytest.mark.parametrize("sampling", SAMPLERS)
+@pytest.mark.parametrize("name", [*CASES, "damaged"])
+def test_every_sampler_reads_what_has_frames(damaged, name, sampling):
+    path = damaged if name == "damaged" else VIDEOS / name
+    read = decoder(ConfigDict({"trim_seconds": 0, "sampling": sampling}), 8, "")
+    assert read(str(path)).shape[0] == 8
+
+
+def test_uncoded_pictures_are_no_frames(folder):
+    """MPEG-4 notes that a picture is left out (ISO 14496-2, vop_coded = 0)."""
+
+    def uncode(i, content):
+        if i not in (5, 6, 30):
+            return content
+        bits = "".join(f"{byte:08b}" for byte in content)
+        coded = bits.index("0", 34) + 1 + 1 + 5 + 1  # seconds, marker, 1/25 s, marker
+        bits = bits[:coded] + "00" + "1" * (-(coded + 2) % 8)
+        return int(bits, 2).to_bytes(len(bits) // 8)
+
+    made = clips.draw(40, 48, 64)
+    path = clips.write(folder / "all.mp4", made, codec="mpeg4", b_frames=0)
+    for suffix in (".mp4", ".mkv", ".avi"):
+        some = clips.change_packets(path, folder / f"some{suffix}", uncode)
+        with video.open_video(some) as opened:
+            assert opened.length == 37
+            np.testing.assert_array_equal(opened.read(range(37)), clips.decode_all(some))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "mpeg4"])
+def test_what_was_cut_off_does_not_count(folder, codec):
+    options = OPEN_GOP if codec == "libx264" else {}
+    path = clips.write(
+        folder / f"{codec}.ts", clips.draw(61, 48, 64), codec=codec, gop=10, options=options
+    )
+    content = path.read_bytes()
+    for share in (0.1, 0.35, 0.6):
+        cut = folder / "cut.ts"
+        cut.write_bytes(content[int(share * len(content)) :])
+        full = clips.decode_all(cut)
+        assert len(full) < 61
+        with video.open_video(cut) as opened:
+            assert opened.length == len(full)
+            for chosen in ([0], [len(full) - 1], range(len(full))):
+                np.testing.assert_array_equal(opened.read(chosen), full[chosen])
+
+
+@pytest.mark.parametrize("size", [0, 32])
+def test_streams_that_change_in_size_and_format_are_as_large_as_the_first_frame(folder, size):
+    path = folder / "changes.ts"
+    with path.open("wb") as whole:
+        for height, width in ((48, 64), (50, 66), (33, 47)):  # the last in yuv444p
+            part = clips.write(folder / "part.ts", clips.draw(12, height, width))
+            whole.write(part.read_bytes())
+    full = clips.decode_all(path)
+    assert len(full) == 36
+    with video.open_video(path, size) as opened:
+        found = video.read_chosen(opened, range)
+    if size:
+        assert found.shape == (36, 32, 32, 3)
+    else:
+        np.testing.assert_array_equal(found, full)
+
+
+NAMES = ["intro: part 1.mp4", "http:z.mp4", "concat:a|b.mp4", "%03d.mp4", "-x.mp4", "pipe:0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_names(folder, monkeypatch, name):
+    monkeypatch.chdir(folder)
+    made = clips.write(folder / "named.mp4", clips.draw(5, 48, 64))
+    made.rename(folder / name)
+    with video.open_video(name) as opened:
+        assert opened.length == 5
+        assert opened.read([4]).shape == (1, 48, 64, 3)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "a\0.mp4"], ids=["long", "NUL"])
+def test_names_that_no_file_can_have(name):
+    with pytest.raises(UserError, match=r"\.mp4: "), video.open_video(name):
+        pass
+
+
+LISTS = {
+    "list.ffconcat": "ffconcat version 1.0\nfile other.mp4\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nother.mp4\n#EXT-X-ENDLIST\n",
+    "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5 RTP/AVP 96\n",
+    "list.mp4": "ffconcat version 1.0\nfile other.mp4\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_files_reach_no_other_files(folder, name):
+    clips.write(folder / "other.mp4", clips.draw(5, 48, 64))
+    (folder / name).write_text(LISTS[name])
+    with pytest.raises(UserError, match=name), video.open_video(folder / name):
+        pass
 
 
 def test_a_sound_file_is_no_video(tmp_path):

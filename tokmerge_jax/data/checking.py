@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.frames import sample_indices
-from tokmerge_jax.data.video import open_video
+from tokmerge_jax.data.video import open_video, read_chosen
 from tokmerge_jax.data.workers import end_with_parent
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.types import UserError
@@ -30,11 +30,15 @@ def check_video(path: str) -> str:
     """Why a video cannot be used; "" if its sampled frames decode."""
     try:
         with open_video(path) as video:
-            sampled = sample_indices(video.length, _SAMPLED)
-            video.read(sampled[[0, _SAMPLED // 2, -1]].tolist())
+            read_chosen(video, _tried)
     except UserError as error:
         return str(error).removeprefix(f"{path}: ")
     return ""
+
+
+def _tried(length: int) -> list[int]:
+    """The first, middle and last of the frames that evaluation looks at."""
+    return sample_indices(length, _SAMPLED)[[0, _SAMPLED // 2, -1]].tolist()
 
 
 def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tokmerge_jax.data.frame_folder import is_pattern
 from tokmerge_jax.data.frames import SAMPLERS, Sampler, by_intervals
 from tokmerge_jax.data.segments import Segments
-from tokmerge_jax.data.video import open_video
+from tokmerge_jax.data.video import open_video, read_chosen
 from tokmerge_jax.data.workers import follow_parent
 from tokmerge_jax.types import UserError
 
@@ -57,8 +57,9 @@ class Decoder:
         if isinstance(choose, Segments) and is_pattern(path):
             choose = choose.for_folders()
         with open_video(pathlib.Path(self.folder, path), self.size) as video:
-            chosen = choose(video.length, video.rate, self.frames, self.seconds, rng)
-            return video.read(chosen.tolist())
+            return read_chosen(
+                video, lambda n: choose(n, video.rate, self.frames, self.seconds, rng).tolist()
+            )
 
 
 def decoder(config: ConfigDict, frames: int, folder: str) -> Decoder:

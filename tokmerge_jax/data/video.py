@@ -1,58 +1,59 @@
 """Decoding just the wanted frames of a video, exactly, with PyAV.
 
-A container says when each packet is shown, without decoding it. So a file's frames are counted and
-numbered by reading its packets, and only the groups of pictures that hold wanted frames are
-decoded, each from its keyframe on. Where a container does not say (some AVI files, bare streams),
-the frames are decoded from the start and counted as they come.
+A frame is what FFmpeg shows when it decodes a file from start to end; packets that it cannot decode
+are passed over. A container says when each packet is shown, without decoding it. So the frames are
+counted and numbered by reading packets, and only the groups of pictures that hold wanted frames are
+decoded, each from its keyframe on.
+
+Packets are not frames everywhere: some are hidden, damaged, empty, half a frame, or need others
+that were cut off. Where the packets themselves or the first frames show this, the file is decoded
+once to count its frames; where only the wanted frames show it, `RecountedError` reports it, after
+which the frames have their true numbers (`read_chosen` handles both). A file that was counted is
+read from its start.
 """
 
 import contextlib
-import dataclasses
 import itertools
 import pathlib
 from bisect import bisect_right
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from tokmerge_jax.data.frame_folder import FrameFolder, is_pattern
+from tokmerge_jax.data.packets import HEAD, Index, MistrustError, Packets
 from tokmerge_jax.data.scaling import Scaler
 from tokmerge_jax.types import UserError
 
 _DEFAULT_RATE = 25.0  # frames a second where a container does not say
+_BUFFER = 1 << 18  # bytes read at a time
+_NOTHING_ELSE = {"protocol_whitelist": "none"}  # such as playlists and patterns would open
 
 
-@dataclasses.dataclass(frozen=True)
-class _Index:
-    """When the frames of a stream are shown (ticks, ascending) and which are keyframes.
-
-    `times` is empty if the container does not say; `count` is known all the same.
-    """
-
-    count: int
-    times: tuple[int, ...]
-    keyframes: tuple[int, ...]
+class RecountedError(UserError):
+    """The frames are others than the packets said; `Video.length` is right from now on."""
 
 
 class Video:
     """An open video, its frames numbered in the order in which they are shown; see `open_video`."""
 
-    def __init__(self, path: pathlib.Path, size: int = 0):
-        self._path = path
+    def __init__(self, path: pathlib.Path, size: int, opened: contextlib.ExitStack):
+        """`opened` holds what is to be closed."""
+        self._path, self._opened = path, opened
         self._open()
         self._scaler = Scaler(size) if size and not self._is_picture else None
-        most = 1 if self._is_picture else None  # JPEGs may have others behind the first
-        self._index = _read_index(self._container, self._stream, most)
-        if not self._index.count:
-            raise UserError(f"{path} holds no frames")
+        self._is_counted = False
+        try:
+            self._index = self._by_packets()
+        except MistrustError:
+            self._recount()
 
     @property
     def length(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return self._index.count
 
     @property
@@ -66,34 +67,51 @@ class Video:
         are, the frames are views of one array, not to be written to.
 
         Raises:
-          UserError: naming the video, if one of them cannot be decoded.
+          RecountedError: once at most, if decoding shows that the frames are others than the
+            packets said. Then `length` is right, and numbers are to be chosen anew.
+          UserError: naming the video, if it has no such frame.
         """
         wanted = sorted(set(map(int, indices)))
         with _naming(self._path):
-            found = self._by_time(wanted) if self._index.times else self._by_count(wanted)
-        missing = [i for i in wanted if i not in found]
-        if missing:
-            raise UserError(
-                f"{self._path}: frame {missing[0]} of {self.length} cannot be decoded; replace the "
-                "file or leave it out"
-            )
+            try:
+                found = self._found(wanted)
+            except (MistrustError, FFmpegError):
+                if self._is_counted:
+                    raise
+                self._recount()
+                raise RecountedError(
+                    f"{self._path}: damaged or cut; its {self.length} frames are numbered anew"
+                ) from None
         if len(wanted) == 1:
             frame = found[wanted[0]]
             return np.broadcast_to(frame, (len(indices), *frame.shape))
         return np.stack([found[int(i)] for i in indices])
 
+    def _found(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+        """All that are wanted."""
+        found = self._by_time(wanted) if self._index.times else self._by_count(wanted)
+        if len(found) == len(wanted):
+            return found
+        if not self._is_counted:
+            raise MistrustError
+        missing = next(i for i in wanted if i not in found)
+        raise UserError(
+            f"{self._path}: frame {missing} of {self.length} cannot be decoded; replace the file or"
+            " leave it out"
+        )
+
     @property
     def _is_picture(self) -> bool:
         """Whether the file is a picture's (JPEG, PNG, ...), a video of one frame."""
-        name = self._container.format.name
-        return name.endswith("_pipe") or name == "image2"
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._container.close()
+        return self._container.format.name.endswith("_pipe")
 
     def _open(self) -> None:
-        self._container = av.open(str(self._path))
+        """Opens the file as a Python object, by which FFmpeg reaches no other file or address."""
+        self._opened.close()
+        file = self._opened.enter_context(self._path.open("rb", buffering=0))
+        self._container = self._opened.enter_context(
+            av.open(file, "r", container_options=_NOTHING_ELSE, buffer_size=_BUFFER)
+        )
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             raise UserError(f"{self._path} holds no video stream")
@@ -102,36 +120,62 @@ class Video:
         self._stream = stream
         self._stream.thread_count = 1  # worker processes share the cores already
 
+    def _by_packets(self) -> Index:
+        """What the packets say, where the first frames agree."""
+        if self._is_picture:
+            raise MistrustError  # JPEGs may have others behind the first
+        packets, head = Packets(self._stream.codec.canonical_name), list[av.VideoFrame]()
+        for packet in self._packets():
+            if len(head) < HEAD:
+                head += self._decoded(packet)
+            if packet is not None:
+                packets.add(packet)
+        index = packets.index(head, self._stream.codec_context.has_b_frames)
+        self._shape = _shape(head[0])
+        return index
+
+    def _recount(self) -> None:
+        """Counts the frames by decoding them."""
+        self._is_counted = True
+        self._open()
+        frames = itertools.islice(self._frames(), 1 if self._is_picture else None)
+        first = next(frames, None)
+        if first is None:
+            raise UserError(f"{self._path} holds no frame that can be decoded")
+        self._shape = _shape(first)
+        self._index = Index(1 + sum(1 for _ in frames))
+
     def _by_time(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         times, keyframes = self._index.times, self._index.keyframes
         found: dict[int, np.ndarray] = {}
         groups = itertools.groupby(wanted, lambda i: bisect_right(keyframes, times[i]) - 1)
         for group, members in groups:
-            self._container.seek(keyframes[max(group, 0)], stream=self._stream)
-            found |= self._decode({times[i]: i for i in members})
+            begin = keyframes[max(group, 0)]
+            self._container.seek(begin, stream=self._stream)
+            found |= self._decode({times[i]: i for i in members}, begin)
         missing = {times[i]: i for i in wanted if i not in found}
         if missing:  # the seek was inexact, or a keyframe was none
-            self._restart()
-            found |= self._decode(missing)
+            self._open()
+            found |= self._decode(missing, times[0])
         return found
 
     def _by_count(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
-        self._restart()
+        self._open()
         frames = itertools.islice(self._frames(), wanted[-1] + 1)
         chosen = frozenset(wanted)
         return {i: self._pixels(frame) for i, frame in enumerate(frames) if i in chosen}
 
-    def _restart(self) -> None:
-        self.close()
-        self._open()
-
-    def _decode(self, numbers: Mapping[int, int]) -> dict[int, np.ndarray]:
-        """Decodes from here on until all of `numbers` (by time) are found or passed."""
+    def _decode(self, numbers: Mapping[int, int], begin: int) -> dict[int, np.ndarray]:
+        """Decodes from here on until all of `numbers` (by time) are found or passed; frames shown
+        before `begin` may lack those that they refer to.
+        """
         found: dict[int, np.ndarray] = {}
         last = max(numbers)
         for frame in self._frames(numbers):
             if frame.pts is None:
                 continue
+            if frame.is_corrupt and frame.pts >= begin:
+                raise MistrustError
             if frame.pts in numbers:
                 found[numbers[frame.pts]] = self._pixels(frame)
             if frame.pts >= last:
@@ -140,17 +184,34 @@ class Video:
 
     def _frames(self, wanted: Container[int | None] | None = None) -> Iterator[av.VideoFrame]:
         """Frames from here on; with `wanted` times, less the others that no frame refers to."""
-        for packet in self._container.demux(self._stream):
-            needed = wanted is None or packet.pts in wanted
+        for packet in self._packets():
+            needed = wanted is None or packet is None or packet.pts in wanted
             self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
-            yield from self._stream.decode(packet)
+            yield from self._decoded(packet)
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Packets up to the end, or to where the file cannot be read on; then None, at which the
+        decoder hands out what it still holds. Empty ones, which AVI has, would end it before.
+        """
+        with contextlib.suppress(FFmpegError):
+            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+        yield None
+
+    def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        try:
+            return self._stream.decode(packet)
+        except FFmpegError:  # of this packet; FFmpeg shows those behind it
+            if self._is_counted:
+                return []
+            raise MistrustError from None
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         if self._scaler is not None:
             return self._scaler(frame)
-        context = self._stream.codec_context  # a stream may change its size; the first one rules
-        pixels = frame.to_ndarray(format="rgb24", width=context.width, height=context.height)
-        return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
+        turns = _turns(frame)
+        height, width = self._shape[:: -1 if turns % 2 else 1]  # a stream may change its size
+        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+        return np.rot90(pixels, turns) if turns else pixels
 
 
 @contextlib.contextmanager
@@ -170,14 +231,26 @@ def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | Fram
     if is_pattern(path):
         yield FrameFolder(path)
         return
-    if not path.is_file():
-        raise UserError(f"{path}: no such video file")
-    with _naming(path):
-        video = Video(path, size)
-    try:
+    with contextlib.ExitStack() as opened:
+        with _naming(path):
+            if not path.is_file():
+                raise UserError(f"{path}: no such video file")
+            video = Video(path, size, opened)
         yield video
-    finally:
-        video.close()
+
+
+def read_chosen(
+    video: Video | FrameFolder, choose: Callable[[int], Sequence[int]]
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """The frames whose numbers `choose` takes of a length; anew, if reading shows another length.
+
+    Raises:
+      UserError: naming the video, if it breaks while it is read.
+    """
+    try:
+        return video.read(choose(video.length))
+    except RecountedError:
+        return video.read(choose(video.length))
 
 
 @contextlib.contextmanager
@@ -188,17 +261,12 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be decoded ({error.strerror})") from error
 
 
-def _read_index(
-    container: InputContainer, stream: av.VideoStream, most: int | None = None
-) -> _Index:
-    """Of all frames, or of the first `most`."""
-    packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
-    marks = [(p.pts, p.is_keyframe) for p in itertools.islice(packets, most)]
-    times = [time for time, _ in marks if time is not None]
-    told = len(set(times)) == len(marks)
-    # AVI repeats the order of decoding as if it were that of showing.
-    if not told or (stream.codec_context.has_b_frames and times == sorted(times)):
-        return _Index(len(marks), (), ())
-    shown = tuple(sorted(times))
-    keyframes = sorted(time for time, is_keyframe in marks if is_keyframe and time is not None)
-    return _Index(len(marks), shown, tuple(keyframes) or shown[:1])
+def _shape(frame: av.VideoFrame) -> tuple[int, int]:
+    """Height and width of a frame, as shown."""
+    height, width = frame.height, frame.width
+    return (width, height) if _turns(frame) % 2 else (height, width)
+
+
+def _turns(frame: av.VideoFrame) -> int:
+    """Quarter turns, counter-clockwise, at which a frame is shown."""
+    return round(frame.rotation / 90)

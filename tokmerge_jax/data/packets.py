@@ -1,0 +1,101 @@
+"""What the packets of a stream say of its frames, and whether to trust it.
+
+A container says when each packet is shown, without decoding it, but not every packet is a frame:
+some are hidden, damaged, empty, half a frame, or need others that were cut off.
+"""
+
+import dataclasses
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import av
+
+HEAD = 2
+"""Number of frames that are decoded to see whether packets are frames."""
+
+_UNCODED = 16  # bytes; an MPEG-4 packet that small may be a note that there is no picture
+
+
+class MistrustError(Exception):
+    """Packets are not frames; only decoding tells how many there are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """When the frames of a stream are shown (ticks, ascending) and which are keyframes.
+
+    `times` is empty if the frames are to be counted from the start; `count` is known all the same.
+    """
+
+    count: int
+    times: tuple[int, ...] = ()
+    keyframes: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass
+class Packets:
+    """Notes of a stream's packets, taken in their order.
+
+    Attributes:
+      codec: FFmpeg's name of it.
+      count: number of packets seen.
+      times: when those are shown that hold frames that are shown.
+      keyframes: when keyframes are shown, those too that are discarded.
+      are_doubtful: whether one is damaged, or may hold no frame.
+    """
+
+    codec: str
+    count: int = 0
+    times: list[int | None] = dataclasses.field(default_factory=list)
+    keyframes: list[int] = dataclasses.field(default_factory=list)
+    are_doubtful: bool = False
+
+    def add(self, packet: av.Packet) -> None:
+        """Notes the next packet."""
+        self.count += 1
+        if _is_hidden(packet, self.codec):
+            return
+        is_tiny = self.codec == "mpeg4" and packet.size <= _UNCODED
+        self.are_doubtful |= packet.is_corrupt or is_tiny
+        if packet.is_keyframe and packet.pts is not None:
+            self.keyframes.append(packet.pts)
+        if not packet.is_discard:  # as edit lists ask for
+            self.times.append(packet.pts)
+
+    def index(self, head: Sequence[av.VideoFrame], is_reordered: bool) -> Index:
+        """Of the frames.
+
+        Args:
+          head: the first frames that decoding shows.
+          is_reordered: whether the codec's order of decoding may be another than that of showing.
+
+        Raises:
+          MistrustError: if the packets, or the first frames, show that it would be wrong.
+        """
+        shown = sorted({time for time in self.times if time is not None})
+        if self.are_doubtful or len(shown) < len(self.times):
+            raise MistrustError
+        if not head or not head[0].key_frame or head[0].pts is None:
+            raise MistrustError
+        # AVI repeats the order of decoding as if it were that of showing.
+        if is_reordered and self.times == shown and shown[:1] == self.keyframes[:1]:
+            return Index(len(shown))
+        first = bisect_left(shown, head[0].pts)  # frames before need what was cut off
+        if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD]:
+            raise MistrustError
+        keyframes = sorted(self.keyframes) or shown[:1]
+        return Index(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
+
+
+def _is_hidden(packet: av.Packet, codec: str) -> bool:
+    """Whether a packet says that its frame is not shown, but for others to refer to (RFC 6386,
+    section 9.1; VP9 bitstream specification, section 6.2: bits of the first byte).
+    """
+    if codec == "vp8":
+        return not memoryview(packet)[0] & 0x10
+    if codec != "vp9":
+        return False
+    first, last = memoryview(packet)[0], memoryview(packet)[-1]
+    is_superframe = last & 0xE0 == 0xC0  # its last frame is shown
+    shows = first >> (0 if first >> 4 & 3 == 3 else 1)  # profile 3 has a bit more
+    return not is_superframe and not shows & 0b101
