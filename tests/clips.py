@@ -67,16 +67,22 @@ def decode_all(path: pathlib.Path) -> np.ndarray:
 
 
 def change_packets(
-    source: pathlib.Path, target: pathlib.Path, change: Callable[[int, bytes], bytes]
+    source: pathlib.Path,
+    target: pathlib.Path,
+    change: Callable[[int, bytes], bytes] = lambda _, content: content,
+    earlier: Fraction = Fraction(0),
 ) -> pathlib.Path:
-    """Copies a video; the bytes of packet i become `change(i, bytes)`, b"" leaves it out."""
+    """Copies a video; the bytes of packet i become `change(i, bytes)`, b"" leaves it out; all are
+    shown some seconds `earlier`, so that MP4 hides those before 0 by an edit list.
+    """
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         template = old.streams.video[0]
         stream = new.add_stream_from_template(template)
         for i, packet in enumerate(packet for packet in old.demux(template) if packet.size):
             if content := change(i, bytes(packet)):
-                copy = av.Packet(content)
-                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                copy, shift = av.Packet(content), int(earlier / packet.time_base)
+                copy.pts, copy.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+                copy.time_base = packet.time_base
                 copy.is_keyframe, copy.stream = packet.is_keyframe, stream
                 new.mux(copy)
     return target

@@ -156,6 +156,40 @@ def test_frames_are_those_that_are_shown(name):
         assert opened.read(range(0, len(full), 9)).shape[1:] == (32, 32, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "count"), [("size_changes.webm", 60), ("starts_mid_group.mkv", 65), ("damaged", 61)]
+)
+def test_packets_that_are_not_shown_are_counted(damaged, name, count):
+    with video.open_video(damaged if name == "damaged" else VIDEOS / name) as opened:
+        video.read_chosen(opened, range)
+        assert opened.length + opened.unshown == count
+
+
+@pytest.mark.parametrize(("gop", "unshown"), [(1, 0), (12, 5)])  # only what others need is there
+def test_what_an_edit_list_hides_is_no_frame(folder, gop, unshown):
+    path = clips.write(folder / "all.mp4", clips.draw(40, 48, 64), gop=gop)
+    edited = clips.change_packets(path, folder / "edited.mp4", earlier=Fraction(5, 25))
+    full = clips.decode_all(path)[5:]
+    with video.open_video(edited) as opened:
+        assert (opened.length, opened.unshown) == (35, unshown)
+        for chosen in ([0], [34], [2, 30], range(35)):
+            np.testing.assert_array_equal(opened.read(chosen), full[chosen])
+        assert opened.length == 35
+
+
+def test_empty_chunks_of_avi_are_no_frames(folder):
+    """AVI has a chunk for every tick, and empty ones where no picture is."""
+    path = clips.write(folder / "all.mp4", clips.draw(40, 48, 64), codec="mpeg4", b_frames=0, gop=1)
+    some = clips.change_packets(
+        path, folder / "gaps.avi", lambda i, content: b"" if i in (3, 4, 20) else content
+    )
+    assert some.read_bytes().count(b"00dc\0\0\0\0") >= 3
+    with video.open_video(some) as opened:
+        assert (opened.length, opened.unshown) == (37, 0)
+        full = clips.decode_all(path)[[i for i in range(40) if i not in (3, 4, 20)]]
+        np.testing.assert_array_equal(opened.read(range(37)), full)
+
+
 @pytest.mark.parametrize("sampling", SAMPLERS)
 @pytest.mark.parametrize("name", [*CASES, "damaged"])
 def test_every_sampler_reads_what_has_frames(damaged, name, sampling):

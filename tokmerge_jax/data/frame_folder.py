@@ -96,6 +96,11 @@ class FrameFolder:
         return len(self._names)
 
     @property
+    def unshown(self) -> int:
+        """Number of files of which no frame is shown."""
+        return 0
+
+    @property
     def rate(self) -> float:
         """Frames per second: 25, as most videos have, for nothing tells.
 

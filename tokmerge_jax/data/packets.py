@@ -38,21 +38,22 @@ class Packets:
 
     Attributes:
       codec: FFmpeg's name of it.
-      count: number of packets seen.
       times: when those are shown that hold frames that are shown.
       keyframes: when keyframes are shown, those too that are discarded.
+      begin_whole: whether the first is a keyframe, needing none that was cut off; None before.
       are_doubtful: whether one is damaged, or may hold no frame.
     """
 
     codec: str
-    count: int = 0
     times: list[int | None] = dataclasses.field(default_factory=list)
     keyframes: list[int] = dataclasses.field(default_factory=list)
+    begin_whole: bool | None = None
     are_doubtful: bool = False
 
     def add(self, packet: av.Packet) -> None:
         """Notes the next packet."""
-        self.count += 1
+        if self.begin_whole is None:
+            self.begin_whole = packet.is_keyframe
         if _is_hidden(packet, self.codec):
             return
         is_tiny = self.codec == "mpeg4" and packet.size <= _UNCODED
@@ -75,10 +76,10 @@ class Packets:
         shown = sorted({time for time in self.times if time is not None})
         if self.are_doubtful or len(shown) < len(self.times):
             raise MistrustError
-        if not head or not head[0].key_frame or head[0].pts is None:
+        if not head or head[0].pts is None or not (self.begin_whole or head[0].key_frame):
             raise MistrustError
         # AVI repeats the order of decoding as if it were that of showing.
-        if is_reordered and self.times == shown and shown[:1] == self.keyframes[:1]:
+        if is_reordered and self.begin_whole and self.times == shown:
             return Index(len(shown))
         first = bisect_left(shown, head[0].pts)  # frames before need what was cut off
         if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD]:

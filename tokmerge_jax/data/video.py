@@ -57,6 +57,13 @@ class Video:
         return self._index.count
 
     @property
+    def unshown(self) -> int:
+        """Number of packets of which no frame is shown: hidden ones, those that an edit list
+        discards, damaged ones, those that need what was cut off. Decord (0.6) counts them all.
+        """
+        return self._packed - self.length
+
+    @property
     def rate(self) -> float:
         """Mean frames per second."""
         return float(self._stream.average_rate or _DEFAULT_RATE)
@@ -131,7 +138,7 @@ class Video:
             if packet is not None:
                 packets.add(packet)
         index = packets.index(head, self._stream.codec_context.has_b_frames)
-        self._shape = _shape(head[0])
+        self._shape, self._packed = _shape(head[0]), self._seen
         return index
 
     def _recount(self) -> None:
@@ -144,6 +151,7 @@ class Video:
             raise UserError(f"{self._path} holds no frame that can be decoded")
         self._shape = _shape(first)
         self._index = Index(1 + sum(1 for _ in frames))
+        self._packed = self._seen
 
     def _by_time(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         times, keyframes = self._index.times, self._index.keyframes
@@ -193,8 +201,12 @@ class Video:
         """Packets up to the end, or to where the file cannot be read on; then None, at which the
         decoder hands out what it still holds. Empty ones, which AVI has, would end it before.
         """
+        self._seen = 0
         with contextlib.suppress(FFmpegError):
-            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    self._seen += 1
+                    yield packet
         yield None
 
     def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
