@@ -13,7 +13,8 @@ import tokmerge_jax
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.pretraining_augment import PretrainingAugment
-from tokmerge_jax.systems import clip_vision
+from tokmerge_jax.merging import schedule
+from tokmerge_jax.systems import clip_vision, umt_vision
 from tokmerge_jax.types import UserError
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
@@ -33,6 +34,7 @@ COSTS = {
     "anet_qa": ((2352, 303.1), (2352, 984.0)),
     "msrvtt_mc": ((2352, 303.1), (2352, 984.0)),
 }
+VIDTLDR = golden.load("vidtldr-schedules")
 TEMPME_COSTS = {  # without and with merging, and tokens at the end
     ("12", "b32"): (52.9, 34.7, 97),
     ("12", "b16"): (210.8, 121.3, 127),
@@ -119,6 +121,25 @@ def test_tokens_cost_and_names(name):
     assert (layers[0].tokens_in, layers[-1].tokens_out) == (2352, tokens)
     assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
     check_names(system)
+
+
+@pytest.mark.parametrize("name", VIDTLDR.spec["expected"])
+def test_schedules_of_vid_tldr_s_readme(name):
+    """Tokens after the first six blocks and the last, and GMAC of the running original."""
+    (size, data), row = name.split("/"), VIDTLDR.spec["expected"][name]
+    off = data.startswith("off")
+    config = importlib.import_module(f"configs.msrvtt_{size}" if off else f"configs.{data}_{size}")
+    config = config.get_config().unlock()
+    if off:
+        config.model.merger.r = ()
+        config.model.vision.frames = row["frames"]
+    assert [*config.model.merger.r] == row["r"]
+    video = umt_vision.fields(config)
+    counts = schedule.token_counts(video["schedule"].r, video["schedule"].tokens)
+    assert [*counts[1:7], counts[-1]] == row["tokens"]
+    gmac = sum(layer.macs for layer in video["cost"]) / 1e9
+    assert gmac == pytest.approx(row["gmac"], abs=0.005)
+    assert gmac < row["fvcore"] < 1.002 * gmac  # it counts norms too
 
 
 def check_names(system):

@@ -1,5 +1,7 @@
 """ToMe inside image transformers built from our layers, against the patched timm originals."""
 
+import re
+
 import flax.linen as nn
 import golden
 import jax
@@ -18,6 +20,7 @@ from tokmerge_jax.merging import Merger, Tokens, schedule
 class ViT(nn.Module):
     """timm's ViT, or DeiT with `special` = 2: patches behind a class and a distillation token."""
 
+    classes: int
     width: int
     heads: int
     mergers: tuple[Merger | None, ...]
@@ -35,7 +38,7 @@ class ViT(nn.Module):
             block = Block(self.heads, merger, self.proportional, name=f"block_{i}")
             tokens = block(tokens)
         y = nn.LayerNorm(1e-6, name="norm")(tokens.x)
-        heads = [nn.Dense(10, name=f"head_{i}")(y[:, i]) for i in range(self.special)]
+        heads = [nn.Dense(self.classes, name=f"head_{i}")(y[:, i]) for i in range(self.special)]
         return sum(heads) / self.special, tokens
 
 
@@ -87,10 +90,13 @@ def run(case, spec, proportional):
     count = (vit["img_size"] // 16) ** 2 + special
     r = schedule.resolve(spec, vit["depth"], count, special)
     mergers = merging.per_layer("tome", r, special)
-    model = ViT(vit["embed_dim"], vit["num_heads"], mergers, special, proportional)
+    model = ViT(
+        vit["num_classes"], vit["embed_dim"], vit["num_heads"], mergers, special, proportional
+    )
     params = parameters(case.weights(), vit["embed_dim"], vit["depth"], special)
     shape, seed = (3, vit["img_size"], vit["img_size"]), case.spec["seed"] + 1
-    image = np.stack([recipe.video(shape, seed=seed + 100 * i) for i in range(2)])
+    count = int(re.findall(r"i < (\d+)", case.spec["inputs"]["image"])[0])
+    image = np.stack([recipe.video(shape, seed=seed + 100 * i) for i in range(count)])
     apply = jax.jit(lambda p, x: model.apply({"params": p}, x, mutable=["intermediates"]))
     (logits, tokens), seen = apply(params, image.transpose(0, 2, 3, 1))
     blocks = [
@@ -128,6 +134,21 @@ def test_equals_patched_timm(name, tag, form):
     if "origin" in expected:
         np.testing.assert_array_equal(tokens.origin, expected["origin"])
         np.testing.assert_array_equal(tokens.size, expected["size"])
+
+
+@pytest.mark.slow
+def test_full_size_equals_patched_timm():
+    case = golden.load("tome-vit-base")
+    ((tag, r),) = case.config["schedules"].items()
+    expected = {k.removeprefix(f"{tag}/"): v for k, v in case.arrays.items()}
+    logits, tokens, blocks, _ = run(case, r, proportional=True)
+    close(logits[:, :64], expected["logits"])
+    close(jax.nn.logsumexp(logits, axis=1), expected["logsumexp"])
+    assert [b["out"].shape[1] for b in blocks] == expected["counts"].tolist()
+    close([np.linalg.norm(b["out"]) for b in blocks], expected["block_norms"])
+    close(tokens.x[:, expected["rows"]], expected["last"])
+    np.testing.assert_array_equal(tokens.origin, expected["origin"])
+    np.testing.assert_array_equal(tokens.size, expected["size"])
 
 
 def check_block(record, merger, expected, prefix):

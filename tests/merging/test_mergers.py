@@ -40,6 +40,24 @@ def test_vid_tldr_equals_the_original_twice_in_a_row(name):
         close(tokens.x, case.arrays[f"x_{i}"])
 
 
+EDGES = golden.load("vidtldr-merge-edges")
+
+
+@pytest.mark.parametrize("name", EDGES.config)
+def test_vid_tldr_equals_the_original_at_the_edges(name):
+    """None, one, more than half, less than none, fractions of the count, odd and tiny counts."""
+    spec, seed = EDGES.config[name], EDGES.spec["seed"]
+    tokens = Tokens(jnp.asarray(recipe.video((2, spec["N"], 6), seed + spec["N"])))
+    for i, r in enumerate(spec["r"]):
+        n = tokens.x.shape[1]
+        entropy = negative_entropy(3 * recipe.video((2, 2, n, n), seed + 100 * i + n))
+        r = int(n * r) if 0 < r < 1 else r
+        tokens = jax.jit(VidTLDR(r))(tokens, Evidence(entropy=entropy))
+        size = np.ones(tokens.x.shape[:2]) if tokens.size is None else tokens.size
+        close(size, EDGES.arrays[f"{name}/size_{i}"], 1e-3)
+        close(tokens.x, EDGES.arrays[f"{name}/x_{i}"])
+
+
 def draw(batch=2, count=15, width=6, dtype=jnp.float32, seed=1):
     x = jnp.asarray(recipe.video((batch, count, width), seed), dtype)
     keys = jnp.asarray(recipe.video((batch, count, 4), seed + 1), dtype)

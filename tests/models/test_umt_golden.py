@@ -40,16 +40,16 @@ def check_scores(system, params, video, expected):
         states = jnp.broadcast_to(read["states"], (videos, *read["states"].shape))
         mask = jnp.broadcast_to(mask, (videos, *mask.shape))
         match = system.predict["match"](params, memory, states, mask)
-        return seen["embedding"][:, 0], read["embedding"], match, seen["tokens"]
+        return seen["embedding"], read["embedding"], match, seen["tokens"]
 
     seen, read, match, tokens = jax.device_get(run(params, video, ids, ids != 0))
 
     def unit(x):
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    close(seen, unit(expected["vision/proj"]))
+    close(seen, unit(expected["vision/proj"]).reshape(seen.shape))
     close(read, unit(expected["text/proj"]))
-    close(seen @ read.T, expected["sim_v2t"])
+    close((seen @ read.T).mean(axis=1), expected["sim_v2t"])  # over frames, if they have their own
     close(match, expected["match_logit"])
     return tokens
 
@@ -112,6 +112,21 @@ def test_full_size_retrieval(size):
     close(np.linalg.norm(tokens, axis=-1), expected["vision/norms"])
     last = [b["after_merging"] for b in blocks if "after_merging" in b][-1]
     close(last.size, expected["vision/size_all"], SIZE_TOLERANCE)
+
+
+@pytest.mark.slow
+def test_full_size_zero_shot():
+    """UMT's own protocol: one embedding a frame, nothing merges."""
+    case = golden.load("vidtldr-b16-frames4")
+    system, params = system_of(case)
+    expected = case.arrays
+    video = umt_case.videos(case, len(expected["sim_v2t"]))
+    check_scores(system, params, video, expected)
+    blocks, tokens = umt_case.record(system, params, video)
+    assert [len(b["out"][0]) for b in blocks] == expected["vision/block_counts"].tolist()
+    close([np.linalg.norm(b["out"]) for b in blocks], expected["vision/block_norms"])
+    close(tokens[:, expected["vision/rows"]], expected["vision/row_tokens"])
+    close(np.linalg.norm(tokens, axis=-1), expected["vision/norms"])
 
 
 @pytest.mark.slow

@@ -68,6 +68,38 @@ def test_losses_and_gradients():
 
 
 @pytest.mark.slow
+def test_what_two_processes_of_the_original_make_of_the_gradient():
+    """Half of contrast's but for the temperature's; the mean of matching's.
+
+    Contrast reaches over all rows, but a process's features alone carry its gradient; matching
+    looks at a process's rows alone.
+    """
+    case, system, params, loss = set_up("vidtldr-loss-distributed")
+    processes, rows = case.config["processes"], case.config["per_process"]
+    batch = batch_of(case, case.spec["seed"] + 1)
+
+    def part(name, params, batch):
+        return loss(params, batch, jax.random.key(0))[1][name]
+
+    of_contrast, of_matching = (
+        jax.jit(jax.value_and_grad(partial(part, name))) for name in ("vtc", "vtm")
+    )
+    vtc, contrast = of_contrast(params, batch)
+    shares = [{n: x[i * rows :][:rows] for n, x in batch.items()} for i in range(processes)]
+    vtm, matching = zip(*(of_matching(params, share) for share in shares), strict=True)
+    close(np.stack([[vtc, value] for value in vtm]), case.arrays["losses"])
+    contrast = in_torch(system, contrast)
+    contrast = {n: g if n == "temp" else g / processes for n, g in contrast.items()}
+    matching = in_torch(system, jax.tree.map(lambda *parts: sum(parts) / processes, *matching))
+    both = {name: contrast[name] + matching[name] for name in contrast}
+    for name, gradient in (("loss_vtc", contrast), ("loss_vtm", matching), ("sum", both)):
+        norms = [np.linalg.norm(gradient[name]) for name in case.spec["gradient_names"]]
+        close(norms, case.arrays[f"{name}/grad_norms"])
+        close(gradient["temp"], case.arrays[f"{name}/grad_temp"])
+        close(gradient["vision_proj.weight"], case.arrays[f"{name}/grad_vision_proj"])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vidtldr-train", "vidtldr-train-merged"])
 def test_steps_of_fine_tuning(name):
     case, system, params, loss = set_up(name)
