@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from synthetic import clip_macs, fitting, frames_shape, unmerged
 
 from tokmerge_jax import convert, runtime
+from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import Params, Predict, System, UserError
 
 _GALLERY = flags.DEFINE_integer(
@@ -211,7 +212,8 @@ def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     """Clips, as many at a time as asked, without merging and with the configuration's."""
     cases = []
     for name, each in without_and_with(system):
-        embed = each.predict.get("classify") or partial(_embed, each.predict["encode_video"])
+        read = unchecked(each).predict  # clips are normalised noise, as the original's
+        embed = read.get("classify") or partial(_embed, read["encode_video"])
         for count in clips():
             case = compiled(
                 f"encode {counted(count)}, {name}",

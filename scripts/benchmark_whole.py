@@ -24,6 +24,7 @@ from synthetic import clip_macs
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation import actions, answering
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import Batch, Params, Questions, System
 
 Inputs = dict[str, np.ndarray]
@@ -117,7 +118,8 @@ def _run(
     evaluate: Callable[[evaluation.Model, Batches, evaluation.Store], np.ndarray],
 ) -> Callable[[], Timed]:
     """An evaluation from the start: its store is new, its programs stay compiled."""
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
+    predict = unchecked(system).predict
+    model = evaluation.Model(predict, params, parallel.make_mesh({"data": 1}))
 
     def batches(size: int, start: int) -> Iterator[Batch]:
         for first in range(start, len(inputs["gallery"]), size):

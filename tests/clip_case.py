@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 import tokmerge_jax
 from configs.base import clip
+from tokmerge_jax.systems.inputs import unchecked
 
 
 def config_of(case) -> ConfigDict:
@@ -56,8 +57,8 @@ def _set_merging(config: ConfigDict, spec) -> None:
 
 
 def system_of(case):
-    """The system of a golden case, and its parameters."""
-    system, weights = tokmerge_jax.build(config_of(case)), case.weights()
+    """The system of a golden case, whose pixels are normalised, and its parameters."""
+    system, weights = unchecked(tokmerge_jax.build(config_of(case))), case.weights()
     return system, golden.parameters(system, weights)
 
 

@@ -15,6 +15,7 @@ from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, SideNetwork
+from tokmerge_jax.systems.inputs import unchecked
 
 SMALL = {
     "vision.width": 64,
@@ -62,10 +63,10 @@ def config_of(sizes, frames=1) -> ConfigDict:
 
 
 def system_of(case):
-    """The system of an end-to-end case, and its parameters."""
+    """The system of an end-to-end case, whose pixels are normalised, and its parameters."""
     weights = weights_of(case)
     config = config_of(table.sizes(weights), case.config["num_segments"])
-    system = tokmerge_jax.build(config.lock())
+    system = unchecked(tokmerge_jax.build(config.lock()))
     return system, rules.load(system.name_rules[0], weights, system.abstract_params)
 
 

@@ -7,6 +7,7 @@ import recipe
 import tokmerge_jax
 from configs.base import testa
 from tokmerge_jax.merging import space_time
+from tokmerge_jax.systems.inputs import unchecked
 
 
 def config_of(case):
@@ -44,8 +45,8 @@ def sized(config, case):
 
 
 def system_of(case):
-    """The system of a golden case and its parameters."""
-    system = tokmerge_jax.build(config_of(case))
+    """The system of a golden case, whose pixels are normalised, and its parameters."""
+    system = unchecked(tokmerge_jax.build(config_of(case)))
     return system, golden.parameters(system, case.weights())
 
 

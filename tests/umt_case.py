@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 import tokmerge_jax
 from configs.base import vid_tldr, vid_tldr_qa
 from tokmerge_jax.convert import rules
+from tokmerge_jax.systems.inputs import unchecked
 
 TOLERANCE = 2e-4
 
@@ -67,7 +68,7 @@ def _set_text(config: ConfigDict, text: dict) -> None:
 
 
 def system_of(case, only: str = "", words: bool = False):
-    """The system of a golden case and its parameters.
+    """The system of a golden case, whose pixels are normalised, and its parameters.
 
     With `only`, a prefix of PyTorch names, the case has these weights alone and the rest is zero.
     With `words`, the network predicts masked words if the case does.
@@ -76,7 +77,7 @@ def system_of(case, only: str = "", words: bool = False):
     if words and any(".cls." in name for name in case.spec["shapes"]):
         with config.unlocked():
             config.train.losses.mlm = 1.0
-    system = tokmerge_jax.build(config)
+    system = unchecked(tokmerge_jax.build(config))
     weights = {name.replace("_encoder.bert.", "_encoder."): w for name, w in case.weights().items()}
     if only:
         zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)

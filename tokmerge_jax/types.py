@@ -184,8 +184,8 @@ class System:
       init: `(key) -> params`, random parameters.
       predict: named pure functions. Retrieval systems offer
         `encode_video(params, video) -> {"embedding" [B,F,E] of unit norm, "tokens" [B,N,C]}`
-        for uint8 frames [B,T,H,W,3] (or floats that are normalised already; tokens only of
-        those with a matching head, as the texts' states),
+        for uint8 frames [B,T,S,S,3] of the configuration's T and S (tokens only of those with a
+        matching head, as the texts' states),
         `encode_text(params, text_ids, text_mask) -> {"embedding" [B,E] of unit norm,
         "states" [B,L,C]}`; those with a matching head also
         `video_memory(params, tokens [B,N,C]) -> tree`, what every text that is matched with a

@@ -14,6 +14,7 @@ import tokmerge_jax
 from tokmerge_jax import convert
 from tokmerge_jax.layers.lora import PROJECTIONS, merge_lora
 from tokmerge_jax.merging import VidTLDR
+from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import UserError
 
 CASE = golden.load("tempme-tiny")
@@ -88,7 +89,7 @@ def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
 def test_other_mergers_work_in_every_frame(tiny, merger):
     """By configuration alone; each frame's class token and its cost are as they should be."""
     config = changed(merger={"name": merger, "r": (3, 2)})
-    system = tokmerge_jax.build(config)
+    system = unchecked(tokmerge_jax.build(config))
     weights = convert.from_torch("tempme", CASE.weights(), config)
     trace = jax.jit(system.predict["trace_video"])(weights, VIDEO)
     assert [size.shape for size in trace["size"]] == [(2, 4 * 14), (2, 4 * 12)]

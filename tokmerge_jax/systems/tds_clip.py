@@ -23,6 +23,7 @@ from tokmerge_jax.merging import temporal
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
 from tokmerge_jax.systems import checks, clip_vision
+from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.systems.pixels import constants
 from tokmerge_jax.training import losses, mixing, optimizer
 from tokmerge_jax.types import (
@@ -65,10 +66,13 @@ def build(config: ConfigDict) -> System:
         module=module,
         abstract_params=abstract_params,
         init=init,
-        predict={
-            "classify": partial(_classify, module, vision.frames, data.neighbours),
-            "trace_video": clip_vision.tracer(module, stages, tokens),
-        },
+        predict=checked(
+            config,
+            {
+                "classify": partial(_classify, module, vision.frames, data.neighbours),
+                "trace_video": clip_vision.tracer(module, stages, tokens),
+            },
+        ),
         loss=smoothed_loss(module, vision.frames, train.label_smoothing, train.mixup),
         name_rules=table.rules(
             vision.depth, vision.width, side.width, vision.patch_size, _differences(config)

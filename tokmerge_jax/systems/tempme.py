@@ -21,6 +21,7 @@ from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.systems import checks, clip_vision, pixels
+from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.training import losses, optimizer, parts
 from tokmerge_jax.types import Batch, Loss, Params, Predict, System, UserError
 
@@ -58,7 +59,7 @@ def build(config: ConfigDict) -> System:
         module=module,
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
-        predict=_predict(config),
+        predict=checked(config, _predict(config)),
         loss=contrastive_loss(module, config.train.parts),
         name_rules=rules(vision.depth, words.depth, rank > 0, joins),
         tokenize=tokenize,

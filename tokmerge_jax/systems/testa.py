@@ -22,6 +22,7 @@ from tokmerge_jax.systems import (
     testa_training,
     timesformer_vision,
 )
+from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.types import Params, System
 
 
@@ -58,7 +59,7 @@ def build(config: ConfigDict) -> System:
         module=module,
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
-        predict={**functions, **timesformer_vision.tracer(module)},
+        predict=checked(config, {**functions, **timesformer_vision.tracer(module)}),
         loss=testa_training.retrieval_loss(module, train.alpha, train.alpha_epochs, train.parts),
         name_rules=rules(timesformer_vision.sizes(config), words.depth),
         tokenize=tokenize,

@@ -32,6 +32,7 @@ from tokmerge_jax.systems import (
     testa_training,
     timesformer_vision,
 )
+from tokmerge_jax.systems.inputs import checked, unchecked
 from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.momentum import Memory
 from tokmerge_jax.types import Batch, NegativeSampler, Params, Predict, RememberingLoss, System
@@ -57,7 +58,7 @@ def build(config: ConfigDict) -> System:
         ("train.decode_size", "at least", "model.vision.image_size", larger),
         ("caption.max_length", "at most", "model.text.max_positions", fits),
     )
-    base = testa.build(config)
+    base = unchecked(testa.build(config))
     assert isinstance(base.module, TESTA)
     decoder = base.module.text.clone(predicts_words=True)
 
@@ -70,7 +71,7 @@ def build(config: ConfigDict) -> System:
         name="testa_pretrain",
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
-        predict={**base.predict, "caption": captioner(base, decoder)},
+        predict=checked(config, {**base.predict, "caption": captioner(base, decoder)}),
         loss=pretraining_loss(base.module, decoder, train.alpha, train.alpha_epochs, train.parts),
         name_rules=pretraining_rules(timesformer_vision.sizes(config), words.depth),
         augment=PretrainingAugment(vision.image_size, train.decode_size),

@@ -15,6 +15,7 @@ from tokmerge_jax.evaluation.answering import Options
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.systems import answered, checks, timesformer_vision
+from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.types import System, UserError
 
 _QUESTION = replace(text.TESTA_QUESTION, start=text.ENCODE)
@@ -33,11 +34,14 @@ def build(config: ConfigDict) -> System:
     words = answered.words(config, _QUESTION, _ANSWER)
     return System(
         name="testa_qa",
-        predict={
-            **answered.functions(module, timesformer_vision.pixels),
-            "write": answered.writer(module, words.answers, options),
-            **timesformer_vision.tracer(module),
-        },
+        predict=checked(
+            config,
+            {
+                **answered.functions(module, timesformer_vision.pixels),
+                "write": answered.writer(module, words.answers, options),
+                **timesformer_vision.tracer(module),
+            },
+        ),
         loss=answered.loss(module, timesformer_vision.pixels),
         name_rules=answering_rules(timesformer_vision.sizes(config), bert.depth),
         collate=partial(answered.collate, words, weight=config.train.answer_weight),

@@ -21,6 +21,7 @@ from tokmerge_jax.data import text
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import pixels, reranked, umt_vision
+from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.training import losses
 from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
 
@@ -58,7 +59,7 @@ def build(config: ConfigDict) -> System:
         module=module,
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
-        predict=_predict(module),
+        predict=checked(config, _predict(module)),
         loss=retrieval_loss(
             module, config.train.losses.to_dict(), mask_id=partial(tokenize.id_of, "[MASK]")
         ),

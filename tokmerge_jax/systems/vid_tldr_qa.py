@@ -13,6 +13,7 @@ from tokmerge_jax.data import text
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.systems import answered, umt_vision
+from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.types import System
 
 
@@ -30,7 +31,7 @@ def build(config: ConfigDict) -> System:
     functions = answered.functions(module, umt_vision.pixels)
     return System(
         name="vid_tldr_qa",
-        predict={**functions, "trace_video": umt_vision.tracer(module)},
+        predict=checked(config, {**functions, "trace_video": umt_vision.tracer(module)}),
         loss=answered.loss(module, umt_vision.pixels),
         name_rules=rules(vision.depth, bert.depth, bert.fusion_layer),
         collate=partial(answered.collate, words),
