@@ -69,11 +69,12 @@ def test_trained_and_asked_in_both_ways(prepared, tmp_path):
     assert "on 'val'" in printed
     weights = f"--config.checkpoint={tmp_path / 'trained' / 'training' / 'parameters'}"
     found = {}
-    for way in ("rank", "generate"):
+    for way, length in (("rank", 6), ("generate", 5)):
         output = tmp_path / way
-        printed = script(
-            "eval", prepared, weights, f"--config.output={output}", f"--config.eval.answering={way}"
-        )
+        options = (f"--config.output={output}", f"--config.eval.answering={way}")
+        limit = f"config.data.max_text_length={length}"
+        printed = script("eval", prepared, weights, *options, f"--{limit}")
+        assert (f"6 of 6 questions are cut to {limit} pieces" in printed) == (length == 5)
         assert ("answers written" in printed) == (way == "generate")
         cut = "1 of 2 answers are cut to config.data.max_answer_length=4 pieces"
         assert (cut in printed) == (way == "rank")

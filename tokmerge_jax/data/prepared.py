@@ -1,6 +1,5 @@
 """Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -8,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tokmerge_jax.data import pairs
-from tokmerge_jax.data.datasets import actions, annotations, demo, video_text
+from tokmerge_jax.data.datasets import actions, annotations, demo, files, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
 from tokmerge_jax.types import UserError
@@ -124,7 +123,7 @@ def labels(config: ConfigDict) -> tuple[str, ...]:
     """
     stored = video_text.labels_path(config.folder, config.dataset)
     if stored.is_file():
-        names = tuple(json.loads(stored.read_text("utf-8")))
+        names = tuple(files.texts(files.json_of(stored, list), str(stored)))
     elif config.dataset in actions.CLASSES:
         names = tuple(map(str, range(actions.CLASSES[config.dataset])))
     else:
@@ -149,7 +148,7 @@ def _missing(config: ConfigDict, split: str) -> str:
 
 
 def _broken(config: ConfigDict, count: int, clips: Sequence[Clip]) -> str:
-    named = "; ".join(f"{clip.name}: {clip.fault}" for clip in clips)
+    named = "; ".join(f"{clip.name:.100}: {clip.fault}" for clip in clips)
     more = f" and {count - len(clips)} more" if count > len(clips) else ""
     report = video_text.report_path(config.folder, config.dataset)
     return (

@@ -238,6 +238,6 @@ def _report(split: str, files: Sequence[pathlib.Path], records: Sequence[AnyReco
 
 def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> None:
     path = video_text.report_path(folder, dataset)
-    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    known = files.json_of(path, dict) if path.exists() else {}
     known |= {report.split: dataclasses.asdict(report) for report in reports}
     runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))
