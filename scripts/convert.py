@@ -8,9 +8,11 @@ Examples:
       --target merged
 
 The configuration says which network it is. The folder is what `--config.checkpoint` takes (it takes
-the .pth as well, but a folder loads faster and is checked already). The way back gives PyTorch's
-names as a fine-tuned checkpoint has them (of CLIP: as TempMe's has), every tensor equal to the
-original bit for bit.
+the .pth as well, but a folder loads faster and is checked already). --source is a .pth, .pt, .bin
+or .safetensors (told by content), the .index.json of files that share the weights, or a folder of
+Hugging Face with one of these. The way back gives PyTorch's names as a fine-tuned checkpoint has
+them (of CLIP: as TempMe's has), every tensor equal to the original bit for bit (but for float64,
+which is rounded to float32, and for a single number's axes).
 """
 
 import hashlib
@@ -39,8 +41,10 @@ _REVERSE = flags.DEFINE_bool("reverse", False, "from our weights to PyTorch's na
 
 def main(config: ConfigDict) -> None:
     """Converts one way or the other."""
-    system = registry.build(config)
     source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
+    if config.model.get("sizes") == "checkpoint" and not _REVERSE.value:
+        config.checkpoint = str(source)
+    system = registry.build(config)
     if target.exists():
         raise UserError(f"--target={target} exists already; remove it, or name another")
     if _MERGE.value and (_REVERSE.value or not system.config.model.get("lora_rank")):
@@ -58,9 +62,7 @@ def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     origin = f"the weights of {source}"
     names = convert.table(system, tensors)
     params = rules.load(names, tensors, system.abstract_params, origin)
-    with open(source, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    constants: dict[str, Any] = {"source": source.name, "sha256": digest}
+    constants: dict[str, Any] = {"source": source.name, "sha256": digest(source)}
     if _MERGE.value:
         params = merge_lora(params)
         constants["lora"] = "folded"
@@ -77,7 +79,23 @@ def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
         raise UserError(f"--target={target} must end in .safetensors when converting back")
     params = convert.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
-    save_file(rules.unload(system.name_rules[0], params, dtypes), target)
+    try:
+        tensors = rules.unload(system.name_rules[0], params, dtypes)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{source}/constants.json has wrong dtypes ({error}); convert anew"
+        ) from error
+    save_file(tensors, target)
+
+
+def digest(source: epath.Path) -> str:
+    """The SHA-256 of a checkpoint's bytes, of one file after the other where it has several."""
+    total = hashlib.sha256()
+    for part in torch_file.files(source):
+        with part.open("rb") as file:
+            while block := file.read(2**20):
+                total.update(block)
+    return total.hexdigest()
 
 
 def table(names: rules.RuleSet, tensors: Mapping[str, np.ndarray]) -> rich.table.Table:

@@ -107,6 +107,58 @@ def test_folder_for_other_pixels(tmp_path):
         convert.load_checkpoint(tmp_path, other)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged"),
+        (b"[]", "no object"),
+        (b"\xff", "damaged"),
+        (b"[" * 10**5, "damaged"),
+        (b'{"mean": "pixels"}', "pixels of mean 'pixels'"),
+        (b'{"mean": [1, 2]}', r"pixels of mean \[1, 2\]"),
+        (b'{"std": {"a": null}}', "pixels of std"),
+        (b'{"mean": null}', "pixels of mean None"),
+    ],
+)
+def test_constants_of_a_stranger(content, message, tmp_path):
+    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    (tmp_path / "constants.json").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        convert.load_checkpoint(tmp_path, small_system())
+    assert str(error.value).isprintable()
+
+
+def test_damaged_folder_is_read_or_refused(tmp_path):
+    """Whatever the damage, nothing but UserError comes out, and no wrong number unseen."""
+    convert.save_checkpoint(tmp_path / "whole", PARAMS, small_system())
+    files = sorted(path for path in (tmp_path / "whole").rglob("*") if path.is_file())
+    messages = []
+    for file in files:
+        whole = file.read_bytes()
+        for content in (whole[: len(whole) // 2], b"{}", b"\xff" * len(whole)):
+            file.write_bytes(content)
+            try:
+                check(convert.load_checkpoint(tmp_path / "whole", small_system()))
+            except UserError as error:
+                messages.append(str(error))
+        file.write_bytes(whole)
+    assert len(messages) >= 8
+    assert "\n" not in "".join(messages)
+
+
+def test_huge_array_is_refused_before_it_is_read(tmp_path):
+    wide = {"layer": {"kernel": WEIGHT.T, "bias": np.zeros(10**6, np.float32)}}
+    checkpoint.save(tmp_path, wide, {})
+    with pytest.raises(UserError, match=r"layer/bias \[1000000\] becomes \[1000000\]"):
+        convert.load_checkpoint(tmp_path, small_system())
+
+
+def test_folder_of_hugging_face(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    save_file(rules.unload(TABLE, PARAMS), tmp_path / "model.safetensors")
+    check(convert.load_checkpoint(tmp_path, small_system()))
+
+
 def test_pth_of_pytorch():
     check(convert.load_checkpoint(FIXTURES / "training.pth", small_system()))
 

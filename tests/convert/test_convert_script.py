@@ -82,8 +82,7 @@ def test_merged_lora_is_a_clip_of_the_same_outputs(tmp_path):
     source = tmp_path / "best.safetensors"
     save_file({name: np.asarray(x) for name, x in case.weights().items()}, source)
     sizes = {
-        "model.sizes": "checkpoint",
-        "checkpoint": source,
+        "model.sizes": "checkpoint",  # of --source
         "model.lora_rank": 4,
         "data.max_text_length": 20,
         "model.vision.frames": 4,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.operations import Split, Transpose
+from tokmerge_jax.convert.operations import ResizeGrid, ResizeTimes, Split, Transpose
 from tokmerge_jax.convert.rules import Rule, RuleSet, each
 from tokmerge_jax.types import UserError
 
@@ -137,11 +137,48 @@ def test_what_only_training_can_do_without_is_told_shortly():
     ]
 
 
-def test_float64_is_refused_as_it_would_lose_bits():
+def test_float64_is_rounded_and_reported():
     tensors = state_dict()
-    tensors["both"] = tensors["both"].astype(np.float64)
-    with pytest.raises(UserError, match="both is float64"):
+    double = tensors["both"].astype(np.float64) + 1e-9
+    with pytest.warns(UserWarning, match="both rounded from float64 to float32"):
+        params = rules.load(TABLE, {**tensors, "both": double}, abstract())
+    both = np.concatenate([params["one"]["kernel"].T, params["two"]["kernel"].T])
+    np.testing.assert_array_equal(both, double.astype(np.float32), strict=True)
+
+
+def test_float64_that_float32_cannot_hold():
+    tensors = state_dict()
+    tensors["both"] = np.array([[1e39, 0], [0, 0], [np.inf, 0], [np.nan, 0]])
+    with pytest.raises(UserError, match="both holds numbers beyond float32"):
         rules.load(TABLE, tensors, abstract())
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_number_is_one_number(shape):
+    table = RuleSet((Rule("logit_scale", ("scale",)),))
+    wanted = {"scale": jax.ShapeDtypeStruct((), np.float32)}
+    params = rules.load(table, {"logit_scale": np.full(shape, 4.5, np.float32)}, wanted)
+    np.testing.assert_array_equal(params["scale"], np.array(4.5, np.float32), strict=True)
+
+
+def test_ten_faults_are_listed_and_the_rest_counted():
+    strangers = {f"stranger{i}{'x' * 999}": np.zeros(1, np.float32) for i in range(12)}
+    with pytest.raises(UserError, match="12 faults") as error:
+        rules.load(TABLE, state_dict() | strangers, abstract())
+    _, *faults, last = str(error.value).splitlines()
+    assert [fault[:12] for fault in faults] == [f"  stranger{i}x"[:12] for i in range(10)]
+    assert max(map(len, faults)) < 320
+    assert last == "  ... and 2 more"
+
+
+@pytest.mark.parametrize("shape", [(10**9, 2), (5, 10**9), (0, 2), (), (3,)])
+def test_a_table_out_of_proportion_is_not_resized(shape):
+    """The array takes no memory; what is made of it would."""
+    huge = np.broadcast_to(np.float32(0), shape)
+    wanted = {"table": jax.ShapeDtypeStruct((17, 2), np.float32)}
+    for operation in (ResizeGrid(4), ResizeTimes(17)):
+        with pytest.raises(UserError, match="table"):
+            rules.load(RuleSet((Rule("table", ("table",), operation),)), {"table": huge}, wanted)
 
 
 def test_own_names_need_no_table():

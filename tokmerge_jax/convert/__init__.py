@@ -61,13 +61,13 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
     """The weights that `path` holds, for `system`.
 
     Args:
-      path: a folder of `save_checkpoint`, a .pth of PyTorch, or a .safetensors file under
-        PyTorch's names or ours ("vision/norm/scale").
+      path: a folder of `save_checkpoint`, a .pth of PyTorch, a .safetensors file under PyTorch's
+        names or ours ("vision/norm/scale"), or what else `torch_file.read` takes.
       system: whose weights they are.
       to_train: accept a checkpoint that lacks a head which training starts anew.
 
     Returns:
-      Numpy arrays; those of a file are mapped from it, or views of it, where possible.
+      Numpy arrays, views of a file's tensors where possible.
 
     Raises:
       UserError: if there is no such thing, it is damaged, or does not fit the system.
@@ -79,7 +79,7 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
             " --target DIR"
         )
     path = epath.Path(path)
-    if path.is_dir():
+    if path.is_dir() and not torch_file.is_folder(path):
         _check_constants(path, system)
         return checkpoint.load(
             path, system.abstract_params, lambda names: table(system, names), to_train=to_train
@@ -121,8 +121,16 @@ def _check_constants(path: epath.Path, system: System) -> None:
     stored = checkpoint.constants(path)
     for key in ("mean", "std"):
         ours = jax.tree.leaves(system.constants[key])
-        if key in stored and not np.allclose(stored[key], ours):
+        if key in stored and not _alike(stored[key], ours):
             raise UserError(
-                f"checkpoint {path} was made for pixels of {key} {stored[key]}, but {system.name}"
-                f" uses {ours}; choose the configuration of this checkpoint"
+                f"checkpoint {path} was made for pixels of {key} {stored[key]!r:.100}, but"
+                f" {system.name} uses {ours}; choose the configuration of this checkpoint"
             )
+
+
+def _alike(stored: object, ours: list[float]) -> bool:
+    """Whether a value that anyone may have written equals our numbers."""
+    try:
+        return np.allclose(np.asarray(stored, float), ours)
+    except (TypeError, ValueError):
+        return False

@@ -1,8 +1,10 @@
 """Our own weights on disk: an orbax folder `params` beside `constants.json`."""
 
+import contextlib
 import json
+import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -43,7 +45,13 @@ def constants(path: epath.PathLike) -> dict[str, Any]:
             f"checkpoint {path} has no constants.json: it is no complete folder of"
             " scripts/convert.py; convert the weights again"
         )
-    return json.loads(file.read_text())
+    try:
+        stored = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(_damaged(path, error)) from error
+    if not isinstance(stored, dict):
+        raise UserError(_damaged(path, "its constants.json is no object"))
+    return stored
 
 
 def load(
@@ -66,14 +74,37 @@ def load(
     """
     constants(path)
     folder = epath.Path(path).absolute() / "params"
-    with ocp.StandardCheckpointer() as reader:
-        stored = reader.metadata(folder).item_metadata
-        empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
-        table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
-        with warnings.catch_warnings(action="ignore"):  # they come with the weights themselves
-            rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
-        found = rules.flatten(reader.restore(folder, empty))
-        return rules.load(table, found, abstract_params, origin, to_train=to_train)
+    try:
+        with _unlogged(), ocp.StandardCheckpointer() as reader:
+            stored = reader.metadata(folder).item_metadata
+            empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
+            if not isinstance(empty, Mapping):
+                raise UserError(_damaged(path, "the list of its weights cannot be read"))
+            table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
+            with warnings.catch_warnings(action="ignore"):  # they come with the weights themselves
+                rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
+            tensors = rules.flatten(reader.restore(folder, empty))
+    except UserError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise any of many where bytes make no sense
+        raise UserError(_damaged(path, error)) from error
+    return rules.load(table, tensors, abstract_params, origin, to_train=to_train)
+
+
+def _damaged(path: epath.PathLike, fault: object) -> str:
+    shortly = " ".join(f"{fault}".split())[:200]
+    return f"checkpoint {path} is damaged ({shortly}); copy it again, or convert the weights again"
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps orbax from logging what is raised as well."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _stand_in(leaf: Any) -> np.ndarray:

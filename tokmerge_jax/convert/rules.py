@@ -5,6 +5,8 @@ fits, or one error lists all that does not.
 """
 
 import dataclasses
+import itertools
+import math
 import re
 import warnings
 from collections import Counter
@@ -18,6 +20,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokmerge_jax.convert.operations import Identity, Operation, Resize
 from tokmerge_jax.types import Params, UserError
+
+_SHOWN = 10  # faults
+_LETTERS = 300  # of a fault
+_MOST = np.finfo(np.float32).max
 
 StateDict = Mapping[str, np.ndarray | np.generic]
 """Tensors by PyTorch's names; scalars may be numpy's own."""
@@ -156,8 +162,9 @@ def load(
 ) -> Params:
     """A checkpoint's tensors as a parameter tree of numpy arrays, views of them where possible.
 
-    Tensors of half precision are widened to the parameters' float32 (`dtypes` remembers what they
-    were). Warns of tensors that the table drops, once for each reason.
+    Tensors of half precision are widened to the parameters' float32, and those of double precision
+    are rounded to it (`dtypes` remembers what they were). Warns of rounding, and of tensors that
+    the table drops, once for each reason. One number is one number, whatever its axes.
 
     Args:
       table: the network's rules.
@@ -167,9 +174,9 @@ def load(
       to_train: draw the table's `fresh` parameters, rather than miss them.
 
     Raises:
-      UserError: listing every parameter that is not filled, every tensor without a place, every
-        shape that differs and every type that float32 cannot hold exactly; or that all is well, but
-        for a training only.
+      UserError: listing (ten, and counting the rest) every parameter that is not filled, every
+        tensor without a place, every shape that differs and every type that is not a float's; or
+        that all is well, but for a training only.
     """
     wanted = flatten(abstract_params)
     sources = {name: table.rename(name) for name in state_dict}
@@ -201,9 +208,12 @@ def load(
             origin += f" ({table.describe(state_dict)})"
         raise UserError(
             f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
-            " right checkpoint, of the right size?):\n  " + "\n  ".join(faults)
+            " right checkpoint, of the right size?):\n  " + "\n  ".join(_first(faults))
         )
-    _warn(dropped, origin)
+    used = {rule.source for rule in table.rules}
+    doubles = [name for name, to in sources.items() if to in used and _double(state_dict[name])]
+    rounded = dict.fromkeys(doubles, "rounded from float64 to float32")
+    _warn({name: f"left out, for {why}" for name, why in dropped.items()} | rounded, origin)
     return unflatten_dict(filled, sep="/")
 
 
@@ -253,12 +263,23 @@ def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list
     return groups
 
 
-def _warn(dropped: Mapping[str, str], origin: str) -> None:
-    """Tells the caller of `load` which tensors are left out for which reason, once for each."""
-    for why in dict.fromkeys(dropped.values()):
-        first, *others = (name for name, reason in dropped.items() if reason == why)
+def _warn(changed: Mapping[str, str], origin: str) -> None:
+    """Tells the caller of `load` what becomes of which tensors, once for each kind of change."""
+    for change in dict.fromkeys(changed.values()):
+        first, *others = (name for name, what in changed.items() if what == change)
         more = f" and {len(others)} more" if others else ""
-        warnings.warn(f"{origin}: {first}{more} left out, for {why}", stacklevel=3)
+        warnings.warn(f"{origin}: {first}{more} {change}", stacklevel=3)
+
+
+def _first(faults: Sequence[str]) -> list[str]:
+    """The first ten faults, each of bounded length, and the number of all others."""
+    more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+    shown = (fault if len(fault) <= _LETTERS else f"{fault[:_LETTERS]}..." for fault in faults)
+    return [*itertools.islice(shown, _SHOWN), *more]
+
+
+def _double(tensor: np.ndarray | np.generic) -> bool:
+    return tensor.dtype == np.float64
 
 
 def _shortly(names: Collection[str], wanted: Iterable[str]) -> str:
@@ -294,17 +315,21 @@ def _apply(
     rule: Rule, tensor: np.ndarray, wanted: Mapping[str, Any], faults: list[str]
 ) -> dict[str, np.ndarray]:
     """The parameters that `rule` makes of `tensor`; adds what is wrong with them to `faults`."""
-    if not jnp.issubdtype(tensor.dtype, jnp.floating) or tensor.dtype.itemsize > 4:
+    if not jnp.issubdtype(tensor.dtype, jnp.floating) or tensor.dtype.itemsize > 8:
         faults.append(f"{rule.source} is {tensor.dtype}, which float32 does not hold exactly")
         return {}
     try:
+        if isinstance(rule.operation, Resize):
+            _check_resizable(tensor, wanted[rule.targets[0]])
         results = rule.operation.forward(tensor)
-    except ValueError:
+    except (ValueError, IndexError, KeyError):
         shapes = ", ".join(f"{t} {_shape(wanted[t])}" for t in rule.targets if t in wanted)
         faults.append(f"{rule.source} {_shape(tensor)} cannot become {shapes}")
         return {}
     made = {}
     for target, result in zip(rule.targets, results, strict=True):
+        if target in wanted and result.size == math.prod(wanted[target].shape) == 1:
+            result = result.reshape(wanted[target].shape)
         if target not in wanted:
             faults.append(f"{rule.source} is for {target}, which the model lacks")
         elif result.shape != wanted[target].shape:
@@ -312,9 +337,17 @@ def _apply(
                 f"{rule.source} {_shape(tensor)} becomes {_shape(result)}, but {target} is"
                 f" {_shape(wanted[target])}"
             )
+        elif _double(result) and np.abs(result).max(initial=0, where=np.isfinite(result)) > _MOST:
+            faults.append(f"{rule.source} holds numbers beyond float32")
         else:
             made[target] = result.astype(wanted[target].dtype, copy=False)
     return made
+
+
+def _check_resizable(tensor: np.ndarray, wanted: jax.ShapeDtypeStruct) -> None:
+    """Raises ValueError for a table that is of another width, or out of all proportion."""
+    if tensor.shape[-1:] != wanted.shape[-1:] or tensor.size > 64 * math.prod(wanted.shape):
+        raise ValueError("no table to resize")
 
 
 def _shape(array: np.ndarray | np.generic | jax.ShapeDtypeStruct) -> str:

@@ -123,9 +123,11 @@ def sized(config: ConfigDict) -> ConfigDict:
         raise UserError(
             f"config.model.sizes={config.model.sizes!r} is neither config nor checkpoint"
         )
+    if not config.checkpoint:
+        raise UserError("config.model.sizes=checkpoint needs the file of a CLIP: config.checkpoint")
     try:
         found = sizes(torch_file.read(config.checkpoint))
-    except (KeyError, IsADirectoryError) as error:
+    except KeyError as error:
         raise UserError(
             f"config.model.sizes=checkpoint: {config.checkpoint} is no CLIP in PyTorch's names"
             f" ({error}); name its .pt or .safetensors, or set config.model.sizes=config"

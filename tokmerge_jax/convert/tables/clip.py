@@ -84,15 +84,15 @@ def sizes(state_dict: StateDict) -> Mapping[str, int]:
       KeyError: naming a tensor that is missing.
     """
     shapes, names = _named(state_dict)
-    text_width = shapes[names.words][1]
+    words, text_width = of_axes(2, shapes, names.words)
     return {
         **vision_sizes(state_dict),
         "text.width": text_width,
         "text.depth": _layers(shapes, names.text_layer),
         "text.heads": text_width // 64,
-        "text.vocab_size": shapes[names.words][0],
-        "text.max_positions": shapes[names.text_positions][0],
-        "embed_dim": shapes[names.projection][names.embedding_axis],
+        "text.vocab_size": words,
+        "text.max_positions": of_axes(2, shapes, names.text_positions)[0],
+        "embed_dim": of_axes(2, shapes, names.projection)[names.embedding_axis],
     }
 
 
@@ -103,14 +103,27 @@ def vision_sizes(state_dict: StateDict) -> dict[str, int]:
       KeyError: naming a tensor that is missing.
     """
     shapes, names = _named(state_dict)
-    width, _, _, patch = shapes[names.patches]
+    width, _, _, patch = of_axes(4, shapes, names.patches)
+    positions, _ = of_axes(2, shapes, names.positions)
     return {
         "vision.width": width,
         "vision.depth": _layers(shapes, names.vision_layer),
         "vision.heads": width // 64,
         "vision.patch_size": patch,
-        "vision.image_size": patch * math.isqrt(shapes[names.positions][0] - 1),
+        "vision.image_size": patch * math.isqrt(positions - 1),
     }
+
+
+def of_axes(count: int, shapes: Mapping[str, Sequence[int]], name: str) -> Sequence[int]:
+    """The shape of a tensor, which must have so many axes, none of them empty.
+
+    Raises:
+      KeyError: naming the tensor, if it is missing or another.
+    """
+    shape = shapes[name]
+    if len(shape) != count or 0 in shape:
+        raise KeyError(f"{name} of {count} axes")
+    return shape
 
 
 def _named(state_dict: StateDict) -> tuple[Mapping[str, Sequence[int]], "_SizeNames"]:

@@ -85,7 +85,8 @@ def sizes(state_dict: StateDict) -> Mapping[str, int]:
     """
     table = RuleSet((), renames=_RENAMES)
     tensors = {table.rename(name): tensor for name, tensor in state_dict.items()}
-    classes, side_width = list(np.shape(tensors["fc.weight"]))
+    shapes = {name: np.shape(tensor) for name, tensor in tensors.items()}
+    classes, side_width = clip.of_axes(2, shapes, "fc.weight")
     return {
         **clip.vision_sizes(tensors),
         "side.width": side_width,
