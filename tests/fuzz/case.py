@@ -12,6 +12,8 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+import jax
+
 from tests.fuzz.kind import MIB, Kind
 from tokmerge_jax.types import UserError
 
@@ -134,6 +136,7 @@ def _be_quiet(log: pathlib.Path) -> None:
     for stream in (1, 2):
         os.dup2(target, stream)
     sys.dont_write_bytecode = True
+    jax.config.update("jax_traceback_filtering", "off")  # a failure's last line says what it is
 
 
 def _warm(kind: Kind, good: pathlib.Path, case: pathlib.Path) -> None:
@@ -166,7 +169,7 @@ def _read(kind: Kind, case: pathlib.Path, good: pathlib.Path) -> tuple[str, str]
     except UserError as error:
         message = str(error)
         short = len(message) < SHORT and "Traceback" not in message
-        return ("refused", message) if short else ("failed", f"says at length: {message:.300}")
+        return ("refused", message) if short else ("failed", f"says at length: {message!r:.300}")
     except BaseException:  # whatever else comes out is what is looked for
         return "failed", traceback.format_exc(limit=-6)
     return "ok", ""

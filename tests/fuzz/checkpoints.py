@@ -42,10 +42,15 @@ def system() -> System:
 
 
 def params() -> Params:
-    """Random parameters of it, the same each time."""
+    """Parameters of it."""
+    return drawn(system())
+
+
+def drawn(system: System) -> Params:
+    """Random parameters of a system, the same each time, much sooner than by its `init`."""
     rng = np.random.default_rng(0)
     draw = lambda x: rng.normal(0, 0.1, x.shape).astype(x.dtype)  # noqa: E731
-    return jax.tree.map(draw, system().abstract_params)
+    return jax.tree.map(draw, system.abstract_params)
 
 
 def make_pth(folder: pathlib.Path) -> None:

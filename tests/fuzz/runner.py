@@ -166,4 +166,4 @@ def table(results: Sequence[Result]) -> str:
 def _fault(outcome: Outcome) -> str:
     """The last line, without what differs from case to case."""
     last = outcome.fault.strip().splitlines()[-1]
-    return re.sub(r"/\S*/|\d+|0x\w+", "#", last)[:200]
+    return re.sub(r"/\S*/|\b0x\w+|\d+", "#", last)[:200]
