@@ -152,7 +152,7 @@ def _rows(output: pathlib.Path, notes: pathlib.Path) -> Units:
         for file, rows in map(json.loads, notes.read_text().splitlines() if notes.exists() else ())
         for row in rows
     )
-    done = {str(file): np.load(file) for file in output.rglob("*.done.npy")}
+    done = {str(file): np.fromfile(file, np.uint8) for file in output.rglob("*.done")}
     return frozenset(
         (file, int(row), written[file, int(row)])
         for file, rows in done.items()

@@ -21,19 +21,12 @@ def main() -> None:
 
     def noted(self: Rows, rows: np.ndarray, values: np.ndarray) -> None:
         with open(notes, "a") as file:
-            file.write(json.dumps([rows_of(self), np.asarray(rows).tolist()]) + "\n")
+            file.write(json.dumps([str(self._marks), np.asarray(rows).tolist()]) + "\n")
         write(self, rows, values)
 
     Rows.write = noted
     sys.path.insert(0, str(pathlib.Path(script).parent))
     runpy.run_path(script, run_name="__main__")
-
-
-def rows_of(rows: Rows) -> str:
-    """The file of an array's notes."""
-    file = rows._done.filename
-    assert file is not None
-    return str(file)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+import os
 import pathlib
 import re
 import shutil
@@ -14,7 +15,7 @@ from multiprocessing import connection
 from tests.fuzz.case import Outcome, serve
 from tests.fuzz.kind import Kind
 
-_WAITING = 10  # times its limit that a case may take by the clock, of a machine that is busy
+_WAITING = 5  # times its limit that a case may take by the clock, where nothing else runs
 _SHOWN = 5  # cases of a fault
 _STARTING_S = 600  # of a process's imports and first compilations
 
@@ -53,7 +54,8 @@ class _Worker:
                 message = self.pipe.recv()
                 if isinstance(message, Outcome):
                     return message
-                self._deadline = time.monotonic() + _WAITING * kind.limit_s
+                busy = max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
+                self._deadline = time.monotonic() + _WAITING * busy * kind.limit_s
         except (EOFError, OSError):
             self._process.join()
             return Outcome("failed", f"crashed: {_cause(self._process.exitcode)}")
