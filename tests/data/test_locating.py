@@ -68,6 +68,7 @@ ROWS = {
         "webvid.json": [{"path": f"{COMPOSED}.mp4", "caption": "x"}]
     },
     ("lists", "k400", "val"): {"val.txt": f"{COMPOSED}.mp4 3"},
+    ("lists", "ssv2", "val"): {"val.txt": f"{COMPOSED}.mp4 30 3"},  # with a number of frames
 }
 
 

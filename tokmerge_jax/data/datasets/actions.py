@@ -78,11 +78,11 @@ def read_list(path: pathlib.Path, videos: pathlib.Path, classes: int) -> tuple[A
             raise UserError(
                 f"{where}: label {label} must be below {classes}, the number of actions"
             )
-    if pattern := _pattern([name for name, *_ in rows], videos) if counted else "":
-        found = {name: spelled(videos, name) / pattern for name, *_ in rows}
-        _compare([(found[name], told) for name, told, _ in rows], path)
-        return tuple(Action((Clip(n, str(found[n])),), label, f) for n, f, label in rows)
     there = Videos(videos)
+    if pattern := _pattern([name for name, *_ in rows], there) if counted else "":
+        folders = {name: spelled(videos, name) / pattern for name, *_ in rows}
+        _compare([(folders[name], told) for name, told, _ in rows], path)
+        return tuple(Action((Clip(n, str(folders[n])),), label, f) for n, f, label in rows)
     return tuple(Action((there.clip(name),), label, frames) for name, frames, label in rows)
 
 
@@ -149,24 +149,27 @@ def _fields(line: str, counted: bool, where: str) -> tuple[str, int, int]:
 
 
 def _split(line: str, count: int) -> list[str] | None:
-    """A name, in which blanks may be, and so many numbers as `count` after it; None if not so."""
-    found = line.rsplit(maxsplit=count)
-    fits = all(number.isdecimal() and len(number) <= _DIGITS for number in found[1:])
-    return found if fits and len(found) == count + 1 else None
+    """A name, in which blanks may be, and `count` numbers after it; None of another form."""
+    parts = line.rsplit(maxsplit=count)
+    fits = all(number.isdecimal() and len(number) <= _DIGITS for number in parts[1:])
+    return parts if fits and len(parts) == count + 1 else None
 
 
-def _pattern(names: Sequence[str], videos: pathlib.Path) -> str:
+def _pattern(names: Sequence[str], videos: Videos) -> str:
     """How the frames of all these folders are named: as in the first one that is there.
 
     "" if the first that is there is no folder, but a file.
     """
-    for path in (spelled(videos, name) for name in names[:_TRIED]):
+    tried = names[:_TRIED]
+    for path in (spelled(videos.folder, name) for name in tried):
         if os.path.isfile(path):  # also False of names that no file can have
             return ""
         if found := frame_folder.pattern(path):
             return found
+    if any(os.path.isfile(videos.clip(name).path) for name in tried):  # of another suffix
+        return ""
     raise UserError(
-        f"--videos {videos} holds none of the listed folders of frames, the first is"
+        f"--videos {videos.folder} holds none of the listed folders of frames, the first is"
         f" {files.shown(names[0])}; name the folder that they lie in"
     )
 

@@ -41,10 +41,10 @@ def read_answers(path: pathlib.Path) -> tuple[str, ...]:
 
 
 def _records(path: pathlib.Path) -> list[tuple[str, Any]]:
-    found = list(files.records(path))
-    if not found:
+    records = list(files.records(path))
+    if not records:
         raise UserError(f"{path}: must hold a list that is not empty")
-    return found
+    return records
 
 
 def _record(row: Any, where: str, videos: Videos, kind: str) -> AnyRecord:
@@ -85,7 +85,7 @@ def _texts(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     """A field that is a text or a list of texts, as a tuple of at least one."""
     if not isinstance(row.get(name), list):
         return (files.field(row, name, str, where),)
-    found = files.field_of_texts(row, name, where)
-    if not found:
+    texts = files.field_of_texts(row, name, where)
+    if not texts:
         raise UserError(f"{where}: field {name!r} holds no text")
-    return tuple(found)
+    return tuple(texts)

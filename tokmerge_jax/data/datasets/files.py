@@ -1,4 +1,4 @@
-"""Reading annotation files: texts, tables, JSON, pickles; what is wrong is told in one sentence.
+"""Reading annotation files: texts, tables, JSON, pickles; a fault is reported in one sentence.
 
 Every error is a UserError that names the file, and the line, record or field where there is one.
 """
@@ -41,23 +41,23 @@ def named(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...
     What macOS puts beside files on other systems' disks (._train.json) fits no name.
     """
     fitting = ([f for f in sorted(folder.glob(name)) if f.name[:2] != "._"] for name in names)
-    found = (files or [folder / name] for files, name in zip(fitting, names, strict=True))
-    return tuple(itertools.chain.from_iterable(found))
+    files = (those or [folder / name] for those, name in zip(fitting, names, strict=True))
+    return tuple(itertools.chain.from_iterable(files))
 
 
 def text(path: pathlib.Path) -> str:
     """A file of UTF-8 text that is not blank."""
     try:
-        found = path.read_text("utf-8")
+        content = path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    found = found.removeprefix(_MARK).replace(f"\n{_MARK}", "\n")  # of files put one behind another
-    if not found.strip():
+    content = content.removeprefix(_MARK).replace(f"\n{_MARK}", "\n")  # files were joined
+    if not content.strip():
         raise UserError(f"{path}: is empty")
-    if "\0" in found:
-        line = found.count("\n", 0, found.index("\0")) + 1
+    if "\0" in content:
+        line = content.count("\n", 0, content.index("\0")) + 1
         raise UserError(f"{path}, line {line}: holds a NUL character; save the file as UTF-8 text")
-    return found
+    return content
 
 
 def lines(path: pathlib.Path) -> Iterator[tuple[str, str]]:
@@ -130,8 +130,8 @@ def _parsed(found: str, kind: type, where: str) -> Any:
 
 
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(fields)
-    return found if len(found) == len(fields) else _Repeating(fields)
+    distinct = dict(fields)
+    return distinct if len(distinct) == len(fields) else _Repeating(fields)
 
 
 class _Repeating(dict[str, Any]):
@@ -226,7 +226,7 @@ def described_in_words(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """`described` by a pickle: video -> its captions, each a list of words."""
     said = typed(unpickled(captions_file), dict, str(captions_file))
-    found: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     length = 0
     for name in dict.fromkeys(names):
         where = f"{captions_file}, video {shown(name)}"
@@ -239,8 +239,8 @@ def described_in_words(
                 raise UserError(
                     f"{place}: with this one captions have {length} characters, too many"
                 )
-            found.setdefault(name, []).append(" ".join(texts(words, place)))
-    return described(names, names_file, found, captions_file)
+            captions.setdefault(name, []).append(" ".join(texts(words, place)))
+    return described(names, names_file, captions, captions_file)
 
 
 def described(

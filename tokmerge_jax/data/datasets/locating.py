@@ -36,9 +36,9 @@ class Videos:
           name: as the annotations have it.
           spellings: how its file may be named, the likeliest first; none: as `name`.
         """
-        found = filter(None, map(self._nearest, spellings or (name,)))
+        nearest = filter(None, map(self._nearest, spellings or (name,)))
         bare = "/" not in name and _stem(name) == name
-        return Clip(name, str(self.folder / next(found, f"{name}.mp4" if bare else name)))
+        return Clip(name, str(self.folder / next(nearest, f"{name}.mp4" if bare else name)))
 
     def _nearest(self, spelling: str) -> str | None:
         """The path in the folder that fits a spelling best; None if none does."""
@@ -56,13 +56,13 @@ class Videos:
     @functools.cached_property
     def _paths(self) -> Mapping[str, Sequence[str]]:
         """The files' paths in the folder, by the keys of their names."""
-        found: dict[str, list[str]] = {}
+        paths: dict[str, list[str]] = {}
         for at, _, names in os.walk(self.folder):
             below = os.path.relpath(at, self.folder)
             for name in names:
                 if not is_mark_of_macos(name):
-                    found.setdefault(_key(name), []).append(os.path.normpath(f"{below}/{name}"))
-        return found
+                    paths.setdefault(_key(name), []).append(os.path.normpath(f"{below}/{name}"))
+        return paths
 
 
 def spelled(folder: pathlib.Path, name: str) -> pathlib.Path:
