@@ -61,6 +61,7 @@ from ml_collections import ConfigDict
 from synthetic import machine
 
 from tokmerge_jax import registry, runtime
+from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.types import System, UserError
 
 _STAGES = flags.DEFINE_list(
@@ -100,7 +101,7 @@ def main(config: ConfigDict) -> None:
         "dtype": jnp.dtype(runtime.compute_dtype(config.dtype)).name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
-        "config": config.to_dict(),
+        "config": settings(config),
         "rounds": _ROUNDS.value,
     }
     console = rich.console.Console(width=150)

@@ -45,6 +45,7 @@ from synthetic import changed, clip_macs, fitting, frames_shape, machine, unmerg
 
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.evaluation import time_model
+from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.progress import Progress, tracked
 from tokmerge_jax.types import System, UserError
@@ -272,7 +273,7 @@ def report(
         "machine": machine(),
         "command": shlex.join(sys.argv),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "config": json.loads(config.to_json_best_effort()),
+        "config": settings(config),
     }
     runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
     title = f"{common.config_name()}, {machine()['devices']}"

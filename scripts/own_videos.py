@@ -17,7 +17,7 @@ from tokmerge_jax import convert, parallel, runtime
 from tokmerge_jax.data import folder, frame_folder
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.folder import Clips
-from tokmerge_jax.evaluation import Model
+from tokmerge_jax.evaluation import Model, report
 from tokmerge_jax.evaluation.retrieval import ahead
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.types import System, UserError
@@ -115,7 +115,7 @@ def facts(system: System) -> dict[str, Any]:
     config = system.config
     return {
         "config": common.config_name(),
-        "checkpoint": config.checkpoint,
+        "checkpoint": report.file_name(config.checkpoint),
         "merger": config.model.merger.to_dict(),
         "frames": system.constants["frames"],
         "sampling": config.data.sampling,

@@ -1,9 +1,11 @@
 """Evaluating whatever a data set asks: retrieval, multiple choice, questions or actions."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -246,12 +248,17 @@ def evaluate(
     config, task = _with_split(system.config, split), _task(system.config)
     texts = task.texts(system, source.gallery)
     with disk.held(folder):
-        store = evaluation.Store(folder / "cache", facts(system, source, params, texts))
+        known = facts(system, source, params, texts)
+        store = evaluation.Store(folder / "cache", known)
         model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
-        run = Run(system, config, source, texts, model, store, runtime.Stopwatch())
-        found = task.evaluate(run)
-        results = report.results(name, system, config, found, store.fingerprint, run.watch.seconds)
+        seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
+        before = store.noted(seconds, dict)
+        watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))
+        found = task.evaluate(Run(system, config, source, texts, model, store, watch))
+        results = report.results(name, system, config, found, known, watch.seconds)
         report.write(folder, results, found.arrays)
+    for warning in report.warnings(results):
+        print(warning, file=sys.stderr)
     return results
 
 

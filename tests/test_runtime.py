@@ -122,6 +122,21 @@ def test_stopwatch_adds_up_the_time_of_each_stage(monkeypatch):
     assert watch.seconds == {"encode": 5.5, "rank": 0.25}
 
 
+def test_stopwatch_keeps_what_a_killed_sitting_spent(monkeypatch):
+    now = iter([10.0, 11.5, 14.0, 20.0, 21.0, 21.0])
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(now))
+    kept = []
+    watch = runtime.Stopwatch(keep=lambda seconds: kept.append(dict(seconds)))
+    with watch("encode"):
+        watch.note()
+        assert kept == [{"encode": 1.5}]  # here the process may end
+    assert kept[-1] == {"encode": 4.0}
+    resumed = runtime.Stopwatch(kept[0])
+    with resumed("encode"):
+        resumed.note()
+    assert resumed.seconds == {"encode": 2.5}
+
+
 def test_this_compiler_can_be_asked_for_programs_that_hold_little():
     assert runtime._compiler_options() == runtime._SMALL
 

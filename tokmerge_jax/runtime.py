@@ -146,21 +146,33 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 class Stopwatch:
-    """Wall time of named stages.
+    """Wall time of named stages, one at a time, over all sittings of a run.
 
     Attributes:
       seconds: of each stage so far.
     """
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(
+        self,
+        before: Mapping[str, float] | None = None,
+        keep: Callable[[Mapping[str, float]], None] = lambda seconds: None,
+    ) -> None:
+        """Goes on from the seconds `before`; `keep` is given those so far, again and again."""
+        self.seconds = dict(before or {})
+        self._keep, self._stage, self._begun = keep, "", 0.0
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Adds the time of the block to `stage`; the block must wait for its results."""
-        begun = time.perf_counter()
+        self._stage, self._begun = stage, time.perf_counter()
         try:
             yield
         finally:
-            spent = time.perf_counter() - begun
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+            self.note()
+
+    def note(self) -> None:
+        """Adds the time so far of the stage that runs, and keeps it: a process may be killed."""
+        now = time.perf_counter()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._begun
+        self._begun = now
+        self._keep(self.seconds)

@@ -49,6 +49,22 @@ def test_of_equal_scores_the_larger_index_comes_first():
     assert metrics.ranks(scores, [[1], [0, 2]]).tolist() == [1, 1]
 
 
+def test_equal_scores_by_hand():
+    scores = np.array(
+        [
+            [1.0, 1.0, 0.0],  # the right one is as good as a wrong one
+            [2.0, 0.0, 0.0],  # wrong ones are alike, which makes no rank
+            [3.0, 3.0, 3.0],
+            [1.0, 1.0, 0.0],  # both are right
+            [5.0, 5.0, -np.inf],  # all that is ranked
+            [-np.inf, 4.0, -np.inf],  # the right one is not ranked, and nothing is beside one
+        ]
+    )
+    right = np.zeros(scores.shape, bool)
+    right[[0, 1, 2, 3, 3, 4, 5], [0, 0, 2, 0, 1, 0, 0]] = True
+    assert metrics.equal_scores(scores, right) == {"right_and_wrong": 3, "all": 2}
+
+
 def test_recall_by_hand():
     found = metrics.recall(np.array([0, 1, 4, 5, 9, 10]))
     expected = {"R@1": 16.67, "R@5": 50.0, "R@10": 83.33, "MedR": 5.5, "MeanR": 5.83}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import small_gallery
-from numpy.lib.format import open_memmap
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation.retrieval import dual_softmax
@@ -36,7 +35,7 @@ def test_embeddings_are_all_that_is_kept(tmp_path):
     np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
     np.testing.assert_array_equal(scores.text_to_video, scores.similarity.T)
     np.testing.assert_array_equal(scores.video_to_text, scores.similarity)
-    kept = {file.name.split(".")[0] for file in tmp_path.rglob("*.npy")}
+    kept = {file.name.split(".")[0] for file in tmp_path.rglob("*.rows")}
     assert kept == {"text_embedding", "video_embedding"}
 
 
@@ -72,10 +71,11 @@ def test_scores_that_are_not_finite_have_no_ranks(tmp_path):
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_stored_features_that_are_damaged_have_no_ranks(tmp_path, number):
     run(tmp_path)
-    (file,) = tmp_path.rglob("video_embedding.rows.npy")
-    rows = open_memmap(file, "r+")
-    rows.view(np.float32)[5, 0, 1] = number
-    rows.flush()
+    rows = evaluation.Store(tmp_path, {"gallery": "plain"}).open("video_embedding")
+    assert rows is not None
+    damaged = np.array(rows.values[5:6])
+    damaged[0, 0, 1] = number
+    rows.write(np.array([5]), damaged)
     with pytest.raises(UserError, match=r"similarity of video 5 and text 0 is (nan|-?inf)"):
         run(tmp_path)
 

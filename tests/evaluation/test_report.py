@@ -14,6 +14,7 @@ from tokmerge_jax.evaluation import Scores, findings, report
 from tokmerge_jax.evaluation.actions import Recognised
 from tokmerge_jax.types import Actions, Gallery, UserError
 
+FACTS = {"checkpoint": "0123456789abcdef" * 4}
 GALLERY = Gallery(("a.mp4", "b.mp4"), ("one", "two", "three"), ((0,), (1,), (1,)))
 SCORES = Scores(
     similarity=np.array([[0.9, 0.1, 0.2], [0.3, 0.8, 0.1]], np.float32),
@@ -31,7 +32,7 @@ def system():
 @pytest.fixture(scope="module")
 def found(system):
     outcome = findings.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
-    return report.results("name", system, system.config, outcome, "0f", {"re-rank": 1.234})
+    return report.results("name", system, system.config, outcome, FACTS, {"re-rank": 1.234})
 
 
 def text(table):
@@ -59,6 +60,48 @@ def test_protocol_and_cost_stand_beside_them(found):
     assert found["seconds"] == {"re-rank": 1.23}
     assert found["config"]["model"]["merger"]["name"] == "vid_tldr"
     assert found["versions"]["jax"]
+
+
+def test_files_are_named_without_the_folders_of_a_machine(system):
+    config = system.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.checkpoint, config.output = "/home/jane/weights/demo.pth", "results/demo"
+        config.data.folder = "/home/jane/data"
+    outcome = findings.retrieval(SCORES, GALLERY, config, [])
+    found = report.results("name", system, config, outcome, FACTS, {})
+    assert "jane" not in json.dumps(found)
+    assert found["checkpoint"] == {"name": "demo.pth", "digest": "0123456789abcdef"}
+    kept = found["config"]
+    assert (kept["checkpoint"], kept["data"]["folder"]) == ("demo.pth", "data")
+    assert kept["output"] == "results/demo"
+    assert kept["model"] == json.loads(json.dumps(config.model.to_dict()))
+
+
+@pytest.mark.parametrize("counting", ["umt", "clip4clip"])
+def test_queries_of_equal_scores_are_reported(system, counting):
+    """CLIP4Clip finds all of them right; the results and a warning say why."""
+    config = system.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.eval.metrics, config.eval.rerank = counting, False
+    even = np.full((2, 3), 0.5, np.float32)
+    outcome = findings.retrieval(Scores(even, even.T, even, None), GALLERY, config, [])
+    found = report.results("name", system, config, outcome, FACTS, {})
+    if counting == "clip4clip":
+        assert found["headline"]["value"] == 100.0
+    assert found["equal_scores"] == {
+        "text_to_video": {"right_and_wrong": 3, "all": 3},
+        "video_to_text": {"right_and_wrong": 2, "all": 2},
+    }
+    warnings = report.warnings(found)
+    assert [w.split(" queries")[0] for w in warnings] == ["text-to-video: 3", "video-to-text: 2"]
+
+
+def test_healthy_scores_bring_no_warning(found):
+    assert found["equal_scores"] == {
+        "text_to_video": {"right_and_wrong": 0, "all": 0},
+        "video_to_text": {"right_and_wrong": 0, "all": 0},
+    }
+    assert report.warnings(found) == []
 
 
 def test_written_and_read(found, tmp_path):
@@ -135,7 +178,7 @@ def recognised(system):
     asked = Actions(("v", "w", "x"), (1, 1, 2), ("a", "b [left]", "c [right]"))
     scores = np.array([[0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1]], np.float32)
     outcome = findings.actions(Recognised(scores, 12.5), asked, config, [])
-    return report.results("tds", system, config, outcome, "0f", {})
+    return report.results("tds", system, config, outcome, FACTS, {})
 
 
 def words(*tables):

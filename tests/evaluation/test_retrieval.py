@@ -1,5 +1,6 @@
 """Retrieval: the original's evaluation, the definition, sharing, meshes, batch sizes, kills."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from parameters import slow
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
-from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation import metrics, speed
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
 
@@ -186,6 +187,33 @@ def test_a_finished_run_encodes_nothing(tmp_path):
     again = small_gallery.run(tmp_path, source=nothing)
     np.testing.assert_array_equal(again.text_to_video, first.text_to_video)
     np.testing.assert_array_equal(again.video_to_text, first.video_to_text)
+
+
+def test_seconds_and_speed_are_those_of_all_sittings(tmp_path, monkeypatch):
+    """A clock that ticks once whenever it is read; the first sitting ends in the fifth batch."""
+    clock = itertools.count()
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(clock)))
+
+    def some(size, start):
+        for number, batch in enumerate(small_gallery.batches(size, start)):
+            if number == 4:
+                raise KeyboardInterrupt
+            yield batch
+
+    with pytest.raises(KeyboardInterrupt):
+        small_gallery.run(tmp_path, source=some, batch_size=2)
+    store = evaluation.Store(tmp_path, {"gallery": "small"})
+    begun = store.noted("encoded", dict)
+    assert begun is not None
+    assert begun["clips"] == 2 * 2  # of three batches, the first of which compiles
+    scores = small_gallery.run(tmp_path, batch_size=2)
+    known = store.noted("encoded", dict)
+    assert known is not None
+    assert known["clips"] == 2 * 2 + (small_gallery.VIDEOS - 6 - 2)
+    assert known["seconds"] > begun["seconds"]
+    assert scores.clips_per_second == known["clips"] / known["seconds"]
+    again = small_gallery.run(tmp_path, batch_size=2)
+    assert again.clips_per_second == scores.clips_per_second
 
 
 @pytest.mark.slow

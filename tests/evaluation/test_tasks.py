@@ -70,6 +70,22 @@ def test_other_names_or_labels_of_actions_leave_what_is_known(system, tmp_path):
     assert known[0] != known[1]  # what a search remembers are numbers, which labels change
 
 
+def test_seconds_are_those_of_all_sittings(system, tmp_path):
+    """Of those that count alike: other rules are another run."""
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
+    first = tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"]
+    assert first["classify videos"] > 0
+    assert tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"] == first
+
+
+def test_a_model_that_tells_nothing_is_reported(system, tmp_path, capsys):
+    even = dataclasses.replace(system, predict={"classify": lambda _, video: 0.0 * video})
+    source = source_of(even, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
+    found = tasks.evaluate("run", even, {}, source, tmp_path / "out")
+    assert found["equal_scores"] == {"all": {"right_and_wrong": 3, "all": 3}}
+    assert "all: 3 queries have equal scores alone" in capsys.readouterr().err
+
+
 def test_other_videos_are_recognised(system, tmp_path):
     facts = [
         tasks.facts(system, source_of(system, tmp_path, Actions(videos, (0,), ("0",))), {}, ())

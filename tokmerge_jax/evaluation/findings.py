@@ -14,7 +14,7 @@ from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.actions import Recognised
 from tokmerge_jax.evaluation.answering import Options, Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
-from tokmerge_jax.evaluation.retrieval import Scores
+from tokmerge_jax.evaluation.retrieval import NO_CANDIDATE, Scores
 from tokmerge_jax.evaluation.writing import Written
 from tokmerge_jax.types import Actions, Choices, Gallery, Questions
 
@@ -62,7 +62,7 @@ def retrieval(
     return Findings(
         headline=("T2V R@1", final["text_to_video"]["R@1"]),
         scores=final,
-        further={"similarity_scores": plain},
+        further={"similarity_scores": plain, "equal_scores": _equal_scores(scores, relevant)},
         protocol=_protocol(config, gallery.videos, broken) | rules,
         clips_per_second=scores.clips_per_second,
         arrays={
@@ -73,9 +73,23 @@ def retrieval(
     )
 
 
+def _equal_scores(scores: Scores, relevant: metrics.Relevant) -> dict[str, dict[str, int]]:
+    """`metrics.equal_scores` of both directions; what is no candidate is not ranked."""
+    right = np.zeros(scores.text_to_video.shape, bool)
+    for text, videos in enumerate(relevant):
+        right[text, list(videos)] = True
+    ways = {"text_to_video": (scores.text_to_video, right)}
+    ways["video_to_text"] = scores.video_to_text, right.T
+    return {
+        way: metrics.equal_scores(np.where(ranked == NO_CANDIDATE, -np.inf, ranked), theirs)
+        for way, (ranked, theirs) in ways.items()
+    }
+
+
 def choices(chosen: Chosen, asked: Choices, config: ConfigDict, broken: Sequence[str]) -> Findings:
     """How often the right option was the best one."""
     right = chosen.scores.argmax(axis=1) == np.asarray(asked.answers)
+    truth = np.arange(len(asked.options[0])) == np.asarray(asked.answers)[:, None]
     accuracy = metrics.percent(right)
     rules = {
         "options": len(asked.options[0]),
@@ -85,7 +99,7 @@ def choices(chosen: Chosen, asked: Choices, config: ConfigDict, broken: Sequence
     return Findings(
         headline=("accuracy", accuracy),
         scores={"all": {"accuracy": accuracy, "count": len(right)}},
-        further={},
+        further={"equal_scores": {"all": metrics.equal_scores(chosen.scores, truth)}},
         protocol=_protocol(config, asked.videos, broken) | rules,
         clips_per_second=chosen.clips_per_second,
         arrays={"match": chosen.match, "contrast": chosen.contrast},
@@ -96,7 +110,11 @@ def answers(
     ranking: Ranking, asked: Questions, config: ConfigDict, broken: Sequence[str]
 ) -> Findings:
     """How often the best answer of the list is a right one; config.eval says how it was scored."""
-    predicted = [asked.answers[best] for best in ranking.answers[:, 0]]
+    spelled = [[asked.answers[number] for number in row] for row in ranking.answers]
+    truth = [
+        [answer in truth for answer in row]
+        for row, truth in zip(spelled, asked.truths, strict=True)
+    ]
     known, smoothing = set(asked.answers), config.model.get("label_smoothing", 0.0)
     score = f"log p(answer), labels smoothed {smoothing:g}" if smoothing else "log p(answer)"
     twice = Options(**config.eval).first_piece == 2
@@ -110,9 +128,11 @@ def answers(
         "score": f"log p(first piece) + {score}" if twice else score,
         "ties": "lower number first",
     }
+    equal = {"equal_scores": {"all": metrics.equal_scores(ranking.scores, np.array(truth))}}
     return _accuracy(
-        predicted,
+        [row[0] for row in spelled],
         asked,
+        equal,
         _protocol(config, asked.videos, broken) | rules,
         ranking.clips_per_second,
         {"answers": ranking.answers, "scores": ranking.scores},
@@ -137,6 +157,7 @@ def written(
     return _accuracy(
         predicted,
         asked,
+        {},
         _protocol(config, asked.videos, broken) | rules,
         found.clips_per_second,
         {"ids": found.ids, "scores": found.scores},
@@ -151,6 +172,7 @@ def actions(
     Actions without a video are not among `further["classes"]`.
     """
     labels = np.asarray(asked.labels)
+    truth = np.arange(len(asked.names)) == labels[:, None]
     matrix = recognition.confusion(found.scores, labels)
     numbers = recognition.summary(found.scores, labels)
     each = zip(asked.names, recognition.by_class(matrix), matrix.sum(axis=1), strict=True)
@@ -164,6 +186,7 @@ def actions(
         headline=("top-1", numbers["top-1"]),
         scores={"all": {**numbers, "count": len(labels)}},
         further={
+            "equal_scores": {"all": metrics.equal_scores(found.scores, truth)},
             "classes": {
                 name: {"accuracy": round(float(accuracy), 2), "count": int(count)}
                 for name, accuracy, count in each
@@ -183,6 +206,7 @@ def actions(
 def _accuracy(
     predicted: Sequence[str],
     asked: Questions,
+    further: Mapping[str, Any],
     protocol: Mapping[str, Any],
     clips_per_second: float | None,
     arrays: Mapping[str, np.ndarray],
@@ -202,7 +226,7 @@ def _accuracy(
             name: {"accuracy": metrics.percent(part), "count": len(part)}
             for name, part in rows.items()
         },
-        further={"predictions": last},
+        further={"predictions": last, **further},
         protocol={**protocol, **rules},
         clips_per_second=clips_per_second,
         arrays=arrays,

@@ -35,6 +35,27 @@ def recall(place: Int[np.ndarray, " R"]) -> dict[str, float]:
     return {name: round(float(value), 2) for name, value in values.items()}
 
 
+def equal_scores(
+    scores: Float[np.ndarray, "R S"], right: Bool[np.ndarray, "R S"]
+) -> dict[str, int]:
+    """The number of rows whose rank comes from a rule on ties.
+
+    Args:
+      scores: of each row's columns; -inf is not ranked.
+      right: the columns that are.
+
+    Returns:
+      "right_and_wrong": rows whose best right column has the score of a wrong one; "all": rows
+      that have several columns, of one score.
+    """
+    ranked = scores > -np.inf
+    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+    tied = ((scores == best) & ~right & ranked).any(axis=1)
+    least = np.where(ranked, scores, np.inf).min(axis=1)
+    flat = (least == scores.max(axis=1)) & (ranked.sum(axis=1) > 1)
+    return {"right_and_wrong": int(tied.sum()), "all": int(flat.sum())}
+
+
 def percent(right: Bool[np.ndarray, " R"]) -> float:
     """The share of what is right, in percent to two decimals."""
     return round(100 * float(np.mean(right)), 2)

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from rich.markup import escape
@@ -34,7 +35,7 @@ def results(
     system: System,
     config: ConfigDict,
     found: Findings,
-    fingerprint: str,
+    facts: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Everything worth keeping of an evaluation, as JSON holds it.
@@ -44,8 +45,8 @@ def results(
       system: what was evaluated.
       config: the system's, with the split that it was evaluated on.
       found: its outcome.
-      fingerprint: of the facts that the scores depend on.
-      seconds: of each stage, in this sitting; what an earlier one did is not in them.
+      facts: that the scores depend on (`store.model_facts`).
+      seconds: of each stage, over all sittings.
     """
     macs = sum(layer.macs for layer in system.cost)
     headline, value = found.headline
@@ -62,9 +63,34 @@ def results(
         "clips_per_second": found.clips_per_second,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": runtime.versions(),
-        "fingerprint": fingerprint,
-        "config": json.loads(config.to_json_best_effort()),
+        "fingerprint": runtime.fingerprint(facts),
+        "checkpoint": {
+            "name": pathlib.Path(config.checkpoint).name,
+            "digest": facts["checkpoint"][:16],
+        },
+        "config": settings(config),
     }
+
+
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """A configuration as JSON holds it, its files named as by `file_name`."""
+    return jax.tree.map(file_name, json.loads(config.to_json_best_effort()))
+
+
+def file_name(value: Any) -> Any:
+    """The last part of a whole path, which is of one machine and tells whose; else `value`."""
+    whole = isinstance(value, str) and pathlib.Path(value).is_absolute()
+    return pathlib.Path(value).name if whole else value
+
+
+def warnings(found: Mapping[str, Any]) -> list[str]:
+    """What is to be said of results whose queries have nothing but equal scores, one a sentence."""
+    return [
+        f"{row.replace('_', '-')}: {equal['all']} queries have equal scores alone, so their ranks"
+        f" mean nothing (ties: {found['protocol']['ties']}); look at the weights"
+        for row, equal in found.get("equal_scores", {}).items()
+        if equal["all"]
+    ]
 
 
 def write(

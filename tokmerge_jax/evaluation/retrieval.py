@@ -7,7 +7,6 @@ are all that is known of the model. Protocol: UMT (ICCV 2023), evaluation.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch, finite
@@ -155,28 +155,29 @@ def evaluate(
       UserError: if `options.memory_gib` is too little for one pair, or a score is not finite.
     """
     with watch("encode texts"):
-        words = _encode_texts(model, texts, store)
+        words = _encode_texts(model, texts, store, watch)
+    speed = Speed(store)
     with watch("encode videos"):
-        seen = _encode_videos(model, batches, videos, options.batch_size, store)
+        seen = _encode_videos(model, batches, videos, options.batch_size, store, speed, watch)
     similarity = seen["embedding"].mean(axis=1) @ words["embedding"].T
     finite(similarity, "similarity", video=None, text=None)
-    speed = store.noted("clips_per_second", float)
+    clips_per_second = speed.clips_per_second
     if not options.rerank:
         to_video, to_text = similarity.T, similarity
         if options.dual_softmax:
             to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
-        return Scores(similarity, to_video, to_text, speed)
+        return Scores(similarity, to_video, to_text, clips_per_second)
     of_text = candidates(similarity.T, options.top_k)
     of_video = candidates(similarity, options.top_k)
     with watch("re-rank"):
         rows = store.make(f"match_top{options.top_k}", similarity.shape, np.float32)
         wanted = of_text.T | of_video
         states = words["states"], texts[1]
-        match(model, seen["tokens"], states, wanted, options.memory_gib, rows)
+        match(model, seen["tokens"], states, wanted, options.memory_gib, rows, written=watch.note)
     scores = rows.values + similarity if options.plus_similarity else rows.values
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
-    return Scores(similarity, to_video, to_text, speed)
+    return Scores(similarity, to_video, to_text, clips_per_second)
 
 
 def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:
@@ -201,13 +202,15 @@ def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndar
     return marks
 
 
-def _encode_texts(model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store) -> "_Features":
+def _encode_texts(
+    model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store, watch: Stopwatch
+) -> "_Features":
     """Embeddings [Q,E] of all texts, and states [Q,L,C] if the model matches them."""
     count = len(texts[0])
     size = parallel.batch_size(model.mesh, min(_TEXTS, count))
     arrays = _Features(store, "text", ("embedding", *_if_matching(model, "states")), count)
     batches = functools.partial(text_batches, texts, size)
-    arrays.collect(model.compiled("encode_text"), batches)
+    arrays.collect(model.compiled("encode_text"), batches, lambda rows: watch.note())
     return arrays
 
 
@@ -233,11 +236,10 @@ def _encode_videos(
     videos: int,
     batch_size: int,
     store: Store,
+    speed: Speed,
+    watch: Stopwatch,
 ) -> "_Features":
-    """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if the model matches them.
-
-    Notes how many a second.
-    """
+    """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if the model matches them."""
     size = parallel.batch_size(model.mesh, batch_size)
 
     def inputs(start: int) -> Iterator[_Input]:
@@ -245,10 +247,12 @@ def _encode_videos(
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             yield index[mask], (np.asarray(batch["video"]),)
 
+    def written(rows: int) -> None:
+        speed.add(rows)
+        watch.note()
+
     arrays = _Features(store, "video", ("embedding", *_if_matching(model, "tokens")), videos)
-    speed = arrays.collect(model.compiled("encode_video"), inputs)
-    if speed is not None:
-        store.note("clips_per_second", speed)
+    arrays.collect(model.compiled("encode_video"), inputs, written)
     return arrays
 
 
@@ -265,15 +269,17 @@ class _Features:
         return rows.values
 
     def collect(
-        self, function: Callable[..., Any], inputs: Callable[[int], Iterator[_Input]]
-    ) -> float | None:
-        """Fills in what is missing, from the first missing row on.
+        self,
+        function: Callable[..., Any],
+        inputs: Callable[[int], Iterator[_Input]],
+        written: Callable[[int], None],
+    ) -> None:
+        """Fills in what is missing, from the first missing row on; calls `written(rows)` each time.
 
-        Returns:
-          Rows a second after the first batch, whose time goes into compiling.
+        Raises:
+          UserError: if a feature is not finite.
         """
         start = self._first_missing()
-        marks = []
         desc = f"encoding {self._unit}s"
         with Progress(desc, self._count, self._unit, done=start, compiles=True) as bar:
             for index, arrays in ahead(function, inputs(start) if start < self._count else ()):
@@ -282,11 +288,7 @@ class _Features:
                     finite(values, name, **{self._unit: index})
                     self._row_array(name, values).write(index, values)
                 bar.update(len(index))
-                marks.append((time.perf_counter(), bar.n))
-        if len(marks) < 2:
-            return None
-        (begun, before), (ended, after) = marks[0], marks[-1]
-        return (after - before) / (ended - begun)
+                written(len(index))
 
     def _first_missing(self) -> int:
         missing = [
@@ -350,6 +352,7 @@ def match(
     memory_gib: float,
     rows: Results,
     names: Sequence[str] | None = None,
+    written: Callable[[], None] = lambda: None,
 ) -> None:
     """Fills `rows` [V,Q] with the matching scores of the wanted pairs, each computed once.
 
@@ -363,6 +366,7 @@ def match(
       memory_gib: bound on what is held at once.
       rows: takes the scores.
       names: of the videos, for messages; None = their numbers.
+      written: called after scores have been written.
 
     Raises:
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
@@ -388,6 +392,7 @@ def match(
             called = videos if names is None else [names[video] for video in videos]
             rows.write(videos, finite(scores, "matching score", video=called, text=None))
             bar.update(len(videos))
+            written()
 
 
 def _fill(index: np.ndarray, size: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How many videos a second a run encodes."""
+"""How many videos a second a run encodes, over all its sittings."""
 
 import time
 from collections.abc import Iterator
@@ -6,28 +6,37 @@ from contextlib import contextmanager
 
 from tokmerge_jax.evaluation.store import Store
 
-_NOTE = "clips_per_second"
+_NOTE = "encoded"
 
 
 class Speed:
-    """Times batches after the first one, whose time goes into compiling; the store keeps it."""
+    """Times batches after a sitting's first one, whose time goes into compiling.
+
+    The store keeps the numbers with every batch, so that what a killed sitting did counts.
+    """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._clips, self._seconds, self._first = store, 0, 0.0, True
+        self._store, self._first, self._begun = store, True, 0.0
+        noted = store.noted(_NOTE, dict) or {}
+        self._clips, self._seconds = noted.get("clips", 0), noted.get("seconds", 0.0)
 
     @contextmanager
     def __call__(self, clips: int) -> Iterator[None]:
         """Times the encoding of `clips` videos; the block must wait for its results."""
-        begun = time.perf_counter()
+        self._begun = time.perf_counter()
         yield
+        self.add(clips)
+
+    def add(self, clips: int) -> None:
+        """Counts `clips` videos that were encoded since the last ones."""
+        now = time.perf_counter()
         if not self._first:
             self._clips += clips
-            self._seconds += time.perf_counter() - begun
-        self._first = False
+            self._seconds += now - self._begun
+            self._store.note(_NOTE, {"clips": self._clips, "seconds": self._seconds})
+        self._first, self._begun = False, now
 
     @property
     def clips_per_second(self) -> float | None:
-        """Of this sitting, or of an earlier one; None if no sitting had two batches."""
-        if self._clips:
-            self._store.note(_NOTE, self._clips / self._seconds)
-        return self._store.noted(_NOTE, float)
+        """Of all sittings; None if none had two batches."""
+        return self._clips / self._seconds if self._clips else None
