@@ -22,7 +22,7 @@ from tokmerge_jax.convert.operations import Identity, Operation, Resize
 from tokmerge_jax.types import Params, UserError
 
 _SHOWN = 10  # faults
-_LETTERS = 300  # of a fault
+_LETTERS = 200  # of a fault
 _MOST = np.finfo(np.float32).max
 
 StateDict = Mapping[str, np.ndarray | np.generic]

@@ -28,7 +28,7 @@ _FOLDER = (  # what Hugging Face's folders hold, the best first
 )
 _INDEX = ".index.json"
 _HEADER = 8 * 2**20  # bytes, for 80,000 tensors
-_MESSAGE = 600  # letters
+_MESSAGE = 400  # letters
 
 
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:

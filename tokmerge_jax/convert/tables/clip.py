@@ -68,9 +68,8 @@ def describe(state_dict: StateDict) -> str:
         found = [f"{name}={size}" for name, size in sizes(state_dict).items()]
     except KeyError as error:
         return f"no CLIP of a vision transformer: there is no {error.args[0]}"
-    ranks = {
-        len(np.asarray(tensor)) for name, tensor in state_dict.items() if name.endswith("LoRA_a")
-    }
+    added = (np.shape(tensor) for name, tensor in state_dict.items() if name.endswith("LoRA_a"))
+    ranks = {shape[0] for shape in added if shape}
     found += [f"lora_rank={rank}, or fold it by scripts/convert.py --merge_lora" for rank in ranks]
     return ", ".join(found)
 
