@@ -42,6 +42,7 @@ def find(folder, *names):
         ([f"{APART}.mp4", f"{COMPOSED}.mp4"], f"{COMPOSED}.mp4", f"{COMPOSED}.mp4"),
         ([f"{APART}/{APART}.webm"], f"{COMPOSED}/{COMPOSED}", f"{APART}/{APART}.webm"),
         ([f"a/{COMPOSED}.mkv", f"{APART}.webm"], COMPOSED, f"{APART}.webm"),
+        (["b/a/video.mkv", "a/video.webm"], "a/video.mp4", "a/video.webm"),
     ],
 )
 def test_the_nearest_name_is_taken(tmp_path, there, name, found):

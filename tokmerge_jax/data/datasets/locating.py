@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.datasets.video_text import Clip
 from tokmerge_jax.data.folder import SUFFIXES, is_mark_of_macos
@@ -43,7 +43,7 @@ class Videos:
     def _nearest(self, spelling: str) -> str | None:
         """The path in the folder that fits a spelling best; None if none does."""
         spelling = os.path.normpath(spelling)
-        paths = self._paths.get(_key(spelling), ())
+        paths = (self._by_path if os.sep in spelling else self._by_name).get(_key(spelling), ())
         if spelling in paths:
             return spelling
         ranked = [
@@ -54,15 +54,14 @@ class Videos:
         return min(ranked)[-1] if ranked else None
 
     @functools.cached_property
-    def _paths(self) -> Mapping[str, Sequence[str]]:
-        """The files' paths in the folder, by the keys of their names."""
-        paths: dict[str, list[str]] = {}
-        for at, _, names in os.walk(self.folder):
-            below = os.path.relpath(at, self.folder)
-            for name in names:
-                if not is_mark_of_macos(name):
-                    paths.setdefault(_key(name), []).append(os.path.normpath(f"{below}/{name}"))
-        return paths
+    def _by_path(self) -> Mapping[str, Sequence[str]]:
+        """The files' paths in the folder, by the keys of these."""
+        return _grouped(self.folder, str)
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, Sequence[str]]:
+        """The files' paths in the folder, by the keys of their last parts."""
+        return _grouped(self.folder, os.path.basename)
 
 
 def spelled(folder: pathlib.Path, name: str) -> pathlib.Path:
@@ -77,9 +76,18 @@ def with_and_without_v(name: str) -> tuple[str, str]:
     return bare, f"v_{bare}"
 
 
+def _grouped(folder: pathlib.Path, name_of: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
+    paths: dict[str, list[str]] = {}
+    for at, _, names in os.walk(folder):
+        below = os.path.relpath(at, folder)
+        for path in (os.path.normpath(f"{below}/{n}") for n in names if not is_mark_of_macos(n)):
+            paths.setdefault(_key(name_of(path)), []).append(path)
+    return paths
+
+
 def _key(name: str) -> str:
-    """What all names have in common that may mean one file: the name less folders and suffixes."""
-    name = _composed(os.path.basename(name))
+    """What all names have in common that may mean one file: the name less suffixes."""
+    name = _composed(name)
     while (stem := _stem(name)) != name:
         name = stem
     return name
