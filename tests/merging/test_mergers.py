@@ -1,6 +1,8 @@
 """Mergers as a block calls them: vid-TLDR's numbers, degenerate tokens, transformations, a mesh."""
 
+import inspect
 import re
+from functools import partial
 
 import golden
 import jax
@@ -11,7 +13,8 @@ import recipe
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tokmerge_jax import merging
-from tokmerge_jax.merging import Evidence, Merger, Tokens, ToMe, VidTLDR
+from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
+from tokmerge_jax.merging.space_time import PruneFrames, Vote
 from tokmerge_jax.types import UserError
 
 
@@ -178,6 +181,38 @@ def test_per_layer_refuses(monkeypatch):
         merging.per_layer("pitome", (1,))
     with pytest.raises(UserError, match=r"'bare' cannot protect class tokens"):
         merging.per_layer("bare", (1,), 1)
+
+
+KEYS = jnp.ones((2, 9, 4))
+
+
+X, VIDEO = Tokens(KEYS), Tokens(KEYS[None])
+
+
+@pytest.mark.parametrize(
+    ("merger", "tokens", "evidence", "message"),
+    [
+        (VidTLDR(2), X, Evidence(KEYS), "VidTLDR reads the entropy of attention, which the block"),
+        (Prune(2), X, Evidence(KEYS), r"pass merging.Evidence\(received=...\), to be computed"),
+        (ToMe(2), X, Evidence(), "where merger.needs holds 'keys'"),
+        (ToMe(2), X, KEYS, "ToMe reads the keys of attention, which the block does not give"),
+        (ToMe(2), KEYS, Evidence(KEYS), r"ToMe merges merging.Tokens, not \w+; write merging.T"),
+        (ToMe(2), Tokens(KEYS[0]), Evidence(KEYS[0]), r"channels\], not \(9, 4\); of a single"),
+        (ToMe(2), X, Evidence(KEYS[:, 1:]), r"shape \(2, 9, channels\), not \(2, 8, 4\)"),
+        (ToMe(2), X, Evidence(KEYS[..., None]), r"not \(2, 9, 4, 1\)"),
+        (VidTLDR(2), X, Evidence(entropy=KEYS), r"the shape \(2, 9\), not \(2, 9, 4\)"),
+        (Vote(2), X, Evidence(KEYS), r"x of shape \[batch, frames, places, channels\], not"),
+        (Vote(2), VIDEO, Evidence(KEYS[None]), r"shape \(1, 9, 2, channels\), not \(1, 2, 9, 4\)"),
+        (PruneFrames(1), VIDEO, Evidence(), "PruneFrames reads the received of attention"),
+    ],
+)
+def test_mergers_say_what_they_need(merger, tokens, evidence, message):
+    """In one sentence, while tracing too; without the tests' own check of types, as for users."""
+    call = partial(inspect.unwrap(type(merger).__call__), merger)
+    with pytest.raises(UserError, match=message):
+        call(tokens, evidence)
+    with pytest.raises(UserError, match=message):
+        jax.eval_shape(call, tokens, evidence)
 
 
 def test_a_class_token_tells_nothing_of_the_others():

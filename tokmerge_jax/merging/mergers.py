@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.saliency import foreground
-from tokmerge_jax.merging.tokens import Evidence, Tokens
+from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 from tokmerge_jax.types import UserError
 
 
@@ -53,8 +53,8 @@ class ToMe:
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and their mean keys -> tokens [B,N-r,C]."""
-        assert evidence.keys is not None
-        pairs = matching.bipartite(evidence.keys, self.r, self.class_tokens)
+        keys = read("keys", self, tokens, evidence)
+        pairs = matching.bipartite(keys, self.r, self.class_tokens)
         return merge.tokens(pairs, tokens)
 
 
@@ -76,9 +76,9 @@ class VidTLDR:
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and the negative entropy of their attention -> tokens [B,N-r,C]."""
-        assert evidence.entropy is not None
+        entropy = read("entropy", self, tokens, evidence)
         pairs = matching.bipartite(tokens.x, self.r, self.class_tokens, ordered=True)
-        weight = foreground(evidence.entropy[:, self.class_tokens :])
+        weight = foreground(entropy[:, self.class_tokens :])
         weight = jnp.pad(weight, ((0, 0), (self.class_tokens, 0)), constant_values=1)
         return merge.tokens(pairs, tokens, weight)
 
@@ -100,8 +100,7 @@ class Prune:
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and the attention that they get -> tokens [B,N-r,C] in their order."""
-        assert evidence.received is not None
-        score = evidence.received.at[:, : self.class_tokens].set(jnp.inf)
+        score = read("received", self, tokens, evidence).at[:, : self.class_tokens].set(jnp.inf)
         return merge.keep(matching.highest(score, self.r), tokens)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.merging import matching, merge, mergers, schedule
 from tokmerge_jax.merging.mergers import Merger
-from tokmerge_jax.merging.tokens import Evidence, Tokens
+from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 from tokmerge_jax.types import LayerCost, UserError
 
 
@@ -60,8 +60,8 @@ class Vote:
 
     def __call__(self, frames: Tokens, evidence: Evidence) -> Tokens:
         """Frames [B,T,P,C] and keys [B,P,T,D] -> frames [B,T-r,P,C]."""
-        assert evidence.keys is not None
-        pairs = matching.voted(evidence.keys, self.r, self.vote, self.class_tokens)
+        keys = read("keys", self, frames, evidence, frames=True)
+        pairs = matching.voted(keys, self.r, self.vote, self.class_tokens)
         return merge.tokens(pairs, frames)
 
 
@@ -78,8 +78,8 @@ class PruneFrames:
 
     def __call__(self, frames: Tokens, evidence: Evidence) -> Tokens:
         """Frames [B,T,P,C] and the attention [B,P,T] that they get -> frames [B,T-r,P,C]."""
-        assert evidence.received is not None
-        kept = matching.highest(evidence.received.mean(axis=1), self.r)
+        received = read("received", self, frames, evidence, frames=True)
+        kept = matching.highest(received.mean(axis=1), self.r)
         return merge.keep(kept, frames)
 
 

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tokmerge_jax.types import UserError
+
 
 class Tokens(flax.struct.PyTreeNode):
     """Tokens that know how much they stand for.
@@ -40,3 +42,57 @@ class Evidence(flax.struct.PyTreeNode):
     keys: jax.Array | None = None
     entropy: jax.Array | None = None
     received: jax.Array | None = None
+
+
+def read(
+    part: str, merger: object, tokens: object, evidence: object, *, frames: bool = False
+) -> jax.Array:
+    """What a merger reads of the evidence, checked by shapes alone, which also tracing knows.
+
+    Args:
+      part: a name of `Evidence`.
+      merger: who reads, for the message.
+      tokens: what will merge.
+      evidence: what a block gives.
+      frames: whether frames [B,T,P,C] merge, whose evidence is about [B,P,T]; else [B,N,C], [B,N].
+
+    Raises:
+      UserError: if the part is missing or is about other tokens, or the tokens are none of a batch.
+    """
+    name = type(merger).__name__
+    shape = _shape(tokens, name, "frames, places" if frames else "tokens")
+    found = getattr(evidence, part) if isinstance(evidence, Evidence) else None
+    if found is None:
+        raise UserError(
+            f"{name} reads the {part} of attention, which the block does not give; pass"
+            f" merging.Evidence({part}=...), to be computed where merger.needs holds {part!r}"
+        )
+    about = (shape[0], shape[2], shape[1]) if frames else shape[:2]
+    channels = ("channels",) if part == "keys" else ()
+    if found.shape[: len(about)] != about or found.ndim != len(about + channels):
+        wanted = ", ".join(map(str, about + channels))
+        raise UserError(
+            f"{name} merges x of shape {shape}, whose {part} have the shape ({wanted}), not"
+            f" {found.shape}"
+        )
+    return found
+
+
+def _shape(tokens: object, name: str, axes: str) -> tuple[int, ...]:
+    """The shape of the tokens of a batch.
+
+    Raises:
+      UserError: if they are none.
+    """
+    form = f"[batch, {axes}, channels]"
+    if not isinstance(tokens, Tokens):
+        raise UserError(
+            f"{name} merges merging.Tokens, not {type(tokens).__name__}; write merging.Tokens(x), x"
+            f" of shape {form}"
+        )
+    shape = jnp.shape(tokens.x)
+    if len(shape) != 2 + len(axes.split()):
+        raise UserError(
+            f"{name} merges x of shape {form}, not {shape}; of a single sample write x[None]"
+        )
+    return shape
