@@ -38,12 +38,12 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from tokmerge_jax import data, disk, registry, runtime
-from tokmerge_jax.data.loader import Transform
+from tokmerge_jax.data.loader import Refuse, Transform
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.progress import tracked
-from tokmerge_jax.types import Batch, Params, System, UserError
+from tokmerge_jax.types import Params, System, UserError
 
 _BUDGET = flags.DEFINE_float("budget", 0.6, "GMAC at most, as a share of those without merging")
 _SPLIT = flags.DEFINE_string("split", "val", "the split to evaluate on")
@@ -178,21 +178,24 @@ class Kept(data.Source):
 
     transform: Transform
 
-    def batches(self, transform: Transform, batch_size: int, start: int = 0) -> Iterator[Batch]:
+    def clips(
+        self, transform: Transform, rows: Sequence[int], refuse: Refuse
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """See `data.Source`; `transform` must be the source's own."""
         assert transform == self.transform
-        for row in range(start, len(self._clips), batch_size):
-            index = np.arange(row, row + batch_size, dtype=np.int32)
-            mask = index < len(self._clips)
-            video = np.zeros((batch_size, *self._clips[0].shape), np.uint8)
-            np.stack(self._clips[row : row + batch_size], out=video[: mask.sum()])
-            yield {"video": video, "index": np.where(mask, index, -1), "mask": mask}
+        clips, faults = self._decoded
+        for row in rows:
+            if row in faults:
+                refuse(row, faults[row])
+            else:
+                yield row, clips[row]
 
     @functools.cached_property
-    def _clips(self) -> list[np.ndarray]:
-        batches = super().batches(self.transform, 1)
-        batches = tracked(batches, "decoding videos", len(self.paths), "video")
-        return [np.asarray(batch["video"][0]) for batch in batches]
+    def _decoded(self) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+        """Clips and faults by row."""
+        faults: dict[int, str] = {}
+        clips = super().clips(self.transform, range(len(self.paths)), faults.__setitem__)
+        return dict(tracked(clips, "decoding videos", len(self.paths), "video")), faults
 
 
 def kept(source: data.Source, system: System) -> data.Source:

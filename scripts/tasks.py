@@ -55,7 +55,8 @@ class Run:
 
     def batches(self, batch_size: int, start: int) -> Iterator[Batch]:
         """The videos from row `start` on."""
-        return self.source.batches(self.system.transform, batch_size, start)
+        rows = range(start, len(self.source.paths))
+        return self.source.batches(self.system.transform, batch_size, rows)
 
 
 @dataclasses.dataclass(frozen=True)

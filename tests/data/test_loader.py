@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from parameters import slow
 
 from tokmerge_jax import data
-from tokmerge_jax.data import transforms
+from tokmerge_jax.data import loader, transforms
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.faults import Fault
 from tokmerge_jax.types import UserError
 
 FRAMES = 3
@@ -95,17 +96,17 @@ def test_the_gallery_in_order_and_its_padding(folder):
     assert source.gallery.videos == tuple(f"{i}.mp4" for i in range(7))
 
 
-@pytest.mark.parametrize("start", [0, 3, 6])
-def test_going_on_at_any_row(folder, start):
+@pytest.mark.parametrize("rows", [range(7), range(3, 7), [6], [1, 4, 5]])
+def test_some_rows_only(folder, rows):
     source = data.open_retrieval(config(folder), FRAMES)
-    whole, rest = gather(source.batches(RESIZE, 2)), gather(source.batches(RESIZE, 3, start))
-    for key, value in rest.items():
-        np.testing.assert_array_equal(value, whole[key][start:])
+    whole, some = gather(source.batches(RESIZE, 2)), gather(source.batches(RESIZE, 3, rows))
+    for key, value in some.items():
+        np.testing.assert_array_equal(value, whole[key][list(rows)])
 
 
 def test_nothing_is_left(folder):
     source = data.open_retrieval(config(folder), FRAMES)
-    assert list(source.batches(RESIZE, 2, start=7)) == []
+    assert list(source.batches(RESIZE, 2, [])) == []
 
 
 def test_workers_change_nothing(folder):
@@ -206,6 +207,39 @@ def test_a_training_clip_that_cannot_be_decoded(folder, capfd):
     np.testing.assert_array_equal(again["video"], batch["video"])
 
 
+def test_training_clips_that_fail_in_any_way_are_replaced(folder, capfd):
+    source = data.open_training(config(folder, on_broken="skip"), FRAMES)
+    batch = next(source.batches(Refusing(), collate, 7, seed=0))
+    assert {2, 4}.isdisjoint(batch["text_ids"][:, 0].tolist())
+    told = capfd.readouterr().err
+    assert "2.mp4: cannot be decoded (MemoryError)" in told
+    assert "4.mp4: cannot be decoded (ValueError: no buffer)" in told
+    stopping = data.open_training(config(folder), FRAMES)
+    with pytest.raises(UserError, match=r"[24]\.mp4: cannot .* --config\.data\.on_broken=skip"):
+        next(stopping.batches(Refusing(), collate, 7, seed=0))
+
+
+def test_a_training_clip_that_ends_its_process_is_replaced(folder, monkeypatch):
+    """Another clip takes its place, the same one each time; where it is to stop, it is named."""
+
+    def in_order(make, places, workers, name):
+        for place in places:
+            dies = workers and make.rows[make.order(place)].path == "3.mp4" and not make.first
+            yield Fault(f"{name(place)} dies") if dies else make(place)
+
+    monkeypatch.setattr(loader, "in_order", in_order)
+    source = data.open_training(config(folder, on_broken="skip", workers=1), FRAMES)
+    made = [next(source.batches(Brightness(), collate, 7, seed=1)) for _ in range(2)]
+    numbers = made[0]["text_ids"][:, 0]
+    shown = made[0]["video"][:, 0, 0, 0, 0].astype(int) - 20 * numbers
+    assert set(numbers) >= {0, 1, 2, 4, 5, 6}
+    assert -2 <= shown.min() <= shown.max() <= 13
+    np.testing.assert_array_equal(made[0]["video"], made[1]["video"])
+    stopping = data.open_training(config(folder, workers=1), FRAMES)
+    with pytest.raises(UserError, match=r"/3\.mp4 dies; the same command"):
+        next(stopping.batches(Brightness(), collate, 7, seed=1))
+
+
 def test_batches_larger_than_the_data_set(folder):
     source = data.open_training(config(folder), FRAMES)
     with pytest.raises(UserError, match=r"batch_size=8 is more than the 7 training pairs"):
@@ -242,6 +276,28 @@ def test_a_video_that_breaks_while_loading_is_named(folder, workers):
     source = data.open_retrieval(config(folder, split="noise", workers=workers), FRAMES)
     with pytest.raises(UserError, match=r"noise\.mp4: cannot be decoded"):
         list(source.batches(RESIZE, 4))
+
+
+class Refusing(Brightness):
+    """Fails as libraries do at two of the videos."""
+
+    def __call__(self, frames, rng=None):
+        shown = super().__call__(frames)
+        if abs(int(shown[0, 0, 0, 0]) // 20 - 3) == 1:
+            raise MemoryError if shown[0, 0, 0, 0] < 60 else ValueError("no\nbuffer")
+        return shown
+
+
+def test_videos_that_fail_while_loading_are_left_out_of_their_batches(folder):
+    source = data.open_retrieval(config(folder), FRAMES)
+    refused = {}
+    batches = list(source.batches(Refusing(), 3, refuse=refused.__setitem__))
+    assert [b["index"].tolist() for b in batches] == [[0, 1, 3], [5, 6, -1]]
+    shown = gather(batches)["video"][:, 0, 0, 0, 0].astype(int)
+    assert np.abs(shown - [1, 21, 61, 101, 121]).max() <= 2
+    assert list(refused) == [2, 4]
+    assert f"{folder}/2.mp4: cannot be decoded (MemoryError); " in refused[2]
+    assert "4.mp4: cannot be decoded (ValueError: no buffer); " in refused[4]
 
 
 @pytest.mark.parametrize(

@@ -2,38 +2,38 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import pathlib
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from tokmerge_jax.data import frame_folder
+from tokmerge_jax.data.clips import in_order
+from tokmerge_jax.data.faults import Fault, attempt
 from tokmerge_jax.data.frames import sample_indices
 from tokmerge_jax.data.video import open_video, read_chosen
-from tokmerge_jax.data.workers import end_with_parent
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.types import UserError
 
 MISSING = "missing"
 """The fault of a video whose file is not there."""
 
 _SAMPLED = 12  # frames that evaluation looks at; the first, middle and last of them are tried
-_AT_ONCE = 4  # videos handed to a worker at a time
-_SLICE = 10_000  # files that are looked up, and then checked, before the next ones
+_AHEAD = 64  # faults that wait in a worker's queue: a long video holds up few others
+_SLICE = 100_000  # files that are looked up, and then checked, before the next ones
 _LOOK_UPS = 16  # at a time; files that are far away answer late
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def check_video(path: str) -> str:
     """Why a video cannot be used; "" if its sampled frames decode."""
-    try:
-        with open_video(path) as video:
-            read_chosen(video, _tried)
-    except UserError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return ""
+    fault = attempt(_read_some, str, path)
+    return _less_name(path, fault.text) if isinstance(fault, Fault) else ""
+
+
+def _read_some(path: str) -> None:
+    with open_video(path) as video:
+        read_chosen(video, _tried)
 
 
 def _tried(length: int) -> list[int]:
@@ -53,7 +53,6 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("a", encoding="utf-8") as lines,
-        _pool(workers) as pool,
         ThreadPoolExecutor(_LOOK_UPS) as threads,
         Progress("checking videos", len(distinct), "video") as progress,
     ):
@@ -65,7 +64,7 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
             faults |= {p: "" for p, seen in found.items() if seen and known.get((p, seen)) == ""}
             todo = [path for path in part if path not in faults]
             progress.total -= len(part) - len(todo)
-            for path, fault in _checked(todo, pool):
+            for path, fault in _checked(todo, workers):
                 faults[path] = fault
                 print(json.dumps([path, found[path], fault]), file=lines, flush=True)
                 progress.update()
@@ -97,12 +96,11 @@ def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], st
         yield (path, tuple(seen)), fault
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Processes, which start when there is work."""
-    return ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=end_with_parent
-    )
+def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, str]]:
+    """Paths and faults; one that ends the process that reads it has a fault too."""
+    for path, fault in zip(paths, in_order(check_video, paths, workers, ahead=_AHEAD), strict=True):
+        yield path, _less_name(path, fault.text) if isinstance(fault, Fault) else fault
 
 
-def _checked(paths: Sequence[str], pool: ProcessPoolExecutor) -> Iterator[tuple[str, str]]:
-    return zip(paths, pool.map(check_video, paths, chunksize=_AT_ONCE), strict=True)
+def _less_name(path: str, fault: str) -> str:
+    return fault.removeprefix(f"{path}: ")

@@ -1,10 +1,14 @@
 """Clips in order, decoded by worker processes: the grain pipeline under both kinds of loading."""
 
 import dataclasses
+import functools
 import gc
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import grain
 import numpy as np
@@ -12,12 +16,16 @@ from absl import flags
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from tokmerge_jax.data.faults import Fault, attempt
 from tokmerge_jax.data.frame_folder import is_pattern
 from tokmerge_jax.data.frames import SAMPLERS, Sampler, by_intervals
 from tokmerge_jax.data.segments import Segments
 from tokmerge_jax.data.video import open_video, read_chosen
 from tokmerge_jax.data.workers import follow_parent
 from tokmerge_jax.types import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +53,10 @@ class Decoder:
         if self.size < 0:
             raise UserError(f"config.data.decode_size={self.size} must be 0 or more")
 
+    def name(self, path: str) -> str:
+        """The whole path, by which errors call a video."""
+        return str(pathlib.Path(self.folder, path))
+
     def __call__(
         self, path: str, rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T H W 3"]:
@@ -56,7 +68,7 @@ class Decoder:
         choose = self.choose
         if isinstance(choose, Segments) and is_pattern(path):
             choose = choose.for_folders()
-        with open_video(pathlib.Path(self.folder, path), self.size) as video:
+        with open_video(self.name(path), self.size) as video:
             return read_chosen(
                 video, lambda n: choose(n, video.rate, self.frames, self.seconds, rng).tolist()
             )
@@ -89,25 +101,80 @@ def _sampler(config: ConfigDict) -> Sampler:
 
 
 def in_order(
-    make: Callable[[int], Any], start: int, stop: int, workers: int, ahead: int = 4
-) -> Iterator[Any]:
-    """`make(i)` for i from `start` to `stop`, in order, made ahead of time by worker processes.
+    make: Callable[[T], R],
+    items: Sequence[T],
+    workers: int,
+    name: Callable[[T], str] = str,
+    ahead: int = 4,
+) -> Iterator[R | Fault]:
+    """`make(item)` of each item, in order, made ahead of time by worker processes.
 
-    `make` must be picklable; an error that it raises is raised here. With `workers` = 0 this
-    process makes each when it is asked for. So many as `ahead` wait for this process in each
-    worker's queue; their arrays lie in shared memory.
+    Where `make` raises, a fault stands in the place of the result. A worker that dies (killed, or
+    by a crash of the decoder) is reported, the item that it was at is made by a process of its own,
+    and new workers go on behind it; if that process dies too, that is the item's fault.
+
+    Args:
+      make: makes a result of an item; picklable, as results and items are.
+      items: what there is to do.
+      workers: number of processes; 0 = this process makes each result when it is asked for.
+      name: what the video of an item is called, for faults; picklable.
+      ahead: number of results that wait for this process in each worker's queue; their arrays lie
+        in shared memory.
+
+    Raises:
+      UserError: if workers cannot work at all.
     """
-    if start >= stop:
-        return
-    dataset = grain.MapDataset.range(start, stop).map(make)
+    attempted = functools.partial(attempt, make, name)
     if not workers:
-        yield from (dataset[i] for i in range(len(dataset)))
+        yield from map(attempted, items)
         return
+    done = 0
+    while done < len(items):
+        try:
+            for result in _made(attempted, items[done:], workers, ahead):
+                yield result
+                done += 1
+        except (RuntimeError, OSError, MemoryError) as error:  # of a worker itself, not of `make`
+            yield _of_dead_worker(attempted, items[done], name(items[done]), workers, error)
+            done += 1
+
+
+def _of_dead_worker(
+    make: Callable[[T], R], item: T, video: str, workers: int, error: Exception
+) -> R | Fault:
+    """The result of the item at which a worker died, made by a process that has nothing else to do.
+
+    Raises:
+      UserError: if no signal ended the worker: the next ones would end like it.
+    """
+    fewer = f"use fewer workers than {workers} (config.data.workers, --workers)"
+    signalled = re.search(r"exit code -(\d+)", str(error))
+    if signalled is None:
+        said = " ".join(str(error).split())
+        raise UserError(f"decoding workers cannot work ({said}); {fewer}, or none (0)") from error
+    print(
+        f"\na decoding worker died ({signal.strsignal(int(signalled[1]))}) at {video} or soon"
+        f" after; others go on. If memory or /dev/shm is short, {fewer}",
+        file=sys.stderr,
+    )
+    try:
+        (result,) = _made(make, [item], 1, 1)
+    except RuntimeError:
+        return Fault(
+            f"{video}: decoding it ends the process, which crashes or lacks memory; replace the"
+            " file or leave it out"
+        )
+    return result
+
+
+def _made(make: Callable[[T], R], items: Sequence[T], workers: int, ahead: int) -> Iterator[R]:
+    """Results in order, by workers of grain's, which end with the iterator."""
     if not flags.FLAGS.is_parsed():  # grain reads absl's flags, which only absl programs parse
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
     one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
-    iterator = iter(dataset.to_iter_dataset(one_by_one).mp_prefetch(options, follow_parent))
+    dataset = grain.MapDataset.source(items).map(make).to_iter_dataset(one_by_one)
+    iterator = iter(dataset.mp_prefetch(options, follow_parent))
     try:
         yield from iterator
     finally:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from tokmerge_jax.data.checking import stamp
 from tokmerge_jax.data.clips import Decoder, in_order
+from tokmerge_jax.data.faults import Fault
 from tokmerge_jax.types import UserError
 
 SUFFIXES = (
@@ -122,16 +123,12 @@ class Clips:
             yield paths, np.stack([*clips, *[clips[0]] * (batch_size - len(clips))])
 
     def _good(self, refuse: Callable[[str, str], None]) -> Iterator[tuple[str, np.ndarray]]:
-        clips = in_order(self._attempt, 0, len(self.paths), self.workers)
+        clips = in_order(self._clip, self.paths, self.workers, self.decoder.name)
         for path, clip in zip(self.paths, clips, strict=True):
-            if isinstance(clip, str):
-                refuse(path, clip)
+            if isinstance(clip, Fault):
+                refuse(path, clip.text)
             else:
                 yield path, clip
 
-    def _attempt(self, place: int) -> np.ndarray | str:
-        """A clip, or why there is none."""
-        try:
-            return self.transform(self.decoder(self.paths[place]))
-        except UserError as error:
-            return str(error)
+    def _clip(self, path: str) -> np.ndarray:
+        return self.transform(self.decoder(path))

@@ -9,7 +9,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 from grain.sources import RandomAccessDataSource
@@ -18,11 +18,14 @@ from ml_collections import ConfigDict
 from tokmerge_jax.data import pairs, prepared
 from tokmerge_jax.data.clips import Decoder, decoder, in_order
 from tokmerge_jax.data.datasets.video_text import KINDS
+from tokmerge_jax.data.faults import Fault, attempt
 from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Questions, UserError
 
 G = TypeVar("G", Gallery, Choices, Questions, Actions)
 T = TypeVar("T")
 AnyRow = pairs.AnyRow
+
+_Samples = list[tuple[AnyRow, np.ndarray]]
 
 _ENDLESS = 2**40  # rows
 _REPLACEMENTS = 9  # of one row; so many broken videos one after the other are no accident
@@ -30,6 +33,14 @@ _REPLACEMENTS = 9  # of one row; so many broken videos one after the other are n
 Transform = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[[np.ndarray, np.random.Generator], Any]
 Collate = Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
+Refuse = Callable[[int, str], None]
+"""`(row, why its video cannot be decoded)`."""
+
+
+def stop(row: int, fault: str) -> NoReturn:
+    """Refuses a video by a UserError."""
+    del row
+    raise UserError(fault)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,31 +61,51 @@ class Source(Generic[G]):
     decoder: Decoder
     workers: int
 
-    def batches(self, transform: Transform, batch_size: int, start: int = 0) -> Iterator[Batch]:
-        """The videos from row `start` of the gallery to its end.
+    def batches(
+        self,
+        transform: Transform,
+        batch_size: int,
+        rows: Sequence[int] | None = None,
+        refuse: Refuse = stop,
+    ) -> Iterator[Batch]:
+        """Videos of the gallery in batches, less those that cannot be decoded.
 
         Args:
           transform: uint8 frames [T,H,W,3] -> [T,S,S,3] (or as many of each crop); picklable.
           batch_size: B.
-          start: the first row.
+          rows: places in the gallery, in the order of the batches; None = all.
+          refuse: is given the row of each video that cannot be decoded, and why in a sentence that
+            names it.
 
         Yields:
           `video` uint8 [B,T,S,S,3], `index` int32 [B], `mask` bool [B]. What pads the last batch is
           all zero, its index -1.
 
         Raises:
-          UserError: naming a video that cannot be decoded.
+          UserError: what `refuse` raises, by default naming the video.
         """
-        make = _GalleryClip(self.paths, self.decoder, transform)
+        places = range(len(self.paths)) if rows is None else rows
+        clips = self.clips(transform, [int(row) for row in places], refuse)
+        for chunk in _chunks(clips, batch_size):
+            index = np.full(batch_size, -1, np.int32)
+            index[: len(chunk)] = [row for row, _ in chunk]
+            video = np.zeros((batch_size, *chunk[0][1].shape), np.uint8)
+            np.stack([clip for _, clip in chunk], out=video[: len(chunk)])
+            yield {"video": video, "index": index, "mask": index >= 0}
+
+    def clips(
+        self, transform: Transform, rows: Sequence[int], refuse: Refuse
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Rows, and their clips uint8 [T,S,S,3]; arguments as of `batches`."""
+        make = _GalleryClip(self.decoder, transform)
         ahead = 1 if isinstance(self.gallery, Actions) else 4  # many views: 72 MB a video, say
-        clips = in_order(make, start, len(self.paths), self.workers, ahead)
-        for batch, videos in enumerate(_chunks(clips, batch_size)):
-            row, count = start + batch * batch_size, len(videos)
-            video = np.zeros((batch_size, *videos[0].shape), np.uint8)
-            np.stack(videos, out=video[:count])
-            mask = np.arange(batch_size) < count
-            index = np.where(mask, np.arange(row, row + batch_size), -1).astype(np.int32)
-            yield {"video": video, "index": index, "mask": mask}
+        paths = [self.paths[row] for row in rows]
+        clips = in_order(make, paths, self.workers, self.decoder.name, ahead)
+        for row, clip in zip(rows, clips, strict=True):
+            if isinstance(clip, Fault):
+                refuse(row, clip.text)
+            else:
+                yield row, clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +170,26 @@ class TrainingSource:
         make = _TrainingClips(
             self.rows, order, self.decoder, augment, seed, replacements, self.samples
         )
-        clips = in_order(make, step * videos_of_batch, _ENDLESS, self.workers)
-        for chunk in _chunks(clips, videos_of_batch):
+        for chunk in _chunks(self._clips(make, step * videos_of_batch), videos_of_batch):
             by_sample = zip(*chunk, strict=True)
             rows, videos = zip(*itertools.chain.from_iterable(by_sample), strict=True)
             yield {"video": np.stack(videos), **collate(rows)}
+
+    def _clips(self, make: "_TrainingClips", start: int) -> Iterator[_Samples]:
+        """What stands at each place from `start` on."""
+        places = range(start, _ENDLESS)
+        for place, clips in zip(
+            places, in_order(make, places, self.workers, make.name), strict=True
+        ):
+            if isinstance(clips, Fault) and self.replace:  # it ended the process that decoded it
+                other = dataclasses.replace(make, first=1)
+                (clips,) = in_order(other, [place], min(self.workers, 1), make.name)
+            if isinstance(clips, Fault):
+                raise UserError(
+                    f"{clips.text}; the same command goes on from here, or with"
+                    " --config.data.on_broken=skip, by which other videos take the place of such"
+                )
+            yield clips
 
 
 def open_retrieval(config: ConfigDict, frames: int) -> Source[Gallery]:
@@ -244,14 +290,13 @@ def _records(config: ConfigDict, split: str, kind: str) -> tuple[list[Any], tupl
 
 @dataclasses.dataclass(frozen=True)
 class _GalleryClip:
-    """A row's place -> its transformed frames."""
+    """A video's path -> its transformed frames."""
 
-    paths: tuple[str, ...]
     decoder: Decoder
     transform: Transform
 
-    def __call__(self, place: int) -> np.ndarray:
-        return self.transform(self.decoder(self.paths[place]))
+    def __call__(self, path: str) -> np.ndarray:
+        return self.transform(self.decoder(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,19 +329,29 @@ class _TrainingClips:
     seed: int
     replacements: int
     samples: int
+    first: int = 0  # 1: its own row is not tried
 
-    def __call__(self, place: int) -> list[tuple[AnyRow, np.ndarray]]:
+    def name(self, place: int) -> str:
+        """What the video is called that stands at this place."""
+        return self._name(self.rows[self.order(place)])
+
+    def __call__(self, place: int) -> _Samples:
         rng = np.random.default_rng([self.seed, 1, int(place)])
         row = self.rows[self.order(place)]
-        for _ in range(self.replacements):
-            try:
-                return self._clips(row, rng)
-            except UserError as error:
-                print(f"\n{error}; another clip takes its place", file=sys.stderr)
-                row = self.rows[int(rng.integers(len(self.rows)))]
-        return self._clips(row, rng)
+        make = functools.partial(self._clips, rng=rng)
+        for tried in range(self.replacements):
+            if tried >= self.first:
+                clips = attempt(make, self._name, row)
+                if not isinstance(clips, Fault):
+                    return clips
+                print(f"\n{clips.text}; another clip takes its place", file=sys.stderr)
+            row = self.rows[int(rng.integers(len(self.rows)))]
+        return make(row)
 
-    def _clips(self, row: AnyRow, rng: np.random.Generator) -> list[tuple[AnyRow, np.ndarray]]:
+    def _name(self, row: AnyRow) -> str:
+        return self.decoder.name(row.path)
+
+    def _clips(self, row: AnyRow, rng: np.random.Generator) -> _Samples:
         frames = self.decoder(row.path, rng)
         return [pairs.augmented(row, self.augment, frames, rng) for _ in range(self.samples)]
 

@@ -18,9 +18,9 @@ from tokmerge_jax.training.step import TrainState
 from tokmerge_jax.types import UserError
 
 _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data.workers",
-         "data.answers", "data.labels", "data.clips", "data.crops", "train.checkpoint_every",
-         "train.keep_checkpoints", "train.eval_split", "train.eval_epochs", "train.parts",
-         "train.remat")  # fmt: skip
+         "data.answers", "data.labels", "data.clips", "data.crops", "data.on_broken",
+         "train.checkpoint_every", "train.keep_checkpoints", "train.eval_split",
+         "train.eval_epochs", "train.parts", "train.remat")  # fmt: skip
 """Keys that may change between two sittings: they do not touch the loss curve."""
 
 
