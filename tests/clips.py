@@ -31,9 +31,11 @@ def write(
     gop: int = 12,
     b_frames: int = 2,
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> pathlib.Path:
     """Writes `frames`; `ticks` are their times in 1/1000 s (None: even, `rate` a second)."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]

@@ -266,6 +266,16 @@ def test_names_are_names(folder, monkeypatch, name):
         assert opened.read([4]).shape == (1, 48, 64, 3)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_titles_need_not_be_unicode(folder, suffix):
+    path = clips.write(folder / f"titled{suffix}", clips.draw(5, 48, 64), title="A cafe at noon")
+    content = path.read_bytes()
+    assert b"A cafe at noon" in content
+    path.write_bytes(content.replace(b"A cafe at noon", "A café at noon".encode("latin-1")))
+    with video.open_video(path) as opened:
+        assert opened.length == 5
+
+
 @pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "a\0.mp4"], ids=["long", "NUL"])
 def test_names_that_no_file_can_have(name):
     with pytest.raises(UserError, match=r"\.mp4: "), video.open_video(name):

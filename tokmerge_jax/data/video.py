@@ -117,7 +117,13 @@ class Video:
         self._opened.close()
         file = self._opened.enter_context(self._path.open("rb", buffering=0))
         self._container = self._opened.enter_context(
-            av.open(file, "r", container_options=_NOTHING_ELSE, buffer_size=_BUFFER)
+            av.open(
+                file,
+                "r",
+                container_options=_NOTHING_ELSE,
+                metadata_errors="replace",  # titles in Latin-1
+                buffer_size=_BUFFER,
+            )
         )
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
@@ -202,7 +208,7 @@ class Video:
         decoder hands out what it still holds. Empty ones, which AVI has, would end it before.
         """
         self._seen = 0
-        with contextlib.suppress(FFmpegError):
+        with contextlib.suppress(FFmpegError, IndexError):  # PyAV's, where streams are added
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     self._seen += 1
