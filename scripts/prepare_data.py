@@ -75,6 +75,12 @@ def prepare_real(args: argparse.Namespace, splits: Sequence[str]) -> None:
     rich.print(_table(args.dataset, reports))
     if any(report.usable < report.videos for report in reports):
         print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")
+    if names := list(dict.fromkeys(name for report in reports for name in report.unshown)):
+        print(
+            f"Videos with packets that are not shown: {len(names)} ({', '.join(names[:3])}"
+            f"{', ...' * (len(names) > 3)}). The originals' decord counts them as frames, so"
+            " figures may differ there; see docs/videos.md"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ import pathlib
 import pickle
 
 import pytest
-from annotation_files import record, videos, write
+from annotation_files import record, usable, videos, write
 from ml_collections import ConfigDict
 
 from tokmerge_jax import data
@@ -333,7 +333,7 @@ UMT_TEST = "msrvtt_ret_test1k.json"
 @pytest.fixture
 def prepared(folder, monkeypatch):
     """Prepares a split of files that are no videos and yet pass; its report, its captions."""
-    monkeypatch.setattr(checking, "_checked", lambda paths, workers: ((p, "") for p in paths))
+    monkeypatch.setattr(checking, "_checked", usable)
     videos(folder, "video1.mp4")
 
     def prepared(dataset="msrvtt", split="test", source=folder, format=""):

@@ -6,7 +6,7 @@ import pickle
 import unicodedata
 
 import pytest
-from annotation_files import videos, write
+from annotation_files import usable, videos, write
 
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets.locating import Videos
@@ -94,7 +94,7 @@ def test_folders_of_frames_in_either_form(tmp_path):
 
 
 def test_names_that_no_file_can_have_are_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(checking, "_checked", lambda paths, workers: ((p, "") for p in paths))
+    monkeypatch.setattr(checking, "_checked", usable)
     names = ["a.mp4", "x" * 300, "é" * 200 + ".mp4", "a/" * 3000, "", ".", "/"]
     rows = [{"video": name, "caption": "x"} for name in names]
     (tmp_path / "mine.json").write_text(json.dumps(rows))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
 import clips
 import pytest
@@ -67,6 +68,27 @@ def test_videos_are_sorted_into_good_missing_and_broken(folder):
     assert source.broken == ("gone.mp4", "cut.mp4")
 
 
+def edit(folder):
+    """Hides the first 5 frames of a video by an edit list."""
+    whole = clips.write(folder / "whole.mp4", clips.draw(40, 48, 64))
+    clips.change_packets(whole, folder / "videos" / "edited.mp4", earlier=Fraction(5, 25))
+    write(folder, "msrvtt_ret_test1k.json", ["0.mp4", "edited.mp4"])
+
+
+def test_videos_with_packets_that_are_not_shown_are_named(folder):
+    edit(folder)
+    log = folder / "data" / "msrvtt_checks.jsonl"
+    for _ in range(2):  # checked, then known from the log
+        (report,) = run(folder)
+        assert (report.usable, report.unshown) == (2, {"edited.mp4": 5})
+        assert log.read_text().count("edited.mp4") == 1
+    rows = [json.loads(line) for line in log.read_text().splitlines() if line]
+    log.write_text("\n".join(json.dumps(row[:3]) for row in rows))  # as version 0.1 wrote it
+    assert run(folder)[0].unshown == {"edited.mp4": 5}
+    written = json.loads((folder / "data" / "msrvtt_report.json").read_text())
+    assert written["test"]["unshown"] == {"edited.mp4": 5}
+
+
 def test_one_split_after_the_other(folder):
     run(folder, ["test"])
     run(folder, ["train"], source=folder / "msrvtt_ret_train9k.json")
@@ -82,7 +104,7 @@ def test_only_new_and_changed_videos_are_checked_again(folder, monkeypatch):
 
     def record(paths, workers):
         checked.extend(pathlib.Path(path).name for path in paths)
-        return ((path, "") for path in paths)
+        return ((path, checking.Check("")) for path in paths)
 
     monkeypatch.setattr(checking, "_checked", record)
     (folder / "videos" / "cut.mp4").write_bytes((folder / "videos" / "1.mp4").read_bytes())
@@ -97,7 +119,7 @@ def test_files_are_looked_up_and_checked_in_slices(folder, monkeypatch):
 
     def checked(paths, pool):
         parts.append([pathlib.Path(path).name for path in paths])
-        return ((path, "bad" if "cut" in path else "") for path in paths)
+        return ((path, checking.Check("bad" if "cut" in path else "")) for path in paths)
 
     monkeypatch.setattr(checking, "_checked", checked)
     monkeypatch.setattr(checking, "_SLICE", 2)
@@ -107,7 +129,7 @@ def test_files_are_looked_up_and_checked_in_slices(folder, monkeypatch):
     for expected in ([["0.mp4"], ["1.mp4", "cut.mp4"], ["2.mp4"]], [[], ["cut.mp4"], []]):
         parts.clear()
         found = checking.check_videos(paths, folder / "log.jsonl", 1)
-        assert found == dict(zip(paths, faults, strict=True))
+        assert found == dict(zip(paths, map(checking.Check, faults), strict=True))
         assert parts == expected
 
 
@@ -129,12 +151,16 @@ def test_the_script(folder):
     arguments = ["--annotations", folder, "--videos", folder / "videos", "--folder", folder / "out"]
     done = script(*arguments, "--workers", "1").communicate()
     assert "undecodable" in done[0]
+    assert "not shown" not in done[0]
     assert "msrvtt_report.json" in done[0].replace("\n", "")
     failed = script(*arguments[:2], "--videos", folder / "nowhere")
     message = failed.communicate()[1]
     assert failed.returncode == 2
     assert "nowhere: no such folder" in message
     assert "Traceback" not in message
+    edit(folder)
+    said = script(*arguments, "--workers", "1").communicate()[0]
+    assert "Videos with packets that are not shown: 1 (edited.mp4). The originals' decord" in said
     failed = script(*arguments, "--format", "clip4clip")
     message = failed.communicate()[1]
     assert failed.returncode == 2

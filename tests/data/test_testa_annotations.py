@@ -5,7 +5,7 @@ import pathlib
 import pickle
 
 import pytest
-from annotation_files import record, videos, write
+from annotation_files import record, usable, videos, write
 from ml_collections import ConfigDict
 
 from tokmerge_jax import data
@@ -246,7 +246,7 @@ def test_splits():
 @pytest.fixture
 def prepared(folder, monkeypatch):
     """Prepares a split of files that are no videos and yet pass; opens it, and its report."""
-    monkeypatch.setattr(checking, "_checked", lambda paths, workers: ((p, "") for p in paths))
+    monkeypatch.setattr(checking, "_checked", usable)
 
     def prepared(dataset, split="test", source=folder, format="", **config):
         where, out = folder / "videos", str(folder / "data")

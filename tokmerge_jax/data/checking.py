@@ -7,6 +7,7 @@ import pathlib
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.clips import in_order
@@ -25,15 +26,34 @@ _LOOK_UPS = 16  # at a time; files that are far away answer late
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
+class Check(NamedTuple):
+    """What is known of a video.
+
+    Attributes:
+      fault: why it cannot be used; "" if its sampled frames decode.
+      unshown: number of its packets that are not shown (`video.Video.unshown`).
+    """
+
+    fault: str
+    unshown: int = 0
+
+
 def check_video(path: str) -> str:
     """Why a video cannot be used; "" if its sampled frames decode."""
-    fault = attempt(_read_some, str, path)
-    return _less_name(path, fault.text) if isinstance(fault, Fault) else ""
+    return _check(path, attempt(_unshown, str, path)).fault
 
 
-def _read_some(path: str) -> None:
+def _check(path: str, unshown: int | Fault) -> Check:
+    if isinstance(unshown, Fault):
+        return Check(unshown.text.removeprefix(f"{path}: "))
+    return Check("", unshown)
+
+
+def _unshown(path: str) -> int:
+    """Number of packets that are not shown, known for certain once some frames were read."""
     with open_video(path) as video:
         read_chosen(video, _tried)
+        return video.unshown
 
 
 def _tried(length: int) -> list[int]:
@@ -41,15 +61,15 @@ def _tried(length: int) -> list[int]:
     return sample_indices(length, _SAMPLED)[[0, _SAMPLED // 2, -1]].tolist()
 
 
-def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mapping[str, str]:
-    """Faults of many videos by path ("" = none), checked in `workers` processes.
+def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mapping[str, Check]:
+    """Checks of many videos by path, made in `workers` processes.
 
     Results are appended to `log` as they come, one JSON line each with the file's size and time of
     change, so that a run that was killed goes on, and only files that have changed or were broken
     are checked again.
     """
     known, distinct = dict(_logged(log)), list(dict.fromkeys(paths))
-    faults: dict[str, str] = {}
+    checks: dict[str, Check] = {}
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("a", encoding="utf-8") as lines,
@@ -60,15 +80,16 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
         for begin in range(0, len(distinct), _SLICE):
             part = distinct[begin : begin + _SLICE]
             found = dict(zip(part, threads.map(stamp, part), strict=True))
-            faults |= {path: MISSING for path, seen in found.items() if seen is None}
-            faults |= {p: "" for p, seen in found.items() if seen and known.get((p, seen)) == ""}
-            todo = [path for path in part if path not in faults]
+            checks |= {path: Check(MISSING) for path, seen in found.items() if seen is None}
+            usable = {p: known.get((p, seen)) for p, seen in found.items() if seen}
+            checks |= {p: check for p, check in usable.items() if check and not check.fault}
+            todo = [path for path in part if path not in checks]
             progress.total -= len(part) - len(todo)
-            for path, fault in _checked(todo, workers):
-                faults[path] = fault
-                print(json.dumps([path, found[path], fault]), file=lines, flush=True)
+            for path, check in _checked(todo, workers):
+                checks[path] = check
+                print(json.dumps([path, found[path], *check]), file=lines, flush=True)
                 progress.update()
-    return faults
+    return checks
 
 
 def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
@@ -86,21 +107,17 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], str]]:
-    """(path, stamp), fault of each whole line of the log."""
+def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], Check]]:
+    """(path, stamp), check of each whole line of the log."""
     for line in log.read_text("utf-8").splitlines() if log.exists() else ():
         try:
-            path, seen, fault = json.loads(line)
-        except ValueError:  # empty, or cut when the run was killed
+            path, seen, fault, unshown = json.loads(line)
+        except ValueError:  # empty, cut when the run was killed, or of an earlier version
             continue
-        yield (path, tuple(seen)), fault
+        yield (path, tuple(seen)), Check(fault, unshown)
 
 
-def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, str]]:
-    """Paths and faults; one that ends the process that reads it has a fault too."""
-    for path, fault in zip(paths, in_order(check_video, paths, workers, ahead=_AHEAD), strict=True):
-        yield path, _less_name(path, fault.text) if isinstance(fault, Fault) else fault
-
-
-def _less_name(path: str, fault: str) -> str:
-    return fault.removeprefix(f"{path}: ")
+def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Check]]:
+    """Paths and checks; one that ends the process that reads it has a fault too."""
+    for path, unshown in zip(paths, in_order(_unshown, paths, workers, ahead=_AHEAD), strict=True):
+        yield path, _check(path, unshown)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.checking import MISSING, check_videos
+from tokmerge_jax.data.checking import MISSING, Check, check_videos
 from tokmerge_jax.data.datasets import actions, annotations, files, specs, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
@@ -26,6 +26,8 @@ class SplitReport:
       videos: number of distinct videos.
       missing: names of videos without a file.
       undecodable: name -> reason.
+      unshown: name -> number of packets that are not shown (`video.Video.unshown`), where there are
+        any; the originals' decord counts them as frames.
     """
 
     split: str
@@ -34,6 +36,7 @@ class SplitReport:
     videos: int
     missing: Sequence[str]
     undecodable: Mapping[str, str]
+    unshown: Mapping[str, int]
 
     @property
     def usable(self) -> int:
@@ -82,12 +85,12 @@ def prepare(
             _store_labels(dataset, source, folder)
             _tell_of_one_action(found)
         paths = [clip.path for records in found.values() for r in records for clip in r.clips]
-        faults = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
-        checked = {split: _with_faults(records, faults) for split, records in found.items()}
+        checks = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
+        checked = {split: _with_faults(records, checks) for split, records in found.items()}
         others = set(video_text.splits(folder, dataset)) - set(splits)
         kept = {split: video_text.read(folder, dataset, split) for split in others}
         video_text.write(folder, dataset, kept | checked)
-        reports = [_report(split, sources[split].files, checked[split]) for split in splits]
+        reports = [_report(split, sources[split].files, checked[split], checks) for split in splits]
         _write_report(folder, dataset, reports)
     return reports
 
@@ -203,9 +206,9 @@ def _store_texts(path: pathlib.Path, texts: Sequence[str]) -> None:
     runtime.write_text(path, json.dumps(texts, indent=0))
 
 
-def _with_faults(records: Sequence[AnyRecord], faults: Mapping[str, str]) -> list[AnyRecord]:
+def _with_faults(records: Sequence[AnyRecord], checks: Mapping[str, Check]) -> list[AnyRecord]:
     def judged(record: AnyRecord) -> AnyRecord:
-        clips = (dataclasses.replace(clip, fault=faults[clip.path]) for clip in record.clips)
+        clips = (dataclasses.replace(clip, fault=checks[clip.path].fault) for clip in record.clips)
         return dataclasses.replace(record, clips=tuple(clips))
 
     return [judged(record) for record in records]
@@ -224,8 +227,14 @@ def _texts_of(record: AnyRecord) -> int:
     return len(record.options) if isinstance(record, Choice) else 1
 
 
-def _report(split: str, files: Sequence[pathlib.Path], records: Sequence[AnyRecord]) -> SplitReport:
-    faults = {clip.name: clip.fault for record in records for clip in record.clips}
+def _report(
+    split: str,
+    files: Sequence[pathlib.Path],
+    records: Sequence[AnyRecord],
+    checks: Mapping[str, Check],
+) -> SplitReport:
+    found = {clip.name: checks[clip.path] for record in records for clip in record.clips}
+    faults = {name: check.fault for name, check in found.items()}
     return SplitReport(
         split=split,
         annotations=", ".join(map(str, files)),
@@ -233,6 +242,7 @@ def _report(split: str, files: Sequence[pathlib.Path], records: Sequence[AnyReco
         videos=len(faults),
         missing=[name for name, fault in faults.items() if fault == MISSING],
         undecodable={name: f for name, f in faults.items() if f not in ("", MISSING)},
+        unshown={name: check.unshown for name, check in found.items() if check.unshown},
     )
 
 
