@@ -23,12 +23,12 @@ from synthetic import clip_macs
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation import actions, answering
+from tokmerge_jax.evaluation.retrieval import Batches
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import Batch, Params, Questions, System
 
 Inputs = dict[str, np.ndarray]
-Batches = Callable[[int, int], Iterator[Batch]]
 
 
 def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
@@ -121,11 +121,12 @@ def _run(
     predict = unchecked(system).predict
     model = evaluation.Model(predict, params, parallel.make_mesh({"data": 1}))
 
-    def batches(size: int, start: int) -> Iterator[Batch]:
-        for first in range(start, len(inputs["gallery"]), size):
-            part = inputs["gallery"][first : first + size]
-            mask = np.arange(size) < len(part)
-            index = np.where(mask, np.arange(first, first + size), -1).astype(np.int32)
+    def batches(size: int, rows: np.ndarray) -> Iterator[Batch]:
+        for first in range(0, len(rows), size):
+            index = np.full(size, -1, np.int32)
+            part = rows[first : first + size]
+            index[: len(part)] = part
+            mask, part = index >= 0, inputs["gallery"][part]
             video = part if mask.all() else np.resize(part, (size, *part.shape[1:]))
             yield {"video": video, "index": index, "mask": mask}
 

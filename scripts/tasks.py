@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, disk, evaluation, parallel, runtime
-from tokmerge_jax.data import frame_folder, prepared
+from tokmerge_jax.data import checking, prepared
 from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import (
     actions,
@@ -43,7 +42,10 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One evaluation: what is evaluated on what, how, and where its results are kept."""
+    """One evaluation: what is evaluated on what, how, and where its results are kept.
+
+    `faults` says of rows of the gallery why their videos could not be decoded.
+    """
 
     system: System
     config: ConfigDict
@@ -52,11 +54,36 @@ class Run:
     model: evaluation.Model
     store: evaluation.Store
     watch: runtime.Stopwatch
+    faults: dict[int, str] = dataclasses.field(default_factory=dict)
 
-    def batches(self, batch_size: int, start: int) -> Iterator[Batch]:
-        """The videos from row `start` on."""
-        rows = range(start, len(self.source.paths))
-        return self.source.batches(self.system.transform, batch_size, rows)
+    def batches(self, batch_size: int, rows: np.ndarray) -> Iterator[Batch]:
+        """Those of the videos in `rows` that can be decoded; the others are put into `faults`."""
+        return self.source.batches(self.system.transform, batch_size, rows.tolist(), self._refuse)
+
+    def left(self) -> tuple[Any, list[int]]:
+        """What is asked of the videos that could be decoded, and its rows (`Gallery.without`).
+
+        Raises:
+          UserError: if there is none.
+        """
+        asked, rows = self.source.gallery.without(self.faults)
+        if not asked.videos:
+            raise UserError(f"no video can be decoded; the first: {self.faults[0]}")
+        return asked, rows
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of all videos that are left out, of those that were found when preparing first."""
+        return [*self.source.broken, *(self.source.gallery.videos[row] for row in self.faults)]
+
+    def _refuse(self, row: int, fault: str) -> None:
+        if self.config.data.on_broken == "stop":
+            raise UserError(
+                f"{fault}; the same command goes on from here, or leaves out such videos with"
+                " --config.data.on_broken=skip"
+            )
+        print(f"\n{fault}; left out", file=sys.stderr)
+        self.faults[row] = fault
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +105,12 @@ class Task:
     draw: Callable[[Mapping[str, Any], Any, Mapping[str, np.ndarray]], Figure] | None = None
 
 
+def _only(found: Any, rows: list[int]) -> Any:
+    """An outcome less the rows of what is asked of videos that are left out."""
+    arrays = {name: x[rows] for name, x in vars(found).items() if isinstance(x, np.ndarray)}
+    return dataclasses.replace(found, **arrays)
+
+
 def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
     assert system.tokenize is not None
     return system.tokenize(gallery.texts)
@@ -88,10 +121,16 @@ def _retrieve(run: Run) -> Findings:
     gallery, options = run.source.gallery, evaluation.Options(**run.config.eval)
     _report_cut(run.system.tokenize, gallery.texts, "captions")
     metrics.check(options.metrics, gallery.relevant, len(gallery.videos))
+
+    def left() -> tuple[list[int], list[int]]:
+        _, texts = run.left()
+        return [row for row in range(len(gallery.videos)) if row not in run.faults], texts
+
+    where = (run.store, run.watch)
     scores = evaluation.evaluate(
-        run.model, run.batches, len(gallery.videos), (ids, mask), options, run.store, run.watch
+        run.model, run.batches, len(gallery.videos), (ids, mask), options, *where, left
     )
-    return findings.retrieval(scores, gallery, run.config, run.source.broken)
+    return findings.retrieval(scores, run.left()[0], run.config, run.broken)
 
 
 def _options(system: System, choices: Choices) -> tuple[np.ndarray, ...]:
@@ -109,7 +148,8 @@ def _choose(run: Run) -> Findings:
     chosen = multiple_choice.evaluate(
         run.model, run.batches, (ids, mask), size, run.store, run.watch
     )
-    return findings.choices(chosen, run.source.gallery, run.config, run.source.broken)
+    asked, rows = run.left()
+    return findings.choices(_only(chosen, rows), asked, run.config, run.broken)
 
 
 def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
@@ -128,12 +168,14 @@ def _answer(run: Run) -> Findings:
     if options.answering == "rank":
         _report_cut(run.system.tokenize_answers, asked.answers, "answers")
         ranking = answering.evaluate(*inputs, answers, text.vocab_size, *how)
-        return findings.answers(ranking, asked, run.config, run.source.broken)
+        asked, rows = run.left()
+        return findings.answers(_only(ranking, rows), asked, run.config, run.broken)
     assert run.system.spell is not None
     keys_and_values = 2 * text.depth * text.width
     found = writing.evaluate(*inputs, text.vocab_size, keys_and_values, *how)
-    spelled = run.system.spell(found.ids)
-    return findings.written(found, spelled, asked, run.config, run.source.broken)
+    asked, rows = run.left()
+    found = _only(found, rows)
+    return findings.written(found, run.system.spell(found.ids), asked, run.config, run.broken)
 
 
 def _report_cut(tokenize: Callable[..., Any] | None, texts: Sequence[str], what: str) -> None:
@@ -151,7 +193,8 @@ def _recognise(run: Run) -> Findings:
     views, size = config.data.crops * config.data.clips, config.eval.batch_size
     what = (asked.videos, views, len(asked.names), size)
     found = actions.evaluate(run.model, run.batches, *what, run.store, run.watch)
-    return findings.actions(found, asked, config, run.source.broken)
+    asked, rows = run.left()
+    return findings.actions(_only(found, rows), asked, config, run.broken)
 
 
 def _draw_confusion(
@@ -311,14 +354,15 @@ def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Any]:
     """What a model's scores depend on. A cache of other facts is left alone."""
-    folder = pathlib.Path(system.config.data.folder)
-    try:
-        stamps = [_stamp(folder / path) for path in source.paths]
-    except OSError as error:
+    data: Any = system.config.data
+    files = [pathlib.Path(data.folder, path) for path in source.paths]
+    stamps = [checking.stamp(file) for file in files]
+    missing = [str(file) for file, stamp in zip(files, stamps, strict=True) if stamp is None]
+    if missing and data.on_broken == "stop":
         raise UserError(
-            f"{error.filename}: {error.strerror}; it was there when the data set was prepared;"
-            " bring it back, or prepare the data set again"
-        ) from error
+            f"{missing[0]}: no such file ({len(missing)} such); it was there when the data set was"
+            " prepared; bring it back, or leave such videos out with --config.data.on_broken=skip"
+        )
     return {
         **evaluation.model_facts(system, params),
         "texts": runtime.digest(texts),
@@ -332,14 +376,6 @@ def _scored(asked: Any) -> dict[str, Any]:
     if isinstance(asked, Actions):
         return {"videos": asked.videos}
     return dataclasses.asdict(asked)
-
-
-def _stamp(path: pathlib.Path) -> tuple[int, ...]:
-    """What changes when a video's file does, or its folder of frames."""
-    if frame_folder.is_pattern(path):
-        return frame_folder.stamp(path)
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
 
 
 def _fitting(system: System) -> Task:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.runtime import Stopwatch
@@ -56,22 +57,22 @@ PREDICT: dict[str, Callable[..., Any]] = {
 }
 
 
-def batches(size, start, pause=0.0):
-    for row in range(start, VIDEOS, size):
+def batches(size, rows, pause=0.0):
+    for batch in row_batches.batches(VIDEO, size, rows):
         time.sleep(pause)
-        rows = np.arange(row, row + size)
-        mask = rows < VIDEOS
-        video = np.where(mask[:, None, None], VIDEO[rows % VIDEOS], 0)
-        yield {"video": video, "mask": mask, "index": np.where(mask, rows, -1).astype(np.int32)}
+        yield batch
 
 
-def run(folder, *, predict=PREDICT, source=batches, devices=1, batch_size=4, k=3, gib=1.0):
+def run(
+    folder, *, predict=PREDICT, source=batches, devices=1, batch_size=4, k=3, gib=1.0, left=None
+):
     """Scores of the gallery."""
     mesh = parallel.make_mesh({"data": devices})
     options = evaluation.Options(batch_size=batch_size, rerank=True, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
     model = evaluation.Model(predict, PARAMS, mesh)
-    return evaluation.evaluate(model, source, VIDEOS, (IDS, MASK), options, store, Stopwatch())
+    how = options, store, Stopwatch()
+    return evaluation.evaluate(model, source, VIDEOS, (IDS, MASK), *how, left)
 
 
 def by_hand(k=3):
@@ -99,8 +100,8 @@ if __name__ == "__main__":
     _, to, seconds = sys.argv
     fetched = []
 
-    def slow(size, start):
-        for batch in batches(size, start, float(seconds)):
+    def slow(size, rows):
+        for batch in batches(size, rows, float(seconds)):
             fetched.append(batch["index"])
             yield batch
 

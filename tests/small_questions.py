@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.evaluation import answering
@@ -80,13 +81,10 @@ PREDICT: dict[str, Callable[..., Any]] = {
 }
 
 
-def batches(size, start, pause=0.0):
-    for row in range(start, len(VIDEO), size):
+def batches(size, rows, pause=0.0):
+    for batch in row_batches.batches(VIDEO, size, rows):
         time.sleep(pause)
-        rows = np.arange(row, row + size)
-        mask = rows < len(VIDEO)
-        video = np.where(mask[:, None, None], VIDEO[rows % len(VIDEO)], 0)
-        yield {"video": video, "mask": mask, "index": np.where(mask, rows, -1).astype(np.int32)}
+        yield batch
 
 
 def run(
@@ -139,8 +137,8 @@ if __name__ == "__main__":
     _, to, seconds = sys.argv
     fetched = []
 
-    def slow(size, start):
-        for batch in batches(size, start, float(seconds)):
+    def slow(size, rows):
+        for batch in batches(size, rows, float(seconds)):
             fetched.append(batch["index"])
             yield batch
 

@@ -6,13 +6,15 @@ vectors per video (1, or one per frame), V videos and Q texts of a gallery.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+
+T = TypeVar("T")
 
 Params = Mapping[str, Any]
 """A Flax parameter tree: nested mappings of arrays."""
@@ -53,6 +55,14 @@ class Gallery:
     texts: tuple[str, ...]
     relevant: tuple[tuple[int, ...], ...]
 
+    def without(self, gone: Collection[int]) -> tuple["Gallery", list[int]]:
+        """The same less some videos and the texts that have no other; the texts that are left."""
+        place = {video: i for i, video in enumerate(_left(self.videos, gone))}
+        relevant = [tuple(place[v] for v in of_text if v in place) for of_text in self.relevant]
+        texts = [text for text, videos in enumerate(relevant) if videos]
+        of_texts = _of(self.texts, texts), _of(relevant, texts)
+        return Gallery(_of(self.videos, place), *of_texts), texts
+
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
@@ -67,6 +77,12 @@ class Choices:
     videos: tuple[str, ...]
     options: tuple[tuple[str, ...], ...]
     answers: tuple[int, ...]
+
+    def without(self, gone: Collection[int]) -> tuple["Choices", list[int]]:
+        """The same less some videos; the videos that are left."""
+        left = _left(self.videos, gone)
+        options, answers = _of(self.options, left), _of(self.answers, left)
+        return Choices(_of(self.videos, left), options, answers), left
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +105,20 @@ class Questions:
     truths: tuple[tuple[str, ...], ...]
     answers: tuple[str, ...]
 
+    def without(self, gone: Collection[int]) -> tuple["Questions", list[int]]:
+        """The same less some videos and the questions about them; the questions that are left."""
+        place = {video: i for i, video in enumerate(_left(self.videos, gone))}
+        asked = [question for question, video in enumerate(self.about) if video in place]
+        left = dataclasses.replace(
+            self,
+            videos=_of(self.videos, place),
+            ids=_of(self.ids, asked),
+            texts=_of(self.texts, asked),
+            about=tuple(place[video] for video in _of(self.about, asked)),
+            truths=_of(self.truths, asked),
+        )
+        return left, asked
+
 
 @dataclasses.dataclass(frozen=True)
 class Actions:
@@ -103,6 +133,19 @@ class Actions:
     videos: tuple[str, ...]
     labels: tuple[int, ...]
     names: tuple[str, ...]
+
+    def without(self, gone: Collection[int]) -> tuple["Actions", list[int]]:
+        """The same less some videos; the videos that are left."""
+        left = _left(self.videos, gone)
+        return Actions(_of(self.videos, left), _of(self.labels, left), self.names), left
+
+
+def _left(videos: Sequence[str], gone: Collection[int]) -> list[int]:
+    return [video for video in range(len(videos)) if video not in gone]
+
+
+def _of(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
+    return tuple(values[place] for place in places)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import golden
 import numpy as np
 import pytest
+import row_batches
 
 from configs import tdsclip_ssv2_b16
 from tokmerge_jax import evaluation, parallel
@@ -65,15 +66,11 @@ def classify(params, video):
     return params["scale"] * video
 
 
-def rows(size, start):
-    for first in range(start, len(SEEN), size):
-        index = np.arange(first, first + size)
-        mask = index < len(SEEN)
-        video = np.where(mask[:, None, None], SEEN[index % len(SEEN)], 0)
-        yield {"video": video, "index": np.where(mask, index, -1).astype(np.int32), "mask": mask}
+def seen(size, rows):
+    return row_batches.batches(SEEN, size, rows)
 
 
-def recognise(folder, source=rows, devices=1, scale=0.5):
+def recognise(folder, source=seen, devices=1, scale=0.5):
     model = evaluation.Model(
         {"classify": classify}, {"scale": np.float32(scale)}, parallel.make_mesh({"data": devices})
     )
@@ -82,8 +79,8 @@ def recognise(folder, source=rows, devices=1, scale=0.5):
     return actions.evaluate(model, source, *what, 2, store, Stopwatch())
 
 
-def stopped(size, start):
-    yield next(rows(size, start))
+def stopped(size, rows):
+    yield next(seen(size, rows))
     raise KeyboardInterrupt
 
 
@@ -100,8 +97,8 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         recognise(tmp_path, stopped)
     begun = []
-    found = recognise(tmp_path, lambda size, start: begun.append(start) or rows(size, start))
-    assert begun == [2]
+    found = recognise(tmp_path, lambda size, rows: begun.append(rows.tolist()) or seen(size, rows))
+    assert begun == [[2, 3, 4]]
     np.testing.assert_allclose(found.scores, actions.view_scores(0.5 * SEEN), rtol=1e-6)
 
 

@@ -89,6 +89,47 @@ def test_from_files_to_results_and_on(folder, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 2  # another model, another cache
 
 
+@pytest.mark.slow
+def test_a_video_that_breaks_after_preparation_stops_or_is_left_out(folder, tmp_path):
+    """Left out, it leaves the numbers of a gallery that never had it."""
+    for i in (0, 1, 3):
+        (tmp_path / f"{i}.mp4").write_bytes((folder / f"{i}.mp4").read_bytes())
+    names = ("0", "1", "3")
+    records = {
+        name: Record((Clip(f"{name}.mp4", f"{name}.mp4", ""),), (f"a {name}",)) for name in names
+    }
+    video_text.write(str(tmp_path), "msvd", {"test": [*records.values()]})
+    (tmp_path / "1.mp4").write_bytes((folder / "1.mp4").read_bytes()[:300])
+    settings = (*options(folder, tmp_path / "out"), f"--config.data.folder={tmp_path}")
+    settings = (*settings, "--config.eval.batch_size=1", "--config.mesh.data=1")
+    stopped = evaluate(*settings)
+    assert stopped.returncode == 2
+    assert "1.mp4: cannot be decoded" in stopped.stderr
+    assert "on_broken=skip" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    (done,) = (tmp_path / "out").rglob("video_embedding.done")
+    assert [*done.read_bytes()] == [1, 0, 0]  # what came before is kept
+    skipped = evaluate(*settings, "--config.data.on_broken=skip")
+    assert skipped.returncode == 0, skipped.stderr
+    assert "1 broken videos left out" in skipped.stdout
+    video_text.write(str(tmp_path), "msvd", {"test": [records["0"], records["3"]]})
+    without = evaluate(*settings, f"--config.output={tmp_path / 'without'}")
+    assert without.returncode == 0, without.stderr
+    found, expected = (
+        json.loads((tmp_path / place / "results.json").read_text()) for place in ("out", "without")
+    )
+    assert found["protocol"].pop("left_out") == ["1.mp4"]
+    assert expected["protocol"].pop("left_out") == []
+    for key in ("headline", "scores", "similarity_scores", "protocol"):
+        assert found[key] == expected[key]
+    with (
+        np.load(tmp_path / "out" / "scores.npz") as ours,
+        np.load(tmp_path / "without" / "scores.npz") as theirs,
+    ):
+        for name in theirs:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
+
+
 def test_all_that_is_missing_is_told_at_once(tmp_path):
     run = evaluate(
         f"--config.data.folder={tmp_path}", "--config.data.vocabulary=no.txt", config="msrvtt_b16"

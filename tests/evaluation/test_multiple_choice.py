@@ -1,9 +1,12 @@
 """Multiple choice against the original, its scores and its accuracy; and going on."""
 
+import functools
+
 import golden
 import jax
 import numpy as np
 import pytest
+import row_batches
 import umt_case
 from umt_case import close
 
@@ -29,13 +32,7 @@ def compiled():
 def choose(compiled, folder, source=None, batch_size=4):
     predict, params, video = compiled
 
-    def batches(size, start):
-        for first in range(start, len(video), size):
-            index = np.arange(first, first + size)
-            known = index < len(video)
-            index = np.where(known, index, -1).astype(np.int32)
-            yield {"video": video[index], "index": index, "mask": known}
-
+    batches = functools.partial(row_batches.batches, np.asarray(video))
     model = evaluation.Model(predict, params, parallel.make_mesh({"data": 1}))
     store = evaluation.Store(folder, {"choices": "golden"})
     return multiple_choice.evaluate(

@@ -1,5 +1,6 @@
 """Retrieval: the original's evaluation, the definition, sharing, meshes, batch sizes, kills."""
 
+import functools
 import itertools
 import os
 import signal
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import row_batches
 import small_gallery
 import umt_case
 from parameters import slow
@@ -32,17 +34,10 @@ def evaluate_golden(case, folder, devices=1, batch_size=5):
     ids = case.arrays["inputs/text_ids"]
     clips = umt_case.videos(case, len(case.arrays["sim_v2t"]))
 
-    def batches(size, start):
-        for row in range(start, len(clips), size):
-            rows = np.arange(row, row + size)
-            mask = rows < len(clips)
-            video = np.where(mask[:, None, None, None, None], clips[rows % len(clips)], 0)
-            yield {"video": video, "mask": mask, "index": np.where(mask, rows, -1)}
-
     k = case.config["k_test"]
     return evaluation.evaluate(
         evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices})),
-        batches,
+        functools.partial(row_batches.batches, clips),
         len(clips),
         (ids, ids != 0),
         evaluation.Options(batch_size=batch_size, rerank=True, top_k=k, memory_gib=1.0),
@@ -181,7 +176,7 @@ def test_without_reranking(tmp_path):
 def test_a_finished_run_encodes_nothing(tmp_path):
     first = small_gallery.run(tmp_path)
 
-    def nothing(size, start):
+    def nothing(size, rows):
         raise AssertionError("a video was asked for")
 
     again = small_gallery.run(tmp_path, source=nothing)
@@ -194,8 +189,8 @@ def test_seconds_and_speed_are_those_of_all_sittings(tmp_path, monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(clock)))
 
-    def some(size, start):
-        for number, batch in enumerate(small_gallery.batches(size, start)):
+    def some(size, rows):
+        for number, batch in enumerate(small_gallery.batches(size, rows)):
             if number == 4:
                 raise KeyboardInterrupt
             yield batch
@@ -216,12 +211,48 @@ def test_seconds_and_speed_are_those_of_all_sittings(tmp_path, monkeypatch):
     assert again.clips_per_second == scores.clips_per_second
 
 
+def test_what_is_left_scores_as_if_there_were_no_others(tmp_path, monkeypatch):
+    gone, videos = (3, 7), [v for v in range(small_gallery.VIDEOS) if v not in (3, 7)]
+    texts = [text for text in range(small_gallery.TEXTS) if text != 5]
+
+    def decodable(size, rows):
+        return small_gallery.batches(size, np.setdiff1d(rows, gone))
+
+    run = functools.partial(small_gallery.run, tmp_path / "some")
+    some = run(source=decodable, left=lambda: (videos, texts))
+    asked = []
+
+    def again(size, rows):
+        asked.append(rows.tolist())
+        return decodable(size, rows)
+
+    run(source=again, left=lambda: (videos, texts))
+    assert asked == [[*gone]]  # it may be decoded by now; nothing else is done again
+    monkeypatch.setattr(small_gallery, "VIDEO", small_gallery.VIDEO[videos])
+    monkeypatch.setattr(small_gallery, "VIDEOS", len(videos))
+    for name in ("IDS", "MASK"):
+        monkeypatch.setattr(small_gallery, name, getattr(small_gallery, name)[texts])
+    alone = small_gallery.run(tmp_path / "alone")
+    for name in ("similarity", "text_to_video", "video_to_text"):
+        np.testing.assert_allclose(getattr(some, name), getattr(alone, name), rtol=1e-6)
+
+
+def test_what_comes_before_a_video_that_stops_the_run_is_kept(tmp_path):
+    def stopping(size, rows):
+        yield from itertools.islice(small_gallery.batches(size, rows), 2)
+        raise UserError("8.mp4: cannot be decoded")
+
+    with pytest.raises(UserError, match=r"8\.mp4"):
+        small_gallery.run(tmp_path, source=stopping)
+    assert done(tmp_path, "video_tokens.done") == 8
+
+
 @pytest.mark.slow
 def test_killed_anywhere_it_goes_on(tmp_path):
     """SIGKILL again and again; the numbers are those of a run in one go, nothing is done twice."""
     command = [sys.executable, small_gallery.__file__, str(tmp_path), "0.15"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    marks = ("video_tokens.done", "match_top3.done")
+    marks = ("video_tokens.done", "match_*.done")
     progress = []
     for wanted in ((0, 4), (0, 9), (1, 5)):  # which array, how many rows before the kill
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as child:

@@ -12,7 +12,7 @@ from scripts import tasks
 from tokmerge_jax import data, runtime
 from tokmerge_jax.data import loader
 from tokmerge_jax.data.clips import decoder
-from tokmerge_jax.types import Actions, Choices
+from tokmerge_jax.types import Actions, Choices, UserError
 
 VIDEOS = ("a", "b", "c")
 SIZES = {
@@ -31,17 +31,21 @@ class Drawn(data.Source):
     """Three videos of six views whose logits are their pixels; counts how often they are read."""
 
     read: list[Sequence[int] | None]
+    faults: Sequence[int] = ()
 
     def batches(self, transform, batch_size, rows=None, refuse=loader.stop):
-        del transform, batch_size, refuse
+        del transform, batch_size
         self.read.append(rows)
         for row in rows or ():
+            if row in self.faults:
+                refuse(row, f"{VIDEOS[row]}: cannot be decoded")
+                continue
             video = np.zeros((1, 6, 4), np.uint8)
             video[..., row] = 9
             yield {"video": video, "index": np.array([row]), "mask": np.array([True])}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def system():
     config = tds_clip_case.config_of(SIZES)
     config.data.dataset = "ssv2"
@@ -64,7 +68,7 @@ def test_other_names_or_labels_of_actions_leave_what_is_known(system, tmp_path):
     found = [
         tasks.evaluate("run", system, {}, source, tmp_path / "out") for source in (first, later)
     ]
-    assert (first.read, later.read) == ([range(3)], [])
+    assert (first.read, later.read) == ([[0, 1, 2]], [])
     assert [numbers["scores"]["all"]["top-1"] for numbers in found] == [66.67, 100.0]
     assert list(found[0]["classes"]) == ["0", "1", "3"]
     assert list(found[1]["classes"]) == ["up", "down", "on"]
@@ -102,3 +106,51 @@ def test_other_tasks_depend_on_all_that_is_asked(system, tmp_path):
     gallery = tasks.facts(system, source_of(system, tmp_path, asked), {}, ())["gallery"]
     whole = {"videos": ["a"], "options": [["left", "right"]], "answers": [1]}
     assert gallery == runtime.fingerprint(whole)
+
+
+def test_videos_that_cannot_be_decoded_are_left_out(system, tmp_path, capsys):
+    """The numbers are those of a data set without them; the next run tries them again."""
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
+    with system.config.unlocked():
+        system.config.data.on_broken = "skip"
+    broken = dataclasses.replace(source, faults=(1,), read=[])
+    found = tasks.evaluate("run", system, {}, broken, tmp_path / "out")
+    assert "b: cannot be decoded; left out" in capsys.readouterr().err
+    assert found["protocol"]["left_out"] == ["b"]
+    assert (found["protocol"]["videos"], found["scores"]["all"]["count"]) == (2, 2)
+    assert found["scores"]["all"]["top-1"] == 100
+    assert list(found["classes"]) == ["0", "2"]
+    with np.load(tmp_path / "out" / "scores.npz") as arrays:
+        assert arrays["labels"].tolist() == [0, 2]
+        assert arrays["scores"].argmax(axis=1).tolist() == [0, 2]
+    whole = tasks.evaluate("run", system, {}, source, tmp_path / "out")
+    assert source.read == [[1]]
+    assert (whole["protocol"]["left_out"], whole["scores"]["all"]["count"]) == ([], 3)
+    nothing = dataclasses.replace(source, faults=(0, 1, 2))
+    with pytest.raises(UserError, match="no video can be decoded; the first: a: cannot be"):
+        tasks.evaluate("run", system, {}, nothing, tmp_path / "none")
+
+
+def test_a_video_that_cannot_be_decoded_stops_the_run(system, tmp_path):
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
+    with system.config.unlocked():
+        system.config.data.on_broken = "stop"
+    broken = dataclasses.replace(source, faults=(1,))
+    with pytest.raises(UserError, match=r"b: cannot be decoded; the same command .*=skip"):
+        tasks.evaluate("run", system, {}, broken, tmp_path / "out")
+    tasks.evaluate("run", system, {}, source, tmp_path / "out")
+    assert source.read == [[0, 1, 2], [1, 2]]  # what comes before is kept
+
+
+def test_missing_videos_are_named_before_anything_is_computed_or_left_out(system, tmp_path):
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
+    for name in ("b", "c"):
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=r"/b: no such file \(2 such\); .*on_broken=skip"):
+        tasks.evaluate("run", system, {}, source, tmp_path / "out")
+    assert source.read == []
+    with system.config.unlocked():
+        system.config.data.on_broken = "skip"
+    gone = dataclasses.replace(source, faults=(1, 2))
+    found = tasks.evaluate("run", system, {}, gone, tmp_path / "out")
+    assert found["protocol"]["left_out"] == ["b", "c"]

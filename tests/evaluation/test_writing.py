@@ -68,8 +68,8 @@ def test_what_is_no_number_is_no_score(tmp_path):
 
 
 def test_it_goes_on_where_it_was(tmp_path):
-    def crash(size, start):
-        for batch in small_questions.batches(size, start):
+    def crash(size, rows):
+        for batch in small_questions.batches(size, rows):
             if batch["index"][0] >= 4:
                 raise OSError("no more videos")
             yield batch
@@ -78,12 +78,12 @@ def test_it_goes_on_where_it_was(tmp_path):
         run(tmp_path, source=crash, batch_size=2)
     starts = []
 
-    def source(size, start):
-        starts.append(start)
-        return small_questions.batches(size, start)
+    def source(size, rows):
+        starts.append(rows.tolist())
+        return small_questions.batches(size, rows)
 
     check(run(tmp_path, source=source, batch_size=2))
-    assert starts == [5]  # the video of the first question without an answer
+    assert starts == [[6]]  # 0, 1, 3 and 5 have their answers; 2 and 4 no question
 
 
 def test_questions_are_padded_to_the_longest(tmp_path):
@@ -101,9 +101,9 @@ def test_questions_are_padded_to_the_longest(tmp_path):
 def test_keys_and_values_count_in_the_memory(tmp_path):
     sizes = []
 
-    def source(size, start):
+    def source(size, rows):
         sizes.append(size)
-        return small_questions.batches(size, start)
+        return small_questions.batches(size, rows)
 
     question = 3 * 2 * WORDS + (IDS.shape[1] + 2 * 2 * LENGTH) * PLACE
     check(run(tmp_path / "two", source=source, gib=4 * 2 * question / 2**30))

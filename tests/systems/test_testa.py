@@ -1,9 +1,12 @@
 """TESTA's retrieval system: the original's scores, its trace, and settings that cannot work."""
 
+import functools
+
 import golden
 import jax
 import numpy as np
 import pytest
+import row_batches
 import testa_case
 
 import tokmerge_jax
@@ -29,14 +32,9 @@ def test_retrieval_is_the_originals(small, tmp_path):
     system, params = small
     clips, expected = testa_case.videos(CASE), CASE.arrays
 
-    def batches(size, start):
-        for row in range(start, len(clips), size):
-            index = np.arange(row, row + size)
-            yield {"video": clips[index], "mask": index >= 0, "index": index}
-
     scores = evaluation.evaluate(
         evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1})),
-        batches,
+        functools.partial(row_batches.batches, np.asarray(clips)),
         len(clips),
         (expected["in/ids"].astype(np.int32), expected["in/mask"] > 0),
         evaluation.Options(

@@ -4,7 +4,7 @@ Source: TDS-CLIP (2024), whose views' softmax is averaged, not their logits.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,11 @@ from ml_collections import ConfigDict
 
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation.metrics import percent
-from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch, finite
-from tokmerge_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Recognised:
 
 def evaluate(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     videos: Sequence[str],
     views: int,
     classes: int,
@@ -54,7 +53,7 @@ def evaluate(
 
     Args:
       model: whose `classify` is used (see `types.System`).
-      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      batches: the videos; the scores of those that never come stay 0.
       videos: their names.
       views: of a video.
       classes: how many actions there are.
@@ -70,7 +69,7 @@ def evaluate(
     classify, size = model.compiled("classify"), parallel.batch_size(model.mesh, batch_size)
     todo, speed = rows.todo, Speed(store)
     with Progress("recognising", count, "video", done=count - len(todo), compiles=True) as bar:
-        for batch in batches(size, int(todo[0])) if len(todo) else ():
+        for batch in batches(size, todo) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("classify videos"), speed(views * int(mask.sum())):
                 logits = np.asarray(classify(np.asarray(batch["video"])))

@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float, Int
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
-from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch, finite
-from tokmerge_jax.types import Batch, Questions, UserError
+from tokmerge_jax.types import Questions, UserError
 
 _PER_CALL = 8  # most questions about a video that are read in one call
 COPIES = 3  # arrays of the logits' size that scoring holds at once, about
@@ -97,7 +97,7 @@ class Ranking:
 
 def evaluate(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     questions: Questions,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     answer_ids: Int[np.ndarray, "A M"],
@@ -111,7 +111,7 @@ def evaluate(
     Args:
       model: whose `encode_video`, `video_memory`, `read` and `next_piece` are used (see
         `types.System`).
-      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      batches: the videos; questions about those that never come stay 0 in the ranking.
       questions: what is asked about which video.
       texts: the questions' ids, and which of them are not padding.
       answer_ids: the answer list's ids.
@@ -140,7 +140,7 @@ def evaluate(
 
 def each_question(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     questions: Questions,
     respond: Respond,
     rows: tuple[Rows, ...],
@@ -149,7 +149,7 @@ def each_question(
     store: Store,
     watch: Stopwatch,
 ) -> float | None:
-    """Fills `rows` with what `respond` says to all questions, from the first open one on.
+    """Fills `rows` with what `respond` says to all open questions.
 
     Args:
       model: whose `encode_video` and `video_memory` are used.
@@ -174,11 +174,11 @@ def each_question(
         options.memory_gib,
     )
     count, todo = len(rows[-1].values), rows[-1].todo
-    start = questions.about[todo[0]] if len(todo) else len(questions.videos)
+    wanted = np.unique(about[todo])
     speed = Speed(store)
     encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
     with Progress("answering", count, "question", done=count - len(todo), compiles=True) as bar:
-        for batch in batches(videos * ways, start) if start < len(questions.videos) else ():
+        for batch in batches(videos * ways, wanted) if len(wanted) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()
             with watch("answer"):

@@ -243,7 +243,7 @@ def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) 
         "dataset": data.dataset,
         "split": data.split,
         "videos": len(set(videos)),
-        "left_out": list(broken),
+        "left_out": sorted(broken),
         "trim_seconds": data.trim_seconds,
         "sampling": data.sampling,
         "decode_size": data.get("decode_size", 0),

@@ -5,18 +5,16 @@ over the temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (A
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel
-from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import Stopwatch, finite
-from tokmerge_jax.types import Batch
 
 MATCH, CONTRAST = 0.7, 0.3
 """Weights of the two probabilities in an option's score."""
@@ -50,7 +48,7 @@ class Chosen:
 
 def evaluate(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     texts: tuple[Int[np.ndarray, "V O L"], Bool[np.ndarray, "V O L"]],
     batch_size: int,
     store: Store,
@@ -61,7 +59,7 @@ def evaluate(
     Args:
       model: whose `encode_video`, `encode_text`, `video_memory` and `choose` are used (see
         `types.System`).
-      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      batches: the videos; the scores of those that never come stay 0.
       texts: ids of the options, and which of them are not padding.
       batch_size: videos encoded at a time.
       store: keeps scores as they come; belongs to this model and these videos.
@@ -78,7 +76,7 @@ def evaluate(
     todo = rows["contrast"].todo
     done = shape[0] - len(todo)
     with Progress("choosing", shape[0], "video", done=done, compiles=True) as bar:
-        for batch in batches(size, int(todo[0])) if len(todo) else ():
+        for batch in batches(size, todo) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("encode videos"), speed(int(mask.sum())):
                 seen = encode(np.asarray(batch["video"]))

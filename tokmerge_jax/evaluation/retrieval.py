@@ -32,6 +32,10 @@ _COPIES = 16  # arrays of the texts' size that matching holds at once, about (ML
 _Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
 """The rows that a batch is about, and its arrays, whose first rows are these; the rest pads."""
 
+Batches = Callable[[int, np.ndarray], Iterator[Batch]]
+"""`(batch size, rows)` -> batches of `video`, `index` and `mask` of those of the videos in these
+rows that can be decoded, in order."""
+
 _Rows = TypeVar("_Rows")
 
 
@@ -132,24 +136,27 @@ class Model:
 
 def evaluate(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     videos: int,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     options: Options,
     store: Store,
     watch: Stopwatch,
+    left: Callable[[], tuple[Sequence[int], Sequence[int]]] | None = None,
 ) -> Scores:
     """Scores all videos and texts of a gallery; goes on where `store` says that a run was.
 
     Args:
       model: whose `encode_video`, `encode_text` and, to re-rank, `video_memory` and `match` are
         used (see `types.System`). What only these need is kept only if the model has them.
-      batches: `(batch size, first row)` -> batches of `video`, `index` and `mask` in order.
+      batches: the videos; those that never come are no part of the scores if `left` says so.
       videos: V.
       texts: ids, and which of them are not padding.
       options: how.
       store: keeps features and scores as they come; belongs to this model and gallery.
       watch: is told how long each stage took.
+      left: gives, when `batches` has ended, the videos and the texts that are scored, as if there
+        were no others: V and Q of the scores are their numbers. None = all.
 
     Raises:
       UserError: if `options.memory_gib` is too little for one pair, or a score is not finite.
@@ -159,7 +166,9 @@ def evaluate(
     speed = Speed(store)
     with watch("encode videos"):
         seen = _encode_videos(model, batches, videos, options.batch_size, store, speed, watch)
-    similarity = seen["embedding"].mean(axis=1) @ words["embedding"].T
+    scored, asked = left() if left else (range(videos), range(len(texts[0])))
+    embedding = seen["embedding"].mean(axis=1)[list(scored)]
+    similarity = embedding @ words["embedding"][list(asked)].T
     finite(similarity, "similarity", video=None, text=None)
     clips_per_second = speed.clips_per_second
     if not options.rerank:
@@ -169,11 +178,12 @@ def evaluate(
         return Scores(similarity, to_video, to_text, clips_per_second)
     of_text = candidates(similarity.T, options.top_k)
     of_video = candidates(similarity, options.top_k)
-    with watch("re-rank"):
-        rows = store.make(f"match_top{options.top_k}", similarity.shape, np.float32)
-        wanted = of_text.T | of_video
-        states = words["states"], texts[1]
-        match(model, seen["tokens"], states, wanted, options.memory_gib, rows, written=watch.note)
+    wanted = of_text.T | of_video
+    with watch("re-rank"):  # scores of other pairs are other scores
+        rows = store.make(f"match_{runtime.digest([wanted])[:16]}", similarity.shape, np.float32)
+        states, tokens = _Part(words["states"], asked), _Part(seen["tokens"], scored)
+        read = states, _Part(texts[1], asked)
+        match(model, tokens, read, wanted, options.memory_gib, rows, written=watch.note)
     scores = rows.values + similarity if options.plus_similarity else rows.values
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
@@ -220,19 +230,19 @@ def _if_matching(model: Model, name: str) -> tuple[str, ...]:
 
 
 def text_batches(
-    texts: tuple[np.ndarray, np.ndarray], size: int, start: int = 0
+    texts: tuple[np.ndarray, np.ndarray], size: int, rows: np.ndarray | None = None
 ) -> Iterator[_Input]:
-    """Ids and masks of `size` texts at a time, from the text `start` on; the last ones repeat."""
-    count = len(texts[0])
-    for first in range(start, count, size):
-        index = np.arange(first, min(first + size, count))
+    """Ids and masks of the texts `rows` (None = all), `size` at a time; the last ones repeat."""
+    wanted = np.arange(len(texts[0])) if rows is None else rows
+    for first in range(0, len(wanted), size):
+        index = wanted[first : first + size]
         padded = np.resize(index, size)  # to the one size that is compiled
         yield index, tuple(part[padded] for part in texts)
 
 
 def _encode_videos(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     videos: int,
     batch_size: int,
     store: Store,
@@ -242,8 +252,8 @@ def _encode_videos(
     """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if the model matches them."""
     size = parallel.batch_size(model.mesh, batch_size)
 
-    def inputs(start: int) -> Iterator[_Input]:
-        for batch in batches(size, start):
+    def inputs(rows: np.ndarray) -> Iterator[_Input]:
+        for batch in batches(size, rows):
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             yield index[mask], (np.asarray(batch["video"]),)
 
@@ -254,6 +264,16 @@ def _encode_videos(
     arrays = _Features(store, "video", ("embedding", *_if_matching(model, "tokens")), videos)
     arrays.collect(model.compiled("encode_video"), inputs, written)
     return arrays
+
+
+class _Part:
+    """Some rows of an array on disk, read when they are asked for."""
+
+    def __init__(self, values: np.ndarray, rows: Sequence[int]) -> None:
+        self._values, self._rows = values, np.asarray(rows)
+
+    def __getitem__(self, places: Any, /) -> np.ndarray:
+        return self._values[self._rows[places]]
 
 
 class _Features:
@@ -271,18 +291,18 @@ class _Features:
     def collect(
         self,
         function: Callable[..., Any],
-        inputs: Callable[[int], Iterator[_Input]],
+        inputs: Callable[[np.ndarray], Iterator[_Input]],
         written: Callable[[int], None],
     ) -> None:
-        """Fills in what is missing, from the first missing row on; calls `written(rows)` each time.
+        """Fills in the rows that are missing; calls `written(rows)` each time.
 
         Raises:
           UserError: if a feature is not finite.
         """
-        start = self._first_missing()
-        desc = f"encoding {self._unit}s"
-        with Progress(desc, self._count, self._unit, done=start, compiles=True) as bar:
-            for index, arrays in ahead(function, inputs(start) if start < self._count else ()):
+        missing = self._missing()
+        desc, done = f"encoding {self._unit}s", self._count - len(missing)
+        with Progress(desc, self._count, self._unit, done=done, compiles=True) as bar:
+            for index, arrays in ahead(function, inputs(missing) if len(missing) else ()):
                 for name in self._names:
                     values = np.asarray(arrays[name])[: len(index)]
                     finite(values, name, **{self._unit: index})
@@ -290,11 +310,11 @@ class _Features:
                 bar.update(len(index))
                 written(len(index))
 
-    def _first_missing(self) -> int:
-        missing = [
-            0 if rows is None else [*rows.todo, self._count][0] for rows in self._rows.values()
-        ]
-        return int(min(missing))
+    def _missing(self) -> np.ndarray:
+        """The rows that one of the arrays lacks, ascending."""
+        every = np.arange(self._count)
+        todo = [every if rows is None else rows.todo for rows in self._rows.values()]
+        return np.unique(np.concatenate(todo))
 
     def _row_array(self, name: str, values: np.ndarray) -> Rows:
         rows = self._rows[name]
@@ -310,21 +330,26 @@ def ahead(
 ) -> Iterator[tuple[_Rows, Any]]:
     """(rows, `function` of their arrays), one batch behind: the host decodes the next meanwhile."""
     pending = None
-    for index, arrays in inputs:
-        result = index, function(*arrays)
+    try:
+        for index, arrays in inputs:
+            result = index, function(*arrays)
+            if pending is not None:
+                yield pending
+            pending = result
+    except UserError:  # a video that stops the run: what comes before it is kept
         if pending is not None:
             yield pending
-        pending = result
+        raise
     if pending is not None:
         yield pending
 
 
 @runtime_checkable
 class Tokens(Protocol):
-    """All videos' tokens [V,N,C]: an array, or what reads those that are asked for."""
+    """All videos' tokens [V,N,C], or what texts are: an array, or what reads what is asked for."""
 
-    def __getitem__(self, videos: np.ndarray, /) -> np.ndarray:
-        """The tokens of some videos."""
+    def __getitem__(self, places: Any, /) -> np.ndarray:
+        """Those of some videos or texts, or of one."""
         ...
 
 
@@ -347,7 +372,7 @@ class Results(Protocol):
 def match(
     model: Model,
     tokens: Tokens,
-    texts: tuple[np.ndarray, np.ndarray],
+    texts: tuple[Tokens, Tokens],
     wanted: Bool[np.ndarray, "V Q"],
     memory_gib: float,
     rows: Results,
@@ -400,7 +425,7 @@ def _fill(index: np.ndarray, size: int) -> np.ndarray:
     return np.pad(index, (0, size - len(index)))
 
 
-def _texts_per_call(memory: Any, states: np.ndarray, most: int, limit_gib: float) -> int:
+def _texts_per_call(memory: Any, states: Tokens, most: int, limit_gib: float) -> int:
     """How many texts each video is matched with at a time, so that all fits into the limit."""
     videos = len(jax.tree.leaves(memory)[0])
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(memory))

@@ -5,17 +5,16 @@ after BLIP (ICML 2022).
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from tokmerge_jax.evaluation.answering import COPIES, Options, each_question
-from tokmerge_jax.evaluation.retrieval import Model
+from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.runtime import Stopwatch, finite
-from tokmerge_jax.types import Batch, Questions
+from tokmerge_jax.types import Questions
 
 _CACHES = 2  # what beams have read, and the same in the order of the next beams
 
@@ -45,7 +44,7 @@ class Written:
 
 def evaluate(
     model: Model,
-    batches: Callable[[int, int], Iterator[Batch]],
+    batches: Batches,
     questions: Questions,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     vocabulary: int,
