@@ -79,8 +79,8 @@ class Run:
     def _refuse(self, row: int, fault: str) -> None:
         if self.config.data.on_broken == "stop":
             raise UserError(
-                f"{fault}; the same command goes on from here, or leaves out such videos with"
-                " --config.data.on_broken=skip"
+                f"{fault}; the same command goes on from here when that is done, or leaves out such"
+                " videos with --config.data.on_broken=skip"
             )
         print(f"\n{fault}; left out", file=sys.stderr)
         self.faults[row] = fault
@@ -292,13 +292,14 @@ def evaluate(
     config, task = _with_split(system.config, split), _task(system.config)
     texts = task.texts(system, source.gallery)
     with disk.held(folder):
-        known = facts(system, source, params, texts)
-        store = evaluation.Store(folder / "cache", known)
+        known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
+        store = evaluation.Store(folder / "cache", known, stamps)
         model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
         before = store.noted(seconds, dict)
         watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))
         found = task.evaluate(Run(system, config, source, texts, model, store, watch))
+        known["files"] = runtime.digest([stamps])
         results = report.results(name, system, config, found, known, watch.seconds)
         report.write(folder, results, found.arrays)
     for warning in report.warnings(results):
@@ -345,6 +346,7 @@ def fingerprint(system: System, params: Params, source: data.Source) -> str:
     """What the numbers of `evaluate` depend on: equal where all of it is."""
     texts = _task(system.config).texts(system, source.gallery)
     known = facts(system, source, params, texts)
+    known["files"] = runtime.digest([_stamps(system.config.data, source)])
     if isinstance(source.gallery, Actions):
         known["labels"] = source.gallery.labels
     return runtime.fingerprint(known)
@@ -353,8 +355,20 @@ def fingerprint(system: System, params: Params, source: data.Source) -> str:
 def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Any]:
-    """What a model's scores depend on. A cache of other facts is left alone."""
-    data: Any = system.config.data
+    """What a model's scores depend on beside the files. A cache of other facts is left alone."""
+    return {
+        **evaluation.model_facts(system, params),
+        "texts": runtime.digest(texts),
+        "gallery": runtime.fingerprint(_scored(source.gallery)),
+    }
+
+
+def _stamps(data: Any, source: data.Source) -> np.ndarray:
+    """A number of each video's file, uint64, that differs where the file does.
+
+    Raises:
+      UserError: if a file is gone that must not be left out.
+    """
     files = [pathlib.Path(data.folder, path) for path in source.paths]
     stamps = [checking.stamp(file) for file in files]
     missing = [str(file) for file, stamp in zip(files, stamps, strict=True) if stamp is None]
@@ -363,12 +377,8 @@ def facts(
             f"{missing[0]}: no such file ({len(missing)} such); it was there when the data set was"
             " prepared; bring it back, or leave such videos out with --config.data.on_broken=skip"
         )
-    return {
-        **evaluation.model_facts(system, params),
-        "texts": runtime.digest(texts),
-        "gallery": runtime.fingerprint(_scored(source.gallery)),
-        "files": runtime.fingerprint({"stamps": stamps}),
-    }
+    digests = [runtime.fingerprint({"stamp": stamp}) for stamp in stamps]
+    return np.array([int(digest, 16) for digest in digests], np.uint64)
 
 
 def _scored(asked: Any) -> dict[str, Any]:

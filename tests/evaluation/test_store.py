@@ -157,3 +157,31 @@ def test_views_are_facts_only_where_there_are_some():
     system.name = "demo"
     views = ["clips=2", "crops=3", "neighbours=5", "wrap=False"]
     assert model_facts(system, {})["frames"] == ["intervals", 0, *views, "resize"]
+
+
+def test_rows_about_files_that_have_changed_are_to_be_written_again(tmp_path):
+    def opened(stamps, videos=(0, 0, 1, 2)):
+        store = Store(tmp_path, {}, np.array(stamps, np.uint64))
+        return store.make("x", (4, 2), np.float32, videos)
+
+    rows = opened([5, 6, 7])
+    assert rows.todo.tolist() == [0, 1, 2, 3]
+    rows.write(np.arange(4), np.ones((4, 2)))
+    assert opened([5, 6, 7]).todo.tolist() == []
+    assert opened([8, 6, 7]).todo.tolist() == [0, 1]
+    rows = opened([8, 6, 2**64 - 1])
+    assert rows.todo.tolist() == [0, 1, 3]
+    rows.write(np.array([1, 3]), np.full((2, 2), 9))
+    rows = opened([8, 6, 2**64 - 1])
+    assert rows.todo.tolist() == [0]
+    assert rows.values[1:, 0].tolist() == [9, 1, 9]
+    (stamps,) = tmp_path.rglob("x.stamps")
+    stamps.write_bytes(b"cut")
+    assert opened([8, 6, 2**64 - 1]).todo.tolist() == [0, 1, 2, 3]
+
+
+def test_rows_about_no_video_stay(tmp_path):
+    for stamps in ([1, 2], [3, 4]):
+        rows = Store(tmp_path, {}, np.array(stamps, np.uint64)).make("x", (1,), np.float32)
+        assert rows.todo.tolist() == ([0] if stamps == [1, 2] else [])
+        rows.write(np.array([0]), np.ones(1))

@@ -154,3 +154,12 @@ def test_missing_videos_are_named_before_anything_is_computed_or_left_out(system
     gone = dataclasses.replace(source, faults=(1, 2))
     found = tasks.evaluate("run", system, {}, gone, tmp_path / "out")
     assert found["protocol"]["left_out"] == ["b", "c"]
+
+
+def test_only_videos_whose_files_have_changed_are_recognised_again(system, tmp_path):
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
+    first = tasks.evaluate("run", system, {}, source, tmp_path / "out")
+    (tmp_path / "b").write_text("mended")
+    again = tasks.evaluate("run", system, {}, source, tmp_path / "out")
+    assert source.read == [[0, 1, 2], [1]]
+    assert again["scores"] == first["scores"]

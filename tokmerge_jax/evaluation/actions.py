@@ -65,7 +65,7 @@ def evaluate(
       UserError: naming a video whose scores are not finite.
     """
     count = len(videos)
-    rows = store.make("scores", (count, classes), np.float32)
+    rows = store.make("scores", (count, classes), np.float32, range(count))
     classify, size = model.compiled("classify"), parallel.batch_size(model.mesh, batch_size)
     todo, speed = rows.todo, Speed(store)
     with Progress("recognising", count, "video", done=count - len(todo), compiles=True) as bar:

@@ -129,8 +129,8 @@ def evaluate(
     if options.first_piece != 2:  # the name is older than the choice
         name += f"_first{options.first_piece}"
     rows = (
-        store.make(f"answers_{name}", shape, np.int32),
-        store.make(f"scores_{name}", shape, np.float32),
+        store.make(f"answers_{name}", shape, np.int32, questions.about),
+        store.make(f"scores_{name}", shape, np.float32, questions.about),
     )
     held = COPIES * listed.most_nodes(kept) * vocabulary
     speed = each_question(model, batches, questions, ranker, rows, held, options, store, watch)

@@ -69,7 +69,9 @@ def evaluate(
       UserError: if a score is not finite.
     """
     shape = texts[0].shape[:2]
-    rows = {name: store.make(name, shape, np.float32) for name in ("match", "contrast")}
+    rows = {
+        name: store.make(name, shape, np.float32, range(shape[0])) for name in ("match", "contrast")
+    }
     names = ("encode_video", "encode_text", "video_memory", "choose")
     encode, read, remember, choose = (model.compiled(name) for name in names)
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)

@@ -180,7 +180,8 @@ def evaluate(
     of_video = candidates(similarity, options.top_k)
     wanted = of_text.T | of_video
     with watch("re-rank"):  # scores of other pairs are other scores
-        rows = store.make(f"match_{runtime.digest([wanted])[:16]}", similarity.shape, np.float32)
+        name = f"match_{runtime.digest([wanted])[:16]}"
+        rows = store.make(name, similarity.shape, np.float32, scored)
         states, tokens = _Part(words["states"], asked), _Part(seen["tokens"], scored)
         read = states, _Part(texts[1], asked)
         match(model, tokens, read, wanted, options.memory_gib, rows, written=watch.note)
@@ -261,7 +262,8 @@ def _encode_videos(
         speed.add(rows)
         watch.note()
 
-    arrays = _Features(store, "video", ("embedding", *_if_matching(model, "tokens")), videos)
+    names = ("embedding", *_if_matching(model, "tokens"))
+    arrays = _Features(store, "video", names, videos, range(videos))
     arrays.collect(model.compiled("encode_video"), inputs, written)
     return arrays
 
@@ -279,9 +281,17 @@ class _Part:
 class _Features:
     """Arrays of one row per video or text, on disk."""
 
-    def __init__(self, store: Store, unit: str, names: tuple[str, ...], count: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        unit: str,
+        names: tuple[str, ...],
+        count: int,
+        videos: Sequence[int] | None = None,
+    ) -> None:
         self._store, self._unit, self._names, self._count = store, unit, names, count
-        self._rows = {name: store.open(f"{unit}_{name}") for name in names}
+        self._videos = videos
+        self._rows = {name: store.open(f"{unit}_{name}", videos) for name in names}
 
     def __getitem__(self, name: str) -> np.ndarray:
         rows = self._rows[name]
@@ -320,7 +330,7 @@ class _Features:
         rows = self._rows[name]
         if rows is None:
             shape = (self._count, *values.shape[1:])
-            rows = self._store.make(f"{self._unit}_{name}", shape, values.dtype)
+            rows = self._store.make(f"{self._unit}_{name}", shape, values.dtype, self._videos)
             self._rows[name] = rows
         return rows
 

@@ -1,7 +1,8 @@
 """Results on disk as they come, so that a run that was killed goes on where it was.
 
-A store belongs to the facts that its numbers depend on: other facts, another folder. It is written
-by one process, which may drive any number of devices.
+A store belongs to the facts that its numbers depend on: other facts, another folder. Rows that are
+about a video also depend on its file: of one that has changed they are computed again. A store is
+written by one process, which may drive any number of devices.
 """
 
 import json
@@ -9,13 +10,14 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
+from jaxtyping import UInt64
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.types import Params, System
@@ -78,6 +80,10 @@ class Rows:
         _write(self._file, rows, np.asarray(values, self.values.dtype))
         _write(self._marks, rows, np.ones(len(rows), np.uint8))
 
+    def forget(self, rows: np.ndarray) -> None:
+        """Makes rows that are still to be written of these."""
+        _write(self._marks, rows, np.zeros(len(rows), np.uint8))
+
 
 class Store:
     """A folder of `Rows` and notes that belongs to one set of facts.
@@ -86,34 +92,73 @@ class Store:
       fingerprint: of the facts.
     """
 
-    def __init__(self, root: pathlib.Path, facts: Mapping[str, Any]) -> None:
-        """Opens or makes the folder of `facts` (anything that JSON holds) under `root`."""
+    def __init__(
+        self,
+        root: pathlib.Path,
+        facts: Mapping[str, Any],
+        stamps: UInt64[np.ndarray, " V"] | None = None,
+    ) -> None:
+        """Opens or makes the folder of `facts` (anything that JSON holds) under `root`.
+
+        `stamps` differ where the videos' files do; None: they never change.
+        """
+        self._stamps = stamps
         self.fingerprint = runtime.fingerprint(facts)
         self._folder = root / self.fingerprint
         with disk.explained(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self.note("facts", facts)
 
-    def open(self, name: str) -> Rows | None:
-        """The array `name`; None if it has not been made, or is damaged, which is reported."""
+    def open(self, name: str, videos: Sequence[int] | None = None) -> Rows | None:
+        """The array `name`; None if it has not been made, or is damaged, which is reported.
+
+        `videos` are those that its rows are about: rows of files that have changed are to be
+        written again.
+        """
         note = self.noted(f"{name}.array", dict)
         if note is None:
             return None
         try:
-            return Rows(self._rows(name), tuple(note["shape"]), jnp.dtype(note["dtype"]))
+            rows = Rows(self._rows(name), tuple(note["shape"]), jnp.dtype(note["dtype"]))
         except (KeyError, TypeError, ValueError, FileNotFoundError):
             self._forget(f"{name}.array")
             return None
+        if self._stamps is not None and videos is not None:
+            self._renew(name, rows, self._stamps[np.asarray(videos)])
+        return rows
 
-    def make(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Rows:
-        """The array `name`, opened, or made of zeros; its first axis is the rows."""
-        kind, rows = jnp.dtype(dtype), self.open(name)
+    def _renew(self, name: str, rows: Rows, stamps: UInt64[np.ndarray, " R"]) -> None:
+        """Forgets the rows that were written when their files had other stamps."""
+        file = self._rows(name).with_suffix(".stamps")
+        known = np.fromfile(file, np.uint64) if file.exists() else np.zeros(0, np.uint64)
+        same = known == stamps if known.shape == stamps.shape else np.zeros(len(stamps), bool)
+        if not same.all():
+            rows.forget(np.flatnonzero(~same))
+            part = file.with_suffix(".part")
+            with disk.explained(file):
+                part.write_bytes(stamps.tobytes())
+                os.replace(part, file)
+
+    def make(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        videos: Sequence[int] | None = None,
+    ) -> Rows:
+        """The array `name`, opened, or made of zeros; its first axis is the rows.
+
+        `videos` as of `open`.
+        """
+        kind, rows = jnp.dtype(dtype), self.open(name, videos)
         if rows is not None and (rows.values.shape, rows.values.dtype) == (shape, kind):
             return rows
         self._path(f"{name}.array").unlink(missing_ok=True)
         Rows.allocate(self._rows(name), shape, kind)
         self.note(f"{name}.array", {"shape": shape, "dtype": kind.name})  # last: now it is made
-        return Rows(self._rows(name), shape, kind)
+        rows = self.open(name, videos)
+        assert rows is not None
+        return rows
 
     def note(self, name: str, value: Any) -> None:
         """Writes a value that JSON holds, whole or not at all."""

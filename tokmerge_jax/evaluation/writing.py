@@ -62,8 +62,8 @@ def evaluate(
     ids, mask = (part[:, :longest] for part in texts)  # padding is attended to: none of all
     name = f"beams{options.beams}_length{options.min_length}to{options.max_length}"
     rows = (
-        store.make(f"written_{name}", (count, options.max_length), np.int32),
-        store.make(f"written_scores_{name}", (count,), np.float32),
+        store.make(f"written_{name}", (count, options.max_length), np.int32, questions.about),
+        store.make(f"written_scores_{name}", (count,), np.float32, questions.about),
     )
     writer, beams = Writer(model, (ids, mask)), options.beams
     held = COPIES * beams * vocabulary + (longest + _CACHES * beams * options.max_length) * place
