@@ -7,12 +7,16 @@ if __name__ == "__main__":  # worker processes read the script again
         print(hit.path, hit.score)
 """
 
+import contextlib
 import dataclasses
 import json
+import operator
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -20,7 +24,7 @@ from tokmerge_jax import convert, disk, parallel, registry, runtime
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.text import Tokenizer
-from tokmerge_jax.evaluation import Model, index, model_facts
+from tokmerge_jax.evaluation import Model, Options, index, model_facts
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.evaluation.retrieval import ahead
 from tokmerge_jax.progress import Progress
@@ -86,7 +90,7 @@ def _encode(
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
     """Refuses an index of another folder, unless that has moved: its videos would be forgotten."""
     if (place / "index.json").exists():
-        known = pathlib.Path(index.describe(place)["about"]["videos"])
+        known = pathlib.Path(_about(place)["videos"])
         looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
         moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
         if known != videos and not moved:
@@ -111,19 +115,28 @@ class Searcher:
           UserError: if there is no index, or its checkpoint is gone or another one by now.
         """
         place = pathlib.Path(folder)
-        about = index.describe(place)["about"]
-        self._config = ConfigDict(about["config"])
-        self._system = _system(self._config)
+        about = _about(place)
+        self.folder = pathlib.Path(about["videos"])
+        with _as_stored(place):
+            self._open(place, ConfigDict(about["config"]))
+
+    def _open(self, place: pathlib.Path, config: ConfigDict) -> None:
+        self._options = Options(**config.eval)
+        operator.index(self._options.top_k)  # a whole number
+        self._system = _system(config)
+        assert self._system.tokenize is not None
+        self._system.tokenize([""])  # the vocabulary is there
         try:
-            params = convert.load_checkpoint(self._config.checkpoint, self._system)
+            params = convert.load_checkpoint(config.checkpoint, self._system)
         except UserError as error:
             raise UserError(
                 f"the index in {place} needs the weights that it was made with: {error}; where they"
                 " are elsewhere now, index again with --config.checkpoint=PLACE (quickly done)"
             ) from error
         self.index = Index(place, model_facts(self._system, params))
-        self.folder = pathlib.Path(about["videos"])
         self._model = Model(self._system.predict, params, parallel.make_mesh({"data": -1}))
+        features = jax.eval_shape(self._system.predict["encode_video"], params, _clip(self._system))
+        self._shapes = {name: array.shape[1:] for name, array in features.items()}
 
     def __call__(
         self, texts: Sequence[str], top_k: int = 10, rerank: bool = True
@@ -139,7 +152,7 @@ class Searcher:
         Raises:
           UserError: if a text holds no word.
         """
-        options = self._config.eval
+        options = self._options
         rerank = rerank and "match" in self._system.predict
         tokenize = self._system.tokenize
         assert isinstance(tokenize, Tokenizer)
@@ -150,7 +163,8 @@ class Searcher:
             tokenize(texts),
             top_k=max(options.top_k, top_k) if rerank else top_k,
             rerank=rerank,
-            memory_gib=options.get("memory_gib", 0.0),
+            memory_gib=options.memory_gib,
+            shapes=self._shapes,
         )
         return [found[:top_k] for found in hits]
 
@@ -171,6 +185,37 @@ def _system(config: ConfigDict) -> System:
     if "encode_text" not in system.predict:
         raise UserError(f"the system {system.name!r} does not search; choose one of retrieval")
     return system
+
+
+def _about(place: pathlib.Path) -> dict[str, Any]:
+    """What `index_videos` kept: the configuration ("config") and the folder ("videos")."""
+    match index.describe(place)["about"]:
+        case {"config": dict(), "videos": str()} as about:
+            return about
+    raise UserError(
+        f"{place}/index.json is damaged, or not of scripts/search.py; index into another folder"
+    )
+
+
+@contextlib.contextmanager
+def _as_stored(place: pathlib.Path) -> Iterator[None]:
+    """Reports whatever a configuration breaks that is damaged, or none of `index_videos`."""
+    try:
+        with disk.explained(place):
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # any: each part of a configuration is read where it is needed
+        raise UserError(
+            f"{place}/index.json holds no configuration that can be built"
+            f" ({type(error).__name__}: {error!s:.200}); index into another folder"
+        ) from error
+
+
+def _clip(system: System) -> jax.ShapeDtypeStruct:
+    """The shape and type of the frames of one video."""
+    frames, size = system.constants["frames"], system.constants["image_size"]
+    return jax.ShapeDtypeStruct((1, frames, size, size, 3), np.uint8)
 
 
 def _portable(system: System) -> System:

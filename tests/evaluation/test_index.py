@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import small_gallery
 from safetensors.numpy import load_file, save_file
-from small_gallery import IDS, MASK, PARAMS, PREDICT, VIDEO, VIDEOS
+from small_gallery import IDS, MASK, PARAMS, PREDICT, VIDEO, VIDEOS, WIDTH
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
@@ -20,6 +20,7 @@ from tokmerge_jax.types import UserError
 
 FACTS = {"checkpoint": "a", "frames": [8, "resize"], "model": {"merger": {"name": "none"}}}
 PATHS = [f"clips/{i:02}.mp4" for i in range(VIDEOS)]
+SHAPES = {"embedding": (1, WIDTH), "tokens": (4, WIDTH)}
 FILES = {path: (100 + i, 7) for i, path in enumerate(PATHS)}
 
 
@@ -45,7 +46,9 @@ def full(tmp_path):
 
 
 def ask(index, devices=1, rerank=True, top_k=4):
-    return index.query(model(devices), (IDS, MASK), top_k=top_k, rerank=rerank, memory_gib=1.0)
+    return index.query(
+        model(devices), (IDS, MASK), top_k=top_k, rerank=rerank, memory_gib=1.0, shapes=SHAPES
+    )
 
 
 @pytest.mark.parametrize("devices", [1, 8])
@@ -68,7 +71,7 @@ def test_what_is_no_number_has_no_rank(full):
 
     broken = evaluation.Model({**PREDICT, "match": match}, PARAMS, model().mesh)
     with pytest.raises(UserError, match=r"matching score of video clips/\d\d\.mp4 and text \d+"):
-        full.query(broken, (IDS, MASK), top_k=4, rerank=True, memory_gib=1.0)
+        full.query(broken, (IDS, MASK), top_k=4, rerank=True, memory_gib=1.0, shapes=SHAPES)
     file = full._feature(PATHS[3])
     arrays = load_file(file)
     arrays["embedding"][0, 2] = np.inf
@@ -88,14 +91,16 @@ def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
     read = []
     load = Index.load
 
-    def noted(self, path, name):
+    def noted(self, path, name, shape):
         if name == "tokens":
             read.append(path)
-        return load(self, path, name)
+        return load(self, path, name, shape)
 
     monkeypatch.setattr(Index, "load", noted)
     similarity, _, _ = small_gallery.by_hand()
-    hits = full.query(model(), (IDS[:2], MASK[:2]), top_k=3, rerank=True, memory_gib=1.0)
+    hits = full.query(
+        model(), (IDS[:2], MASK[:2]), top_k=3, rerank=True, memory_gib=1.0, shapes=SHAPES
+    )
     wanted = {PATHS[v] for row in (0, 1) for v in np.argsort(-similarity[:, row])[:3]}
     assert sorted(read) == sorted(wanted) == sorted({hit.path for found in hits for hit in found})
 
@@ -147,11 +152,45 @@ def test_features_that_are_lost_or_damaged(full, tmp_path):
     assert [len(hits) for hits in ask(again, top_k=VIDEOS)] == [VIDEOS] * len(IDS)
 
 
-@pytest.mark.parametrize("content", ["[]", "no JSON", '{"facts": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "no JSON", '{"facts": {}}', '{"facts": 1, "about": 2}', "[" * 60_000],
+)
 def test_an_index_of_something_else(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
-    with pytest.raises(UserError, match=r"index\.json is not of scripts/search\.py"):
+    with pytest.raises(UserError, match=r"index\.json is damaged, or not of scripts/search\.py"):
         describe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("tokens", np.zeros((4, WIDTH + 1), np.float32)),
+        ("tokens", np.zeros((4, WIDTH), np.float16)),
+        ("embedding", np.zeros(WIDTH, np.float32)),
+        ("embedding", np.zeros((2, WIDTH), np.float32)),
+        ("words", np.zeros((1, WIDTH), np.float32)),
+    ],
+)
+def test_features_of_another_shape_or_type_are_damaged(full, name, array):
+    file = full._feature(PATHS[3])
+    save_file({**load_file(file), name: array}, file)
+    if name == "words":
+        save_file({name: array}, file)
+    with pytest.raises(UserError, match=r"features of clips/03\.mp4.*remove it and index again"):
+        ask(full)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", '["a"]', '["a", 5, ""]', '["a", ["5"], ""]', '["\\ud800", [5], ""]',
+             "[[], [5], 0]", "[" * 60_000, "\xff"],
+)  # fmt: skip
+def test_a_damaged_line_of_the_log_is_named(full, tmp_path, line):
+    log = tmp_path / "index" / "videos.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:2], line.encode("latin1"), b"\n", *lines[2:]]))
+    with pytest.raises(UserError, match=r"videos\.jsonl: line 3 is damaged; remove that line"):
+        Index(tmp_path / "index", FACTS)
 
 
 _FILL = """
@@ -180,7 +219,9 @@ def test_killed_at_any_time_it_goes_on(tmp_path):
         told = len(files) - len(index.update(files))
         assert index.videos == tuple(sorted(files)[:told])
         for path in index.videos:
-            np.testing.assert_array_equal(index.load(path, "tokens"), np.full((300, 64), int(path)))
+            np.testing.assert_array_equal(
+                index.load(path, "tokens", (300, 64)), np.full((300, 64), int(path))
+            )
     assert 104 <= told < len(files)
 
 
@@ -206,7 +247,7 @@ def test_names_need_not_be_text(tmp_path):
     index.refuse(f"_{name}", (1, 1), f"_{name} is cut short")
     again = Index(tmp_path, FACTS)
     assert (again.videos, list(again.faults)) == ((name,), [f"_{name}"])
-    assert again.load(name, "tokens").shape == (3, 2)
+    assert again.load(name, "tokens", (3, 2)).any()
     again.report()
     assert (tmp_path / "broken.txt").read_text() == "_caf\\udce9.mp4 is cut short\n"
 

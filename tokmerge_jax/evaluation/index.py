@@ -10,6 +10,7 @@ the tokens of its candidates alone.
 import dataclasses
 import hashlib
 import json
+import operator
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from tokmerge_jax.types import UserError
 Stamp = tuple[int, ...]
 """A file's size, and its time of change in nanoseconds: equal as long as the file is."""
 
+_NAMED = 10  # changed facts that an error names
 _TEXTS = 16  # texts that are encoded at a time, so that one program serves all queries
 
 
@@ -148,6 +150,7 @@ class Index:
         top_k: int,
         rerank: bool,
         memory_gib: float,
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> list[list[Hit]]:
         """The best `top_k` videos of each text, best first.
 
@@ -158,6 +161,7 @@ class Index:
           top_k: how many, fewer if there are fewer videos.
           rerank: rank them by the matching head.
           memory_gib: bound on what matching holds at once.
+          shapes: of the features of one video by name, as the model makes them.
 
         Raises:
           UserError: if a score is not finite, or features are gone or damaged.
@@ -166,7 +170,7 @@ class Index:
         if not videos:
             return [[] for _ in texts[0]]
         words = _encode(model, texts, ("embedding", "states") if rerank else ("embedding",))
-        embedding = np.stack([self.load(path, "embedding") for path in videos])
+        embedding = np.stack([self.load(path, "embedding", shapes["embedding"]) for path in videos])
         cosine = words["embedding"] @ embedding.mean(axis=1).T
         runtime.finite(cosine, "similarity", text=None, video=videos)
         wanted = candidates(cosine, top_k)
@@ -176,24 +180,38 @@ class Index:
             return [_hits(found, *row, None) for row in zip(wanted, cosine, strict=True)]
         scores = _Scores(wanted.T.shape)
         states = words["states"], texts[1]
-        match(model, _Tokens(self, found), states, wanted.T, memory_gib, scores, names=found)
+        match(
+            model,
+            _Tokens(self, found, shapes["tokens"]),
+            states,
+            wanted.T,
+            memory_gib,
+            scores,
+            names=found,
+        )
         rows = zip(wanted, cosine, scores.values.T, strict=True)
         return [_hits(found, *row) for row in rows]
 
-    def load(self, path: str, name: str) -> np.ndarray:
-        """A video's "embedding" [F,E] or "tokens" [N,C].
+    def load(self, path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A video's "embedding" [F,E] or "tokens" [N,C], of that shape.
 
         Raises:
-          UserError: if its features are gone or damaged.
+          UserError: if its features are gone or damaged, or are of another shape or type.
         """
         file = self._feature(path)
         try:
-            with safe_open(file, "np") as arrays:
-                return runtime.finite(arrays.get_tensor(name), name)
-        except (OSError, SafetensorError, UserError) as error:
+            with disk.explained(file), safe_open(file, "np") as arrays:
+                array = runtime.finite(arrays.get_tensor(name), name)
+        except (FileNotFoundError, SafetensorError, TypeError, UserError) as error:
             raise UserError(
                 f"{file}, the features of {path}, cannot be read; remove it and index again"
             ) from error
+        if array.dtype != np.float32 or array.shape != shape:
+            raise UserError(
+                f"{file}, the features of {path}: {name} is {array.dtype} {array.shape} where the"
+                f" model makes float32 {shape}; remove it and index again"
+            )
+        return array
 
     def _feature(self, path: str) -> pathlib.Path:
         name = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
@@ -210,14 +228,24 @@ class Index:
 
 
 def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
-    """The files that the index in `folder` has looked at: what they were, and their faults."""
+    """The files that the index in `folder` has looked at: what they were, and their faults.
+
+    Raises:
+      UserError: if a line is none of ours.
+    """
     log = folder / "videos.jsonl"
-    found = {}
-    for line in log.read_text("utf-8").splitlines(keepends=True) if log.exists() else ():
-        if line.endswith("\n"):  # the last one may be cut, where the run was killed
+    known = {}
+    lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else ()  # the last one may be cut
+    for number, line in enumerate(lines, 1):
+        try:
             path, stamp, fault = json.loads(line)
-            found[path] = tuple(stamp), fault
-    return found
+            os.fsencode(path)  # as the name of its features is made
+            known[path] = tuple(map(operator.index, stamp)), fault
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"{log}: line {number} is damaged; remove that line and index again"
+            ) from error
+    return known
 
 
 def describe(folder: pathlib.Path) -> dict[str, Any]:
@@ -230,12 +258,18 @@ def describe(folder: pathlib.Path) -> dict[str, Any]:
     if not file.is_file():
         raise UserError(f"{folder} holds no index; make one with scripts/search.py index")
     try:
-        found = json.loads(file.read_text("utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not {"facts", "about"} <= found.keys():
-        raise UserError(f"{file} is not of scripts/search.py; name another folder (--index)")
-    return found
+        known = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        known = None
+    if (
+        not isinstance(known, dict)
+        or "about" not in known
+        or not isinstance(known.get("facts"), dict)
+    ):
+        raise UserError(
+            f"{file} is damaged, or not of scripts/search.py; index into another folder (--index)"
+        )
+    return known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,9 +278,11 @@ class _Tokens:
 
     index: Index
     videos: Sequence[str]
+    shape: tuple[int, ...]
 
     def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
-        return np.stack([self.index.load(self.videos[int(v)], "tokens") for v in places])
+        paths = [self.videos[int(place)] for place in places]
+        return np.stack([self.index.load(path, "tokens", self.shape) for path in paths])
 
 
 class _Scores:
@@ -291,7 +327,9 @@ def _check(folder: pathlib.Path, known: Mapping[str, Any], facts: Mapping[str, A
         if old.get(key) != new.get(key)
     ]
     if changed:
+        named = ", ".join(changed[:_NAMED])
+        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         raise UserError(
-            f"the index in {folder} was made with {', '.join(changed)}; go back to that, or make"
+            f"the index in {folder} was made with {named}{more}; go back to that, or make"
             " another index in a folder of its own"
         )

@@ -16,10 +16,13 @@ from tokmerge_jax.models.umt_vit import UMTViT
 from tokmerge_jax.systems import checks
 from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import LayerCost, Params, Predict, Schedule
+from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
+
+_TABLE = 2**27
+"""Numbers of a position table, which is computed whole: a gigabyte while it is."""
 
 
 def transformer(config: ConfigDict) -> UMTViT:
@@ -103,6 +106,15 @@ def check(config: ConfigDict, *further: checks.Relation) -> None:
     checks.towers(
         config, ("model.text.fusion_layer", "less than", "model.text.depth", fusion), *further
     )
+    vision = config.model.vision
+    frames = max(vision.frames, vision.table_frames)
+    numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.width
+    if numbers > _TABLE:
+        raise UserError(
+            f"config.model.vision: the position table of {frames} frames of"
+            f" {vision.image_size} pixels, {vision.width} wide, has {numbers} numbers; take sizes"
+            f" that give at most {_TABLE}"
+        )
 
 
 def _tokens(config: ConfigDict) -> int:
