@@ -150,3 +150,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         disk.held(pathlib.Path(tmp_path, "file", "below")),
     ):
         pass
+
+
+def test_room_is_asked_for_before(tmp_path):
+    disk.check_room(tmp_path, 1)
+    with pytest.raises(UserError, match=r"No space left on device; make room"):
+        disk.check_room(tmp_path, 2**62)

@@ -1,6 +1,8 @@
 """Searching a folder of videos as a user does, by the scripts and from Python."""
 
+import functools
 import json
+import operator
 import os
 import pathlib
 import shutil
@@ -15,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from configs import demo as demo_config
 from configs import demo_clip
-from tokmerge_jax import search
+from tokmerge_jax import disk, search
 from tokmerge_jax.data.datasets import demo, demo_scene
 from tokmerge_jax.evaluation import index
 from tokmerge_jax.types import UserError
@@ -196,6 +198,59 @@ def test_settings_that_cannot_be(copied):
             config.update_from_flattened_dict({key: value})
         with pytest.raises(UserError, match=rf"config\.{key}={value} must be"):
             search.index_videos(config, videos, target.with_name("new"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("about", None, r"index\.json is damaged"),
+        ("about.videos", 5, r"index\.json is damaged"),
+        ("about.config", [], r"index\.json is damaged"),
+        ("about.config.system", "none_such", "config.system='none_such' is no known system"),
+        ("about.config.model", {}, "no configuration that can be built"),
+        ("about.config.model.vision.width", "wide", "no configuration that can be built"),
+        ("about.config.model.vision.width", 10**9, "vision.width=1000000000 is no network's size"),
+        ("about.config.model.vision.depth", 10**9, "vision.depth=1000000000 is no network's size"),
+        ("about.config.model.vision.width", 2**16, "weights that it was made with: .*do not fit"),
+        ("about.config.checkpoint", 5, "no configuration that can be built"),
+        ("about.config.data.vocabulary", 5, "no configuration that can be built"),
+        ("about.config.eval.top_k", 2.5, "no configuration that can be built"),
+        ("about.config.eval", 2.5, "no configuration that can be built"),
+        ("facts.model", 5, r"was made with model=5"),
+    ],
+)
+def test_a_damaged_or_strange_index_is_one_sentence(copied, place, value, says):
+    _, target = copied
+    stored = index.describe(target)
+    *parts, last = place.split(".")
+    functools.reduce(operator.getitem, parts, stored)[last] = value
+    (target / "index.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=says):
+        search.Searcher(target)
+
+
+def test_paths_that_lead_outside_are_left_alone(copied, tmp_path):
+    """A stranger's log names a file elsewhere; to forget it removes features alone."""
+    videos, target = copied
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    with (target / "videos.jsonl").open("a") as log:
+        for path in ("../outside.txt", str(outside)):
+            log.write(json.dumps([path, [4, 4], ""]) + "\n")
+    found = search.index_videos(configuration(), videos, target)
+    assert found.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
+    assert outside.read_text() == "mine"
+
+
+def test_another_process_indexing_is_named(copied):
+    videos, target = copied
+    with (
+        disk.held(target),
+        pytest.raises(UserError, match=rf"index is being written by process {os.getpid()} on"),
+    ):
+        search.index_videos(configuration(), videos, target)
+    with disk.held(target):
+        assert search.Searcher(target)([caption(0)])[0]
 
 
 @pytest.mark.slow

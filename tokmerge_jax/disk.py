@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import shutil
 import socket
 from collections.abc import Iterator
 from typing import TextIO
@@ -67,6 +68,16 @@ def refusal(error: BaseException) -> int | None:
     if isinstance(error, MemoryError) or "Out of memory" in text:
         return errno.ENOMEM
     return next((number for number in _CURES if os.strerror(number) in text), None)
+
+
+def check_room(folder: pathlib.Path, size: int) -> None:
+    """Raises UserError unless the disk of `folder`, which exists, has room for `size` bytes.
+
+    For writers that are asynchronous: what they fail at they print, from threads of their own.
+    """
+    with explained(folder):
+        if shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager

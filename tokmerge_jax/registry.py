@@ -5,8 +5,6 @@ fifth system, or a user's own, needs no change in them.
 """
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -22,7 +20,7 @@ _SYSTEMS = {
     "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
 }
 
-_LIMITS = {"depth": 128, "frames": 4096, "image_size": 4096}
+_LIMITS = {"depth": 64, "frames": 4096, "image_size": 4096}
 _LIMIT = 2**20  # of other sizes
 
 
@@ -40,14 +38,14 @@ def build(config: ConfigDict) -> System:
     if config.system not in _SYSTEMS:
         known = ", ".join(sorted(_SYSTEMS))
         raise UserError(f"config.system={config.system!r} is no known system; known: {known}")
-    _check_sizes(config.get("model", {}))
+    _check_sizes(config.get("model", ConfigDict()))
     return importlib.import_module(_SYSTEMS[config.system]).build(config)
 
 
-def _check_sizes(part: Mapping[str, Any], key: str = "config.model") -> None:
+def _check_sizes(part: ConfigDict, key: str = "config.model") -> None:
     """Refuses sizes that no network has: laying one out would take hours, or all memory."""
     for name, value in part.items():
-        if isinstance(value, Mapping | ConfigDict) and name != "merger":
+        if isinstance(value, ConfigDict) and name != "merger":
             _check_sizes(value, f"{key}.{name}")
         elif isinstance(value, int) and value > (limit := _LIMITS.get(name, _LIMIT)):
             raise UserError(f"{key}.{name}={value} is no network's size; take at most {limit}")

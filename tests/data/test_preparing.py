@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import clips
 import pytest
 from ml_collections import ConfigDict
 
-from tokmerge_jax import data
+from tokmerge_jax import data, disk
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.preparing import prepare
 from tokmerge_jax.types import UserError
@@ -248,3 +249,40 @@ def test_choices_are_stored_whole(folder):
     assert source.gallery.answers == (3,)
     with pytest.raises(UserError, match="has choices; only evaluate it"):
         data.open_training(config, 4, "test")
+
+
+@pytest.mark.parametrize("line", ["7", "[]", '["a", 5, ""]', "[[], [5], 0]", "\xff", "[" * 60_000])
+def test_a_damaged_line_of_the_checks_is_checked_again(folder, line):
+    run(folder)
+    log = folder / "data" / "msrvtt_checks.jsonl"
+    log.write_bytes(log.read_bytes() + line.encode("latin1") + b"\n")
+    assert run(folder)[0].usable == 2
+
+
+def test_a_damaged_report_is_written_anew(folder, capsys):
+    run(folder)
+    report = folder / "data" / "msrvtt_report.json"
+    report.write_text("{")
+    run(folder)
+    assert re.search(r"msrvtt_report\.json.*; it is written anew", capsys.readouterr().err)
+    assert json.loads(report.read_text())["test"]["missing"] == ["gone.mp4"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", bytes(2000)])
+@pytest.mark.parametrize("name", ["video_text-test.array_record*", "dataset_info.json"])
+def test_a_damaged_data_set_is_named(folder, name, content):
+    run(folder)
+    (file,) = (folder / "data").rglob(name)
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"msrvtt.* is damaged \(.*\); remove it and prepare"):
+        opened(folder)
+
+
+def test_another_process_preparing_it_is_named(folder):
+    with (
+        disk.held(folder / "data", "msrvtt.lock"),
+        pytest.raises(UserError, match=rf"data is being written by process {os.getpid()} on"),
+    ):
+        run(folder)

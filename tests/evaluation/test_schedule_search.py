@@ -150,7 +150,7 @@ def logged(path, facts="a", metric=METRIC):
     def evaluate(r):
         if r not in log:
             evaluated.append(r)
-            log.add(r, value=metric(r))
+            log.add(r, gmac=1.0, metric="R@1", value=metric(r))
         return log[r]["value"]
 
     return search(space(0.6), evaluate, 20), evaluated
@@ -181,9 +181,22 @@ def test_other_facts_are_evaluated_anew_and_kept_beside(tmp_path):
     assert [line["facts"] for line in lines] == ["a"] * len(evaluated) + ["b"] * len(again)
 
 
-@pytest.mark.parametrize("line", ["no JSON", "[1, 2]", '{"facts": "a"}', "7"])
+WHOLE = {"r": [1], "gmac": 1.0, "metric": "R@1", "value": 2.0, "facts": "a"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("no JSON", "[1, 2]", '{"facts": "a"}', "7", "\xff", "[" * 60_000),
+        json.dumps({**WHOLE, "value": "2"}),
+        json.dumps({**WHOLE, "r": [1.5]}),
+        json.dumps({key: value for key, value in WHOLE.items() if key != "metric"}),
+    ],
+)
 def test_a_log_that_is_not_ours_is_told(line, tmp_path):
     path = tmp_path / "trials.jsonl"
-    path.write_text(line + "\n")
+    path.write_text(json.dumps(WHOLE) + "\n")
+    assert (1,) in TrialLog(path, "a")
+    path.write_text(line + "\n", "latin1")
     with pytest.raises(UserError, match=r"trials\.jsonl is no log of schedules; move it away"):
         TrialLog(path, "a")

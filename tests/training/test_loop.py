@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -319,3 +320,40 @@ def test_trials_neither_repeat_nor_get_lost(whole, tmp_path):
     assert asked == [3, 6, 9, 10]
     assert curve(tmp_path) == curve(whole[0])  # evaluating leaves the training as it is
     chex.assert_trees_all_equal(report.params, whole[1].params)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("metrics.jsonl", "{", r"metrics\.jsonl, line 2, is damaged; put a copy"),
+        ("metrics.jsonl", '{"step": 1, "loss": "low"}', r"metrics\.jsonl, line 2, is damaged"),
+        ("trials.jsonl", "[" * 60_000, r"trials\.jsonl, line 2, is damaged; remove that line"),
+        ("trials.jsonl", '{"step": 1, "value": 2.0}', r"trials\.jsonl, line 2, is damaged"),
+        ("config.json", "[]", r"config\.json is damaged; start anew in another --config\.output"),
+        ("config.json", "\xff", r"config\.json is damaged"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_before_it_goes_on(whole, tmp_path, name, line, says):
+    shutil.copytree(whole[0], tmp_path / "run")
+    file = tmp_path / "run" / name
+    trial = '{"step": 4, "value": 2.0, "protocol": ""}'
+    lines = file.read_text().splitlines() if name == "metrics.jsonl" else [trial, trial]
+    lines = [line] if name == "config.json" else [lines[0], line, *lines[2:]]
+    file.write_text("\n".join(lines) + "\n", "latin1")
+    with pytest.raises(UserError, match=says):
+        small_run.train(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "10"
+    for file in last.rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:7])
+    with pytest.raises(UserError, match=r"checkpoints/10, a checkpoint, is damaged .*remove that"):
+        small_run.train(tmp_path / "run")
+    shutil.rmtree(last)
+    again = small_run.train(tmp_path / "run")
+    chex.assert_trees_all_equal(again.params, whole[1].params)
+    assert curve(tmp_path / "run") == curve(whole[0])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import operator
 import os
 import pathlib
 import stat
@@ -109,12 +110,13 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
 
 def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], Check]]:
     """(path, stamp), check of each whole line of the log."""
-    for line in log.read_text("utf-8").splitlines() if log.exists() else ():
+    for line in log.read_bytes().splitlines() if log.exists() else ():
         try:
             path, seen, fault, unshown = json.loads(line)
-        except ValueError:  # empty, cut when the run was killed, or of an earlier version
-            continue
-        yield (path, tuple(seen)), Check(fault, unshown)
+            known = os.fspath(path), tuple(map(operator.index, seen))
+            yield known, Check(fault, operator.index(unshown))
+        except (ValueError, TypeError, RecursionError):
+            continue  # empty, cut when killed, older, or damaged: the video is checked again
 
 
 def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Check]]:

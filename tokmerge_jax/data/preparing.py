@@ -6,6 +6,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.data.checking import MISSING, Check, check_videos
@@ -248,6 +249,15 @@ def _report(
 
 def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> None:
     path = video_text.report_path(folder, dataset)
-    known = files.json_of(path, dict) if path.exists() else {}
+    known = _other_reports(path)
     known |= {report.split: dataclasses.asdict(report) for report in reports}
     runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))
+
+
+def _other_reports(path: pathlib.Path) -> dict[str, Any]:
+    """What the file reports on other splits; a damaged one is written anew, and that reported."""
+    try:
+        return files.json_of(path, dict) if path.exists() else {}
+    except UserError as error:
+        print(f"{error}; it is written anew, for these splits alone", file=sys.stderr)
+        return {}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from tokmerge_jax import disk
+
 
 def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], path: Path) -> None:
     """Draws the loss and its parts, and evaluations by finished steps, into the image `path`."""
@@ -17,4 +19,5 @@ def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], pa
         other.set_ylabel("evaluation, %")
         other.plot(list(trials), list(trials.values()), "k.-", lw=0.8)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    with disk.explained(path):
+        figure.savefig(path, dpi=150)

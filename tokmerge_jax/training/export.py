@@ -1,5 +1,6 @@
 """Trained parameters as one small file: .safetensors of our names, "vision/norm/scale"."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -8,12 +9,17 @@ from flax.traverse_util import flatten_dict
 from jax.typing import DTypeLike
 from safetensors.numpy import save_file
 
+from tokmerge_jax import disk
 from tokmerge_jax.types import Params
 
 
 def write(path: Path, params: Params, dtype: DTypeLike = np.float32) -> int:
     """Writes the parameters, cast to `dtype`, and returns the file's size in bytes."""
     flat = flatten_dict(jax.device_get(params), sep="/")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.asarray(leaf, dtype, order="C") for name, leaf in flat.items()}, path)
+    arrays = {name: np.asarray(leaf, dtype, order="C") for name, leaf in flat.items()}
+    part = path.with_name(f"{path.name}.part")
+    with disk.explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, part)
+        os.replace(part, path)
     return path.stat().st_size

@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from tokmerge_jax import runtime
+from tokmerge_jax import disk, runtime
 from tokmerge_jax.training.step import TrainState
 from tokmerge_jax.types import UserError
 
@@ -60,16 +60,39 @@ class Run:
         self._metrics = self._folder / "metrics.jsonl"
         self._trials = self._folder / "trials.jsonl"
         self._cut_metrics()
+        self._trial_records()
 
     def restore(self, abstract: TrainState) -> TrainState:
-        """The state of the last checkpoint, with the dtypes and shardings of `abstract`."""
-        restored = self._checkpoints.restore(self.step, args=ocp.args.StandardRestore(abstract))
+        """The state of the last checkpoint, with the dtypes and shardings of `abstract`.
+
+        Raises:
+          UserError: if it is damaged.
+        """
+        place = self._folder / "checkpoints" / str(self.step)
+        try:
+            with disk.explained(place):
+                restored = self._checkpoints.restore(
+                    self.step, args=ocp.args.StandardRestore(abstract)
+                )
+        except UserError:
+            raise
+        except Exception as error:  # orbax, tensorstore and JSON raise errors of their own
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"{place}, a checkpoint, is damaged ({reason[0]:.120}); remove that folder to go on"
+                " from the checkpoint before it, if there is one"
+            ) from error
         assert isinstance(restored, TrainState)
         return restored
 
     def save(self, step: int, state: TrainState) -> None:
-        """Writes a checkpoint after `step` finished steps; returns when it is on disk."""
+        """Writes a checkpoint after `step` finished steps; returns when it is on disk.
+
+        Raises:
+          UserError: if there is no room for it.
+        """
         if step != self.step:
+            disk.check_room(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
             self._checkpoints.save(step, args=ocp.args.StandardSave(state), force=True)
             self.step = step
 
@@ -83,20 +106,24 @@ class Run:
         """Appends the outcome of an evaluation after `step` finished steps to `trials.jsonl`."""
         if jax.process_index() == 0:
             record = {"step": step, "value": value, "protocol": protocol}
-            lines = [*self._trial_lines(), json.dumps(record)]
-            runtime.write_text(self._trials, "".join(f"{line}\n" for line in lines))
+            lines = [*self._trial_records(), record]
+            runtime.write_text(self._trials, "".join(f"{json.dumps(line)}\n" for line in lines))
 
     def trials(self, protocol: str) -> dict[int, float]:
         """The outcomes so far, under this protocol, by finished steps."""
-        records = [json.loads(line) for line in self._trial_lines()]
+        records = self._trial_records()
         return {r["step"]: r["value"] for r in records if r["protocol"] == protocol}
 
-    def _trial_lines(self) -> list[str]:
-        return self._trials.read_text().splitlines() if self._trials.exists() else []
+    def _trial_records(self) -> list[dict[str, Any]]:
+        """The lines of `trials.jsonl`; a UserError if one is damaged."""
+        kinds = {"step": int, "value": (int, float), "protocol": str}
+        return _records(self._trials, "remove that line: the evaluation is left out", kinds)
 
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[dict[str, Any]]:
         """What has been logged, one record a step."""
-        return [json.loads(line) for line in self._metrics.read_text().splitlines()]
+        return _records(
+            self._metrics, "put a copy of the line before it there", {"step": int, "loss": float}
+        )
 
     def _settle(self, settings: Mapping[str, Any]) -> None:
         """Writes the settings of a run that starts; compares those of one that goes on."""
@@ -104,7 +131,7 @@ class Run:
         if not (self.step and path.exists()):
             runtime.write_text(path, json.dumps(settings, indent=1) + "\n")
             return
-        old = json.loads(path.read_text())
+        old = _object(path.read_bytes(), {}, f"{path}", "start anew in another --config.output")
         keys = [k for k in {**old, **settings} if old.get(k) != settings.get(k)]
         if keys:
             changes = ", ".join(f"{k} {old.get(k)!r} -> {settings.get(k)!r}" for k in keys)
@@ -117,7 +144,30 @@ class Run:
         """Drops what was logged after the last checkpoint: those steps will be run again."""
         if self._metrics.exists() and jax.process_index() == 0:
             lines = self._metrics.read_bytes().splitlines(keepends=True)
-            os.truncate(self._metrics, sum(map(len, lines[: self.step])))
+            with disk.explained(self._metrics):
+                os.truncate(self._metrics, sum(map(len, lines[: self.step])))
+            self.history()
+
+
+def _records(
+    file: Path, cure: str, kinds: Mapping[str, type | tuple[type, ...]]
+) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, none if there is no file."""
+    lines = file.read_bytes().splitlines() if file.exists() else []
+    return [_object(text, kinds, f"{file}, line {i},", cure) for i, text in enumerate(lines, 1)]
+
+
+def _object(
+    text: bytes, kinds: Mapping[str, type | tuple[type, ...]], where: str, cure: str
+) -> dict[str, Any]:
+    """A JSON object whose fields are of those kinds; a UserError if it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in kinds.items()):
+        return value
+    raise UserError(f"{where} is damaged; {cure}")
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ Records hold texts and paths only; they are stored as array_record and read with
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import io
 import pathlib
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int32
+
+from tokmerge_jax.types import UserError
 
 _AT_ONCE = 1000  # records that are read at a time
 
@@ -162,7 +165,8 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
     """The splits that are stored, none if the data set is not."""
     if not location(folder, dataset).is_dir():
         return ()
-    return tuple(_builder(folder, dataset).info.splits)
+    with _undamaged(folder, dataset):
+        return tuple(_builder(folder, dataset).info.splits)
 
 
 def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
@@ -187,13 +191,13 @@ class Stored:
         return len(self._opened[1])
 
     def __getitem__(self, number: int) -> AnyRecord:
-        kind, source = self._opened
-        return _record(kind, source[number])
+        return self.__getitems__([number])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[AnyRecord]:
         """Several records: much sooner than one by one."""
         kind, source = self._opened
-        return [_record(kind, example) for example in source.__getitems__(numbers)]
+        with _undamaged(self.folder, self.dataset):
+            return [_record(kind, example) for example in source.__getitems__(numbers)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Stored, (self.folder, self.dataset, self.split)
@@ -201,15 +205,40 @@ class Stored:
     @functools.cached_property
     def usable(self) -> Int32[np.ndarray, "R"]:
         """The numbers of the records that have a video without a fault."""
-        return np.load(_usable_path(self.folder, self.dataset, self.split), mmap_mode="r")
+        path = _usable_path(self.folder, self.dataset, self.split)
+        path.stat()  # raises where the data set is older than this file
+        with _undamaged(self.folder, self.dataset):
+            numbers = np.load(path, mmap_mode="r")
+            there = (numbers >= 0) & (numbers < len(self))
+            if (numbers.dtype, numbers.ndim) != (np.int32, 1) or not there.all():
+                raise ValueError(f"{path.name} holds other numbers than those of its records")
+            return numbers
 
     @functools.cached_property
     def _opened(self) -> tuple[type[AnyRecord], Any]:
         """What the records are, and TFDS's source of them."""
-        builder = _builder(self.folder, self.dataset)
-        source = builder.as_data_source(self.split)  # pyright: ignore[reportCallIssue]
-        stored = set(builder.info.features.keys())
-        return next(kind for kind in KINDS.values() if _features(kind).keys() == stored), source
+        with _undamaged(self.folder, self.dataset):
+            builder = _builder(self.folder, self.dataset)
+            source = builder.as_data_source(self.split)  # pyright: ignore[reportCallIssue]
+            kinds = {frozenset(_features(kind)): kind for kind in KINDS.values()}
+            return kinds[frozenset(builder.info.features.keys())], source
+
+
+@contextlib.contextmanager
+def _undamaged(folder: str, dataset: str) -> Iterator[None]:
+    """Reports whatever reading a damaged data set raises."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # TFDS, protobuf and array_record raise errors of their own
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # the machine's
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{location(folder, dataset)} is damaged ({reason[0]:.120}); remove it and prepare the"
+            " data set again"
+        ) from error
 
 
 def _usable_path(folder: str, dataset: str, split: str) -> pathlib.Path:
