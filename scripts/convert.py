@@ -28,7 +28,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from tokmerge_jax import convert, registry
+from tokmerge_jax import convert, disk, registry
 from tokmerge_jax.convert import checkpoint, rules, torch_file
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.types import System, UserError
@@ -85,7 +85,8 @@ def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
         raise UserError(
             f"{source}/constants.json has wrong dtypes ({error}); convert anew"
         ) from error
-    save_file(tensors, target)
+    with disk.explained(target):
+        save_file(tensors, target)
 
 
 def digest(source: epath.Path) -> str:

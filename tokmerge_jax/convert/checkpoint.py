@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from tokmerge_jax import disk
 from tokmerge_jax.convert import rules
 from tokmerge_jax.types import Params, UserError
 
@@ -22,15 +24,18 @@ def save(path: epath.PathLike, params: Params, constants: Mapping[str, Any]) -> 
     `constants.json` comes last: a folder without it was interrupted, and is written anew.
 
     Raises:
-      UserError: if the folder holds weights already.
+      UserError: if the folder holds weights already, or cannot be written.
     """
     path = epath.Path(path).absolute()
     if (path / "constants.json").exists():
         raise UserError(f"{path} holds weights already; remove it, or name another folder")
-    path.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as writer:
-        writer.save(path / "params", dict(params), force=True)
-    (path / "constants.json").write_text(json.dumps(dict(constants), indent=1) + "\n")
+    with disk.explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if (local := pathlib.Path(path)).is_dir():
+            disk.check_room(local, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
+        with ocp.StandardCheckpointer() as writer:
+            writer.save(path / "params", dict(params), force=True)
+        (path / "constants.json").write_text(json.dumps(dict(constants), indent=1) + "\n")
 
 
 def constants(path: epath.PathLike) -> dict[str, Any]:
