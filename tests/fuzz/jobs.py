@@ -79,7 +79,10 @@ def make(data: pathlib.Path) -> None:
     answers = video_text.answers_path(folder, "msvd_qa")
     answers.write_text(json.dumps([*_COLOURS, *_SHAPES]))
     video_text.labels_path(folder, "demo_actions").write_text(json.dumps([*"abcdefghij"]))
-    rows = [{"video": n, "caption": text} for n, text in zip(names, words, strict=True)]
+    (data / "many").mkdir()
+    for i in range(5 * VIDEOS):  # preparation is quick
+        (data / "many" / f"{i}.mp4").hardlink_to(data / "videos" / names[i % VIDEOS])
+    rows = [{"video": f"{i}.mp4", "caption": words[i % VIDEOS]} for i in range(5 * VIDEOS)]
     (data / "msrvtt_ret_test1k.json").write_text(json.dumps(rows))
     for config in (demo.get_config(), demo_qa.get_config()):
         _small(config)
@@ -142,7 +145,7 @@ def _index(data: pathlib.Path, output: pathlib.Path) -> list:
 
 def _preparation(data: pathlib.Path, output: pathlib.Path) -> list:
     return ["scripts/prepare_data.py", "--dataset=msrvtt", f"--annotations={data}",
-            f"--videos={data / 'videos'}", f"--folder={output}", "--workers=2"]  # fmt: skip
+            f"--videos={data / 'many'}", f"--folder={output}", "--workers=2"]  # fmt: skip
 
 
 def _rows(output: pathlib.Path, notes: pathlib.Path) -> Units:

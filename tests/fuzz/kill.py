@@ -52,7 +52,8 @@ def check(name: str, home: pathlib.Path, moments: int) -> list[str]:
     later = np.random.default_rng(0).uniform(0, _LATER_S, moments)
     for moment in range(1, moments + 1):
         sitting = _Sitting(job, home, killed)
-        if not sitting.kill(moment * total // (moments + 1), later[moment - 1]):
+        wanted = max(moment * total // (moments + 1), len(done) + 1)
+        if not sitting.kill(wanted, later[moment - 1]):
             faults.append(f"{name}: ended before kill {moment}")
             break
         before, done = done, job.done(killed, _notes(killed))
@@ -102,7 +103,7 @@ class _Sitting:
     def kill(self, wanted: int, later: float) -> bool:
         """Kills it when so much is done, and a moment later; false if it ended before."""
         deadline = time.monotonic() + _DEADLINE_S
-        while len(self._job.done(self._output, _notes(self._output))) < max(wanted, 1):
+        while len(self._job.done(self._output, _notes(self._output))) < wanted:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 return False
             time.sleep(0.002)
