@@ -17,8 +17,8 @@ import jax
 from tests.fuzz.kind import MIB, Kind
 from tokmerge_jax.types import UserError
 
-SHORT = 600
-"""Characters of a message that is one short sentence."""
+_SHORT = 600  # characters of a sentence
+_LINES = 12  # of a message that lists ten faults and counts the others
 
 _SPARE_MIB = 4096  # a reader that asks for more than this fails by itself, before the machine does
 _RUNS = frozenset(
@@ -168,8 +168,11 @@ def _read(kind: Kind, case: pathlib.Path, good: pathlib.Path) -> tuple[str, str]
         kind.read(case, good)
     except UserError as error:
         message = str(error)
-        short = len(message) < SHORT and "Traceback" not in message
-        return ("refused", message) if short else ("failed", f"says at length: {message!r:.300}")
+        lines = message.splitlines()
+        short = len(lines) <= _LINES and all(len(line) < _SHORT for line in lines)
+        if short and "Traceback" not in message:
+            return "refused", message
+        return "failed", f"says at length: {message!r:.300}"
     except BaseException:  # whatever else comes out is what is looked for
         return "failed", traceback.format_exc(limit=-6)
     return "ok", ""
