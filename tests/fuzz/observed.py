@@ -1,30 +1,43 @@
-"""Runs a script as it is, and notes which rows of which array of a store it writes.
+"""Runs a script as it is, but slower: a pause before each result that it stores.
 
 python tests/fuzz/observed.py NOTES SCRIPT ARGUMENTS...
+
+So its progress can be told, and it can be killed, result by result. Which rows of which array of an
+evaluation's store it writes is noted, a line each time.
 """
 
 import json
 import pathlib
 import runpy
 import sys
+import time
+from typing import Any
 
 import numpy as np
 
+from tokmerge_jax.evaluation.index import Index
 from tokmerge_jax.evaluation.store import Rows
+
+_PAUSE_S = 0.05
 
 
 def main() -> None:
     """Takes its own arguments off the command line, and becomes the script."""
     notes, script = sys.argv[1:3]
     sys.argv = sys.argv[2:]
-    write = Rows.write
+    write, add = Rows.write, Index.add
 
-    def noted(self: Rows, rows: np.ndarray, values: np.ndarray) -> None:
+    def write_slowly(self: Rows, rows: np.ndarray, values: np.ndarray) -> None:
+        time.sleep(_PAUSE_S)
         with open(notes, "a") as file:
             file.write(json.dumps([str(self._marks), np.asarray(rows).tolist()]) + "\n")
         write(self, rows, values)
 
-    Rows.write = noted
+    def add_slowly(*arguments: Any) -> None:
+        time.sleep(_PAUSE_S)
+        add(*arguments)
+
+    Rows.write, Index.add = write_slowly, add_slowly
     sys.path.insert(0, str(pathlib.Path(script).parent))
     runpy.run_path(script, run_name="__main__")
 
