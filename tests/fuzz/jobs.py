@@ -149,18 +149,22 @@ def _preparation(data: pathlib.Path, output: pathlib.Path) -> list:
 
 
 def _rows(output: pathlib.Path, notes: pathlib.Path) -> Units:
-    """Rows of stores that are done, and how often each was written."""
+    """Rows of a store's stages whose arrays all have them, and how often each was written."""
     written = collections.Counter(
         (file, row)
         for file, rows in map(json.loads, notes.read_text().splitlines() if notes.exists() else ())
         for row in rows
     )
-    done = {str(file): np.fromfile(file, np.uint8) for file in output.rglob("*.done")}
-    return frozenset(
-        (file, int(row), written[file, int(row)])
-        for file, rows in done.items()
-        for row in np.flatnonzero(rows)
-    )
+    stages = collections.defaultdict[pathlib.Path, list[pathlib.Path]](list)
+    for file in output.rglob("*.done"):  # such as video_embedding.done and video_tokens.done
+        name = file.name.split("_")[0].replace("answers", "scores")
+        stages[file.with_name(name)].append(file)
+    units = set()
+    for stage, files in stages.items():
+        marks = np.stack([np.fromfile(file, np.uint8) for file in files])
+        for row in np.flatnonzero(marks.all(axis=0)).tolist():
+            units.add((stage, row, max(written[str(file), row] for file in files)))
+    return frozenset(units)
 
 
 def _lines(pattern: str, key: Callable[[Any], Hashable]) -> Callable[..., Units]:

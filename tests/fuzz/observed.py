@@ -33,9 +33,9 @@ def main() -> None:
             file.write(json.dumps([str(self._marks), np.asarray(rows).tolist()]) + "\n")
         write(self, rows, values)
 
-    def add_slowly(*arguments: Any) -> None:
+    def add_slowly(self: Index, path: str, stamp: Any, features: Any) -> None:
         time.sleep(_PAUSE_S)
-        add(*arguments)
+        add(self, path, stamp, features)
 
     Rows.write, Index.add = write_slowly, add_slowly
     sys.path.insert(0, str(pathlib.Path(script).parent))
