@@ -106,7 +106,7 @@ class _Sitting:
         while len(self._job.done(self._output, _notes(self._output))) < wanted:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 return False
-            time.sleep(0.002)
+            time.sleep(0.01)
         time.sleep(later)
         self._process.kill()
         return self._process.wait() == -signal.SIGKILL
