@@ -264,3 +264,18 @@ def test_docstring_says_what_a_user_asks(name):
         assert all(f"{part}: " in text for part in ("Target", "Protocol", "Command"))
     if not name.startswith("demo"):
         assert f"--config configs/{name}.py" in text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"width": 10**9}, r"config\.model\.vision\.width=1000000000 .* at most 1048576"),
+        ({"depth": 65}, r"config\.model\.vision\.depth=65 .* at most 64"),
+        ({"frames": 4096, "image_size": 4096}, "the position table of 4096 frames of 4096 pixels"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused_before_it_is_laid_out(sizes, says):
+    config = importlib.import_module("configs.msrvtt_b16").get_config()
+    config.model.vision.update(sizes)
+    with pytest.raises(UserError, match=says):
+        tokmerge_jax.build(config)
