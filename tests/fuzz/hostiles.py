@@ -1,8 +1,10 @@
 """Files that were made to harm their reader: checkpoints, and their pickles as captions."""
 
+import io
 import pathlib
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,13 +39,19 @@ def make_captions(folder: pathlib.Path) -> None:
         (folder / name / "videos").mkdir(parents=True)
         (folder / name / "of").write_text("clip4clip-msvd-test")
         (folder / name / "test_list.txt").write_text("va\n")
-        pickle = folder / name / "raw-captions.pkl"
-        pickle.write_bytes(data)
-        if zipfile.is_zipfile(pickle):
-            with zipfile.ZipFile(pickle) as archive:
-                members = [m for m in archive.infolist() if m.filename.endswith("data.pkl")]
-                if members and members[0].file_size < 2**26:  # not a bomb's
-                    pickle.write_bytes(archive.read(members[0]))
+        (folder / name / "raw-captions.pkl").write_bytes(_pickle_in(data))
+
+
+def _pickle_in(checkpoint: bytes) -> bytes:
+    """The pickle of a checkpoint; where it cannot be had, or is a bomb's, the whole of it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(checkpoint)) as archive:
+            members = [m for m in archive.infolist() if m.filename.endswith("data.pkl")]
+            if members and members[0].file_size < 2**26:
+                return archive.read(members[0])
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error):
+        pass
+    return checkpoint
 
 
 def _pickled() -> Iterator[tuple[str, bytes]]:

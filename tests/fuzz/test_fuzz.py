@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.fuzz import misdeeds, mutations, runner
+from tests.fuzz import kinds, misdeeds, mutations, runner
 
 NAMES = ("a.json", "a.jsonl", "a.csv", "a.txt", "a.bin")
 TEXT = json.dumps([{"video": "a", "caption": ["b", "c"], "n": 1}] * 3).encode()
@@ -43,3 +43,11 @@ def test_every_misdeed_is_seen(tmp_path):
         assert misdeeds.SAID[deed] in outcome.fault
     assert len(list((tmp_path / "failed").iterdir())) == len(misdeeds.SAID) - 2
     assert runner.table(results).splitlines()[1].split()[:5] == ["misdeeds", "11", "1", "1", "9"]
+
+
+@pytest.mark.slow
+def test_a_part_of_the_cases(tmp_path):
+    """Read or refused, as all are that `make fuzz` adds."""
+    results = list(runner.run([*kinds.KINDS.values()], range(20), 0, 2, tmp_path))
+    assert len(results) == sum(kind.inputs or 20 for kind in kinds.KINDS.values())
+    assert "failed" not in {r.outcome.verdict for r in results}, runner.table(results)
