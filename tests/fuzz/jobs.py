@@ -134,8 +134,8 @@ def _training(data: pathlib.Path, output: pathlib.Path) -> list:
 def _schedules(data: pathlib.Path, output: pathlib.Path) -> list:
     weights = data / "vid_tldr.safetensors"
     command = _of_umt("search_schedule", "demo", data, output, checkpoint=weights,
-                      data__dataset="msvd", eval__rerank=False)  # fmt: skip
-    return [*command, "--split=test", "--budget=0.9", "--trials=24"]
+                      data__dataset="msvd", eval__rerank=False, eval__batch_size=12)  # fmt: skip
+    return [*command, "--split=train", "--budget=0.9", "--trials=24"]
 
 
 def _index(data: pathlib.Path, output: pathlib.Path) -> list:
@@ -208,7 +208,7 @@ def _trained(output: pathlib.Path) -> Any:
 
 
 def _found_schedules(output: pathlib.Path) -> Any:
-    (file,) = output.glob("search/test/budget_*.json")
+    (file,) = output.glob("search/train/budget_*.json")
     return file.read_text()
 
 
@@ -228,7 +228,9 @@ JOBS = {
     "actions": Job(_actions, _rows, _scores),
     "training": Job(_training, _checkpoints, _trained),
     "schedules": Job(
-        _schedules, _lines("search/test/trials.jsonl", lambda line: (*line["r"],)), _found_schedules
+        _schedules,
+        _lines("search/train/trials.jsonl", lambda line: (*line["r"],)),
+        _found_schedules,
     ),
     "index": Job(_index, _features, _indexed),
     "preparation": Job(_preparation, _lines("*_checks.jsonl", lambda line: line[0]), _prepared),
