@@ -202,6 +202,7 @@ HOSTILE = {
     "a call": b"cos\nsystem\n(S'true'\ntR.",
     "more parts than any": b"]" * 1_002 + b".",
     "a long number": pickle.dumps({"a": 1 << 10**6}),
+    "numbers of one hash": pickle.dumps({n * (2**61 - 1): "" for n in range(300)}),
     "nested": b"(" * 10**6,
 }
 

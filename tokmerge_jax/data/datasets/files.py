@@ -32,6 +32,7 @@ _READABLE = (
 """What pickles of dicts, lists, texts and numbers consist of; tuples, whose hashes may take ages
 where they share parts, are not among them, nor numbers of more than 255 bytes."""
 _PARTS = 5_000_000  # of a pickle; MSVD's captions have 1.5 million
+_NUMBER = 2**60  # of a pickle; of larger ones Python may give any number the same hash
 _CHARACTERS = 20_000_000  # of a pickle's captions, whose words may be shared; MSVD's have 3 million
 
 
@@ -174,6 +175,8 @@ def _check_parts(data: bytes) -> None:
             raise ValueError(f"it holds {part.name}, which is no dict, list, text or number")
         if count > _PARTS:
             raise ValueError(f"it has more than {_PARTS} parts")
+        if isinstance(argument, int) and abs(argument) > _NUMBER:
+            raise ValueError(f"it holds a number above {_NUMBER}")
         if part.name.endswith("PUT") and (argument or 0) > len(data):  # as many places are made
             raise ValueError(f"it has no place {argument}")
 
