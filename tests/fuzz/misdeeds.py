@@ -38,7 +38,7 @@ SAID = {
     "reads": "",
     "refuses": "one short sentence",
     "raises": "ValueError: a fault",
-    "chatters": "says at length: x",
+    "chatters": "says at length: 'x",
     "crashes": "crashed: SIGSEGV",
     "computes": "SIGXCPU",
     "waits": "hangs",
