@@ -29,7 +29,7 @@ _DEEDS: dict[str, Callable[[pathlib.Path], object]] = {
     "computes": _compute,
     "waits": lambda case: signal.pause(),
     "grows": lambda case: np.ones(2**25),
-    "writes": lambda case: (case.parents[1] / "written").write_text(""),
+    "writes": lambda case: (case.parents[2] / "written").write_text(""),
     "makes": lambda case: (case.parent / "made").mkdir(),
     "runs": lambda case: os.system("true"),
 }
