@@ -1,6 +1,8 @@
 """Progress where there is no terminal: plain lines, few, and one that says what the wait is for."""
 
 import io
+import os
+import subprocess
 import sys
 
 import pytest
@@ -58,3 +60,15 @@ def test_a_terminal_gets_one_bar(monkeypatch):
     assert shown.endswith("\n")
     assert "compiling" in shown.split("\r")[1]
     assert "100%" in shown.split("\r")[-1]
+
+
+def test_progress_can_be_switched_off():
+    program = """
+from tokmerge_jax.progress import Progress
+with Progress("encoding videos", 2, "video", compiles=True) as bar:
+    bar.update(2)
+"""
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

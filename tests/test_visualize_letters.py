@@ -8,7 +8,14 @@ from matplotlib import font_manager
 
 from tokmerge_jax.visualize import confusion, curve, letters
 
-NAMES = ["犬が走る", "개가 달린다 🐕", "ينبح الكلب", "क", "not text \udcff \x00 \ue123"]
+NAMES = [
+    "犬が走る",
+    "개가 달린다 🐕",
+    "ينبح الكلب",
+    "क",
+    "犬\u3000走\u200d",
+    "not text \udcff \x00 \ue123",
+]
 
 
 @pytest.fixture
@@ -25,6 +32,7 @@ def two_fonts(monkeypatch):
 def test_each_letter_has_a_font_or_is_a_box():
     usual = font_manager.FontProperties().get_name()
     assert letters.wrapped("a 犬 ü \udcff\x00", 20) == "a 犬 □ □□"
+    assert letters.wrapped("a\u200db\u00a0c", 20) == "ab c"
     assert letters.fonts("a 犬").get_family() == [usual, "Kanji"]
     assert letters.fonts("a b\nc").get_family() == [usual]
 

@@ -71,7 +71,7 @@ class Progress(tqdm):
 
     def update(self, n: int | float | None = 1) -> bool | None:
         """Counts `n` units more; the first ones end the note that a program is compiled."""
-        if self.postfix == _COMPILING:
+        if not self.disable and self.postfix == _COMPILING:  # TQDM_DISABLE: no state is kept
             self.set_postfix_str("", refresh=False)
         return super().update(n)
 

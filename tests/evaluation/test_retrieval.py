@@ -237,6 +237,19 @@ def test_what_is_left_scores_as_if_there_were_no_others(tmp_path, monkeypatch):
         np.testing.assert_allclose(getattr(some, name), getattr(alone, name), rtol=1e-6)
 
 
+def test_scores_of_another_part_of_the_gallery_are_other_scores(tmp_path):
+    """Where all pairs are candidates, nothing but the parts themselves tells them apart."""
+
+    def run(folder, video, text):
+        videos = [v for v in range(small_gallery.VIDEOS) if v != video]
+        texts = [t for t in range(small_gallery.TEXTS) if t != text]
+        return small_gallery.run(folder, k=99, left=lambda: (videos, texts))
+
+    run(tmp_path / "resumed", 3, 5)
+    resumed, fresh = (run(tmp_path / folder, 7, 6) for folder in ("resumed", "fresh"))
+    np.testing.assert_array_equal(resumed.text_to_video, fresh.text_to_video)
+
+
 def test_what_comes_before_a_video_that_stops_the_run_is_kept(tmp_path):
     def stopping(size, rows):
         yield from itertools.islice(small_gallery.batches(size, rows), 2)

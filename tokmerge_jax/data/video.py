@@ -17,6 +17,7 @@ import itertools
 import pathlib
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -31,6 +32,10 @@ from tokmerge_jax.types import UserError
 _DEFAULT_RATE = 25.0  # frames a second where a container does not say
 _BUFFER = 1 << 18  # bytes read at a time
 _NOTHING_ELSE = {"protocol_whitelist": "none"}  # such as playlists and patterns would open
+
+_TITLES: dict[str, Any] = (  # PyAV 18 refuses those that are not UTF-8, unless told; 19 takes them
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
 
 
 class RecountedError(UserError):
@@ -117,13 +122,7 @@ class Video:
         self._opened.close()
         file = self._opened.enter_context(self._path.open("rb", buffering=0))
         self._container = self._opened.enter_context(
-            av.open(
-                file,
-                "r",
-                container_options=_NOTHING_ELSE,
-                metadata_errors="replace",  # titles in Latin-1
-                buffer_size=_BUFFER,
-            )
+            av.open(file, "r", container_options=_NOTHING_ELSE, buffer_size=_BUFFER, **_TITLES)
         )
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream):

@@ -179,9 +179,9 @@ def evaluate(
     of_text = candidates(similarity.T, options.top_k)
     of_video = candidates(similarity, options.top_k)
     wanted = of_text.T | of_video
-    with watch("re-rank"):  # scores of other pairs are other scores
-        name = f"match_{runtime.digest([wanted])[:16]}"
-        rows = store.make(name, similarity.shape, np.float32, scored)
+    pairs = runtime.digest([wanted, np.asarray(scored), np.asarray(asked)])[:16]
+    with watch("re-rank"):
+        rows = store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
         states, tokens = _Part(words["states"], asked), _Part(seen["tokens"], scored)
         read = states, _Part(texts[1], asked)
         match(model, tokens, read, wanted, options.memory_gib, rows, written=watch.note)

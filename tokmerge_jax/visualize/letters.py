@@ -28,7 +28,7 @@ def wrapped(text: str, width: int, most: int | None = None) -> str:
       most: number of lines; what does not fit is left out, "..." in its place.
     """
     wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    drawn = "".join(letter if _font(letter) is not None else _MISSING for letter in text)
+    drawn = "".join(map(_drawn, text))
     lines = textwrap.wrap(drawn, width // 2 if wide else width, max_lines=most, placeholder=" ...")
     return "\n".join(lines)
 
@@ -37,6 +37,14 @@ def fonts(text: str) -> FontProperties:
     """The usual font, then those that have the other letters of a `wrapped` text."""
     others = dict.fromkeys(filter(None, map(_font, text)))
     return FontProperties(family=[FontProperties().get_name(), *others])
+
+
+def _drawn(letter: str) -> str:
+    """What is drawn in the place of a letter."""
+    kind = unicodedata.category(letter)
+    if kind in ("Zs", "Cf"):  # spaces of every width; joins and directions, which show nothing
+        return " " if kind == "Zs" else ""
+    return letter if _font(letter) is not None else _MISSING
 
 
 @functools.cache
