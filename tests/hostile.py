@@ -7,7 +7,7 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 FLOATS = struct.pack("<6f", *range(6))  # the storage "0"
 
@@ -18,7 +18,6 @@ def archive(
     storages: dict[str, bytes] | None = None,
     byteorder: bytes = b"little",
     packing: int = zipfile.ZIP_STORED,
-    more: Iterable[tuple[str, bytes]] = (),
 ) -> bytes:
     """A checkpoint with the pickle `content` as PyTorch lays it out, storage "0" holds 0..5."""
     file = io.BytesIO()
@@ -27,8 +26,6 @@ def archive(
         members.writestr("a/byteorder", byteorder)
         for key, numbers in {"0": FLOATS, **(storages or {})}.items():
             members.writestr(f"a/data/{key}", numbers)
-        for name, member in more:
-            members.writestr(f"a/{name}", member)
     return file.getvalue()
 
 
@@ -77,6 +74,11 @@ HARMLESS: dict[str, bytes] = {
     "array": beside(call("numpy._core.multiarray._reconstruct", b"cnumpy\nndarray\n", value((0,)))),
     "enum": beside(call("project.Colour", value(1))),
     "enum of Python 3.11.0": beside(call("builtins.getattr", b"cmodule\nColour\n", value("RED"))),
+    "enum of a folder named code": beside(call("code.Colour", value(1))),
+    "class of a file named timeit": beside(call("timeit.Timings", value(1))),
+    "method of a dictionary": beside(call("builtins.getattr", b"}", value("clear"))),
+    "method of a tensor": beside(call("builtins.getattr", tensor(), value("mean"))),
+    "arguments of a text": beside(b"cnumpy\ndtype\n" + value("f4") + b"R"),
     "range": beside(call("builtins.range", value(0), value(9), value(1))),
     "slice": beside(call("builtins.slice", value(0), value(9), value(None))),
     "complex": beside(call("builtins.complex", value(0.5), value(1.5))),
@@ -117,7 +119,6 @@ _CALLS: dict[str, bytes] = {
     "builtins.open": call("builtins.open", value("hostile"), value("w")),
     "builtins.compile": call("builtins.compile", value("1"), value("a"), value("eval")),
     "builtins.__import__": call("builtins.__import__", value("antigravity")),
-    "builtins.getattr": call("builtins.getattr", b"}", value("clear")),
     "builtins.setattr": call("builtins.setattr", b"cnumpy\nfloat32\n", value("a"), value(1)),
     "importlib.import_module": call("importlib.import_module", value("antigravity")),
     "runpy.run_path": call("runpy.run_path", value("hostile.py")),
@@ -159,6 +160,13 @@ def _directory(entries: int) -> bytes:
     entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", *(0,) * 9, 1, *(0,) * 6) + b"a"
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, len(entry) * entries, 4, 0)
     return b"PK\3\4" + entry * entries + end
+
+
+def _arguments(pushed: bytes, name: str = "collections.OrderedDict") -> bytes:
+    """Many calls of one global with the same arguments."""
+    module, _, name = name.rpartition(".")
+    start = b"\x80\x02" + pushed + f"q\x00c{module}\n{name}\nq\x01".encode()
+    return archive(start + b"h\x01h\x00R0" * 30_000 + b".")
 
 
 def _claims(size: int, position: int) -> bytes:
@@ -273,6 +281,24 @@ SWELLING: dict[str, Callable[[], bytes]] = {
     "nested rebuilds": lambda: _weight(
         b"ctorch._tensor\n_rebuild_from_type_v2\nq\x00" + b"(h\x00N" * 50_000 + b"t" * 50_000 + b"R"
     ),
+    "nested tuples as name": lambda: archive(b"\x80\x04)" + b"\x85" * 280_000 + b"\x8c\x01a\x93."),
+    "nested tuples as storage": lambda: _weight(
+        tensor(of=b"(" + b")" + b"\x85" * 280_000 + value("0") * 4 + b"tQ")
+    ),
+    "nested tensors": lambda: archive(
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00"
+        + b"h\x00(" * 40_000
+        + b"N"
+        + b"NNNtR" * 40_000
+        + b"."
+    ),
+    "text as arguments": lambda: _arguments(value("a" * 10**6)),
+    "many arguments": lambda: _arguments(b"(" + b"N" * 150_000 + b"t"),
+    "many arguments in a list": lambda: _arguments(b"(" + b"N" * 150_000 + b"l"),
+    "many arguments of a rebuild": lambda: _arguments(
+        b"(ctorch._utils\n_rebuild_tensor\nN(" + b"N" * 100_000 + b"tt",
+        "torch._tensor._rebuild_from_type_v2",
+    ),
     "many sets": lambda: archive(b"\x80\x04" + b"\x8f" * 10**6 + b"."),
     "many dictionaries": lambda: archive(b"\x80\x02" + b"}" * 10**6 + b"."),
     "many globals": lambda: archive(
@@ -344,6 +370,11 @@ SAFETENSORS: dict[str, Callable[[], bytes]] = {
         b"{" + _ENTRY % (b"a", b"F32", b"4294967296,4294967296", b"0,0") + b"}"
     ),
     "negative shape": lambda: _safetensors(b"{" + _ENTRY % (b"a", b"F32", b"-1", b"0,4") + b"}"),
+    "FP8": lambda: _safetensors(b"{" + _ENTRY % (b"a", b"F8_E4M3", b"4", b"0,4") + b"}", b"0000"),
+    "FP8 of scales": lambda: _safetensors(
+        b"{" + _ENTRY % (b"a", b"F8_E8M0", b"4", b"0,4") + b"}", b"0000"
+    ),
+    "FP4": lambda: _safetensors(b"{" + _ENTRY % (b"a", b"F4", b"8", b"0,4") + b"}", b"0000"),
     "unknown type": lambda: _safetensors(b"{" + _ENTRY % (b"a", b"X99", b"1", b"0,4") + b"}"),
     "many tensors": lambda: _safetensors(
         b"{" + b",".join(_ENTRY % (b"%d" % i, b"F32", b"0", b"0,0") for i in range(200_000)) + b"}"

@@ -86,7 +86,6 @@ def test_big_endian_file(tmp_path):
     [
         ("system.pth", r"posix\.system"),
         ("eval.pth", r"builtins\.eval"),
-        ("getattr.pth", r"builtins\.getattr"),
         ("legacy.pth", r"before version 1\.6; .*torch\.save\(torch\.load\(path\), path\)"),
         ("truncated.pth", r"truncated.*torch\.save\(torch\.load\(path\), path\)"),
         ("pickled.pth", r"no PyTorch checkpoint.*torch\.save"),
@@ -150,6 +149,17 @@ def test_torchscript():
     tensors = torch_file.read(FIXTURES / "torchscript.pt")
     np.testing.assert_array_equal(tensors["weight"], WEIGHT, strict=True)
     np.testing.assert_array_equal(tensors["bias"], BIAS, strict=True)
+
+
+def test_types_that_numpy_lacks(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(hostile.SAFETENSORS["FP8"]())
+    with pytest.raises(UserError, match="has types that numpy lacks; save it as float32"):
+        torch_file.read(tmp_path / "a.safetensors")
+
+
+def test_a_method_beside_the_weights():
+    tensors = torch_file.read(FIXTURES / "getattr.pth")
+    np.testing.assert_array_equal(tensors["weight"], WEIGHT, strict=True)
 
 
 def test_damaged_safetensors(tmp_path):
@@ -279,16 +289,18 @@ def test_files_that_share_the_weights(of_folder, tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("3.bin", "names 3.bin, which is not beside it"),
-        ("../2.bin", "no file beside it"),
-        ("/etc/passwd", "no file beside it"),
-        ("1.safetensors", "1.safetensors lacks bias"),
-        (7, "no file beside it"),
+        ("3.bin", "model.safetensors.index.json names 3.bin, which is not beside it"),
+        ("../2.bin", "its weight_map names '../2.bin', which is no file beside it"),
+        ("/etc/passwd", "its weight_map names '/etc/passwd', which is no file beside it"),
+        ("1.safetensors", "1.safetensors lacks bias, which the index says it holds"),
+        (7, "its weight_map names 7, which is no file beside it"),
     ],
 )
 def test_index_that_leads_elsewhere(place, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        torch_file.read(shards(tmp_path, bias=place))
+    index = shards(tmp_path, bias=place)
+    with pytest.raises(UserError) as error:
+        torch_file.read(index)
+    assert str(error.value).startswith(f"cannot read checkpoint {index}: {message}")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +315,28 @@ def test_damaged_index(content, tmp_path):
 def test_folder_without_weights(tmp_path):
     with pytest.raises(UserError, match=r"a folder without weights, such as model\.safetensors"):
         torch_file.read(tmp_path)
+
+
+@pytest.mark.parametrize(("letters", "shown"), [(5, 10), (20, 7), (60, 3), (1000, 3)])
+def test_many_things_that_are_no_tensors_are_counted(letters, shown, tmp_path):
+    names = [f"{i:02}{'a' * letters}" for i in range(30)]
+    with pytest.raises(UserError) as error:
+        read(hostile.archive(hostile.state(**dict.fromkeys(names, b"N"))), tmp_path)
+    whole = [name if len(name) <= 63 else f"{name[:60]}..." for name in names[:shown]]
+    assert str(error.value).endswith(
+        f": its state dict holds other things than tensors: {' (NoneType), '.join(whole)}"
+        f" (NoneType) and {30 - shown} more; re-save the tensors alone"
+    )
+
+
+def test_files_beside_the_folder_of_the_archive(tmp_path):
+    """Whatever was added to the zip without a folder, or in another, is no part of it."""
+    whole = hostile.archive(hostile.state(weight=hostile.tensor()))
+    (tmp_path / "a.pth").write_bytes(whole)
+    with zipfile.ZipFile(tmp_path / "a.pth", "a") as members:
+        for name in ("README", "LICENSE", "b/byteorder", "b/data/0"):
+            members.writestr(name, "b")
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["weight"], [0, 1])
 
 
 def unpickle(content: bytes) -> Any:

@@ -25,13 +25,16 @@ from tokmerge_jax.types import UserError
 
 _INSTRUCTIONS = 300_000  # a tensor takes about forty
 _NAMES, _NAME = 10_000_000, 50  # bytes for the names of a TorchScript archive; for each but text
-_LETTERS = 200  # of a module's name and of a global's, which are shorter
+_LETTERS = 100  # of a module's name and of a global's, which are shorter
+_ARGUMENTS = 8  # of a call that makes a tensor or number
 _NUMBER = 16  # bytes of the longest number
 
 _HOSTILE = re.compile(
-    r"(posix|nt|subprocess|pty|commands|runpy|importlib|_?ctypes|webbrowser|socket|shutil|_?pickle"
-    r"|marshal|code|pdb|timeit)\."
-    r"|os\.(system|popen|exec|spawn|posix_spawn|fork|kill|remove|unlink|rmdir|rename|putenv)"
+    r"(subprocess|pty|runpy|importlib|_?ctypes|webbrowser|_?pickle|marshal)\."
+    r"|(os|posix|nt)\.(system|popen|exec|spawn|posix_spawn|fork|kill|remove|unlink|rmdir|rename"
+    r"|putenv)"
+    r"|(shutil\.rmtree|socket\.(socket|create_connection)|commands\.getoutput|code\.interact"
+    r"|pdb\.run|timeit\.timeit)$"
     r"|builtins\.(eval|exec|execfile|compile|open|input|__import__|apply|breakpoint|globals"
     r"|setattr|delattr)$"
     r"|torch\.(load$|hub\.)"
@@ -160,7 +163,7 @@ def load(content: bytes, extra_instructions: int = 0) -> object:
     except UserError:
         raise
     except Exception as error:  # damaged bytes make instructions meet any wrong value
-        raise UserError(f"its pickle is damaged ({error!r})") from error
+        raise UserError(f"its pickle is damaged ({f'{error!r}':.200})") from error
 
 
 class _Machine:
@@ -262,7 +265,9 @@ def _dictionary(values: Sequence) -> dict[str | Placeholder, object]:
     }
 
 
-def _global(module: str, name: str) -> Global:
+def _global(module: object, name: object) -> Global:
+    if not (isinstance(module, str) and isinstance(name, str)):  # others can crash what hashes them
+        raise TypeError("a name that is no text")
     return Global(f"{_MODULES.get(module, module):.{_LETTERS}}.{name:.{_LETTERS}}")
 
 
@@ -280,20 +285,19 @@ def _instance(kind: object, *_: object) -> Placeholder:
     return ScriptModule(name) if name.startswith("__torch__.") else Placeholder(name)
 
 
-def _call(function: object, arguments: Sequence) -> object:
+def _call(function: object, arguments: object) -> object:
     """What a call gives: a tensor, dictionary or number, or a placeholder."""
     if not isinstance(function, Global):
         return _instance(function)
     if _HOSTILE.match(function.name):
-        raise _refusal(function.name)
-    return _CALLS.get(function.name, lambda *_: _instance(function))(*arguments)
-
-
-def _refusal(name: str) -> UserError:
-    return UserError(
-        f"the file asks to call {name}, which building tensors does not need: it is no plain"
-        " checkpoint, and may be hostile; nothing of it was run"
-    )
+        raise UserError(
+            f"the file asks to call {function.name}, which building tensors does not need: it is no"
+            " plain checkpoint, and may be hostile; nothing of it was run"
+        )
+    make = _CALLS.get(function.name)
+    if make is None or not isinstance(arguments, tuple | list):
+        return _instance(function)
+    return make(*arguments[:_ARGUMENTS])
 
 
 def _call_first(values: Sequence) -> object:
@@ -308,20 +312,13 @@ def _first(value: object, *_: object) -> object:
     return value
 
 
-def _with_attributes(function: object, kind: object, arguments: Sequence, *_: object) -> object:
+def _with_attributes(function: object, kind: object, arguments: object, *_: object) -> object:
     """A tensor that attributes were set on, or of a class of its own."""
     return _call(function, arguments)
 
 
 def _ordered(*pairs: object) -> object:
     return Placeholder("collections.OrderedDict") if pairs else {}
-
-
-def _attribute(owner: object, *_: object) -> Placeholder:
-    """What protocol 2 spells so: a nested class, a method, a member of an enumeration."""
-    if isinstance(owner, Global | Placeholder):
-        return _instance(owner)
-    raise _refusal("builtins.getattr")
 
 
 def _numpy_type(code: object, *_: object) -> Placeholder:
@@ -350,7 +347,7 @@ _CALLS: dict[str, Callable] = {
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _with_attributes,
     "collections.OrderedDict": _ordered,
-    "builtins.getattr": _attribute,
+    "builtins.getattr": _instance,  # a nested class, a method, a member of an enumeration
     "numpy.dtype": _numpy_type,
     "numpy.core.multiarray.scalar": _numpy_number,
     "numpy._core.multiarray.scalar": _numpy_number,

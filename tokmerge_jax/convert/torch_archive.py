@@ -7,7 +7,7 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import ml_dtypes
@@ -34,12 +34,12 @@ _DAMAGE = (  # what zipfile raises on bytes that make no sense
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
-    OSError,
     NotImplementedError,
     RuntimeError,
     ValueError,
     OverflowError,
 )
+_SHOWN, _LETTERS = 10, 250  # names in a message, and letters of all together
 _WEIGHTS = (pickles.Tensor, int, float, np.generic)
 _MB = 2**20
 _LIST_OF_MEMBERS = 4 * _MB  # for 40,000 storages
@@ -67,8 +67,8 @@ def read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
         raise
     except _DAMAGE as error:
         raise UserError(
-            f"it is truncated or damaged ({error}); fetch it again, or re-save it in PyTorch from a"
-            f" whole copy with {RESAVE}"
+            f"it is truncated or damaged ({f'{error}':.150}); fetch it again, or re-save it in"
+            f" PyTorch from a whole copy with {RESAVE}"
         ) from error
 
 
@@ -98,10 +98,7 @@ class _Archive:
 
     def __init__(self, archive: zipfile.ZipFile, size: int):
         self._archive = archive
-        members = archive.infolist()
-        self._members = {member.filename.partition("/")[2]: member for member in members}
-        if len(self._members) < len(members):
-            raise UserError("it holds two members of one name; fetch it again")
+        self._members = _members(archive.infolist())
         self._size = size
         self._left = 3 * size + 32 * _MB
         self._storages: dict[tuple[str, str], np.ndarray] = {}
@@ -112,11 +109,6 @@ class _Archive:
 
     def load(self) -> object:
         """What `data.pkl` describes."""
-        if "data.pkl" not in self._members:
-            raise UserError(
-                "it is a zip archive without data.pkl, no PyTorch checkpoint; re-save it in PyTorch"
-                f" with {RESAVE}"
-            )
         most = 8 * _MB + self._size // 2
         return pickles.load(self._read("data.pkl", most), self._size // 32)
 
@@ -172,6 +164,22 @@ class _Archive:
             return file.read(member.file_size)
 
 
+def _members(members: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """What is in the folder that holds `data.pkl`, by its name there."""
+    names = [member.filename for member in members]
+    folders = [name.partition("/")[0] for name in names if name.partition("/")[2] == "data.pkl"]
+    if not folders:
+        raise UserError(
+            "it is a zip archive without data.pkl, no PyTorch checkpoint; re-save it in PyTorch"
+            f" with {RESAVE}"
+        )
+    inside = [member for member in members if member.filename.startswith(f"{folders[0]}/")]
+    named = {member.filename.partition("/")[2]: member for member in inside}
+    if len(named) < len(inside) or len(folders) > 1:
+        raise UserError("it holds two members of one name; fetch it again")
+    return named
+
+
 def _whole_numbers(values: object) -> tuple[int, ...]:
     """Sizes, strides or an offset, as far as they can be such."""
     if not isinstance(values, tuple) or len(values) > _MOST_AXES:
@@ -199,14 +207,24 @@ def _state_dict(content: object) -> Mapping[str, object]:
         kind = getattr(content, "name", type(content).__name__)
         raise UserError(f"it holds no tensors by name, but {kind}")
     others = [
-        f"{getattr(name, 'name', name):.100} ({getattr(value, 'name', type(value).__name__)})"
+        f"{_short(_name(name, name))} ({_short(_name(value, type(value).__name__))})"
         for name, value in content.items()
         if not (isinstance(name, str) and isinstance(value, _WEIGHTS))
     ]
     if others:
-        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        shown = next(n for n in range(_SHOWN, 0, -1) if len(", ".join(others[:n])) <= _LETTERS)
+        more = f" and {len(others) - shown} more" if len(others) > shown else ""
         raise UserError(
-            f"its state dict holds other things than tensors: {', '.join(others[:10])}{more};"
+            f"its state dict holds other things than tensors: {', '.join(others[:shown])}{more};"
             " re-save the tensors alone"
         )
     return content
+
+
+def _name(value: object, otherwise: object) -> str:
+    return f"{getattr(value, 'name', otherwise)}"
+
+
+def _short(name: str) -> str:
+    """A name of at most 63 letters."""
+    return name if len(name) <= 63 else f"{name[:60]}..."

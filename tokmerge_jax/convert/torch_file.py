@@ -48,7 +48,9 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
         for file, names in files(path).items():
             content = _content(file)
             if missing := [name for name in names or () if name not in content]:
-                raise UserError(f"{file.name} lacks {missing[0]}, which the index says it holds")
+                raise UserError(
+                    f"{file.name} lacks {missing[0]:.100}, which the index says it holds"
+                )
             tensors |= {name: content[name] for name in names or content}
         if not tensors:
             raise UserError("it holds no tensors")
@@ -91,14 +93,15 @@ def _of_folder(folder: epath.Path) -> epath.Path:
 def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:
     """The files of an index, `{"weight_map": {tensor: file}}`, and the tensors of each."""
     try:
-        match json.loads(index.read_bytes()) if index.stat().length < _HEADER else None:
-            case {"weight_map": dict(places)} if places:
-                parts = {}
-                for name, file in places.items():
-                    parts.setdefault(index.parent / _beside(file), []).append(name)
-                return parts
+        content = json.loads(index.read_bytes()) if index.stat().length < _HEADER else None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{index.name} is no JSON ({error}); fetch it again") from error
+    match content:
+        case {"weight_map": dict(places)} if places:
+            parts = {}
+            for name, file in places.items():
+                parts.setdefault(index.parent / _beside(file), []).append(name)
+            return parts
     raise UserError(f"{index.name} has no weight_map of tensors and files; fetch it again")
 
 
@@ -136,7 +139,11 @@ def _safetensors(path: epath.Path, header: int) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except safetensors.SafetensorError as error:
-        raise UserError(f"it is no whole .safetensors file ({error}); fetch it again") from error
+        raise UserError(
+            f"it is no whole .safetensors file ({f'{error}':.200}); fetch it again"
+        ) from error
+    except (AttributeError, KeyError, TypeError) as error:  # of numpy's name for a type
+        raise UserError("it has types that numpy lacks; save it as float32") from error
 
 
 def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
