@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tokmerge_jax.data import clips as decoding
+from tokmerge_jax.data.frame_folder import FrameFolder
 from tokmerge_jax.data.segments import RULES, Segments, neighbours
 from tokmerge_jax.types import UserError
 
@@ -108,16 +109,14 @@ def test_the_sampler_joins_both_clip_by_clip():
     assert sampler(30, 12.0, T, 0, np.random.default_rng(0)).shape == (T * 5,)
 
 
-class Numbered:
-    """A video of so many frames, each a pixel that holds its number."""
-
-    rate = 25.0
+class Numbered(FrameFolder):
+    """A video whose frames are single pixels that hold their numbers."""
 
     def __init__(self, length):
-        self.length = length
+        self._names = [""] * length
 
-    def read(self, numbers):
-        high, low = np.divmod(numbers, 256)
+    def read(self, indices):
+        high, low = np.divmod(indices, 256)
         return np.stack([high, low, low], axis=-1)[:, None, None].astype(np.uint8)
 
 
