@@ -17,6 +17,7 @@ from tests.fuzz.kind import Kind
 
 _WAITING = 5  # times its limit that a case may take by the clock, where nothing else runs
 _SHOWN = 5  # cases of a fault
+_ENDING_S = 10  # that a process which waits is given to leave
 _STARTING_S = 600  # of a process's imports and first compilations
 
 
@@ -73,7 +74,10 @@ class _Worker:
         return self._home / "in" / "case"
 
     def end(self) -> None:
-        """Ends the process."""
+        """Ends the process, which may be in the middle of something."""
+        if self.task is None and self.alive:
+            self.pipe.send(None)
+            self._process.join(_ENDING_S)
         self._process.kill()
         self._process.join()
 
