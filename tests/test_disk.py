@@ -32,8 +32,6 @@ def sentence(error, place="out"):
         (errno.EROFS, "can be written"),
         (errno.EACCES, "rights"),
         (errno.EIO, "disk"),
-        (errno.ENOTDIR, "another place"),
-        (errno.EISDIR, "another place"),
     ],
 )
 def test_a_refusal_names_the_file_the_reason_and_the_cure(number, cure):
@@ -42,6 +40,36 @@ def test_a_refusal_names_the_file_the_reason_and_the_cure(number, cure):
     assert said.startswith(f"out: {reason}; ")
     assert cure in said
     assert sentence(OSError(number, reason, "a/b.json")).startswith(f"a/b.json: {reason}; ")
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST]
+)
+def test_what_is_wrong_with_a_path_names_it(number):
+    reason = os.strerror(number)
+    assert sentence(OSError(number, reason, "a/b")) == f"a/b: {reason}; name another place"
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOENT, errno.EINVAL, errno.EBADF])
+def test_a_programs_own_mistakes_are_left_alone(number):
+    """Other numbers, and paths where there is none."""
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, disk.explained("out"):
+        raise OSError(number, os.strerror(number))
+    assert not isinstance(caught.value, UserError)
+
+
+def test_what_was_finished_is_kept_where_a_folder_is_held(tmp_path):
+    said = (
+        f"^{re.escape(str(tmp_path))}/a: No space left on device; make room, or [a-z ]*; what was"
+    )
+    with (
+        pytest.raises(UserError, match=f"{said} finished is kept$"),
+        disk.held(tmp_path),
+        disk.held(tmp_path / "inner"),
+        disk.explained(tmp_path / "a"),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+    assert "kept" not in sentence(OSError(errno.ENOSPC, "full"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tokmerge_jax.types import UserError
 
 _FULL = "make room, or name another place"
 _RIGHTS = "change its rights, or name another place"
+_DISK = "look after the disk, or name another place"
 _CURES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -22,7 +23,8 @@ _CURES = {
     errno.EROFS: "name a place that can be written",
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
-    errno.EIO: "look after the disk, or name another place",
+    errno.EIO: _DISK,
+    errno.ESTALE: _DISK,
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "close other programs",
     errno.EAGAIN: "allow more processes (ulimit -u)",
@@ -31,18 +33,25 @@ _CURES = {
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 """What no file is at fault for, though one was in hand."""
 
+_PATHS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
+"""What is wrong with a path, where there is one; without it, a program's own mistake."""
+
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems that have none
+
+
+class RefusedError(UserError):
+    """The machine refused something; the message is that of `explained`."""
 
 
 @contextlib.contextmanager
 def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
-    """Turns what the machine refuses in the block (room, rights, files, memory) into a UserError.
+    """Turns what the machine refuses in the block (room, rights, files, memory) into an error.
 
     Args:
       place: what is written, named where the system does not say which file it was.
 
     Raises:
-      UserError: with the file or folder, the system's reason, and what to do.
+      RefusedError: with the file or folder, the system's reason, and what to do.
     """
     try:
         yield
@@ -52,22 +61,31 @@ def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
         number = refusal(error)
         if number is None:
             raise
-        cure = _CURES.get(number, "mend that, or name another place")
+        cure = _CURES.get(number, "name another place")
         file = getattr(error, "filename", None) or place
         subject = "" if number in _OF_THE_PROCESS or not file else f"{os.fspath(file)}: "
-        raise UserError(
-            f"{subject}{os.strerror(number)}; {cure}; what was finished is kept"
-        ) from error
+        raise RefusedError(f"{subject}{os.strerror(number)}; {cure}") from error
 
 
 def refusal(error: BaseException) -> int | None:
     """The system's number (`errno`) of what it refused, also in a library's words; else None."""
     if isinstance(error, OSError):
-        return error.errno
+        is_refusal = error.errno in _CURES or (error.errno in _PATHS and error.filename)
+        return error.errno if is_refusal else None
     text = str(error)
     if isinstance(error, MemoryError) or "Out of memory" in text:
         return errno.ENOMEM
     return next((number for number in _CURES if os.strerror(number) in text), None)
+
+
+def raise_shortage(error: BaseException) -> None:
+    """Raises a RefusedError if `error`, or what caused it, is that no more files can be opened."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            with explained():
+                raise cause
+        cause = cause.__cause__
 
 
 def check_room(folder: pathlib.Path, size: int) -> None:
@@ -93,13 +111,24 @@ def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
       name: of the lock's file in it.
 
     Raises:
-      UserError: if another process holds the lock, naming it; and as `explained`.
+      UserError: if another process holds the lock, naming it; and as `explained`, adding that
+        what was finished is kept.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("a+", encoding="utf-8") as file:
             _lock(file, folder)
+            with _kept(folder):
+                yield
+
+
+@contextlib.contextmanager
+def _kept(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        with explained(folder):
             yield
+    except RefusedError as error:
+        raise UserError(f"{error}; what was finished is kept") from error
 
 
 def _lock(file: TextIO, folder: pathlib.Path) -> None:

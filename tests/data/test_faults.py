@@ -1,15 +1,21 @@
 """Exceptions as faults of single videos, and workers that die: what is said, and what goes on."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import av.error
 import numpy as np
 import pytest
 from av.error import InvalidDataError
+from clips import draw, write
 
-from tokmerge_jax.data import clips
-from tokmerge_jax.data.clips import in_order
+from tokmerge_jax import disk
+from tokmerge_jax.data import clips, video
+from tokmerge_jax.data.clips import Decoder, in_order
 from tokmerge_jax.data.faults import Fault, attempt
 from tokmerge_jax.types import UserError
 
@@ -31,7 +37,6 @@ def raiser(error):
     ("error", "said"),
     [
         (ValueError("shapes (2,) and\n(3,)"), "(ValueError: shapes (2,) and (3,))"),
-        (MemoryError(), "(MemoryError)"),
         (InvalidDataError(1, "bad"), "(InvalidDataError: [Errno 1] bad)"),
         (np.exceptions.AxisError(3, 2), "(AxisError: axis 3 is out of bounds"),
         (ZeroDivisionError("x" * 5000), "(ZeroDivisionError: xxx"),
@@ -45,6 +50,76 @@ def test_every_exception_is_a_fault_that_names_video_and_kind(error, said):
     assert fault.text.endswith("; replace the file or leave it out")
     assert "\n" not in fault.text
     assert len(fault.text) < 320
+
+
+CURES = "; replace the file or leave it out, or use fewer workers (config.data.workers)"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "(MemoryError)"), (av.error.MemoryError(12, "no memory"), "(no memory)")],
+)
+def test_where_memory_is_short_fewer_workers_help_too(error, said, tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.setattr(video, "Video", lambda *_: raiser(error)(0))
+    fault = attempt(Decoder(str(tmp_path), 2, 0), str, "a.mp4")
+    assert isinstance(fault, Fault)
+    assert fault.text.endswith(f"cannot be decoded {said}{CURES}")
+
+
+_NO_MORE_FILES = """
+import resource, sys
+from tokmerge_jax.data import loader
+from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.types import UserError
+def full(frames):  # after the first video
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    return frames
+paths, refused = ("0.mp4", "0.mp4"), {}
+source = loader.Source(None, (), paths, Decoder(sys.argv[1], 2, 0), 0)
+try:
+    for row, _ in source.clips(full, range(2), refused.__setitem__):
+        print(row, flush=True)
+except UserError as error:
+    print(error, refused)
+"""
+
+
+def test_no_more_open_files_are_no_fault_of_a_video(tmp_path):
+    """What leaves broken videos out is not asked."""
+    write(tmp_path / "0.mp4", draw(4, 16, 16))
+    done = subprocess.run(
+        [sys.executable, "-c", _NO_MORE_FILES, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = "Too many open files; allow more open files (ulimit -n) {}"
+    assert done.stdout.splitlines() == ["0", said]
+
+
+def no_more_files(item):
+    if item == 2:
+        raise OSError(errno.EMFILE, "Too many open files", "b.mp4")
+    return item
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_more_open_files_end_the_job(workers):
+    """Also in a worker, and behind a library's or our own words."""
+    made = in_order(no_more_files, [1, 2, 3], workers, named)
+    assert next(made) == 1
+    with pytest.raises(disk.RefusedError, match=r"^Too many open files; allow more open files"):
+        next(made)
+
+    def inside(item):
+        try:
+            no_more_files(item)
+        except OSError as error:
+            raise UserError("b.mp4: cannot be decoded") from error
+
+    with pytest.raises(disk.RefusedError, match=r"^Too many open files"):
+        attempt(lambda item: attempt(inside, named, item), named, 2)
 
 
 def test_what_names_the_video_already_is_left_as_it_is():
@@ -101,6 +176,15 @@ def test_what_kills_each_process_is_a_fault(monkeypatch):
     assert (five, two) == (2, 5)
     assert isinstance(fault, Fault)
     assert fault.text.startswith("video 0: decoding it ends the process")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), MemoryError(), RuntimeError("exit code 1")]
+)
+def test_what_fails_at_a_lone_worker_without_a_signal_is_no_fault(monkeypatch, error):
+    monkeypatch.setattr(clips, "_made", dying(lambda: raiser(error)(0)))
+    with pytest.raises(UserError, match=r"decoding workers cannot work .*or none \(0\)"):
+        list(in_order(tenth, [5, 0, 2], 2, named))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """A folder of videos without annotations: what is found in it, and how its clips are batched."""
 
+import errno
 import os
 import pathlib
+import re
 
 import clips
 import numpy as np
 import pytest
 
-from tokmerge_jax.data import folder
+from tokmerge_jax.data import checking, folder
 from tokmerge_jax.data.clips import Decoder
 from tokmerge_jax.types import UserError
 
@@ -47,12 +49,45 @@ def test_what_is_skipped_is_counted(tmp_path, capsys):
     assert capsys.readouterr().err == ""  # it may be a folder of frames
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root opens every folder")
-def test_a_folder_that_cannot_be_opened_is_reported(tmp_path, capsys):
-    (tmp_path / "a.mp4").touch()
-    (tmp_path / "closed").mkdir(mode=0)
-    assert list(folder.find(tmp_path)) == ["a.mp4"]
-    assert "closed: cannot be opened (Permission denied): left out" in capsys.readouterr().err
+def refuse(monkeypatch, name, refused, number):
+    """Has a function of `os` refuse one path."""
+    function = getattr(os, name)
+
+    def refusing(path, *args, **options):
+        if str(path) == str(refused):
+            raise OSError(number, os.strerror(number), str(path))
+        return function(path, *args, **options)
+
+    monkeypatch.setattr(os, name, refusing)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_opened_is_reported(tmp_path, capsys, monkeypatch, number):
+    """Where it stands for its videos; an index would forget those that it does not see."""
+    (tmp_path / "closed").mkdir()
+    for name in ("a.mp4", "closed/b.mp4"):
+        (tmp_path / name).touch()
+    refuse(monkeypatch, "scandir", tmp_path / "closed", number)
+    said = rf"closed: cannot be opened \({os.strerror(number)}\)"
+    assert folder.listed(tmp_path) == [tmp_path / "a.mp4"]
+    assert re.search(f"{said}: left out", capsys.readouterr().err)
+    with pytest.raises(UserError, match=f"{said}; change its rights"):
+        folder.find(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_looked_up_is_found(tmp_path, monkeypatch, number):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    refuse(monkeypatch, "stat", tmp_path / "a.mp4", number)
+    found = folder.find(tmp_path)
+    assert found == {"a.mp4": (-1, 0), "b.mp4": (0, (tmp_path / "b.mp4").stat().st_mtime_ns)}
+    refused = {}
+    some = folder.Clips(["a.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
+    assert list(some.batches(2, refused.__setitem__)) == []
+    assert os.strerror(number) in refused["a.mp4"]
+    (check,) = checking.check_videos([str(tmp_path / "a.mp4")], tmp_path / "log", 0).values()
+    assert check.fault == f"cannot be decoded ({os.strerror(number)})"
 
 
 def test_a_link_to_nothing_is_found_and_refused(tmp_path):

@@ -1,5 +1,6 @@
 """An index of videos: what it finds is what the definition says, and nothing is computed twice."""
 
+import errno
 import json
 import os
 import pathlib
@@ -152,6 +153,15 @@ def test_features_that_are_lost_or_damaged(full, tmp_path):
     assert [len(hits) for hits in ask(again, top_k=VIDEOS)] == [VIDEOS] * len(IDS)
 
 
+def test_features_that_the_machine_refuses_are_not_damaged(full, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    with pytest.raises(UserError, match=r"^Too many open files; allow more open files"):
+        full.load(PATHS[0], "tokens", SHAPES["tokens"])
+
+
 @pytest.mark.parametrize(
     "content",
     ["[]", "no JSON", '{"facts": {}}', '{"facts": 1, "about": 2}', "[" * 60_000],
@@ -289,7 +299,7 @@ def test_what_is_kept_beside_the_facts_can_be_renewed(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file.*: Not a directory; .* name another place"):
+    with pytest.raises(UserError, match=r"file.*: Not a directory; name another place"):
         Index(tmp_path / "file", FACTS)
 
 

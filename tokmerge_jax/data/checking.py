@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from tokmerge_jax import disk
 from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.clips import in_order
 from tokmerge_jax.data.faults import Fault, attempt
@@ -24,6 +25,7 @@ _SAMPLED = 12  # frames that evaluation looks at; the first, middle and last of 
 _AHEAD = 64  # faults that wait in a worker's queue: a long video holds up few others
 _SLICE = 100_000  # files that are looked up, and then checked, before the next ones
 _LOOK_UPS = 16  # at a time; files that are far away answer late
+_UNKNOWN = (-1, 0)  # size and time of a file that cannot be looked up
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -94,7 +96,13 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
 
 
 def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
-    """Size and time of change (ns) of a file, or `frame_folder.stamp`; None if there is none."""
+    """Size and time of change (ns) of a file, or `frame_folder.stamp`; None if there is none.
+
+    A file that cannot be looked up has one that no file has: whoever opens it learns the reason.
+
+    Raises:
+      disk.RefusedError: if no more files can be opened.
+    """
     try:
         if frame_folder.is_pattern(path):
             return frame_folder.stamp(pathlib.Path(path))
@@ -104,7 +112,8 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
     except OSError as error:
         if error.errno in _NO_FILE:
             return None
-        raise
+        disk.raise_shortage(error)
+        return _UNKNOWN
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 

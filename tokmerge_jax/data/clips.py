@@ -27,6 +27,9 @@ from tokmerge_jax.types import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
+_OF_A_WORKER = (RuntimeError, OSError, MemoryError)
+"""What is raised where a worker itself fails, not what it makes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
@@ -122,7 +125,7 @@ def in_order(
         in shared memory.
 
     Raises:
-      UserError: if workers cannot work at all.
+      UserError: if workers cannot work at all, or no more files can be opened.
     """
     attempted = functools.partial(attempt, make, name)
     if not workers:
@@ -134,7 +137,7 @@ def in_order(
             for result in _made(attempted, items[done:], workers, ahead):
                 yield result
                 done += 1
-        except (RuntimeError, OSError, MemoryError) as error:  # of a worker itself, not of `make`
+        except _OF_A_WORKER as error:
             yield _of_dead_worker(attempted, items[done], name(items[done]), workers, error)
             done += 1
 
@@ -145,26 +148,37 @@ def _of_dead_worker(
     """The result of the item at which a worker died, made by a process that has nothing else to do.
 
     Raises:
-      UserError: if no signal ended the worker: the next ones would end like it.
+      UserError: as `_signal`.
     """
     fewer = f"use fewer workers than {workers} (config.data.workers, --workers)"
-    signalled = re.search(r"exit code -(\d+)", str(error))
-    if signalled is None:
-        said = " ".join(str(error).split())
-        raise UserError(f"decoding workers cannot work ({said}); {fewer}, or none (0)") from error
+    died = signal.strsignal(_signal(error, fewer))
     print(
-        f"\na decoding worker died ({signal.strsignal(int(signalled[1]))}) at {video} or soon"
-        f" after; others go on. If memory or /dev/shm is short, {fewer}",
+        f"\na decoding worker died ({died}) at {video} or soon after; others go on. If memory or"
+        f" /dev/shm is short, {fewer}",
         file=sys.stderr,
     )
     try:
         (result,) = _made(make, [item], 1, 1)
-    except RuntimeError:
+    except _OF_A_WORKER as again:
+        _signal(again, fewer)
         return Fault(
             f"{video}: decoding it ends the process, which crashes or lacks memory; replace the"
             " file or leave it out"
         )
     return result
+
+
+def _signal(error: Exception, fewer: str) -> int:
+    """The number of the signal that ended a worker.
+
+    Raises:
+      UserError: if none did: the next workers would end like it.
+    """
+    signalled = re.search(r"exit code -(\d+)", str(error))
+    if signalled is None:
+        said = " ".join(str(error).split())
+        raise UserError(f"decoding workers cannot work ({said}); {fewer}, or none (0)") from error
+    return int(signalled[1])
 
 
 def _made(make: Callable[[T], R], items: Sequence[T], workers: int, ahead: int) -> Iterator[R]:

@@ -7,10 +7,12 @@ import pathlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import UInt8
 
+from tokmerge_jax import disk
 from tokmerge_jax.data.checking import stamp
 from tokmerge_jax.data.clips import Decoder, in_order
 from tokmerge_jax.data.faults import Fault
@@ -35,11 +37,12 @@ def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
     gone is 0 bytes of time 0.
 
     Raises:
-      UserError: if there is no such folder, or no video in it.
+      UserError: if there is no such folder, no video in it, or a folder below that cannot be
+        opened: its videos would seem to be gone.
     """
     if not os.path.isdir(folder):
         raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
-    videos, others = _files(folder)
+    videos, others = _files(folder, _refuse)
     if not videos:
         held = _counted(others) if others else "no file"
         raise UserError(f"--videos={folder} holds no video by its suffix, but {held}")
@@ -48,8 +51,11 @@ def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
 
 
 def listed(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The videos in a folder and those below it, none if there are none; otherwise as `find`."""
-    videos, others = _files(folder)
+    """The videos in a folder and those below it, none if there are none.
+
+    What cannot be opened, and the number of other files, are reported on stderr.
+    """
+    videos, others = _files(folder, _leave_out)
     if videos:
         _report(folder, others)
     return videos
@@ -62,11 +68,16 @@ def is_mark_of_macos(name: str) -> bool:
     return name.startswith("._")
 
 
-def _files(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter[str]]:
-    """The videos in order of their paths, and the numbers of other files by suffix."""
+def _files(
+    folder: pathlib.Path, refuse: Callable[[OSError], None]
+) -> tuple[list[pathlib.Path], Counter[str]]:
+    """The videos in order of their paths, and the numbers of other files by suffix.
+
+    `refuse` is given the error of each folder that cannot be opened.
+    """
     videos: list[pathlib.Path] = []
     others = Counter[str]()
-    for at, _, names in os.walk(folder, onerror=_cannot_be_opened):
+    for at, _, names in os.walk(folder, onerror=refuse):
         for file in (pathlib.Path(at, name) for name in sorted(names)):
             suffix = "._*" if is_mark_of_macos(file.name) else file.suffix.lower()
             if suffix in SUFFIXES:
@@ -76,7 +87,15 @@ def _files(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter[str]]:
     return sorted(videos), others
 
 
-def _cannot_be_opened(error: OSError) -> None:
+def _refuse(error: OSError) -> NoReturn:
+    disk.raise_shortage(error)
+    raise UserError(
+        f"{error.filename}: cannot be opened ({error.strerror}); change its rights, look after the"
+        " disk, or move it out of --videos"
+    ) from error
+
+
+def _leave_out(error: OSError) -> None:
     print(f"{error.filename}: cannot be opened ({error.strerror}): left out", file=sys.stderr)
 
 

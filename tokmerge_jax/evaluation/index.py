@@ -196,16 +196,19 @@ class Index:
         """A video's "embedding" [F,E] or "tokens" [N,C], of that shape.
 
         Raises:
-          UserError: if its features are gone or damaged, or are of another shape or type.
+          UserError: if its features are gone or damaged, or are of another shape or type; or if
+            the machine refuses to read them.
         """
         file = self._feature(path)
-        try:
-            with disk.explained(file), safe_open(file, "np") as arrays:
-                array = runtime.finite(arrays.get_tensor(name), name)
-        except (FileNotFoundError, SafetensorError, TypeError, UserError) as error:
-            raise UserError(
-                f"{file}, the features of {path}, cannot be read; remove it and index again"
-            ) from error
+        with disk.explained(file):
+            try:
+                file.open("rb").close()  # whatever the reason, safetensors says "no such file"
+                with safe_open(file, "np") as arrays:
+                    array = runtime.finite(arrays.get_tensor(name), name)
+            except (FileNotFoundError, SafetensorError, TypeError, UserError) as error:
+                raise UserError(
+                    f"{file}, the features of {path}, cannot be read; remove it and index again"
+                ) from error
         if array.dtype != np.float32 or array.shape != shape:
             raise UserError(
                 f"{file}, the features of {path}: {name} is {array.dtype} {array.shape} where the"
