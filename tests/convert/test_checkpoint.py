@@ -1,6 +1,8 @@
 """Weights on disk: our folder, our .safetensors, PyTorch's files, and what is wrong with them."""
 
+import copy
 import dataclasses
+import errno
 import json
 import pathlib
 
@@ -126,6 +128,37 @@ def test_constants_of_a_stranger(content, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
         convert.load_checkpoint(tmp_path, small_system())
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EMFILE, "x"), "Too many open files; allow more open files"),
+        (PermissionError(errno.EACCES, "x", "a"), "a: Permission denied; change its rights"),
+        (MemoryError(), "Cannot allocate memory; allow more memory"),
+        (ValueError("RESOURCE_EXHAUSTED: Too many open files"), "Too many open files; allow"),
+        (FileNotFoundError(errno.ENOENT, "lost"), r"is damaged \(\[Errno 2\] lost\); copy it"),
+        (ZeroDivisionError(), r"is damaged \(ZeroDivisionError\); copy it again"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_damage(error, message, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise copy.copy(error)  # the test keeps its own without what was in hand
+
+    checkpoint.save(tmp_path, PARAMS, {})
+    monkeypatch.setattr(checkpoint.ocp.StandardCheckpointer, "restore", refuse)
+    with pytest.raises(UserError, match=message):
+        convert.load_checkpoint(tmp_path, small_system())
+
+
+def test_constants_that_the_machine_refuses_are_not_damaged(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EMFILE, "x")
+
+    checkpoint.save(tmp_path, PARAMS, {})
+    monkeypatch.setattr(checkpoint.epath.Path, "read_bytes", refuse)
+    with pytest.raises(UserError, match=r"^Too many open files; allow more open files"):
+        checkpoint.constants(tmp_path)
 
 
 def test_damaged_folder_is_read_or_refused(tmp_path):

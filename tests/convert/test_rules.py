@@ -81,6 +81,15 @@ def test_half_precision_is_widened_and_restored(dtype):
         assert back[name].tobytes() == tensor.tobytes()
 
 
+@pytest.mark.parametrize(
+    "dtypes", [{"both": "int8"}, {"both": "S100000"}, {"both": ["f4"]}, {"no": 1}, ["both"], "both"]
+)
+def test_types_of_a_stranger_are_not_restored(dtypes):
+    params = rules.load(TABLE, state_dict(), abstract())
+    with pytest.raises(UserError, match=r"constants\.json .* are not all of float16, bfloat16,"):
+        rules.unload(TABLE, params, dtypes)
+
+
 def test_other_spellings_and_ignored_tensors():
     plain = state_dict()
     tensors = {f"wrapped.{name}": tensor for name, tensor in plain.items()}

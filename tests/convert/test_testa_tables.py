@@ -250,7 +250,7 @@ def test_tables_of_the_right_size_stay_as_they_are(operation):
     np.testing.assert_array_equal(operation.backward((smaller,)), smaller[None])
 
 
-@pytest.mark.parametrize("shape", [(1, 12, 2), (2, 10, 2), (10,), ()])
+@pytest.mark.parametrize("shape", [(1, 12, 2), (1, 1, 2), (2, 10, 2), (10,), ()])
 def test_tables_that_are_no_grid(shape):
     with pytest.raises(ValueError, match=r"."):
         ResizeGrid(4).forward(np.zeros(shape, np.float32))

@@ -384,6 +384,15 @@ def test_ordered_dict_with_metadata():
     assert unpickle(pickle.dumps(named, protocol=2)) == OrderedDict(a=1)
 
 
+def test_a_lack_of_memory_is_no_damage(monkeypatch):
+    def lack(_):
+        raise MemoryError
+
+    monkeypatch.setattr(pickles.pickletools, "genops", lack)
+    with pytest.raises(MemoryError):
+        unpickle(b".")
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"\x80\x02K\x01", b"garbage", b"Q."])
 def test_garbage(content):
     with pytest.raises(UserError, match="damaged"):

@@ -89,7 +89,7 @@ def run(
     processes: int,
     home: pathlib.Path,
 ) -> Iterator[Result]:
-    """Reads the cases `numbers` of each kind, or all inputs of those that have so many.
+    """Reads the cases `numbers` of each kind, or all inputs of a kind that lists them.
 
     Inputs of cases that failed are kept as `home/failed/KIND-NUMBER`.
 

@@ -90,6 +90,8 @@ def test_classify_reads_any_number_of_views():
     frames = clip(system, "classify").shape[1]
     logits = run(system, "classify", clip(system, "classify", frames=3 * frames))
     assert logits.shape == (2, 3, system.config.model.classes)
+    with pytest.raises(UserError, match=r"was given uint8 \[2,0,"):
+        run(system, "classify", clip(system, "classify", frames=0))
 
 
 def texts(function, length=4, ids=jnp.int32, mask=jnp.bool_, more=0):

@@ -17,6 +17,8 @@ from tokmerge_jax import disk
 from tokmerge_jax.convert import rules
 from tokmerge_jax.types import Params, UserError
 
+_LOST = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # of a folder that lacks files
+
 
 def save(path: epath.PathLike, params: Params, constants: Mapping[str, Any]) -> None:
     """Writes weights and what belongs to them (anything that JSON holds) into the folder `path`.
@@ -50,13 +52,11 @@ def constants(path: epath.PathLike) -> dict[str, Any]:
             f"checkpoint {path} has no constants.json: it is no complete folder of"
             " scripts/convert.py; convert the weights again"
         )
-    try:
+    with _explained(path):
         stored = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(_damaged(path, error)) from error
-    if not isinstance(stored, dict):
-        raise UserError(_damaged(path, "its constants.json is no object"))
-    return stored
+        if not isinstance(stored, dict):
+            raise ValueError("its constants.json is no object")
+        return stored
 
 
 def load(
@@ -79,26 +79,33 @@ def load(
     """
     constants(path)
     folder = epath.Path(path).absolute() / "params"
-    try:
-        with _unlogged(), ocp.StandardCheckpointer() as reader:
-            stored = reader.metadata(folder).item_metadata
-            empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
-            if not isinstance(empty, Mapping):
-                raise UserError(_damaged(path, "the list of its weights cannot be read"))
-            table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
-            with warnings.catch_warnings(action="ignore"):  # they come with the weights themselves
-                rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
-            tensors = rules.flatten(reader.restore(folder, empty))
-    except UserError:
-        raise
-    except Exception as error:  # orbax and tensorstore raise any of many where bytes make no sense
-        raise UserError(_damaged(path, error)) from error
+    with _explained(path), _unlogged(), ocp.StandardCheckpointer() as reader:
+        stored = reader.metadata(folder).item_metadata
+        empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
+        if not isinstance(empty, Mapping):
+            raise ValueError("the list of its weights cannot be read")
+        table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
+        with warnings.catch_warnings(action="ignore"):  # they come with the weights themselves
+            rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
+        tensors = rules.flatten(reader.restore(folder, empty))
     return rules.load(table, tensors, abstract_params, origin, to_train=to_train)
 
 
-def _damaged(path: epath.PathLike, fault: object) -> str:
-    shortly = " ".join(f"{fault}".split())[:200]
-    return f"checkpoint {path} is damaged ({shortly}); copy it again, or convert the weights again"
+@contextlib.contextmanager
+def _explained(path: epath.PathLike) -> Iterator[None]:
+    """Turns what reading raises into a UserError: what the machine refused, or damage."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise any of many where bytes make no sense
+        if disk.refusal(error) is not None and not isinstance(error, _LOST):
+            with disk.explained(path):
+                raise
+        shortly = " ".join(f"{error}".split())[:200] or type(error).__name__
+        raise UserError(
+            f"checkpoint {path} is damaged ({shortly}); copy it again, or convert the weights again"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -203,6 +203,8 @@ class ResizeGrid(Resize):
         edge, width = math.isqrt(len(table) - 1), table.shape[1]
         if edge == self.edge:
             return table
+        if edge == 0:
+            raise ValueError("no grid")
         table = table.astype(np.float32, copy=False)
         grid, shape = table[1:].reshape(edge, edge, width), (self.edge, self.edge, width)
         grid = jax.image.resize(grid, shape, "cubic-pytorch", antialias=False)

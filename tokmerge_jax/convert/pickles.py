@@ -160,7 +160,7 @@ def load(content: bytes, extra_instructions: int = 0) -> object:
                 break
             machine.steps[opcode.name](argument)
         return machine.stack.pop()
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # damaged bytes make instructions meet any wrong value
         raise UserError(f"its pickle is damaged ({f'{error!r}':.200})") from error

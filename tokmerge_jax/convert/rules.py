@@ -23,6 +23,7 @@ from tokmerge_jax.types import Params, UserError
 
 _SHOWN = 10  # faults
 _LETTERS = 200  # of a fault
+_RESTORED = ("float16", "bfloat16", "float32", "float64")
 _MOST = np.finfo(np.float32).max
 
 StateDict = Mapping[str, np.ndarray | np.generic]
@@ -217,21 +218,29 @@ def load(
     return unflatten_dict(filled, sep="/")
 
 
-def unload(
-    table: RuleSet, params: Params, dtypes: Mapping[str, str] | None = None
-) -> dict[str, np.ndarray]:
+def unload(table: RuleSet, params: Params, dtypes: object = None) -> dict[str, np.ndarray]:
     """The inverse of `load`: contiguous tensors by PyTorch's names, as the rules spell them.
 
     Args:
       table: the network's rules.
       params: the parameter tree.
-      dtypes: names of tensors that were not float32, and their types (see `dtypes` below).
+      dtypes: names of tensors that were not float32, and their types (as `dtypes` below gave them
+        to a file, which can hold anything by now).
+
+    Raises:
+      UserError: if `dtypes` is anything else, or gives a type that `load` does not take.
     """
+    dtypes = {} if dtypes is None else dtypes
+    if not (isinstance(dtypes, Mapping) and all(kind in _RESTORED for kind in dtypes.values())):
+        raise UserError(
+            f"the dtypes in the weights' constants.json ({f'{dtypes!r}':.100}) are not all of"
+            f" {', '.join(_RESTORED)}; convert the weights again"
+        )
     flat = flatten(params)
     state_dict = {}
     for rule in table.rules:
         tensor = rule.operation.backward([np.asarray(flat[target]) for target in rule.targets])
-        dtype = jnp.dtype((dtypes or {}).get(rule.source, tensor.dtype))
+        dtype = jnp.dtype(dtypes.get(rule.source, tensor.dtype))
         state_dict[rule.source] = np.asarray(tensor, dtype, order="C")
     if table.both_names:
         state_dict |= {second: state_dict[first] for second, first in table.tied.items()}

@@ -64,7 +64,9 @@ def _check_video(name: str, video: ArrayLike, config: ConfigDict) -> None:
     shape, dtype = np.shape(video), _dtype(video)
     if name == "classify":
         frames, views = frames * config.data.neighbours, "V*"
-    fits = len(shape) == 5 and (shape[1] == frames or (views and shape[1] % frames == 0))
+    fits = len(shape) == 5 and (
+        shape[1] == frames or (views and shape[1] > 0 and shape[1] % frames == 0)
+    )
     if dtype != np.uint8 or not fits or shape[2:] != (vision.image_size, vision.image_size, 3):
         size = vision.image_size
         raise UserError(

@@ -114,7 +114,7 @@ def vision_sizes(state_dict: StateDict) -> dict[str, int]:
 
 
 def of_axes(count: int, shapes: Mapping[str, Sequence[int]], name: str) -> Sequence[int]:
-    """The shape of a tensor, which must have so many axes, none of them empty.
+    """The shape of a tensor, which must have `count` axes, none of them empty.
 
     Raises:
       KeyError: naming the tensor, if it is missing or another.
