@@ -1,6 +1,7 @@
 """What the scripts share: the configuration's flag, the output folder, errors in one sentence."""
 
 import contextlib
+import os
 import pathlib
 import re
 import sys
@@ -65,13 +66,19 @@ def config() -> ConfigDict:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Prints a UserError, or what the machine refuses, without a stack trace, and exits."""
+    """Prints a UserError, or what the machine refuses, without a stack trace, and exits; quietly
+    where nobody reads on (`| head`).
+    """
     try:
         with disk.explained():
             yield
+            sys.stdout.flush()
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes at exit
+        sys.exit(1)
 
 
 @contextlib.contextmanager

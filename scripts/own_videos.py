@@ -1,5 +1,6 @@
 """Videos that a command line names: which they are, what a system says of each, how it is kept."""
 
+import contextlib
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from tokmerge_jax import convert, parallel, runtime
+from tokmerge_jax import convert, disk, parallel, runtime
 from tokmerge_jax.data import folder, frame_folder
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.folder import Clips
@@ -66,8 +67,11 @@ def check(system: System, output: str) -> None:
     if data.workers < 0:
         raise UserError(f"config.data.workers={data.workers} must be 0 or more")
     decoder(data, system.constants["frames"], folder="")  # its settings can be
-    if output and not pathlib.Path(output).absolute().parent.is_dir():
+    if output and not os.path.isdir(os.path.dirname(os.path.abspath(output))):
         raise UserError(f"--output={output} lies in no folder that is there; make it first")
+    if output:
+        with disk.explained(output), contextlib.suppress(FileNotFoundError):
+            os.lstat(f"{output}.part")  # its name may be too long
 
 
 def model(system: System) -> Model:
@@ -135,8 +139,5 @@ def keep(output: str, found: Mapping[str, Any], what: str) -> None:
     """Writes what was found, `what` in words, into a file, if one is named."""
     if not output:
         return
-    try:
-        runtime.write_text(pathlib.Path(output), json.dumps(found, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"--output={output} cannot be written: {error.strerror}") from error
+    runtime.write_text(pathlib.Path(output), json.dumps(found, indent=2) + "\n")
     print(f"{what} are in {output}")

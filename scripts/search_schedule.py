@@ -17,7 +17,6 @@ more trials, evaluates only what is new.
 """
 
 import dataclasses
-import functools
 import json
 import math
 import pathlib
@@ -174,28 +173,40 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Kept(data.Source):
-    """A source that decodes its videos once, when they are first asked for."""
+    """A source that decodes its videos once, when they are first asked for.
+
+    Attributes:
+      transform: of the source's own system.
+      known: clips by row, or why there is none.
+    """
 
     transform: Transform
+    known: dict[int, np.ndarray | str] = dataclasses.field(default_factory=dict)
 
     def clips(
         self, transform: Transform, rows: Sequence[int], refuse: Refuse
     ) -> Iterator[tuple[int, np.ndarray]]:
         """See `data.Source`; `transform` must be the source's own."""
         assert transform == self.transform
-        clips, faults = self._decoded
+        new = [row for row in rows if row not in self.known]
+        if new:
+            self._decode(new, refuse)
         for row in rows:
-            if row in faults:
-                refuse(row, faults[row])
-            else:
-                yield row, clips[row]
+            clip = self.known[row]
+            if not isinstance(clip, str):
+                yield row, clip
+            elif row not in new:
+                refuse(row, clip)
 
-    @functools.cached_property
-    def _decoded(self) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-        """Clips and faults by row."""
-        faults: dict[int, str] = {}
-        clips = super().clips(self.transform, range(len(self.paths)), faults.__setitem__)
-        return dict(tracked(clips, "decoding videos", len(self.paths), "video")), faults
+    def _decode(self, rows: Sequence[int], refuse: Refuse) -> None:
+        """Makes clips or faults of rows known; a fault is reported at once, and may end it."""
+
+        def note(row: int, fault: str) -> None:
+            self.known[row] = fault
+            refuse(row, fault)
+
+        clips = super().clips(self.transform, rows, note)
+        self.known.update(tracked(clips, "decoding videos", len(rows), "video"))
 
 
 def kept(source: data.Source, system: System) -> data.Source:

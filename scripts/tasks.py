@@ -73,7 +73,9 @@ class Run:
 
     @property
     def broken(self) -> list[str]:
-        """Names of all videos that are left out, of those that were found when preparing first."""
+        """Names of all videos that are left out: first those that preparation refused, then those
+        that failed in this run.
+        """
         return [*self.source.broken, *(self.source.gallery.videos[row] for row in self.faults)]
 
     def _refuse(self, row: int, fault: str) -> None:

@@ -97,9 +97,9 @@ def trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None:
 
     def keep(step: int, params: Params) -> None:
         part, best = folder / "best.part", folder / "best"
-        for place in (part, best):
-            shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         convert.save_checkpoint(part, params, system, {"steps": step})
+        shutil.rmtree(best, ignore_errors=True)  # only now: a full disk leaves the earlier ones
         part.rename(best)
 
     protocol = tasks.protocol(system, split)

@@ -1,5 +1,7 @@
 """What is on disk after any kind of end, and that other facts have another place."""
 
+import errno
+import os
 import subprocess
 import sys
 from unittest import mock
@@ -26,6 +28,16 @@ def test_making_again_keeps_what_is_there(tmp_path):
     store = Store(tmp_path, {})
     store.make("x", (2,), np.float32).write(np.array([1]), np.array([7.0]))
     assert store.make("x", (2,), np.float32).values.tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
+def test_file_systems_that_cannot_allocate_will_do(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, "")
+
+    assert Store(tmp_path, {}).make("none", (0, 3), np.float32).values.shape == (0, 3)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert Store(tmp_path, {}).make("x", (2, 2), np.float32).values.tolist() == [[0, 0]] * 2
 
 
 def test_bfloat16_comes_back_as_it_was(tmp_path):

@@ -5,6 +5,7 @@ about a video also depend on its file: of one that has changed they are computed
 written by one process, which may drive any number of devices.
 """
 
+import errno
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from tokmerge_jax.types import Params, System
 
 T = TypeVar("T")
 
+_NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # of file systems without it
 _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of systems that tell actions
 
 
@@ -192,14 +194,23 @@ def _mapped(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.
     kind, size = jnp.dtype(dtype), file.stat().st_size
     if size != math.prod(shape) * kind.itemsize:
         raise ValueError(f"{file} has {size} bytes, not those of {kind} {shape}")
+    if not size:  # which no map can have
+        return np.zeros(shape, kind)
     return np.memmap(file, kind, "r", shape=shape)
 
 
 def _allocate(file: pathlib.Path, size: int) -> None:
+    """Makes a file of zeros that has its room, where the file system can give it at once; elsewhere
+    a full disk is noticed row by row.
+    """
     with disk.explained(file), file.open("wb") as opened:
         opened.truncate(size)
-        if hasattr(os, "posix_fallocate"):  # elsewhere a full disk is noticed row by row
-            os.posix_fallocate(opened.fileno(), 0, size)
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(opened.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in _NO_ALLOCATION:
+                    raise
 
 
 def _write(file: pathlib.Path, rows: np.ndarray, values: np.ndarray) -> None:

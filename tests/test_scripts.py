@@ -1,0 +1,101 @@
+"""Parts of scripts that full disks, broken videos and closed pipes come by."""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from tokmerge_jax import data
+from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.data.loader import stop
+from tokmerge_jax.types import Gallery, UserError
+
+SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+def test_the_best_parameters_stay_until_better_ones_are_written(script, tmp_path, monkeypatch):
+    train = script("train")
+    monkeypatch.setattr(train.tasks, "open_source", lambda *_: None)
+    monkeypatch.setattr(train.tasks, "protocol", lambda *_: "")
+    options = types.SimpleNamespace(eval_split="val", eval_epochs=1)
+    system = types.SimpleNamespace(config=types.SimpleNamespace(train=options))
+
+    def save(place, params, *_):
+        place.mkdir()
+        if params is None:
+            raise OSError(28, "No space left on device")
+        (place / "weights").write_text(params)
+
+    monkeypatch.setattr(train.convert, "save_checkpoint", save)
+    keep = train.trials(system, tmp_path, 10).keep
+    keep(10, "first")
+    with pytest.raises(OSError, match="No space"):
+        keep(20, None)
+    assert (tmp_path / "best/weights").read_text() == "first"
+    keep(30, "third")
+    assert (tmp_path / "best/weights").read_text() == "third"
+
+
+def test_an_output_of_too_long_a_name_is_refused(script, tmp_path, monkeypatch):
+    check = script("own_videos").check
+    monkeypatch.setattr(script("own_videos"), "decoder", lambda *_, **__: None)
+    config = types.SimpleNamespace(data=types.SimpleNamespace(workers=0))
+    system = types.SimpleNamespace(config=config, constants={"frames": 2})
+    check(system, str(tmp_path / "a.json"))
+    for name in (tmp_path / ("a" * 256), tmp_path / ("a" * 254), tmp_path / ("b" * 300) / "a.json"):
+        with pytest.raises(UserError, match=r"File name too long|lies in no folder"):
+            check(system, str(name))
+
+
+def test_kept_videos_report_a_broken_one_at_once_and_once(script, monkeypatch):
+    decoded = []
+
+    def read(self, path, rng=None):
+        decoded.append(path)
+        if path == "1":
+            raise UserError("1: cannot be decoded")
+        return np.full((1, 2, 2, 3), int(path), np.uint8)
+
+    monkeypatch.setattr(Decoder, "__call__", read)
+    gallery = Gallery(("0", "1", "2"), ("", "", ""), ((0,), (1,), (2,)))
+    plain = data.Source(gallery, (), ("0", "1", "2"), Decoder("", 1, 0), 0)
+    kept = script("search_schedule").Kept
+    with pytest.raises(UserError, match="1: cannot be decoded"):
+        list(kept(**vars(plain), transform=np.copy).clips(np.copy, [0, 1, 2], stop))
+    assert decoded == ["0", "1"]
+    source = kept(**vars(plain), transform=np.copy)
+    for rows in ([0, 1, 2], [1, 2]):
+        faults = []
+        clips = source.clips(np.copy, rows, lambda row, fault, to=faults: to.append((row, fault)))
+        assert [(row, int(clip[0, 0, 0, 0])) for row, clip in clips] == [
+            (row, row) for row in rows if row != 1
+        ]
+        assert faults == [(1, "1: cannot be decoded")]
+    assert decoded == ["0", "1", "0", "1", "2"]
+
+
+def test_a_pipe_that_nobody_reads_ends_a_script_quietly():
+    program = "import common\ncommon.run_commands(lambda _: [print(i) for i in range(99999)])"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=SCRIPTS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
