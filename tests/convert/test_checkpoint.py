@@ -220,7 +220,7 @@ def test_what_does_not_fit_names_the_file():
     ("path", "message"),
     [
         ("", r"config\.checkpoint is empty; name a"),
-        ("absent.pth", r"absent\.pth does not exist; download"),
+        ("absent.pth", r"^checkpoint \S*absent\.pth does not exist; download"),
         ("absent", r"absent does not exist"),
     ],
 )

@@ -126,7 +126,7 @@ def test_videos_and_frames_are_told_as_in_evaluation(folder, expected):
         assert all(part in line for part in best)
     facts = {"sampling": "segments", "clips": 2, "crops": 3, "frames": 2, "neighbours": 3,
              "wrap": False, "scale": 40, "trim_seconds": 0, "config": "small",
-             "checkpoint": f"{folder}/weights.safetensors"}  # fmt: skip
+             "checkpoint": "weights.safetensors"}  # fmt: skip
     assert {name: found[name] for name in facts} == facts
     assert found["merger"] == {"name": "none", "r": 0, "proportional": True}
     assert "jax" in found["versions"]

@@ -43,6 +43,8 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
     Raises:
       UserError: if the file is missing, damaged, hostile or of another format; says how to re-save.
     """
+    if not epath.Path(path).exists():
+        raise UserError(f"checkpoint {path} does not exist; download it, or correct the path")
     try:
         tensors = {}
         for file, names in files(path).items():
@@ -69,8 +71,6 @@ def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
       UserError: if one is missing, or the index is damaged.
     """
     path = epath.Path(path)
-    if not path.exists():
-        raise UserError(f"checkpoint {path} does not exist; download it, or correct the path")
     if path.is_dir():
         path = _of_folder(path)
     parts = _indexed(path) if path.name.endswith(_INDEX) else {path: None}
