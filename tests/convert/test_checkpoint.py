@@ -161,6 +161,9 @@ def test_constants_that_the_machine_refuses_are_not_damaged(tmp_path, monkeypatc
         checkpoint.constants(tmp_path)
 
 
+# A thread of tensorstore's may report a loop that has ended by then; nothing of ours can catch it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_damaged_folder_is_read_or_refused(tmp_path):
     """Whatever the damage, nothing but UserError comes out, and no wrong number unseen."""
     convert.save_checkpoint(tmp_path / "whole", PARAMS, small_system())
