@@ -3,7 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -12,23 +12,6 @@ T = TypeVar("T")
 _LINE = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}, {remaining} left{postfix}"
 _INTERVAL = 20.0  # seconds between lines
 _COMPILING = "compiling for the first batch"
-
-
-@runtime_checkable
-class Output(Protocol):
-    """What a state is written to; tqdm hands over a wrapper of a file, not a file."""
-
-    def write(self, text: str, /) -> object:
-        """Writes a text."""
-        ...
-
-    def flush(self) -> None:
-        """Makes what was written visible."""
-        ...
-
-    def isatty(self) -> bool:
-        """Tells whether it is a terminal."""
-        ...
 
 
 class Progress(tqdm):
@@ -82,7 +65,7 @@ class Progress(tqdm):
         self._shown = self.n
 
     @staticmethod
-    def status_printer(file: Output) -> Callable[[str], None]:
+    def status_printer(file: Any) -> Callable[[str], None]:  # a wrapper of tqdm's, of no type
         """The function that shows a state: over the last one in a terminal, below it elsewhere."""
         if file.isatty():
             return tqdm.status_printer(file)
