@@ -102,3 +102,14 @@ def test_names_that_no_file_can_have_are_missing(tmp_path, monkeypatch):
     where = tmp_path / "mine.json", tmp_path / "videos", str(tmp_path / "data")
     (report,) = prepare("msrvtt", *where, ["test"], 1)
     assert report.missing == names[1:]
+
+
+def test_a_name_that_is_there_needs_no_look_through_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    (tmp_path / "videos" / "a" / "b.mp4").touch()
+    walked = []
+    monkeypatch.setattr(os, "walk", lambda folder: walked.append(folder) or [])
+    assert find(tmp_path, "a/b.mp4") == "a/b.mp4"
+    assert not walked
+    assert find(tmp_path, "a/c.mp4") == "a/c.mp4"  # which is not there
+    assert walked

@@ -43,9 +43,9 @@ class Videos:
     def _nearest(self, spelling: str) -> str | None:
         """The path in the folder that fits a spelling best; None if none does."""
         spelling = os.path.normpath(spelling)
+        if os.path.isfile(self.folder / spelling):
+            return spelling  # lists of millions of videos need no look through the whole folder
         paths = (self._by_path if os.sep in spelling else self._by_name).get(_key(spelling), ())
-        if spelling in paths:
-            return spelling
         ranked = [
             (rank, path.lower().endswith(_BESIDE), path.split(os.sep), path)
             for path in paths
