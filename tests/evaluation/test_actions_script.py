@@ -82,7 +82,7 @@ def test_trained_evaluated_and_compared(prepared, tmp_path):
             assert arrays["labels"].tolist() == [0, 1, 2, 0, 1]
             assert arrays["confusion"].sum() == 5
         if name in found:  # nothing was computed again
-            assert "recognising: 100%" in printed
+            assert "recognising: 5 of 5 (100 %), ?video/s" in printed
             assert results["scores"] == found[name]["scores"]
             np.testing.assert_array_equal(values, scores[name])
         found[name], scores[name] = results, values

@@ -76,12 +76,12 @@ def given(case, system, params, folder, batch_size, devices=1):
     video, count = clips(case), case.config["batch"]
     names = tuple(map(str, range(count)))
 
-    def batches(size, start):
-        for first in range(start, count, size):
-            index = np.arange(first, first + size)
-            known = index < count
-            number = np.where(known, index, -1).astype(np.int32)
-            yield {"video": video[index % count], "index": number, "mask": known}
+    def batches(size, rows):
+        for first in range(0, len(rows), size):
+            index = np.full(size, -1, np.int32)
+            part = rows[first : first + size]
+            index[: len(part)] = part
+            yield {"video": video[index % count], "index": index, "mask": index >= 0}
 
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
     asked = Questions(names, names, names, tuple(range(count)), ((),) * count, ())

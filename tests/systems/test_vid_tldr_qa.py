@@ -63,15 +63,12 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
     names = tuple(str(i) for i in range(len(ids)))
     questions = Questions(names[: max(about) + 1], names, names, about, ((),) * len(ids), ())
 
-    def batches(size, start):
-        for first in range(start, len(questions.videos), size):
-            index = np.arange(first, first + size)
-            known = index < len(questions.videos)
-            yield {
-                "video": video[index % len(video)],
-                "index": np.where(known, index, -1).astype(np.int32),
-                "mask": known,
-            }
+    def batches(size, rows):
+        for first in range(0, len(rows), size):
+            index = np.full(size, -1, np.int32)
+            part = rows[first : first + size]
+            index[: len(part)] = part
+            yield {"video": video[index % len(video)], "index": index, "mask": index >= 0}
 
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
     options = answering.Options(batch_size=batch_size, top_k=k, memory_gib=1.0, first_piece=2)
