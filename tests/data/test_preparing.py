@@ -192,7 +192,7 @@ def test_a_killed_run_goes_on(folder):
     first = log.read_text().count(".mp4")
     log.write_text(log.read_text()[:-9])  # the last line may have been cut in two as well
     done = script(*arguments, "--workers", "1").communicate()
-    assert f"/{len(names) - first + 1} " in done[1]  # what the progress bar counts to
+    assert f" of {len(names) - first + 1} (100 %)" in done[1]
     assert opened(folder).gallery.videos == tuple(names)
 
 
