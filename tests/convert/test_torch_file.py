@@ -8,6 +8,7 @@ import zipfile
 from collections import OrderedDict
 from typing import Any
 
+import chex
 import hostile
 import ml_dtypes
 import numpy as np
@@ -111,8 +112,9 @@ def test_cut_anywhere(keep, tmp_path):
 
 
 def test_changed_bytes_are_read_or_refused(tmp_path):
-    """Whatever the damage, nothing but UserError comes out."""
+    """Whatever the damage, what is not refused has the numbers of the whole file."""
     whole = (FIXTURES / "training.pth").read_bytes()
+    weights = torch_file.read(FIXTURES / "training.pth")
     rng = np.random.default_rng(0)
     refused = 0
     for _ in range(300):
@@ -121,10 +123,10 @@ def test_changed_bytes_are_read_or_refused(tmp_path):
             damaged[place] = rng.integers(256)
         (tmp_path / "damaged.pth").write_bytes(damaged)
         try:
-            torch_file.read(tmp_path / "damaged.pth")
+            chex.assert_trees_all_equal(torch_file.read(tmp_path / "damaged.pth"), weights)
         except UserError:
             refused += 1
-    assert refused > 100
+    assert 100 < refused < 300
 
 
 def test_missing_storage(tmp_path):
