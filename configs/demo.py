@@ -6,17 +6,13 @@ The weights were trained from nothing, merging as they do here, by:
       --config.output=results/demo_training --export demo.safetensors --half
 """
 
-import pathlib
-
-import tokmerge_jax
 from configs.base import vid_tldr
-
-_ASSETS = pathlib.Path(tokmerge_jax.__file__).with_name("assets")
+from tokmerge_jax import demo_files
 
 
 def get_config():
     config = vid_tldr.get_config("b16")
-    config.checkpoint = str(_ASSETS / "demo.safetensors")
+    config.checkpoint = demo_files.path("demo.safetensors")
     config.model.vision.update(width=128, depth=4, heads=4, image_size=96, frames=8)
     config.model.text.update(
         width=128,
@@ -31,7 +27,7 @@ def get_config():
     config.model.merger.r = (100, 60)
     config.model.dropout = 0.0
     config.data.dataset = "demo"
-    config.data.vocabulary = str(_ASSETS / "demo_vocab.txt")
+    config.data.vocabulary = demo_files.path("demo_vocab.txt")
     config.data.max_text_length = 16
     config.eval.batch_size = 25
     config.eval.top_k = 32

@@ -7,22 +7,18 @@ The weights were trained from nothing by:
       --export demo_clip.safetensors --half
 """
 
-import pathlib
-
-import tokmerge_jax
 from configs.base import clip
-
-_ASSETS = pathlib.Path(tokmerge_jax.__file__).with_name("assets")
+from tokmerge_jax import demo_files
 
 
 def get_config():
     config = clip.get_config("b32")
-    config.checkpoint = str(_ASSETS / "demo_clip.safetensors")
+    config.checkpoint = demo_files.path("demo_clip.safetensors")
     config.model.vision.update(width=128, depth=6, heads=4, patch_size=16, image_size=96, frames=8)
     config.model.text.update(width=128, depth=4, heads=4, vocab_size=578, max_positions=16)
     config.model.embed_dim = 128
     config.data.dataset = "demo"
-    config.data.vocabulary = str(_ASSETS / "demo_bpe.txt")
+    config.data.vocabulary = demo_files.path("demo_bpe.txt")
     config.data.max_text_length = 16
     config.eval.batch_size = 25
     config.train.batch_size = 100

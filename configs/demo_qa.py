@@ -3,19 +3,20 @@
 The weights were trained from the retrieval demo's, merging as they do here, by:
   python scripts/prepare_data.py --dataset demo
   python scripts/convert.py --config configs/demo.py --reverse \\
-      --source tokmerge_jax/assets/demo.safetensors --target demo_torch.safetensors
+      --source demo/tokmerge_jax_demo/demo.safetensors --target demo_torch.safetensors
   python scripts/train.py --config configs/demo_qa.py --config.checkpoint=demo_torch.safetensors \\
       --config.output=results/demo_qa_training --export demo_qa.safetensors --half
 """
 
 from configs import demo
 from configs.base import vid_tldr_qa
+from tokmerge_jax import demo_files
 
 
 def get_config():
     retrieval = demo.get_config()
     config = vid_tldr_qa.get_config("b16")
-    config.checkpoint = retrieval.checkpoint.replace("demo.", "demo_qa.")
+    config.checkpoint = demo_files.path("demo_qa.safetensors")
     config.model.vision.update(retrieval.model.vision)
     config.model.text.update(retrieval.model.text)
     config.model.merger.r = (100, 60)

@@ -3,20 +3,16 @@
 The weights were trained from the demo's CLIP, whose own stay as they are, by:
   python scripts/prepare_data.py --dataset demo_actions
   python scripts/train.py --config configs/demo_tdsclip.py \\
-      --config.checkpoint=tokmerge_jax/assets/demo_clip.safetensors \\
+      --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.output=results/demo_tdsclip_training --export demo_tdsclip.safetensors --half
 
 configs/demo_tdsclip.py:average is what it is compared with, a classifier of the mean of that CLIP's
 frames. Its weights come from half of these clips in 10 epochs; its loss stays at ln 10.
 """
 
-import pathlib
-
-import tokmerge_jax
 from configs.base import tds_clip
+from tokmerge_jax import demo_files
 from tokmerge_jax.types import UserError
-
-_ASSETS = pathlib.Path(tokmerge_jax.__file__).with_name("assets")
 
 _WEIGHTS = {"side": "demo_tdsclip.safetensors", "average": "demo_clip_average.safetensors"}
 
@@ -25,7 +21,7 @@ def get_config(variant="side"):
     config = tds_clip.get_config("b16")
     if variant not in _WEIGHTS:
         raise UserError(f"--config=...py:{variant} is no variant of it; write :average, or nothing")
-    config.checkpoint = str(_ASSETS / _WEIGHTS[variant])
+    config.checkpoint = demo_files.path(_WEIGHTS[variant])
     config.model.vision.update(width=128, depth=6, heads=4, patch_size=16, image_size=96)
     config.model.side.width = 64
     if variant == "average":

@@ -3,16 +3,17 @@
 The weights were trained from the demo's CLIP by:
   python scripts/prepare_data.py --dataset demo
   python scripts/train.py --config configs/demo_tempme.py \\
-      --config.checkpoint=tokmerge_jax/assets/demo_clip.safetensors \\
+      --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.output=results/demo_tempme_training --export demo_tempme.safetensors --half
 """
 
 from configs import demo_clip
+from tokmerge_jax import demo_files
 
 
 def get_config():
     config = demo_clip.get_config().unlock()
-    config.checkpoint = config.checkpoint.replace("demo_clip", "demo_tempme")
+    config.checkpoint = demo_files.path("demo_tempme.safetensors")
     config.model.lora_rank = 8
     config.model.merger.name = "tempme"
     config.model.merger.r = 2

@@ -6,17 +6,13 @@ The weights were trained from nothing, merging as they do here, by:
       --config.output=results/demo_testa_training --export demo_testa.safetensors --half
 """
 
-import pathlib
-
-import tokmerge_jax
 from configs.base import testa
-
-_ASSETS = pathlib.Path(tokmerge_jax.__file__).with_name("assets")
+from tokmerge_jax import demo_files
 
 
 def get_config():
     config = testa.get_config(32)
-    config.checkpoint = str(_ASSETS / "demo_testa.safetensors")
+    config.checkpoint = demo_files.path("demo_testa.safetensors")
     config.model.vision.update(width=64, depth=3, heads=4, image_size=48)
     config.model.text.update(
         width=64, depth=2, heads=4, mlp_width=256, vocab_size=53, max_positions=32
@@ -26,7 +22,7 @@ def get_config():
     config.model.merger.r = (2, 2, 1)
     config.model.dropout = 0.0
     config.data.dataset = "demo_long"
-    config.data.vocabulary = str(_ASSETS / "demo_vocab.txt")
+    config.data.vocabulary = demo_files.path("demo_vocab.txt")
     config.data.paragraph = True
     config.data.max_text_length = 26  # four sentences of six words, and a start and an end
     config.eval.batch_size = 25

@@ -233,7 +233,7 @@ def inputs(system: System) -> tuple[data.Source, Params]:
     if tokenize is not None:
         attempt(lambda: tokenize([""]))
     if source is None or params is None or faults:
-        raise UserError("\n".join(faults))
+        raise UserError("\n".join(dict.fromkeys(faults)))
     return source, params
 
 

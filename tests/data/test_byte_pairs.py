@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokmerge_jax import demo_files
 from tokmerge_jax.data import byte_pairs, text, vocabulary
 from tokmerge_jax.data.datasets import demo_scene
 from tokmerge_jax.types import UserError
 
 FILE = "bpe_simple_vocab_16e6.txt.gz"
 REAL = pathlib.Path(os.environ.get(vocabulary.FOLDER_VARIABLE, "")) / FILE
-DEMO = pathlib.Path(text.__file__).parents[1] / "assets" / "demo_bpe.txt"
+DEMO = pathlib.Path(demo_files.path("demo_bpe.txt"))
 SMALL = ["d o", "o g</w>", "d og</w>", "u n", "r un", "run s</w>", "Ã ©</w>"]  # 512 to 518
 START, END = 519, 520
 DO, G_END = 512, 256 + ord("g") - 33

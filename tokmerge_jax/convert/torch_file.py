@@ -10,6 +10,7 @@ import safetensors
 from etils import epath
 from safetensors.numpy import load_file
 
+from tokmerge_jax import demo_files
 from tokmerge_jax.convert import torch_archive
 from tokmerge_jax.types import UserError
 
@@ -44,6 +45,7 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
       UserError: if the file is missing, damaged, hostile or of another format; says how to re-save.
     """
     if not epath.Path(path).exists():
+        demo_files.check_installed(path)
         raise UserError(f"checkpoint {path} does not exist; download it, or correct the path")
     try:
         tensors = {}

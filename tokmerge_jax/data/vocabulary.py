@@ -7,6 +7,7 @@ import pathlib
 import urllib.request
 from collections.abc import Mapping
 
+from tokmerge_jax import demo_files
 from tokmerge_jax.types import UserError
 
 FOLDER_VARIABLE = "TOKMERGE_VOCAB_DIR"
@@ -55,6 +56,7 @@ def find(vocabulary: str) -> pathlib.Path:
     if os.path.isfile(vocabulary):
         return pathlib.Path(vocabulary)
     if vocabulary.endswith((".txt", ".gz")):
+        demo_files.check_installed(vocabulary)
         raise UserError(f"config.data.vocabulary={vocabulary}: no such file")
     of_bert = _Source(f"{vocabulary}-vocab.txt", "", vocabulary, "vocab.txt", "")
     source = _KNOWN.get(vocabulary, of_bert)

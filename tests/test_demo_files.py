@@ -1,0 +1,120 @@
+"""The demo's files: where they are found, what is said where they are missing, and both wheels."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from configs import demo, demo_qa
+from scripts import tasks
+from tokmerge_jax import convert, demo_files, registry
+from tokmerge_jax.types import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = ROOT / "demo" / "tokmerge_jax_demo"
+SENTENCE = "the demo's weights and vocabularies are not installed; run `pip install ./demo`"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A folder of packages, first on the path; the library as if it lay there, without a demo."""
+    monkeypatch.setattr(demo_files, "__file__", str(tmp_path / "tokmerge_jax" / "demo_files.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "tokmerge_jax_demo", None)  # what the machine has is hidden
+    return tmp_path
+
+
+def test_a_checkout_has_them_whatever_is_installed(tmp_path, monkeypatch):
+    (tmp_path / "tokmerge_jax_demo").mkdir()
+    (tmp_path / "tokmerge_jax_demo" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert demo_files.path("demo_vocab.txt") == str(FILES / "demo_vocab.txt")
+
+
+def test_else_the_installed_package_has_them(installed, monkeypatch):
+    (installed / "tokmerge_jax_demo").mkdir()
+    (installed / "tokmerge_jax_demo" / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "tokmerge_jax_demo")
+    assert demo_files.path("a.txt") == str(installed / "tokmerge_jax_demo" / "a.txt")
+    assert demo.get_config().checkpoint.startswith(str(installed))
+
+
+@pytest.mark.usefixtures("installed")
+def test_missing_files_are_reported_when_they_are_read():
+    config = demo_qa.get_config()
+    system = registry.build(config)
+    assert system.tokenize is not None
+    with pytest.raises(UserError, match=f"^{SENTENCE}"):
+        convert.load_checkpoint(config.checkpoint, system)
+    with pytest.raises(UserError, match=f"^{SENTENCE}"):
+        system.tokenize(["a red square"])
+    with pytest.raises(UserError, match=SENTENCE) as error:
+        tasks.inputs(system)
+    assert str(error.value).count(SENTENCE) == 1
+
+
+def test_another_missing_file_is_not_the_demos():
+    for folder in (FILES, ROOT):
+        demo_files.check_installed(folder / "absent.safetensors")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder that `pip install` filled with the library and the demo's package, offline."""
+    pytest.importorskip("setuptools", minversion="77")
+    folder = tmp_path_factory.mktemp("wheels")
+    tree = folder / "tree"  # a copy: building writes into its source, and reads what is left there
+    for name in ("tokmerge_jax", "demo"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    offline = ("--no-deps", "--no-index")
+    build = ("wheel", *offline, "--no-build-isolation", "--wheel-dir", folder)
+    subprocess.run([*pip, *build, tree, tree / "demo"], check=True)
+    install = ("install", *offline, "--target", folder / "site")
+    subprocess.run([*pip, *install, *folder.glob("*.whl")], check=True)
+    return folder / "site"
+
+
+def content(wheel):
+    """The names of what a wheel installs, its description aside."""
+    names = zipfile.ZipFile(wheel).namelist()
+    return {name for name in names if ".dist-info/" not in name}
+
+
+@pytest.mark.slow
+def test_the_librarys_wheel_holds_its_modules_and_no_weights(site):
+    (wheel,) = site.parent.glob("tokmerge_jax-*.whl")
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tokmerge_jax/**/*.py")}
+    assert content(wheel) == modules | {"tokmerge_jax/py.typed"}
+    assert wheel.stat().st_size < 2e6
+    assert sum(path.stat().st_size for path in site.glob("tokmerge_jax/**/*")) < 6e6  # compiled too
+
+
+@pytest.mark.slow
+def test_the_demos_wheel_holds_its_files(site):
+    (wheel,) = site.parent.glob("tokmerge_jax_demo-*.whl")
+    assert content(wheel) == {f"tokmerge_jax_demo/{path.name}" for path in FILES.glob("*.*")}
+    assert "demo.safetensors" in {path.name for path in FILES.iterdir()}
+
+
+@pytest.mark.slow
+def test_an_empty_folder_finds_the_installed_files(site, tmp_path):
+    code = "from tokmerge_jax import demo_files; print(demo_files.path('demo_vocab.txt'))"
+    paths = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = pathlib.Path(run.stdout.strip())
+    assert found == site / "tokmerge_jax_demo" / "demo_vocab.txt"
+    assert found.read_bytes() == (FILES / "demo_vocab.txt").read_bytes()
