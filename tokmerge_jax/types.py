@@ -14,6 +14,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from tokmerge_jax.errors import UserError as UserError
+
 T = TypeVar("T")
 
 Params = Mapping[str, Any]
@@ -32,13 +34,6 @@ after the other: `video` [B,V T M,H,W,3]; `label` int32 [B], the action's number
 
 Predict = Callable[..., Any]
 """A pure function `(params, *arrays) -> arrays`, to be jitted by whoever calls it."""
-
-
-class UserError(ValueError):
-    """Bad input from outside: the message names the file or option, the fault and the cure.
-
-    Scripts print the message alone, without a stack trace.
-    """
 
 
 @dataclasses.dataclass(frozen=True)

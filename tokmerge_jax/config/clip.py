@@ -1,0 +1,124 @@
+"""CLIP and TempMe: text-video retrieval by frames, in the sizes B/32 (the default), B/16 and L/14.
+
+Source: TempMe (ICLR 2025) on CLIP (ICML 2021); `docs/tempme.md` names every key.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokmerge_jax.config import checks, common
+from tokmerge_jax.config.common import Merged, TextData
+from tokmerge_jax.config.evaluation import RetrievalOptions
+from tokmerge_jax.config.parts import Part
+from tokmerge_jax.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision(common.Vision):
+    """The image transformer."""
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    patch_size: int = 32
+    frames: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Part):
+    """The text transformer."""
+
+    width: int = 512
+    depth: int = 12
+    heads: int = 8
+    vocab_size: int = 49408
+    max_positions: int = 77
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merger(common.Merger):
+    """How tokens merge in every frame apart: TempMe's before clips join."""
+
+    name: str = "none"  # or tempme, or tome / vid_tldr in every frame apart
+    r: Merged = 0  # tokens of a frame that merge in each layer (before the joins)
+    proportional: bool = True  # a merged token counts as often as what it stands for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join(Part):
+    """How clips join, of TempMe alone."""
+
+    layers: tuple[int, ...] = (8, 9, 10)  # counted from 0
+    clips: tuple[int, ...] = (2, 2, 3)  # neighbours that become one in each of them
+    cross: float = 30.0  # per cent of a joined clip's tokens that merge across clips
+    intra: float = 10.0  # per cent of a clip's tokens that merge in each layer from then
+    positions: bool = True  # learned positions of the clips that join
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(common.Model):
+    """CLIP, and what TempMe adds to it."""
+
+    sizes: Literal["config", "checkpoint"] = "config"  # checkpoint: those of a CLIP's own file
+    vision: Vision = Vision()
+    text: Text = Text()
+    embed_dim: int = 512
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"  # gelu in most of open_clip's own
+    lora_rank: int = 0  # of changes to q, k and v in all layers; 0 = none
+    merger: Merger = Merger()
+    join: Join = Join()
+
+
+B16 = Vision(patch_size=16)
+L14 = Vision(width=1024, depth=24, heads=16, patch_size=14)
+L14_TEXT = Text(width=768, heads=12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(TextData):
+    """Videos with captions."""
+
+    vocabulary: str = "clip"  # a file, or "clip": CLIP's own
+    sampling: str = "seconds"  # a frame a second, or so many of those as there are frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(common.Training):
+    """What CLIP and TempMe train with."""
+
+    batch_size: int = 128
+    parts: int = 1
+    epochs: int = 5
+    warmup_epochs: float = 0.5
+    learning_rate: float = 6e-4
+    backbone_rate: float = 0.0  # of CLIP's own parameters, as a share; 0 = they are frozen
+    weight_decay: float = 0.2
+    clip_norm: float = 1.0  # of the gradient, at most; 0 = any
+    gradient_scale: float = 1.0  # 0.25 is what four processes of the original make of it
+    augment: bool = True  # RandAugment
+    remat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(common.Config):
+    """Text-video retrieval: CLIP, without merging."""
+
+    system: str = "tempme"
+    model: Model = Model()
+    data: Data = Data()
+    eval: RetrievalOptions = RetrievalOptions(metrics="clip4clip")
+    train: Training = Training()
+
+    def check(self) -> None:
+        """As that of `common.Config`; sizes of a checkpoint are checked when they are known."""
+        super().check()
+        checks.positive(self, "train.parts")
+        checks.at_least(self, 0, "model.lora_rank", "train.backbone_rate", "train.clip_norm")
+        checks.above_zero(self, "train.gradient_scale")
+        if self.model.sizes == "config":
+            checks.positive(self, "model.vision", "model.text", "model.embed_dim")
+            checks.towers(self)
+        elif not self.checkpoint:
+            raise UserError(
+                "config.model.sizes=checkpoint needs the file of a CLIP: config.checkpoint"
+            )

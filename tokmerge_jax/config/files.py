@@ -1,0 +1,56 @@
+"""Configuration files: Python whose `get_config` builds a configuration, of a variant if asked."""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+
+from tokmerge_jax.config.common import Config
+from tokmerge_jax.errors import UserError
+
+_FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+
+
+def load(name: str) -> Config:
+    """The configuration of a file.
+
+    Args:
+      name: the path of a Python file, or the name of one of `tokmerge_jax.configs` without suffix,
+        such as "msrvtt_b16"; ":VARIANT" behind either is given to its `get_config`.
+
+    Raises:
+      UserError: if it cannot be read, or builds no configuration.
+    """
+    path, variant = split(name)
+    try:
+        loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
+        module = importlib.util.module_from_spec(
+            importlib.machinery.ModuleSpec(path.stem, loader, origin=str(path))
+        )
+        loader.exec_module(module)
+        config = module.get_config(variant) if variant else module.get_config()
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"--config={name} cannot be loaded: {error.strerror}; name a file of configs/"
+        ) from error
+    except Exception as error:  # any: a user's file is a program
+        raise UserError(
+            f"--config={name} names no configuration ({error}); name a file of configs/"
+        ) from error
+    if not isinstance(config, Config):
+        raise UserError(
+            f"--config={name}: its get_config returns a {type(config).__name__}; build a"
+            " configuration of tokmerge_jax.config, as the files of configs/ do"
+        )
+    return config
+
+
+def split(name: str) -> tuple[pathlib.Path, str]:
+    """The file and the variant that a name means."""
+    file, colon, variant = name.partition(".py:")
+    if colon:
+        return pathlib.Path(f"{file}.py"), variant
+    bare, _, variant = name.partition(":")
+    ours = _FOLDER / f"{bare}.py"
+    return (ours, variant) if ours.is_file() else (pathlib.Path(name), "")

@@ -1,0 +1,117 @@
+"""TDS-CLIP: action recognition by a side network beside CLIP, in the sizes B/16 (default) and L/14.
+
+The defaults are those of Something-Something.
+
+Source: TDS-CLIP (arXiv 2408.10688) on CLIP (ICML 2021); `docs/tds_clip.md` names every key.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from tokmerge_jax.config import checks, common
+from tokmerge_jax.config.common import ActionData, Merged
+from tokmerge_jax.config.evaluation import Evaluation
+from tokmerge_jax.config.parts import Part
+from tokmerge_jax.errors import UserError
+
+C = TypeVar("C", bound="Recognition")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision(common.Vision):
+    """The frozen image transformer."""
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    patch_size: int = 16
+    frames: int = 8  # one of each segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side(Part):
+    """The network beside it."""
+
+    width: int = 320  # 512 in L/14; 0 = none: the mean of CLIP's class tokens
+    differences: bool = True  # of neighbouring frames; False = Side4Video
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merger(common.Merger):
+    """How tokens merge in the frozen transformer, each frame apart."""
+
+    name: str = "none"  # or tome
+    r: Merged = 0  # tokens that merge in each block
+    proportional: bool = True  # a merged token counts as often as what it stands for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(common.Model):
+    """Both networks."""
+
+    vision: Vision = Vision()
+    side: Side = Side()
+    classes: int = 174
+    merger: Merger = Merger()
+
+
+L14 = Vision(width=1024, depth=24, heads=16, patch_size=14)
+L14_SIDE = Side(width=512)
+
+KINETICS = ActionData(dataset="k400", sampling="ticks", clips=4, scale=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(common.Training):
+    """What the side network trains with; `batch_size` is in clips."""
+
+    batch_size: int = 256
+    samples: int = 2
+    groups: int = 8  # a batch passes in so many; batch norms see one, as on so many GPUs
+    epochs: int = 30
+    warmup_epochs: float = 4.0
+    learning_rate: float = 1e-3  # 1e-4 in L/14
+    side_rate: float = 1.0  # the side network's share of it; batch norms and head have all
+    schedule: str = "cosine_by_ten"  # cosine rises and falls in each step
+    weight_decay: float = 0.15
+    label_smoothing: float = 0.1
+    mixup: bool = False  # mixup and cutmix
+    augment: bool = True  # RandAugment
+    grey: float = 0.0  # share of the clips without colours
+    min_area: float = 0.08  # share of a frame that a crop has at least
+    remat: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition(common.Config):
+    """Action recognition; a batch of its evaluation holds all views of each video."""
+
+    system: str = "tds_clip"
+    seed: int = 1024
+    model: Model = Model()
+    data: ActionData = ActionData()
+    eval: Evaluation = Evaluation(batch_size=2)
+    train: Training = Training()
+
+    def resolved(self: C) -> C:
+        """As that of `common.Config`."""
+        if self.data.neighbours != -1:
+            return self
+        neighbours = 5 if self.model.side.differences else 1
+        return replace(self, data=replace(self.data, neighbours=neighbours))
+
+    def check(self) -> None:
+        """As that of `common.Config`."""
+        super().check()
+        checks.positive(self, "model.vision", "model.classes", "train.groups", "train.samples")
+        checks.at_least(self, 0, "train.side_rate")
+        checks.share(self, "train.label_smoothing")
+        checks.vision(self)
+        side, neighbours = self.model.side, self.data.neighbours
+        if side.width < 0 or side.width % 64:
+            raise UserError(f"config.model.side.width={side.width} must be a multiple of 64, or 0")
+        if neighbours % 2 == 0 or neighbours < (3 if side.differences else 1):
+            raise UserError(
+                f"config.data.neighbours={neighbours} must be an odd number, and at least 3 where"
+                f" there are differences to see (config.model.side.differences={side.differences})"
+            )

@@ -1,0 +1,173 @@
+"""vid-TLDR on UMT: retrieval and question answering, in the sizes B/16 (the default) and L/16.
+
+Source: vid-TLDR (CVPR 2024) on UMT (ICCV 2023); `docs/vid_tldr.md` names every key.
+"""
+
+from dataclasses import dataclass
+
+from tokmerge_jax.config import checks, common
+from tokmerge_jax.config.common import Merged, TextData
+from tokmerge_jax.config.evaluation import AnsweringOptions, RerankingOptions
+from tokmerge_jax.config.parts import Part
+from tokmerge_jax.errors import UserError
+
+_TABLE = 2**27
+"""Numbers of a position table, which is computed whole: a gigabyte while it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision(common.Vision):
+    """The video transformer."""
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    patch_size: int = 16
+    frames: int = 12
+    table_frames: int = 0  # frames of the checkpoint's position table; 0 = `frames`
+    keep_temporal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Part):
+    """The text transformer, whose layers from `fusion_layer` on read the video."""
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    fusion_layer: int = 9
+    vocab_size: int = 30522
+    max_positions: int = 512
+
+
+L16 = Vision(width=1024, depth=24, heads=16)
+L16_TEXT = Text(width=1024, depth=24, heads=16, mlp_width=4096, fusion_layer=19)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merger(common.Merger):
+    """vid-TLDR's, or another merger of tokens."""
+
+    name: str = "vid_tldr"
+    r: Merged = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(common.Model):
+    """UMT, of any task."""
+
+    vision: Vision = Vision()
+    text: Text = Text()
+    merger: Merger = Merger()
+    dropout: float = 0.1
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalModel(Model):
+    """UMT, which compares embeddings."""
+
+    embed_dim: int = 512  # 768 in L/16
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionData(common.QuestionData):
+    """Videos with questions."""
+
+    max_text_length: int = 25
+    max_answer_length: int = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses(Part):
+    """Weights of contrast, matching, and prediction of masked words; of weight 0: not computed."""
+
+    vtc: float = 1.0
+    vtm: float = 1.0
+    mlm: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(common.Training):
+    """What both tasks train with."""
+
+    batch_size: int = 256
+    epochs: int = 10
+    warmup_epochs: float = 1.0
+    learning_rate: float = 1e-5
+    min_learning_rate: float = 0.01
+    weight_decay: float = 0.02
+    image_size_min_scale: float = 0.5  # random resized crop: smallest share of the area
+    flip: bool = True
+    remat: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalTraining(Training):
+    """What retrieval trains with."""
+
+    losses: Losses = Losses()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerTraining(Training):
+    """What question answering trains with."""
+
+    questions_per_video: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(common.Config):
+    """A configuration of UMT."""
+
+    model: Model
+    data: TextData
+    train: Training
+
+    def check(self) -> None:
+        """As that of `common.Config`."""
+        super().check()
+        vision, text = self.model.vision, self.model.text
+        checks.positive(self, "model.vision", "model.text", leave_out=("table_frames",))
+        fusion = text.fusion_layer < text.depth
+        checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
+        frames = max(vision.frames, vision.table_frames)
+        numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.width
+        if numbers > _TABLE:
+            raise UserError(
+                f"config.model.vision: the position table of {frames} frames of"
+                f" {vision.image_size} pixels, {vision.width} wide, has {numbers} numbers; take"
+                f" sizes that give at most {_TABLE}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Config):
+    """Text-video retrieval, and multiple choice."""
+
+    system: str = "vid_tldr"
+    model: RetrievalModel = RetrievalModel()
+    data: TextData = TextData()
+    eval: RerankingOptions = RerankingOptions()
+    train: RetrievalTraining = RetrievalTraining()
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionAnswering(Config):
+    """Video question answering, with a decoder that scores answers."""
+
+    system: str = "vid_tldr_qa"
+    model: Model = Model()
+    data: QuestionData = QuestionData()
+    eval: AnsweringOptions = AnsweringOptions(first_piece=2)
+    train: AnswerTraining = AnswerTraining()
+
+    def check(self) -> None:
+        """As that of `common.Config`."""
+        super().check()
+        width = self.model.vision.width == self.model.text.width
+        checks.relations(  # one table of weights starts both kinds of layers
+            self, ("model.vision.width", "equal to", "model.text.width", width)
+        )
+        checks.answers(self)
