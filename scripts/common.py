@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
+import limits  # noqa: F401 (checks them, before anything imports JAX)
 from absl import app, flags, logging
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict, config_flags

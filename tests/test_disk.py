@@ -81,6 +81,10 @@ def test_what_was_finished_is_kept_where_a_folder_is_held(tmp_path):
             RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
             "Cannot allocate memory; allow more memory",
         ),
+        (
+            RuntimeError("can't start new thread"),
+            "Resource temporarily unavailable; allow more processes (ulimit -u) or memory",
+        ),
     ],
 )
 def test_what_the_process_has_too_little_of_is_no_files_fault(error, reason):

@@ -27,7 +27,7 @@ _CURES = {
     errno.ESTALE: _DISK,
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "close other programs",
-    errno.EAGAIN: "allow more processes (ulimit -u)",
+    errno.EAGAIN: "allow more processes (ulimit -u) or memory (ulimit -v)",  # threads need both
     errno.ENOMEM: "allow more memory (ulimit -v), or take a smaller batch_size or fewer workers",
 }
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
@@ -75,6 +75,8 @@ def refusal(error: BaseException) -> int | None:
     text = str(error)
     if isinstance(error, MemoryError) or "Out of memory" in text:
         return errno.ENOMEM
+    if "can't start new thread" in text:  # Python leaves out the number
+        return errno.EAGAIN
     return next((number for number in _CURES if os.strerror(number) in text), None)
 
 
