@@ -14,6 +14,7 @@ HEAD = 2
 """Number of frames that are decoded to see whether packets are frames."""
 
 _UNCODED = 16  # bytes; an MPEG-4 packet that small may be a note that there is no picture
+_HOLE = bytes(32)  # codecs pad packets with zeros at the end, but write no such run within them
 
 
 class MistrustError(Exception):
@@ -42,6 +43,7 @@ class Packets:
       keyframes: when keyframes are shown, those too that are discarded.
       begin_whole: whether the first is a keyframe, needing none that was cut off; None before.
       are_doubtful: whether one is damaged, or may hold no frame.
+      are_in_order: whether each says that it is decoded after the one before.
     """
 
     codec: str
@@ -49,25 +51,31 @@ class Packets:
     keyframes: list[int] = dataclasses.field(default_factory=list)
     begin_whole: bool | None = None
     are_doubtful: bool = False
+    are_in_order: bool = True
+    _decoded: int | None = None  # when the last one is
 
     def add(self, packet: av.Packet) -> None:
         """Notes the next packet."""
         if self.begin_whole is None:
             self.begin_whole = packet.is_keyframe
+        if packet.dts is not None:
+            self.are_in_order &= self._decoded is None or packet.dts > self._decoded
+            self._decoded = packet.dts
+        is_tiny = self.codec == "mpeg4" and packet.size <= _UNCODED
+        self.are_doubtful |= packet.is_corrupt or is_tiny or _has_hole(packet)
         if _is_hidden(packet, self.codec):
             return
-        is_tiny = self.codec == "mpeg4" and packet.size <= _UNCODED
-        self.are_doubtful |= packet.is_corrupt or is_tiny
         if packet.is_keyframe and packet.pts is not None:
             self.keyframes.append(packet.pts)
         if not packet.is_discard:  # as edit lists ask for
             self.times.append(packet.pts)
 
-    def index(self, head: Sequence[av.VideoFrame], is_reordered: bool) -> Index:
+    def index(self, head: Sequence[av.VideoFrame], count: int, is_reordered: bool) -> Index:
         """Of the frames.
 
         Args:
-          head: the first frames that decoding shows.
+          head: all frames of the first packets, `HEAD` at least if there are as many.
+          count: number of these packets, less those that hold no frame that is shown.
           is_reordered: whether the codec's order of decoding may be another than that of showing.
 
         Raises:
@@ -80,12 +88,22 @@ class Packets:
             raise MistrustError
         # AVI repeats the order of decoding as if it were that of showing.
         if is_reordered and self.begin_whole and self.times == shown:
+            if len(head) < count:  # what was cut off is missed without a gap in the times
+                raise MistrustError
             return Index(len(shown))
+        if not self.are_in_order:  # times were guessed, or are those of another stream
+            raise MistrustError
         first = bisect_left(shown, head[0].pts)  # frames before need what was cut off
         if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD]:
             raise MistrustError
         keyframes = sorted(self.keyframes) or shown[:1]
         return Index(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
+
+
+def _has_hole(packet: av.Packet) -> bool:
+    """Whether a packet has a part that was never written to the disk, or was lost from it."""
+    content = bytes(packet).rstrip(b"\0")
+    return not content or _HOLE in content
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:

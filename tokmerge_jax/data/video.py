@@ -137,12 +137,16 @@ class Video:
         if self._is_picture:
             raise MistrustError  # JPEGs may have others behind the first
         packets, head = Packets(self._stream.codec.canonical_name), list[av.VideoFrame]()
+        count = 0
         for packet in self._packets():
-            if len(head) < HEAD:
-                head += self._decoded(packet)
             if packet is not None:
                 packets.add(packet)
-        index = packets.index(head, self._stream.codec_context.has_b_frames)
+            if packet is None:
+                head += self._decoded(None)
+            elif len(head) < HEAD:
+                head += self._decoded(packet)
+                count = len(packets.times)
+        index = packets.index(head, count, self._stream.codec_context.has_b_frames)
         self._shape, self._packed = _shape(head[0]), self._seen
         return index
 
