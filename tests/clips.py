@@ -73,9 +73,11 @@ def change_packets(
     target: pathlib.Path,
     change: Callable[[int, bytes], bytes] = lambda _, content: content,
     earlier: Fraction = Fraction(0),
+    place: Callable[[int], int] | None = None,
 ) -> pathlib.Path:
     """Copies a video; the bytes of packet i become `change(i, bytes)`, b"" leaves it out; all are
-    shown some seconds `earlier`, so that MP4 hides those before 0 by an edit list.
+    shown some seconds `earlier`, so that MP4 hides those before 0 by an edit list; or packet i is
+    said to be shown as number `place(i)`, wrong or not.
     """
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         template = old.streams.video[0]
@@ -84,6 +86,8 @@ def change_packets(
             if content := change(i, bytes(packet)):
                 copy, shift = av.Packet(content), int(earlier / packet.time_base)
                 copy.pts, copy.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+                if place is not None and packet.duration:
+                    copy.pts, copy.dts = place(i) * packet.duration, (i - 1) * packet.duration
                 copy.time_base = packet.time_base
                 copy.is_keyframe, copy.stream = packet.is_keyframe, stream
                 new.mux(copy)

@@ -137,6 +137,61 @@ def test_numbers_are_chosen_anew_of_the_true_length(damaged):
     assert lengths == [61, len(full)]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("hole", [400, 3000])
+def test_holes_of_zeros_are_seen_before_a_frame_is_read(folder, suffix, hole):
+    path = clips.write(folder / f"whole{suffix}", clips.draw(61, 48, 64))
+    content = bytearray(path.read_bytes())
+    start = len(content) // 2
+    content[start : start + hole] = bytes(hole)
+    path = folder / f"hole{suffix}"
+    path.write_bytes(content)
+    full = clips.decode_all(path)
+    with video.open_video(path) as opened:
+        assert opened.length == len(full)
+        np.testing.assert_array_equal(opened.read(range(len(full))), full)
+
+
+def test_small_packets_of_zeros_are_seen(folder):
+    path = clips.write(folder / "whole.mp4", clips.draw(61, 48, 64))
+    zeros = clips.change_packets(
+        path, folder / "zeros.mp4", lambda i, content: bytes(20) if i == 40 else content
+    )
+    with video.open_video(zeros) as opened:
+        assert opened.length == len(clips.decode_all(zeros)) == 60
+
+
+def test_zeros_that_keep_a_constant_rate_are_no_damage(folder, monkeypatch):
+    path = clips.write(folder / "whole.ts", clips.draw(40, 48, 64), codec="mpeg2video")
+    filled = clips.change_packets(
+        path, folder / "filled.ts", lambda _, content: content + bytes(99)
+    )
+    monkeypatch.setattr(video.Video, "_recount", lambda _: pytest.fail("decoded whole"))
+    with video.open_video(filled) as opened:
+        assert opened.length == 40
+        np.testing.assert_array_equal(opened.read([3, 39]), clips.decode_all(filled)[[3, 39]])
+
+
+@pytest.mark.parametrize("first", [0, 7, 16])  # keyframes
+@pytest.mark.parametrize("places", [(0, 0, 0), (0, 1, -1)], ids=["as decoded", "mixed up"])
+def test_times_that_are_wrong_do_not_count(folder, first, places):
+    """Copies of Xvid from AVI to Matroska have such, and miss pictures where they were cut."""
+    path = clips.write(
+        folder / "all.mp4", clips.draw(61, 48, 64), codec="mpeg4", gop=9, options={"q": "3"}
+    )
+    copy = clips.change_packets(
+        path,
+        folder / "copy.mkv",
+        lambda i, content: content if i >= first else b"",
+        place=lambda i: i + places[i % 3],
+    )
+    full = clips.decode_all(copy)
+    with video.open_video(copy) as opened:
+        assert opened.length == len(full)
+        for chosen in ([0], [len(full) - 1], range(2, len(full), 7), range(len(full))):
+            np.testing.assert_array_equal(opened.read(chosen), full[chosen])
+
+
 CASES = {
     "size_changes.webm": 60,  # ffprobe -count_frames says so of all of these
     "starts_mid_group.mkv": 63,

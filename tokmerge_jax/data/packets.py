@@ -5,6 +5,7 @@ some are hidden, damaged, empty, half a frame, or need others that were cut off.
 """
 
 import dataclasses
+import itertools
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ HEAD = 2
 """Number of frames that are decoded to see whether packets are frames."""
 
 _UNCODED = 16  # bytes; an MPEG-4 packet that small may be a note that there is no picture
-_HOLE = bytes(32)  # codecs pad packets with zeros at the end, but write no such run within them
+_HOLE = bytes(32)  # no lossy codec writes such a run of zeros, but to keep a constant rate, these:
+_FILLED = ("mpeg1video", "mpeg2video")
 
 
 class MistrustError(Exception):
@@ -40,29 +42,27 @@ class Packets:
     Attributes:
       codec: FFmpeg's name of it.
       times: when those are shown that hold frames that are shown.
+      turns: when packets are to be decoded, where they say so.
       keyframes: when keyframes are shown, those too that are discarded.
       begin_whole: whether the first is a keyframe, needing none that was cut off; None before.
       are_doubtful: whether one is damaged, or may hold no frame.
-      are_in_order: whether each says that it is decoded after the one before.
     """
 
     codec: str
     times: list[int | None] = dataclasses.field(default_factory=list)
+    turns: list[int] = dataclasses.field(default_factory=list)
     keyframes: list[int] = dataclasses.field(default_factory=list)
     begin_whole: bool | None = None
     are_doubtful: bool = False
-    are_in_order: bool = True
-    _decoded: int | None = None  # when the last one is
 
     def add(self, packet: av.Packet) -> None:
         """Notes the next packet."""
         if self.begin_whole is None:
             self.begin_whole = packet.is_keyframe
         if packet.dts is not None:
-            self.are_in_order &= self._decoded is None or packet.dts > self._decoded
-            self._decoded = packet.dts
+            self.turns.append(packet.dts)
         is_tiny = self.codec == "mpeg4" and packet.size <= _UNCODED
-        self.are_doubtful |= packet.is_corrupt or is_tiny or _has_hole(packet)
+        self.are_doubtful |= packet.is_corrupt or is_tiny or _has_hole(packet, self.codec)
         if _is_hidden(packet, self.codec):
             return
         if packet.is_keyframe and packet.pts is not None:
@@ -91,8 +91,8 @@ class Packets:
             if len(head) < count:  # what was cut off is missed without a gap in the times
                 raise MistrustError
             return Index(len(shown))
-        if not self.are_in_order:  # times were guessed, or are those of another stream
-            raise MistrustError
+        if any(later <= turn for turn, later in itertools.pairwise(self.turns)):
+            raise MistrustError  # times were guessed, or packets left out
         first = bisect_left(shown, head[0].pts)  # frames before need what was cut off
         if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD]:
             raise MistrustError
@@ -100,10 +100,10 @@ class Packets:
         return Index(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
 
 
-def _has_hole(packet: av.Packet) -> bool:
-    """Whether a packet has a part that was never written to the disk, or was lost from it."""
-    content = bytes(packet).rstrip(b"\0")
-    return not content or _HOLE in content
+def _has_hole(packet: av.Packet, codec: str) -> bool:
+    """Whether a part of a packet never reached the disk, or was lost from it: zeros are read."""
+    content = bytes(packet)
+    return codec not in _FILLED and (_HOLE in content or not content.strip(b"\0"))
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:
