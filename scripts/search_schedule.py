@@ -149,10 +149,11 @@ class Evaluation:
         if r not in self.log:
             print(f"schedule {self._progress()}: r={shown(r)}", file=sys.stderr)
             begun = time.perf_counter()
-            headline = self._evaluate(r)["headline"]
+            found = self._evaluate(r)
+            headline, left_out = found["headline"], found["protocol"]["left_out"]
             self.seconds.append(time.perf_counter() - begun)
-            cost = gmac(self.system, r)
-            self.log.add(r, gmac=cost, metric=headline["name"], value=headline["value"])
+            what = {"metric": headline["name"], "value": headline["value"], "left_out": left_out}
+            self.log.add(r, gmac=gmac(self.system, r), **what)
             print(f"{headline['name']} {headline['value']:g}", file=sys.stderr)
         return self.log[r]["value"]
 

@@ -84,6 +84,18 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(script, monkeypatch):
     assert decoded == ["0", "1", "0", "1", "2"]
 
 
+def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(script, tmp_path, monkeypatch):
+    search = script("search_schedule")
+    found = {"headline": {"name": "R@1", "value": 50.0}, "protocol": {"left_out": ["a.mp4"]}}
+    monkeypatch.setattr(search, "gmac", lambda *_: 1.0)
+    monkeypatch.setattr(search.Evaluation, "_progress", lambda _: "1 of 1")
+    monkeypatch.setattr(search.Evaluation, "_evaluate", lambda *_: found)
+    log = search.TrialLog(tmp_path / "trials.jsonl", "facts")
+    assert search.Evaluation(None, None, None, tmp_path, log)((3, 0)) == 50.0
+    kept = search.TrialLog(tmp_path / "trials.jsonl", "facts")[3, 0]
+    assert (kept["value"], kept["left_out"]) == (50.0, ["a.mp4"])
+
+
 def test_a_pipe_that_nobody_reads_ends_a_script_quietly():
     program = "import common\ncommon.run_commands(lambda _: [print(i) for i in range(99999)])"
     with subprocess.Popen(

@@ -143,14 +143,14 @@ def test_budgets_at_both_ends():
 METRIC = distance_to((10, 30, 6, 0))
 
 
-def logged(path, facts="a", metric=METRIC):
+def logged(path, facts="a", metric=METRIC, left_out=""):
     """What a search finds whose trials a log keeps, and the schedules that it evaluated."""
     log, evaluated = TrialLog(path, facts), []
 
     def evaluate(r):
         if r not in log:
             evaluated.append(r)
-            log.add(r, gmac=1.0, metric="R@1", value=metric(r))
+            log.add(r, gmac=1.0, metric="R@1", value=metric(r), left_out=[*left_out])
         return log[r]["value"]
 
     return search(space(0.6), evaluate, 20), evaluated
@@ -181,7 +181,33 @@ def test_other_facts_are_evaluated_anew_and_kept_beside(tmp_path):
     assert [line["facts"] for line in lines] == ["a"] * len(evaluated) + ["b"] * len(again)
 
 
-WHOLE = {"r": [1], "gmac": 1.0, "metric": "R@1", "value": 2.0, "facts": "a"}
+def test_trials_of_other_videos_are_not_compared_but_evaluated_again(tmp_path):
+    """Of the videos that are left out now: all trials, or none."""
+    path = tmp_path / "trials.jsonl"
+    whole, evaluated = logged(path)
+    content = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(content[:3]))
+    said = r"trials\.jsonl: the videos left out are a, b, and were none in earlier trials, which"
+    metric = lambda r: METRIC(r) - 1  # noqa: E731
+    with pytest.raises(UserError, match=said):
+        logged(path, metric=metric, left_out="ab")
+    assert len(path.read_text().splitlines()) == 4  # what was evaluated is kept
+    fewer, again = logged(path, metric=metric, left_out="ab")
+    assert again == evaluated[:3] + evaluated[4:]
+    assert [trial.value + 1 for trial in fewer] == [trial.value for trial in whole]
+    assert logged(path, left_out="ab") == (fewer, [])
+    path.write_text("".join([*path.read_text().splitlines(keepends=True), content[3]]))
+    assert logged(path) == (whole, evaluated[4:])  # the first trials are known, and this one
+
+
+def test_of_many_videos_left_out_a_few_are_named(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    path.write_text(json.dumps({**WHOLE, "left_out": [*"abcde"]}) + "\n")
+    with pytest.raises(UserError, match=r"are none, and were a, b, c, 2 more in earlier"):
+        TrialLog(path, "a").add((2,), gmac=1.0, metric="R@1", value=1.0, left_out=[])
+
+
+WHOLE = {"r": [1], "gmac": 1.0, "metric": "R@1", "value": 2.0, "left_out": [], "facts": "a"}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +216,11 @@ WHOLE = {"r": [1], "gmac": 1.0, "metric": "R@1", "value": 2.0, "facts": "a"}
         *("no JSON", "[1, 2]", '{"facts": "a"}', "7", "\xff", "[" * 60_000),
         json.dumps({**WHOLE, "value": "2"}),
         json.dumps({**WHOLE, "r": [1.5]}),
-        json.dumps({key: value for key, value in WHOLE.items() if key != "metric"}),
+        json.dumps({**WHOLE, "left_out": [1]}),
+        *(
+            json.dumps({k: v for k, v in WHOLE.items() if k != key})
+            for key in ("metric", "left_out")
+        ),
     ],
 )
 def test_a_log_that_is_not_ours_is_told(line, tmp_path):
@@ -198,5 +228,5 @@ def test_a_log_that_is_not_ours_is_told(line, tmp_path):
     path.write_text(json.dumps(WHOLE) + "\n")
     assert (1,) in TrialLog(path, "a")
     path.write_text(line + "\n", "latin1")
-    with pytest.raises(UserError, match=r"trials\.jsonl is no log of schedules; move it away"):
+    with pytest.raises(UserError, match=r"trials\.jsonl is no log of schedules, or is old; move"):
         TrialLog(path, "a")
