@@ -366,19 +366,8 @@ def facts(
 
 
 def _stamps(data: Any, source: data.Source) -> np.ndarray:
-    """A number of each video's file, uint64, that differs where the file does.
-
-    Raises:
-      UserError: if a file is gone that must not be left out.
-    """
-    files = [pathlib.Path(data.folder, path) for path in source.paths]
-    stamps = [checking.stamp(file) for file in files]
-    missing = [str(file) for file, stamp in zip(files, stamps, strict=True) if stamp is None]
-    if missing and data.on_broken == "stop":
-        raise UserError(
-            f"{missing[0]}: no such file ({len(missing)} such); it was there when the data set was"
-            " prepared; bring it back, or leave such videos out with --config.data.on_broken=skip"
-        )
+    """A number of each video's file, uint64, that differs where the file does."""
+    stamps = [checking.stamp(pathlib.Path(data.folder, path)) for path in source.paths]
     digests = [runtime.fingerprint({"stamp": stamp}) for stamp in stamps]
     return np.array([int(digest, 16) for digest in digests], np.uint64)
 

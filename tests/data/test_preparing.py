@@ -47,10 +47,10 @@ def run(folder, splits=("test",), source=None):
     return prepare("msrvtt", source, folder / "videos", str(folder / "data"), splits, workers=2)
 
 
-def opened(folder, split="test"):
+def opened(folder, split="test", on_broken="skip"):
     config = ConfigDict({"dataset": "msrvtt", "split": split, "folder": str(folder / "data")})
     config.update(
-        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="skip", workers=0
+        paragraph=False, trim_seconds=0, sampling="intervals", on_broken=on_broken, workers=0
     )
     return data.open_retrieval(config, 4)
 
@@ -251,12 +251,37 @@ def test_choices_are_stored_whole(folder):
         data.open_training(config, 4, "test")
 
 
+def test_files_that_changed_since_stop_what_opens_them(folder):
+    """Those that still can be decoded do not, and where broken videos are left out none does."""
+    videos = folder / "videos"
+    write(folder, "msrvtt_ret_test1k.json", ["0.mp4", "1.mp4"])
+    run(folder)
+    assert len(opened(folder, on_broken="stop").paths) == 2
+    whole = (videos / "0.mp4").read_bytes()
+    (videos / "0.mp4").write_bytes((videos / "1.mp4").read_bytes() + bytes(9))
+    assert len(opened(folder, on_broken="stop").paths) == 2
+    (videos / "0.mp4").write_bytes(whole[:50])
+    (videos / "1.mp4").unlink()
+    said = (
+        r"2 videos of msrvtt were usable when .* \(1\.mp4: missing; 0\.mp4: .*\);"
+        r" bring them back, or .*on_broken=skip$"
+    )
+    with pytest.raises(UserError, match=said):
+        opened(folder, on_broken="stop")
+    assert len(opened(folder).paths) == 2
+    (videos / "0.mp4").write_bytes(b"")
+    (folder / "data" / "msrvtt_checks.jsonl").unlink()  # its sizes are not known any more
+    with pytest.raises(UserError, match=said):
+        opened(folder, on_broken="stop")
+
+
 @pytest.mark.parametrize("line", ["7", "[]", '["a", 5, ""]', "[[], [5], 0]", "\xff", "[" * 60_000])
 def test_a_damaged_line_of_the_checks_is_checked_again(folder, line):
     run(folder)
     log = folder / "data" / "msrvtt_checks.jsonl"
     log.write_bytes(log.read_bytes() + line.encode("latin1") + b"\n")
     assert run(folder)[0].usable == 2
+    assert checking.faults([str(folder / "videos" / "0.mp4")], log, 0) == {}
 
 
 def test_a_damaged_report_is_written_anew(folder, capsys):

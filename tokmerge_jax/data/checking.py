@@ -64,6 +64,11 @@ def _tried(length: int) -> list[int]:
     return sample_indices(length, _SAMPLED)[[0, _SAMPLED // 2, -1]].tolist()
 
 
+def log_path(folder: str, dataset: str) -> pathlib.Path:
+    """Where the checks of a data set's videos are kept."""
+    return pathlib.Path(folder, f"{dataset}_checks.jsonl")
+
+
 def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mapping[str, Check]:
     """Checks of many videos by path, made in `workers` processes.
 
@@ -93,6 +98,34 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
                 print(json.dumps([path, found[path], *check]), file=lines, flush=True)
                 progress.update()
     return checks
+
+
+def faults(paths: Sequence[str], log: pathlib.Path, workers: int) -> dict[str, str]:
+    """Why videos that were usable no longer are, by path: files are gone, or cannot be decoded.
+
+    Files are looked up, and only those that are empty, or of another size than all that `log` knows
+    to be usable, are decoded, by `workers` processes. Nothing is written.
+    """
+    distinct = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(_LOOK_UPS) as threads:
+        sizes = dict(zip(distinct, threads.map(_size, distinct), strict=True))
+    usable: dict[str, set[int]] = {}
+    for (path, seen), check in _logged(log):
+        if not check.fault and len(seen) > 1:  # a damaged line may hold anything
+            usable.setdefault(path, set()).add(seen[frame_folder.is_pattern(path)])
+    gone = {path: MISSING for path, size in sizes.items() if size is None}
+    changed = [
+        path
+        for path, size in sizes.items()
+        if size is not None and (size == 0 or size not in usable.get(path, {size}))
+    ]
+    return gone | {path: check.fault for path, check in _checked(changed, workers) if check.fault}
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file, or the number of frames of a folder of them; None if there is none."""
+    seen = stamp(path)
+    return seen[frame_folder.is_pattern(path)] if seen else None
 
 
 def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:

@@ -1,12 +1,13 @@
 """Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from tokmerge_jax.data import pairs
+from tokmerge_jax.data import checking, pairs
 from tokmerge_jax.data.datasets import actions, annotations, demo, files, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
@@ -15,7 +16,7 @@ from tokmerge_jax.types import UserError
 OF_SPLIT = "split"
 """`config.answers` that takes the answers which the evaluated split itself has."""
 
-_NAMED = 3  # broken videos that an error names
+_NAMED = 10  # broken videos that an error names
 
 
 def spec(dataset: str) -> DatasetSpec:
@@ -32,18 +33,22 @@ def spec(dataset: str) -> DatasetSpec:
 def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]:
     """The usable records of a split, joined to paragraphs if asked; names of videos left out.
 
+    Files are looked up, too, unless broken videos are left out: those are found when they are read.
+
     Args:
       config: the `data` part of a configuration.
       split: the split's name.
 
     Raises:
       UserError: if the split is not prepared (with the command that does it), or if videos are
-        unusable and `config.on_broken` is not "skip".
+        unusable, or have become so, and `config.on_broken` is not "skip".
     """
     _check(config, split)
     found = video_text.read(config.folder, config.dataset, split)
     usable, broken = pairs.without_broken(found)
     _judge(config, split, len(usable), len(broken), broken[:_NAMED])
+    if config.on_broken == "stop":
+        _check_files(config, [clip for record in usable for clip in record.clips])
     names = tuple(clip.name for clip in broken)
     if config.get("paragraph", False):  # there is none where there are no texts
         return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
@@ -85,6 +90,20 @@ def _judge(config: ConfigDict, split: str, usable: int, broken: int, named: Sequ
         raise UserError(_broken(config, broken, named))
     if not usable:
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
+
+
+def _check_files(config: ConfigDict, clips: Sequence[Clip]) -> None:
+    """Raises UserError if files are gone, or have changed and cannot be decoded any more."""
+    by_path = {str(pathlib.Path(config.folder, clip.path)): clip for clip in clips}
+    log = checking.log_path(config.folder, config.dataset)
+    faults = checking.faults([*by_path], log, config.workers)
+    if faults:
+        broken = [dataclasses.replace(by_path[path], fault=why) for path, why in faults.items()]
+        raise UserError(
+            f"{len(broken)} videos of {config.dataset} were usable when it was prepared, and are no"
+            f" longer ({_listed(broken, len(broken))}); bring them back, or leave them out with"
+            " --config.data.on_broken=skip"
+        )
 
 
 def answers(config: ConfigDict) -> tuple[str, ...]:
@@ -148,10 +167,15 @@ def _missing(config: ConfigDict, split: str) -> str:
 
 
 def _broken(config: ConfigDict, count: int, clips: Sequence[Clip]) -> str:
-    named = "; ".join(f"{clip.name:.100}: {clip.fault}" for clip in clips)
-    more = f" and {count - len(clips)} more" if count > len(clips) else ""
     report = video_text.report_path(config.folder, config.dataset)
     return (
-        f"{count} videos of {config.dataset} cannot be used ({named}{more}), see {report}; "
-        "repair them and prepare again, or leave them out with --config.data.on_broken=skip"
+        f"{count} videos of {config.dataset} cannot be used ({_listed(clips, count)}), see"
+        f" {report}; repair them and prepare again, or leave them out with"
+        " --config.data.on_broken=skip"
     )
+
+
+def _listed(clips: Sequence[Clip], count: int) -> str:
+    """The first of `count` broken videos, with their faults, and the number of the others."""
+    named = "; ".join(f"{clip.name:.100}: {clip.fault}" for clip in clips[:_NAMED])
+    return named + (f" and {count - _NAMED} more" if count > _NAMED else "")

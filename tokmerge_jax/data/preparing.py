@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.checking import MISSING, Check, check_videos
+from tokmerge_jax.data.checking import MISSING, Check, check_videos, log_path
 from tokmerge_jax.data.datasets import actions, annotations, files, specs, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
@@ -86,7 +86,7 @@ def prepare(
             _store_labels(dataset, source, folder)
             _tell_of_one_action(found)
         paths = [clip.path for records in found.values() for r in records for clip in r.clips]
-        checks = check_videos(paths, pathlib.Path(folder, f"{dataset}_checks.jsonl"), workers)
+        checks = check_videos(paths, log_path(folder, dataset), workers)
         checked = {split: _with_faults(records, checks) for split, records in found.items()}
         others = set(video_text.splits(folder, dataset)) - set(splits)
         kept = {split: video_text.read(folder, dataset, split) for split in others}
