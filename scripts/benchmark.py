@@ -57,10 +57,10 @@ from benchmark_kernels import forms
 from benchmark_matching import answer, rerank
 from benchmark_training import memory, train
 from benchmark_whole import questions, recognition, retrieval
-from ml_collections import ConfigDict
 from synthetic import machine
 
 from tokmerge_jax import registry, runtime
+from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.types import System, UserError
 
@@ -78,7 +78,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
 flags.adopt_module_key_flags(benchmark_cases)  # --help shows them
 
 
-def main(config: ConfigDict) -> None:
+def main(config: Config) -> None:
     """Times the stages that the flags ask for, or tells their memory, and reports."""
     # JAX would take three quarters of a GPU's memory at once, and the original needs some beside.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 from synthetic import clip_macs, fitting, frames_shape, unmerged
 
 from tokmerge_jax import convert, runtime
+from tokmerge_jax.config import expect, tds_clip, umt
+from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import Params, Predict, System, UserError
 
@@ -104,7 +105,7 @@ def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
       UserError: if there are fewer texts than clips to train with.
     """
     batch = TRAIN_CLIPS.value
-    if "train" in stages and "text" in system.config.model and batch > _GALLERY.value:
+    if "train" in stages and isinstance(system.config.model, TextModel) and batch > _GALLERY.value:
         raise UserError(
             f"--train_clips={batch} is more than the {_GALLERY.value} texts; raise --gallery"
         )
@@ -116,14 +117,15 @@ def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
     }
     if "evaluation" in stages:
         inputs["gallery"] = rng.standard_normal((_GALLERY.value, *shape), np.float32)
-    if "text" in system.config.model:
+    if isinstance(system.config.model, TextModel):
         return {**inputs, **_text_inputs(system, rng)}
-    return {**inputs, "label": rng.integers(system.config.model.classes, size=batch)}
+    classes = expect(system.config.model, tds_clip.Model).classes
+    return {**inputs, "label": rng.integers(classes, size=batch)}
 
 
 def _text_inputs(system: System, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    vision, words = system.config.model.vision, system.config.model.text
-    count, length = _GALLERY.value, system.config.data.max_text_length
+    vision, words = system.config.model.vision, expect(system.config.model, TextModel).text
+    count, length = _GALLERY.value, expect(system.config.data, TextData).max_text_length
     tokens = system.cost[-1].tokens_out
     return {
         "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
@@ -287,7 +289,7 @@ def half(system: System) -> bool:
 def _original_can(system: System) -> bool:
     """TDS-CLIP's merges nothing, and reads five frames in place of one."""
     model, data = system.config.model, system.config.data
-    return system.name != "tds_clip" or (
+    return not isinstance(model, tds_clip.Model) or (
         model.merger.name == "none" and model.side.differences and data.neighbours == 5
     )
 
@@ -301,14 +303,14 @@ def _how(system: System) -> Any:
 
 def text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
     """Of all texts' layers that read text alone."""
-    words, (count, length) = system.config.model.text, inputs["text_ids"].shape
-    words = {"fusion_layer": words.depth, "mlp_width": 4 * words.width, **words}
-    layer = text_layer_macs(ConfigDict(words), length, length)
-    return count * words["fusion_layer"] * layer
+    words, (count, length) = expect(system.config.model, TextModel).text, inputs["text_ids"].shape
+    layers = words.fusion_layer if isinstance(words, umt.Text) else words.depth
+    return count * layers * text_layer_macs(words, length, length)
 
 
-def text_layer_macs(words: ConfigDict, length: int, rows: int) -> int:
+def text_layer_macs(words: Text, length: int, rows: int) -> int:
     """One layer's, where keys and values of `length` positions serve `rows` queries."""
     width = words.width
     attention = 2 * (length + rows) * width**2 + 2 * length * rows * width
-    return attention + 2 * rows * width * words.mlp_width
+    hidden = words.mlp_width if isinstance(words, BertText) else 4 * width
+    return attention + 2 * rows * width * hidden

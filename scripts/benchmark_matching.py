@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmark_cases import QUESTIONS, Case, Timed, compiled, requests_for, text_layer_macs
-from ml_collections import ConfigDict
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config import expect, umt
+from tokmerge_jax.config.common import Text, TextModel
+from tokmerge_jax.config.evaluation import AnsweringOptions
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.evaluation.answers import Answers
 from tokmerge_jax.types import Params, System
@@ -54,8 +56,8 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 def pair_macs(system: System, length: int) -> tuple[int, int]:
     """Of a video's keys and values, and of a text of so many pieces that is matched with them."""
-    words, tokens = system.config.model.text, system.cost[-1].tokens_out
-    fusing = words.depth - words.get("fusion_layer", 0)
+    words, tokens = expect(system.config.model, TextModel).text, system.cost[-1].tokens_out
+    fusing = words.depth - (words.fusion_layer if isinstance(words, umt.Text) else 0)
     memory = 2 * fusing * tokens * system.config.model.vision.width * words.width
     full, last = (_fusion_layer_macs(words, length, rows, tokens) for rows in (length, 1))
     return memory, (fusing - 1) * full + last
@@ -64,14 +66,14 @@ def pair_macs(system: System, length: int) -> tuple[int, int]:
 def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
     """All questions about a video as evaluation does them, and each answer for itself."""
     count, listed = QUESTIONS.value, len(inputs["answer_ids"])
-    most = min(system.config.eval.top_k, listed)
+    options = expect(system.config.eval, AnsweringOptions)
+    most = min(options.top_k, listed)
     stage = f"{count} questions, {listed} answers, {most} whole"
     ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
                   for name in ("text_ids", "text_mask"))  # fmt: skip
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
     answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
-    first_piece: Any = system.config.eval.first_piece
-    ranker = answering.Ranker(model, (ids, mask), answers, most, first_piece)
+    ranker = answering.Ranker(model, (ids, mask), answers, most, options.first_piece)
     asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
 
     def ours() -> Timed:
@@ -123,7 +125,7 @@ def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.A
 
 def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
     """Of a video's keys and values, reading a question, its keys and values; of one position."""
-    words, (_, tokens, width) = system.config.model.text, inputs["tokens"].shape
+    words, (_, tokens, width) = expect(system.config.model, umt.Model).text, inputs["tokens"].shape
     length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
     question = words.fusion_layer * text_layer_macs(words, length, length)
     question += deep * _fusion_layer_macs(words, length, length, tokens)
@@ -138,7 +140,7 @@ def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapp
     )
 
 
-def _fusion_layer_macs(words: ConfigDict, length: int, rows: int, tokens: int) -> int:
+def _fusion_layer_macs(words: Text, length: int, rows: int, tokens: int) -> int:
     """The same with cross-attention to `tokens` keys and values that exist already."""
     cross = 2 * rows * words.width**2 + 2 * rows * tokens * words.width
     return text_layer_macs(words, length, rows) + cross

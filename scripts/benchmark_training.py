@@ -22,6 +22,9 @@ from benchmark_cases import (
 from synthetic import clip_macs, fitting, frames_shape
 
 from tokmerge_jax import runtime
+from tokmerge_jax.config import expect
+from tokmerge_jax.config.common import QuestionData, TextData
+from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.convert import rules
 from tokmerge_jax.merging import temporal
 from tokmerge_jax.systems import clip_vision
@@ -76,7 +79,7 @@ def memory(system: System) -> list[dict[str, Any]]:
         assert found
         named = rules.flatten(state.params)
         trained = [x for name, x in named.items() if _moves(each, name)]
-        parts: Any = each.config.train.get("parts", each.groups)
+        parts = max(each.config.train.parts, each.groups)
         rows.append(
             {
                 "stage": stage,
@@ -128,7 +131,7 @@ def _no_rate(index: Any) -> jax.Array:
 def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch of the configuration's size: all that any loss reads, and more."""
     data, sizes = system.config.data, system.config.train
-    rows: Any = sizes.batch_size
+    rows = sizes.batch_size
     if rows % system.groups:
         raise UserError(
             f"config.train.batch_size={rows} must be a multiple of"
@@ -141,10 +144,11 @@ def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
     }
     if system.tokenize:
         asked = (rows, sizes.questions_per_video) if system.tokenize_answers else (rows,)
-        shapes["text_ids"] = (*asked, data.max_text_length), np.int32
-        shapes["text_mask"] = (*asked, data.max_text_length), bool
+        length = expect(data, TextData).max_text_length
+        shapes["text_ids"] = (*asked, length), np.int32
+        shapes["text_mask"] = (*asked, length), bool
     if system.tokenize_answers:
-        shapes["answer_ids"] = (*asked, 1, data.max_answer_length), np.int32
+        shapes["answer_ids"] = (*asked, 1, expect(data, QuestionData).max_answer_length), np.int32
         shapes["answer_weights"] = (*asked, 1), np.float32
     return {name: jax.ShapeDtypeStruct(*each) for name, each in shapes.items()}
 
@@ -170,7 +174,8 @@ def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
 
 def _side_macs(system: System) -> tuple[int, int]:
     """All of TDS-CLIP's side network, and its layers that read what needs no gradient."""
-    config, vision, side = system.config, system.config.model.vision, system.config.model.side
+    config = expect(system.config, Recognition)
+    vision, side = config.model.vision, config.model.side
     stages = clip_vision.frame_stages(config, system.schedule.r)
     patch = 3 * vision.patch_size**2
     tower = temporal.cost(stages, vision.width, vision.heads, patch, embed_dim=0)

@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from benchmark_matching import pair_macs
 from synthetic import clip_macs
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config import expect, tds_clip
+from tokmerge_jax.config.common import TextModel
+from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions
 from tokmerge_jax.evaluation import actions, answering
 from tokmerge_jax.evaluation.retrieval import Batches
 from tokmerge_jax.runtime import Stopwatch
@@ -38,11 +42,11 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
     of galleries up to `config.eval.top_k`; in others rounding decides who is, and the similarities
     are compared; how many pairs there are is then not known before, nor are the products.
     """
-    options, texts = system.config.eval.to_dict(), (inputs["text_ids"], inputs["text_mask"])
-    count, rerank = len(inputs["gallery"]), options.get("rerank", False)
-    most = min(options["top_k"], count) if rerank else count
+    texts, options = (inputs["text_ids"], inputs["text_mask"]), system.config.eval
+    settings = replace(expect(options, RetrievalOptions), batch_size=max(clips()))
+    count, rerank = len(inputs["gallery"]), settings.reranking
+    most = min(rerank.top_k, count) if rerank else count
     asked = {"k": most} if rerank else {}
-    settings = evaluation.Options(**{**options, "batch_size": max(clips())})
 
     def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
         found = evaluation.evaluate(model, batches, count, texts, settings, store, Stopwatch())
@@ -76,8 +80,9 @@ def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
     names = tuple(map(str, range(count * each)))
     about = tuple(np.repeat(np.arange(count), each).tolist())
     asked = Questions(names[:count], names, names, about, ((),) * len(names), ())
-    settings = answering.Options(**{**system.config.eval.to_dict(), "batch_size": max(clips())})
-    words: Any = system.config.model.text.vocab_size
+    options = expect(system.config.eval, AnsweringOptions)
+    settings = replace(options, batch_size=max(clips()))
+    words = expect(system.config.model, TextModel).text.vocab_size
     answers = inputs["answer_ids"]
 
     def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
@@ -91,7 +96,7 @@ def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
 
 def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
     """Videos of one view each, whose actions are told."""
-    count, classes = len(inputs["gallery"]), system.config.model.classes
+    count, classes = len(inputs["gallery"]), expect(system.config.model, tds_clip.Model).classes
     names = tuple(map(str, range(count)))
 
     def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:

@@ -35,6 +35,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tokmerge_jax import registry, runtime
+from tokmerge_jax.config import expect
+from tokmerge_jax.config.testa import Pretraining
 from tokmerge_jax.types import System, UserError
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
@@ -94,7 +96,8 @@ def table(captions: Captions) -> Table:
 
 def record(system: System, captions: Captions) -> dict[str, Any]:
     """The captions, and what they depend on, as JSON holds it."""
-    config, search = system.config, system.config.caption.to_dict()
+    config = expect(system.config, Pretraining)
+    search = config.caption.to_dict()
     return {
         **own_videos.facts(system),
         "search": search | ({"seed": config.seed} if search["top_p"] else {}),

@@ -36,6 +36,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tokmerge_jax import registry
+from tokmerge_jax.config import expect
+from tokmerge_jax.config.common import ActionData
+from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.data import prepared
 from tokmerge_jax.data.datasets import actions, video_text
 from tokmerge_jax.evaluation import actions as recognition
@@ -78,7 +81,8 @@ def names_of(system: System) -> Sequence[str]:
     Raises:
       UserError: if the names are those of other actions.
     """
-    data, classes = system.config.data, system.config.model.classes
+    config = expect(system.config, Recognition)
+    data, classes = config.data, config.model.classes
     if data.labels:
         return actions.read_names(pathlib.Path(data.labels), classes)
     if video_text.labels_path(data.folder, data.dataset).is_file():
@@ -133,7 +137,7 @@ def record(system: System, scores: Scores, names: Sequence[str]) -> dict[str, An
     """The actions, and what they depend on, as JSON holds it."""
     return {
         **own_videos.facts(system),
-        **recognition.protocol(system.config.data),
+        **recognition.protocol(expect(system.config.data, ActionData)),
         "videos": [
             {"video": video, "actions": [*likeliest(each, names)]} for video, each in scores.items()
         ],

@@ -1,29 +1,60 @@
 """What the scripts share: the configuration's flag, the output folder, errors in one sentence."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 import limits  # noqa: F401 (checks them, before anything imports JAX)
 from absl import app, flags, logging
-from flax.traverse_util import flatten_dict
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, FieldReference, config_flags
 
 from tokmerge_jax import disk, runtime
+from tokmerge_jax.config import Config, Part, files
 from tokmerge_jax.types import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # configurations import their shared parts from configs.base
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "the configuration, a .py file; its keys are set by --config.KEY=VALUE"
+@dataclasses.dataclass
+class _Missing:
+    """Stands for the configuration where the command line names none."""
+
+
+def _open(name: str) -> ConfigDict:
+    """A file's configuration as flags can set its keys: they do so neither in frozen dataclasses
+    nor where a key takes values of several types.
+    """
+    return _settable(files.load(name)).lock()
+
+
+def _settable(part: Part) -> ConfigDict:
+    """The keys of a part; one that takes values of several types takes any literal."""
+    keys, hints = ConfigDict(), typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, Part):
+            value = _settable(value)
+        elif isinstance(hints[field.name], types.UnionType):
+            value = FieldReference(value, field_type=object)
+        keys[field.name] = value
+    return keys
+
+
+_CONFIG = config_flags.DEFINE_config_dataclass(
+    "config",
+    _Missing(),
+    "the configuration, a .py file; its keys are set by --config.KEY=VALUE",
+    sys_argv=None if any(re.match("--?config(=|$)", word) for word in sys.argv) else [],
+    parse_fn=_open,
 )
 
 
-def run(main: Callable[[ConfigDict], None]) -> None:
+def run(main: Callable[[Config], None]) -> None:
     """Parses the command line and calls `main(config)`; bad input exits with code 2."""
 
     def start(rest: list[str]) -> None:
@@ -52,17 +83,17 @@ def run_commands(main: Callable[[list[str]], None]) -> None:
     app.run(start, flags_parser=parse)
 
 
-def config() -> ConfigDict:
+def config() -> Config:
     """The configuration that the command line describes.
 
     Raises:
-      UserError: if there is none, or it cannot be loaded.
+      UserError: if there is none, or its file cannot be loaded.
     """
-    if flags.FLAGS["config"].value is None:
+    if isinstance(_CONFIG.value, _Missing):
         raise UserError("--config is missing; name a file of configs/, see --help")
-    with _explained():
-        _CONFIG.value.get("system")  # a file that could not be loaded raises here, not before
-        return _CONFIG.value
+    loaded = files.load(_name())
+    values = {key: attrgetter(key)(_CONFIG.value) for key in loaded.keys}
+    return loaded.override(values).resolved()
 
 
 @contextlib.contextmanager
@@ -90,39 +121,26 @@ def _explained() -> Iterator[None]:
     except flags.UnrecognizedFlagError as error:
         raise UserError(f"{error}{_keys_like(error.flagname)}") from error
     except flags.Error as error:
-        message = str(error).strip()
-        if "Traceback" in message:  # a configuration's own error: its last line says what
-            message = message.splitlines()[-1].removeprefix("tokmerge_jax.types.UserError: ")
-        raise UserError(message) from error
-    except OSError as error:
-        fault = str(error).strip().splitlines()[-1].strip()
-        raise UserError(
-            f"--config={config_file()} cannot be loaded: {fault}; name a file of configs/"
-        ) from error
+        fault = error.__context__ if isinstance(error.__context__, UserError) else error
+        raise UserError(str(fault).strip()) from error
     except (AttributeError, KeyError) as error:  # their text is a repr, of a repr at times
         fault = re.sub(r"[\\'\"]", "", str(error).replace("\\n", "; "))
         raise UserError(
-            f"--config has no such key: {fault}; the keys stand in its file and configs/base/"
+            f"--config has no such key: {fault}; the keys stand in tokmerge_jax/config/"
         ) from error
     except TypeError as error:
         raise UserError(f"--config: {error}") from error
-    except (ImportError, NameError, SyntaxError) as error:
-        raise UserError(
-            f"--config names no configuration ({error}); name a file of configs/"
-        ) from error
 
 
 def _keys_like(name: str) -> str:
     """Names the keys of the configuration, if one is loaded, that end like an unknown flag."""
-    loaded = flags.FLAGS["config"].value
-    keys = (
-        flatten_dict(loaded.to_dict(), sep=".") if loaded and isinstance(loaded, ConfigDict) else ()
-    )
+    missing = isinstance(flags.FLAGS["config"].value, _Missing)
+    keys = () if missing else files.load(_name()).keys
     options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
     return f"; the configuration has {' or '.join(options)}" if options else ""
 
 
-def output(config: ConfigDict) -> pathlib.Path:
+def output(config: Config) -> pathlib.Path:
     """A run's folder, made: `config.output`, or `results/` and the configuration's name."""
     folder = pathlib.Path(config.output or f"results/{config_name()}")
     with disk.explained(folder):
@@ -132,17 +150,10 @@ def output(config: ConfigDict) -> pathlib.Path:
 
 def config_name() -> str:
     """The name of the configuration's file without its folder and suffix, and its variant's."""
-    _, variant = _file_and_variant()
-    return "_".join(filter(None, [config_file().stem, variant]))
+    file, variant = files.split(_name())
+    return "_".join(filter(None, [file.stem, variant]))
 
 
-def config_file() -> pathlib.Path:
-    """The configuration's file."""
-    return pathlib.Path(_file_and_variant()[0])
-
-
-def _file_and_variant() -> tuple[str, str]:
-    """The two parts of --config=FILE.py:VARIANT."""
-    name = config_flags.get_config_filename(flags.FLAGS["config"])
-    file, colon, variant = name.partition(".py:")
-    return (f"{file}.py", variant) if colon else (name, "")
+def _name() -> str:
+    """The configuration's file, and its variant, as --config names them."""
+    return config_flags.get_config_filename(flags.FLAGS["config"])

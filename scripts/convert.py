@@ -25,10 +25,10 @@ import rich
 import rich.table
 from absl import flags
 from etils import epath
-from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from tokmerge_jax import convert, disk, registry
+from tokmerge_jax.config import Config, clip
 from tokmerge_jax.convert import checkpoint, rules, torch_file
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.types import System, UserError
@@ -39,15 +39,17 @@ _MERGE = flags.DEFINE_bool("merge_lora", False, "fold LoRA into the weights that
 _REVERSE = flags.DEFINE_bool("reverse", False, "from our weights to PyTorch's names")
 
 
-def main(config: ConfigDict) -> None:
+def main(config: Config) -> None:
     """Converts one way or the other."""
     source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
-    if config.model.get("sizes") == "checkpoint" and not _REVERSE.value:
-        config.checkpoint = str(source)
+    model = config.model
+    if isinstance(model, clip.Model) and model.sizes == "checkpoint" and not _REVERSE.value:
+        config = config.override({"checkpoint": str(source)})
     system = registry.build(config)
+    lora = isinstance(model, clip.Model) and model.lora_rank > 0
     if target.exists():
         raise UserError(f"--target={target} exists already; remove it, or name another")
-    if _MERGE.value and (_REVERSE.value or not system.config.model.get("lora_rank")):
+    if _MERGE.value and (_REVERSE.value or not lora):
         raise UserError(
             "--merge_lora folds LoRA on the way into our folder; this configuration has none"
             " (config.model.lora_rank), or --reverse was asked for"

@@ -40,10 +40,10 @@ import numpy as np
 import rich.console
 import rich.table
 from absl import flags
-from ml_collections import ConfigDict
 from synthetic import changed, clip_macs, fitting, frames_shape, machine, unmerged
 
 from tokmerge_jax import registry, runtime
+from tokmerge_jax.config import Config, clip, testa
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.merging import schedule
@@ -63,7 +63,7 @@ Values = Mapping[str, Any]
 """Keys of config.model and their values."""
 
 
-def main(config: ConfigDict) -> None:
+def main(config: Config) -> None:
     """Times the schedules, fits, prints the table and writes the folder."""
     own = registry.build(config)
     if config.model.merger.name == "none":
@@ -87,7 +87,7 @@ def main(config: ConfigDict) -> None:
     report(config, systems, rounds, folder)
 
 
-def asked(config: ConfigDict) -> dict[str, System]:
+def asked(config: Config) -> dict[str, System]:
     """The systems of --schedules, by their text.
 
     Raises:
@@ -155,10 +155,10 @@ def automatic(own: System) -> dict[str, System]:
 def merging(system: System) -> dict[str, Any]:
     """The values of a configuration that say how much merges."""
     model, settings = system.config.model, {"merger.r": system.schedule.r}
-    if "frames" in model.merger:
+    if isinstance(model.merger, testa.Merger):
         frames, depth = model.vision.frames, model.vision.depth
         settings["merger.frames"] = schedule.resolve(model.merger.frames, depth, frames)
-    if model.merger.name == "tempme":
+    if isinstance(model, clip.Model) and model.merger.name == "tempme":
         settings |= {"join.cross": model.join.cross, "join.intra": model.join.intra}
     return settings
 
@@ -239,7 +239,7 @@ def _timed(program: Callable[..., Any], *arguments: Any) -> float:
 
 
 def report(
-    config: ConfigDict,
+    config: Config,
     systems: Mapping[str, System],
     rounds: Sequence[Mapping[str, float]],
     folder: pathlib.Path,

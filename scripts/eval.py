@@ -6,7 +6,7 @@ Examples:
   python scripts/eval.py --config configs/demo.py --config.model.merger.name=none
   python scripts/eval.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=weights/ssv2
 
-Keys that are often set (--config.KEY=VALUE; all of them: configs/base/):
+Keys that are often set (--config.KEY=VALUE; all of them: tokmerge_jax/config/):
   checkpoint            an orbax folder of scripts/convert.py, or a .pth or .safetensors file
   output                where results go; default results/<name of the configuration>
   model.merger.name     none switches merging off
@@ -31,13 +31,13 @@ import sys
 import common
 import rich
 import tasks
-from ml_collections import ConfigDict
 
 from tokmerge_jax import registry
+from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import report
 
 
-def main(config: ConfigDict) -> None:
+def main(config: Config) -> None:
     """Evaluates, prints tables, writes results.json, scores.npz and, of actions, a picture."""
     system = registry.build(config)
     source, params = tasks.inputs(system)

@@ -18,7 +18,6 @@ more trials, evaluates only what is new.
 
 import dataclasses
 import json
-import math
 import pathlib
 import shutil
 import statistics
@@ -33,10 +32,10 @@ import rich
 import rich.table
 import tasks
 from absl import flags
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from tokmerge_jax import data, disk, registry, runtime
+from tokmerge_jax.config import Config
 from tokmerge_jax.data.loader import Refuse, Transform
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
@@ -51,10 +50,9 @@ _TRIALS = flags.DEFINE_integer("trials", 40, "how many schedules to evaluate", l
 _KEPT_GIB = 2  # a split whose frames take no more stays in memory
 
 
-def main(config: ConfigDict) -> None:
+def main(config: Config) -> None:
     """Searches, prints the table and the line for a configuration."""
-    with config.unlocked():
-        config.data.split = _SPLIT.value
+    config = config.override({"data.split": _SPLIT.value})
     own = registry.build(config)
     plain = registry.build(with_schedule(config, (0,) * len(own.schedule.r)))
     space = budgeted(plain)
@@ -100,9 +98,7 @@ def budgeted(plain: System) -> Space:
 
 def unmerged(system: System) -> float:
     """GMAC of one clip where nothing merges at all."""
-    config = system.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.model.merger.name = "none"
+    config = system.config.override({"model.merger.name": "none"})
     return sum(layer.macs for layer in registry.build(config).cost) / 1e9
 
 
@@ -111,12 +107,9 @@ def gmac(system: System, r: Sequence[int]) -> float:
     return sum(layer.macs for layer in system.cost_of(r)) / 1e9
 
 
-def with_schedule(config: ConfigDict, r: Schedule) -> ConfigDict:
+def with_schedule(config: Config, r: Schedule) -> Config:
     """The configuration with another schedule."""
-    config = config.copy_and_resolve_references()
-    with config.unlocked(), config.ignore_type():  # r may have been an int
-        config.model.merger.r = r
-    return config
+    return config.override({"model.merger.r": r})
 
 
 def shown(r: Schedule) -> Schedule:
@@ -212,8 +205,9 @@ class Kept(data.Source):
 
 def kept(source: data.Source, system: System) -> data.Source:
     """The source, as `Kept` if its frames fit into `_KEPT_GIB`."""
-    views = (system.config.data.get(key, 1) for key in ("crops", "clips", "neighbours"))
-    frames = system.constants["frames"] * math.prod(views)
+    looked_at = system.config.data
+    views = looked_at.crops * looked_at.clips * looked_at.neighbours
+    frames = system.constants["frames"] * views
     size = len(source.paths) * frames * 3 * system.constants["image_size"] ** 2
     return Kept(**vars(source), transform=system.transform) if size <= _KEPT_GIB * 2**30 else source
 
@@ -256,7 +250,7 @@ def report(
     if len(found) == _TRIALS.value:
         print(f"Stopped after {len(found)} schedules; a larger --trials goes on from here.")
     print(f"Results are in {folder}. For the configuration:")
-    print(f"    config.model.merger.r = {shown(found[0].r)}")
+    print(f"    merger=Merger(r={shown(found[0].r)})")
 
 
 def table(rows: Sequence[dict[str, Any]], metric: str) -> rich.table.Table:

@@ -8,21 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
 
 from tokmerge_jax import registry, runtime
+from tokmerge_jax.config import Config
 from tokmerge_jax.types import Params, System
 
 
-def changed(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
     """The configuration with other values of keys of its model, such as "merger.r"."""
-    config = config.copy_and_resolve_references()
-    with config.ignore_type():
-        config.model.update_from_flattened_dict(values)
-    return config
+    return config.override({f"model.{key}": value for key, value in values.items()})
 
 
-def unmerged(config: ConfigDict) -> System:
+def unmerged(config: Config) -> System:
     """The system of a configuration, without its merging."""
     return registry.build(changed(config, {"merger.name": "none"}))
 
@@ -36,7 +33,7 @@ def fitting(params: Params, system: System) -> Params:
 def frames_shape(system: System) -> tuple[int, ...]:
     """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
     vision = system.config.model.vision
-    frames = vision.frames * system.config.data.get("neighbours", 1)
+    frames = vision.frames * system.config.data.neighbours
     return frames, vision.image_size, vision.image_size, 3
 
 

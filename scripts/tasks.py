@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, disk, evaluation, parallel, runtime
+from tokmerge_jax.config import Config, expect
+from tokmerge_jax.config.common import TextModel
+from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
+from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.data import checking, prepared
 from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import (
@@ -48,7 +51,7 @@ class Run:
     """
 
     system: System
-    config: ConfigDict
+    config: Config
     source: data.Source
     texts: tuple[np.ndarray, ...]
     model: evaluation.Model
@@ -100,7 +103,7 @@ class Task:
       draw: makes a picture of results, what they are about and arrays; None if there is none.
     """
 
-    open: Callable[[ConfigDict, int], data.Source]
+    open: Callable[[Any, int], data.Source]
     needs: str
     texts: Callable[[System, Any], tuple[np.ndarray, ...]]
     evaluate: Callable[[Run], Findings]
@@ -120,7 +123,7 @@ def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
 
 def _retrieve(run: Run) -> Findings:
     ids, mask = run.texts
-    gallery, options = run.source.gallery, evaluation.Options(**run.config.eval)
+    gallery, options = run.source.gallery, expect(run.config.eval, RetrievalOptions)
     _report_cut(run.system.tokenize, gallery.texts, "captions")
     metrics.check(options.metrics, gallery.relevant, len(gallery.videos))
 
@@ -144,7 +147,7 @@ def _options(system: System, choices: Choices) -> tuple[np.ndarray, ...]:
 
 def _choose(run: Run) -> Findings:
     ids, mask = run.texts
-    size: Any = run.config.eval.batch_size
+    size = run.config.eval.batch_size
     options = [option for row in run.source.gallery.options for option in row]
     _report_cut(run.system.tokenize, options, "options")
     chosen = multiple_choice.evaluate(
@@ -163,18 +166,19 @@ def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
 
 def _answer(run: Run) -> Findings:
     ids, mask, answers = run.texts
-    text: Any = run.config.model.text
-    options, asked = answering.Options(**run.config.eval), run.source.gallery
-    inputs, how = (run.model, run.batches, asked, (ids, mask)), (options, run.store, run.watch)
+    text = expect(run.config.model, TextModel).text
+    options, asked = expect(run.config.eval, AnsweringOptions), run.source.gallery
+    inputs, kept = (run.model, run.batches, asked, (ids, mask)), (run.store, run.watch)
     _report_cut(run.system.tokenize, asked.texts, "questions")
     if options.answering == "rank":
         _report_cut(run.system.tokenize_answers, asked.answers, "answers")
-        ranking = answering.evaluate(*inputs, answers, text.vocab_size, *how)
+        ranking = answering.evaluate(*inputs, answers, text.vocab_size, options, *kept)
         asked, rows = run.left()
         return findings.answers(_only(ranking, rows), asked, run.config, run.broken)
     assert run.system.spell is not None
     keys_and_values = 2 * text.depth * text.width
-    found = writing.evaluate(*inputs, text.vocab_size, keys_and_values, *how)
+    generating = expect(options, GeneratingOptions)
+    found = writing.evaluate(*inputs, text.vocab_size, keys_and_values, generating, *kept)
     asked, rows = run.left()
     found = _only(found, rows)
     return findings.written(found, run.system.spell(found.ids), asked, run.config, run.broken)
@@ -191,7 +195,7 @@ def _no_texts(system: System, asked: Actions) -> tuple[np.ndarray, ...]:
 
 
 def _recognise(run: Run) -> Findings:
-    config, asked = run.config, run.source.gallery
+    config, asked = expect(run.config, Recognition), run.source.gallery
     views, size = config.data.crops * config.data.clips, config.eval.batch_size
     what = (asked.videos, views, len(asked.names), size)
     found = actions.evaluate(run.model, run.batches, *what, run.store, run.watch)
@@ -257,16 +261,10 @@ def open_training(system: System) -> data.TrainingSource:
       UserError: as `open_source`; also if nothing can be trained on such a data set.
     """
     config = system.config
-    together, samples = (config.train.get(key, 1) for key in ("questions_per_video", "samples"))
-    if together < 1:
-        raise UserError(f"config.train.questions_per_video={together} must be at least 1")
     _fitting(system)
-    read = config.data.copy_and_resolve_references()
-    with read.unlocked():
-        if "decode_size" in config.train:  # crops are taken of larger frames
-            read.decode_size = config.train.decode_size
-    frames, split = system.constants["frames"], config.train.split
-    source = data.open_training(read, frames, split, together, samples)
+    train, frames = config.train, system.constants["frames"]
+    together, samples = train.questions_per_video, train.samples
+    source = data.open_training(config.training_data(), frames, train.split, together, samples)
     _check_actions(system)
     return source
 
@@ -333,15 +331,16 @@ def draw(
 def protocol(system: System, split: str) -> str:
     """What the numbers of `evaluate` mean, as JSON: equal where they can be compared."""
     config = system.config
-    answers = config.data.get("answers", "")
-    views = {key: config.data[key] for key in ("clips", "crops") if key in config.data}
-    return json.dumps({"split": split, "answers": answers, **views, **evaluation_rules(config)})
+    keys = config.data.to_dict()
+    views = {key: keys[key] for key in ("clips", "crops") if key in keys}
+    rules = {"split": split, "answers": keys.get("answers", ""), **views}
+    return json.dumps({**rules, **evaluation_rules(config)})
 
 
-def evaluation_rules(config: ConfigDict) -> dict[str, Any]:
+def evaluation_rules(config: Config) -> dict[str, Any]:
     """What `config.eval` says of the numbers, without the sizes that change none."""
     sizes = ("batch_size", "memory_gib")
-    return {key: value for key, value in config.eval.items() if key not in sizes}
+    return {key: value for key, value in config.eval.to_dict().items() if key not in sizes}
 
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:
@@ -392,9 +391,9 @@ def _fitting(system: System) -> Task:
 
 def _check_actions(system: System) -> None:
     """Raises UserError unless the system tells as many actions as a data set of actions has."""
-    config = system.config
-    if prepared.spec(config.data.dataset).kind != "actions":
+    if prepared.spec(system.config.data.dataset).kind != "actions":
         return
+    config = expect(system.config, Recognition)
     known, told = len(prepared.labels(config.data)), config.model.classes
     if told != known:
         raise UserError(
@@ -404,13 +403,10 @@ def _check_actions(system: System) -> None:
         )
 
 
-def _task(config: ConfigDict) -> Task:
+def _task(config: Config) -> Task:
     return _TASKS[prepared.spec(config.data.dataset).kind]
 
 
-def _with_split(config: ConfigDict, split: str) -> ConfigDict:
+def _with_split(config: Config, split: str) -> Config:
     """The configuration, its evaluation split set to `split` unless that is empty."""
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-        config.data.split = split or config.data.split
-    return config
+    return config.override({"data.split": split or config.data.split})

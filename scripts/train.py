@@ -19,9 +19,9 @@ import jax
 import numpy as np
 import tasks
 from absl import flags
-from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, data, disk, parallel, registry
+from tokmerge_jax.config import Config
 from tokmerge_jax.training import curve, export
 from tokmerge_jax.training.loop import Plan, Trials, fit
 from tokmerge_jax.training.run import Run, identity
@@ -31,7 +31,7 @@ _EXPORT = flags.DEFINE_string("export", None, "also write the parameters to this
 _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float16")
 
 
-def main(config: ConfigDict) -> None:
+def main(config: Config) -> None:
     """Trains to the end, or until it is asked to stop, and says where things are."""
     system = registry.build(config)
     if system.loss is None:
@@ -51,7 +51,7 @@ def main(config: ConfigDict) -> None:
         report = fit(
             plan,
             run,
-            parallel.make_mesh(config.mesh),
+            parallel.make_mesh(config.mesh.to_dict()),
             system.loss,
             batches,
             initial=lambda: initial(system),

@@ -102,7 +102,7 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
 
 def first_view(system: System, clip: np.ndarray) -> np.ndarray:
     """The frames of a clip in which tokens merge: of neighbours the middle ones, of views one."""
-    count = system.config.data.get("neighbours", 1)
+    count = system.config.data.neighbours
     return clip[: system.constants["frames"] * count][count // 2 :: count]
 
 

@@ -5,55 +5,55 @@ import golden
 import jax
 import numpy as np
 import recipe
-from ml_collections import ConfigDict
 
 import tokmerge_jax
-from configs.base import clip
+from tokmerge_jax.config import clip
 from tokmerge_jax.systems.inputs import unchecked
 
 
-def config_of(case) -> ConfigDict:
+def config_of(case) -> clip.Retrieval:
     """Our configuration of a golden case's network."""
-    spec, config = case.config, clip.get_config("b32")
-    config.dtype = "float32"
-    size = spec["image_resolution"]
+    spec = case.config
     width, text_width = spec["vision_width"], spec.get("text_width", spec.get("transformer_width"))
-    config.model.vision.update(
-        width=width,
-        depth=spec["vision_layers"],
-        heads=width // 64,
-        patch_size=spec.get("patch_size", spec.get("vision_patch_size")),
-        image_size=size,
-        frames=spec.get("frames", 1),
+    model = clip.Model(
+        vision=clip.Vision(
+            width=width,
+            depth=spec["vision_layers"],
+            heads=width // 64,
+            patch_size=spec.get("patch_size", spec.get("vision_patch_size")),
+            image_size=spec["image_resolution"],
+            frames=spec.get("frames", 1),
+        ),
+        text=clip.Text(
+            width=text_width,
+            depth=spec.get("text_layers", spec.get("transformer_layers")),
+            heads=text_width // 64,
+            vocab_size=spec["vocab_size"],
+            max_positions=spec["context_length"],
+        ),
+        embed_dim=spec["embed_dim"],
+        **(_merging(spec) if "merge_layer" in spec else {}),
     )
-    config.model.text.update(
-        width=text_width,
-        depth=spec.get("text_layers", spec.get("transformer_layers")),
-        heads=text_width // 64,
-        vocab_size=spec["vocab_size"],
-        max_positions=spec["context_length"],
-    )
-    config.model.embed_dim = spec["embed_dim"]
-    config.data.max_text_length = spec.get("max_words", spec["context_length"])
-    if "merge_layer" in spec:
-        _set_merging(config, spec)
-    return config.lock()
+    length = spec.get("max_words", spec["context_length"])
+    return clip.Retrieval(dtype="float32", model=model, data=clip.Data(max_text_length=length))
 
 
-def _set_merging(config: ConfigDict, spec) -> None:
+def _merging(spec):
     def numbers(text):
         return tuple(int(n) for n in text.split("-"))
 
     cross, intra = numbers(spec["merge_token_proportion"])
-    config.model.lora_rank = spec["lora_dim"]
-    config.model.merger.update(name="tempme", r=spec["tome_r"], proportional=spec["prop_attn"])
-    config.model.join.update(
-        layers=numbers(spec["merge_layer"]),
-        clips=numbers(spec["merge_frame_num"]),
-        cross=float(cross),
-        intra=float(intra),
-        positions=bool(spec["frame_pos"]),
-    )
+    return {
+        "lora_rank": spec["lora_dim"],
+        "merger": clip.Merger(name="tempme", r=spec["tome_r"], proportional=spec["prop_attn"]),
+        "join": clip.Join(
+            layers=numbers(spec["merge_layer"]),
+            clips=numbers(spec["merge_frame_num"]),
+            cross=float(cross),
+            intra=float(intra),
+            positions=bool(spec["frame_pos"]),
+        ),
+    }
 
 
 def system_of(case):

@@ -16,6 +16,7 @@ import numpy as np
 import row_batches
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.runtime import Stopwatch
 
 VIDEOS, TEXTS, LENGTH, WIDTH = 13, 11, 5, 6
@@ -68,7 +69,7 @@ def run(
 ):
     """Scores of the gallery."""
     mesh = parallel.make_mesh({"data": devices})
-    options = evaluation.Options(batch_size=batch_size, rerank=True, top_k=k, memory_gib=gib)
+    options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
     model = evaluation.Model(predict, PARAMS, mesh)
     how = options, store, Stopwatch()

@@ -17,6 +17,7 @@ import numpy as np
 import row_batches
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config.evaluation import AnsweringOptions
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Questions
@@ -100,7 +101,7 @@ def run(
 ):
     """The ranking."""
     model = evaluation.Model(predict, PARAMS, parallel.make_mesh({"data": devices}))
-    options = answering.Options(
+    options = AnsweringOptions(
         batch_size=batch_size, top_k=k, memory_gib=gib, first_piece=first_piece
     )
     store = evaluation.Store(Path(folder), {"questions": "small"})

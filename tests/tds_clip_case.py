@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import recipe
-from ml_collections import ConfigDict
 
 import tokmerge_jax
-from configs.base import tds_clip
 from tokmerge_jax import merging
+from tokmerge_jax.config import tds_clip
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.models.clip_vit import CLIPViT
@@ -50,23 +49,24 @@ def module_of(sizes, r=(), proportional=True) -> TDSCLIP:
     return TDSCLIP(vision, side, sizes["classes"])
 
 
-def config_of(sizes, frames=1) -> ConfigDict:
-    """Our configuration of such a network, not locked."""
-    config = tds_clip.get_config("b16")
-    with config.ignore_type():
-        config.update_from_flattened_dict({f"model.{key}": value for key, value in sizes.items()})
-    config.model.vision.frames = frames
-    config.dtype = "float32"
-    config.data.scale = sizes["vision.image_size"]
-    config.train.groups = 1
-    return config
+def config_of(sizes, frames=1) -> tds_clip.Recognition:
+    """Our configuration of such a network."""
+    return tds_clip.Recognition().override(
+        {
+            **{f"model.{key}": value for key, value in sizes.items()},
+            "model.vision.frames": frames,
+            "dtype": "float32",
+            "data.scale": sizes["vision.image_size"],
+            "train.groups": 1,
+        }
+    )
 
 
 def system_of(case):
     """The system of an end-to-end case, whose pixels are normalised, and its parameters."""
     weights = weights_of(case)
     config = config_of(table.sizes(weights), case.config["num_segments"])
-    system = unchecked(tokmerge_jax.build(config.lock()))
+    system = unchecked(tokmerge_jax.build(config))
     return system, rules.load(system.name_rules[0], weights, system.abstract_params)
 
 

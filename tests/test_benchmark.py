@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import flagsaver
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config import Config, tds_clip, umt
 from tokmerge_jax.types import LayerCost, UserError
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "scripts"))
@@ -117,22 +117,26 @@ def test_clips_are_counts():
         assert clips() == [1, 8, 32]
 
 
-def system(**model) -> Any:
+ACTIONS = tds_clip.Recognition(
+    model=tds_clip.Model(classes=7), data=tds_clip.ActionData(neighbours=1)
+)
+
+
+def system(config: Config) -> Any:
     """As much of one as inputs and the ceiling are made of."""
     vision = {"frames": 2, "image_size": 4, "width": 16}
-    config = ConfigDict({"seed": 0, "dtype": "float32", "data": {}, "model": {"vision": vision}})
-    config.model.update(model)
+    config = config.override({"seed": 0, "dtype": "float32", "model.vision": vision})
     return types.SimpleNamespace(config=config, cost=(LayerCost("patches", 0, 64, 1),))
 
 
 def test_clips_to_train_with_are_as_many_as_asked():
     with flagsaver.as_parsed(clips="1,3", train_clips="5", gallery="4"):
-        inputs = make_inputs(system(classes=7), ["train"])
+        inputs = make_inputs(system(ACTIONS), ["train"])
         assert inputs["video"].shape == (3, 2, 4, 4, 3)
         assert inputs["videos"].shape == (5, 2, 4, 4, 3)
         assert inputs["label"].shape == (5,)
         with pytest.raises(UserError, match=r"--train_clips=5 is more than the 4 texts"):
-            make_inputs(system(text={}), ["encode", "train"])
+            make_inputs(system(umt.Retrieval()), ["encode", "train"])
 
 
 @pytest.mark.parametrize(("platform", "products"), [("cpu", 12), ("gpu", 480)])
@@ -142,7 +146,7 @@ def test_products_of_the_ceiling_leave_numbers_as_large_as_they_are(
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     monkeypatch.setattr("tokmerge_jax.runtime.jit", jax.jit)  # no options of a compiler
     with flagsaver.as_parsed(clips="2"):
-        case = ceiling(system())
+        case = ceiling(system(ACTIONS))
     assert case.way == f"{products} products, 128 rows"
     assert case.macs == products * 128 * 16 * 64
     output = case.run().output
@@ -154,8 +158,7 @@ def test_both_decoders_have_as_many_processes(monkeypatch):
     monkeypatch.setattr(benchmark_decoding, "_SECONDS", 1)
     monkeypatch.setattr(benchmark_decoding, "_VIDEOS", 2)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    drawn = system()
-    drawn.config.data = {"trim_seconds": 0, "sampling": "intervals"}
+    drawn = system(umt.Retrieval())
     drawn.constants = {"frames": 4, "image_size": 32}
     drawn.transform = lambda frames: frames
     one, three = benchmark_decoding.decode(drawn, {}, {})

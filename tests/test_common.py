@@ -18,7 +18,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         ([], ("--config is missing", "configs/")),
         (["--config=configs/no_such.py"], ("configs/no_such.py", "cannot be loaded")),
         (["--config=configs/tempme_msrvtt_b32.py:half"], (":half is no variant", ":full")),
-        ([CONFIG, "--config.model.no_such=1"], ("no such key", "no_such", "configs/base/")),
+        ([CONFIG, "--config.model.no_such=1"], ("no such key", "no_such", "tokmerge_jax/config/")),
         pytest.param(
             [CONFIG, "--config.modle.embed_dim=1"],
             ("no such key", "mean model"),

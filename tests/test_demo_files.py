@@ -9,9 +9,9 @@ import zipfile
 
 import pytest
 
-from configs import demo, demo_qa
 from scripts import tasks
 from tokmerge_jax import convert, demo_files, registry
+from tokmerge_jax.configs import demo, demo_qa
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

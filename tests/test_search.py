@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from configs import demo as demo_config
-from configs import demo_clip
 from tokmerge_jax import disk, search
+from tokmerge_jax.configs import demo as demo_config
+from tokmerge_jax.configs import demo_clip
 from tokmerge_jax.data.datasets import demo, demo_scene
 from tokmerge_jax.evaluation import index
 from tokmerge_jax.types import UserError
@@ -50,13 +50,8 @@ def run(*arguments):
 
 def configuration(checkpoint=WEIGHTS, **mesh):
     """The demo's, decoding in this process."""
-    config = demo_config.get_config()
-    with config.unlocked():
-        config.data.workers = 0
-        config.checkpoint = str(checkpoint)
-        config.mesh.update(mesh)
-        config.eval.batch_size = 2
-    return config
+    changes = {"checkpoint": str(checkpoint), "mesh": mesh, "eval.batch_size": 2}
+    return demo_config.get_config().override({"data.workers": 0, **changes})
 
 
 def features(target):
@@ -83,9 +78,7 @@ def made(tmp_path_factory):
 def test_a_model_without_a_matching_head(tmp_path):
     """CLIP finds by cosine alone; nothing but embeddings is kept."""
     write_clips(tmp_path / "videos", [0, 9, 20])
-    config = demo_clip.get_config()
-    with config.unlocked():
-        config.data.workers = 0
+    config = demo_clip.get_config().override({"data.workers": 0})
     search.index_videos(config, tmp_path / "videos", tmp_path / "index")
     for arrays in features(tmp_path / "index").values():
         assert {name: x.shape for name, x in arrays.items()} == {"embedding": (1, 128)}
@@ -171,9 +164,7 @@ def test_devices_and_batches_do_not_matter(made, tmp_path):
 
 def test_another_model_or_folder_is_refused(copied, tmp_path):
     videos, target = copied
-    plain = configuration()
-    with plain.unlocked():
-        plain.model.merger.name = "none"
+    plain = configuration().override({"model.merger.name": "none"})
     with pytest.raises(UserError, match=r"made with model\.merger\.name=vid_tldr \(now none\)"):
         search.index_videos(plain, videos, target)
     write_clips(tmp_path / "other", [1])
@@ -193,9 +184,7 @@ def test_another_model_or_folder_is_refused(copied, tmp_path):
 def test_settings_that_cannot_be(copied):
     videos, target = copied
     for key, value in (("eval.batch_size", 0), ("data.workers", -1)):
-        config = configuration()
-        with config.unlocked():
-            config.update_from_flattened_dict({key: value})
+        config = configuration().override({key: value})
         with pytest.raises(UserError, match=rf"config\.{key}={value} must be"):
             search.index_videos(config, videos, target.with_name("new"))
 
@@ -256,9 +245,7 @@ def test_another_process_indexing_is_named(copied):
 @pytest.mark.slow
 def test_an_index_knows_its_schedule_layer_by_layer(copied):
     videos, target = copied
-    config = configuration()
-    with config.unlocked(), config.ignore_type():
-        config.model.merger.r = 20
+    config = configuration().override({"model.merger.r": 20})
     search.index_videos(config, videos, target.with_name("new"))
     stored = index.describe(target.with_name("new"))["about"]["config"]
     assert stored["model"]["merger"]["r"] == [20] * 4

@@ -5,43 +5,44 @@ import numpy as np
 import recipe
 
 import tokmerge_jax
-from configs.base import testa
+from tokmerge_jax.config import testa
 from tokmerge_jax.merging import space_time
 from tokmerge_jax.systems.inputs import unchecked
 
 
-def config_of(case):
+def config_of(case) -> testa.Retrieval:
     """Our configuration of a golden case's network."""
-    config = sized(testa.get_config(), case)
-    config.model.embed_dim = case.config["embed_dim"]
-    config.data.max_text_length = case.config["max_words"]
-    return config
+    config = sized(testa.Retrieval(), case)
+    sizes = {"model.embed_dim": "embed_dim", "data.max_text_length": "max_words"}
+    return config.override({key: case.config[name] for key, name in sizes.items()})
 
 
 def sized(config, case):
     """A configuration with a golden case's sizes."""
     sizes = case.config
-    config.dtype = "float32"
-    config.model.vision.update(
-        width=sizes["width"],
-        depth=sizes["depth"],
-        heads=sizes["heads"],
-        image_size=sizes["image_size"],
-        patch_size=sizes["patch_size"],
-        frames=sizes["num_frames"],
-    )
-    config.model.text.update(
-        width=sizes["hidden"],
-        depth=sizes["layers"],
-        heads=sizes["text_heads"],
-        mlp_width=sizes["intermediate"],
-        vocab_size=sizes["vocab"],
-        max_positions=sizes["max_pos"],
-    )
+    found = {
+        "dtype": "float32",
+        "model.vision": {
+            "width": sizes["width"],
+            "depth": sizes["depth"],
+            "heads": sizes["heads"],
+            "image_size": sizes["image_size"],
+            "patch_size": sizes["patch_size"],
+            "frames": sizes["num_frames"],
+        },
+        "model.text": {
+            "width": sizes["hidden"],
+            "depth": sizes["layers"],
+            "heads": sizes["text_heads"],
+            "mlp_width": sizes["intermediate"],
+            "vocab_size": sizes["vocab"],
+            "max_positions": sizes["max_pos"],
+        },
+    }
     if sizes["merging_type"]:
         merged = space_time.of_testa(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
-        config.model.merger.frames, config.model.merger.r = merged
-    return config
+        found |= dict(zip(("model.merger.frames", "model.merger.r"), merged, strict=True))
+    return config.override(found)
 
 
 def system_of(case):

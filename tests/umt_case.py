@@ -1,16 +1,16 @@
 """The goldens of UMT, small and full-size, as our configurations, parameters and inputs."""
 
 import re
+from dataclasses import replace
 
 import flax.linen as nn
 import golden
 import jax
 import numpy as np
 import recipe
-from ml_collections import ConfigDict
 
 import tokmerge_jax
-from configs.base import vid_tldr, vid_tldr_qa
+from tokmerge_jax.config import umt
 from tokmerge_jax.convert import rules
 from tokmerge_jax.systems.inputs import unchecked
 
@@ -23,39 +23,42 @@ def close(ours, theirs, tolerance=TOLERANCE):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
-def config_of(case) -> ConfigDict:
+def config_of(case):
     """Our configuration of a golden case's network."""
     spec = case.config
-    size = "l16" if case.name.startswith(("umtqa-l1", "vidtldr-l16")) else "b16"
-    base = vid_tldr_qa if case.name.startswith(("umtqa", "bert-decoder")) else vid_tldr
-    config = base.get_config(size)
-    config.dtype = "float32"
+    answers = case.name.startswith(("umtqa", "bert-decoder"))
+    config = umt.QuestionAnswering() if answers else umt.Retrieval()
     if case.name.startswith("bert"):
-        _set_text(config, spec)
+        vision = umt.Vision(width=spec["encoder_width"], depth=1, heads=4, image_size=16)
+        text, further = text_of(spec), {}
         if case.name.startswith("bert-decoder"):  # a network whose fusion layers it has all of
-            config.model.text.update(depth=1 + spec["num_hidden_layers"], fusion_layer=1)
-        config.model.vision.update(width=spec["encoder_width"], depth=1, heads=4, image_size=16)
-        return config.lock()
-    vision = spec["vision"]
-    config.model.vision.update(
-        width=vision["width"],
-        depth=vision["depth"],
-        heads=vision["heads"],
-        image_size=vision["img_size"],
-        patch_size=spec["patch_size"],
-        frames=spec["frames"],
-        table_frames=max(spec.get("ckpt_num_frame", 0), 0),
-        keep_temporal=spec.get("keep_temporal", False),
+            text = replace(text, depth=1 + spec["num_hidden_layers"], fusion_layer=1)
+    else:
+        vision = umt.Vision(
+            width=spec["vision"]["width"],
+            depth=spec["vision"]["depth"],
+            heads=spec["vision"]["heads"],
+            image_size=spec["vision"]["img_size"],
+            patch_size=spec["patch_size"],
+            frames=spec["frames"],
+            table_frames=max(spec.get("ckpt_num_frame", 0), 0),
+            keep_temporal=spec.get("keep_temporal", False),
+        )
+        text = text_of(spec["text"])
+        further = {"merger": umt.Merger(r=tuple(spec["vidtldr_r"] or (0,)))}
+        if not answers:
+            further["embed_dim"] = spec["embed_dim"]
+    return replace(
+        config,
+        dtype="float32",
+        model=replace(config.model, vision=vision, text=text, **further),
+        data=replace(config.data, max_text_length=min(32, text.max_positions)),
     )
-    _set_text(config, spec["text"])
-    if "embed_dim" in spec:
-        config.model.embed_dim = spec["embed_dim"]
-    config.model.merger.r = tuple(spec["vidtldr_r"] or (0,))
-    return config.lock()
 
 
-def _set_text(config: ConfigDict, text: dict) -> None:
-    config.model.text.update(
+def text_of(text: dict) -> umt.Text:
+    """Our sizes of a golden case's BERT."""
+    return umt.Text(
         width=text["hidden_size"],
         depth=text["num_hidden_layers"],
         heads=text["num_attention_heads"],
@@ -64,7 +67,6 @@ def _set_text(config: ConfigDict, text: dict) -> None:
         vocab_size=text["vocab_size"],
         max_positions=text["max_position_embeddings"],
     )
-    config.data.max_text_length = min(32, text["max_position_embeddings"])
 
 
 def system_of(case, only: str = "", words: bool = False):
@@ -75,8 +77,7 @@ def system_of(case, only: str = "", words: bool = False):
     """
     config = config_of(case)
     if words and any(".cls." in name for name in case.spec["shapes"]):
-        with config.unlocked():
-            config.train.losses.mlm = 1.0
+        config = config.override({"train.losses.mlm": 1.0})
     system = unchecked(tokmerge_jax.build(config))
     weights = {name.replace("_encoder.bert.", "_encoder."): w for name, w in case.weights().items()}
     if only:

@@ -8,7 +8,7 @@ import pathlib
 
 from etils import epath
 
-from tokmerge_jax.types import UserError
+from tokmerge_jax.errors import UserError
 
 _PACKAGE = "tokmerge_jax_demo"
 

@@ -5,9 +5,10 @@ fifth system, or a user's own, needs no change in them.
 """
 
 import importlib
+import typing
+from types import ModuleType
 
-from ml_collections import ConfigDict
-
+from tokmerge_jax.config import Config
 from tokmerge_jax.types import System, UserError
 
 _SYSTEMS = {
@@ -20,32 +21,40 @@ _SYSTEMS = {
     "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
 }
 
-_LIMITS = {"depth": 64, "frames": 4096, "image_size": 4096}
-_LIMIT = 2**20  # of other sizes
-
 
 def register(name: str, module: str) -> None:
     """Makes `build` find the system `name` in the importable module `module`."""
     _SYSTEMS[name] = module
 
 
-def build(config: ConfigDict) -> System:
+def build(config: Config) -> System:
     """The system that `config.system` names, built from `config`.
 
     Raises:
       UserError: if the name is unknown or a value of the configuration cannot work.
     """
-    if config.system not in _SYSTEMS:
+    kind = config_class(config.system)
+    if not isinstance(config, kind):
+        raise UserError(
+            f"config.system={config.system!r} is built from a {kind.__name__} of {kind.__module__};"
+            " choose a configuration of that system"
+        )
+    config = config.resolved()
+    config.check()
+    return _module(config.system).build(config)
+
+
+def config_class(system: str) -> type[Config]:
+    """The class of the configurations that a system is built from: what its `build` takes.
+
+    Raises:
+      UserError: if there is no such system.
+    """
+    return typing.get_type_hints(_module(system).build).get("config", Config)
+
+
+def _module(system: str) -> ModuleType:
+    if system not in _SYSTEMS:
         known = ", ".join(sorted(_SYSTEMS))
-        raise UserError(f"config.system={config.system!r} is no known system; known: {known}")
-    _check_sizes(config.get("model", ConfigDict()))
-    return importlib.import_module(_SYSTEMS[config.system]).build(config)
-
-
-def _check_sizes(part: ConfigDict, key: str = "config.model") -> None:
-    """Refuses sizes that no network has: laying one out would take hours, or all memory."""
-    for name, value in part.items():
-        if isinstance(value, ConfigDict) and name != "merger":
-            _check_sizes(value, f"{key}.{name}")
-        elif isinstance(value, int) and value > (limit := _LIMITS.get(name, _LIMIT)):
-            raise UserError(f"{key}.{name}={value} is no network's size; take at most {limit}")
+        raise UserError(f"config.system={system!r} is no known system; known: {known}")
+    return importlib.import_module(_SYSTEMS[system])

@@ -9,8 +9,6 @@ if __name__ == "__main__":  # worker processes read the script again
 
 import contextlib
 import dataclasses
-import json
-import operator
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +16,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from tokmerge_jax import convert, disk, parallel, registry, runtime
+from tokmerge_jax.config import Config, expect
+from tokmerge_jax.config.common import TextData
+from tokmerge_jax.config.evaluation import RerankingOptions
+from tokmerge_jax.config.parts import restore
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.text import Tokenizer
-from tokmerge_jax.evaluation import Model, Options, index, model_facts
+from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.evaluation.retrieval import ahead
 from tokmerge_jax.progress import Progress
@@ -33,7 +34,7 @@ from tokmerge_jax.types import System, UserError
 Path = str | os.PathLike[str]
 
 
-def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
+def index_videos(config: Config, videos: Path, target: Path) -> Index:
     """Encodes the videos of a folder, and of those below it, into the index `target`.
 
     Files that are there already are left alone; new and changed ones are encoded, those that are
@@ -49,8 +50,6 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
       UserError: if something is missing, the system cannot search, the index is another model's
         or another folder's, another process writes it, or the machine refuses to.
     """
-    if config.data.workers < 0:
-        raise UserError(f"config.data.workers={config.data.workers} must be 0 or more")
     base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
     system, files = _portable(_system(config)), folders.find(base)
     params = convert.load_checkpoint(config.checkpoint, system)
@@ -58,7 +57,7 @@ def index_videos(config: ConfigDict, videos: Path, target: Path) -> Index:
     model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
     with disk.held(place):
         _check_folder(place, base, files)
-        about = {"config": json.loads(system.config.to_json()), "videos": str(base)}
+        about = {"config": system.config.to_dict(), "videos": str(base)}
         found = Index(place, model_facts(system, params), about)
         todo = found.update(files)
         clips = folders.Clips(todo, decode, system.transform, config.data.workers)
@@ -118,11 +117,9 @@ class Searcher:
         about = _about(place)
         self.folder = pathlib.Path(about["videos"])
         with _as_stored(place):
-            self._open(place, ConfigDict(about["config"]))
+            self._open(place, _restored(place, about["config"]))
 
-    def _open(self, place: pathlib.Path, config: ConfigDict) -> None:
-        self._options = Options(**config.eval)
-        operator.index(self._options.top_k)  # a whole number
+    def _open(self, place: pathlib.Path, config: Config) -> None:
         self._system = _system(config)
         assert self._system.tokenize is not None
         self._system.tokenize([""])  # the vocabulary is there
@@ -152,8 +149,9 @@ class Searcher:
         Raises:
           UserError: if a text holds no word.
         """
-        options = self._options
         rerank = rerank and "match" in self._system.predict
+        options = self._system.config.eval
+        matching = expect(options, RerankingOptions) if rerank else RerankingOptions()
         tokenize = self._system.tokenize
         assert isinstance(tokenize, Tokenizer)
         _check_texts(tokenize, texts)
@@ -161,9 +159,9 @@ class Searcher:
         hits = self.index.query(
             self._model,
             tokenize(texts),
-            top_k=max(options.top_k, top_k) if rerank else top_k,
+            top_k=max(matching.top_k, top_k) if rerank else top_k,
             rerank=rerank,
-            memory_gib=options.memory_gib,
+            memory_gib=matching.memory_gib,
             shapes=self._shapes,
         )
         return [found[:top_k] for found in hits]
@@ -180,7 +178,7 @@ def _check_texts(tokenize: Tokenizer, texts: Sequence[str]) -> None:
             raise UserError(f"{text!r:.60} holds no word; say in words what to look for")
 
 
-def _system(config: ConfigDict) -> System:
+def _system(config: Config) -> System:
     system = registry.build(config)
     if "encode_text" not in system.predict:
         raise UserError(f"the system {system.name!r} does not search; choose one of retrieval")
@@ -223,13 +221,25 @@ def _portable(system: System) -> System:
 
     JSON holds it.
     """
-    config = system.config.copy_and_resolve_references()
-    with config.unlocked(), config.ignore_type():  # r may have been an int
-        config.checkpoint = _whole(config.checkpoint)
-        config.data.vocabulary = _whole(config.data.vocabulary)
-        config.dtype = np.dtype(runtime.compute_dtype(config.dtype)).name
-        config.model.merger.r = [*system.schedule.r]
-    return dataclasses.replace(system, config=config)
+    config = system.config
+    changes = {
+        "checkpoint": _whole(config.checkpoint),
+        "data.vocabulary": _whole(expect(config.data, TextData).vocabulary),
+        "dtype": np.dtype(runtime.compute_dtype(config.dtype)).name,
+        "model.merger.r": system.schedule.r,
+    }
+    return dataclasses.replace(system, config=config.override(changes))
+
+
+def _restored(place: pathlib.Path, kept: Mapping[str, Any]) -> Config:
+    """The configuration of an index."""
+    try:
+        return restore(registry.config_class(kept["system"]), kept)
+    except UserError as error:
+        raise UserError(
+            f"{place}/index.json holds no configuration that can be built ({error}); index into"
+            " another folder"
+        ) from error
 
 
 def _whole(name: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import flax.linen as nn
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config import Config
 from tokmerge_jax.errors import UserError as UserError
 
 T = TypeVar("T")
@@ -275,7 +275,7 @@ class System:
     """
 
     name: str
-    config: ConfigDict
+    config: Config
     module: nn.Module
     abstract_params: Params
     init: Callable[[jax.Array], Params]

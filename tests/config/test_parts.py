@@ -34,7 +34,7 @@ def kept_at(tree, key):
 
 def test_override_leaves_the_rest_and_the_first_as_they_are():
     config = umt.Retrieval()
-    other = config.override({"model.merger.r": [600, 200], "eval.dual_softmax": 3})
+    other = config.override({"model.merger": {"r": [600, 200]}, "eval.dual_softmax": 3})
     assert (other.model.merger.r, config.model.merger.r) == ((600, 200), (0,))
     assert type(other.eval.dual_softmax) is float
     assert other == dataclasses.replace(

@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from tokmerge_jax import convert
+from tokmerge_jax.config import umt
 from tokmerge_jax.convert import checkpoint, rules
 from tokmerge_jax.convert.operations import Transpose
 from tokmerge_jax.convert.rules import RuleSet
@@ -37,7 +37,7 @@ def small_system(**changes) -> System:
     """A system of one linear layer, of which only the weights matter."""
     system = System(
         name="small",
-        config=ConfigDict(),
+        config=umt.Retrieval(),
         module=nn.Dense(2),
         abstract_params=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), PARAMS),
         init=lambda key: PARAMS,

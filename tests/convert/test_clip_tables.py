@@ -12,8 +12,8 @@ import recipe
 from safetensors.numpy import save_file
 
 import tokmerge_jax
-from configs.base import clip as base
 from tokmerge_jax import convert
+from tokmerge_jax.config import clip as base
 from tokmerge_jax.convert import rules, torch_file
 from tokmerge_jax.convert.tables import clip
 from tokmerge_jax.training import export
@@ -24,18 +24,15 @@ FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
 
 
 def config_of(lora_rank=0, merger="none"):
-    config = clip_case.config_of(golden.load("clip-tiny"))
-    with config.unlocked():
-        config.model.vision.update(
-            width=16, depth=2, heads=1, patch_size=8, image_size=16, frames=4
-        )
-        config.model.text.update(width=16, depth=1, heads=1, vocab_size=40, max_positions=8)
-        config.model.embed_dim = 8
-        config.model.lora_rank = lora_rank
-        config.model.merger.name = merger
-        config.model.join.update(layers=(0, 1), clips=(2, 2))
-        config.data.max_text_length = 8
-    return config
+    model = base.Model(
+        vision=base.Vision(width=16, depth=2, heads=1, patch_size=8, image_size=16, frames=4),
+        text=base.Text(width=16, depth=1, heads=1, vocab_size=40, max_positions=8),
+        embed_dim=8,
+        lora_rank=lora_rank,
+        merger=base.Merger(name=merger),
+        join=base.Join(layers=(0, 1), clips=(2, 2)),
+    )
+    return base.Retrieval(dtype="float32", model=model, data=base.Data(max_text_length=8))
 
 
 @functools.cache
@@ -198,9 +195,7 @@ def test_sizes_are_told_where_they_do_not_fit():
             "text.max_positions": 8,
             "embed_dim": 8,
         }
-    config = config_of()
-    with config.unlocked():
-        config.model.vision.depth = 3
+    config = config_of().override({"model.vision.depth": 3})
     with pytest.raises(UserError, match=r"vision\.width=16, vision\.depth=2, vision\.heads"):
         convert.from_torch("tempme", openai(), config)
     resnet = {name: x for name, x in openai().items() if name != "visual.proj"}
@@ -234,16 +229,17 @@ def test_sizes_of_the_checkpoint(tmp_path):
     weights = golden.load("clip-tiny").weights()
     save_file({n: np.asarray(x) for n, x in weights.items()}, tmp_path / "clip.safetensors")
     expected = tokmerge_jax.build(config).abstract_params
-    other = base.get_config("l14")
-    other.checkpoint = str(tmp_path / "clip.safetensors")
-    other.model.sizes = "checkpoint"
-    other.data.max_text_length = 20
+    other = base.Retrieval(
+        checkpoint=str(tmp_path / "clip.safetensors"),
+        model=base.Model(sizes="checkpoint", vision=base.L14, text=base.L14_TEXT, embed_dim=768),
+        data=base.Data(max_text_length=20),
+    )
     system = tokmerge_jax.build(other)
     assert rules.flatten(system.abstract_params) == rules.flatten(expected)
     assert (system.config.model.vision.heads, system.config.model.vision.image_size) == (2, 64)
     convert.load_checkpoint(other.checkpoint, system)
     strange = {n: np.float32(0) if n.endswith("conv1.weight") else x for n, x in weights.items()}
-    other.checkpoint = str(tmp_path / "other.safetensors")
+    other = other.override({"checkpoint": str(tmp_path / "other.safetensors")})
     for tensors in ({"weight": np.ones(2, np.float32)}, strange):
         save_file({n: np.asarray(x) for n, x in tensors.items()}, other.checkpoint)
         with pytest.raises(UserError, match="is no CLIP in PyTorch's names"):

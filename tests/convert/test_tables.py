@@ -1,5 +1,7 @@
 """vid-TLDR's table against the full lists of names of real checkpoints."""
 
+import importlib
+
 import golden
 import jax
 import numpy as np
@@ -8,8 +10,8 @@ import umt_case
 from parameters import slow
 
 import tokmerge_jax
-from configs.base import vid_tldr as base
 from tokmerge_jax import convert
+from tokmerge_jax.config import umt
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import vid_tldr, vid_tldr_qa
 from tokmerge_jax.types import UserError
@@ -28,7 +30,9 @@ def surgery(request):
 @pytest.fixture(scope="module")
 def full_system(surgery):
     size, _ = surgery
-    return tokmerge_jax.build(base.get_config(size))
+    return tokmerge_jax.build(
+        importlib.import_module(f"tokmerge_jax.configs.msrvtt_mc_{size}").get_config()
+    )
 
 
 def test_names_of_pretraining_files(surgery):
@@ -164,11 +168,11 @@ def test_question_answering_there_and_back():
 
 def retrieval_weights(config, predicts_words):
     """Random weights of a retrieval network of the sizes of a question-answering one."""
-    other = base.get_config()
-    other.model.vision.update(config.model.vision)
-    other.model.text.update(config.model.text)
-    other.data.max_text_length = config.data.max_text_length
-    other.train.losses.mlm = float(predicts_words)
+    other = umt.Retrieval(
+        model=umt.RetrievalModel(vision=config.model.vision, text=config.model.text),
+        data=umt.TextData(max_text_length=config.data.max_text_length),
+        train=umt.RetrievalTraining(losses=umt.Losses(mlm=float(predicts_words))),
+    )
     system = tokmerge_jax.build(other)
     rng = np.random.default_rng(1)
     params = jax.tree.map(

@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
 from tokmerge_jax import data
+from tokmerge_jax.config.common import ActionData, Data
 from tokmerge_jax.data import clips
 from tokmerge_jax.data.action_pixels import ResizeCrops
 from tokmerge_jax.data.datasets import video_text
@@ -55,10 +55,8 @@ def folder(tmp_path_factory):
 
 
 def config(folder, **changes):
-    base = {"dataset": "ssv2", "split": "val", "folder": str(folder), "labels": ""}
-    base |= {"sampling": "segments", "clips": 2, "crops": 3, "neighbours": M, "wrap": False}
-    base |= {"trim_seconds": 0, "on_broken": "stop", "workers": 0}
-    return ConfigDict({**base, **changes})
+    base = {"dataset": "ssv2", "folder": str(folder), "neighbours": M, "wrap": False, "workers": 0}
+    return ActionData().override({**base, **changes})
 
 
 def test_all_views_of_the_videos(folder):
@@ -78,12 +76,11 @@ def test_all_views_of_the_videos(folder):
 def test_the_rule_of_a_configuration(folder):
     decode = clips.decoder(config(folder, sampling="ticks", wrap=True), 8, "")
     assert decode.choose == Segments("ticks", 2, M, True)
-    plain = ConfigDict({"sampling": "intervals", "trim_seconds": 0})
-    assert clips.decoder(plain, 8, "").choose is by_intervals
+    assert clips.decoder(Data(), 8, "").choose is by_intervals
     with pytest.raises(UserError, match=r"sampling='intervals' is unknown; known: segments, ticks"):
         clips.decoder(config(folder, sampling="intervals"), 8, "")
     with pytest.raises(UserError, match=r"sampling='ticks' is unknown; known: intervals, seconds"):
-        clips.decoder(ConfigDict({**plain, "sampling": "ticks"}), 8, "")
+        clips.decoder(Data(sampling="ticks"), 8, "")
 
 
 def training(source, batch_size, count, step=0):
@@ -153,6 +150,6 @@ def test_samples_of_a_video_stay_together(folder, samples, size):
 
 def test_other_kinds_of_data_sets_are_refused(folder):
     with pytest.raises(UserError, match="'ssv2' holds actions, where captions are needed"):
-        data.open_retrieval(config(folder, paragraph=False), T)
+        data.open_retrieval(config(folder), T)
     with pytest.raises(UserError, match="'demo' holds captions, where actions are needed"):
         data.open_actions(config(folder, dataset="demo"), T)

@@ -6,9 +6,9 @@ import golden
 import numpy as np
 import pytest
 from annotation_files import videos, write
-from ml_collections import ConfigDict
 from PIL import Image
 
+from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.data import pairs, prepared
 from tokmerge_jax.data.datasets import actions, specs, video_text
 from tokmerge_jax.data.datasets.video_text import Action, Clip
@@ -272,7 +272,7 @@ def test_a_list_is_found_by_the_beginning_of_its_name(folder, ran, capsys):
 
 
 def test_names_are_kept_with_the_data_set(folder, ran, capsys):
-    config = ConfigDict({"folder": str(folder / "data"), "dataset": "ssv2", "labels": ""})
+    config = ActionData(folder=str(folder / "data"), dataset="ssv2")
     write(folder, {"val.txt": "a.mp4 3\n"})
     ran("ssv2", ["val"])
     assert f"{folder}: no CSV of the actions' names (id,name) is taken" in capsys.readouterr().err
@@ -285,14 +285,14 @@ def test_names_are_kept_with_the_data_set(folder, ran, capsys):
     (folder / "sth_labels.csv").rename(folder / "gone")
     ran("ssv2", ["val"])  # what is known stays known
     assert prepared.labels(config)[173] == "action 173"
-    config.labels = str(folder / "names.csv")
+    config = config.override({"labels": str(folder / "names.csv")})
     with pytest.raises(UserError, match=r"names\.csv: cannot be read"):
         prepared.labels(config)
     write(folder, {"names.csv": "\n".join(["id,name", *rows]).replace("action", "doing")})
     assert prepared.labels(config)[0] == "doing 0"
     stored = json.loads(video_text.labels_path(config.folder, "ssv2").read_text())
     assert stored[0] == "action 0"
-    config.dataset = "demo_actions"
+    config = config.override({"dataset": "demo_actions"})
     with pytest.raises(
         UserError, match=r"_labels\.json: no such names .*; prepare demo_actions ag"
     ):

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 from annotation_files import record, usable, videos, write
-from ml_collections import ConfigDict
 
 from tokmerge_jax import data
+from tokmerge_jax.config.common import TextData
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import clip4clip, specs
 from tokmerge_jax.data.preparing import prepare
@@ -339,10 +339,7 @@ def prepared(folder, monkeypatch):
     def prepared(dataset="msrvtt", split="test", source=folder, format=""):
         where, out = folder / "videos", str(folder / "data")
         (report,) = prepare(dataset, source, where, out, [split], 1, format)
-        config = ConfigDict({"dataset": dataset, "split": split, "folder": out})
-        config.update(
-            paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
-        )
+        config = TextData(dataset=dataset, split=split, folder=out, workers=0)
         return report, data.open_retrieval(config, 4).gallery.texts
 
     return prepared
@@ -414,13 +411,10 @@ def test_splits_of_both_formats():
 
 
 def test_clip4clip_s_splits_are_known_before_they_are_prepared(folder):
-    config = ConfigDict({"dataset": "lsmdc", "split": "val", "folder": str(folder / "data")})
-    config.update(
-        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
-    )
+    config = TextData(dataset="lsmdc", split="val", folder=str(folder / "data"), workers=0)
     with pytest.raises(UserError, match=r"split val, is not prepared .* --splits val"):
         data.open_retrieval(config, 4)
-    config.dataset, config.split = "ssv2_label", "val"
+    config = config.override({"dataset": "ssv2_label"})
     with pytest.raises(UserError, match=r"'val' is no split .* choose from train, test$"):
         data.open_retrieval(config, 4)
 

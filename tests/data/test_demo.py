@@ -7,8 +7,8 @@ import clips
 import numpy as np
 import pytest
 
-from configs import demo as demo_config
 from tokmerge_jax import data
+from tokmerge_jax.configs import demo as demo_config
 from tokmerge_jax.data.datasets import demo, demo_scene
 from tokmerge_jax.data.datasets.demo_scene import COLOURS, DIRECTIONS, EVENTS, Event
 from tokmerge_jax.data.text import UMT, Tokenizer
@@ -127,9 +127,9 @@ def test_files_hold_what_was_drawn(folder):
 
 
 def test_opened_like_any_other(folder):
-    config = demo_config.get_config().data.copy_and_resolve_references()
-    config.unlock()
-    config.update(folder=str(folder), workers=0)
+    config = (
+        demo_config.get_config().resolved().data.override({"folder": str(folder), "workers": 0})
+    )
     source = data.open_retrieval(config, 8)
     captions = tuple(demo_scene.caption(story) for story in demo.stories("test"))
     assert source.gallery.texts == captions

@@ -5,8 +5,8 @@ import clips
 import numpy as np
 import pytest
 
-from configs.base import tds_clip
 from tokmerge_jax import data
+from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.data import prepared
 from tokmerge_jax.data.datasets import demo, demo_actions, demo_motion
 from tokmerge_jax.data.datasets.demo_motion import FRAMES, MIRRORED, NAMES
@@ -149,8 +149,9 @@ def folder(tmp_path_factory):
 
 
 def test_opened_like_any_other(folder):
-    config = tds_clip.get_config().data.copy_and_resolve_references()
-    config.update(dataset="demo_actions", split="test", folder=str(folder), clips=1, workers=0)
+    config = ActionData(
+        dataset="demo_actions", split="test", folder=str(folder), clips=1, neighbours=5, workers=0
+    )
     source = data.open_actions(config, 8)
     assert source.gallery.names == NAMES == prepared.labels(config)
     assert source.gallery.labels == (0, 1)

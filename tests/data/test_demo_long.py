@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from configs import demo_testa
 from tokmerge_jax import data
+from tokmerge_jax.configs import demo_testa
 from tokmerge_jax.data import text
 from tokmerge_jax.data.datasets import demo, demo_long, demo_scene
 from tokmerge_jax.data.datasets.demo_long import COUNTS, EVENTS
@@ -66,9 +66,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_paragraph_is_a_sentence_for_each_event_in_order(folder):
-    config = demo_testa.get_config().data.copy_and_resolve_references()
-    config.unlock()
-    config.update(folder=str(folder), workers=0)
+    config = demo_testa.get_config().resolved().data.override({"folder": str(folder), "workers": 0})
     source = data.open_retrieval(config, 32)
     for told, story in zip(source.gallery.texts, demo_long.stories("test"), strict=True):
         sentences = [f"a {e.size} {e.colour} {e.shape} moves {e.direction}" for e in story]

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from configs import demo_qa
+from tokmerge_jax.configs import demo_qa
 from tokmerge_jax.data.datasets import demo, demo_questions, demo_scene
 from tokmerge_jax.data.datasets.demo_scene import EVENTS
 from tokmerge_jax.data.text import UMT, UMT_ANSWER, Tokenizer

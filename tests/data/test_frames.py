@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ml_collections import ConfigDict
 
 from tokmerge_jax import data
+from tokmerge_jax.config.common import Data, TextData
 from tokmerge_jax.data import clip_pixels
 from tokmerge_jax.data.clips import Decoder, decoder
 from tokmerge_jax.data.datasets import video_text
@@ -163,9 +163,9 @@ def folder(tmp_path_factory):
 def test_the_frames_that_are_decoded(folder, sampling, seconds, expected):
     pixels = Decoder(str(folder), 3, seconds, SAMPLERS[sampling])("a.mp4")
     assert np.round(pixels.mean((1, 2, 3)) / 15).tolist() == expected
-    config = {"dataset": "msrvtt", "split": "test", "folder": str(folder), "paragraph": False}
-    config |= {"trim_seconds": seconds, "on_broken": "stop", "workers": 0, "sampling": sampling}
-    source = data.open_retrieval(ConfigDict(config), 3)
+    chosen = {"trim_seconds": seconds, "sampling": sampling}
+    config = TextData(dataset="msrvtt", folder=str(folder), workers=0).override(chosen)
+    source = data.open_retrieval(config, 3)
     (batch,) = source.batches(clip_pixels.ResizeCrop(16), 1)
     expected_pixels = clip_pixels.shorter_side_crop(pixels, 16)
     np.testing.assert_array_equal(batch["video"][0], expected_pixels)
@@ -175,4 +175,4 @@ def test_an_unknown_rule_is_refused():
     with pytest.raises(
         UserError, match=r"config\.data\.sampling='middle' is unknown; known: intervals, seconds, "
     ):
-        decoder(ConfigDict({"sampling": "middle", "trim_seconds": 0}), 3, "")
+        decoder(Data(sampling="middle"), 3, "")

@@ -10,10 +10,10 @@ from multiprocessing.shared_memory import SharedMemory
 import clips
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from parameters import slow
 
 from tokmerge_jax import data
+from tokmerge_jax.config.common import TextData
 from tokmerge_jax.data import loader, transforms
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
@@ -63,19 +63,7 @@ def folder(tmp_path_factory):
 
 
 def config(folder, **changes):
-    return ConfigDict(
-        {
-            "dataset": "msrvtt",
-            "split": "test",
-            "folder": str(folder),
-            "paragraph": False,
-            "trim_seconds": 0,
-            "sampling": "intervals",
-            "on_broken": "stop",
-            "workers": 0,
-            **changes,
-        }
-    )
+    return TextData(dataset="msrvtt", folder=str(folder), workers=0).override(changes)
 
 
 def gather(batches):
@@ -307,7 +295,7 @@ def test_videos_that_fail_while_loading_are_left_out_of_their_batches(folder):
         ({"dataset": "didemo", "split": "val"}, r"split val, is not .*--splits val --folder"),
         ({"split": "val"}, r"'val' is no split of .*'msrvtt'; choose from train, test"),
         ({"dataset": "msr"}, r"dataset='msr' is unknown; known: msrvtt, msvd"),
-        ({"on_broken": "hide"}, r"on_broken='hide' must be"),
+        ({"on_broken": "hide"}, r"on_broken='hide' is neither stop nor skip"),
     ],
 )
 def test_what_cannot_be_opened(folder, changes, message):

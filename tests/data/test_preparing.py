@@ -12,9 +12,10 @@ from fractions import Fraction
 
 import clips
 import pytest
-from ml_collections import ConfigDict
 
 from tokmerge_jax import data, disk
+from tokmerge_jax.config import umt
+from tokmerge_jax.config.common import TextData
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.preparing import prepare
 from tokmerge_jax.types import UserError
@@ -48,10 +49,8 @@ def run(folder, splits=("test",), source=None):
 
 
 def opened(folder, split="test", on_broken="skip"):
-    config = ConfigDict({"dataset": "msrvtt", "split": split, "folder": str(folder / "data")})
-    config.update(
-        paragraph=False, trim_seconds=0, sampling="intervals", on_broken=on_broken, workers=0
-    )
+    place = {"dataset": "msrvtt", "split": split, "folder": str(folder / "data")}
+    config = TextData().override({**place, "on_broken": on_broken, "workers": 0})
     return data.open_retrieval(config, 4)
 
 
@@ -214,10 +213,7 @@ def test_questions_with_their_answer_list(folder):
     ]
     (folder / "msvd_qa_test.json").write_text(json.dumps(rows))
     target = str(folder / "data")
-    config = ConfigDict({"dataset": "msvd_qa", "split": "test", "folder": target, "answers": ""})
-    config.update(
-        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
-    )
+    config = umt.QuestionData(dataset="msvd_qa", folder=target, workers=0)
     prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=1)
     with pytest.raises(UserError, match=r"put msvd_qa_answer_list\.json .* beside"):
         data.open_questions(config, 4)
@@ -231,7 +227,7 @@ def test_questions_with_their_answer_list(folder):
         data.open_retrieval(config, 4)
     other = folder / "other.json"
     other.write_text(json.dumps(["cat"]))
-    config.answers = str(other)
+    config = config.override({"answers": str(other)})
     assert data.open_questions(config, 4).gallery.answers == ("cat",)
 
 
@@ -240,10 +236,7 @@ def test_choices_are_stored_whole(folder):
     (folder / "msrvtt_mc_test.json").write_text(json.dumps(rows))
     target = str(folder / "data")
     prepare("msrvtt_mc", folder, folder / "videos", target, ["test"], workers=1)
-    config = ConfigDict({"dataset": "msrvtt_mc", "split": "test", "folder": target})
-    config.update(
-        paragraph=False, trim_seconds=0, sampling="intervals", on_broken="stop", workers=0
-    )
+    config = TextData(dataset="msrvtt_mc", folder=target, workers=0)
     source = data.open_choices(config, 4)
     assert source.gallery.options == (tuple("vwxyz"),)
     assert source.gallery.answers == (3,)

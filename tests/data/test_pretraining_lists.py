@@ -8,10 +8,10 @@ import clips
 import numpy as np
 import pytest
 from annotation_files import record, write
-from ml_collections import ConfigDict
 from PIL import Image
 
 from tokmerge_jax import data
+from tokmerge_jax.config.testa import Data
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import specs, testa, video_text
 from tokmerge_jax.data.pairs import Row
@@ -117,19 +117,9 @@ def store(folder):
 
 
 def config(folder, **changes):
-    return ConfigDict(
-        {
-            "dataset": "pretraining",
-            "folder": str(folder / "data"),
-            "paragraph": False,
-            "sampling": "draws_in_halves",
-            "decode_size": 32,
-            "trim_seconds": 0,
-            "on_broken": "skip",
-            "workers": 0,
-            **changes,
-        }
-    )
+    base = {"dataset": "pretraining", "folder": str(folder / "data"), "decode_size": 32}
+    base |= {"sampling": "draws_in_halves", "on_broken": "skip", "workers": 0}
+    return Data().override({**base, **changes})
 
 
 def rows_of(source):

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 from annotation_files import record, usable, videos, write
-from ml_collections import ConfigDict
 
 from tokmerge_jax import data
+from tokmerge_jax.config.testa import Data, QuestionData
 from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import specs, testa
 from tokmerge_jax.data.datasets.video_text import Clip, Question
@@ -251,10 +251,10 @@ def prepared(folder, monkeypatch):
     def prepared(dataset, split="test", source=folder, format="", **config):
         where, out = folder / "videos", str(folder / "data")
         (report,) = prepare(dataset, source, where, out, [split], 1, format)
-        keys = {"paragraph": False, "answers": "", "on_broken": "stop", **config}
-        config = ConfigDict({"dataset": dataset, "split": split, "folder": out, **keys})
-        config.update(trim_seconds=0, sampling="strides", workers=0)
         kind = specs.SPECS[dataset].kind
+        base = Data() if kind == "captions" else QuestionData(answers="")
+        place = {"dataset": dataset, "split": split, "folder": out}
+        config = base.override({**place, "decode_size": 0, "workers": 0, **config})
         opens = {"captions": data.open_retrieval, "questions": data.open_questions}
         return report, opens[kind](config, 4)
 
@@ -360,10 +360,10 @@ def test_the_answers_of_the_split_are_chosen_from(folder, prepared):
 
 
 def test_what_is_not_prepared_is_told_with_the_command(tmp_path):
-    config = ConfigDict({"dataset": "queryd", "split": "val", "folder": str(tmp_path)})
-    config.update(paragraph=True, trim_seconds=0, sampling="strides", on_broken="stop", workers=0)
+    place = {"dataset": "queryd", "split": "val", "folder": str(tmp_path), "workers": 0}
+    config = Data(paragraph=True).override(place)
     with pytest.raises(UserError, match=r"--dataset queryd --annotations DIR .* --splits val"):
         data.open_retrieval(config, 4)
-    config.update(dataset="anet_qa", answers="split")
+    config = QuestionData().override({**place, "dataset": "anet_qa"})
     with pytest.raises(UserError, match=r"anet_qa, split val, is not prepared"):
         data.open_questions(config, 4)

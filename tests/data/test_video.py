@@ -8,9 +8,10 @@ import clips
 import numpy as np
 import pytest
 from av.filter import Graph
-from ml_collections import ConfigDict
 from PIL import Image
 
+from tokmerge_jax.config import testa
+from tokmerge_jax.config.common import Data
 from tokmerge_jax.data import scaling, transforms, video
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.frames import SAMPLERS
@@ -249,7 +250,7 @@ def test_empty_chunks_of_avi_are_no_frames(folder):
 @pytest.mark.parametrize("name", [*CASES, "damaged"])
 def test_every_sampler_reads_what_has_frames(damaged, name, sampling):
     path = damaged if name == "damaged" else VIDEOS / name
-    read = decoder(ConfigDict({"trim_seconds": 0, "sampling": sampling}), 8, "")
+    read = decoder(Data(sampling=sampling), 8, "")
     assert read(str(path)).shape[0] == 8
 
 
@@ -463,12 +464,10 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path):
 
 def test_a_configuration_asks_for_the_size(folder):
     clips.write(folder / "any.mp4", clips.draw(8, 48, 64))
-    data = ConfigDict({"trim_seconds": 0, "sampling": "strides"})
+    data = testa.Data(decode_size=0)
     assert decoder(data, 2, str(folder))("any.mp4").shape == (2, 48, 64, 3)
-    data.decode_size = 24
-    frames = decoder(data, 2, str(folder))("any.mp4")
+    frames = decoder(testa.Data(decode_size=24), 2, str(folder))("any.mp4")
     assert frames.shape == (2, 24, 24, 3)
     assert transforms.resize(frames, 24) is frames
-    data.decode_size = -1
-    with pytest.raises(UserError, match=r"config\.data\.decode_size=-1 must be 0"):
-        decoder(data, 2, str(folder))
+    with pytest.raises(UserError, match=r"config\.data\.decode_size=-2 must be 0"):
+        decoder(testa.Data(decode_size=-2), 2, str(folder))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import row_batches
 
-from configs import tdsclip_ssv2_b16
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.configs import tdsclip_ssv2_b16
 from tokmerge_jax.evaluation import actions, findings
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Actions, UserError
@@ -119,8 +119,7 @@ def test_findings():
     scores = np.eye(4, dtype=np.float32)[[0, 0, 2, 2, 1]]
     names = ("a", "b", "c", "d")
     asked = Actions(tuple("vwxyz"), (0, 1, 2, 2, 2), names)
-    config = tdsclip_ssv2_b16.get_config()
-    config.data.wrap = False
+    config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
     found = findings.actions(actions.Recognised(scores, 7.5), asked, config, ["broken.mp4"])
     assert found.headline == ("top-1", 60.0)
     all_ = {"top-1": 60.0, "top-5": 100.0, "mean class": 55.56, "count": 5}

@@ -16,19 +16,18 @@ from tokmerge_jax.data.datasets.video_text import Action, Clip
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ("left", "something [held]", "right", "never shown")
 SMALL = """
-from configs import tdsclip_ssv2_b16
+from tokmerge_jax.configs import tdsclip_ssv2_b16
 
 def get_config():
-    config = tdsclip_ssv2_b16.get_config().unlock()
-    config.dtype = "float32"
-    config.mesh.data = 2
-    config.model.classes = {classes}
-    config.model.vision.update(
-        width=64, depth=1, heads=1, image_size=32, patch_size=16, frames=2)
-    config.model.side.width = 64
-    config.data.update(folder={folder!r}, workers=0, scale=(32, 48))
-    config.train.update(batch_size=4, groups=2, epochs=1, eval_split="val")
-    return config.lock()
+    return tdsclip_ssv2_b16.get_config().override(dict(
+        dtype="float32",
+        mesh=dict(data=2),
+        model=dict(
+            classes={classes},
+            vision=dict(width=64, depth=1, heads=1, image_size=32, patch_size=16, frames=2),
+            side=dict(width=64)),
+        data=dict(folder={folder!r}, workers=0, scale=(32, 48)),
+        train=dict(batch_size=4, groups=2, epochs=1, eval_split="val")))
 """
 
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from small_questions import ABOUT, ANSWERS, PREDICT, QUESTIONS
 
-from configs import demo_qa
+from tokmerge_jax.config import testa
+from tokmerge_jax.configs import demo_qa
 from tokmerge_jax.evaluation import findings
-from tokmerge_jax.evaluation.answering import Options, Ranking
+from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.answers import Answers, size_of
 from tokmerge_jax.types import Questions, UserError
 
-OPTIONS = {"batch_size": 1, "top_k": 1, "memory_gib": 1.0, "first_piece": 2}
 TESTS = pathlib.Path(__file__).parents[1]
 
 
@@ -159,7 +159,7 @@ def test_results_keep_the_name_that_they_had_before_the_choice(tmp_path):
 )
 def test_options_that_cannot_work_are_told(change, message):
     with pytest.raises(UserError, match=message):
-        Options(**{**OPTIONS, **change})
+        testa.QuestionAnswering().override({"eval": change}).check()
 
 
 @given(

@@ -15,22 +15,21 @@ ROOT = pathlib.Path(__file__).parents[2]
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "it", "red", "?", "yes", "no")
 ANSWERS = ("yes", "no no no")
 SMALL = """
-from configs import testa_anet_qa_f32
+from tokmerge_jax.configs import testa_anet_qa_f32
 
 def get_config():
-    config = testa_anet_qa_f32.get_config().unlock()
-    config.dtype = "float32"
-    config.mesh.data = 2
-    config.model.vision.update(
-        width=16, depth=1, heads=2, image_size=32, patch_size=16, frames=4)
-    config.model.text.update(
-        width=16, depth=1, heads=2, mlp_width=16, vocab_size=13, max_positions=40)
-    config.model.merger.update(frames=1, r=1)
-    config.data.update(folder={folder!r}, vocabulary={vocabulary!r}, workers=0,
-        max_answer_length=4)
-    config.eval.batch_size = 2
-    config.train.update(batch_size=2, epochs=1, remat=False)
-    return config.lock()
+    return testa_anet_qa_f32.get_config().override(dict(
+        dtype="float32",
+        mesh=dict(data=2),
+        model=dict(
+            vision=dict(width=16, depth=1, heads=2, image_size=32, patch_size=16, frames=4),
+            text=dict(
+                width=16, depth=1, heads=2, mlp_width=16, vocab_size=13, max_positions=40),
+            merger=dict(frames=1, r=1)),
+        data=dict(
+            folder={folder!r}, vocabulary={vocabulary!r}, workers=0, max_answer_length=4),
+        eval=dict(batch_size=2),
+        train=dict(batch_size=2, epochs=1, remat=False)))
 """
 
 

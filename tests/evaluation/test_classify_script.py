@@ -28,13 +28,12 @@ SMALL = """
 import tds_clip_case
 
 def get_config():
-    config = tds_clip_case.config_of({sizes!r}, frames=2)
-    config.data.update(
-        dataset="ssv2", folder={folder!r}, scale=40, clips=2, crops=3, neighbours=3, workers=0,
-        wrap=False)
-    config.mesh.data = 1
-    config.checkpoint = {folder!r} + "/weights.safetensors"
-    return config.lock()
+    return tds_clip_case.config_of({sizes!r}, frames=2).override(dict(
+        data=dict(
+            dataset="ssv2", folder={folder!r}, scale=40, clips=2, crops=3, neighbours=3,
+            workers=0, wrap=False),
+        mesh=dict(data=1),
+        checkpoint={folder!r} + "/weights.safetensors"))
 """
 SIZES = {
     "vision.width": 64,

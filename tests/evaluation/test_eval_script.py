@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from configs import demo
+from tokmerge_jax.configs import demo
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.training import export

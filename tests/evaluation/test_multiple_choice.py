@@ -10,8 +10,8 @@ import row_batches
 import umt_case
 from umt_case import close
 
-from configs import msrvtt_mc_b16
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.configs import msrvtt_mc_b16
 from tokmerge_jax.evaluation import findings, multiple_choice
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Choices, UserError

@@ -5,6 +5,8 @@ import pytest
 import small_gallery
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config import umt
+from tokmerge_jax.config.evaluation import RetrievalOptions
 from tokmerge_jax.evaluation.retrieval import dual_softmax
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
@@ -23,7 +25,7 @@ def run(folder, towers=TOWERS, **options):
         small_gallery.batches,
         small_gallery.VIDEOS,
         (small_gallery.IDS, small_gallery.MASK),
-        evaluation.Options(batch_size=4, **options),
+        RetrievalOptions(batch_size=4, **options),
         evaluation.Store(folder, {"gallery": "plain"}),
         Stopwatch(),
     )
@@ -95,4 +97,4 @@ def test_dual_softmax_of_large_scales_is_finite():
 )
 def test_wrong_options(options, says):
     with pytest.raises(UserError, match=says):
-        evaluation.Options(batch_size=4, **options)
+        umt.Retrieval().override({"eval": options}).check()

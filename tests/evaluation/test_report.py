@@ -9,7 +9,7 @@ import pytest
 import rich.console
 
 import tokmerge_jax
-from configs import demo, tdsclip_ssv2_b16
+from tokmerge_jax.configs import demo, tdsclip_ssv2_b16
 from tokmerge_jax.evaluation import Scores, findings, report
 from tokmerge_jax.evaluation.actions import Recognised
 from tokmerge_jax.types import Actions, Gallery, UserError
@@ -63,10 +63,8 @@ def test_protocol_and_cost_stand_beside_them(found):
 
 
 def test_files_are_named_without_the_folders_of_a_machine(system):
-    config = system.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.checkpoint, config.output = "/home/jane/weights/demo.pth", "results/demo"
-        config.data.folder = "/home/jane/data"
+    places = {"checkpoint": "/home/jane/weights/demo.pth", "output": "results/demo"}
+    config = system.config.override({**places, "data.folder": "/home/jane/data"})
     outcome = findings.retrieval(SCORES, GALLERY, config, [])
     found = report.results("name", system, config, outcome, FACTS, {})
     assert "jane" not in json.dumps(found)
@@ -80,9 +78,7 @@ def test_files_are_named_without_the_folders_of_a_machine(system):
 @pytest.mark.parametrize("counting", ["umt", "clip4clip"])
 def test_queries_of_equal_scores_are_reported(system, counting):
     """CLIP4Clip finds all of them right; the results and a warning say why."""
-    config = system.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.eval.metrics, config.eval.rerank = counting, False
+    config = system.config.override({"eval": {"metrics": counting, "rerank": False}})
     even = np.full((2, 3), 0.5, np.float32)
     outcome = findings.retrieval(Scores(even, even.T, even, None), GALLERY, config, [])
     found = report.results("name", system, config, outcome, FACTS, {})
@@ -173,8 +169,7 @@ def test_what_is_no_result_is_told(tmp_path, content):
 @pytest.fixture(scope="module")
 def recognised(system):
     """Two videos of action b, one taken for a, and one of c, taken for a as well; demo's cost."""
-    config = tdsclip_ssv2_b16.get_config()
-    config.data.wrap = False
+    config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
     asked = Actions(("v", "w", "x"), (1, 1, 2), ("a", "b [left]", "c [right]"))
     scores = np.array([[0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1]], np.float32)
     outcome = findings.actions(Recognised(scores, 12.5), asked, config, [])

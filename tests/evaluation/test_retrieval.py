@@ -21,6 +21,8 @@ from parameters import slow
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config import umt
+from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.evaluation import metrics, speed
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
@@ -40,7 +42,7 @@ def evaluate_golden(case, folder, devices=1, batch_size=5):
         functools.partial(row_batches.batches, clips),
         len(clips),
         (ids, ids != 0),
-        evaluation.Options(batch_size=batch_size, rerank=True, top_k=k, memory_gib=1.0),
+        RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=1.0),
         evaluation.Store(folder, {"case": case.name}),
         Stopwatch(),
     )
@@ -150,9 +152,8 @@ def test_matching_scores_that_are_not_finite_have_no_ranks(tmp_path):
 
 @pytest.mark.parametrize(("key", "value"), [("batch_size", 0), ("top_k", -1), ("memory_gib", 0.0)])
 def test_options_must_be_positive(key, value):
-    options = {"batch_size": 1, "rerank": True, "top_k": 1, "memory_gib": 1.0, key: value}
-    with pytest.raises(UserError, match=rf"config\.eval\.{key}={value} must be positive"):
-        evaluation.Options(**options)
+    with pytest.raises(UserError, match=rf"config\.eval\.{key}={value} must be above 0"):
+        umt.Retrieval().override({f"eval.{key}": value}).check()
 
 
 def test_without_reranking(tmp_path):
@@ -163,7 +164,7 @@ def test_without_reranking(tmp_path):
         small_gallery.batches,
         small_gallery.VIDEOS,
         (small_gallery.IDS, small_gallery.MASK),
-        evaluation.Options(batch_size=4, rerank=False, top_k=3, memory_gib=1.0),
+        RerankingOptions(batch_size=4, rerank=False, top_k=3, memory_gib=1.0),
         evaluation.Store(tmp_path, {}),
         Stopwatch(),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from configs import demo
+from tokmerge_jax.configs import demo
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.training import export
@@ -101,7 +101,7 @@ def test_killed_a_search_goes_on_to_the_same_end(options, tmp_path):
     assert all(row["share"] <= 0.7 for row in first["schedules"])
     assert {"uniform", "configuration"} <= {row["from"] for row in first["schedules"]}
     assert first["best"] == first["schedules"][0]["r"]
-    assert f"config.model.merger.r = {tuple(first['best'])}" in again.stdout
+    assert f"merger=Merger(r={tuple(first['best'])})" in again.stdout
     other = run(*search, f"--config.output={killed}", "--config.eval.rerank=False", "--trials=1")
     assert other.returncode == 0, other.stderr
     assert lines(killed)[:-1] == lines(whole)  # without re-ranking nothing was known

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import demo
+from tokmerge_jax.config import tds_clip, testa
+from tokmerge_jax.configs import demo
 from tokmerge_jax.evaluation.store import Store, model_facts
 from tokmerge_jax.types import System
 
@@ -151,24 +152,23 @@ def test_no_room_is_one_sentence_and_rows_stay(tmp_path, limit, file):
 
 
 def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():
-    config = demo.get_config().unlock()
-    system = mock.Mock(spec=System, config=config, transform="resize")
-    system.name = "demo"
-    plain = ["intervals", 0, "resize"]  # as it was before there was the choice
-    assert model_facts(system, {})["frames"] == plain
-    config.data.decode_size = 0
-    assert model_facts(system, {})["frames"] == plain
-    config.data.decode_size = 32
-    assert model_facts(system, {})["frames"] == ["intervals", 0, 32, "resize"]
+    def frames(config):
+        system = mock.Mock(spec=System, config=config, transform="resize")
+        system.name = "demo"
+        return model_facts(system, {})["frames"]
+
+    assert frames(demo.get_config()) == ["intervals", 0, "resize"]  # as before the choice
+    scaling = testa.Retrieval()
+    assert frames(scaling.override({"data.decode_size": 0})) == ["strides", 0, "resize"]
+    assert frames(scaling.override({"data.decode_size": 32})) == ["strides", 0, 32, "resize"]
 
 
 def test_views_are_facts_only_where_there_are_some():
-    config = demo.get_config().unlock()
-    config.data.update(clips=2, crops=3, neighbours=5, wrap=False)
+    config = tds_clip.Recognition().override({"data.wrap": False}).resolved()
     system = mock.Mock(spec=System, config=config, transform="resize")
     system.name = "demo"
     views = ["clips=2", "crops=3", "neighbours=5", "wrap=False"]
-    assert model_facts(system, {})["frames"] == ["intervals", 0, *views, "resize"]
+    assert model_facts(system, {})["frames"] == ["segments", 0, *views, "resize"]
 
 
 def test_rows_about_files_that_have_changed_are_to_be_written_again(tmp_path):

@@ -47,11 +47,14 @@ class Drawn(data.Source):
 
 @pytest.fixture
 def system():
-    config = tds_clip_case.config_of(SIZES)
-    config.data.dataset = "ssv2"
-    config.eval.batch_size = config.mesh.data = 1
-    system = tokmerge_jax.build(config.lock())
+    one = {"data.dataset": "ssv2", "eval.batch_size": 1, "mesh.data": 1}
+    system = tokmerge_jax.build(tds_clip_case.config_of(SIZES).override(one))
     return dataclasses.replace(system, predict={"classify": lambda _, video: 1.0 * video})
+
+
+def skipping(system):
+    """The system, whose configuration leaves broken videos out."""
+    return dataclasses.replace(system, config=system.config.override({"data.on_broken": "skip"}))
 
 
 def source_of(system, folder, asked):
@@ -111,8 +114,7 @@ def test_other_tasks_depend_on_all_that_is_asked(system, tmp_path):
 def test_videos_that_cannot_be_decoded_are_left_out(system, tmp_path, capsys):
     """The numbers are those of a data set without them; the next run tries them again."""
     source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
-    with system.config.unlocked():
-        system.config.data.on_broken = "skip"
+    system = skipping(system)
     broken = dataclasses.replace(source, faults=(1,), read=[])
     found = tasks.evaluate("run", system, {}, broken, tmp_path / "out")
     assert "b: cannot be decoded; left out" in capsys.readouterr().err
@@ -133,8 +135,6 @@ def test_videos_that_cannot_be_decoded_are_left_out(system, tmp_path, capsys):
 
 def test_a_video_that_cannot_be_decoded_stops_the_run(system, tmp_path):
     source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
-    with system.config.unlocked():
-        system.config.data.on_broken = "stop"
     broken = dataclasses.replace(source, faults=(1,))
     with pytest.raises(UserError, match=r"b: cannot be decoded; the same command .*=skip"):
         tasks.evaluate("run", system, {}, broken, tmp_path / "out")
@@ -146,8 +146,7 @@ def test_missing_videos_are_left_out(system, tmp_path):
     source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
     for name in ("b", "c"):
         (tmp_path / name).unlink()
-    with system.config.unlocked():
-        system.config.data.on_broken = "skip"
+    system = skipping(system)
     gone = dataclasses.replace(source, faults=(1, 2))
     found = tasks.evaluate("run", system, {}, gone, tmp_path / "out")
     assert found["protocol"]["left_out"] == ["b", "c"]

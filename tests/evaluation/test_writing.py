@@ -8,8 +8,9 @@ import pytest
 import small_questions
 from small_questions import ABOUT, IDS, MASK, PARAMS, PREDICT, QUESTIONS, VIDEO, WORDS
 
-from configs import testa_anet_qa_f32
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config.evaluation import GeneratingOptions
+from tokmerge_jax.configs import testa_anet_qa_f32
 from tokmerge_jax.data import text
 from tokmerge_jax.data.datasets import testa
 from tokmerge_jax.data.datasets.video_text import Question
@@ -31,7 +32,7 @@ def run(folder, source=small_questions.batches, devices=1, batch_size=3, gib=1.0
     model = evaluation.Model(
         {**PREDICT, "write": write, **predict}, PARAMS, parallel.make_mesh({"data": devices})
     )
-    options = answering.Options(
+    options = GeneratingOptions(
         batch_size=batch_size,
         top_k=1,
         memory_gib=gib,

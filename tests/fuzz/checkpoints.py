@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
-from configs import demo
 from tokmerge_jax import convert, registry
+from tokmerge_jax.config import umt
+from tokmerge_jax.configs import demo
 from tokmerge_jax.convert import torch_file
 from tokmerge_jax.types import Params, System
 
@@ -23,16 +23,16 @@ FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
 _WRITTEN_BY_PYTORCH = ("training.pth", "types.pth", "views.pth", "torchscript.pt", "clip_jit.pt")
 
 
-def config() -> ConfigDict:
+def config() -> umt.Retrieval:
     """The demo's, smaller in every size."""
-    found = demo.get_config()
-    with found.unlocked():
-        found.model.vision.update(width=16, depth=2, heads=2, image_size=32, frames=2)
-        found.model.text.update(width=16, depth=2, heads=2, mlp_width=32, fusion_layer=1)
-        found.model.embed_dim = 16
-        found.model.merger.r = (2, 1)
-        found.data.workers = 0
-    return found
+    sizes = {"width": 16, "depth": 2, "heads": 2}
+    model = {
+        "vision": {**sizes, "image_size": 32, "frames": 2},
+        "text": {**sizes, "mlp_width": 32, "fusion_layer": 1},
+        "embed_dim": 16,
+        "merger.r": (2, 1),
+    }
+    return demo.get_config().override({"model": model, "data.workers": 0})
 
 
 @functools.cache

@@ -1,16 +1,15 @@
 """Index folders: asked, and brought up to date, with a network that is compiled once a process."""
 
 import functools
-import json
 import pathlib
 
 import numpy as np
-from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from tests import clips
 from tests.fuzz import checkpoints
 from tokmerge_jax import convert, registry, search
+from tokmerge_jax.config import Config
 from tokmerge_jax.types import System
 
 _build = registry.build
@@ -36,17 +35,11 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
     search.index_videos(_config(good / "_of"), good / "_of" / "videos", case / "a")
 
 
-def _config(place: pathlib.Path) -> ConfigDict:
-    config = checkpoints.config()
-    config.checkpoint = str(place / "weights.safetensors")
-    config.eval.batch_size = 2
-    return config
-
-
-def _known(config: ConfigDict) -> System:
-    return _built(config.to_json())
+def _config(place: pathlib.Path) -> Config:
+    weights = str(place / "weights.safetensors")
+    return checkpoints.config().override({"checkpoint": weights, "eval.batch_size": 2})
 
 
 @functools.lru_cache(maxsize=4)
-def _built(config: str) -> System:
-    return _build(ConfigDict(json.loads(config)))
+def _known(config: Config) -> System:
+    return _build(config)

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 from safetensors.numpy import load_file
 
-from configs import demo, demo_qa
 from tests import clips
 from tests.fuzz import checkpoints
 from tokmerge_jax import registry
+from tokmerge_jax.configs import demo, demo_qa
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Clip, Question, Record
 from tokmerge_jax.evaluation import index
@@ -85,14 +84,9 @@ def make(data: pathlib.Path) -> None:
     rows = [{"video": f"{i}.mp4", "caption": words[i % VIDEOS]} for i in range(5 * VIDEOS)]
     (data / "msrvtt_ret_test1k.json").write_text(json.dumps(rows))
     for config in (demo.get_config(), demo_qa.get_config()):
-        _small(config)
-        drawn = checkpoints.drawn(registry.build(config))
+        sizes = {key: value for key, value in _SIZES.items() if key in config.keys}
+        drawn = checkpoints.drawn(registry.build(config.override(sizes)))
         export.write(data / f"{config.system}.safetensors", drawn)
-
-
-def _small(config: ConfigDict) -> None:
-    with config.unlocked(), config.ignore_type():
-        config.update_from_flattened_dict(_SIZES)
 
 
 def _run(script: str, config: str, data: pathlib.Path, output: pathlib.Path, **keys: Any) -> list:

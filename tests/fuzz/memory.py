@@ -14,9 +14,9 @@ import tempfile
 
 from absl import logging
 
-from configs import demo
 from tests import clips
 from tokmerge_jax import data, registry
+from tokmerge_jax.configs import demo
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 
@@ -52,9 +52,8 @@ def _write(folder: pathlib.Path, videos: int) -> None:
 
 def _grown(folder: str, videos: int, workers: int) -> list[str]:
     """Prints the memory after some of the videos; the processes that have grown."""
-    config = demo.get_config()
-    with config.unlocked():
-        config.data.update(folder=folder, dataset="msvd", split="test", workers=workers)
+    places = {"folder": folder, "dataset": "msvd", "split": "test", "workers": workers}
+    config = demo.get_config().override({"data": places})
     system = registry.build(config)
     source = data.open_retrieval(config.data, system.constants["frames"])
     seen: dict[int, list[float]] = {}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from configs import demo, demo_clip, demo_tempme, demo_testa
 from tokmerge_jax import convert
+from tokmerge_jax.configs import demo, demo_clip, demo_tempme, demo_testa
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets import demo_scene
 
@@ -20,9 +20,9 @@ STORIES = demo_scene.test_stories(24)
 @functools.cache
 def embeddings(name, dtype="float32", merger=None):
     """Directions of some test clips and of their captions, by a demo's network."""
-    config = importlib.import_module(f"configs.{name}").get_config()
-    with config.unlocked():
-        config.dtype, config.model.merger.name = dtype, merger or config.model.merger.name
+    config = importlib.import_module(f"tokmerge_jax.configs.{name}").get_config()
+    merger = merger or config.model.merger.name
+    config = config.override({"dtype": dtype, "model.merger.name": merger})
     system = tokmerge_jax.build(config)
     params = convert.load_checkpoint(config.checkpoint, system)
     # the sampled frames, drawn anew: no video file between
@@ -61,7 +61,7 @@ def test_weights_are_small(config, most):
 @pytest.mark.parametrize("config", [demo_clip, demo_tempme])
 def test_frames_of_clip_find_the_events_of_a_clip(config):
     """Their mean tells which events there are, and not which came first."""
-    video, text = embeddings(config.__name__.removeprefix("configs."))
+    video, text = embeddings(config.__name__.removeprefix("tokmerge_jax.configs."))
     best = (text @ video.T).argsort(axis=1)[:, ::-1]
     right = np.arange(len(STORIES))
     assert (best[:, :2] == right[:, None]).any(axis=1).mean() > 0.9

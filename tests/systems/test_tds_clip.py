@@ -48,8 +48,7 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
     """By its names: "bn" and "side" in them; "visual"; the rest. Decay alone moves here."""
     config = tds_clip_case.config_of({**SMALL, "side.differences": differences})
     assert config.train.side_rate == 1
-    config.train.side_rate = side_rate
-    system = build(config)
+    system = build(config.override({"train.side_rate": side_rate}))
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape), system.abstract_params)
     params = {"side": ones["side"], "head": ones["head"]}
     transformation = system.optimizer(lambda step: jnp.float32(1.0))
@@ -137,9 +136,7 @@ def test_loss_of_running_statistics(case):
 def test_half_precision_is_near(case):
     """Logits in bfloat16 beside those in float32."""
     found, system, params, batch = case
-    config = system.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.dtype = "bfloat16"
+    config = system.config.override({"dtype": "bfloat16"})
     logits = jax.jit(unchecked(build(config)).predict["classify"])(params, batch["video"])
     close(logits[:, 0], found.arrays["eval/logits"], 2e-2)
 
@@ -185,8 +182,7 @@ def test_views_are_clips_of_their_own_and_merging_nothing_changes_nothing(small)
     assert logits.dtype == np.float32
     assert np.ptp(logits, axis=1).min() > 1e-4
     each = np.concatenate(np.split(video, 2, axis=1))  # all first views, then all second ones
-    config = config.copy_and_resolve_references()
-    config.model.merger.update(name="tome", r=0)
+    config = config.override({"model.merger": {"name": "tome", "r": 0}})
     apart = classify(config, params, each)
     np.testing.assert_array_equal(apart.reshape(2, 2, 3).swapaxes(0, 1), logits)
 
@@ -194,8 +190,7 @@ def test_views_are_clips_of_their_own_and_merging_nothing_changes_nothing(small)
 @pytest.mark.slow
 def test_merging_has_finite_gradients(small):
     config, params, video = small
-    config = config.copy_and_resolve_references()
-    config.model.merger.update(name="tome", r=4)
+    config = config.override({"model.merger": {"name": "tome", "r": 4}})
     system = build(config)
     batch = {"video": video[:, :15], "label": np.array([0, 2], np.int32)}
     memory = system.memory(params, KEY)
@@ -214,8 +209,7 @@ def test_mixing_in_training_alone(small):
     batch = {"video": video[:, :15], "label": np.array([0, 2], np.int32)}
 
     def values(mixup):
-        config.train.mixup = mixup
-        system = build(config)
+        system = build(config.override({"train.mixup": mixup}))
         memory = system.memory(params, KEY)
         run = jax.jit(lambda train: system.loss(params, memory, batch, KEY, EPOCH, train=train)[0],
                       static_argnums=0)  # fmt: skip
@@ -242,8 +236,7 @@ def test_mixing_in_training_alone(small):
     ],
 )
 def test_wrong_settings(changes, message):
-    config = tds_clip_case.config_of(SMALL, frames=3)
-    config.update_from_flattened_dict(changes)
+    config = tds_clip_case.config_of(SMALL, frames=3).override(changes)
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(config)
 
@@ -252,9 +245,7 @@ def test_wrong_settings(changes, message):
 def test_trace_follows_the_patches_of_each_frame(small):
     """Tokens of two layers that merge 4 and 2 of a frame's 17, and how many patches each holds."""
     config, params, video = small
-    config = config.copy_and_resolve_references()
-    with config.ignore_type():
-        config.model.merger.update(name="tome", r=(4, 2))
+    config = config.override({"model.merger": {"name": "tome", "r": (4, 2)}})
     trace = jax.jit(build(config).predict["trace_video"])(params, video[:, 2:15:5])
     assert [x.shape for x in trace["origin"]] == [(2, 3 * 16)] * 2
     assert [x.shape for x in trace["size"]] == [(2, 3 * 13), (2, 3 * 11)]

@@ -12,6 +12,7 @@ from parameters import slow
 
 import tokmerge_jax
 from tokmerge_jax import convert
+from tokmerge_jax.config import clip
 from tokmerge_jax.layers.lora import PROJECTIONS, merge_lora
 from tokmerge_jax.merging import VidTLDR
 from tokmerge_jax.systems.inputs import unchecked
@@ -29,14 +30,7 @@ def tiny():
 
 def changed(**changes):
     """The tiny case's configuration with other keys."""
-    config = clip_case.config_of(CASE)
-    with config.unlocked(), config.ignore_type():
-        for key, value in changes.items():
-            if isinstance(value, dict):
-                config.model[key].update(value)
-            else:
-                config.model[key] = value
-    return config
+    return clip_case.config_of(CASE).override({"model": changes})
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +133,7 @@ def test_cost_of_another_schedule(tiny):
             {"merger": {"name": "pitome"}},
             "merger.name='pitome' is none of none, tempme, prune, tome",
         ),
-        ({"activation": "relu"}, "activation='relu' is none of quick_gelu, gelu"),
+        ({"activation": "relu"}, "activation='relu' is neither quick_gelu nor gelu"),
         ({"vision": {"patch_size": 15}}, r"image_size=64 must be a multiple of .*patch_size=15"),
         ({"vision": {"heads": 0}}, r"config\.model\.vision\.heads=0 must be at least 1"),
         ({"text": {"heads": 3}}, r"text\.width=128 must be a multiple of config.*heads=3"),
@@ -147,7 +141,7 @@ def test_cost_of_another_schedule(tiny):
         ({"lora_rank": -1}, "lora_rank=-1 must be 0 or more"),
         ({"embed_dim": 0}, "embed_dim=0 must be at least 1"),
         ({"sizes": "file"}, "sizes='file' is neither config nor checkpoint"),
-        ({"join": {"layers": (2.0, 4)}}, "must hold ints"),
+        ({"join": {"layers": (2.0, 4)}}, r"join\.layers=\(2\.0, 4\) must be of type tuple\[int"),
         ({"join": {"layers": (4, 2)}}, "must rise from 0 to 5"),
         ({"join": {"clips": (2, 3)}}, "4 frames cannot be joined"),
         ({"merger": {"r": (12,)}}, "merges r=12 of the 17 tokens that enter layer 0; at most 8"),
@@ -161,11 +155,8 @@ def test_wrong_settings(changes, says):
 
 def test_a_large_clip_of_any_patch_builds():
     """The original's token counts are those of two sizes; here L/14 and 336 pixels work too."""
-    from configs.base import clip
-
-    config = clip.get_config("l14")
-    config.model.merger.name = "tempme"
-    config.model.vision.image_size = 336
-    system = tokmerge_jax.build(config)
+    model = clip.Model(vision=clip.L14, text=clip.L14_TEXT, embed_dim=768)
+    changes = {"model.merger.name": "tempme", "model.vision.image_size": 336}
+    system = tokmerge_jax.build(clip.Retrieval(model=model).override(changes))
     assert system.cost[0].tokens_in == 12 * 577
     assert system.abstract_params["vision"]["position_embedding"].shape == (577, 1024)

@@ -11,6 +11,7 @@ import testa_case
 
 import tokmerge_jax
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config.evaluation import SummingOptions
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
@@ -37,9 +38,7 @@ def test_retrieval_is_the_originals(small, tmp_path):
         functools.partial(row_batches.batches, np.asarray(clips)),
         len(clips),
         (expected["in/ids"].astype(np.int32), expected["in/mask"] > 0),
-        evaluation.Options(
-            batch_size=5, rerank=True, top_k=CASE.config["k_test"], plus_similarity=True
-        ),
+        SummingOptions(batch_size=5, top_k=CASE.config["k_test"]),
         evaluation.Store(tmp_path, {}),
         Stopwatch(),
     )
@@ -81,10 +80,8 @@ def test_features_are_the_originals(small):
 
 @pytest.mark.parametrize(("attention", "tokens"), [("joint", 32 * 196 + 1), ("space", 32 * 197)])
 def test_tokens_and_cost_of_other_attentions(attention, tokens):
-    config = testa_case.testa.get_config()
-    config.model.merger.name = "none"
-    config.model.vision.attention = attention
-    system = tokmerge_jax.build(config)
+    changes = {"model.merger.name": "none", "model.vision.attention": attention}
+    system = tokmerge_jax.build(testa_case.testa.Retrieval().override(changes))
     assert system.cost[-1].tokens_out == tokens
     seen = tokens if attention == "joint" else 197
     assert system.cost[1].macs == tokens * (12 * 768**2 + 2 * seen * 768)
@@ -105,8 +102,6 @@ def test_tokens_and_cost_of_other_attentions(attention, tokens):
     ],
 )
 def test_what_cannot_work_is_told(changes, message):
-    config = testa_case.testa.get_config()
-    with config.ignore_type():
-        config.update_from_flattened_dict({f"model.{key}": v for key, v in changes.items()})
+    changes = {f"model.{key}": value for key, value in changes.items()}
     with pytest.raises(UserError, match=message):
-        tokmerge_jax.build(config)
+        tokmerge_jax.build(testa_case.testa.Retrieval().override(changes))

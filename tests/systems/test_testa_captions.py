@@ -1,6 +1,5 @@
 """Captions of TESTA's pretraining decoder, against its whole forward pass; the script."""
 
-import dataclasses
 import json
 import pathlib
 import subprocess
@@ -11,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 import tokmerge_jax
-from configs import testa_pretrain as configuration
 from tokmerge_jax import convert
+from tokmerge_jax.config.parts import flat
+from tokmerge_jax.configs import testa_pretrain as configuration
 from tokmerge_jax.systems import testa_pretrain
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import UserError
@@ -34,16 +33,16 @@ def vocabulary(folder):
 
 
 def config(folder):
-    found = configuration.get_config().unlock()
-    found.dtype = "float32"
-    found.model.embed_dim = 16
-    found.model.vision.update(width=32, depth=1, heads=2, image_size=EDGE, frames=FRAMES)
-    found.model.text.update(
-        width=32, depth=2, heads=2, mlp_width=32, vocab_size=WORDS, max_positions=12
+    vision = {"width": 32, "depth": 1, "heads": 2, "image_size": EDGE, "frames": FRAMES}
+    text = {"width": 32, "depth": 2, "heads": 2, "mlp_width": 32, "vocab_size": WORDS}
+    return configuration.get_config().override(
+        {
+            "dtype": "float32",
+            "model": {"embed_dim": 16, "vision": vision, "text": {**text, "max_positions": 12}},
+            "data": {"max_text_length": 8, "vocabulary": vocabulary(folder)},
+            "caption": {"beams": 1, "max_length": LENGTH, "min_length": SHORTEST},
+        }
     )
-    found.data.update(max_text_length=8, vocabulary=vocabulary(folder))
-    found.caption.update(beams=1, max_length=LENGTH, min_length=SHORTEST)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +124,10 @@ def test_captions_are_the_likeliest_words(system, params, videos, after):
 
 def captions(system, **changes):
     """`caption` as other options of `config.caption` have it."""
-    changed = system.config.copy_and_resolve_references()
-    changed.caption.update(changes)
+    config = system.config.override({"caption": changes})
+    config.check()
     decoder = system.module.text.clone(predicts_words=True)
-    return testa_pretrain.captioner(dataclasses.replace(system, config=changed), decoder)
+    return testa_pretrain.captioner(system, decoder, config.caption)
 
 
 @pytest.mark.slow
@@ -161,12 +160,11 @@ def test_drawn_words_are_of_the_nucleus(system, params, videos, after):
 
 
 def test_what_cannot_be_written(system, folder):
-    with pytest.raises(UserError, match="generation's beams=0 must be 1 or more"):
+    with pytest.raises(UserError, match=r"config\.caption\.beams=0 must be 1 or more"):
         captions(system, beams=0)
-    with pytest.raises(UserError, match="set top_p=0 or beams=1"):
+    with pytest.raises(UserError, match=r"set config\.caption\.top_p=0 or"):
         captions(system, top_p=0.5, beams=2)
-    long = config(folder)
-    long.caption.max_length = 13
+    long = config(folder).override({"caption.max_length": 13})
     with pytest.raises(UserError, match=r"caption\.max_length=13 must be at most config\.model"):
         tokmerge_jax.build(long)
 
@@ -204,15 +202,6 @@ def test_a_mistake_is_one_sentence(arguments, says):
     assert says in line
 
 
-def flat(found, prefix="--config"):
-    """A configuration's numbers as options."""
-    for key, value in found.items():
-        if isinstance(value, ConfigDict):
-            yield from flat(value, f"{prefix}.{key}")
-        elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            yield f"{prefix}.{key}={value}"
-
-
 @pytest.mark.slow
 def test_the_script_captions_videos(folder, system, params):
     for seed in (0, 1, 2):
@@ -221,7 +210,8 @@ def test_the_script_captions_videos(folder, system, params):
     convert.save_checkpoint(folder / "weights", params, system)
     own = config(folder)
     sizes = ("model", "caption", "dtype", "data")
-    options = [*flat(ConfigDict({name: own[name] for name in sizes}))]
+    values = flat({name: value for name, value in own.to_dict().items() if name in sizes})
+    options = [f"--config.{key}={value}" for key, value in values.items()]
     options += ["--config.eval.batch_size=2", "--config.mesh.data=2", "--config.data.workers=0"]
     options += [f"--config.checkpoint={folder / 'weights'}", f"--output={folder / 'found.json'}"]
     names = [folder / name for name in ("0.mp4", "bad.mp4", "1.mp4", "2.mp4")]

@@ -18,8 +18,8 @@ from PIL import Image
 from umt_case import close
 
 import tokmerge_jax
-from configs import testa_pretrain as configuration
 from tokmerge_jax import convert
+from tokmerge_jax.configs import testa_pretrain as configuration
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import bert
 from tokmerge_jax.convert.tables import testa as table
@@ -36,12 +36,14 @@ SIZES, EXPECTED = CASE.config, CASE.arrays
 
 
 def config():
-    found = testa_case.sized(configuration.get_config().unlock(), CASE)
-    found.model.embed_dim = SIZES["embed_dim"]
-    found.data.max_text_length = SIZES["max_words"]
-    found.train.decode_size = SIZES["image_size"]
-    found.train.update(batch_size=SIZES["batch"], queue=SIZES["queue_size"], remat=False)
-    return found
+    train = {"decode_size": SIZES["image_size"], "batch_size": SIZES["batch"], "remat": False}
+    return testa_case.sized(configuration.get_config(), CASE).override(
+        {
+            "model.embed_dim": SIZES["embed_dim"],
+            "data.max_text_length": SIZES["max_words"],
+            "train": {**train, "queue": SIZES["queue_size"]},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +237,7 @@ def test_negative_weights_by_hand():
 
 
 def test_crops_that_no_video_has_are_told():
-    wrong = config()
-    wrong.train.decode_size = 48
+    wrong = config().override({"train.decode_size": 48})
     with pytest.raises(UserError, match=r"decode_size=48 must be at least config\.model\.vision"):
         tokmerge_jax.build(wrong)
 

@@ -13,8 +13,9 @@ import testa_case
 from umt_case import close
 
 import tokmerge_jax
-from configs.base import testa_qa
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config import expect, testa
+from tokmerge_jax.config.evaluation import GeneratingOptions
 from tokmerge_jax.convert import rules
 from tokmerge_jax.data import pairs
 from tokmerge_jax.evaluation import answering, writing
@@ -36,10 +37,12 @@ def vocabulary(folder, size):
 
 def system_of(case, folder):
     """The system of a case and its parameters."""
-    config = testa_case.sized(testa_qa.get_config(), case)
-    config.data.vocabulary = vocabulary(folder, case.config["vocab"])
-    config.data.max_text_length = case.config["question_len"]
-    config.data.max_answer_length = case.config.get("answer_len", 6)
+    words = {
+        "vocabulary": vocabulary(folder, case.config["vocab"]),
+        "max_text_length": case.config["question_len"],
+        "max_answer_length": case.config.get("answer_len", 6),
+    }
+    config = testa_case.sized(testa.QuestionAnswering(), case).override({"data": words})
     system = unchecked(tokmerge_jax.build(config))
     return system, golden.parameters(system, case.weights())
 
@@ -86,7 +89,7 @@ def given(case, system, params, folder, batch_size, devices=1):
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
     asked = Questions(names, names, names, tuple(range(count)), ((),) * count, ())
     sizes = {"batch_size": batch_size, "top_k": case.config.get("k_test", 1)}
-    options = answering.Options(**{**system.config.eval, **sizes})
+    options = dataclasses.replace(system.config.eval, **sizes)
     return (model, batches, asked, questions_of(case)), options, evaluation.Store(folder, {})
 
 
@@ -126,7 +129,8 @@ def test_written_answers_are_the_originals(tmp_path):
     """Beams end early here; two batches on two devices, the last of them padded."""
     case = golden.load("testa-vqa-generate")
     system, params = system_of(case, tmp_path)
-    assert (system.config.eval.beams, system.config.eval.max_length) == (
+    options = expect(system.config.eval, GeneratingOptions)
+    assert (options.beams, options.max_length) == (
         case.config["num_beams"],
         case.config["max_length"],
     )
@@ -221,7 +225,5 @@ def test_smoothing_is_minus_the_cross_entropy_with_smoothed_labels():
     ],
 )
 def test_what_cannot_work_is_told(key, value, message):
-    config = testa_qa.get_config()
-    config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
-        tokmerge_jax.build(config)
+        tokmerge_jax.build(testa.QuestionAnswering().override({key: value}))

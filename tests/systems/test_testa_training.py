@@ -35,8 +35,7 @@ def start():
     """The system, its parameters, what it remembers, and the batch."""
     weights = CASE.weights()
     online = {name: w for name, w in weights.items() if "_m." not in name}
-    config = testa_case.config_of(CASE)
-    config.train.remat = False
+    config = testa_case.config_of(CASE).override({"train.remat": False})
     system = tokmerge_jax.build(config)
     params = golden.parameters(system, online)
     slow = {name.replace("_m.", "."): w for name, w in weights.items() if "_m." in name}
@@ -137,8 +136,7 @@ def test_what_is_remembered(start, learned):
     ],
 )
 def test_what_cannot_work_is_told(changes, message):
-    config = testa_case.testa.get_config()
-    config.train.update(changes)
+    config = testa_case.testa.Retrieval().override({"train": changes})
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(config)
 

@@ -15,11 +15,9 @@ IMAGE = CASE.arrays["in/image"].astype(np.uint8)
 
 
 def small(**vision):
-    config = testa_case.testa.get_config()
-    config.model.vision.update(width=32, heads=2, depth=2, **vision)
-    config.model.text.update(width=32, heads=2, depth=1, mlp_width=32)
-    config.model.merger.r = 1
-    return config
+    text = {"width": 32, "heads": 2, "depth": 1, "mlp_width": 32}
+    sizes = {"vision": {"width": 32, "heads": 2, "depth": 2, **vision}, "text": text}
+    return testa_case.testa.Retrieval().override({"model": {**sizes, "merger": {"r": 1}}})
 
 
 @pytest.mark.parametrize(("name", "image"), [("norm", IMAGE), ("norm_dark", IMAGE // 128)])
@@ -49,13 +47,12 @@ def test_floats_are_normalised_already():
 
 def test_the_decoder_scales_to_the_size_of_the_network():
     config = small(image_size=64)
-    assert config.data.decode_size == 64
     system = tokmerge_jax.build(config)
+    assert system.config.data.decode_size == 64
     decoded = np.zeros((2, 64, 64, 3), np.uint8)
     assert system.transform(decoded) is decoded
 
 
 def test_patches_of_other_attentions_are_not_traced():
-    config = small(image_size=64, attention="joint")
-    config.model.merger.frames = 0
+    config = small(image_size=64, attention="joint").override({"model.merger.frames": 0})
     assert "trace_video" not in tokmerge_jax.build(config).predict

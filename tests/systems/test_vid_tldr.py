@@ -7,21 +7,13 @@ import pytest
 import umt_case
 
 import tokmerge_jax
-from configs import demo, msrvtt_b16, msrvtt_l16
+from tokmerge_jax.configs import demo, msrvtt_b16, msrvtt_l16
 from tokmerge_jax.systems import umt_vision
 from tokmerge_jax.types import UserError
 
 
 def changed(config, **keys):
-    config = config.copy_and_resolve_references()
-    config.unlock()
-    for key, value in keys.items():
-        *path, last = key.split("__")
-        part = config
-        for name in path:
-            part = part[name]
-        part[last] = value
-    return config
+    return config.override({key.replace("__", "."): value for key, value in keys.items()})
 
 
 @pytest.mark.parametrize(

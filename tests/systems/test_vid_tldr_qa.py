@@ -13,6 +13,7 @@ import umt_case
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.config.evaluation import AnsweringOptions
 from tokmerge_jax.convert import rules
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.models.answerer import Answerer
@@ -71,7 +72,7 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
             yield {"video": video[index % len(video)], "index": index, "mask": index >= 0}
 
     model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
-    options = answering.Options(batch_size=batch_size, top_k=k, memory_gib=1.0, first_piece=2)
+    options = AnsweringOptions(batch_size=batch_size, top_k=k, memory_gib=1.0, first_piece=2)
     store = evaluation.Store(folder, {"k": k, "batch_size": batch_size, "devices": devices})
     texts, answers = (ids, ids != 0), case.arrays["inputs/answer_ids"]
     words = case.config["text"]["vocab_size"]

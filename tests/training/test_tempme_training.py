@@ -102,10 +102,8 @@ def test_nothing_to_train_is_told(case):
 @pytest.mark.slow
 def test_full_fine_tuning_moves_clip_at_its_own_rate(case):
     found, _, params, batch = case
-    config = clip_case.config_of(found)
-    with config.unlocked():
-        config.train.backbone_rate = 1e-3
-        config.train.weight_decay = 0.0
+    changes = {"backbone_rate": 1e-3, "weight_decay": 0.0}
+    config = clip_case.config_of(found).override({"train": changes})
     system = tokmerge_jax.build(config)
     transformation = system.optimizer(lambda s: jnp.float32(1e-4))
     state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
@@ -239,9 +237,7 @@ def test_steps_and_decay_follow_the_share():
 @pytest.mark.slow
 def test_a_step_in_half_precision_is_near(case):
     found, system, params, batch = case
-    config = clip_case.config_of(found)
-    with config.unlocked():
-        config.dtype = "bfloat16"
+    config = clip_case.config_of(found).override({"dtype": "bfloat16"})
     half = tokmerge_jax.build(config)
     assert system.loss
     assert half.loss

@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from umt_case import close
 
 import tokmerge_jax
+from tokmerge_jax.config import expect, umt
 from tokmerge_jax.convert import rules
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import vid_tldr
@@ -177,14 +178,12 @@ def test_eight_devices_find_the_gradient_of_one():
 def with_words():
     """The gradient of all three losses, without and with gradient checkpointing."""
     case = golden.load("vidtldr-train-merged")
-    config = umt_case.config_of(case)
+    config = expect(umt_case.config_of(case), umt.Retrieval)
     batch = batch_of(case, 5)
     found = []
     for remat in (False, True):
-        with config.unlocked():
-            config.train.losses.mlm = 0.5
-            config.train.remat = remat
-            config.model.dropout = 0.0
+        changes = {"train.losses.mlm": 0.5, "train.remat": remat, "model.dropout": 0.0}
+        config = config.override(changes)
         system = tokmerge_jax.build(config)
         params = system.init(jax.random.key(3))
         assert isinstance(system.module, UMT)

@@ -53,6 +53,31 @@ class Model(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Text(Part):
+    """The sizes of a text transformer."""
+
+    width: int
+    depth: int
+    heads: int
+    vocab_size: int
+    max_positions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertText(Text):
+    """The sizes of a BERT."""
+
+    mlp_width: int = 3072
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextModel(Model):
+    """A network that reads texts, too."""
+
+    text: Text
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data(Part):
     """Which videos are looked at, and how."""
 
@@ -60,10 +85,14 @@ class Data(Part):
     split: str = "test"
     folder: str = "data"  # where prepare_data.py put the data sets
     sampling: str = "intervals"  # which frames, a rule of `data.frames`
-    trim_seconds: int = 0  # use only the first seconds of a video; 0 = all of it
+    trim_seconds: int | float = 0  # use only the first seconds of a video; 0 = all of it
     on_broken: Literal["stop", "skip"] = "stop"  # skip: leave unreadable videos out
     workers: int = 2
-    decode_size: ClassVar[int] = 0  # FFmpeg scales no frames; a key where the original has it do so
+    # What is one value unless a family has a key for it:
+    decode_size: ClassVar[int] = 0  # FFmpeg scales no frames while it decodes them
+    clips: ClassVar[int] = 1  # of a video
+    crops: ClassVar[int] = 1  # of a clip
+    neighbours: ClassVar[int] = 1  # frames that are read around each chosen one, itself included
 
 
 @dataclass(frozen=True, kw_only=True)

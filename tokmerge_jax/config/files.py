@@ -23,9 +23,9 @@ def load(name: str) -> Config:
     path, variant = split(name)
     try:
         loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
-        module = importlib.util.module_from_spec(
-            importlib.machinery.ModuleSpec(path.stem, loader, origin=str(path))
-        )
+        spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
+        assert spec
+        module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
         config = module.get_config(variant) if variant else module.get_config()
     except UserError:

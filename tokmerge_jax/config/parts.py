@@ -30,18 +30,44 @@ class Part:
         """The same with other values; a list becomes a tuple, and an int where a float belongs one.
 
         Args:
-          changes: the values, by their keys (`keys`).
+          changes: the values by their keys (`keys`); those of a part may stand in a dictionary.
 
         Raises:
           UserError: if there is no such key, or a value, changed or not, is not of the key's type.
         """
-        known = self.keys
+        known, changes = self.keys, flat(changes)
         for key in changes:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 cure = f"did you mean {near[0]}?" if near else "its keys stand in its class"
                 raise UserError(f"the configuration has no key {key!r}; {cure}")
         return _changed(self, changes, "")
+
+
+def restore(kind: type[P], tree: object, at: str = "") -> P:
+    """The part that `to_dict` made `tree` of, or JSON of that.
+
+    Raises:
+      UserError: if it lacks keys, or has others, or a value is not of its key's type.
+    """
+    hints, keys = _hints(kind), tree if isinstance(tree, Mapping) else {}
+    if wrong := hints.keys() ^ keys.keys():
+        raise UserError(f"the configuration lacks, or must not have, the key {at}{min(wrong)}")
+    values = {}
+    for name, hint in hints.items():
+        value, key = keys[name], f"{at}{name}"
+        a_part = isinstance(hint, type) and issubclass(hint, Part)
+        values[name] = restore(hint, value, f"{key}.") if a_part else _checked(value, hint, key)
+    return kind(**values)
+
+
+def flat(tree: Mapping[str, object], at: str = "") -> dict[str, object]:
+    """The values of nested dictionaries by their keys, which dots join."""
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        key = f"{at}{name}"
+        found |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return found
 
 
 def expect(part: Part, kind: type[P]) -> P:

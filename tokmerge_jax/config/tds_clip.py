@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tokmerge_jax.config import checks, common
-from tokmerge_jax.config.common import ActionData, Merged
-from tokmerge_jax.config.evaluation import Evaluation
+from tokmerge_jax.config.common import ActionData as ActionData
+from tokmerge_jax.config.common import Merged
+from tokmerge_jax.config.evaluation import Evaluation as Evaluation
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
 

@@ -8,7 +8,8 @@ from typing import Literal, TypeVar
 
 from tokmerge_jax.config import checks, common
 from tokmerge_jax.config.common import Merged, TextData
-from tokmerge_jax.config.evaluation import GeneratingOptions, SummingOptions
+from tokmerge_jax.config.evaluation import GeneratingOptions as GeneratingOptions
+from tokmerge_jax.config.evaluation import SummingOptions as SummingOptions
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
 
@@ -29,13 +30,12 @@ class Vision(common.Vision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(Part):
+class Text(common.BertText):
     """The text transformer, of which every layer can read the video."""
 
     width: int = 768
     depth: int = 12
     heads: int = 12
-    mlp_width: int = 3072
     vocab_size: int = 30524  # BERT's, [DEC] and [ENC]
     max_positions: int = 512
 
@@ -55,7 +55,7 @@ F4P8 = Merger(frames=4, r=8)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(common.Model):
+class Model(common.TextModel):
     """TESTA, of any task."""
 
     vision: Vision = Vision()
@@ -221,8 +221,14 @@ class Pretraining(Retrieval):
         super().check()
         checks.generation(self, "caption")
         checks.share(self, "caption.top_p")
+        caption = self.caption
+        if caption.top_p and caption.beams > 1:
+            raise UserError(
+                f"config.caption draws words (top_p={caption.top_p}) or searches"
+                f" (beams={caption.beams}); set config.caption.top_p=0 or config.caption.beams=1"
+            )
         larger = self.train.decode_size >= self.model.vision.image_size
-        fits = self.caption.max_length <= self.model.text.max_positions
+        fits = caption.max_length <= self.model.text.max_positions
         checks.relations(
             self,
             ("train.decode_size", "at least", "model.vision.image_size", larger),

@@ -6,8 +6,10 @@ Source: vid-TLDR (CVPR 2024) on UMT (ICCV 2023); `docs/vid_tldr.md` names every 
 from dataclasses import dataclass
 
 from tokmerge_jax.config import checks, common
-from tokmerge_jax.config.common import Merged, TextData
-from tokmerge_jax.config.evaluation import AnsweringOptions, RerankingOptions
+from tokmerge_jax.config.common import Merged
+from tokmerge_jax.config.common import TextData as TextData
+from tokmerge_jax.config.evaluation import AnsweringOptions as AnsweringOptions
+from tokmerge_jax.config.evaluation import RerankingOptions as RerankingOptions
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
 
@@ -29,13 +31,12 @@ class Vision(common.Vision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(Part):
+class Text(common.BertText):
     """The text transformer, whose layers from `fusion_layer` on read the video."""
 
     width: int = 768
     depth: int = 12
     heads: int = 12
-    mlp_width: int = 3072
     fusion_layer: int = 9
     vocab_size: int = 30522
     max_positions: int = 512
@@ -54,7 +55,7 @@ class Merger(common.Merger):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(common.Model):
+class Model(common.TextModel):
     """UMT, of any task."""
 
     vision: Vision = Vision()

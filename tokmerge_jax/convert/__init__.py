@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from tokmerge_jax import registry
+from tokmerge_jax.config import Config
 from tokmerge_jax.convert import checkpoint, rules, torch_file
 from tokmerge_jax.types import Params, System, UserError
 
 
-def from_torch(system: str, state_dict: rules.StateDict, config: ConfigDict) -> Params:
+def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Params:
     """PyTorch's tensors as the parameters of the system that `config` describes.
 
     Args:
@@ -34,7 +34,7 @@ def from_torch(system: str, state_dict: rules.StateDict, config: ConfigDict) -> 
 def to_torch(
     system: str,
     params: Params,
-    config: ConfigDict,
+    config: Config,
     dtypes: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
     """The inverse of `from_torch`, bit for bit, in the names of a fine-tuned checkpoint.
@@ -110,7 +110,7 @@ def save_checkpoint(
     checkpoint.save(path, params, constants)
 
 
-def _build(name: str, config: ConfigDict) -> System:
+def _build(name: str, config: Config) -> System:
     if config.system != name:
         raise UserError(f"config.system={config.system!r}, but weights of {name!r} were asked for")
     return registry.build(config)

@@ -14,8 +14,8 @@ import grain
 import numpy as np
 from absl import flags
 from jaxtyping import UInt8
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config.common import ActionData, Data
 from tokmerge_jax.data.faults import Fault, attempt
 from tokmerge_jax.data.frame_folder import is_pattern
 from tokmerge_jax.data.frames import SAMPLERS, Sampler, by_intervals
@@ -77,7 +77,7 @@ class Decoder:
             )
 
 
-def decoder(config: ConfigDict, frames: int, folder: str) -> Decoder:
+def decoder(config: Data, frames: int, folder: str) -> Decoder:
     """The decoder that the `data` part of a configuration describes.
 
     Args:
@@ -88,13 +88,12 @@ def decoder(config: ConfigDict, frames: int, folder: str) -> Decoder:
     Raises:
       UserError: if its sampling is unknown, or one of its numbers cannot be.
     """
-    size = config.get("decode_size", 0)  # only of systems whose original has FFmpeg scale frames
-    return Decoder(folder, frames, config.trim_seconds, _sampler(config), size)
+    return Decoder(folder, frames, config.trim_seconds, _sampler(config), config.decode_size)
 
 
-def _sampler(config: ConfigDict) -> Sampler:
-    """The rule that `config.sampling` names; configurations with neighbours are of actions."""
-    if "neighbours" in config:
+def _sampler(config: Data) -> Sampler:
+    """The rule that `config.sampling` names."""
+    if isinstance(config, ActionData):
         return Segments(config.sampling, config.clips, config.neighbours, config.wrap)
     if config.sampling not in SAMPLERS:
         raise UserError(

@@ -13,8 +13,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 from grain.sources import RandomAccessDataSource
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config.common import ActionData, Data, QuestionData
 from tokmerge_jax.data import pairs, prepared
 from tokmerge_jax.data.clips import Decoder, decoder, in_order
 from tokmerge_jax.data.datasets.video_text import KINDS
@@ -192,7 +192,7 @@ class TrainingSource:
             yield clips
 
 
-def open_retrieval(config: ConfigDict, frames: int) -> Source[Gallery]:
+def open_retrieval(config: Data, frames: int) -> Source[Gallery]:
     """The gallery of a prepared data set.
 
     Args:
@@ -208,14 +208,14 @@ def open_retrieval(config: ConfigDict, frames: int) -> Source[Gallery]:
     return Source(gallery, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
-def open_choices(config: ConfigDict, frames: int) -> Source[Choices]:
+def open_choices(config: Data, frames: int) -> Source[Choices]:
     """A prepared data set of multiple choice; arguments and errors as in `open_retrieval`."""
     records, broken = _records(config, config.split, "choices")
     choices, paths = pairs.choices(records)
     return Source(choices, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
-def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
+def open_questions(config: QuestionData, frames: int) -> Source[Questions]:
     """A prepared data set of questions; arguments and errors as in `open_retrieval`.
 
     Raises:
@@ -226,7 +226,7 @@ def open_questions(config: ConfigDict, frames: int) -> Source[Questions]:
     return Source(questions, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
-def open_actions(config: ConfigDict, frames: int) -> Source[Actions]:
+def open_actions(config: ActionData, frames: int) -> Source[Actions]:
     """A prepared data set of actions; arguments and errors as in `open_retrieval`.
 
     Raises:
@@ -238,7 +238,7 @@ def open_actions(config: ConfigDict, frames: int) -> Source[Actions]:
 
 
 def open_training(
-    config: ConfigDict, frames: int, split: str = "train", questions: int = 1, samples: int = 1
+    config: Data, frames: int, split: str = "train", questions: int = 1, samples: int = 1
 ) -> TrainingSource:
     """The training rows of a prepared data set; errors as in `open_retrieval`.
 
@@ -254,9 +254,7 @@ def open_training(
     return TrainingSource(rows, decode, config.workers, config.on_broken == "skip", samples)
 
 
-def _rows(
-    config: ConfigDict, split: str, questions: int, frames: int
-) -> RandomAccessDataSource[AnyRow]:
+def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccessDataSource[AnyRow]:
     spec = prepared.spec(config.dataset)
     if spec.on_demand:
         return pairs.StoredRows(prepared.stored(config, split))
@@ -274,7 +272,7 @@ def _rows(
     raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
 
 
-def _records(config: ConfigDict, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
+def _records(config: Data, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
     """The records of a split, which must be of `kind`; names of videos left out."""
     found = prepared.spec(config.dataset).kind
     if found != kind:

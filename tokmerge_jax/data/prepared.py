@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config.common import ActionData, Data, QuestionData, TextData
 from tokmerge_jax.data import checking, pairs
 from tokmerge_jax.data.datasets import actions, annotations, demo, files, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
@@ -30,7 +30,7 @@ def spec(dataset: str) -> DatasetSpec:
     return SPECS[dataset]
 
 
-def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]:
+def records(config: Data, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]:
     """The usable records of a split, joined to paragraphs if asked; names of videos left out.
 
     Files are looked up, too, unless broken videos are left out: those are found when they are read.
@@ -50,12 +50,12 @@ def records(config: ConfigDict, split: str) -> tuple[list[AnyRecord], tuple[str,
     if config.on_broken == "stop":
         _check_files(config, [clip for record in usable for clip in record.clips])
     names = tuple(clip.name for clip in broken)
-    if config.get("paragraph", False):  # there is none where there are no texts
+    if isinstance(config, TextData) and config.paragraph:
         return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
     return usable, names
 
 
-def stored(config: ConfigDict, split: str) -> Stored:
+def stored(config: Data, split: str) -> Stored:
     """The records of a split of a data set that is read on demand; arguments as in `records`.
 
     Raises:
@@ -74,17 +74,13 @@ def stored(config: ConfigDict, split: str) -> Stored:
     return found
 
 
-def _check(config: ConfigDict, split: str) -> None:
+def _check(config: Data, split: str) -> None:
     spec(config.dataset)
-    if config.on_broken not in ("stop", "skip"):
-        raise UserError(f"config.data.on_broken={config.on_broken!r} must be 'stop' or 'skip'")
-    if config.workers < 0:
-        raise UserError(f"config.data.workers={config.workers} must be 0 or more")
     if split not in video_text.splits(config.folder, config.dataset):
         raise UserError(_missing(config, split))
 
 
-def _judge(config: ConfigDict, split: str, usable: int, broken: int, named: Sequence[Clip]) -> None:
+def _judge(config: Data, split: str, usable: int, broken: int, named: Sequence[Clip]) -> None:
     """Whether so many usable and broken ones will do; `named` are the first of these."""
     if broken and config.on_broken == "stop":
         raise UserError(_broken(config, broken, named))
@@ -92,7 +88,7 @@ def _judge(config: ConfigDict, split: str, usable: int, broken: int, named: Sequ
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
 
 
-def _check_files(config: ConfigDict, clips: Sequence[Clip]) -> None:
+def _check_files(config: Data, clips: Sequence[Clip]) -> None:
     """Raises UserError if files are gone, or have changed and cannot be decoded any more."""
     by_path = {str(pathlib.Path(config.folder, clip.path)): clip for clip in clips}
     log = checking.log_path(config.folder, config.dataset)
@@ -106,7 +102,7 @@ def _check_files(config: ConfigDict, clips: Sequence[Clip]) -> None:
         )
 
 
-def answers(config: ConfigDict) -> tuple[str, ...]:
+def answers(config: QuestionData) -> tuple[str, ...]:
     """The answers to choose from: those of the file `config.answers`, or, if that is "", the list
     that the data set was prepared with.
 
@@ -132,7 +128,7 @@ def answers(config: ConfigDict) -> tuple[str, ...]:
     return annotations.read_answers(path)
 
 
-def labels(config: ConfigDict) -> tuple[str, ...]:
+def labels(config: ActionData) -> tuple[str, ...]:
     """The names of a data set's actions: those of the CSV `config.labels`, or, if that is "", those
     that it was prepared with, or, if there were none, their numbers.
 
@@ -150,7 +146,7 @@ def labels(config: ConfigDict) -> tuple[str, ...]:
     return actions.read_names(pathlib.Path(config.labels), len(names)) if config.labels else names
 
 
-def _missing(config: ConfigDict, split: str) -> str:
+def _missing(config: Data, split: str) -> str:
     known = splits(config.dataset) or tuple(demo.COUNTS)
     if split not in known:
         return (
@@ -166,7 +162,7 @@ def _missing(config: ConfigDict, split: str) -> str:
     )
 
 
-def _broken(config: ConfigDict, count: int, clips: Sequence[Clip]) -> str:
+def _broken(config: Data, count: int, clips: Sequence[Clip]) -> str:
     report = video_text.report_path(config.folder, config.dataset)
     return (
         f"{count} videos of {config.dataset} cannot be used ({_listed(clips, count)}), see"

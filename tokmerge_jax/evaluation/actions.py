@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
-from ml_collections import ConfigDict
 
 from tokmerge_jax import parallel
+from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.evaluation.metrics import percent
 from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.speed import Speed
@@ -92,10 +92,10 @@ def view_scores(
     return (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=1).astype(np.float32)
 
 
-def protocol(data: ConfigDict) -> dict[str, Any]:
+def protocol(data: ActionData) -> dict[str, Any]:
     """How videos are looked at, by `config.data`, and scored, as JSON holds it."""
     return {
-        **{key: data[key] for key in ("clips", "crops", "neighbours", "wrap")},
+        **{key: getattr(data, key) for key in ("clips", "crops", "neighbours", "wrap")},
         "scale": data.scale if isinstance(data.scale, int) else list(data.scale),
         "score": "mean over views of softmax",
     }

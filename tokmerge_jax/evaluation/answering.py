@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel
+from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
 from tokmerge_jax.evaluation.retrieval import Batches, Model
@@ -24,54 +25,14 @@ from tokmerge_jax.types import Questions, UserError
 
 _PER_CALL = 8  # most questions about a video that are read in one call
 COPIES = 3  # arrays of the logits' size that scoring holds at once, about
-_WAYS = ("rank", "generate")
 
 Respond = Callable[[Any, Int[np.ndarray, "B P"]], tuple[np.ndarray, ...]]
 """`(memory of B videos, numbers of P questions about each, -1 = none)` -> arrays [B,P,...]."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to evaluate. See `configs/base/vid_tldr_qa.py` and `configs/base/testa_qa.py`.
-
-    Attributes:
-      batch_size: videos encoded at a time.
-      top_k: answers of each question that are scored whole.
-      memory_gib: bound on what scoring holds at once on each device.
-      first_piece: how often the likelihood of an answer's first piece counts in its score: 1 = like
-        that of the others; 2 = once more, as in ALBEF.
-      answering: "rank" the answers of a list, or "generate" answers (`writing`).
-      beams: of the search for an answer that is generated; 1 follows a single one.
-      max_length: pieces of an answer that is generated, its start and end included, at most.
-      min_length: as many at least.
-    """
-
-    batch_size: int
-    top_k: int
-    memory_gib: float
-    first_piece: int
-    answering: str = "rank"
-    beams: int = 1
-    max_length: int = 10
-    min_length: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "top_k", "memory_gib"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"config.eval.{name}={getattr(self, name)} must be positive")
-        if self.first_piece not in (1, 2):
-            raise UserError(f"config.eval.first_piece={self.first_piece} must be 1 or 2")
-        if self.answering not in _WAYS:
-            known = " nor ".join(_WAYS)
-            raise UserError(f"config.eval.answering={self.answering!r} is neither {known}")
-        try:
-            self.generation(end=0)
-        except UserError as error:  # told by the keys that the numbers come from
-            raise UserError(str(error).replace("generation's ", "config.eval.")) from error
-
-    def generation(self, end: int) -> decoding.Options:
-        """How answers are generated that the piece `end` ends; 0 is padding."""
-        return decoding.Options(end, 0, self.max_length, self.min_length, self.beams)
+def generation(options: GeneratingOptions, end: int) -> decoding.Options:
+    """How answers are generated that the piece `end` ends; 0 is padding."""
+    return decoding.Options(end, 0, options.max_length, options.min_length, options.beams)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +41,7 @@ class Ranking:
 
     Attributes:
       answers: int32 [Q,k], numbers of the answer list, best first.
-      scores: float32 [Q,k], log p(answer); its first piece counts `Options.first_piece` times.
+      scores: float32 [Q,k], log p(answer); its first piece counts `first_piece` times.
       clips_per_second: videos encoded a second, compiling apart; None if too few were.
 
     Raises:
@@ -102,7 +63,7 @@ def evaluate(
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     answer_ids: Int[np.ndarray, "A M"],
     vocabulary: int,
-    options: Options,
+    options: AnsweringOptions,
     store: Store,
     watch: Stopwatch,
 ) -> Ranking:
@@ -145,7 +106,7 @@ def each_question(
     respond: Respond,
     rows: tuple[Rows, ...],
     held: int,
-    options: Options,
+    options: AnsweringOptions,
     store: Store,
     watch: Stopwatch,
 ) -> float | None:

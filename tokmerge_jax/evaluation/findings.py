@@ -6,13 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from tokmerge_jax import runtime
+from tokmerge_jax.config import Config, expect
+from tokmerge_jax.config.common import ActionData, TextData
+from tokmerge_jax.config.evaluation import (
+    AnsweringOptions,
+    GeneratingOptions,
+    RetrievalOptions,
+)
 from tokmerge_jax.evaluation import actions as recognition
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.actions import Recognised
-from tokmerge_jax.evaluation.answering import Options, Ranking
+from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
 from tokmerge_jax.evaluation.retrieval import NO_CANDIDATE, Scores
 from tokmerge_jax.evaluation.writing import Written
@@ -40,22 +46,21 @@ class Findings:
     arrays: Mapping[str, np.ndarray]
 
 
-def retrieval(
-    scores: Scores, gallery: Gallery, config: ConfigDict, broken: Sequence[str]
-) -> Findings:
+def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence[str]) -> Findings:
     """Both directions: the re-ranked ones if re-ranking was asked for, and the cosines alone."""
-    relevant, counting = gallery.relevant, metrics.PROTOCOLS[config.eval.metrics]
+    options = expect(config.eval, RetrievalOptions)
+    reranking = options.reranking
+    relevant, counting = gallery.relevant, metrics.PROTOCOLS[options.metrics]
     final = counting.both_directions(scores.text_to_video, scores.video_to_text, relevant)
     plain = counting.both_directions(scores.similarity.T, scores.similarity, relevant)
-    reranked: Any = config.eval.get("rerank", False)
     rules = {
         "texts": len(gallery.texts),
-        "paragraph": config.data.paragraph,
-        "reranked": reranked,
-        "candidates": config.eval.top_k if reranked else None,
-        "plus_similarity": config.eval.get("plus_similarity", False) if reranked else None,
-        "dual_softmax": config.eval.dual_softmax,
-        "metrics": config.eval.metrics,
+        "paragraph": expect(config.data, TextData).paragraph,
+        "reranked": reranking is not None,
+        "candidates": reranking.top_k if reranking else None,
+        "plus_similarity": reranking.plus_similarity if reranking else None,
+        "dual_softmax": options.dual_softmax,
+        "metrics": options.metrics,
         "ties": counting.ties,
         "captions_of_a_video": counting.captions,
     }
@@ -86,7 +91,7 @@ def _equal_scores(scores: Scores, relevant: metrics.Relevant) -> dict[str, dict[
     }
 
 
-def choices(chosen: Chosen, asked: Choices, config: ConfigDict, broken: Sequence[str]) -> Findings:
+def choices(chosen: Chosen, asked: Choices, config: Config, broken: Sequence[str]) -> Findings:
     """How often the right option was the best one."""
     right = chosen.scores.argmax(axis=1) == np.asarray(asked.answers)
     truth = np.arange(len(asked.options[0])) == np.asarray(asked.answers)[:, None]
@@ -106,18 +111,16 @@ def choices(chosen: Chosen, asked: Choices, config: ConfigDict, broken: Sequence
     )
 
 
-def answers(
-    ranking: Ranking, asked: Questions, config: ConfigDict, broken: Sequence[str]
-) -> Findings:
+def answers(ranking: Ranking, asked: Questions, config: Config, broken: Sequence[str]) -> Findings:
     """How often the best answer of the list is a right one; config.eval says how it was scored."""
     spelled = [[asked.answers[number] for number in row] for row in ranking.answers]
     truth = [
         [answer in truth for answer in row]
         for row, truth in zip(spelled, asked.truths, strict=True)
     ]
-    known, smoothing = set(asked.answers), config.model.get("label_smoothing", 0.0)
+    known, smoothing = set(asked.answers), config.model.label_smoothing
     score = f"log p(answer), labels smoothed {smoothing:g}" if smoothing else "log p(answer)"
-    twice = Options(**config.eval).first_piece == 2
+    twice = expect(config.eval, AnsweringOptions).first_piece == 2
     rules = {
         "answering": "rank",
         "answers": len(asked.answers),
@@ -143,15 +146,16 @@ def written(
     found: Written,
     predicted: Sequence[str],
     asked: Questions,
-    config: ConfigDict,
+    config: Config,
     broken: Sequence[str],
 ) -> Findings:
     """How often the answer `predicted`, which `found` spells, is a right one."""
+    options = expect(config.eval, GeneratingOptions)
     rules = {
         "answering": "generate",
-        "beams": config.eval.beams,
-        "max_length": config.eval.max_length,
-        "min_length": config.eval.min_length,
+        "beams": options.beams,
+        "max_length": options.max_length,
+        "min_length": options.min_length,
         "question_padding": f"attended to, up to {found.padded_to} pieces",
     }
     return _accuracy(
@@ -164,9 +168,7 @@ def written(
     )
 
 
-def actions(
-    found: Recognised, asked: Actions, config: ConfigDict, broken: Sequence[str]
-) -> Findings:
+def actions(found: Recognised, asked: Actions, config: Config, broken: Sequence[str]) -> Findings:
     """How often the right action was the best one, or among the best; of all, and of each.
 
     Actions without a video are not among `further["classes"]`.
@@ -179,7 +181,7 @@ def actions(
     rules = {
         "actions": len(asked.names),
         "frames": config.model.vision.frames,
-        **recognition.protocol(config.data),
+        **recognition.protocol(expect(config.data, ActionData)),
         "ties": "lower number first",
     }
     return Findings(
@@ -237,8 +239,8 @@ _KINDS = 8  # first words of questions that have a row of their own
 _CONFUSED = 20  # pairs of actions that are told
 
 
-def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Any]:
-    data: Any = config.data
+def _protocol(config: Config, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Any]:
+    data = config.data
     return {
         "dataset": data.dataset,
         "split": data.split,
@@ -246,6 +248,6 @@ def _protocol(config: ConfigDict, videos: Sequence[str], broken: Sequence[str]) 
         "left_out": sorted(broken),
         "trim_seconds": data.trim_seconds,
         "sampling": data.sampling,
-        "decode_size": data.get("decode_size", 0),
+        "decode_size": data.decode_size,
         "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
     }

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from rich.markup import escape
 from rich.table import Table
 
 from tokmerge_jax import disk, runtime
+from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.types import System, UserError
 
@@ -33,7 +33,7 @@ _MISTAKES = 5  # of a kind that are shown
 def results(
     name: str,
     system: System,
-    config: ConfigDict,
+    config: Config,
     found: Findings,
     facts: Mapping[str, Any],
     seconds: Mapping[str, float],
@@ -72,9 +72,9 @@ def results(
     }
 
 
-def settings(config: ConfigDict) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Any]:
     """A configuration as JSON holds it, its files named as by `file_name`."""
-    return jax.tree.map(file_name, json.loads(config.to_json_best_effort()))
+    return jax.tree.map(file_name, json.loads(json.dumps(config.to_dict())))
 
 
 def file_name(value: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel, runtime
+from tokmerge_jax.config.evaluation import RetrievalOptions
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
@@ -37,44 +38,6 @@ Batches = Callable[[int, np.ndarray], Iterator[Batch]]
 rows that can be decoded, in order."""
 
 _Rows = TypeVar("_Rows")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How to evaluate. See `configs/base/vid_tldr.py`.
-
-    Attributes:
-      batch_size: videos encoded at a time.
-      metrics: how ranks are counted, a key of `metrics.PROTOCOLS`.
-      dual_softmax: the scale of `dual_softmax`; 0 = without it.
-      rerank: whether to score candidates again, by the matching head.
-      top_k: candidates of each text and of each video.
-      plus_similarity: add the similarity to a candidate's matching score.
-      memory_gib: bound on what re-ranking holds at once.
-    """
-
-    batch_size: int
-    metrics: str = "umt"
-    dual_softmax: float = 0.0
-    rerank: bool = False
-    top_k: int = 1
-    plus_similarity: bool = False
-    memory_gib: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "top_k", "memory_gib"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"config.eval.{name}={getattr(self, name)} must be positive")
-        if self.metrics not in metrics.PROTOCOLS:
-            known = ", ".join(metrics.PROTOCOLS)
-            raise UserError(f"config.eval.metrics={self.metrics!r} is none of {known}")
-        if self.dual_softmax < 0:
-            raise UserError(f"config.eval.dual_softmax={self.dual_softmax} must be 0 or more")
-        if self.dual_softmax and self.rerank:
-            raise UserError(
-                "config.eval.dual_softmax and config.eval.rerank are two ways to score again;"
-                " switch one of them off"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +102,7 @@ def evaluate(
     batches: Batches,
     videos: int,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
-    options: Options,
+    options: RetrievalOptions,
     store: Store,
     watch: Stopwatch,
     left: Callable[[], tuple[Sequence[int], Sequence[int]]] | None = None,
@@ -171,21 +134,22 @@ def evaluate(
     similarity = embedding @ words["embedding"][list(asked)].T
     finite(similarity, "similarity", video=None, text=None)
     clips_per_second = speed.clips_per_second
-    if not options.rerank:
+    if options.reranking is None:
         to_video, to_text = similarity.T, similarity
         if options.dual_softmax:
             to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
         return Scores(similarity, to_video, to_text, clips_per_second)
-    of_text = candidates(similarity.T, options.top_k)
-    of_video = candidates(similarity, options.top_k)
+    reranking = options.reranking
+    of_text = candidates(similarity.T, reranking.top_k)
+    of_video = candidates(similarity, reranking.top_k)
     wanted = of_text.T | of_video
     pairs = runtime.digest([wanted, np.asarray(scored), np.asarray(asked)])[:16]
     with watch("re-rank"):
         rows = store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
         states, tokens = _Part(words["states"], asked), _Part(seen["tokens"], scored)
         read = states, _Part(texts[1], asked)
-        match(model, tokens, read, wanted, options.memory_gib, rows, written=watch.note)
-    scores = rows.values + similarity if options.plus_similarity else rows.values
+        match(model, tokens, read, wanted, reranking.memory_gib, rows, written=watch.note)
+    scores = rows.values + similarity if reranking.plus_similarity else rows.values
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, clips_per_second)

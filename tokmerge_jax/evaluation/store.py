@@ -21,6 +21,7 @@ from jax.typing import DTypeLike
 from jaxtyping import UInt64
 
 from tokmerge_jax import disk, runtime
+from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.types import Params, System
 
 T = TypeVar("T")
@@ -32,9 +33,10 @@ _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of systems that tell a
 def model_facts(system: System, params: Params) -> dict[str, Any]:
     """What features, or an action's logits, depend on beside the video or text itself."""
     config, data = system.config, system.config.data
-    scaled = data.get("decode_size", 0)
-    views = [f"{key}={data[key]}" for key in _VIEWS if key in data]
-    decoded = [data.sampling, data.trim_seconds, *([scaled] if scaled else []), *views]
+    scaled = [data.decode_size] if data.decode_size else []
+    actions = isinstance(data, ActionData)
+    views = [f"{key}={getattr(data, key)}" for key in _VIEWS] if actions else []
+    decoded = [data.sampling, data.trim_seconds, *scaled, *views]
     return {
         "system": system.name,
         "model": config.model.to_dict(),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from tokmerge_jax.evaluation.answering import COPIES, Options, each_question
+from tokmerge_jax.config.evaluation import GeneratingOptions
+from tokmerge_jax.evaluation.answering import COPIES, each_question
 from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.runtime import Stopwatch, finite
@@ -49,7 +50,7 @@ def evaluate(
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     vocabulary: int,
     place: int,
-    options: Options,
+    options: GeneratingOptions,
     store: Store,
     watch: Stopwatch,
 ) -> Written:

@@ -10,19 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config import testa, umt
+from tokmerge_jax.config.evaluation import GeneratingOptions
 from tokmerge_jax.data.text import TextRule, Tokenizer
 from tokmerge_jax.evaluation import decoding
-from tokmerge_jax.evaluation.answering import Options
+from tokmerge_jax.evaluation.answering import generation
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.layers.bert import Cache
 from tokmerge_jax.models.answerer import Answerer, log_probability
 from tokmerge_jax.models.bert import Bert
-from tokmerge_jax.systems import checks
 from tokmerge_jax.systems.pixels import example
 from tokmerge_jax.systems.reranked import run
 from tokmerge_jax.types import Batch, Loss, Params, Predict, UserError
+
+Answering = umt.QuestionAnswering | testa.QuestionAnswering
+"""A configuration of either system."""
 
 Pixels = Callable[[ArrayLike], jax.Array]
 """Makes frames what the network reads."""
@@ -36,21 +39,17 @@ class Words:
     answers: Tokenizer
 
 
-def words(config: ConfigDict, questions: TextRule, answers: TextRule) -> Words:
+def words(config: Answering, questions: TextRule, answers: TextRule) -> Words:
     """The tokenizers of a configuration.
 
     Raises:
-      UserError: if answers are longer than the decoder's table of positions, or there is no room
-        for a piece beside the start, and the end where it stays.
+      UserError: if there is no room for a piece beside the start, and the end where it stays.
     """
     data, text = config.data, config.model.text
     for key, rule in (("max_text_length", questions), ("max_answer_length", answers)):
-        if data[key] < 2 + rule.end_stays:
-            raise UserError(f"config.data.{key}={data[key]} must be at least {2 + rule.end_stays}")
-    fits = data.max_answer_length <= text.max_positions
-    checks.relations(
-        config, ("data.max_answer_length", "at most", "model.text.max_positions", fits)
-    )
+        length, least = getattr(data, key), 2 + rule.end_stays
+        if length < least:
+            raise UserError(f"config.data.{key}={length} must be at least {least}")
     return Words(
         Tokenizer(questions, data.vocabulary, data.max_text_length, text.vocab_size),
         Tokenizer(
@@ -59,7 +58,7 @@ def words(config: ConfigDict, questions: TextRule, answers: TextRule) -> Words:
     )
 
 
-def fields(config: ConfigDict, module: Answerer, words: Words) -> dict[str, Any]:
+def fields(config: Answering, module: Answerer, words: Words) -> dict[str, Any]:
     """The fields of `types.System` that are about parameters and texts."""
 
     def init(key: jax.Array) -> Params:
@@ -165,7 +164,7 @@ def functions(module: Answerer, pixels: Pixels) -> dict[str, Predict]:
     return {function.__name__: function for function in predict}
 
 
-def writer(module: Answerer, answers: Tokenizer, options: Options) -> Predict:
+def writer(module: Answerer, answers: Tokenizer, options: GeneratingOptions) -> Predict:
     """`write` of `types.System.predict`.
 
     All places of a question are attended to, its padding too, as in BLIP.
@@ -178,7 +177,7 @@ def writer(module: Answerer, answers: Tokenizer, options: Options) -> Predict:
 
     def how() -> tuple[int, decoding.Options]:
         start, end = (answers.id_of(token) for token in (answers.rule.start, answers.rule.end))
-        return start, options.generation(end)
+        return start, generation(options, end)
 
     return text_writer(module.decoder, itemgetter("decoder"), how)
 

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 from tokmerge_jax import merging, runtime
+from tokmerge_jax.config import tds_clip
+from tokmerge_jax.config.clip import Retrieval
+from tokmerge_jax.config.parts import none_of
 from tokmerge_jax.convert import torch_file
 from tokmerge_jax.convert.tables.clip import sizes
 from tokmerge_jax.data import clip_pixels, rand_augment
@@ -19,17 +21,19 @@ from tokmerge_jax.layers.mlp import gelu, quick_gelu
 from tokmerge_jax.merging import MERGERS, Tokens, schedule, temporal
 from tokmerge_jax.merging.temporal import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
-from tokmerge_jax.systems import checks
 from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
+Framewise = Retrieval | tds_clip.Recognition
+"""A configuration of either system whose mergers work in every frame apart."""
+
 _ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
 
 
-def transformer(config: ConfigDict, lora_rank: int) -> CLIPViT:
+def transformer(config: Retrieval, lora_rank: int) -> CLIPViT:
     """The image transformer that `config.model` describes, with its mergers and joins.
 
     Raises:
@@ -48,7 +52,7 @@ def transformer(config: ConfigDict, lora_rank: int) -> CLIPViT:
     )
 
 
-def shared(config: ConfigDict, lora_rank: int) -> dict[str, Any]:
+def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:
     """What both transformers of a CLIP have in common."""
     return {
         "lora_rank": lora_rank,
@@ -58,7 +62,7 @@ def shared(config: ConfigDict, lora_rank: int) -> dict[str, Any]:
     }
 
 
-def fields(config: ConfigDict) -> dict[str, Any]:
+def fields(config: Retrieval) -> dict[str, Any]:
     """The fields of `types.System` that are about the video alone."""
     vision, own = config.model.vision, _schedule(config)
 
@@ -82,7 +86,7 @@ def pixels(video: ArrayLike) -> jax.Array:
     return normalise(video, MEAN, STD)
 
 
-def frame_stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
+def frame_stages(config: Framewise, r: Sequence[int]) -> tuple[Stage, ...]:
     """What each layer does where clips never join: a merger's `r` in every frame apart."""
     vision, counts = config.model.vision, schedule.token_counts(r, tokens_of_frame(config))
     mergers = merging.per_layer(config.model.merger.name, r, 1)
@@ -92,26 +96,26 @@ def frame_stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
     )
 
 
-def tokens_of_frame(config: ConfigDict) -> int:
+def tokens_of_frame(config: Framewise) -> int:
     """Its patches and its class token."""
     vision = config.model.vision
     return (vision.image_size // vision.patch_size) ** 2 + 1
 
 
-def frame_schedule(config: ConfigDict, layers: int) -> tuple[int, ...]:
+def frame_schedule(config: Framewise, layers: int) -> tuple[int, ...]:
     """r of each of the first `layers` layers, in which frames are apart."""
     merger = config.model.merger
     r = 0 if merger.name == "none" else merger.r
     return schedule.resolve(r, layers, tokens_of_frame(config), protected=1)
 
 
-def layers_with_positions(config: ConfigDict) -> list[int]:
+def layers_with_positions(config: Retrieval) -> list[int]:
     """The layers before which clips join that learned positions tell apart."""
     stages = stages_of(config) if config.model.join.positions else ()
     return [i for i, stage in enumerate(stages) if stage.join]
 
 
-def sized(config: ConfigDict) -> ConfigDict:
+def sized(config: Retrieval) -> Retrieval:
     """The configuration, with the sizes of its checkpoint if it asks for those.
 
     Raises:
@@ -119,12 +123,6 @@ def sized(config: ConfigDict) -> ConfigDict:
     """
     if config.model.sizes == "config":
         return config
-    if config.model.sizes != "checkpoint":
-        raise UserError(
-            f"config.model.sizes={config.model.sizes!r} is neither config nor checkpoint"
-        )
-    if not config.checkpoint:
-        raise UserError("config.model.sizes=checkpoint needs the file of a CLIP: config.checkpoint")
     try:
         found = sizes(torch_file.read(config.checkpoint))
     except KeyError as error:
@@ -132,35 +130,20 @@ def sized(config: ConfigDict) -> ConfigDict:
             f"config.model.sizes=checkpoint: {config.checkpoint} is no CLIP in PyTorch's names"
             f" ({error}); name its .pt or .safetensors, or set config.model.sizes=config"
         ) from error
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-        config.model.sizes = "config"
-        config.update_from_flattened_dict({f"model.{key}": size for key, size in found.items()})
+    keys = {f"model.{key}": size for key, size in found.items()}
+    config = config.override({"model.sizes": "config", **keys})
+    config.check()
     return config
 
 
-def check(config: ConfigDict) -> None:
-    """Raises UserError, naming the keys, unless names are known and sizes go together."""
-    merger, join = config.model.merger.name, config.model.join
-    known = ("none", "tempme", *sorted(MERGERS))
+def check(config: Retrieval) -> None:
+    """Raises UserError unless the merger is known."""
+    merger, known = config.model.merger.name, ("none", "tempme", *sorted(MERGERS))
     if merger not in known:
-        raise UserError(f"config.model.merger.name={merger!r} is none of {', '.join(known)}")
-    if config.model.activation not in _ACTIVATIONS:
-        raise UserError(
-            f"config.model.activation={config.model.activation!r} is none of"
-            f" {', '.join(_ACTIVATIONS)}"
-        )
-    if not all(isinstance(number, int) for number in (*join.layers, *join.clips)):
-        raise UserError(
-            f"config.model.join.layers={join.layers} and config.model.join.clips={join.clips} must"
-            " hold ints"
-        )
-    checks.positive(config, "model.vision", "model.text", "model.embed_dim")
-    checks.at_least_zero(config, "model.lora_rank")
-    checks.towers(config)
+        raise none_of("model.merger.name", merger, known)
 
 
-def stages_of(config: ConfigDict) -> tuple[Stage, ...]:
+def stages_of(config: Retrieval) -> tuple[Stage, ...]:
     """What each layer does to the clips of a video, which may join."""
     return _stages(config, _schedule(config))
 
@@ -210,7 +193,7 @@ def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
     return origin.reshape(videos, -1, per_frame)[:, :, 1:].reshape(videos, -1)
 
 
-def _stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
+def _stages(config: Retrieval, r: Sequence[int]) -> tuple[Stage, ...]:
     """What each layer does: TempMe's plan, or another merger's `r` in every frame apart."""
     vision, join = config.model.vision, config.model.join
     if config.model.merger.name != "tempme":
@@ -227,7 +210,7 @@ def _stages(config: ConfigDict, r: Sequence[int]) -> tuple[Stage, ...]:
     )
 
 
-def _schedule(config: ConfigDict) -> tuple[int, ...]:
+def _schedule(config: Retrieval) -> tuple[int, ...]:
     """r of each layer before clips join, which only TempMe's do."""
     joins = config.model.merger.name == "tempme"
     layers = min(config.model.join.layers, default=0) if joins else config.model.vision.depth

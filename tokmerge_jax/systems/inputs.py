@@ -9,15 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config import Config, expect
+from tokmerge_jax.config.common import TextModel
 from tokmerge_jax.types import Predict, System, UserError
 
 _OF_VIDEOS = ("encode_video", "trace_video", "caption", "classify")
 _OF_TEXTS = {"encode_text": "BL", "read": "BPL"}  # names of the axes
 
 
-def checked(config: ConfigDict, predict: Mapping[str, Predict]) -> dict[str, Predict]:
+def checked(config: Config, predict: Mapping[str, Predict]) -> dict[str, Predict]:
     """`types.System.predict`, whose functions of frames and texts check what they are given.
 
     Only shapes and types are looked at, which is done while a function is traced and costs nothing
@@ -44,7 +45,7 @@ def unchecked(system: System) -> System:
     return dataclasses.replace(system, predict=functions)
 
 
-def _guarded(name: str, function: Predict, config: ConfigDict) -> Predict:
+def _guarded(name: str, function: Predict, config: Config) -> Predict:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -59,7 +60,7 @@ def _guarded(name: str, function: Predict, config: ConfigDict) -> Predict:
     return run
 
 
-def _check_video(name: str, video: ArrayLike, config: ConfigDict) -> None:
+def _check_video(name: str, video: ArrayLike, config: Config) -> None:
     vision, frames, views = config.model.vision, config.model.vision.frames, ""
     shape, dtype = np.shape(video), _dtype(video)
     if name == "classify":
@@ -76,8 +77,8 @@ def _check_video(name: str, video: ArrayLike, config: ConfigDict) -> None:
         )
 
 
-def _check_text(name: str, ids: ArrayLike, mask: ArrayLike, config: ConfigDict) -> None:
-    axes, longest = _OF_TEXTS[name], config.model.text.max_positions
+def _check_text(name: str, ids: ArrayLike, mask: ArrayLike, config: Config) -> None:
+    axes, longest = _OF_TEXTS[name], expect(config.model, TextModel).text.max_positions
     shape, dtypes = np.shape(ids), (_dtype(ids), _dtype(mask))
     right = np.issubdtype(dtypes[0], np.integer) and dtypes[1] == np.bool_
     fits = len(shape) == len(axes) and shape == np.shape(mask) and 0 < shape[-1] <= longest

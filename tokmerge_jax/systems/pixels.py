@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
+
+from tokmerge_jax.config import Config
 
 
 def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
@@ -19,13 +20,13 @@ def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> 
     return (video.astype(jnp.float32) / 255 - shift) / scale
 
 
-def example(config: ConfigDict) -> jax.Array:
+def example(config: Config) -> jax.Array:
     """A clip of the shape that parameters are initialised for."""
     vision = config.model.vision
     return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
 
 
-def constants(config: ConfigDict, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+def constants(config: Config, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """`types.System.constants`."""
     vision = config.model.vision
     return {"mean": mean, "std": std, "image_size": vision.image_size, "frames": vision.frames}

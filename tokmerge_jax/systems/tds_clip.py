@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 from tokmerge_jax import merging, runtime
+from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.data.action_augment import ActionAugment
@@ -22,7 +22,7 @@ from tokmerge_jax.data.action_pixels import ResizeCrops
 from tokmerge_jax.merging import temporal
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
-from tokmerge_jax.systems import checks, clip_vision
+from tokmerge_jax.systems import clip_vision
 from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.systems.pixels import constants
 from tokmerge_jax.training import losses, mixing, optimizer
@@ -33,20 +33,18 @@ from tokmerge_jax.types import (
     RememberingLoss,
     Schedule,
     System,
-    UserError,
 )
 
 _TRAINED = ("^side/", "^head/")
 _STATISTICS = "batch_stats"
 
 
-def build(config: ConfigDict) -> System:
-    """The system of a configuration of action recognition (`configs/base/tds_clip.py`), any size.
+def build(config: Recognition) -> System:
+    """The system of a configuration of action recognition (`config.tds_clip`), any size.
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    _check(config)
     vision, side, data, train = config.model.vision, config.model.side, config.data, config.train
     own, tokens = (
         clip_vision.frame_schedule(config, vision.depth),
@@ -141,7 +139,7 @@ def smoothed_loss(
     return loss
 
 
-def cost(config: ConfigDict, r: Sequence[int]) -> tuple[LayerCost, ...]:
+def cost(config: Recognition, r: Sequence[int]) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of one view, block by block of both networks, `r` merging in each.
 
     Tokens are those of the frozen transformer, in all frames.
@@ -162,7 +160,7 @@ def cost(config: ConfigDict, r: Sequence[int]) -> tuple[LayerCost, ...]:
     return (*layers, LayerCost("head", left, left, features * config.model.classes))
 
 
-def _differences(config: ConfigDict) -> int:
+def _differences(config: Recognition) -> int:
     """Of neighbouring frames, that the side network sees."""
     return config.data.neighbours - 1 if config.model.side.differences else 0
 
@@ -204,7 +202,7 @@ def _collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
     return {"label": np.array([row.label for row in rows], np.int32)}
 
 
-def _module(config: ConfigDict, r: Sequence[int]) -> TDSCLIP:
+def _module(config: Recognition, r: Sequence[int]) -> TDSCLIP:
     vision, side = config.model.vision, config.model.side
     dtype = runtime.compute_dtype(config.dtype)
     tower = CLIPViT(
@@ -218,27 +216,3 @@ def _module(config: ConfigDict, r: Sequence[int]) -> TDSCLIP:
     settings = side.width, vision.patch_size, side.differences, config.train.remat, dtype
     beside = SideNetwork(*settings) if side.width else FrameAverage()
     return TDSCLIP(tower, beside, config.model.classes)
-
-
-def _check(config: ConfigDict) -> None:
-    """Raises UserError, naming the keys, unless numbers can be and go together."""
-    vision, side, neighbours = config.model.vision, config.model.side, config.data.neighbours
-    checks.positive(config, "model.vision", "model.classes", "train.groups", "train.samples")
-    checks.at_least_zero(config, "train.side_rate")
-    checks.relations(
-        config,
-        ("model.vision.image_size", "a multiple of", "model.vision.patch_size",
-         vision.image_size % vision.patch_size == 0),
-        ("model.vision.width", "a multiple of", "model.vision.heads",
-         vision.width % vision.heads == 0),
-    )  # fmt: skip
-    if side.width < 0 or side.width % 64:
-        raise UserError(f"config.model.side.width={side.width} must be a multiple of 64, or 0")
-    if neighbours % 2 == 0 or neighbours < (3 if side.differences else 1):
-        raise UserError(
-            f"config.data.neighbours={neighbours} must be an odd number, and at least 3 where there"
-            f" are differences to see (config.model.side.differences={side.differences})"
-        )
-    if not 0 <= config.train.label_smoothing <= 1:
-        smoothing = config.train.label_smoothing
-        raise UserError(f"config.train.label_smoothing={smoothing} must be from 0 to 1")

@@ -12,32 +12,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config.clip import Retrieval
 from tokmerge_jax.convert.tables.clip import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
-from tokmerge_jax.systems import checks, clip_vision, pixels
+from tokmerge_jax.systems import clip_vision, pixels
 from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.training import losses, optimizer, parts
-from tokmerge_jax.types import Batch, Loss, Params, Predict, System, UserError
+from tokmerge_jax.types import Batch, Loss, Params, Predict, System
 
 _ADDED = ("/lora/", "_positions$")
 """Patterns of the parameters that are TempMe's rather than CLIP's."""
 
 
-def build(config: ConfigDict) -> System:
-    """The system of a retrieval configuration (`configs/base/clip.py`), any size.
+def build(config: Retrieval) -> System:
+    """The system of a retrieval configuration (`config.clip`), any size.
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
     config = clip_vision.sized(config)
     clip_vision.check(config)
-    _check_training(config)
     vision, words, rank = config.model.vision, config.model.text, config.model.lora_rank
     module = _module(config, rank)
     tokenize = text.Tokenizer(
@@ -110,7 +109,7 @@ def contrastive_loss(module: CLIP, in_parts: int = 1) -> Loss:
     return loss
 
 
-def _predict(config: ConfigDict) -> dict[str, Predict]:
+def _predict(config: Retrieval) -> dict[str, Predict]:
     """Functions of the network without LoRA, which parameters are folded for."""
     module = _module(config, lora_rank=0)
 
@@ -132,17 +131,17 @@ def _predict(config: ConfigDict) -> dict[str, Predict]:
     return {**predict, "trace_video": clip_vision.tracer(module, stages, tokens)}
 
 
-def _module(config: ConfigDict, lora_rank: int) -> CLIP:
+def _module(config: Retrieval, lora_rank: int) -> CLIP:
     shared = clip_vision.shared(config, lora_rank)
     return CLIP(
         vision=clip_vision.transformer(config, lora_rank),
-        text=CLIPText(**config.model.text, **shared),
+        text=CLIPText(**vars(config.model.text), **shared),
         embed_dim=config.model.embed_dim,
         dtype=shared["dtype"],
     )
 
 
-def _optimizer(config: ConfigDict) -> Callable[[optimizer.Schedule], Any]:
+def _optimizer(config: Retrieval) -> Callable[[optimizer.Schedule], Any]:
     """TempMe's AdamW; CLIP's own parameters, where they are trained, at a rate of their own."""
     train = config.train
 
@@ -161,13 +160,3 @@ def _optimizer(config: ConfigDict) -> Callable[[optimizer.Schedule], Any]:
 def _added(name: str) -> bool:
     """Whether a parameter is TempMe's rather than CLIP's."""
     return any(re.search(pattern, name) for pattern in _ADDED)
-
-
-def _check_training(config: ConfigDict) -> None:
-    """Raises UserError, naming the keys, unless the training's numbers can be."""
-    checks.positive(config, "train.parts")
-    checks.at_least_zero(config, "train.backbone_rate", "train.clip_norm")
-    if config.train.gradient_scale <= 0:
-        raise UserError(
-            f"config.train.gradient_scale={config.train.gradient_scale} must be above 0"
-        )

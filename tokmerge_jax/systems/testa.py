@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from tokmerge_jax import runtime
+from tokmerge_jax.config.testa import Retrieval
 from tokmerge_jax.convert.tables.testa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.bert import Bert
@@ -26,15 +26,14 @@ from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.types import Params, System
 
 
-def build(config: ConfigDict) -> System:
-    """The system of a retrieval configuration (`configs/base/testa.py`), any size.
+def build(config: Retrieval) -> System:
+    """The system of a retrieval configuration (`config.testa`), any size.
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
     words, train = config.model.text, config.train
-    timesformer_vision.check(config, "model.embed_dim")
-    testa_training.check(config)
+    timesformer_vision.check(config)
     module = _module(config)
     tokenize = text.Tokenizer(
         text.testa_caption(config.data.max_words),
@@ -70,12 +69,12 @@ def build(config: ConfigDict) -> System:
     )
 
 
-def _module(config: ConfigDict) -> TESTA:
+def _module(config: Retrieval) -> TESTA:
     dtype = runtime.compute_dtype(config.dtype)
     return TESTA(
         vision=timesformer_vision.transformer(config),
         text=Bert(
-            **config.model.text,
+            **vars(config.model.text),
             fusion_layer=0,
             token_types=0,
             dropout=config.model.dropout,

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config.testa import Caption, Pretraining
 from tokmerge_jax.convert.tables.testa import pretraining_rules
 from tokmerge_jax.data import text
 from tokmerge_jax.data.pretraining_augment import PretrainingAugment
@@ -26,7 +26,6 @@ from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
 from tokmerge_jax.systems import (
     answered,
-    checks,
     reranked,
     testa,
     testa_training,
@@ -42,7 +41,7 @@ _OWN = ("attention", "attention_norm")  # of a decoder's layer; all else is the 
 _FLOOR = 1e-4  # the least weight of a negative
 
 
-def build(config: ConfigDict) -> System:
+def build(config: Pretraining) -> System:
     """The system of `configs/testa_pretrain.py`, any size.
 
     It is TESTA for retrieval (`systems.testa`) with a decoder, which writes captions (`caption`).
@@ -51,13 +50,6 @@ def build(config: ConfigDict) -> System:
       UserError: naming the key whose value cannot work.
     """
     vision, train, words = config.model.vision, config.train, config.model.text
-    larger = train.decode_size >= vision.image_size
-    fits = config.caption.max_length <= words.max_positions
-    checks.relations(
-        config,
-        ("train.decode_size", "at least", "model.vision.image_size", larger),
-        ("caption.max_length", "at most", "model.text.max_positions", fits),
-    )
     base = unchecked(testa.build(config))
     assert isinstance(base.module, TESTA)
     decoder = base.module.text.clone(predicts_words=True)
@@ -66,12 +58,13 @@ def build(config: ConfigDict) -> System:
         keys = jax.random.split(key)
         return {**base.init(keys[0]), _DECODER: _own(decoder, vision.width, keys[1])}
 
+    caption = captioner(base, decoder, config.caption)
     return dataclasses.replace(
         base,
         name="testa_pretrain",
         abstract_params=jax.eval_shape(init, jax.random.key(0)),
         init=init,
-        predict=checked(config, {**base.predict, "caption": captioner(base, decoder)}),
+        predict=checked(config, {**base.predict, "caption": caption}),
         loss=pretraining_loss(base.module, decoder, train.alpha, train.alpha_epochs, train.parts),
         name_rules=pretraining_rules(timesformer_vision.sizes(config), words.depth),
         augment=PretrainingAugment(vision.image_size, train.decode_size),
@@ -81,8 +74,8 @@ def build(config: ConfigDict) -> System:
     )
 
 
-def captioner(system: System, decoder: Bert) -> Predict:
-    """`caption` of `types.System.predict`, as `config.caption` describes it.
+def captioner(system: System, decoder: Bert, config: Caption) -> Predict:
+    """`caption` of `types.System.predict`.
 
     A caption starts at [DEC] and ends at [SEP], as in training; the decoder reads the video's
     tokens in every layer. Source: BLIP (ICML 2022), section 4.
@@ -90,13 +83,10 @@ def captioner(system: System, decoder: Bert) -> Predict:
     Args:
       system: encodes videos; whose tokenizer knows the end.
       decoder: its text encoder with a head that predicts words.
-
-    Raises:
-      UserError: if the configuration's numbers cannot work.
+      config: how captions are written.
     """
-    tokenize, options = system.tokenize, partial(decoding.Options, pad=0, **system.config.caption)
+    tokenize, options = system.tokenize, partial(decoding.Options, pad=0, **vars(config))
     assert isinstance(tokenize, text.Tokenizer)
-    options(end=0)  # which checks the numbers
 
     def how() -> tuple[int, decoding.Options]:
         return _start(decoder), options(end=tokenize.id_of(tokenize.rule.end))

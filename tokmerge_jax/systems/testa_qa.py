@@ -6,31 +6,29 @@ Source: TESTA (Findings of EMNLP 2023) on BLIP (ICML 2022); `docs/testa.md`.
 from dataclasses import replace
 from functools import partial
 
-from ml_collections import ConfigDict
-
 from tokmerge_jax import runtime
+from tokmerge_jax.config.testa import QuestionAnswering
 from tokmerge_jax.convert.tables.testa import answering_rules
 from tokmerge_jax.data import text
-from tokmerge_jax.evaluation.answering import Options
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
-from tokmerge_jax.systems import answered, checks, timesformer_vision
+from tokmerge_jax.systems import answered, timesformer_vision
 from tokmerge_jax.systems.inputs import checked
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.types import System
 
 _QUESTION = replace(text.TESTA_QUESTION, start=text.ENCODE)
 _ANSWER = replace(text.TESTA, start=text.DECODE)
 
 
-def build(config: ConfigDict) -> System:
-    """The system of a question-answering configuration (`configs/base/testa_qa.py`), any size.
+def build(config: QuestionAnswering) -> System:
+    """The system of a question-answering configuration (`config.testa`), any size.
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
     bert = config.model.text
-    _check(config)
-    options, module = Options(**config.eval), _module(config)
+    timesformer_vision.check(config)
+    module = _module(config)
     words = answered.words(config, _QUESTION, _ANSWER)
     return System(
         name="testa_qa",
@@ -38,7 +36,7 @@ def build(config: ConfigDict) -> System:
             config,
             {
                 **answered.functions(module, timesformer_vision.pixels),
-                "write": answered.writer(module, words.answers, options),
+                "write": answered.writer(module, words.answers, config.eval),
                 **timesformer_vision.tracer(module),
             },
         ),
@@ -51,22 +49,11 @@ def build(config: ConfigDict) -> System:
     )
 
 
-def _check(config: ConfigDict) -> None:
-    timesformer_vision.check(config)
-    fits = config.eval.max_length <= config.model.text.max_positions
-    checks.relations(config, ("eval.max_length", "at most", "model.text.max_positions", fits))
-    smoothing, weight = config.model.label_smoothing, config.train.answer_weight
-    if not 0 <= smoothing < 1:
-        raise UserError(f"config.model.label_smoothing={smoothing} must be from 0 to below 1")
-    if weight <= 0:
-        raise UserError(f"config.train.answer_weight={weight} must be above 0")
-
-
-def _module(config: ConfigDict) -> Answerer:
+def _module(config: QuestionAnswering) -> Answerer:
     dtype = runtime.compute_dtype(config.dtype)
     bert = partial(
         Bert,
-        **config.model.text,
+        **vars(config.model.text),
         fusion_layer=0,
         token_types=0,
         dropout=config.model.dropout,

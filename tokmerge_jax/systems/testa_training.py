@@ -5,35 +5,23 @@ trains with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from tokmerge_jax.config.testa import Retrieval
 from tokmerge_jax.models.testa import TESTA
-from tokmerge_jax.systems import checks, reranked, timesformer_vision
+from tokmerge_jax.systems import reranked, timesformer_vision
 from tokmerge_jax.training import losses, momentum, parts
 from tokmerge_jax.training.momentum import Memory
-from tokmerge_jax.types import Batch, NegativeSampler, Params, RememberingLoss, UserError
+from tokmerge_jax.types import Batch, NegativeSampler, Params, RememberingLoss
 
 _EMBEDDERS = ("vision", "text", "vision_projection", "text_projection")
 
 
-def check(config: ConfigDict) -> None:
-    """Raises UserError, naming the keys, unless the training's numbers can be."""
-    train: Any = config.train
-    checks.positive(config, "train.batch_size", "train.queue", "train.parts")
-    if not 0 <= train.alpha <= 1:
-        raise UserError(f"config.train.alpha={train.alpha} must be from 0 to 1")
-    if train.alpha_epochs <= 0:
-        raise UserError(f"config.train.alpha_epochs={train.alpha_epochs} must be above 0")
-    fills = train.queue % train.batch_size == 0
-    checks.relations(config, ("train.queue", "a multiple of", "train.batch_size", fills))
-
-
-def memory(config: ConfigDict) -> Callable[[Params, jax.Array], Memory]:
+def memory(config: Retrieval) -> Callable[[Params, jax.Array], Memory]:
     """`(params, key) -> ` the slow copies of what embeds, and queues as long as configured."""
 
     def begin(params: Params, key: jax.Array) -> Memory:

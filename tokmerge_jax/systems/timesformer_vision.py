@@ -8,22 +8,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 from tokmerge_jax import runtime
+from tokmerge_jax.config.testa import Config
 from tokmerge_jax.convert.tables.testa import Vision
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule, space_time
 from tokmerge_jax.merging.space_time import Aggregation
-from tokmerge_jax.models.timesformer import ATTENTIONS, TimeSformer
-from tokmerge_jax.systems import checks
+from tokmerge_jax.models.timesformer import TimeSformer
 from tokmerge_jax.systems.clip_vision import MEAN, STD
 from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
 
 
-def transformer(config: ConfigDict) -> TimeSformer:
+def transformer(config: Config) -> TimeSformer:
     """The video transformer that `config.model` describes, with what its blocks merge.
 
     Raises:
@@ -45,14 +44,14 @@ def transformer(config: ConfigDict) -> TimeSformer:
     )
 
 
-def sizes(config: ConfigDict) -> Vision:
+def sizes(config: Config) -> Vision:
     """What the table of the checkpoint's names depends on."""
     vision = config.model.vision
     edge = vision.image_size // vision.patch_size
     return Vision(vision.depth, edge, vision.frames, vision.learned_scale, vision.attention)
 
 
-def fields(config: ConfigDict) -> dict[str, Any]:
+def fields(config: Config) -> dict[str, Any]:
     """The fields of `types.System` that are about the video alone."""
     vision, (_, r) = config.model.vision, _schedules(config)
     resize = transforms.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
@@ -107,33 +106,16 @@ def tracer(module: nn.Module) -> dict[str, Predict]:
     return {"trace_video": trace_video} if module.vision.attention == "divided" else {}
 
 
-def check(config: ConfigDict, *sizes: str) -> None:
-    """Raises UserError, naming the keys, unless names are known and sizes go together.
-
-    Args:
-      config: the configuration.
-      sizes: keys of the system's own that must be positive too.
-    """
-    vision, merger = config.model.vision, config.model.merger
-    if vision.attention not in ATTENTIONS:
-        known = ", ".join(ATTENTIONS)
-        raise UserError(f"config.model.vision.attention={vision.attention!r} is none of {known}")
-    apart = ("attention", "learned_scale")
-    checks.positive(config, "model.vision", "model.text", *sizes, leave_out=apart)
-    checks.towers(config)
-    if vision.attention == "divided" and merger.proportional:
-        raise UserError(
-            "config.model.merger.proportional is for config.model.vision.attention=joint or space;"
-            " divided attention knows no sizes"
-        )
-    if vision.learned_scale and any(_schedules(config)[0]):
+def check(config: Config) -> None:
+    """Raises UserError if frames merge that the network scales one by one."""
+    if config.model.vision.learned_scale and any(_schedules(config)[0]):
         raise UserError(
             "config.model.vision.learned_scale scales each frame of the input; set"
             " config.model.merger.frames=0"
         )
 
 
-def _plan(config: ConfigDict) -> tuple[Aggregation, ...]:
+def _plan(config: Config) -> tuple[Aggregation, ...]:
     merger, attention = config.model.merger, config.model.vision.attention
     plan = space_time.plan(merger.name, *_schedules(config), merger.vote)
     if attention != "divided" and any(part.frames for part in plan):
@@ -144,7 +126,7 @@ def _plan(config: ConfigDict) -> tuple[Aggregation, ...]:
     return plan
 
 
-def _cost(config: ConfigDict, r: Sequence[int]) -> tuple[LayerCost, ...]:
+def _cost(config: Config, r: Sequence[int]) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
     vision, (r_frames, _) = config.model.vision, _schedules(config)
     width, heads, inputs = vision.width, vision.heads, 3 * vision.patch_size**2
@@ -160,18 +142,18 @@ def _cost(config: ConfigDict, r: Sequence[int]) -> tuple[LayerCost, ...]:
     )
 
 
-def _tokens(config: ConfigDict) -> int:
+def _tokens(config: Config) -> int:
     """Among which patches merge: a frame's, or in joint attention all, and the class token."""
     frames = config.model.vision.frames if config.model.vision.attention == "joint" else 1
     return 1 + frames * _patches(config)
 
 
-def _patches(config: ConfigDict) -> int:
+def _patches(config: Config) -> int:
     vision = config.model.vision
     return (vision.image_size // vision.patch_size) ** 2
 
 
-def _schedules(config: ConfigDict) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _schedules(config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Frames, and patches of each, that merge in every block."""
     merger, vision = config.model.merger, config.model.vision
     if merger.name == "none":

@@ -7,25 +7,21 @@ from typing import Any
 import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 from tokmerge_jax import merging, runtime
+from tokmerge_jax.config.umt import Config
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.models.umt_vit import UMTViT
-from tokmerge_jax.systems import checks
 from tokmerge_jax.systems.pixels import constants, normalise
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
+from tokmerge_jax.types import LayerCost, Params, Predict, Schedule
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
 
-_TABLE = 2**27
-"""Numbers of a position table, which is computed whole: a gigabyte while it is."""
 
-
-def transformer(config: ConfigDict) -> UMTViT:
+def transformer(config: Config) -> UMTViT:
     """The video transformer that `config.model` describes, with its mergers.
 
     Raises:
@@ -44,7 +40,7 @@ def transformer(config: ConfigDict) -> UMTViT:
     )
 
 
-def fields(config: ConfigDict) -> dict[str, Any]:
+def fields(config: Config) -> dict[str, Any]:
     """The fields of `types.System` that are about the video alone."""
     vision, tokens = config.model.vision, _tokens(config)
 
@@ -97,32 +93,12 @@ def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
     return trace
 
 
-def check(config: ConfigDict, *further: checks.Relation) -> None:
-    """Raises UserError, naming the keys, unless sizes are positive and go together."""
-    words = config.model.text
-    may_be_zero = ("keep_temporal", "table_frames")
-    checks.positive(config, "model.vision", "model.text", leave_out=may_be_zero)
-    fusion = words.fusion_layer < words.depth
-    checks.towers(
-        config, ("model.text.fusion_layer", "less than", "model.text.depth", fusion), *further
-    )
-    vision = config.model.vision
-    frames = max(vision.frames, vision.table_frames)
-    numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.width
-    if numbers > _TABLE:
-        raise UserError(
-            f"config.model.vision: the position table of {frames} frames of"
-            f" {vision.image_size} pixels, {vision.width} wide, has {numbers} numbers; take sizes"
-            f" that give at most {_TABLE}"
-        )
-
-
-def _tokens(config: ConfigDict) -> int:
+def _tokens(config: Config) -> int:
     vision = config.model.vision
     return vision.frames * (vision.image_size // vision.patch_size) ** 2
 
 
-def _schedule(config: ConfigDict) -> tuple[int, ...]:
+def _schedule(config: Config) -> tuple[int, ...]:
     merger = config.model.merger
     wanted = 0 if merger.name == "none" else merger.r
     return schedule.resolve(wanted, config.model.vision.depth, _tokens(config))

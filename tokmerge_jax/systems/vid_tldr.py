@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 from tokmerge_jax import runtime
+from tokmerge_jax.config.umt import Retrieval
 from tokmerge_jax.convert.tables.vid_tldr import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.bert import Bert
@@ -26,14 +26,13 @@ from tokmerge_jax.training import losses
 from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
 
 
-def build(config: ConfigDict) -> System:
-    """The system of a retrieval configuration (`configs/base/vid_tldr.py`), any size.
+def build(config: Retrieval) -> System:
+    """The system of a retrieval configuration (`config.umt`), any size.
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
     words = config.model.text
-    umt_vision.check(config)
     module = _module(config)
     if config.model.vision.keep_temporal and any(module.vision.mergers):
         raise UserError(
@@ -159,12 +158,12 @@ def _predict(module: UMT) -> dict[str, Predict]:
     return {**predict, "choose": choose, "trace_video": umt_vision.tracer(module)}
 
 
-def _module(config: ConfigDict) -> UMT:
+def _module(config: Retrieval) -> UMT:
     dtype = runtime.compute_dtype(config.dtype)
     return UMT(
         vision=umt_vision.transformer(config),
         text=Bert(
-            **config.model.text,
+            **vars(config.model.text),
             predicts_words=_predicts_words(config),
             dropout=config.model.dropout,
             remat=config.train.remat,
@@ -176,5 +175,5 @@ def _module(config: ConfigDict) -> UMT:
     )
 
 
-def _predicts_words(config: ConfigDict) -> bool:
+def _predicts_words(config: Retrieval) -> bool:
     return config.train.losses.mlm > 0

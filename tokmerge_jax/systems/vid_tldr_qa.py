@@ -5,9 +5,8 @@ Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`
 
 from functools import partial
 
-from ml_collections import ConfigDict
-
 from tokmerge_jax import runtime
+from tokmerge_jax.config.umt import QuestionAnswering
 from tokmerge_jax.convert.tables.vid_tldr_qa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.answerer import Answerer
@@ -17,15 +16,13 @@ from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.types import System
 
 
-def build(config: ConfigDict) -> System:
-    """The system of a question-answering configuration (`configs/base/vid_tldr_qa.py`), any size.
+def build(config: QuestionAnswering) -> System:
+    """The system of a question-answering configuration (`config.umt`), any size.
 
     Raises:
       UserError: naming the key whose value cannot work.
     """
     vision, bert = config.model.vision, config.model.text
-    same_width = ("model.vision.width", "equal to", "model.text.width", vision.width == bert.width)
-    umt_vision.check(config, same_width)  # one table of weights starts both kinds of layers
     module = _module(config)
     words = answered.words(config, text.UMT, text.UMT_ANSWER)
     functions = answered.functions(module, umt_vision.pixels)
@@ -40,13 +37,13 @@ def build(config: ConfigDict) -> System:
     )
 
 
-def _module(config: ConfigDict) -> Answerer:
+def _module(config: QuestionAnswering) -> Answerer:
     words, dtype = config.model.text, runtime.compute_dtype(config.dtype)
     settings = {"dropout": config.model.dropout, "remat": config.train.remat, "dtype": dtype}
     answering = {"depth": words.depth - words.fusion_layer, "fusion_layer": 0}
     return Answerer(
         vision=umt_vision.transformer(config),
-        text=Bert(**words, **settings),
-        decoder=Bert(**{**words, **answering}, predicts_words=True, **settings),
+        text=Bert(**vars(words), **settings),
+        decoder=Bert(**{**vars(words), **answering}, predicts_words=True, **settings),
         dtype=dtype,
     )

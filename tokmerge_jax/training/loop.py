@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
 from tokmerge_jax import parallel, runtime
+from tokmerge_jax.config import Config
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.run import Run
@@ -22,7 +22,7 @@ from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a run is trained, in steps. See `configs/base/vid_tldr.py` for the keys behind it."""
+    """How a run is trained, in steps. See `config.common.Training` for the keys behind it."""
 
     steps: int
     warmup_steps: int
@@ -35,17 +35,13 @@ class Plan:
     steps_per_epoch: int
 
     @classmethod
-    def of(cls, config: ConfigDict, rows: int) -> "Plan":
+    def of(cls, config: Config, rows: int) -> "Plan":
         """The plan of a configuration for a data set of `rows`; incomplete batches are left out.
 
         Raises:
-          UserError: if the data set is smaller than a batch, or a number is below 1.
+          UserError: if the data set is smaller than a batch.
         """
-        train: Any = config.train
-        seed: Any = config.seed
-        for key in ("epochs", "checkpoint_every"):
-            if train[key] < 1:
-                raise UserError(f"config.train.{key}={train[key]} must be at least 1")
+        train = config.train
         if not 1 <= train.batch_size <= rows:
             raise UserError(
                 f"config.train.batch_size={train.batch_size} must be from 1 to the {rows} rows of"
@@ -59,7 +55,7 @@ class Plan:
             learning_rate=train.learning_rate,
             min_learning_rate=train.min_learning_rate,
             checkpoint_every=train.checkpoint_every,
-            seed=seed,
+            seed=config.seed,
             schedule=train.schedule,
             steps_per_epoch=per_epoch,
         )

@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
 from tokmerge_jax import disk, runtime
+from tokmerge_jax.config import Config
+from tokmerge_jax.config.parts import flat
 from tokmerge_jax.training.step import TrainState
 from tokmerge_jax.types import UserError
 
@@ -24,10 +25,10 @@ _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data
 """Keys that may change between two sittings: they do not touch the loss curve."""
 
 
-def identity(config: ConfigDict, rows: int) -> dict[str, Any]:
+def identity(config: Config, rows: int) -> dict[str, Any]:
     """What a run's loss curve depends on: the data set's length and the config's keys, flat."""
-    flat = _flatten(config.to_dict())
-    kept = {key: value for key, value in flat.items() if not _within(key, _FREE)}
+    every = flat(config.to_dict())
+    kept = {key: value for key, value in every.items() if not _within(key, _FREE)}
     return json.loads(json.dumps({**kept, "(rows of the data set)": rows}))
 
 
@@ -168,14 +169,6 @@ def _object(
     if isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in kinds.items()):
         return value
     raise UserError(f"{where} is damaged; {cure}")
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat.update(_flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
-    return flat
 
 
 def _within(key: str, names: tuple[str, ...]) -> bool:

@@ -1,0 +1,1 @@
+"""The configurations that this package is delivered with, a file each."""

@@ -1,0 +1,19 @@
+"""ActivityNet-QA video question answering, UMT-B/16.
+
+Target: UMT B/16 25M fine-tuned, accuracy 44.8, without merging: vid-TLDR publishes no
+schedule. That of the other two is tried by
+--config.model.merger.name=vid_tldr --config.model.merger.r=600,200
+Checkpoint: OpenGVLab/unmasked_teacher, qa_anet_b16_25m.pth.
+Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
+Command: python scripts/eval.py --config configs/anet_qa_b16.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import umt
+
+
+def get_config() -> umt.QuestionAnswering:
+    return umt.QuestionAnswering(
+        model=umt.Model(merger=umt.Merger(name="none"), drop_path=0.2),
+        data=umt.QuestionData(dataset="anet_qa"),
+        train=umt.AnswerTraining(learning_rate=4e-5, epochs=12, eval_split="val"),
+    )

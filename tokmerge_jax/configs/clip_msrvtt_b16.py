@@ -1,0 +1,19 @@
+"""MSRVTT text-video retrieval by zero-shot CLIP ViT-B/16: the mean of the frames, no merging.
+
+The row that TempMe and other trainings of CLIP are compared with. A merger in every frame apart:
+--config.model.merger.name=tome (or vid_tldr) --config.model.merger.r=2.
+Target: none is published for these frames; CLIP4Clip's zero-shot rows sample otherwise.
+Checkpoint: OpenAI's ViT-B-16.pt (`docs/tempme.md` says where from), or a CLIP of open_clip or
+Hugging Face of that size.
+Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
+Command: python scripts/eval.py --config configs/clip_msrvtt_b16.py --config.checkpoint=ViT-B-16.pt
+"""
+
+from tokmerge_jax.config import clip
+
+
+def get_config() -> clip.Retrieval:
+    return clip.Retrieval(
+        model=clip.Model(vision=clip.B16),
+        data=clip.Data(dataset="msrvtt"),
+    )

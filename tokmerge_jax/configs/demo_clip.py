@@ -1,0 +1,35 @@
+"""The demo's small CLIP: retrieval among drawn clips by the mean of their frames, no merging.
+
+The weights were trained from nothing by:
+  python scripts/prepare_data.py --dataset demo
+  python scripts/train.py --config configs/demo_clip.py --config.checkpoint= \\
+      --config.model.vision.frames=4 --config.output=results/demo_clip_training \\
+      --export demo_clip.safetensors --half
+"""
+
+from tokmerge_jax import demo_files
+from tokmerge_jax.config import clip
+
+
+def get_config() -> clip.Retrieval:
+    return clip.Retrieval(
+        checkpoint=demo_files.path("demo_clip.safetensors"),
+        model=clip.Model(
+            vision=clip.Vision(width=128, depth=6, heads=4, patch_size=16, image_size=96, frames=8),
+            text=clip.Text(width=128, depth=4, heads=4, vocab_size=578, max_positions=16),
+            embed_dim=128,
+        ),
+        data=clip.Data(
+            dataset="demo", vocabulary=demo_files.path("demo_bpe.txt"), max_text_length=16
+        ),
+        eval=clip.RetrievalOptions(batch_size=25, metrics="clip4clip"),
+        train=clip.Training(
+            batch_size=100,
+            epochs=40,
+            warmup_epochs=2.0,
+            learning_rate=1e-3,
+            backbone_rate=1.0,
+            weight_decay=0.05,
+            augment=False,  # other colours would belie the captions
+        ),
+    )

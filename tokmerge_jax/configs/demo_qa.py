@@ -1,0 +1,42 @@
+"""The demo's question answering: colour, shape, direction, count and order in drawn clips.
+
+The weights were trained from the retrieval demo's, merging as they do here, by:
+  python scripts/prepare_data.py --dataset demo
+  python scripts/convert.py --config configs/demo.py --reverse \\
+      --source demo/tokmerge_jax_demo/demo.safetensors --target demo_torch.safetensors
+  python scripts/train.py --config configs/demo_qa.py --config.checkpoint=demo_torch.safetensors \\
+      --config.output=results/demo_qa_training --export demo_qa.safetensors --half
+"""
+
+from tokmerge_jax import demo_files
+from tokmerge_jax.config import umt
+from tokmerge_jax.configs import demo
+
+
+def get_config() -> umt.QuestionAnswering:
+    retrieval = demo.get_config()
+    return umt.QuestionAnswering(
+        checkpoint=demo_files.path("demo_qa.safetensors"),
+        model=umt.Model(
+            vision=retrieval.model.vision,
+            text=retrieval.model.text,
+            merger=umt.Merger(r=(100, 60)),
+            dropout=0.0,
+        ),
+        data=umt.QuestionData(
+            dataset="demo_qa",
+            vocabulary=retrieval.data.vocabulary,
+            max_text_length=16,
+            max_answer_length=4,
+        ),
+        eval=umt.AnsweringOptions(batch_size=25, first_piece=2),
+        train=umt.AnswerTraining(
+            batch_size=20,
+            questions_per_video=15,
+            epochs=16,
+            learning_rate=6e-4,
+            image_size_min_scale=0.9,
+            remat=False,
+            flip=False,  # left would become right
+        ),
+    )

@@ -1,0 +1,32 @@
+"""The demo's TempMe: the small CLIP of `demo_clip`, whose frames join and merge, tuned by LoRA.
+
+The weights were trained from the demo's CLIP by:
+  python scripts/prepare_data.py --dataset demo
+  python scripts/train.py --config configs/demo_tempme.py \\
+      --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
+      --config.output=results/demo_tempme_training --export demo_tempme.safetensors --half
+"""
+
+from tokmerge_jax import demo_files
+from tokmerge_jax.config import clip
+from tokmerge_jax.configs import demo_clip
+
+
+def get_config() -> clip.Retrieval:
+    plain = demo_clip.get_config()
+    return clip.Retrieval(
+        checkpoint=demo_files.path("demo_tempme.safetensors"),
+        model=clip.Model(
+            vision=plain.model.vision,
+            text=plain.model.text,
+            embed_dim=plain.model.embed_dim,
+            lora_rank=8,
+            merger=clip.Merger(name="tempme", r=2),
+            join=clip.Join(layers=(2, 3, 4), clips=(2, 2, 2)),
+        ),
+        data=plain.data,
+        eval=plain.eval,
+        train=clip.Training(
+            batch_size=100, epochs=10, learning_rate=1e-3, weight_decay=0.0, augment=False
+        ),
+    )

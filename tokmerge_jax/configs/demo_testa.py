@@ -1,0 +1,42 @@
+"""The demo's TESTA: paragraphs of four events, found among clips of 32 frames.
+
+The weights were trained from nothing, merging as they do here, by:
+  python scripts/prepare_data.py --dataset demo_long
+  python scripts/train.py --config configs/demo_testa.py --config.checkpoint= \\
+      --config.output=results/demo_testa_training --export demo_testa.safetensors --half
+"""
+
+from tokmerge_jax import demo_files
+from tokmerge_jax.config import testa
+
+
+def get_config() -> testa.Retrieval:
+    return testa.Retrieval(
+        checkpoint=demo_files.path("demo_testa.safetensors"),
+        model=testa.RetrievalModel(
+            vision=testa.Vision(width=64, depth=3, heads=4, image_size=48),
+            text=testa.Text(
+                width=64, depth=2, heads=4, mlp_width=256, vocab_size=53, max_positions=32
+            ),
+            embed_dim=64,
+            merger=testa.Merger(frames=(12, 6, 2), r=(2, 2, 1)),
+            dropout=0.0,
+        ),
+        data=testa.Data(
+            dataset="demo_long",
+            vocabulary=demo_files.path("demo_vocab.txt"),
+            paragraph=True,
+            max_text_length=26,  # four sentences of six words, and a start and an end
+        ),
+        eval=testa.SummingOptions(batch_size=25, top_k=32),
+        train=testa.RetrievalTraining(
+            batch_size=30,
+            queue=120,
+            alpha=0.0,  # slow copies of random weights have nothing to teach
+            epochs=14,
+            schedule="cosine",
+            warmup_epochs=1.0,
+            learning_rate=2e-3,
+            remat=False,
+        ),
+    )

@@ -1,0 +1,20 @@
+"""MSRVTT multiple choice, five captions a video, UMT-L/16.
+
+Target: UMT L/16 25M fine-tuned on MSRVTT retrieval, accuracy 97.3, without merging: vid-TLDR
+publishes no schedule. The retrieval one is tried by
+--config.model.merger.name=vid_tldr --config.model.merger.r=550,400
+Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_l16_25m.pth.
+Protocol: msrvtt_mc_test, 12 frames, 0.7 matching + 0.3 contrast.
+Command: python scripts/eval.py --config configs/msrvtt_mc_l16.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import umt
+
+
+def get_config() -> umt.Retrieval:
+    return umt.Retrieval(
+        model=umt.RetrievalModel(
+            vision=umt.L16, text=umt.L16_TEXT, embed_dim=768, merger=umt.Merger(name="none")
+        ),
+        data=umt.TextData(dataset="msrvtt_mc", max_text_length=32),
+    )

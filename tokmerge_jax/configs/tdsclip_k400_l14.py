@@ -1,0 +1,21 @@
+"""Kinetics-400 action recognition, CLIP ViT-L/14 with TDS-CLIP.
+
+Target: none is published.
+Start: OpenAI's ViT-L-14.pt (`docs/tds_clip.md`), then scripts/train.py, as no checkpoint is
+published; CKPT is what that leaves.
+Side4Video, the same without differences: --config.model.side.differences=False.
+Protocol: 8 segments of 5 neighbouring frames, 3 crops x 4 clips, mean of the views' softmax.
+A video is a file; frames before its first are its last ones, as there.
+Cost: 878.3 GMAC a view, of which a video has 12.
+Command: python scripts/eval.py --config configs/tdsclip_k400_l14.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import tds_clip
+
+
+def get_config() -> tds_clip.Recognition:
+    return tds_clip.Recognition(
+        model=tds_clip.Model(vision=tds_clip.L14, side=tds_clip.L14_SIDE, classes=400),
+        data=tds_clip.KINETICS,
+        train=tds_clip.Training(learning_rate=1e-4, augment=False, grey=0.2),
+    )

@@ -1,0 +1,22 @@
+"""Something-Something V1 action recognition, CLIP ViT-L/14 with TDS-CLIP.
+
+Target: none is published.
+Start: OpenAI's ViT-L-14.pt (`docs/tds_clip.md`), then scripts/train.py, as no checkpoint is
+published; CKPT is what that leaves.
+Side4Video, the same without differences: --config.model.side.differences=False;
+top-1 61.0 (its README).
+Protocol: 8 segments of 5 neighbouring frames, 3 crops x 2 clips, mean of the views' softmax.
+A video is a folder of frames, or a file.
+Cost: 878.3 GMAC a view, of which a video has 6.
+Command: python scripts/eval.py --config configs/tdsclip_ssv1_l14.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import tds_clip
+
+
+def get_config() -> tds_clip.Recognition:
+    return tds_clip.Recognition(
+        model=tds_clip.Model(vision=tds_clip.L14, side=tds_clip.L14_SIDE),
+        data=tds_clip.ActionData(dataset="ssv1"),
+        train=tds_clip.Training(learning_rate=1e-4),
+    )

@@ -1,0 +1,21 @@
+"""DiDeMo text-video retrieval, CLIP ViT-B/32 with TempMe.
+
+Target: TempMe (LoRA) T2V R@1 48.0 (the paper's table, as its reviews quote it).
+Cost: 186.2 of 282.2 GMAC, 500 tokens at the end.
+Start: OpenAI's ViT-B-32.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
+publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
+--config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
+Protocol: test split, captions joined to a paragraph, first 31 seconds; 64 frames,
+64 words, cosines (64 -> 16 -> 4 -> 1).
+Variants: configs/tempme_didemo_b32.py trains LoRA and positions alone, as published;
+configs/tempme_didemo_b32.py:full everything (our settings, after CLIP4Clip's; unverified).
+Command: python scripts/eval.py --config configs/tempme_didemo_b32.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import clip
+
+
+def get_config(variant: str = "lora") -> clip.Retrieval:
+    data = clip.Data(dataset="didemo", max_text_length=64, paragraph=True, trim_seconds=31)
+    return clip.tempme("b32", variant, data, frames=64, eval_split="val")

@@ -1,0 +1,22 @@
+"""MSRVTT text-video retrieval, CLIP ViT-B/16 with TempMe.
+
+Target: TempMe (LoRA) T2V R@1 + R@5 + R@10 206.7 (the paper's table, as its reviews quote it);
+LoRA alone 201.4.
+Cost: 121.3 of 210.8 GMAC, 127 tokens at the end (in the paper 121.4 of 211.3).
+Start: OpenAI's ViT-B-16.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
+publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b16.py.
+Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
+Variants: configs/tempme_msrvtt_b16.py trains LoRA and positions alone, as published;
+configs/tempme_msrvtt_b16.py:full everything (our settings, after CLIP4Clip's; unverified);
+configs/tempme_msrvtt_b16.py:script merges as TempMe's script, whose one setting is B/32's
+(161.6 GMAC, 493 tokens).
+Command: python scripts/eval.py --config configs/tempme_msrvtt_b16.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import clip
+
+
+def get_config(variant: str = "lora") -> clip.Retrieval:
+    data = clip.Data(dataset="msrvtt")
+    return clip.tempme("b16", variant, data)

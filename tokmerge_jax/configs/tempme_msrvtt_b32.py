@@ -1,0 +1,20 @@
+"""MSRVTT text-video retrieval, CLIP ViT-B/32 with TempMe.
+
+Target: TempMe (LoRA) T2V R@1 46.1 (a public review of the paper quotes it);
+R@5/10 71.8/80.7 (unverified).
+Cost: 34.7 of 52.9 GMAC, 97 tokens at the end.
+Start: OpenAI's ViT-B-32.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
+publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b32.py.
+Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
+Variants: configs/tempme_msrvtt_b32.py trains LoRA and positions alone, as published;
+configs/tempme_msrvtt_b32.py:full everything (our settings, after CLIP4Clip's; unverified).
+Command: python scripts/eval.py --config configs/tempme_msrvtt_b32.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import clip
+
+
+def get_config(variant: str = "lora") -> clip.Retrieval:
+    data = clip.Data(dataset="msrvtt")
+    return clip.tempme("b32", variant, data)

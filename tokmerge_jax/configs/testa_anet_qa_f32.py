@@ -1,0 +1,19 @@
+"""ActivityNet-QA video question answering, TESTA at 32 frames (f1p12).
+
+Target: none that we could read: the paper's number and its weights are not public.
+The video side takes 419.4 of 785.9 GMAC.
+Checkpoint: fine-tune ShuhuaiRen/TESTA_model_base_pretrain, testa_model_base_pretrain.pth, by
+python scripts/train.py --config configs/testa_anet_qa_f32.py --config.checkpoint=PRETRAINED
+Protocol: test split, exact match; 128 of the split's own answers scored whole, or, with
+--config.eval.answering=generate, answers written by a search with 3 beams; 32 frames.
+Command: python scripts/eval.py --config configs/testa_anet_qa_f32.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import testa
+
+
+def get_config() -> testa.QuestionAnswering:
+    return testa.QuestionAnswering(
+        data=testa.QuestionData(dataset="anet_qa"),
+        train=testa.AnswerTraining(eval_split="val"),
+    )

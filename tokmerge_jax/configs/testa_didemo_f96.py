@@ -1,0 +1,19 @@
+"""DiDeMo paragraph-video retrieval, TESTA at 96 frames (f4p8), 1379.9 of 2379.9 GMAC.
+
+Target: the paper's tables; its checkpoint of 96 frames is not released.
+Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
+Protocol: test split, one caption per video; 96 frames, 128 candidates re-ranked,
+matching score and cosine added.
+Command: python scripts/eval.py --config configs/testa_didemo_f96.py --config.checkpoint=CKPT
+"""
+
+from tokmerge_jax.config import testa
+
+
+def get_config() -> testa.Retrieval:
+    return testa.Retrieval(
+        model=testa.RetrievalModel(vision=testa.Vision(frames=96), merger=testa.F4P8),
+        data=testa.Data(dataset="didemo", max_text_length=64),
+        eval=testa.SummingOptions(batch_size=2),
+        train=testa.RetrievalTraining(batch_size=16),
+    )
