@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int, Shaped
 
 
@@ -97,10 +98,10 @@ def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
     A rest of less than k tokens is dropped: N // k tokens are left.
     """
     batch, tokens, _ = metric.shape
-    runs = jnp.arange(tokens // k * k).reshape(-1, k)
-    kept, source = runs[:, -1], runs[:, :-1].reshape(-1)
+    runs = rearrange(jnp.arange(tokens // k * k), "(m k) -> m k", k=k)
+    kept, source = runs[:, -1], rearrange(runs[:, :-1], "m k -> (m k)")
     target = _cosine(metric[:, source], metric[:, kept]).argmax(axis=-1)
-    kept, source = (jnp.broadcast_to(i, (batch, *i.shape)) for i in (kept, source))
+    kept, source = (repeat(i, "n -> b n", b=batch) for i in (kept, source))
     return _matching(kept, source, target)
 
 
@@ -160,7 +161,7 @@ def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     product = jnp.einsum(
         "bnd,bmd->bnm", a, b, precision="highest", preferred_element_type=jnp.float32
     )
-    return product / (_length(a) * _length(b).swapaxes(1, 2))
+    return product / (_length(a) * rearrange(_length(b), "b m 1 -> b 1 m"))
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -176,7 +177,7 @@ def _length(x: jax.Array) -> jax.Array:
 
 def _identity(batch: int, tokens: int) -> Matching:
     nothing = jnp.zeros((batch, 0))
-    return _matching(jnp.broadcast_to(jnp.arange(tokens), (batch, tokens)), nothing, nothing)
+    return _matching(repeat(jnp.arange(tokens), "n -> b n", b=batch), nothing, nothing)
 
 
 def _matching(kept: jax.Array, source: jax.Array, target: jax.Array) -> Matching:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import flax.struct
 import jax
 import jax.numpy as jnp
+from einops import rearrange, repeat
 from jaxtyping import Array, Float
 
 from tokmerge_jax.merging import matching, merge, mergers, schedule
@@ -109,11 +110,13 @@ class InFrames:
         assert tokens.origin is None
 
         def by_frame(x: jax.Array) -> jax.Array:
-            return x.reshape(-1, self.frames, *x.shape[1:])
+            return rearrange(x, "(b t) ... -> b t ...", t=self.frames)
 
-        about = jax.tree.map(lambda x: jnp.swapaxes(by_frame(x), 1, 2), evidence)
+        about = jax.tree.map(
+            lambda x: rearrange(x, "(b t) n ... -> b n t ...", t=self.frames), evidence
+        )
         merged = self.merger(jax.tree.map(by_frame, tokens), about)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), merged)
+        return jax.tree.map(lambda x: rearrange(x, "b t ... -> (b t) ..."), merged)
 
 
 class Clip(flax.struct.PyTreeNode):
@@ -133,8 +136,7 @@ class Clip(flax.struct.PyTreeNode):
     @classmethod
     def traced(cls, x: Float[Array, "B T P C"]) -> "Clip":
         """Patches that remember where each of `x` goes."""
-        places = jnp.arange(x.shape[1] * x.shape[2], dtype=jnp.int32)
-        return cls(x, origin=jnp.broadcast_to(places, (len(x), len(places))))
+        return cls(x, origin=_iota(len(x), x.shape[1] * x.shape[2]))
 
     def merge_frames(self, merger: FrameMerger, evidence: Evidence) -> "Clip":
         """[B,T,P,C] -> [B,T-r,P,C]; the evidence is about [B,P,T]."""
@@ -144,7 +146,7 @@ class Clip(flax.struct.PyTreeNode):
         place = None
         if merged.origin is not None:
             place = merged.origin[..., None] * patches + jnp.arange(patches)[None, None]
-            place = place.reshape(batch, -1)
+            place = rearrange(place, "b t p -> b (t p)")
         return self._moved(merged.x, merged.size, place)
 
     def merge_patches(
@@ -157,22 +159,24 @@ class Clip(flax.struct.PyTreeNode):
           evidence: about `rows`.
           rows: the frames' patches [B T,1+P,C] behind a class token, which is dropped.
         """
-        batch, frames, patches, width = self.x.shape
+        batch, frames, patches, _ = self.x.shape
         size = self.size
         if size is not None:
-            size = size.reshape(-1, patches)
+            size = rearrange(size, "b t p -> (b t) p")
             size = jnp.pad(size, ((0, 0), (1, 0)), constant_values=1)
         own = None if self.origin is None else _iota(batch * frames, patches + 1)
         merged = merger(Tokens(rows, size, own), evidence)
         left = merged.x.shape[1] - 1
-        x = merged.x[:, 1:].reshape(batch, frames, left, width)
-        size = None if merged.size is None else merged.size[:, 1:].reshape(batch, frames, left)
+
+        def by_frame(x: jax.Array) -> jax.Array:
+            return rearrange(x[:, 1:], "(b t) p ... -> b t p ...", t=frames)
+
+        size = None if merged.size is None else by_frame(merged.size)
         place = None
         if merged.origin is not None:
             first = left * jnp.arange(frames, dtype=jnp.int32)[None, :, None] - 1
-            place = first + merged.origin[:, 1:].reshape(batch, frames, patches)
-            place = place.reshape(batch, -1)
-        return self._moved(x, size, place)
+            place = rearrange(first + by_frame(merged.origin), "b t p -> b (t p)")
+        return self._moved(by_frame(merged.x), size, place)
 
     def _moved(self, x: jax.Array, size: jax.Array | None, place: jax.Array | None) -> "Clip":
         origin = self.origin
@@ -315,4 +319,4 @@ def _pairs(places: int) -> int:
 
 
 def _iota(batch: int, length: int) -> jax.Array:
-    return jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (batch, length))
+    return repeat(jnp.arange(length, dtype=jnp.int32), "n -> b n", b=batch)

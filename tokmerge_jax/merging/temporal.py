@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange, repeat
 from jaxtyping import Array, Float
 
 from tokmerge_jax.merging import matching, merge
@@ -50,25 +51,26 @@ class Join:
         pairs = matching.bipartite(x, self.r, self.clips * self.class_tokens)
         if positions is not None:
             videos = len(tokens.x) // len(positions)
-            shifted = tokens.x + jnp.tile(positions, (videos, 1))[:, None].astype(x.dtype)
+            shifted = tokens.x + repeat(positions, "k c -> (b k) 1 c", b=videos).astype(x.dtype)
             joined = joined.replace(x=self._together(shifted))
         return merge.tokens(pairs, joined)
 
     def _together(self, x: jax.Array) -> jax.Array:
         """[B k,N,...] -> [B,k N,...]: the class tokens of all clips, then the others of all."""
-        x = x.reshape(-1, self.clips, *x.shape[1:])
+        x = rearrange(x, "(b k) n ... -> b k n ...", k=self.clips)
         parts = x[:, :, : self.class_tokens], x[:, :, self.class_tokens :]
-        return jnp.concatenate([y.reshape(len(x), -1, *x.shape[3:]) for y in parts], axis=1)
+        return jnp.concatenate([rearrange(y, "b k n ... -> b (k n) ...") for y in parts], axis=1)
 
     def _origin(self, tokens: Tokens) -> jax.Array:
         """Where each token of the joined clips' frames stands now, frame after frame."""
         assert tokens.origin is not None
         length = tokens.x.shape[1]
-        place = jnp.arange(self.clips * length, dtype=jnp.int32).reshape(self.clips, length)
-        place = jnp.argsort(self._together(place)[0]).astype(jnp.int32)
-        origin = tokens.origin.reshape(-1, self.clips, tokens.origin.shape[1])
+        place = jnp.arange(self.clips * length, dtype=jnp.int32)
+        place = self._together(rearrange(place, "(k n) -> k n", k=self.clips))[0]
+        place = jnp.argsort(place).astype(jnp.int32)
+        origin = rearrange(tokens.origin, "(b k) n -> b k n", k=self.clips)
         shift = length * jnp.arange(self.clips, dtype=jnp.int32)[None, :, None]
-        return place[(origin + shift).reshape(len(origin), -1)]
+        return place[rearrange(origin + shift, "b k n -> b (k n)")]
 
 
 @dataclasses.dataclass(frozen=True)
