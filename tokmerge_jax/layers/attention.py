@@ -5,6 +5,7 @@ from collections.abc import Set
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -87,7 +88,7 @@ class Attention(nn.Module):
             )
         keys = key.mean(axis=2) if "keys" in needs else None
         received = kernels.received(query, key, scale=scale) if "received" in needs else None
-        y = y.reshape((*x.shape[:-1], self.width))
+        y = rearrange(y, "b n k d -> b n (k d)")
         y = self.out(y) if then is None else in_one(self.out, then, y)
         return y, Evidence(keys, entropy, received)
 
@@ -97,7 +98,7 @@ class Attention(nn.Module):
         if self.lora_rank:
             assert layer.name
             y += self.lora(x, layer.name)
-        return y.reshape((*y.shape[:-1], self.heads, self.width // self.heads))
+        return rearrange(y, "b n (k d) -> b n k d", k=self.heads)
 
     def _attend_dense(
         self,

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -85,7 +86,7 @@ class WordHead(nn.Module):
             (((x.ndim - 1,), (1,)), ((), ())),
             preferred_element_type=jnp.float32,
         )
-        return products + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        return products + jnp.expand_dims(bias, range(x.ndim - 1))
 
 
 class BertLayer(nn.Module):
@@ -171,7 +172,7 @@ class BertLayer(nn.Module):
             self.attention.keys_values(x),
         )
         seen = jnp.arange(cache[0].shape[1]) <= position
-        mask = jnp.broadcast_to(seen[None, None], (len(x), 1, len(seen)))
+        mask = repeat(seen, "a -> b 1 a", b=len(x))
         return self._rest(x, cache, mask, memory, memory_mask, train=False), cache
 
     def _rest(
@@ -187,10 +188,11 @@ class BertLayer(nn.Module):
         y, _ = self.attention.attend(x, keys_values, _weight(mask), train=train)
         x = self._add(self.attention_norm, x, y, train)
         if memory is not None:
-            grouped = x.reshape(memory[0].shape[0], -1, self.width)
+            grouped = rearrange(x, "(g p) l c -> g (p l) c", g=len(memory[0]))
             weight = None if memory_mask is None else _weight(memory_mask)
             y, _ = self.cross_attention.attend(grouped, memory, weight, train=train)
-            x = self._add(self.cross_attention_norm, x, y.reshape(x.shape), train)
+            y = rearrange(y, "g (p l) c -> (g p) l c", l=x.shape[1])
+            x = self._add(self.cross_attention_norm, x, y, train)
         return self._add(self.mlp_norm, x, self.mlp(x), train)
 
     def _add(self, norm: nn.LayerNorm, x: jax.Array, y: jax.Array, train: bool) -> jax.Array:

@@ -6,6 +6,7 @@ Source: TimeSformer (ICML 2021), section 3; merging as in TESTA (Findings of EMN
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import pack, rearrange, reduce, repeat, unpack
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -44,20 +45,21 @@ class DividedBlock(nn.Module):
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
         width = clip.x.shape[-1]
         mlp = MLP(self.mlp_ratio * width, width, dtype=self.dtype, name="mlp")
-        x = jnp.concatenate([first, clip.x.reshape(len(first), -1, width)], axis=1)
+        x, shapes = pack([first, clip.x], "b * c")
         x += mlp(norm(x))
-        first, clip = x[:, :1], clip.replace(x=x[:, 1:].reshape(clip.x.shape))
+        first, x = unpack(x, shapes, "b * c")
+        clip = clip.replace(x=x)
         self.sow("intermediates", "out", (first, clip))
         return first, clip
 
     def _over_time(self, clip: Clip) -> Clip:
         """Attention of every place over time, then frames merge."""
-        batch, frames, patches, width = clip.x.shape
+        _, frames, patches, width = clip.x.shape
         merger = self.merging.frames
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="temporal_norm")
         attention = self._attention("temporal_attention", width)
         out = Dense(width, dtype=self.dtype, name="temporal_out")
-        x = norm(clip.x).swapaxes(1, 2).reshape(-1, frames, width)
+        x = rearrange(norm(clip.x), "b t p c -> (b p) t c")
         y, evidence = attention.attend(
             x,
             attention.keys_values(x),
@@ -68,10 +70,10 @@ class DividedBlock(nn.Module):
             zeros = nn.initializers.zeros_init()
             scale = 1 + jnp.tanh(self.param("temporal_scaling", zeros, (frames,)))
             y = out(y * scale[None, :, None].astype(y.dtype))
-        clip = clip.replace(x=clip.x + y.reshape(batch, patches, frames, width).swapaxes(1, 2))
+        clip = clip.replace(x=clip.x + rearrange(y, "(b p) t c -> b t p c", p=patches))
         if merger is None:
             return clip
-        about = jax.tree.map(lambda e: e.reshape(batch, patches, *e.shape[1:]), evidence)
+        about = jax.tree.map(lambda e: rearrange(e, "(b p) ... -> b p ...", p=patches), evidence)
         return clip.merge_frames(merger, about)
 
     def _in_frames(self, first: jax.Array, clip: Clip) -> tuple[jax.Array, Clip]:
@@ -79,20 +81,20 @@ class DividedBlock(nn.Module):
 
         The class token takes the mean of what its copies found.
         """
-        batch, frames, patches, width = clip.x.shape
+        _, frames, _, width = clip.x.shape
         merger = self.merging.patches
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
         attention = self._attention("attention", width)
-        copies = jnp.broadcast_to(first[:, None], (batch, frames, 1, width))
-        rows = jnp.concatenate([copies, clip.x], axis=2).reshape(-1, 1 + patches, width)
+        copies = repeat(first, "b 1 c -> b t 1 c", t=frames)
+        rows = rearrange(jnp.concatenate([copies, clip.x], axis=2), "b t n c -> (b t) n c")
         x = norm(rows)
         y, evidence = attention.attend(
             x, attention.keys_values(x), needs=merger.needs if merger else frozenset()
         )
         rows += y
-        first += y[:, :1].reshape(batch, frames, width).mean(axis=1, keepdims=True)
+        first += reduce(y[:, :1], "(b t) 1 c -> b 1 c", "mean", t=frames)
         if merger is None:
-            return first, clip.replace(x=rows[:, 1:].reshape(clip.x.shape))
+            return first, clip.replace(x=rearrange(rows[:, 1:], "(b t) p c -> b t p c", t=frames))
         return first, clip.merge_patches(merger, evidence, rows)
 
     def _attention(self, name: str, width: int) -> Attention:

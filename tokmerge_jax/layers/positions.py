@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Array, Float
 
 
@@ -26,8 +27,8 @@ def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.n
     """
     if frames in (1, table_frames):
         return sincos(frames * patches, width)
-    table = sincos(table_frames * patches, width).reshape(table_frames, patches, width)
-    return _resample(table, frames).reshape(frames * patches, width)
+    table = rearrange(sincos(table_frames * patches, width), "(t p) c -> t p c", p=patches)
+    return rearrange(_resample(table, frames), "t p c -> (t p) c")
 
 
 def _resample(table: np.ndarray, frames: int) -> np.ndarray:

@@ -6,6 +6,7 @@ Source: Side4Video (arXiv 2311.15769); the gate is the TD-Adapter of TDS-CLIP (a
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -64,11 +65,11 @@ class SideBlock(nn.Module):
         width = x.shape[-1]
         placed = x + positions.astype(x.dtype)
         keys = jnp.concatenate([first[:, :, None], placed], axis=2)
-        keys = keys.reshape(-1, *keys.shape[2:])
+        keys = rearrange(keys, "b t n d -> (b t) n d")
         keys = nn.LayerNorm(EPSILON, dtype=self.dtype, name="attention_norm")(keys)
         attention = Attention(width // _HEAD_WIDTH, width, dtype=self.dtype, name="attention")
         y, _ = attention.attend(keys[:, 1:], attention.keys_values(keys))
-        return y.reshape(x.shape)
+        return rearrange(y, "(b t) n d -> b t n d", b=len(x))
 
 
 class TemporalConvolution(nn.Module):

@@ -7,6 +7,7 @@ EMNLP 2023), section 3, on BLIP (ICML 2022). The ranking of answers is ALBEF's (
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -97,7 +98,7 @@ class Answerer(nn.Module):
         causal = jnp.tril(jnp.ones((ids.shape[1],) * 2, bool))
         visible = causal[None] & mask[:, None]
         logits = self.next_words(memory, question_mask, ids, visible, train=train)
-        places = jnp.broadcast_to(jnp.arange(ids.shape[1] - 1)[None], ids[:, 1:].shape)
+        places = repeat(jnp.arange(ids.shape[1] - 1), "a -> b a", b=len(ids))
         logs = log_probability(logits, places, ids[:, 1:], self.smoothing)
         return jnp.where(mask[:, 1:], logs, 0).sum(axis=1)
 

@@ -8,6 +8,7 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
@@ -45,7 +46,7 @@ class CLIP(nn.Module):
     ) -> Float[Array, "B T E"]:
         """Normalised pixels -> embeddings of each frame, of any norm (float32)."""
         x = self.vision(video, train=train, class_only=True).x
-        x = x.reshape(*video.shape[:2], -1)
+        x = rearrange(x, "(b f) t c -> b (f t) c", b=len(video))
         return self.vision_projection(self.vision_norm(x)).astype(jnp.float32)
 
     def encode_text(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B E"]:

@@ -9,6 +9,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -100,12 +101,12 @@ class CLIPViT(nn.Module):
 
     def _embed(self, video: jax.Array) -> jax.Array:
         """A class token and the patches of every frame, with their positions, normed."""
-        frames = video.reshape(-1, 1, *video.shape[2:])
+        frames = rearrange(video, "b t h w c -> (b t) 1 h w c")
         embed = Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(frames, self.patch_size))
         normal = nn.initializers.normal(self.width**-0.5)
         first = self.param("class_embedding", normal, (self.width,))
-        first = jnp.broadcast_to(first[None, None].astype(x.dtype), (len(x), 1, self.width))
+        first = repeat(first.astype(x.dtype), "c -> b 1 c", b=len(x))
         x = jnp.concatenate([first, x], axis=1)
         table = self.param("position_embedding", normal, x.shape[1:])
         x = x + table[None].astype(x.dtype)

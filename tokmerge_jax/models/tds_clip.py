@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -77,7 +78,7 @@ class SideNetwork(nn.Module):
     ) -> jax.Array:
         """What block i of the other network gave is taken in, then the side's own block."""
         read = Tap(self.width, dtype=self.dtype, name=f"tap_{i}")(tokens)
-        read = read.reshape(*x.shape[:2], -1, self.width)
+        read = rearrange(read, "(b t) n d -> b t n d", b=len(x))
         x = 0.5 * x + 0.5 * read[:, :, 1:]
         block = SideBlock(self.differences, dtype=self.dtype, name=f"block_{i}")
         return block(x, read[:, :, 0], positions, train)
@@ -95,7 +96,7 @@ class FrameAverage(nn.Module):
         self, video: Float[Array, "B T M H W 3"], taps: list[Tokens], *, train: bool = False
     ) -> Float[Array, "B C"]:
         """The video's feature (float32); arguments as of `SideNetwork`."""
-        first = taps[-1].x[:, 0].reshape(*video.shape[:2], -1)
+        first = rearrange(taps[-1].x[:, 0], "(b t) c -> b t c", b=len(video))
         return BatchNorm(name="norm")(first, train).mean(axis=1)
 
 
@@ -123,8 +124,8 @@ class SideStem(nn.Module):
         x = self._embed("patch", video[:, :, video.shape[2] // 2], train)
         if not self.differences:
             return x
-        change = jnp.moveaxis(video[:, :, 1:] - video[:, :, :-1], 2, -2)
-        change = change.reshape(*change.shape[:-2], -1)  # differences, each with its colours
+        change = video[:, :, 1:] - video[:, :, :-1]
+        change = rearrange(change, "b t m h w c -> b t h w (m c)")
         return x + 0.5 * self._embed("difference", change, train)
 
     def _embed(self, name: str, frames: jax.Array, train: bool) -> jax.Array:
@@ -135,7 +136,7 @@ class SideStem(nn.Module):
             frames = jnp.pad(frames, [(0, 0), (0, 0), (1, 0), (1, 0), (0, 0)])
             frames = frames[:, :, :height, :width]
         patches = patchify(frames, self.patch_size)
-        patches = patches.reshape(*frames.shape[:2], -1, patches.shape[-1])
+        patches = rearrange(patches, "b (t n) p -> b t n p", t=frames.shape[1])
         embed = PatchesOverTime(self.width, dtype=self.dtype, name=f"{name}_embedding")
         return BatchNorm(dtype=self.dtype, name=f"{name}_norm")(embed(patches), train)
 
@@ -157,10 +158,9 @@ class PatchesOverTime(nn.Module):
         inputs = patches.shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3 * inputs, self.width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
-        kernel = kernel.reshape(3, inputs, self.width).astype(self.dtype)
-        kernel = jnp.moveaxis(kernel, 0, 1).reshape(inputs, -1)
+        kernel = rearrange(kernel.astype(self.dtype), "(tap p) d -> p (tap d)", tap=3)
         x = product(patches.astype(self.dtype), kernel)
-        x = x.reshape(*patches.shape[:-1], 3, self.width)
+        x = rearrange(x, "b t n (tap d) -> b t n tap d", tap=3)
         return over_time(x) + bias[None, None, None].astype(self.dtype)
 
 

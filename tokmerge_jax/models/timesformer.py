@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import pack, rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -76,13 +77,13 @@ class TimeSformer(nn.Module):
         """The class token [B,1,C] and the patches [B,T,P,C], with their positions and times."""
         batch, frames = video.shape[:2]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
-        x = embed(patchify(video, self.patch_size)).reshape(batch, frames, -1, self.width)
+        x = rearrange(embed(patchify(video, self.patch_size)), "b (t p) c -> b t p c", t=frames)
         normal = nn.initializers.normal(0.02)
         first = self.param("class_embedding", normal, (self.width,))
         table = self.param("position_embedding", normal, (1 + self.table_patches, self.width))
         positions = nearest_grid(table[1:], math.isqrt(x.shape[2]))
         x += positions[None, None].astype(x.dtype)
-        first = jnp.broadcast_to((first + table[0])[None, None], (batch, 1, self.width))
+        first = repeat(first + table[0], "c -> b 1 c", b=batch)
         if self.attention != "space":
             zeros = nn.initializers.zeros_init()
             times = self.param("time_embedding", zeros, (self.table_frames, self.width))
@@ -98,18 +99,19 @@ class TimeSformer(nn.Module):
             first, clip = layer(first, clip)
         size, origin = clip.size, clip.origin
         if size is not None:
-            size = jnp.pad(size.reshape(len(size), -1), ((0, 0), (1, 0)), constant_values=1)
-        x = jnp.concatenate([first, clip.x.reshape(len(first), -1, self.width)], axis=1)
+            size = rearrange(size, "b t p -> b (t p)")
+            size = jnp.pad(size, ((0, 0), (1, 0)), constant_values=1)
+        x, _ = pack([first, clip.x], "b * c")
         return Tokens(x, size, None if origin is None else 1 + origin)
 
     def _plain(self, first: jax.Array, x: jax.Array, train: bool) -> Tokens:
         """Blocks of one attention, over all tokens or over each frame's."""
         batch, frames = x.shape[:2]
         if self.attention == "joint":
-            x = x.swapaxes(1, 2).reshape(batch, -1, self.width)
+            x = rearrange(x, "b t p c -> b (p t) c")
         else:
-            first = jnp.repeat(first, frames, axis=0)
-            x = x.reshape(batch * frames, -1, self.width)
+            first = repeat(first, "b 1 c -> (b t) 1 c", t=frames)
+            x = rearrange(x, "b t p c -> (b t) p c")
         tokens = Tokens(jnp.concatenate([first, x], axis=1))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merger in enumerate(self._mergers(frames)):
@@ -121,7 +123,7 @@ class TimeSformer(nn.Module):
                 name=f"block_{i}",
             )
             tokens = layer(tokens, train)
-        return jax.tree.map(lambda y: y.reshape(batch, -1, *y.shape[2:]), tokens)
+        return jax.tree.map(lambda y: rearrange(y, "(b t) n ... -> b (t n) ...", b=batch), tokens)
 
     def _mergers(self, frames: int) -> Iterator[Merger | None]:
         """What merges in each block of one attention: patches or, by vote, frames."""

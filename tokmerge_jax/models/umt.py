@@ -5,6 +5,7 @@ Source: Unmasked Teacher (ICCV 2023), section 3.3.
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import reduce
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -46,7 +47,7 @@ class UMT(Matcher):
         """
         x = self.vision(video, train=train).x
         frames = video.shape[1] if self.keep_temporal else 1
-        pooled = x.reshape(x.shape[0], frames, -1, x.shape[2]).mean(axis=2)
+        pooled = reduce(x, "b (f n) c -> b f c", "mean", f=frames)
         return x, unit(self.vision_projection(self.pool_norm(pooled)))
 
     def encode_text(
