@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, reduce
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Int32, Int64, UInt8
 from PIL import Image, ImageOps
 
@@ -33,7 +34,7 @@ Row = tuple[float, float, float]
 def warp(picture: Image.Image, x_of: Row, y_of: Row) -> Image.Image:
     """The picture that shows at each place what is elsewhere in `picture`, bilinear."""
     pixels = np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), constant_values=_GREY)
-    pixels = pixels.reshape(-1, 3).astype(np.int32)
+    pixels = rearrange(pixels, "h w c -> (h w) c").astype(np.int32)
     corners = _corners(x_of, y_of, picture.height, picture.width)
     sums = reduce(np.add, (weight[..., None] * pixels[place] for place, weight in corners))
     return Image.fromarray(((sums + _PARTS**2 // 2) // _PARTS**2).astype(np.uint8))

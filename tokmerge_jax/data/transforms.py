@@ -12,6 +12,7 @@ from operator import iadd
 from typing import NamedTuple
 
 import numpy as np
+from einops import rearrange, repeat
 from jaxtyping import Float32, Int64, UInt8
 
 _CUBIC = -0.75  # the free parameter of cubic convolution (Keys 1981), as PyTorch sets it
@@ -131,13 +132,15 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 def _each_channel(columns: _Taps) -> _Taps:
     """For lines in which three channels of a pixel stand side by side."""
     places = 3 * columns.places[..., None] + np.arange(3)
-    return _Taps(places.reshape(4, -1), np.repeat(columns.weights, 3, axis=1))
+    weights = repeat(columns.weights, "tap s -> tap (s c)", c=3)
+    return _Taps(rearrange(places, "tap s c -> tap (s c)"), weights)
 
 
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
     """`columns` are of each channel."""
-    lines = frame.reshape(len(frame), -1)
+    lines = rearrange(frame, "h w c -> h (w c)")
     # Rows first: whole lines are copied, and only those that are read become floats.
     tall = reduce(iadd, (w[:, None] * lines[i] for i, w in zip(*rows, strict=True)))
     wide = reduce(iadd, (w * tall.take(i, axis=1) for i, w in zip(*columns, strict=True)))
-    return np.clip(np.rint(wide), 0, 255).astype(np.uint8).reshape(len(wide), -1, 3)
+    wide = np.clip(np.rint(wide), 0, 255).astype(np.uint8)
+    return rearrange(wide, "h (w c) -> h w c", c=3)

@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokmerge_jax.training import optimizer
@@ -131,7 +132,7 @@ def _grouped(differentiated: _Differentiated, groups: int) -> _Differentiated:
         return differentiated
 
     def run(moving: Params, batch: Batch, key: jax.Array) -> tuple[Any, Params]:
-        split = {name: x.reshape(-1, groups, *x.shape[1:]) for name, x in batch.items()}
+        split = {name: rearrange(x, "(b g) ... -> b g ...", g=groups) for name, x in batch.items()}
 
         def add(total: Params, group: jax.Array) -> tuple[Params, Any]:
             rows = {

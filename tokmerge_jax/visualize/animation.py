@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import av
 import numpy as np
+from einops import repeat
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,7 +27,7 @@ def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
         _write(page, " ".join(row.label.split()), left + width / 2, 0)
         if row.scale is not None:
             _colour_bar(page, row.scale, (left, _LINE + height + _GAP, width))
-    canvas = np.tile(np.asarray(page), (frames, 1, 1, 1))
+    canvas = repeat(np.asarray(page), "y x c -> t y x c", t=frames)
     for row, left in zip(rows, lefts, strict=True):
         canvas[:, _LINE : _LINE + height, left : left + width] = row.frames
     return canvas
@@ -36,7 +37,7 @@ def _colour_bar(page: Image.Image, scale: Scale, place: tuple[int, int, int]) ->
     """Draws a scale, and its ticks below it, at (left, top, width)."""
     left, top, width = place
     colours = scale.paint(np.asarray(scale.norm.inverse(np.linspace(0, 1, width))))
-    bar = np.tile((255 * colours).astype(np.uint8), (_BAR, 1, 1))
+    bar = repeat((255 * colours).astype(np.uint8), "x c -> y x c", y=_BAR)
     page.paste(Image.fromarray(bar), (left, top))
     for tick in scale.ticks:
         right = scale.norm(tick) * (width - 1)

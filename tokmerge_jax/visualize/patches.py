@@ -5,6 +5,7 @@ import dataclasses
 
 import matplotlib
 import numpy as np
+from einops import repeat
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.colors import LogNorm, Normalize, PowerNorm
 
@@ -122,7 +123,7 @@ def group_edges(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
 def enlarged(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T Y X 3"]:
     """Small frames several times as large, so that edges of groups look thin."""
     zoom = max(1, round(_FRAME_PIXELS / frames.shape[1]))
-    return frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    return repeat(frames, "t h w c -> t (h i) (w j) c", i=zoom, j=zoom)
 
 
 def dim(frames: np.ndarray, background: Bool[np.ndarray, "T h w"]) -> np.ndarray:
@@ -141,6 +142,5 @@ def _means(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _over(patches: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """[T,h,w,...] -> [T,H,W,...], each value over the pixels of its patch."""
-    for axis in (1, 2):
-        patches = patches.repeat(frames.shape[axis] // patches.shape[axis], axis=axis)
-    return patches
+    high, wide = (frames.shape[axis] // patches.shape[axis] for axis in (1, 2))
+    return repeat(patches, "t h w ... -> t (h i) (w j) ...", i=high, j=wide)

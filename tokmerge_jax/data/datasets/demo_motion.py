@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from einops import repeat
 from jaxtyping import Float, UInt8
 
 from tokmerge_jax.data.datasets import demo_scene
@@ -40,7 +41,7 @@ def _passing(
     aside = heading[::-1] * rng.choice((-1, 1)) * (apart + rng.uniform(3, 12))
     other = aside + heading * rng.uniform(-20, 20)
     path = heading * (progress[:, None] - 0.5) * rng.uniform(*_TRAVEL) * 1.3
-    return path, np.tile(other, (len(path), 1))
+    return path, repeat(other, "d -> t d", t=len(path))
 
 
 def _coming(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
@@ -48,7 +49,7 @@ def _coming(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tup
     heading = _round(rng.uniform(0, 2 * np.pi))
     travel = rng.uniform(*_TRAVEL)
     path = heading * progress[:, None] * travel
-    return path, np.tile(heading * (travel + apart), (len(path), 1))
+    return path, repeat(heading * (travel + apart), "d -> t d", t=len(path))
 
 
 def _pushing(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
