@@ -3,9 +3,16 @@
 They are set before JAX or the package is first imported, and child processes inherit the devices.
 """
 
+import gc
 import os
 
 _DEVICES = "--xla_force_host_platform_device_count=8"
+_QUICK = (  # small programs take longer to optimise than to run
+    " --xla_backend_optimization_level=0"
+    " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
+    " --xla_cpu_parallel_codegen_split_count=1"
+)
+_OLDER = " --xla_cpu_use_fusion_emitters=false"  # newer compilers know no other emitters
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
 
 import hypothesis  # noqa: E402
@@ -25,6 +32,12 @@ hypothesis.settings.load_profile("tokmerge_jax")
 
 
 def pytest_configure(config):
-    """Small programs take longer to optimise than to run; what is marked slow runs as users run."""
+    """What is marked slow runs as users run."""
     if config.option.markexpr == "not slow":
-        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+        os.environ["XLA_FLAGS"] += _QUICK + _OLDER * (jax.__version_info__ < (0, 11))
+
+
+def pytest_collection_finish():
+    """Tracing makes millions of objects, few in cycles: looking for these takes a sixth of it."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 100)

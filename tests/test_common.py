@@ -1,12 +1,8 @@
 """Mistakes on the command line: one sentence that names them, exit code 2, no stack trace."""
 
-import pathlib
-import subprocess
-import sys
-
 import pytest
+import script
 
-ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = "--config=configs/msrvtt_b16.py"
 TESTA = "--config=configs/testa_queryd_f32.py"
 JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=0")
@@ -54,13 +50,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, says):
-    done = subprocess.run(
-        [sys.executable, "scripts/visualize.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = script.run("visualize", *arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.strip().splitlines()

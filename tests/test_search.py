@@ -4,7 +4,6 @@ import functools
 import json
 import operator
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import script
 from safetensors.numpy import load_file, save_file
 
 from tokmerge_jax import disk, search
@@ -22,7 +22,6 @@ from tokmerge_jax.data.datasets import demo, demo_scene
 from tokmerge_jax.evaluation import index
 from tokmerge_jax.types import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
 WEIGHTS = demo_config.get_config().checkpoint
 
 
@@ -37,15 +36,8 @@ def caption(number):
     return demo_scene.caption(demo.stories("test")[number])
 
 
-def command(*arguments):
-    return [sys.executable, "scripts/search.py", *map(str, arguments)]
-
-
 def run(*arguments):
-    wide = {**os.environ, "COLUMNS": "300"}
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False, env=wide
-    )
+    return script.run("search", *arguments, COLUMNS="300")
 
 
 def configuration(checkpoint=WEIGHTS, **mesh):
@@ -310,7 +302,10 @@ def test_a_killed_run_goes_on(tmp_path):
     arguments = ("index", "--config=configs/demo.py", f"--videos={videos}", f"--index={target}")
     few = ("--config.eval.batch_size=1", "--config.mesh.data=1", "--config.data.workers=0")
     process = subprocess.Popen(
-        command(*arguments, *few), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "scripts/search.py", *arguments, *few],
+        cwd=script.ROOT,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     log, deadline = target / "videos.jsonl", time.monotonic() + 120
     while not log.exists() or len(log.read_text().splitlines()) < 2:

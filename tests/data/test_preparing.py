@@ -43,9 +43,10 @@ def write(folder, name, videos):
     (folder / name).write_text(json.dumps(rows))
 
 
-def run(folder, splits=("test",), source=None):
+def run(folder, splits=("test",), source=None, workers=0):
     source = source or folder
-    return prepare("msrvtt", source, folder / "videos", str(folder / "data"), splits, workers=2)
+    videos, data = folder / "videos", str(folder / "data")
+    return prepare("msrvtt", source, videos, data, splits, workers=workers)
 
 
 def opened(folder, split="test", on_broken="skip"):
@@ -55,7 +56,7 @@ def opened(folder, split="test", on_broken="skip"):
 
 
 def test_videos_are_sorted_into_good_missing_and_broken(folder):
-    (report,) = run(folder)
+    (report,) = run(folder, workers=2)
     assert (report.texts, report.videos, report.usable) == (4, 4, 2)
     assert report.missing == ["gone.mp4"]
     assert list(report.undecodable) == ["cut.mp4"]
@@ -214,11 +215,11 @@ def test_questions_with_their_answer_list(folder):
     (folder / "msvd_qa_test.json").write_text(json.dumps(rows))
     target = str(folder / "data")
     config = umt.QuestionData(dataset="msvd_qa", folder=target, workers=0)
-    prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=1)
+    prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=0)
     with pytest.raises(UserError, match=r"put msvd_qa_answer_list\.json .* beside"):
         data.open_questions(config, 4)
     (folder / "msvd_qa_answer_list.json").write_text(json.dumps(["man", "dog"]))
-    prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=1)
+    prepare("msvd_qa", folder, folder / "videos", target, ["test"], workers=0)
     source = data.open_questions(config, 4)
     assert source.gallery.answers == ("man", "dog")
     assert source.gallery.ids == ("1", "0")
@@ -235,7 +236,7 @@ def test_choices_are_stored_whole(folder):
     rows = [{"video": "1.mp4", "caption": list("vwxyz"), "answer": 3}]
     (folder / "msrvtt_mc_test.json").write_text(json.dumps(rows))
     target = str(folder / "data")
-    prepare("msrvtt_mc", folder, folder / "videos", target, ["test"], workers=1)
+    prepare("msrvtt_mc", folder, folder / "videos", target, ["test"], workers=0)
     config = TextData(dataset="msrvtt_mc", folder=target, workers=0)
     source = data.open_choices(config, 4)
     assert source.gallery.options == (tuple("vwxyz"),)

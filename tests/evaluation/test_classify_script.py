@@ -2,16 +2,13 @@
 
 import importlib
 import json
-import os
-import pathlib
 import runpy
-import subprocess
-import sys
 
 import clips
 import jax
 import numpy as np
 import pytest
+import script
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -21,7 +18,6 @@ from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.types import UserError
 
-ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ("opening [something]", "closing something", "doing nothing")
 SSV2 = "--config=configs/tdsclip_ssv2_b16.py"
 SMALL = """
@@ -48,15 +44,7 @@ SIZES = {
 
 
 def run(*arguments):
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return subprocess.run(
-        [sys.executable, "scripts/classify.py", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "300"},
-    )
+    return script.run("classify", *arguments, COLUMNS="300")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +120,7 @@ def test_videos_and_frames_are_told_as_in_evaluation(folder, expected):
 
 
 def test_a_folder_stands_for_its_videos_or_is_one_video_s_frames(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.syspath_prepend(script.ROOT / "scripts")
     sources = importlib.import_module("own_videos").sources
     for name in ("clips/b.MOV", "clips/below/a.gif", "clips/img_1.jpg", "clips/._b.MOV",
                  "frames/img_1.jpg", "frames/img_2.jpg", "notes/a.txt"):  # fmt: skip

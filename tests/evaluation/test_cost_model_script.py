@@ -1,14 +1,11 @@
 """scripts/cost_model.py as a user runs it: what cannot work, the folder, more rounds."""
 
 import json
-import pathlib
 import subprocess
 import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[2]
-
+import script
 
 OTHER_CODE = """
 import runpy, sys
@@ -22,10 +19,8 @@ runpy.run_path("scripts/cost_model.py", run_name="__main__")
 """
 
 
-def run(*arguments, code=()):
-    how = code or ["scripts/cost_model.py"]
-    command = [sys.executable, *how, "--config=configs/demo.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*arguments):
+    return script.run("cost_model", "--config=configs/demo.py", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +67,10 @@ def test_the_folder_and_more_rounds(tmp_path):
     assert f"1 rounds are in {tmp_path}" in again.stderr
     rounds = json.loads((tmp_path / "results.json").read_text())["rounds"]
     assert (len(rounds), rounds[:1]) == (3, found["rounds"])
-    other = run(*options, "--rounds=1", code=["-c", OTHER_CODE])
+    command = [sys.executable, "-c", OTHER_CODE, "--config=configs/demo.py"]
+    other = subprocess.run(
+        [*command, *options, "--rounds=1"], cwd=script.ROOT, capture_output=True, text=True
+    )
     assert other.returncode == 0, other.stderr
     assert "rounds are in" not in other.stderr  # they are of programs that did less
     assert len(json.loads((tmp_path / "rounds.json").read_text())["rounds"]) == 1

@@ -1,14 +1,12 @@
 """scripts/eval.py as a user runs it: numbers, broken videos, what is missing, going on."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import clips
 import jax
 import numpy as np
 import pytest
+import script
 
 import tokmerge_jax
 from tokmerge_jax.configs import demo
@@ -16,15 +14,11 @@ from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.training import export
 
-ROOT = pathlib.Path(__file__).parents[2]
 CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
 
 
 def evaluate(*arguments, config="demo"):
-    command = [sys.executable, "scripts/eval.py", f"--config=configs/{config}.py"]
-    return subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    return script.run("eval", f"--config=configs/{config}.py", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """scripts/search_schedule.py as a user runs it: what cannot work, results, killed and going on."""
 
 import json
-import pathlib
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import clips
 import jax
 import numpy as np
 import pytest
+import script
 
 import tokmerge_jax
 from tokmerge_jax.configs import demo
@@ -18,18 +18,11 @@ from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.training import export
 
-ROOT = pathlib.Path(__file__).parents[2]
 CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
 
 
-def command(*arguments, script="search_schedule"):
-    return [sys.executable, f"scripts/{script}.py", "--config=configs/demo.py", *arguments]
-
-
-def run(*arguments, **options):
-    return subprocess.run(
-        command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def run(*arguments, name="search_schedule"):
+    return script.run(name, "--config=configs/demo.py", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +73,12 @@ def test_killed_a_search_goes_on_to_the_same_end(options, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = run(*search, f"--config.output={whole}")
     assert done.returncode == 0, done.stderr
-    arguments = command(*search, f"--config.output={killed}")
-    process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "scripts/search_schedule.py", "--config=configs/demo.py"]
+    process = subprocess.Popen(
+        [*command, *search, f"--config.output={killed}"],
+        cwd=script.ROOT,
+        stderr=subprocess.DEVNULL,
+    )
     while len(lines(killed)) < 2:
         assert process.poll() is None
         time.sleep(0.05)
@@ -115,7 +112,7 @@ def test_a_schedule_is_evaluated_as_eval_does_it(options, tmp_path):
     (folder,) = tmp_path.glob("search/test/schedules/*/*")
     r = folder.name.replace("-", ",") + ","
     plain = run(
-        *options, f"--config.output={tmp_path}", f"--config.model.merger.r={r}", script="eval"
+        *options, f"--config.output={tmp_path}", f"--config.model.merger.r={r}", name="eval"
     )
     assert plain.returncode == 0, plain.stderr
     ours, theirs = (json.loads((f / "results.json").read_text()) for f in (folder, tmp_path))

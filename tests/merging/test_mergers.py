@@ -95,11 +95,12 @@ def test_a_background_source_vanishes():
 )
 def test_degenerate_tokens_stay_finite(merger, count):
     """Equal tokens, vanished tokens, one-hot attention (0 log 0), one token left."""
+    merge = jax.jit(merger)
     for x in (jnp.ones((1, count, 3)), jnp.zeros((1, count, 3))):
         for entropy in (jnp.zeros((1, count)), jnp.full((1, count), -jnp.log(float(count)))):
             tokens = Tokens.traced(x)
             while True:
-                left = merger(tokens, Evidence(tokens.x, entropy[:, : tokens.x.shape[1]]))
+                left = merge(tokens, Evidence(tokens.x, entropy[:, : tokens.x.shape[1]]))
                 np.testing.assert_array_equal(left.x, x[:, : left.x.shape[1]])
                 assert np.isfinite(left.size).all()
                 if left.x.shape[1] == tokens.x.shape[1]:
@@ -139,7 +140,7 @@ def test_gradients_reach_values_and_no_decision(merger):
     def loss(x, keys, entropy):
         return (merger(Tokens(x), Evidence(keys, entropy)).x ** 2).sum()
 
-    gradients = jax.grad(loss, (0, 1, 2))(tokens.x, evidence.keys, evidence.entropy)
+    gradients = jax.jit(jax.grad(loss, (0, 1, 2)))(tokens.x, evidence.keys, evidence.entropy)
     assert all(np.isfinite(g).all() for g in gradients)
     assert np.abs(gradients[0]).max() > 0
     np.testing.assert_array_equal(gradients[1], np.zeros_like(gradients[1]))
