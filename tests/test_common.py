@@ -56,3 +56,37 @@ def test_a_mistake_is_one_sentence(arguments, says):
     (line,) = done.stderr.strip().splitlines()
     for part in says:
         assert part in line
+
+
+SHOW = """
+import sys
+sys.path.insert(0, "scripts")
+import common
+common.run(lambda config: print(*(repr(eval(key, vars(config))) for key in {keys!r})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        ("msrvtt_b16", {"model.merger.r": "600,200,100"}, "(600, 200, 100)"),
+        ("configs/msrvtt_b16.py", {"model.merger.r": "16"}, "16"),
+        ("msrvtt_b16", {"model.merger.r": "[0.3]", "data.trim_seconds": "1.5"}, "(0.3,) 1.5"),
+        ("msrvtt_b16", {"train.warmup_epochs": "2", "eval.rerank": "False"}, "2.0 False"),
+        ("tempme_msrvtt_b32:full", {"model.join.layers": "2,3,4", "model.lora_rank": "0"},
+         "(2, 3, 4) 0"),
+        ("testa_didemo_f32", {"model.vision.image_size": "96", "data.decode_size": "-1"}, "96 96"),
+        ("demo_tdsclip:average", {"data.scale": "(96, 128)", "data.neighbours": "-1"},
+         "(96, 128) 1"),
+    ],
+)  # fmt: skip
+def test_values_of_the_command_line_are_of_their_keys_types(name, values, found):
+    options = [f"--config.{key}={value}" for key, value in values.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW.format(keys=[*values]), f"--config={name}", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == found, done.stderr

@@ -1,7 +1,6 @@
 """What configurations ask of their numbers: ranges and relations, reported by the keys."""
 
 from operator import attrgetter
-from typing import Any
 
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
@@ -108,7 +107,7 @@ def _heads(config: Part, part: str) -> None:
     relations(config, (f"{part}.width", "a multiple of", f"{part}.heads", width % heads == 0))
 
 
-def _numbers(config: Part, key: str) -> list[tuple[str, Any]]:
+def _numbers(config: Part, key: str) -> list[tuple[str, int | float]]:
     """The number at a key, or all ints of the part there and of its parts, with their keys."""
     found = attrgetter(key)(config)
     if not isinstance(found, Part):

@@ -12,12 +12,14 @@ from tokmerge_jax.errors import UserError
 
 P = TypeVar("P", bound="Part")
 
+Hint = Any  # the type of a key as annotations write it: no class has unions and literals alike
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
     """A part of a configuration: its fields are keys, or parts with keys of their own."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # of any depth
         """The values by their keys, parts as dictionaries: all that JSON can hold."""
         return dataclasses.asdict(self)
 
@@ -113,13 +115,13 @@ def _changed(part: P, changes: Mapping[str, object], at: str) -> P:
 
 
 @functools.cache
-def _hints(kind: type[Part]) -> dict[str, Any]:
+def _hints(kind: type[Part]) -> dict[str, Hint]:
     """The types of a part's fields."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def _checked(value: object, hint: Any, key: str) -> object:
+def _checked(value: object, hint: Hint, key: str) -> object:
     value = tuple(value) if isinstance(value, list) else value
     if not _fits(value, hint):
         if typing.get_origin(hint) is Literal:
@@ -128,7 +130,7 @@ def _checked(value: object, hint: Any, key: str) -> object:
     return float(value) if hint is float and isinstance(value, int) else value
 
 
-def _fits(value: object, hint: Any) -> bool:
+def _fits(value: object, hint: Hint) -> bool:
     """Whether a value is of a type: a class, a union, a tuple, or one of named values."""
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind is types.UnionType:
@@ -144,7 +146,7 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, number) and (hint is bool or not isinstance(value, bool))
 
 
-def _name(hint: Any) -> str:
+def _name(hint: Hint) -> str:
     if isinstance(hint, type) and issubclass(hint, Part):
         return f"{hint.__module__.rpartition('.')[2]}.{hint.__name__}"
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
