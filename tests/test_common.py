@@ -1,7 +1,13 @@
 """Mistakes on the command line: one sentence that names them, exit code 2, no stack trace."""
 
+import pathlib
+import subprocess
+import sys
+
 import pytest
 import script
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 CONFIG = "--config=configs/msrvtt_b16.py"
 TESTA = "--config=configs/testa_queryd_f32.py"

@@ -34,7 +34,7 @@ SIZES = {
 }
 
 
-def convert(*arguments, config="configs/msrvtt_b16.py", sizes=SIZES):
+def convert(*arguments, config="configs/msrvtt_mc_b16.py", sizes=SIZES):
     overrides = [f"--config.{key}={value}" for key, value in sizes.items()]
     script = [sys.executable, "scripts/convert.py", f"--config={config}"]
     return subprocess.run(

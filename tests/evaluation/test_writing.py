@@ -135,7 +135,7 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
     found = Written(
         np.zeros((len(ids), LENGTH), np.int32), np.zeros(len(ids), np.float32), 12, None
     )
-    config = testa_anet_qa_f32.get_config()
+    config = testa_anet_qa_f32.get_config().resolved()
     result = findings.written(found, predicted, asked(ids, truths), config, [])
     assert f"{result.headline[1]}%" == case["result"]["acc"]
     assert result.protocol["answering"] == "generate"
