@@ -62,7 +62,8 @@ from synthetic import machine
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.report import settings
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
 
 _STAGES = flags.DEFINE_list(
     "stages",

@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from synthetic import clip_macs, fitting, frames_shape, unmerged
+from synthetic import clip_macs, encoder, fitting, frames_shape, needed, unmerged
 
 from tokmerge_jax import convert, runtime
 from tokmerge_jax.config import expect, tds_clip, umt
 from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
+from tokmerge_jax.signatures import Features
+from tokmerge_jax.system import System
 from tokmerge_jax.systems.inputs import unchecked
-from tokmerge_jax.types import Params, Predict, System, UserError
+from tokmerge_jax.types import Params, UserError
 
 _GALLERY = flags.DEFINE_integer(
     "gallery", 64, "videos, and as many texts, of the re-ranking and the evaluation", lower_bound=1
@@ -92,7 +94,7 @@ def weights(system: System) -> Params:
     """The checkpoint's parameters, or random ones, on the device."""
     if system.config.checkpoint:
         return jax.device_put(convert.load_checkpoint(system.config.checkpoint, system))
-    return jax.jit(system.init)(jax.random.key(system.config.seed))
+    return jax.jit(system.weights.init)(jax.random.key(system.config.seed))
 
 
 def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
@@ -126,7 +128,7 @@ def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
 def _text_inputs(system: System, rng: np.random.Generator) -> dict[str, np.ndarray]:
     vision, words = system.config.model.vision, expect(system.config.model, TextModel).text
     count, length = _GALLERY.value, expect(system.config.data, TextData).max_text_length
-    tokens = system.cost[-1].tokens_out
+    tokens = system.merging.cost[-1].tokens_out
     return {
         "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
         "text_mask": np.ones((count, length), bool),
@@ -192,7 +194,7 @@ def ceiling(system: System) -> Case:
     Of random numbers: constants take less power, and a GPU's clock goes up. A pair of matrices
     turns the rows and leaves their lengths, so that numbers stay as large however many there are.
     """
-    tokens, width = system.cost[0].tokens_out, system.config.model.vision.width
+    tokens, width = system.merging.cost[0].tokens_out, system.config.model.vision.width
     rows = min(tokens * max(clips()), _MOST_ROWS)
     dtype = runtime.compute_dtype(system.config.dtype)
     count = _PRODUCTS * (1 if jax.default_backend() == "cpu" else _TURNS)
@@ -214,13 +216,12 @@ def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     """Clips, as many at a time as asked, without merging and with the configuration's."""
     cases = []
     for name, each in without_and_with(system):
-        read = unchecked(each).predict  # clips are normalised noise, as the original's
-        embed = read.get("classify") or partial(_embed, read["encode_video"])
+        read = encoder(unchecked(each))  # clips are normalised noise, as the original's
         for count in clips():
             case = compiled(
                 f"encode {counted(count)}, {name}",
                 "ours",
-                embed,
+                partial(_embed, read),
                 (fitting(params, each), inputs["video"][:count]),
                 count * clip_macs(each),
                 clips=count,
@@ -235,16 +236,21 @@ def counted(clips: int) -> str:
     return f"{clips} clip{'s' * (clips > 1)}"
 
 
-def _embed(encode: Predict, params: Params, video: jax.Array) -> jax.Array:
+def _embed(
+    encode: Callable[[Params, jax.Array], Features | jax.Array], params: Params, video: jax.Array
+) -> jax.Array:
     seen = encode(params, video)
+    if isinstance(seen, jax.Array):
+        return seen
     return seen["embedding"] if "embedding" in seen else seen["tokens"][:, :1]
 
 
 def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
     """The gallery's texts."""
+    retrieval = needed(system, system.retrieval)
 
     def embed(params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
-        return system.predict["encode_text"](params, ids, mask)["embedding"]
+        return retrieval.encode_text(params, ids, mask)["embedding"]
 
     arguments = params, inputs["text_ids"], inputs["text_mask"]
     count, macs = len(inputs["text_ids"]), text_macs(system, inputs)
@@ -297,7 +303,7 @@ def _original_can(system: System) -> bool:
 def _how(system: System) -> Any:
     """How the original is to merge: by so many tokens in its layers, or as the job says."""
     if system.name.startswith("vid_tldr"):
-        return list(system.schedule.r)
+        return list(system.merging.schedule.r)
     return "off" if system.config.model.merger.name == "none" else "on"
 
 

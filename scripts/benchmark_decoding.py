@@ -24,7 +24,8 @@ from benchmark_cases import Case, Timed
 from tokmerge_jax.data import Source
 from tokmerge_jax.data.clips import Decoder, decoder
 from tokmerge_jax.data.video import open_video
-from tokmerge_jax.types import Gallery, Params, System
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Gallery, Params
 
 _VIDEOS = 16
 _AHEAD, _TIMED = 6, 16  # videos for each worker: those before the clock starts, at least, and then
@@ -38,7 +39,7 @@ def decode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)  # they are read until the end
     paths = [draw(folder / f"{i}.mp4", seed=i) for i in range(_VIDEOS)]
-    read = decoder(system.config.data, system.constants["frames"], str(folder))
+    read = decoder(system.config.data, system.pixels.frames, str(folder))
     return [_case(system, read, paths, processes) for processes in sorted({1, os.cpu_count() or 1})]
 
 
@@ -52,7 +53,7 @@ def _case(system: System, read: Decoder, paths: Sequence[pathlib.Path], processe
         "paths": np.resize([str(path) for path in paths], count).tolist(),
         "frames": [wanted[i % _VIDEOS] for i in range(count)],
         "scaled": read.size,
-        "size": system.constants["image_size"],
+        "size": system.pixels.image_size,
         "processes": processes,
     }
     return Case(
@@ -85,7 +86,7 @@ class _Decoding:
         paths = tuple(np.resize(self.paths, first + self.count).tolist())
         source = Source(Gallery(paths, (), ()), (), paths, self.read, self.workers)
         marks, seen = [time.perf_counter()], []
-        for batch in source.batches(self.system.transform, batch_size=1):
+        for batch in source.batches(self.system.pixels.transform, batch_size=1):
             marks.append(time.perf_counter())
             if len(seen) < len(self.paths):
                 seen.append(batch["video"])

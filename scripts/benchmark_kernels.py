@@ -16,7 +16,8 @@ from benchmark_cases import Case, clips, compiled, counted
 from tokmerge_jax import kernels, runtime
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import Matching
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params
 
 _MOST_BYTES = 4 * 2**30
 
@@ -36,7 +37,7 @@ def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> l
 
 
 def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
-    vision, tokens = system.config.model.vision, system.cost[0].tokens_out
+    vision, tokens = system.config.model.vision, system.merging.cost[0].tokens_out
     dtype, platform = runtime.compute_dtype(system.config.dtype), jax.default_backend()
     width = vision.width // vision.heads
     shape = count, tokens, vision.heads, width
@@ -78,7 +79,7 @@ def _runs(form: kernels.Form, platform: str, dtype: Any, plain: bool) -> bool:
 
 def _merging(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
     """Half of what can merge does; sums of groups by scattering, or by a product."""
-    vision, tokens = system.config.model.vision, system.cost[0].tokens_out
+    vision, tokens = system.config.model.vision, system.merging.cost[0].tokens_out
     r = tokens // 4
     keys = rng.standard_normal((count, tokens, vision.width // vision.heads), np.float32)
     x = rng.standard_normal((count, tokens, vision.width), np.float32)

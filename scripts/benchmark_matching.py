@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from benchmark_cases import QUESTIONS, Case, Timed, compiled, requests_for, text_layer_macs
+from jaxtyping import PyTree
+from synthetic import needed
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, umt
@@ -15,7 +17,12 @@ from tokmerge_jax.config.common import Text, TextModel
 from tokmerge_jax.config.evaluation import AnsweringOptions
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.evaluation.answers import Answers
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.models.answerer import Answerer
+from tokmerge_jax.system import System
+from tokmerge_jax.systems import reranked
+from tokmerge_jax.types import Params
+
+T = TypeVar("T")
 
 _PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
@@ -25,10 +32,11 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     (count, length, _), tokens = inputs["states"].shape, inputs["tokens"]
     states, mask = inputs["states"][None], inputs["text_mask"][None]
     stage = f"re-rank {count} x {count}"
+    matching = needed(system, needed(system, system.retrieval).matching)
 
     def shared(params: Params, tokens: jax.Array, states: jax.Array, mask: jax.Array) -> jax.Array:
-        memory = system.predict["video_memory"](params, tokens)
-        return system.predict["match"](params, memory, states, mask)
+        memory = matching.video_memory(params, tokens)
+        return matching.match(params, memory, states, mask)
 
     memory, pair = pair_macs(system, length)
     pairs = min(_PAIRS, count)
@@ -56,7 +64,7 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 def pair_macs(system: System, length: int) -> tuple[int, int]:
     """Of a video's keys and values, and of a text of so many pieces that is matched with them."""
-    words, tokens = expect(system.config.model, TextModel).text, system.cost[-1].tokens_out
+    words, tokens = expect(system.config.model, TextModel).text, system.merging.cost[-1].tokens_out
     fusing = words.depth - (words.fusion_layer if isinstance(words, umt.Text) else 0)
     memory = 2 * fusing * tokens * system.config.model.vision.width * words.width
     full, last = (_fusion_layer_macs(words, length, rows, tokens) for rows in (length, 1))
@@ -71,9 +79,10 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     stage = f"{count} questions, {listed} answers, {most} whole"
     ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
                   for name in ("text_ids", "text_mask"))  # fmt: skip
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1}))
-    answers, remember = Answers(inputs["answer_ids"]), model.compiled("video_memory")
-    ranker = answering.Ranker(model, (ids, mask), answers, most, options.first_piece)
+    model = evaluation.Model(params, parallel.make_mesh({"data": 1}))
+    task, answers = needed(system, system.answering), Answers(inputs["answer_ids"])
+    remember = model.compiled(task.video_memory)
+    ranker = answering.Ranker(model, task, (ids, mask), answers, most, options.first_piece)
     asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
 
     def ours() -> Timed:
@@ -104,20 +113,22 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
     """The straightforward order: states repeated for each answer, rows of whole answers."""
+    network = system.network
+    assert isinstance(network, Answerer)
 
     def answer(
         params: Params, tokens: jax.Array, ids: jax.Array, mask: jax.Array, answers: jax.Array
     ) -> jax.Array:
-        def call(method: str, *arrays: jax.Array) -> Any:
-            return system.module.apply({"params": params}, *arrays, method=method)
+        def call(method: Callable[..., T], *arrays: PyTree) -> T:
+            return reranked.run(network, method, params, *arrays)
 
-        states = call("read", call("memory", tokens), ids[0], mask[0])
-        see = jnp.ones((1, 1, 1), bool)
-        logits = call("next_words", call("answer_memory", states), mask[0], answers[:1, :1], see)
+        states = call(network.read, call(network.memory, tokens), ids[0], mask[0])
+        see, memory = jnp.ones((1, 1, 1), bool), call(network.answer_memory, states)
+        logits = call(network.next_words, memory, mask[0], answers[:1, :1], see)
         first, kept = jax.lax.top_k(jax.nn.log_softmax(logits[0, 0])[answers[:, 1]], most)
         repeated = [jnp.repeat(x, most, axis=0) for x in (states, mask[0])]
-        memory = call("answer_memory", repeated[0])
-        whole = call("log_likelihood", memory, repeated[1], answers[kept])
+        memory = call(network.answer_memory, repeated[0])
+        whole = call(network.log_likelihood, memory, repeated[1], answers[kept])
         return jax.lax.top_k(first + whole, most)[0]
 
     return answer

@@ -18,7 +18,8 @@ from benchmark_cases import Case, Timed, half, on_gpu
 from safetensors.numpy import save_file
 
 from tokmerge_jax import convert
-from tokmerge_jax.types import Params, System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params, UserError
 
 Ask = Callable[..., Timed]
 """Keywords of a request -> what it took and gave."""

@@ -27,9 +27,11 @@ from tokmerge_jax.config.common import QuestionData, TextData
 from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.convert import rules
 from tokmerge_jax.merging import temporal
+from tokmerge_jax.system import System
 from tokmerge_jax.systems import clip_vision
 from tokmerge_jax.training import step
-from tokmerge_jax.types import Params, System, UserError
+from tokmerge_jax.training.loop import training_of
+from tokmerge_jax.types import Params, UserError
 
 _READ = ("video", "label", "text_ids", "text_mask")  # by the losses that are timed
 
@@ -71,15 +73,14 @@ def memory(system: System) -> list[dict[str, Any]]:
     """
     rows = []
     for stage, each in without_and_with(system):
-        if not each.loss:
-            raise UserError(f"--stages=memory: config.system={each.name!r} has no loss to train")
-        state = jax.eval_shape(lambda params, each=each: _begin(each, params), each.abstract_params)
+        groups = training_of(each).grad_accum
+        state = jax.eval_shape(lambda params, each=each: _begin(each, params), each.weights.shapes)
         batch = _shapes(each)
-        found = _compile(each, state, batch, each.groups).memory_analysis()
+        found = _compile(each, state, batch, groups).memory_analysis()
         assert found
         named = rules.flatten(state.params)
         trained = [x for name, x in named.items() if _moves(each, name)]
-        parts = max(each.config.train.parts, each.groups)
+        parts = max(each.config.train.parts, groups)
         rows.append(
             {
                 "stage": stage,
@@ -112,13 +113,21 @@ class _Steps:
 
 def _begin(system: System, params: Params) -> step.TrainState:
     """The state before the first step, whose leaves may be shapes alone."""
-    return step.create(system.optimizer(_no_rate), params, system.trained, system.memory)
+    training = training_of(system)
+    transformation = training.optimizer(_no_rate)
+    return step.create(transformation, params, training.trainable, training.init_loss_state)
 
 
-def _compile(system: System, state: Any, batch: Any, groups: int = 1) -> jax.stages.Compiled:
-    assert system.loss
-    transformation = system.optimizer(_no_rate)
-    advance = step.make(system.loss, transformation, _no_rate, 0, system.trained, groups=groups)
+def _compile(system: System, state: Any, batch: Any, grad_accum: int = 1) -> jax.stages.Compiled:
+    training = training_of(system)
+    advance = step.make(
+        training.loss,
+        training.optimizer(_no_rate),
+        _no_rate,
+        0,
+        training.trainable,
+        grad_accum=grad_accum,
+    )
     return runtime.jit(advance, donate_argnums=0).lower(state, batch).compile()
 
 
@@ -131,23 +140,22 @@ def _no_rate(index: Any) -> jax.Array:
 def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch of the configuration's size: all that any loss reads, and more."""
     data, sizes = system.config.data, system.config.train
-    rows = sizes.batch_size
-    if rows % system.groups:
+    rows, groups = sizes.batch_size, training_of(system).grad_accum
+    if rows % groups:
         raise UserError(
-            f"config.train.batch_size={rows} must be a multiple of"
-            f" config.train.groups={system.groups}"
+            f"config.train.batch_size={rows} must be a multiple of config.train.groups={groups}"
         )
     shapes = {
         "video": ((rows, *frames_shape(system)), np.uint8),
         "label": ((rows,), np.int32),
         "match_id": ((rows,), np.int32),
     }
-    if system.tokenize:
-        asked = (rows, sizes.questions_per_video) if system.tokenize_answers else (rows,)
+    if system.retrieval or system.answering:
+        asked = (rows, sizes.questions_per_video) if system.answering else (rows,)
         length = expect(data, TextData).max_text_length
         shapes["text_ids"] = (*asked, length), np.int32
         shapes["text_mask"] = (*asked, length), bool
-    if system.tokenize_answers:
+    if system.answering:
         shapes["answer_ids"] = (*asked, 1, expect(data, QuestionData).max_answer_length), np.int32
         shapes["answer_weights"] = (*asked, 1), np.float32
     return {name: jax.ShapeDtypeStruct(*each) for name, each in shapes.items()}
@@ -155,7 +163,8 @@ def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
 
 def _moves(system: System, name: str) -> bool:
     """Whether training changes a parameter."""
-    return not system.trained or any(re.search(pattern, name) for pattern in system.trained)
+    patterns = training_of(system).trainable
+    return not patterns or any(re.search(pattern, name) for pattern in patterns)
 
 
 def _bytes(tree: Any) -> int:
@@ -176,7 +185,7 @@ def _side_macs(system: System) -> tuple[int, int]:
     """All of TDS-CLIP's side network, and its layers that read what needs no gradient."""
     config = expect(system.config, Recognition)
     vision, side = config.model.vision, config.model.side
-    stages = clip_vision.frame_stages(config, system.schedule.r)
+    stages = clip_vision.frame_stages(config, system.merging.schedule.r)
     patch = 3 * vision.patch_size**2
     tower = temporal.cost(stages, vision.width, vision.heads, patch, embed_dim=0)
     places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)

@@ -20,17 +20,16 @@ from benchmark_cases import (
     text_macs,
 )
 from benchmark_matching import pair_macs
-from synthetic import clip_macs
+from synthetic import clip_macs, needed
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, tds_clip
-from tokmerge_jax.config.common import TextModel
 from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions
 from tokmerge_jax.evaluation import actions, answering
-from tokmerge_jax.evaluation.retrieval import Batches
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.system import System
 from tokmerge_jax.systems.inputs import unchecked
-from tokmerge_jax.types import Batch, Params, Questions, System
+from tokmerge_jax.types import Batch, Params, Questions
 
 Inputs = dict[str, np.ndarray]
 
@@ -48,8 +47,10 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
     most = min(rerank.top_k, count) if rerank else count
     asked = {"k": most} if rerank else {}
 
-    def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
-        found = evaluation.evaluate(model, batches, count, texts, settings, store, Stopwatch())
+    task = needed(system, unchecked(system).retrieval)
+
+    def evaluate(context: evaluation.Context) -> np.ndarray:
+        found = evaluation.evaluate(context, task, count, texts, settings)
         return found.video_to_text if most == count else found.similarity
 
     encode = count * clip_macs(system) + text_macs(system, inputs)
@@ -60,7 +61,7 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
         Case(
             f"evaluate {counted(count)}, {count} texts",
             "ours",
-            _run(system, params, inputs, evaluate),
+            _run(params, inputs, evaluate),
             macs=ours if most == count else None,
             clips=count,
             compiles=True,
@@ -80,17 +81,14 @@ def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
     names = tuple(map(str, range(count * each)))
     about = tuple(np.repeat(np.arange(count), each).tolist())
     asked = Questions(names[:count], names, names, about, ((),) * len(names), ())
-    options = expect(system.config.eval, AnsweringOptions)
-    settings = replace(options, batch_size=max(clips()))
-    words = expect(system.config.model, TextModel).text.vocab_size
-    answers = inputs["answer_ids"]
+    settings = replace(expect(system.config.eval, AnsweringOptions), batch_size=max(clips()))
+    task, answers = needed(system, unchecked(system).answering), inputs["answer_ids"]
 
-    def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
-        how = words, settings, store, Stopwatch()
-        return answering.evaluate(model, batches, asked, texts, answers, *how).scores
+    def evaluate(context: evaluation.Context) -> np.ndarray:
+        return answering.evaluate(context, task, asked, texts, answers, settings).scores
 
     stage = f"evaluate {counted(count)}, {each} questions each"
-    run = _run(system, params, inputs, evaluate)
+    run = _run(params, inputs, evaluate)
     return [Case(stage, "ours", run, clips=count, compiles=True)]
 
 
@@ -98,16 +96,18 @@ def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
     """Videos of one view each, whose actions are told."""
     count, classes = len(inputs["gallery"]), expect(system.config.model, tds_clip.Model).classes
     names = tuple(map(str, range(count)))
+    task = needed(system, unchecked(system).recognition)
 
-    def evaluate(model: evaluation.Model, batches: Batches, store: evaluation.Store) -> np.ndarray:
-        what = names, 1, classes, max(clips())
-        return actions.evaluate(model, batches, *what, store, Stopwatch()).scores
+    def evaluate(context: evaluation.Context) -> np.ndarray:
+        size = max(clips())
+        found = actions.evaluate(context, task, names, views=1, classes=classes, batch_size=size)
+        return found.scores
 
     return [
         Case(
             f"evaluate {counted(count)}, one view each",
             "ours",
-            _run(system, params, inputs, evaluate),
+            _run(params, inputs, evaluate),
             macs=count * clip_macs(system),
             clips=count,
             compiles=True,
@@ -117,14 +117,10 @@ def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
 
 
 def _run(
-    system: System,
-    params: Params,
-    inputs: Inputs,
-    evaluate: Callable[[evaluation.Model, Batches, evaluation.Store], np.ndarray],
+    params: Params, inputs: Inputs, evaluate: Callable[[evaluation.Context], np.ndarray]
 ) -> Callable[[], Timed]:
     """An evaluation from the start: its store is new, its programs stay compiled."""
-    predict = unchecked(system).predict
-    model = evaluation.Model(predict, params, parallel.make_mesh({"data": 1}))
+    model = evaluation.Model(params, parallel.make_mesh({"data": 1}))
 
     def batches(size: int, rows: np.ndarray) -> Iterator[Batch]:
         for first in range(0, len(rows), size):
@@ -138,8 +134,9 @@ def _run(
     def run() -> Timed:
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             store = evaluation.Store(pathlib.Path(folder), {})
+            context = evaluation.Context(model, batches, store, Stopwatch())
             start = time.perf_counter()
-            found = evaluate(model, batches, store)
+            found = evaluate(context)
             seconds = time.perf_counter() - start
             return Timed(seconds, np.array(found))  # the store's own goes with its folder
 

@@ -37,7 +37,8 @@ from rich.text import Text
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.testa import Pretraining
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import Captioning, System
+from tokmerge_jax.types import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
 
@@ -49,11 +50,10 @@ def main(videos: list[str]) -> None:
     """Prints the caption of each video."""
     sources = own_videos.sources(videos)
     system = registry.build(common.config())
-    check(system)
+    captioning = captioning_of(system)
     own_videos.check(system, _OUTPUT.value)
-    assert system.tokenize is not None
-    system.tokenize([""])  # the vocabulary is there and fits
-    captions, faults = write(system, sources)
+    captioning.tokenize([""])  # the vocabulary is there and fits
+    captions, faults = write(system, captioning, sources)
     if captions:
         own_videos.show(table(captions))
         own_videos.keep(_OUTPUT.value, record(system, captions), f"{len(captions)} captions")
@@ -61,26 +61,28 @@ def main(videos: list[str]) -> None:
         raise UserError("\n".join(faults))
 
 
-def check(system: System) -> None:
-    """Raises UserError if the system writes no captions."""
-    if "caption" not in system.predict:
+def captioning_of(system: System) -> Captioning:
+    """How the system writes captions; raises UserError if it writes none."""
+    if system.captioning is None:
         raise UserError(
             f"the system {system.name!r} writes no captions; use --config configs/testa_pretrain.py"
         )
+    return system.captioning
 
 
-def write(system: System, videos: Mapping[str, str]) -> tuple[Captions, list[str]]:
+def write(
+    system: System, captioning: Captioning, videos: Mapping[str, str]
+) -> tuple[Captions, list[str]]:
     """Captions, and what is wrong with the videos that have none."""
     model = own_videos.model(system)
-    caption, key = model.compiled("caption"), jax.random.key(system.config.seed)
+    caption, key = model.compiled(captioning.caption), jax.random.key(system.config.seed)
     keys = map(functools.partial(jax.random.fold_in, key), itertools.count())  # one a batch
     captions: dict[str, tuple[str, float]] = {}
     faults: list[str] = []
-    assert system.spell is not None
     for names, found in own_videos.told(
         system, model, lambda video: caption(video, next(keys)), videos, faults, "writing captions"
     ):
-        texts = system.spell(np.asarray(found["ids"]))
+        texts = captioning.spell(np.asarray(found["ids"]))
         scores = runtime.finite(found["score"][: len(names)], "score of a caption", video=names)
         captions |= dict(zip(names, zip(texts, scores.tolist(), strict=False), strict=True))
     return captions, faults

@@ -36,13 +36,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tokmerge_jax import registry
-from tokmerge_jax.config import expect
+from tokmerge_jax.config import expect, tds_clip
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.data import prepared
 from tokmerge_jax.data.datasets import actions, video_text
 from tokmerge_jax.evaluation import actions as recognition
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import Recognition, System
+from tokmerge_jax.types import UserError
 
 _TOP = flags.DEFINE_integer("top", 5, "how many actions to show of each video", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the actions")
@@ -55,10 +55,10 @@ def main(videos: list[str]) -> None:
     """Prints the likeliest actions of each video."""
     sources = own_videos.sources(videos)
     system = registry.build(common.config())
-    check(system)
+    task = recognition_of(system)
     own_videos.check(system, _OUTPUT.value)
     names = names_of(system)
-    scores, faults = classify(system, sources)
+    scores, faults = classify(system, task, sources)
     if scores:
         found = record(system, scores, names)
         own_videos.show(table(found["videos"]))
@@ -67,12 +67,13 @@ def main(videos: list[str]) -> None:
         raise UserError("\n".join(faults))
 
 
-def check(system: System) -> None:
-    """Raises UserError if the system tells no actions."""
-    if "classify" not in system.predict:
+def recognition_of(system: System) -> Recognition:
+    """How the system tells actions; raises UserError if it tells none."""
+    if system.recognition is None:
         raise UserError(
             f"the system {system.name!r} tells no actions; use --config configs/tdsclip_ssv2_b16.py"
         )
+    return system.recognition
 
 
 def names_of(system: System) -> Sequence[str]:
@@ -81,7 +82,7 @@ def names_of(system: System) -> Sequence[str]:
     Raises:
       UserError: if the names are those of other actions.
     """
-    config = expect(system.config, Recognition)
+    config = expect(system.config, tds_clip.Recognition)
     data, classes = config.data, config.model.classes
     if data.labels:
         return actions.read_names(pathlib.Path(data.labels), classes)
@@ -102,13 +103,14 @@ def names_of(system: System) -> Sequence[str]:
     return [f"action {number}" for number in range(classes)]
 
 
-def classify(system: System, videos: Mapping[str, str]) -> tuple[Scores, list[str]]:
+def classify(
+    system: System, task: Recognition, videos: Mapping[str, str]
+) -> tuple[Scores, list[str]]:
     """What the videos show, and what is wrong with those that cannot be told."""
     model = own_videos.model(system)
     faults: list[str] = []
-    told = own_videos.told(
-        system, model, model.compiled("classify"), videos, faults, "telling actions"
-    )
+    predict = model.compiled(task.classify)
+    told = own_videos.told(system, model, predict, videos, faults, "telling actions")
     scores: dict[str, np.ndarray] = {}
     for names, logits in told:
         found = recognition.view_scores(np.asarray(logits)[: len(names)], names)  # others pad

@@ -31,7 +31,8 @@ from tokmerge_jax import convert, disk, registry
 from tokmerge_jax.config import Config, clip
 from tokmerge_jax.convert import checkpoint, rules, torch_file
 from tokmerge_jax.layers.lora import merge_lora
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
 
 _SOURCE = flags.DEFINE_string("source", None, "what to convert", required=True)
 _TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)", required=True)
@@ -63,7 +64,7 @@ def from_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     tensors = torch_file.read(source)
     origin = f"the weights of {source}"
     names = convert.table(system, tensors)
-    params = rules.load(names, tensors, system.abstract_params, origin)
+    params = rules.load(names, tensors, system.weights.shapes, origin)
     constants: dict[str, Any] = {"source": source.name, "sha256": digest(source)}
     if _MERGE.value:
         params = merge_lora(params)
@@ -81,7 +82,7 @@ def to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
         raise UserError(f"--target={target} must end in .safetensors when converting back")
     params = convert.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
-    tensors = rules.unload(system.name_rules[0], params, dtypes)
+    tensors = rules.unload(system.weights.names[0], params, dtypes)
     with disk.explained(target):
         save_file(tensors, target)
 

@@ -40,7 +40,7 @@ import numpy as np
 import rich.console
 import rich.table
 from absl import flags
-from synthetic import changed, clip_macs, fitting, frames_shape, machine, unmerged
+from synthetic import changed, clip_macs, encoder, fitting, frames_shape, machine, unmerged
 
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.config import Config, clip, testa
@@ -48,7 +48,8 @@ from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.progress import Progress, tracked
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
 from tokmerge_jax.visualize import time_model as picture
 
 _SCHEDULES = flags.DEFINE_string("schedules", "", "what to time beside no merging; see above")
@@ -146,15 +147,15 @@ def automatic(own: System) -> dict[str, System]:
     for values in tries:
         with contextlib.suppress(UserError):
             system = registry.build(changed(own.config, values))
-            costs = [other.cost for other in systems.values()]
-            if system.cost not in costs and merges(system):
+            costs = [other.merging.cost for other in systems.values()]
+            if system.merging.cost not in costs and merges(system):
                 systems[spell(values)] = system
     return systems
 
 
 def merging(system: System) -> dict[str, Any]:
     """The values of a configuration that say how much merges."""
-    model, settings = system.config.model, {"merger.r": system.schedule.r}
+    model, settings = system.config.model, {"merger.r": system.merging.schedule.r}
     if isinstance(model.merger, testa.Merger):
         frames, depth = model.vision.frames, model.vision.depth
         settings["merger.frames"] = schedule.resolve(model.merger.frames, depth, frames)
@@ -173,7 +174,7 @@ def scaled(settings: Values, share: float) -> dict[str, Any]:
 
 def merges(system: System) -> bool:
     """Whether any layer has fewer tokens to give than it gets."""
-    return any(layer.tokens_out < layer.tokens_in for layer in system.cost)
+    return any(layer.tokens_out < layer.tokens_in for layer in system.merging.cost)
 
 
 def measure(
@@ -213,8 +214,7 @@ def lowered(systems: Mapping[str, System]) -> dict[str, jax.stages.Lowered]:
     programs = {}
     for name, system in systems.items():
         video = jax.ShapeDtypeStruct((_CLIPS.value, *frames_shape(system)), np.uint8)
-        encode = system.predict.get("classify") or system.predict["encode_video"]
-        programs[name] = runtime.jit(encode).lower(system.abstract_params, video)
+        programs[name] = runtime.jit(encoder(system)).lower(system.weights.shapes, video)
     return programs
 
 
@@ -225,7 +225,7 @@ def compiled(
     rng = np.random.default_rng(own.config.seed)
     shape = _CLIPS.value, *frames_shape(own)
     video = jax.device_put(rng.integers(0, 256, shape, np.uint8))
-    params = jax.jit(own.init)(jax.random.key(own.config.seed))
+    params = jax.jit(own.weights.init)(jax.random.key(own.config.seed))
     return {
         name: partial(_timed, programs[name].compile(), fitting(params, system), video)
         for name, system in tracked(systems.items(), "compiling", len(systems), "program")
@@ -245,13 +245,13 @@ def report(
     folder: pathlib.Path,
 ) -> None:
     """Fits, prints the table, writes results.json and the picture."""
-    costs = [system.cost for system in systems.values()]
+    costs = [system.merging.cost for system in systems.values()]
     seconds = [statistics.median(each[name] for each in rounds) for name in systems]
     predicted = time_model.leave_one_out(costs, seconds)
     rows = [
         {
             "schedule": name,
-            "tokens_out": system.cost[-1].tokens_out,
+            "tokens_out": system.merging.cost[-1].tokens_out,
             "gmac": clip_macs(system) / 1e9,
             "seconds": measured,
             "fastest": min(each[name] for each in rounds),

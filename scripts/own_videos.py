@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import common
 import numpy as np
@@ -19,9 +19,12 @@ from tokmerge_jax.data import folder, frame_folder
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.folder import Clips
 from tokmerge_jax.evaluation import Model, report
-from tokmerge_jax.evaluation.retrieval import ahead
+from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
+
+T = TypeVar("T")
 
 
 def sources(videos: Sequence[str]) -> dict[str, str]:
@@ -66,7 +69,7 @@ def check(system: System, output: str) -> None:
     data = system.config.data
     if data.workers < 0:
         raise UserError(f"config.data.workers={data.workers} must be 0 or more")
-    decoder(data, system.constants["frames"], folder="")  # its settings can be
+    decoder(data, system.pixels.frames, folder="")  # its settings can be
     if output and not os.path.isdir(os.path.dirname(os.path.abspath(output))):
         raise UserError(f"--output={output} lies in no folder that is there; make it first")
     if output:
@@ -77,17 +80,17 @@ def check(system: System, output: str) -> None:
 def model(system: System) -> Model:
     """The system with the configuration's weights, on its devices."""
     params = convert.load_checkpoint(system.config.checkpoint, system)
-    return Model(system.predict, params, parallel.make_mesh(system.config.mesh.to_dict()))
+    return Model(params, parallel.make_mesh(system.config.mesh.to_dict()))
 
 
 def told(
     system: System,
     model: Model,
-    predict: Callable[[np.ndarray], Any],
+    predict: Callable[[np.ndarray], T],
     videos: Mapping[str, str],
     faults: list[str],
     doing: str,
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+) -> Iterator[tuple[tuple[str, ...], T]]:
     """Names of videos, and what is predicted of them; rows beyond these only pad.
 
     Args:
@@ -100,8 +103,8 @@ def told(
     """
     config = system.config
     size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
-    decode = decoder(config.data, system.constants["frames"], folder="")
-    clips = Clips([*videos], decode, system.transform, config.data.workers)
+    decode = decoder(config.data, system.pixels.frames, folder="")
+    clips = Clips([*videos], decode, system.pixels.transform, config.data.workers)
     with Progress(doing, len(videos), "video", compiles=True) as bar:
 
         def refuse(_: str, fault: str) -> None:
@@ -121,7 +124,7 @@ def facts(system: System) -> dict[str, Any]:
         "config": common.config_name(),
         "checkpoint": report.file_name(config.checkpoint),
         "merger": config.model.merger.to_dict(),
-        "frames": system.constants["frames"],
+        "frames": system.pixels.frames,
         "sampling": config.data.sampling,
         "trim_seconds": config.data.trim_seconds,
         "versions": runtime.versions(),

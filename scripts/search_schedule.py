@@ -36,12 +36,14 @@ from tqdm import tqdm
 
 from tokmerge_jax import data, disk, registry, runtime
 from tokmerge_jax.config import Config
-from tokmerge_jax.data.loader import Refuse, Transform
+from tokmerge_jax.data.loader import Refuse
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.progress import tracked
-from tokmerge_jax.types import Params, System, UserError
+from tokmerge_jax.signatures import Transform
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params, UserError
 
 _BUDGET = flags.DEFINE_float("budget", 0.6, "GMAC at most, as a share of those without merging")
 _SPLIT = flags.DEFINE_string("split", "val", "the split to evaluate on")
@@ -54,7 +56,7 @@ def main(config: Config) -> None:
     """Searches, prints the table and the line for a configuration."""
     config = config.override({"data.split": _SPLIT.value})
     own = registry.build(config)
-    plain = registry.build(with_schedule(config, (0,) * len(own.schedule.r)))
+    plain = registry.build(with_schedule(config, (0,) * len(own.merging.schedule.r)))
     space = budgeted(plain)
     source, params = tasks.inputs(plain)
     folder = common.output(config) / "search" / _SPLIT.value
@@ -64,11 +66,11 @@ def main(config: Config) -> None:
         places = folder / "schedules" / known[:8]  # of these weights and videos
         evaluate = Evaluation(plain, params, kept(source, plain), places, log)
         try:
-            found = search(space, evaluate, _TRIALS.value, [own.schedule.r])
+            found = search(space, evaluate, _TRIALS.value, [own.merging.schedule.r])
         except KeyboardInterrupt:
             print("\nStopped; the same command goes on from here.", file=sys.stderr)
             sys.exit(130)
-        report(found, plain, space, own.schedule.r, log[found[0].r]["metric"], folder)
+        report(found, plain, space, own.merging.schedule.r, log[found[0].r]["metric"], folder)
 
 
 def budgeted(plain: System) -> Space:
@@ -83,8 +85,8 @@ def budgeted(plain: System) -> Space:
         )
     if not 0 < _BUDGET.value <= 1:
         raise UserError(f"--budget={_BUDGET.value:g} must be above 0 and at most 1")
-    layers, tokens = len(plain.schedule.r), plain.schedule.tokens
-    protected, full = plain.schedule.protected, unmerged(plain)
+    layers, tokens = len(plain.merging.schedule.r), plain.merging.schedule.tokens
+    protected, full = plain.merging.schedule.protected, unmerged(plain)
     budget = _BUDGET.value * full
     space = Space(layers, tokens, lambda r: gmac(plain, r), budget, protected)
     if not uniform(space):
@@ -99,12 +101,12 @@ def budgeted(plain: System) -> Space:
 def unmerged(system: System) -> float:
     """GMAC of one clip where nothing merges at all."""
     config = system.config.override({"model.merger.name": "none"})
-    return sum(layer.macs for layer in registry.build(config).cost) / 1e9
+    return sum(layer.macs for layer in registry.build(config).merging.cost) / 1e9
 
 
 def gmac(system: System, r: Sequence[int]) -> float:
     """Of one clip with this schedule."""
-    return sum(layer.macs for layer in system.cost_of(r)) / 1e9
+    return sum(layer.macs for layer in system.merging.cost_of(r)) / 1e9
 
 
 def with_schedule(config: Config, r: Schedule) -> Config:
@@ -205,11 +207,12 @@ class Kept(data.Source):
 
 def kept(source: data.Source, system: System) -> data.Source:
     """The source, as `Kept` if its frames fit into `_KEPT_GIB`."""
-    looked_at = system.config.data
+    looked_at, pixels = system.config.data, system.pixels
     views = looked_at.crops * looked_at.clips * looked_at.neighbours
-    frames = system.constants["frames"] * views
-    size = len(source.paths) * frames * 3 * system.constants["image_size"] ** 2
-    return Kept(**vars(source), transform=system.transform) if size <= _KEPT_GIB * 2**30 else source
+    size = len(source.paths) * pixels.frames * views * 3 * pixels.image_size**2
+    if size > _KEPT_GIB * 2**30:
+        return source
+    return Kept(**vars(source), transform=pixels.transform)
 
 
 def report(
@@ -227,7 +230,7 @@ def report(
         {
             "r": shown(trial.r),
             "from": starts.get(trial.r, "search"),
-            "tokens_out": plain.cost_of(trial.r)[-1].tokens_out,
+            "tokens_out": plain.merging.cost_of(trial.r)[-1].tokens_out,
             "gmac": -trial.saving,
             "share": -trial.saving / full,
             "value": trial.value,

@@ -4,14 +4,19 @@ It has no flags, so that every script can import it.
 """
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.config import Config
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.signatures import Array, Features
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params, UserError
+
+R = TypeVar("R")
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
@@ -27,7 +32,7 @@ def unmerged(config: Config) -> System:
 def fitting(params: Params, system: System) -> Params:
     """The parameters that a system has, from those of one that has more."""
     flat = flatten_dict(params)
-    return unflatten_dict({name: flat[name] for name in flatten_dict(system.abstract_params)})
+    return unflatten_dict({name: flat[name] for name in flatten_dict(system.weights.shapes)})
 
 
 def frames_shape(system: System) -> tuple[int, ...]:
@@ -37,9 +42,23 @@ def frames_shape(system: System) -> tuple[int, ...]:
     return frames, vision.image_size, vision.image_size, 3
 
 
+def encoder(system: System) -> Callable[[Params, Array], Features | jax.Array]:
+    """What the system does with videos: it encodes them, or tells their actions."""
+    if system.recognition:
+        return system.recognition.classify
+    return needed(system, system.retrieval or system.answering).encode_video
+
+
+def needed(system: System, record: R | None) -> R:
+    """A record of the system; raises UserError if it has none."""
+    if record is None:
+        raise UserError(f"config.system={system.name!r} cannot do what is to be timed")
+    return record
+
+
 def clip_macs(system: System) -> int:
     """Multiply-accumulates of encoding a clip."""
-    return sum(layer.macs for layer in system.cost)
+    return sum(layer.macs for layer in system.merging.cost)
 
 
 def machine() -> dict[str, Any]:

@@ -6,18 +6,15 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from tokmerge_jax import convert, data, disk, evaluation, parallel, runtime
-from tokmerge_jax.config import Config, expect
-from tokmerge_jax.config.common import TextModel
+from tokmerge_jax.config import Config, expect, tds_clip
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
-from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.data import checking, prepared
-from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import (
     actions,
     answering,
@@ -28,19 +25,12 @@ from tokmerge_jax.evaluation import (
     writing,
 )
 from tokmerge_jax.evaluation.findings import Findings
-from tokmerge_jax.types import (
-    Actions,
-    Batch,
-    Choices,
-    Gallery,
-    Params,
-    Questions,
-    System,
-    UserError,
-)
+from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System, Writing
+from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Params, Questions, UserError
 from tokmerge_jax.visualize import confusion
 
 T = TypeVar("T")
+R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +49,16 @@ class Run:
     watch: runtime.Stopwatch
     faults: dict[int, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def context(self) -> evaluation.Context:
+        """What the evaluation works with."""
+        return evaluation.Context(self.model, self.batches, self.store, self.watch)
+
     def batches(self, batch_size: int, rows: np.ndarray) -> Iterator[Batch]:
         """Those of the videos in `rows` that can be decoded; the others are put into `faults`."""
-        return self.source.batches(self.system.transform, batch_size, rows.tolist(), self._refuse)
+        return self.source.batches(
+            self.system.pixels.transform, batch_size, rows.tolist(), self._refuse
+        )
 
     def left(self) -> tuple[Any, list[int]]:
         """What is asked of the videos that could be decoded, and its rows (`Gallery.without`).
@@ -92,22 +89,36 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Task(Generic[R]):
     """How one kind of data set is evaluated.
 
     Attributes:
       open: opens the data set.
-      needs: the predict function that a system must have for it.
-      texts: ids, masks: what the system makes of the data set's texts.
+      record: what a system offers for it; None if it cannot do it.
+      texts: ids, masks: what the record makes of the data set's texts.
       evaluate: does it.
       draw: makes a picture of results, what they are about and arrays; None if there is none.
     """
 
     open: Callable[[Any, int], data.Source]
-    needs: str
-    texts: Callable[[System, Any], tuple[np.ndarray, ...]]
-    evaluate: Callable[[Run], Findings]
+    record: Callable[[System], R | None]
+    texts: Callable[[R, Any], tuple[np.ndarray, ...]]
+    evaluate: Callable[[Run, R], Findings]
     draw: Callable[[Mapping[str, Any], Any, Mapping[str, np.ndarray]], Figure] | None = None
+
+    def needed(self, system: System) -> R:
+        """The record of a system.
+
+        Raises:
+          UserError: if the system cannot do the task.
+        """
+        record, name = self.record(system), system.config.data.dataset
+        if record is None:
+            raise UserError(
+                f"the system {system.name!r} cannot work on {prepared.spec(name).kind}, which"
+                f" config.data.dataset={name!r} holds; choose that data set's configuration"
+            )
+        return record
 
 
 def _only(found: Any, rows: list[int]) -> Any:
@@ -116,89 +127,84 @@ def _only(found: Any, rows: list[int]) -> Any:
     return dataclasses.replace(found, **arrays)
 
 
-def _captions(system: System, gallery: Gallery) -> tuple[np.ndarray, ...]:
-    assert system.tokenize is not None
-    return system.tokenize(gallery.texts)
+def _captions(retrieval: Retrieval, gallery: Gallery) -> tuple[np.ndarray, ...]:
+    return retrieval.tokenize(gallery.texts)
 
 
-def _retrieve(run: Run) -> Findings:
+def _retrieve(run: Run, retrieval: Retrieval) -> Findings:
     ids, mask = run.texts
     gallery, options = run.source.gallery, expect(run.config.eval, RetrievalOptions)
-    _report_cut(run.system.tokenize, gallery.texts, "captions")
+    retrieval.tokenize.report_cut(gallery.texts, "captions")
     metrics.check(options.metrics, gallery.relevant, len(gallery.videos))
 
     def left() -> tuple[list[int], list[int]]:
         _, texts = run.left()
         return [row for row in range(len(gallery.videos)) if row not in run.faults], texts
 
-    where = (run.store, run.watch)
     scores = evaluation.evaluate(
-        run.model, run.batches, len(gallery.videos), (ids, mask), options, *where, left
+        run.context, retrieval, len(gallery.videos), (ids, mask), options, left=left
     )
     return findings.retrieval(scores, run.left()[0], run.config, run.broken)
 
 
-def _options(system: System, choices: Choices) -> tuple[np.ndarray, ...]:
-    assert system.tokenize is not None
-    ids, mask = system.tokenize([option for row in choices.options for option in row])
+def _options(choosing: MultipleChoice, choices: Choices) -> tuple[np.ndarray, ...]:
+    ids, mask = choosing.tokenize([option for row in choices.options for option in row])
     shape = (len(choices.options), -1, ids.shape[-1])
     return ids.reshape(shape), mask.reshape(shape)
 
 
-def _choose(run: Run) -> Findings:
+def _choose(run: Run, choosing: MultipleChoice) -> Findings:
     ids, mask = run.texts
-    size = run.config.eval.batch_size
     options = [option for row in run.source.gallery.options for option in row]
-    _report_cut(run.system.tokenize, options, "options")
-    chosen = multiple_choice.evaluate(
-        run.model, run.batches, (ids, mask), size, run.store, run.watch
-    )
+    choosing.tokenize.report_cut(options, "options")
+    size = run.config.eval.batch_size
+    chosen = multiple_choice.evaluate(run.context, choosing, (ids, mask), size)
     asked, rows = run.left()
     return findings.choices(_only(chosen, rows), asked, run.config, run.broken)
 
 
-def _questions(system: System, questions: Questions) -> tuple[np.ndarray, ...]:
-    assert system.tokenize is not None
-    assert system.tokenize_answers is not None
-    answers, _ = system.tokenize_answers(questions.answers)
-    return (*system.tokenize(questions.texts), answers)
+def _questions(answers: Answering, questions: Questions) -> tuple[np.ndarray, ...]:
+    ids, mask = answers.tokenize(questions.texts)
+    answer_ids, _ = answers.tokenize_answers(questions.answers)
+    return ids, mask, answer_ids
 
 
-def _answer(run: Run) -> Findings:
-    ids, mask, answers = run.texts
-    text = expect(run.config.model, TextModel).text
+def _answer(run: Run, answers: Answering) -> Findings:
     options, asked = expect(run.config.eval, AnsweringOptions), run.source.gallery
-    inputs, kept = (run.model, run.batches, asked, (ids, mask)), (run.store, run.watch)
-    _report_cut(run.system.tokenize, asked.texts, "questions")
-    if options.answering == "rank":
-        _report_cut(run.system.tokenize_answers, asked.answers, "answers")
-        ranking = answering.evaluate(*inputs, answers, text.vocab_size, options, *kept)
-        asked, rows = run.left()
-        return findings.answers(_only(ranking, rows), asked, run.config, run.broken)
-    assert run.system.spell is not None
-    keys_and_values = 2 * text.depth * text.width
-    generating = expect(options, GeneratingOptions)
-    found = writing.evaluate(*inputs, text.vocab_size, keys_and_values, generating, *kept)
+    answers.tokenize.report_cut(asked.texts, "questions")
+    if answers.writing and options.answering == "generate":
+        return _write(run, answers, answers.writing)
+    ids, mask, answer_ids = run.texts
+    answers.tokenize_answers.report_cut(asked.answers, "answers")
+    ranking = answering.evaluate(run.context, answers, asked, (ids, mask), answer_ids, options)
+    asked, rows = run.left()
+    return findings.answers(_only(ranking, rows), asked, run.config, run.broken)
+
+
+def _write(run: Run, answers: Answering, writes: Writing) -> Findings:
+    ids, mask, _ = run.texts
+    asked, options = run.source.gallery, expect(run.config.eval, GeneratingOptions)
+    found = writing.evaluate(run.context, answers, writes, asked, (ids, mask), options)
     asked, rows = run.left()
     found = _only(found, rows)
-    return findings.written(found, run.system.spell(found.ids), asked, run.config, run.broken)
+    return findings.written(found, writes.spell(found.ids), asked, run.config, run.broken)
 
 
-def _report_cut(tokenize: Callable[..., Any] | None, texts: Sequence[str], what: str) -> None:
-    assert isinstance(tokenize, Tokenizer)
-    tokenize.report_cut(texts, what)
-
-
-def _no_texts(system: System, asked: Actions) -> tuple[np.ndarray, ...]:
-    del system, asked
+def _no_texts(recognition: Recognition, asked: Actions) -> tuple[np.ndarray, ...]:
+    del recognition, asked
     return ()
 
 
-def _recognise(run: Run) -> Findings:
-    config, asked = expect(run.config, Recognition), run.source.gallery
-    views, size = config.data.crops * config.data.clips, config.eval.batch_size
-    what = (asked.videos, views, len(asked.names), size)
-    found = actions.evaluate(run.model, run.batches, *what, run.store, run.watch)
+def _recognise(run: Run, recognition: Recognition) -> Findings:
+    config, asked = expect(run.config, tds_clip.Recognition), run.source.gallery
+    found = actions.evaluate(
+        run.context,
+        recognition,
+        asked.videos,
+        views=config.data.crops * config.data.clips,
+        classes=len(asked.names),
+        batch_size=config.eval.batch_size,
+    )
     asked, rows = run.left()
     return findings.actions(_only(found, rows), asked, config, run.broken)
 
@@ -212,10 +218,12 @@ def _draw_confusion(
 
 
 _TASKS: Mapping[str, Task] = {
-    "captions": Task(data.open_retrieval, "encode_text", _captions, _retrieve),
-    "choices": Task(data.open_choices, "choose", _options, _choose),
-    "questions": Task(data.open_questions, "next_piece", _questions, _answer),
-    "actions": Task(data.open_actions, "classify", _no_texts, _recognise, _draw_confusion),
+    "captions": Task(data.open_retrieval, lambda system: system.retrieval, _captions, _retrieve),
+    "choices": Task(data.open_choices, lambda system: system.multiple_choice, _options, _choose),
+    "questions": Task(data.open_questions, lambda system: system.answering, _questions, _answer),
+    "actions": Task(
+        data.open_actions, lambda system: system.recognition, _no_texts, _recognise, _draw_confusion
+    ),
 }
 """By the kind of a data set's records."""
 
@@ -233,9 +241,9 @@ def inputs(system: System) -> tuple[data.Source, Params]:
 
     params = attempt(lambda: convert.load_checkpoint(system.config.checkpoint, system))
     source = attempt(lambda: open_source(system))
-    tokenize = system.tokenize
-    if tokenize is not None:
-        attempt(lambda: tokenize([""]))
+    reads = next(filter(None, (system.retrieval, system.answering)), None)
+    if reads:
+        attempt(lambda: reads.tokenize([""]))
     if source is None or params is None or faults:
         raise UserError("\n".join(dict.fromkeys(faults)))
     return source, params
@@ -249,7 +257,9 @@ def open_source(system: System, split: str = "") -> data.Source:
         actions.
     """
     config = _with_split(system.config, split).data
-    source = _fitting(system).open(config, system.constants["frames"])
+    task = _task(system.config)
+    task.needed(system)
+    source = task.open(config, system.pixels.frames)
     _check_actions(system)
     return source
 
@@ -261,8 +271,8 @@ def open_training(system: System) -> data.TrainingSource:
       UserError: as `open_source`; also if nothing can be trained on such a data set.
     """
     config = system.config
-    _fitting(system)
-    train, frames = config.train, system.constants["frames"]
+    _task(config).needed(system)
+    train, frames = config.train, system.pixels.frames
     together, samples = train.questions_per_video, train.samples
     source = data.open_training(config.training_data(), frames, train.split, together, samples)
     _check_actions(system)
@@ -290,15 +300,17 @@ def evaluate(
       split: that of `open_source`.
     """
     config, task = _with_split(system.config, split), _task(system.config)
-    texts = task.texts(system, source.gallery)
+    record = task.needed(system)
+    texts = task.texts(record, source.gallery)
     with disk.held(folder):
         known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
         store = evaluation.Store(folder / "cache", known, stamps)
-        model = evaluation.Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
+        model = evaluation.Model(params, parallel.make_mesh(config.mesh.to_dict()))
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
         before = store.noted(seconds, dict)
         watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))
-        found = task.evaluate(Run(system, config, source, texts, model, store, watch))
+        run = Run(system, config, source, texts, model, store, watch)
+        found = task.evaluate(run, record)
         known["files"] = runtime.digest([stamps])
         results = report.results(name, system, config, found, known, watch.seconds)
         report.write(folder, results, found.arrays)
@@ -345,7 +357,8 @@ def evaluation_rules(config: Config) -> dict[str, Any]:
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:
     """What the numbers of `evaluate` depend on: equal where all of it is."""
-    texts = _task(system.config).texts(system, source.gallery)
+    task = _task(system.config)
+    texts = task.texts(task.needed(system), source.gallery)
     known = facts(system, source, params, texts)
     known["files"] = runtime.digest([_stamps(system.config.data, source)])
     if isinstance(source.gallery, Actions):
@@ -378,22 +391,11 @@ def _scored(asked: Any) -> dict[str, Any]:
     return dataclasses.asdict(asked)
 
 
-def _fitting(system: System) -> Task:
-    """What the configuration's data set asks; a UserError if the system cannot do it."""
-    task, name = _task(system.config), system.config.data.dataset
-    if task.needs not in system.predict:
-        raise UserError(
-            f"the system {system.name!r} cannot work on {prepared.spec(name).kind}, which"
-            f" config.data.dataset={name!r} holds; choose that data set's configuration"
-        )
-    return task
-
-
 def _check_actions(system: System) -> None:
     """Raises UserError unless the system tells as many actions as a data set of actions has."""
     if prepared.spec(system.config.data.dataset).kind != "actions":
         return
-    config = expect(system.config, Recognition)
+    config = expect(system.config, tds_clip.Recognition)
     known, told = len(prepared.labels(config.data)), config.model.classes
     if told != known:
         raise UserError(

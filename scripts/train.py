@@ -11,7 +11,6 @@ command goes on from the last checkpoint to the same curve.
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import common
@@ -20,12 +19,13 @@ import numpy as np
 import tasks
 from absl import flags
 
-from tokmerge_jax import convert, data, disk, parallel, registry
+from tokmerge_jax import convert, data, disk, registry
 from tokmerge_jax.config import Config
+from tokmerge_jax.system import System
 from tokmerge_jax.training import curve, export
-from tokmerge_jax.training.loop import Plan, Trials, fit
+from tokmerge_jax.training.loop import Plan, Trials, fit, training_of
 from tokmerge_jax.training.run import Run, identity
-from tokmerge_jax.types import Batch, Params, System, UserError
+from tokmerge_jax.types import Params, UserError
 
 _EXPORT = flags.DEFINE_string("export", None, "also write the parameters to this .safetensors")
 _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float16")
@@ -34,35 +34,14 @@ _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float
 def main(config: Config) -> None:
     """Trains to the end, or until it is asked to stop, and says where things are."""
     system = registry.build(config)
-    if system.loss is None:
-        raise UserError(
-            f"config.system={config.system!r} has no loss to train with; only evaluate it"
-        )
+    training_of(system)
     source = tasks.open_training(system)
     plan = Plan.of(config, len(source))
     folder = common.output(config) / "training"
     evaluations = trials(system, folder, len(source) // plan.batch_size)
-
-    def batches(step: int) -> Iterator[Batch]:
-        return source.batches(system.augment, system.collate, plan.batch_size, plan.seed, step)
-
     with disk.held(folder):
         run = Run(folder, identity(config, len(source)), keep=config.train.keep_checkpoints)
-        report = fit(
-            plan,
-            run,
-            parallel.make_mesh(config.mesh.to_dict()),
-            system.loss,
-            batches,
-            initial=lambda: initial(system),
-            abstract_params=system.abstract_params,
-            optimize=system.optimizer,
-            trained=system.trained,
-            trials=evaluations,
-            memory=system.memory,
-            groups=system.groups,
-            settled=system.settled,
-        )
+        report = fit(system, source, plan, run, initial=lambda: initial(system), trials=evaluations)
         found = run.trials(evaluations.protocol) if evaluations else {}
         curve.draw(run.history(), found, folder / "loss.png")
         if report.step < plan.steps:
@@ -110,13 +89,13 @@ def initial(system: System) -> Params:
     """The parameters of `config.checkpoint`, or random ones if it is empty."""
     if system.config.checkpoint:
         return convert.load_checkpoint(system.config.checkpoint, system, to_train=True)
-    if system.trained:
+    if training_of(system).trainable:
         print(
             "config.checkpoint is empty: what this training freezes stays random; name the weights"
             " to start from",
             file=sys.stderr,
         )
-    return jax.jit(system.init)(jax.random.key(system.config.seed))
+    return jax.jit(system.weights.init)(jax.random.key(system.config.seed))
 
 
 def finish(system: System, params: Params, folder: Path) -> None:

@@ -29,7 +29,9 @@ from absl import flags
 from tokmerge_jax import convert, registry, visualize
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import report
-from tokmerge_jax.types import Actions, Gallery, Params, System, UserError
+from tokmerge_jax.signatures import TraceVideo
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Actions, Gallery, Params, UserError
 from tokmerge_jax.visualize import curve
 
 _CLIPS = flags.DEFINE_integer(
@@ -55,7 +57,7 @@ def main(rest: list[str]) -> None:
         raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
     config = common.config()
     system = registry.build(config)
-    check(system)
+    tracer(system)
     (draw_videos if _VIDEOS.value else draw_gallery)(system, common.output(config))
 
 
@@ -67,20 +69,21 @@ def refuse(what: str, *options: str) -> None:
             raise UserError(f"{what} takes no --{option}{hint}; see --help")
 
 
-def check(system: System) -> None:
-    """Raises UserError unless there are weights and merges to draw."""
+def tracer(system: System) -> TraceVideo:
+    """What tells merges; raises UserError unless there are weights, and merges to draw."""
     if not system.config.checkpoint:
         raise UserError("config.checkpoint is empty; name the weights, --config.checkpoint=FILE")
-    if all(layer.tokens_in == layer.tokens_out for layer in system.cost):
+    if all(layer.tokens_in == layer.tokens_out for layer in system.merging.cost):
         raise UserError(
             "this configuration merges no tokens, so there is nothing to draw; set"
             " config.model.merger.name and config.model.merger.r"
         )
-    if "trace_video" not in system.predict:
+    if system.trace_video is None:
         raise UserError(
             "which patches merge is told of config.model.vision.attention=divided alone, so there"
             " is nothing to draw; set it"
         )
+    return system.trace_video
 
 
 def draw_gallery(system: System, folder: pathlib.Path) -> None:
@@ -88,7 +91,7 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
     config = system.config
     source = tasks.open_source(system)
     params = convert.load_checkpoint(config.checkpoint, system)
-    batches = itertools.islice(source.batches(system.transform, 1), _CLIPS.value)
+    batches = itertools.islice(source.batches(system.pixels.transform, 1), _CLIPS.value)
     clips = [first_view(system, np.asarray(batch["video"][0])) for batch in batches]
     merged = traced(system, params, clips)
     rows = [visualize.overview(*pair) for pair in zip(clips, merged, strict=True)]
@@ -103,7 +106,7 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
 def first_view(system: System, clip: np.ndarray) -> np.ndarray:
     """The frames of a clip in which tokens merge: of neighbours the middle ones, of views one."""
     count = system.config.data.neighbours
-    return clip[: system.constants["frames"] * count][count // 2 :: count]
+    return clip[: system.pixels.frames * count][count // 2 :: count]
 
 
 def draw_film(
@@ -121,8 +124,8 @@ def draw_videos(system: System, folder: pathlib.Path) -> None:
     """Draws the merging layers of each --video, and lets them play."""
     config = system.config
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
-    decode = decoder(config.data, system.constants["frames"], folder="")
-    clips = [first_view(system, system.transform(decode(str(path)))) for path in videos]
+    decode = decoder(config.data, system.pixels.frames, folder="")
+    clips = [first_view(system, system.pixels.transform(decode(str(path)))) for path in videos]
     params = convert.load_checkpoint(config.checkpoint, system)
     merged = traced(system, params, clips)
     for clip, layers, (path, target) in zip(clips, merged, videos.items(), strict=True):
@@ -161,9 +164,9 @@ def traced(
     system: System, params: Params, clips: Sequence[np.ndarray]
 ) -> list[tuple[visualize.Merge, ...]]:
     """The merging layers of each clip; frames are squares of patches."""
-    names = [cost.name for cost in system.cost if cost.tokens_out < cost.tokens_in]
+    names = [cost.name for cost in system.merging.cost if cost.tokens_out < cost.tokens_in]
     layers = [name.replace("_", " ") for name in names]
-    trace_video = jax.jit(system.predict["trace_video"])
+    trace_video = jax.jit(tracer(system))
     found = []
     for clip in clips:
         trace = jax.device_get(trace_video(params, clip[None]))

@@ -81,7 +81,7 @@ def images(case) -> np.ndarray:
 def record(system, params, video, part="vision"):
     """What the image transformer recorded, by module, traced."""
     run = nn.apply(
-        lambda model, x: model.vision(x, trace=True), system.module, mutable=["intermediates"]
+        lambda model, x: model.vision(x, trace=True), system.network, mutable=["intermediates"]
     )
     tokens, seen = jax.jit(run)({"params": params}, video)
     return tokens, seen["intermediates"][part]

@@ -15,7 +15,8 @@ import recipe
 
 from tokmerge_jax import convert
 from tokmerge_jax.convert import rules
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params
 
 FOLDER = Path(__file__).with_name("goldens")
 
@@ -54,4 +55,4 @@ def load(name: str) -> Golden:
 
 def parameters(system: System, weights: Mapping[str, np.ndarray]) -> Params:
     """`convert.from_torch` for a system that is built already, which takes it most of its time."""
-    return rules.load(convert.table(system, weights), weights, system.abstract_params)
+    return rules.load(convert.table(system, weights), weights, system.weights.shapes)

@@ -4,11 +4,10 @@ As a program (`python small_gallery.py FOLDER PAUSE`) it evaluates into FOLDER, 
 batch and each match, so that a test can kill it; it then prints how many videos it encoded.
 """
 
+import dataclasses
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,10 @@ import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import RerankingOptions
+from tokmerge_jax.data import text
+from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.system import Matching, Retrieval
 
 VIDEOS, TEXTS, LENGTH, WIDTH = 13, 11, 5, 6
 RNG = np.random.default_rng(3)
@@ -40,8 +42,8 @@ def encode_video(params, video):
     return {"embedding": unit(tokens.mean(1, keepdims=True)), "tokens": tokens}
 
 
-def encode_text(params, ids, mask):
-    states = params["text"][ids] * mask[..., None]
+def encode_text(params, text_ids, text_mask):
+    states = params["text"][text_ids] * text_mask[..., None]
     return {"embedding": unit(states.sum(1)), "states": states}
 
 
@@ -49,13 +51,17 @@ def video_memory(params, tokens):
     return {"keys": jnp.tanh(tokens @ params["match"])}
 
 
-def match(params, memory, states, mask):
-    return jnp.einsum("gnc,gplc->gp", memory["keys"], states * mask[..., None])
+def match(params, memory, states, text_mask):
+    return jnp.einsum("gnc,gplc->gp", memory["keys"], states * text_mask[..., None])
 
 
-PREDICT: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (encode_video, encode_text, video_memory, match)
-}
+MATCHING = Matching(video_memory, match)
+RETRIEVAL = Retrieval(Tokenizer(text.UMT, "none", LENGTH, 20), encode_video, encode_text, MATCHING)
+
+
+def matching(**functions):
+    """The gallery's functions, some of its matching head replaced."""
+    return dataclasses.replace(RETRIEVAL, matching=dataclasses.replace(MATCHING, **functions))
 
 
 def batches(size, rows, pause=0.0):
@@ -65,25 +71,32 @@ def batches(size, rows, pause=0.0):
 
 
 def run(
-    folder, *, predict=PREDICT, source=batches, devices=1, batch_size=4, k=3, gib=1.0, left=None
+    folder,
+    *,
+    retrieval=RETRIEVAL,
+    source=batches,
+    devices=1,
+    batch_size=4,
+    k=3,
+    gib=1.0,
+    left=None,
 ):
     """Scores of the gallery."""
     mesh = parallel.make_mesh({"data": devices})
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
-    model = evaluation.Model(predict, PARAMS, mesh)
-    how = options, store, Stopwatch()
-    return evaluation.evaluate(model, source, VIDEOS, (IDS, MASK), *how, left)
+    context = evaluation.Context(evaluation.Model(PARAMS, mesh), source, store, Stopwatch())
+    return evaluation.evaluate(context, retrieval, VIDEOS, (IDS, MASK), options, left=left)
 
 
 def by_hand(k=3):
     """The same from the definition: every pair alone."""
     video = [encode_video(PARAMS, clip[None]) for clip in VIDEO]
-    text = [encode_text(PARAMS, ids[None], MASK[:1]) for ids in IDS]
+    words = [encode_text(PARAMS, ids[None], MASK[:1]) for ids in IDS]
     similarity, score = np.zeros((2, VIDEOS, TEXTS))
     for v, seen in enumerate(video):
         memory = video_memory(PARAMS, seen["tokens"])
-        for q, read in enumerate(text):
+        for q, read in enumerate(words):
             similarity[v, q] = (seen["embedding"][0] @ read["embedding"].T)[0, 0]
             score[v, q] = match(PARAMS, memory, read["states"][:, None], MASK[:1, None])[0, 0]
     to_video = np.full((TEXTS, VIDEOS), -100.0)
@@ -106,10 +119,10 @@ if __name__ == "__main__":
             fetched.append(batch["index"])
             yield batch
 
-    def slow_match(*arrays):
+    def slow_match(params, memory, states, text_mask):
         jax.debug.callback(lambda: time.sleep(float(seconds)))
-        return match(*arrays)
+        return match(params, memory, states, text_mask)
 
-    scores = run(to, predict={**PREDICT, "match": slow_match}, source=slow, batch_size=2)
+    scores = run(to, retrieval=matching(match=slow_match), source=slow, batch_size=2)
     np.savez(Path(to, "out.npz"), t2v=scores.text_to_video, v2t=scores.video_to_text)
     print(len(fetched))

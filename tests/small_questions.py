@@ -7,9 +7,7 @@ batch, so that a test can kill it.
 import itertools
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +16,11 @@ import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import AnsweringOptions
+from tokmerge_jax.data import text
+from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.system import Answering
 from tokmerge_jax.types import Questions
 
 WORDS, WIDTH, LENGTH = 12, 5, 5
@@ -65,21 +66,23 @@ def video_memory(params, tokens):
     return tokens.mean(1)
 
 
-def read(params, memory, ids, mask):
-    states = memory[:, None] + (params["word"][ids] * mask[..., None]).sum(2)
+def read(params, memory, text_ids, text_mask):
+    states = memory[:, None] + (params["word"][text_ids] * text_mask[..., None]).sum(2)
     return states.reshape(-1, WIDTH)
 
 
-def next_piece(params, memory, mask, ids, visible, positions, places, pieces):
+def next_piece(params, memory, text_mask, *, ids, visible, positions, places, pieces):
+    del text_mask
     x = params["word"][ids] * jnp.cos(params["place"][positions])
     seen = jnp.tanh(memory[:, None] + jnp.einsum("grs,gsc->grc", visible.astype(x.dtype), x))
     logs = jax.nn.log_softmax(seen @ params["head"])
     return logs[jnp.arange(len(ids))[:, None], places, pieces]
 
 
-PREDICT: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (encode_video, video_memory, read, next_piece)
-}
+TOKENIZE = Tokenizer(text.UMT, "none", LENGTH, WORDS)
+ANSWERING = Answering(
+    TOKENIZE, TOKENIZE, encode_video, video_memory, read, next_piece, vocabulary=WORDS
+)
 
 
 def batches(size, rows, pause=0.0):
@@ -91,7 +94,7 @@ def batches(size, rows, pause=0.0):
 def run(
     folder,
     *,
-    predict=PREDICT,
+    answers=ANSWERING,
     source=batches,
     devices=1,
     batch_size=3,
@@ -100,15 +103,13 @@ def run(
     first_piece=2,
 ):
     """The ranking."""
-    model = evaluation.Model(predict, PARAMS, parallel.make_mesh({"data": devices}))
+    model = evaluation.Model(PARAMS, parallel.make_mesh({"data": devices}))
     options = AnsweringOptions(
         batch_size=batch_size, top_k=k, memory_gib=gib, first_piece=first_piece
     )
     store = evaluation.Store(Path(folder), {"questions": "small"})
-    texts = IDS, MASK
-    return answering.evaluate(
-        model, source, QUESTIONS, texts, ANSWERS, WORDS, options, store, Stopwatch()
-    )
+    context = evaluation.Context(model, source, store, Stopwatch())
+    return answering.evaluate(context, answers, QUESTIONS, (IDS, MASK), ANSWERS, options)
 
 
 def by_hand(k=4, first_piece=2):

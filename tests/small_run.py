@@ -4,18 +4,23 @@ As a program (`python small_run.py FOLDER STEPS PAUSE`) it trains in FOLDER, pau
 batch, so that a test can kill it.
 """
 
+import dataclasses
 import sys
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import small_system
 
+from tokmerge_jax.system import Training, Weights
 from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.loop import Plan, Report, fit
 from tokmerge_jax.training.run import Run
+from tokmerge_jax.types import Batch
 
 ROWS = 8
 PLAN = Plan(
@@ -28,6 +33,7 @@ PLAN = Plan(
     seed=3,
     schedule="cosine",
     steps_per_epoch=5,
+    mesh={"data": 1},
 )
 
 OPTIMIZE = partial(optimizer.adamw, weight_decay=0.02)
@@ -50,7 +56,7 @@ def loss(params, batch, key, *, train=True):
     return vtc + vtm, {"vtc": vtc, "vtm": vtm}
 
 
-def remembering_loss(params, memory, batch, key, epoch, *, train=True):
+def remembering_loss(params, state, batch, key, epoch, *, train=True):
     """Contrast with slow copies and queues, noisy inputs."""
     noise = jax.random.normal(key, batch["video"].shape) * train
     inputs = {"video": batch["video"] + noise, "text": batch["text"]}
@@ -58,14 +64,13 @@ def remembering_loss(params, memory, batch, key, epoch, *, train=True):
     def embed(params):
         return [losses.unit(x @ params[name]["kernel"]) for name, x in inputs.items()]
 
-    memory = momentum.follow(memory, params)
+    state = momentum.follow(state, params)
     video, text = embed(params)
-    slow_video, slow_text = embed(memory.params)
+    slow_video, slow_text = embed(state.params)
     ids, share = batch["match_id"], momentum.ramp(0.4, epoch, 1.0)
-    value = momentum.contrast(
-        memory, video, text, slow_video, slow_text, ids, params["temperature"], share
-    )
-    return value, {"share": share}, momentum.push(memory, slow_video, slow_text, ids)
+    how = {"match_id": ids, "temperature": params["temperature"], "alpha": share}
+    value = momentum.contrast(state, video, text, slow_video, slow_text, **how)
+    return value, {"share": share}, momentum.push(state, slow_video, slow_text, ids)
 
 
 def remember(params, key):
@@ -96,34 +101,38 @@ def batches(start, pause=0.0):
         step += 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """`data.TrainingSource` of batches that are made at once."""
+
+    make: Callable[[int], Iterator[Batch]]
+
+    def batches(self, augment, collate, batch_size, seed, step=0):
+        del augment, collate, batch_size, seed
+        return self.make(step)
+
+
 def train(
     folder,
     plan=PLAN,
+    *,
     devices=1,
     source=batches,
     start=initial,
     objective=loss,
     trials=None,
-    trained=(),
-    memory=None,
-    **more,
+    **how,
 ) -> Report:
-    mesh = jax.make_mesh(
-        (devices,),
-        ("data",),
-        axis_types=(jax.sharding.AxisType.Auto,),
-        devices=jax.devices()[:devices],
-    )
+    training = Training(objective, small_system.collate, OPTIMIZE, **how)
+    weights = Weights(jax.eval_shape(initial), lambda key: initial(), ())
+    system = small_system.system_of(weights, training)
     run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
-    shapes = jax.eval_shape(initial)
-    common = plan, run, mesh, objective, source, start, shapes, OPTIMIZE, trained, trials, memory
-    return fit(*common, **more)
+    plan = dataclasses.replace(plan, mesh={"data": devices})
+    return fit(system, Source(source), plan, run, initial=start, trials=trials)
 
 
 if __name__ == "__main__":
     _, to, steps, seconds = sys.argv
-    import dataclasses
-
     train(
         to,
         dataclasses.replace(PLAN, steps=int(steps)),

@@ -67,7 +67,7 @@ def system_of(case):
     weights = weights_of(case)
     config = config_of(table.sizes(weights), case.config["num_segments"])
     system = unchecked(tokmerge_jax.build(config))
-    return system, rules.load(system.name_rules[0], weights, system.abstract_params)
+    return system, rules.load(system.weights.names[0], weights, system.weights.shapes)
 
 
 def tables_of(sizes) -> tuple[rules.RuleSet, ...]:

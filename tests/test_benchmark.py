@@ -126,7 +126,8 @@ def system(config: Config) -> Any:
     """As much of one as inputs and the ceiling are made of."""
     vision = {"frames": 2, "image_size": 4, "width": 16}
     config = config.override({"seed": 0, "dtype": "float32", "model.vision": vision})
-    return types.SimpleNamespace(config=config, cost=(LayerCost("patches", 0, 64, 1),))
+    merging = types.SimpleNamespace(cost=(LayerCost("patches", 0, 64, 1),))
+    return types.SimpleNamespace(config=config, merging=merging)
 
 
 def test_clips_to_train_with_are_as_many_as_asked():
@@ -159,8 +160,7 @@ def test_both_decoders_have_as_many_processes(monkeypatch):
     monkeypatch.setattr(benchmark_decoding, "_VIDEOS", 2)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     drawn = system(umt.Retrieval())
-    drawn.constants = {"frames": 4, "image_size": 32}
-    drawn.transform = lambda frames: frames
+    drawn.pixels = types.SimpleNamespace(frames=4, image_size=32, transform=lambda frames: frames)
     one, three = benchmark_decoding.decode(drawn, {}, {})
     assert [one.stage, three.stage] == [
         "decode 2 videos, 320x240, 1 process",

@@ -114,12 +114,12 @@ def test_tokens_cost_and_names(name):
     system = build(name)
     data, size = name.rsplit("_", 1)
     tokens, gmac = COSTS[data][size == "l16"]
-    layers = system.cost[1:]
+    layers = system.merging.cost[1:]
     assert len(layers) == {"b16": 12, "l16": 24}[size]
     merged = [layer.tokens_in - layer.tokens_out for layer in layers]
     assert tuple(merged[:4]) == (*MERGES.get(name, ()), 0, 0, 0, 0)[:4]
     assert (layers[0].tokens_in, layers[-1].tokens_out) == (2352, tokens)
-    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    assert sum(layer.macs for layer in system.merging.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
     check_names(system)
 
 
@@ -135,18 +135,18 @@ def test_schedules_of_vid_tldr_s_readme(name):
     if off:
         config = config.override({"model.merger.r": (), "model.vision.frames": row["frames"]})
     assert [*config.model.merger.r] == row["r"]
-    video = umt_vision.fields(config)
-    counts = schedule.token_counts(video["schedule"].r, video["schedule"].tokens)
+    merging = umt_vision.merging_of(config)
+    counts = schedule.token_counts(merging.schedule.r, merging.schedule.tokens)
     assert [*counts[1:7], counts[-1]] == row["tokens"]
-    gmac = sum(layer.macs for layer in video["cost"]) / 1e9
+    gmac = sum(layer.macs for layer in merging.cost) / 1e9
     assert gmac == pytest.approx(row["gmac"], abs=0.005)
     assert gmac < row["fvcore"] < 1.002 * gmac  # it counts norms too
 
 
 def check_names(system):
-    for table in system.name_rules:
+    for table in system.weights.names:
         filled = [target for rule in table.rules for target in rule.targets]
-        assert sorted([*filled, *table.fresh]) == sorted(rules.flatten(system.abstract_params))
+        assert sorted([*filled, *table.fresh]) == sorted(rules.flatten(system.weights.shapes))
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
@@ -156,13 +156,15 @@ def test_tempme(name, tuning):
     system = tokmerge_jax.build(config)
     frames, size = str(config.model.vision.frames), name.rsplit("_", 1)[1]
     plain, merged, tokens = TEMPME_COSTS[frames, size]
-    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(merged, abs=0.05)
-    assert system.cost[-1].tokens_out == tokens
+    assert sum(layer.macs for layer in system.merging.cost) / 1e9 == pytest.approx(merged, abs=0.05)
+    assert system.merging.cost[-1].tokens_out == tokens
     assert f"{merged} of {plain} GMAC, {tokens} tokens" in (
         importlib.import_module(f"tokmerge_jax.configs.{name}").__doc__ or ""
     )
-    names = rules.flatten(system.abstract_params)
-    trained = [n for n in names if not system.trained or re.search("|".join(system.trained), n)]
+    names = rules.flatten(system.weights.shapes)
+    assert system.training
+    patterns = system.training.trainable
+    trained = [n for n in names if not patterns or re.search("|".join(patterns), n)]
     if tuning == "full":
         assert len(trained) == len(names) == 302 + 24 * 4 + 3  # q, k and v apart; positions
     elif frames == "12":
@@ -175,7 +177,7 @@ def test_the_script_of_tempme(name):
     module = importlib.import_module(f"tokmerge_jax.configs.{name}")
     config, text = module.get_config("script"), " ".join((module.__doc__ or "").split())
     gmac, tokens = TEMPME_SCRIPT[str(config.model.vision.frames)]
-    layers = clip_vision.fields(config)["cost"]
+    layers = clip_vision.merging_of(config).cost
     assert sum(layer.macs for layer in layers) / 1e9 == pytest.approx(gmac, abs=0.05)
     assert layers[-1].tokens_out == tokens
     assert f"({gmac} GMAC, {tokens} tokens)" in text
@@ -198,8 +200,8 @@ def test_the_full_size_goldens_of_tempme_are_the_script_s(size, variant):
 def test_testa(name):
     system = build(name)
     plain, merged, tokens = TESTA_COSTS[name.rsplit("_", 1)[1]]
-    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(merged, abs=0.05)
-    assert system.cost[-1].tokens_out == tokens
+    assert sum(layer.macs for layer in system.merging.cost) / 1e9 == pytest.approx(merged, abs=0.05)
+    assert system.merging.cost[-1].tokens_out == tokens
     text = importlib.import_module(f"tokmerge_jax.configs.{name}").__doc__ or ""
     assert f"{merged} of {plain} GMAC" in text
     assert "Checkpoint: " in text
@@ -210,17 +212,17 @@ def test_testa(name):
 @pytest.mark.slow
 def test_testa_pretrain():
     system = build("testa_pretrain")
-    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(195.8, abs=0.05)
-    assert system.cost[-1].tokens_out == 1569
-    assert system.augment == PretrainingAugment(224, 256)
+    assert sum(layer.macs for layer in system.merging.cost) / 1e9 == pytest.approx(195.8, abs=0.05)
+    assert system.merging.cost[-1].tokens_out == 1569
+    assert system.pixels.augment == PretrainingAugment(224, 256)
     check_names(system)
 
 
 @pytest.mark.parametrize(("name", "gmac"), list(zip(CLIP, (210.8, 52.9, 972.2), strict=True)))
 def test_clip(name, gmac):
     system = build(name)
-    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
-    assert not system.schedule.r or set(system.schedule.r) == {0}
+    assert sum(layer.macs for layer in system.merging.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    assert not system.merging.schedule.r or set(system.merging.schedule.r) == {0}
     check_names(system)
 
 
@@ -232,7 +234,7 @@ def test_tds_clip(name, differences):
     config = module.get_config().override({"model.side.differences": differences})
     system, (_, data, size) = tokmerge_jax.build(config), name.split("_")
     costs = TDSCLIP_COSTS[size]
-    gmac = sum(layer.macs for layer in system.cost) / 1e9
+    gmac = sum(layer.macs for layer in system.merging.cost) / 1e9
     assert gmac == pytest.approx(costs[not differences], abs=0.05)
     assert f"Cost: {costs[0]} GMAC" in (module.__doc__ or "")
     assert system.config.data.neighbours == (5 if differences else 1)
@@ -245,10 +247,10 @@ def test_tds_clip_merging():
     module = importlib.import_module(f"tokmerge_jax.configs.{TDSCLIP_TOME}")
     system = tokmerge_jax.build(module.get_config())
     for r, tokens, gmac in ((0, 197, 180.6), (4, 149, 162.1), (8, 101, 143.7), (12, 53, 125.5)):
-        cost = system.cost_of((r,) * 12)
+        cost = system.merging.cost_of((r,) * 12)
         assert cost[-1].tokens_out == 8 * tokens
         assert sum(layer.macs for layer in cost) / 1e9 == pytest.approx(gmac, abs=0.05)
-    assert system.schedule.r == (8,) * 12
+    assert system.merging.schedule.r == (8,) * 12
     check_names(system)
 
 

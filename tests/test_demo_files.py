@@ -47,11 +47,11 @@ def test_else_the_installed_package_has_them(installed, monkeypatch):
 def test_missing_files_are_reported_when_they_are_read():
     config = demo_qa.get_config()
     system = registry.build(config)
-    assert system.tokenize is not None
+    assert system.answering is not None
     with pytest.raises(UserError, match=f"^{SENTENCE}"):
         convert.load_checkpoint(config.checkpoint, system)
     with pytest.raises(UserError, match=f"^{SENTENCE}"):
-        system.tokenize(["a red square"])
+        system.answering.tokenize(["a red square"])
     with pytest.raises(UserError, match=SENTENCE) as error:
         tasks.inputs(system)
     assert str(error.value).count(SENTENCE) == 1

@@ -81,9 +81,9 @@ def system_of(case, only: str = "", words: bool = False):
     system = unchecked(tokmerge_jax.build(config))
     weights = {name.replace("_encoder.bert.", "_encoder."): w for name, w in case.weights().items()}
     if only:
-        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.weights.shapes)
         weights = {name: w for name, w in weights.items() if name.startswith(only)}
-        weights = {**rules.unload(system.name_rules[0], zeros), **weights}
+        weights = {**rules.unload(system.weights.names[0], zeros), **weights}
     return system, golden.parameters(system, weights)
 
 
@@ -103,7 +103,7 @@ def videos(case, count: int, seed: int | None = None) -> np.ndarray:
 def record(system, params, video):
     """What each vision block recorded (a list of dicts), and the final tokens [V,N,C]."""
     run = nn.apply(
-        lambda model, x: model.vision(x, trace=True), system.module, mutable=["intermediates"]
+        lambda model, x: model.vision(x, trace=True), system.network, mutable=["intermediates"]
     )
     tokens, seen = jax.jit(run)({"params": params}, video)
     seen = seen["intermediates"]["vision"]

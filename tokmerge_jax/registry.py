@@ -9,7 +9,8 @@ import typing
 from types import ModuleType
 
 from tokmerge_jax.config import Config
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
 
 _SYSTEMS = {
     "tds_clip": "tokmerge_jax.systems.tds_clip",

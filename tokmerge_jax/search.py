@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,12 +24,13 @@ from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.config.parts import restore
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import decoder
-from tokmerge_jax.data.text import Tokenizer
 from tokmerge_jax.evaluation import Model, index, model_facts
+from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
-from tokmerge_jax.evaluation.retrieval import ahead
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.signatures import Features, Tokenize
+from tokmerge_jax.system import Pixels, Retrieval, System
+from tokmerge_jax.types import UserError
 
 Path = str | os.PathLike[str]
 
@@ -51,23 +52,29 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
         or another folder's, another process writes it, or the machine refuses to.
     """
     base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
-    system, files = _portable(_system(config)), folders.find(base)
+    system, files = registry.build(config), folders.find(base)
+    retrieval, system = _retrieval(system), _portable(system)
     params = convert.load_checkpoint(config.checkpoint, system)
-    decode = decoder(config.data, system.constants["frames"], str(base))
-    model = Model(system.predict, params, parallel.make_mesh(config.mesh.to_dict()))
+    decode = decoder(config.data, system.pixels.frames, str(base))
+    model = Model(params, parallel.make_mesh(config.mesh.to_dict()))
     with disk.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
         found = Index(place, model_facts(system, params), about)
         todo = found.update(files)
-        clips = folders.Clips(todo, decode, system.transform, config.data.workers)
-        _encode(model, clips, config.eval.batch_size, files, found)
+        clips = folders.Clips(todo, decode, system.pixels.transform, config.data.workers)
+        encode, size = model.compiled(retrieval.encode_video), config.eval.batch_size
+        _encode(encode, clips, parallel.batch_size(model.mesh, size), files, found)
         found.report()
     return found
 
 
 def _encode(
-    model: Model, clips: folders.Clips, batch_size: int, files: Mapping[str, Stamp], found: Index
+    encode: Callable[[np.ndarray], Features],
+    clips: folders.Clips,
+    batch_size: int,
+    files: Mapping[str, Stamp],
+    found: Index,
 ) -> None:
     """Encodes the clips, and stores each as soon as it is."""
     done = len(files) - len(clips.paths)
@@ -77,9 +84,9 @@ def _encode(
             found.refuse(path, files[path], fault)
             bar.update()
 
-        batches = clips.batches(parallel.batch_size(model.mesh, batch_size), refuse)
+        batches = clips.batches(batch_size, refuse)
         inputs = ((paths, (video,)) for paths, video in batches)
-        for paths, seen in ahead(model.compiled("encode_video"), inputs):
+        for paths, seen in ahead(encode, inputs):
             arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
             for row, path in enumerate(paths):  # further rows pad
                 found.add(path, files[path], {name: x[row] for name, x in arrays.items()})
@@ -120,19 +127,19 @@ class Searcher:
             self._open(place, _restored(place, about["config"]))
 
     def _open(self, place: pathlib.Path, config: Config) -> None:
-        self._system = _system(config)
-        assert self._system.tokenize is not None
-        self._system.tokenize([""])  # the vocabulary is there
+        system = registry.build(config)
+        self._options, self._retrieval = system.config.eval, _retrieval(system)
+        self._retrieval.tokenize([""])  # the vocabulary is there
         try:
-            params = convert.load_checkpoint(config.checkpoint, self._system)
+            params = convert.load_checkpoint(config.checkpoint, system)
         except UserError as error:
             raise UserError(
                 f"the index in {place} needs the weights that it was made with: {error}; where they"
                 " are elsewhere now, index again with --config.checkpoint=PLACE (quickly done)"
             ) from error
-        self.index = Index(place, model_facts(self._system, params))
-        self._model = Model(self._system.predict, params, parallel.make_mesh({"data": -1}))
-        features = jax.eval_shape(self._system.predict["encode_video"], params, _clip(self._system))
+        self.index = Index(place, model_facts(system, params))
+        self._model = Model(params, parallel.make_mesh({"data": -1}))
+        features = jax.eval_shape(self._retrieval.encode_video, params, _clip(system.pixels))
         self._shapes = {name: array.shape[1:] for name, array in features.items()}
 
     def __call__(
@@ -149,25 +156,25 @@ class Searcher:
         Raises:
           UserError: if a text holds no word.
         """
-        rerank = rerank and "match" in self._system.predict
-        options = self._system.config.eval
-        matching = expect(options, RerankingOptions) if rerank else RerankingOptions()
-        tokenize = self._system.tokenize
-        assert isinstance(tokenize, Tokenizer)
-        _check_texts(tokenize, texts)
-        tokenize.report_cut(texts, "texts")
+        retrieval = self._retrieval
+        if not rerank:
+            retrieval = dataclasses.replace(retrieval, matching=None)
+        matched = retrieval.matching is not None
+        limits = expect(self._options, RerankingOptions) if matched else RerankingOptions()
+        _check_texts(retrieval.tokenize, texts)
+        retrieval.tokenize.report_cut(texts, "texts")
         hits = self.index.query(
             self._model,
-            tokenize(texts),
-            top_k=max(matching.top_k, top_k) if rerank else top_k,
-            rerank=rerank,
-            memory_gib=matching.memory_gib,
+            retrieval,
+            retrieval.tokenize(texts),
+            top_k=max(limits.top_k, top_k) if matched else top_k,
+            memory_gib=limits.memory_gib,
             shapes=self._shapes,
         )
         return [found[:top_k] for found in hits]
 
 
-def _check_texts(tokenize: Tokenizer, texts: Sequence[str]) -> None:
+def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
     """Refuses texts that read like an empty one, for which no video is better than another."""
     for text in texts:
         if text != text.encode(errors="ignore").decode():
@@ -178,11 +185,10 @@ def _check_texts(tokenize: Tokenizer, texts: Sequence[str]) -> None:
             raise UserError(f"{text!r:.60} holds no word; say in words what to look for")
 
 
-def _system(config: Config) -> System:
-    system = registry.build(config)
-    if "encode_text" not in system.predict:
+def _retrieval(system: System) -> Retrieval:
+    if system.retrieval is None:
         raise UserError(f"the system {system.name!r} does not search; choose one of retrieval")
-    return system
+    return system.retrieval
 
 
 def _about(place: pathlib.Path) -> dict[str, Any]:
@@ -210,10 +216,10 @@ def _as_stored(place: pathlib.Path) -> Iterator[None]:
         ) from error
 
 
-def _clip(system: System) -> jax.ShapeDtypeStruct:
+def _clip(pixels: Pixels) -> jax.ShapeDtypeStruct:
     """The shape and type of the frames of one video."""
-    frames, size = system.constants["frames"], system.constants["image_size"]
-    return jax.ShapeDtypeStruct((1, frames, size, size, 3), np.uint8)
+    size = pixels.image_size
+    return jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
 
 
 def _portable(system: System) -> System:
@@ -226,7 +232,7 @@ def _portable(system: System) -> System:
         "checkpoint": _whole(config.checkpoint),
         "data.vocabulary": _whole(expect(config.data, TextData).vocabulary),
         "dtype": np.dtype(runtime.compute_dtype(config.dtype)).name,
-        "model.merger.r": system.schedule.r,
+        "model.merger.r": system.merging.schedule.r,
     }
     return dataclasses.replace(system, config=config.override(changes))
 

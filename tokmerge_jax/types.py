@@ -6,14 +6,12 @@ vectors per video (1, or one per frame), V videos and Q texts of a gallery.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import flax.linen as nn
 import jax
 import numpy as np
 
-from tokmerge_jax.config import Config
 from tokmerge_jax.errors import UserError as UserError
 
 T = TypeVar("T")
@@ -31,9 +29,6 @@ row's place in its data set; `match_id` int32 [B], equal in rows that match one 
 Videos of actions hold M neighbouring frames for each of T, and an evaluation's V views of these one
 after the other: `video` [B,V T M,H,W,3]; `label` int32 [B], the action's number.
 """
-
-Predict = Callable[..., Any]
-"""A pure function `(params, *arrays) -> arrays`, to be jitted by whoever calls it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,126 +170,3 @@ class NegativeSampler(Protocol):
     def __call__(self, key: jax.Array, weights: jax.Array) -> jax.Array:
         """A column for each row, random by `key`."""
         ...
-
-
-@runtime_checkable
-class Loss(Protocol):
-    """Training loss `(params, batch, key, train)` -> (scalar, named scalars to log)."""
-
-    def __call__(
-        self, params: Params, batch: Batch, key: jax.Array, *, train: bool = True
-    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """The loss of a batch; `train` switches dropout on, random by `key`."""
-        ...
-
-
-@runtime_checkable
-class RememberingLoss(Protocol):
-    """A loss that carries something from step to step beside the parameters.
-
-    `(params, memory, batch, key, epoch, train)` -> (scalar, named scalars to log, next memory). No
-    gradient is asked of the memory, a pytree; `epoch` (float32 []) is how many have finished.
-    """
-
-    def __call__(
-        self,
-        params: Params,
-        memory: Any,
-        batch: Batch,
-        key: jax.Array,
-        epoch: jax.Array,
-        *,
-        train: bool = True,
-    ) -> tuple[jax.Array, Mapping[str, jax.Array], Any]:
-        """The loss of a batch; `train` switches dropout on, random by `key`."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class System:
-    """A network bound to its weights' names, its pixels, its text, its losses and its functions.
-
-    Attributes:
-      name: the system's name in the registry, for example "vid_tldr".
-      config: the configuration that it was built from.
-      module: the Flax module. Only `systems/` calls its `apply`.
-      abstract_params: its parameter tree with `jax.ShapeDtypeStruct` leaves.
-      init: `(key) -> params`, random parameters.
-      predict: named pure functions. Retrieval systems offer
-        `encode_video(params, video) -> {"embedding" [B,F,E] of unit norm, "tokens" [B,N,C]}`
-        for uint8 frames [B,T,S,S,3] of the configuration's T and S (tokens only of those with a
-        matching head, as the texts' states),
-        `encode_text(params, text_ids, text_mask) -> {"embedding" [B,E] of unit norm,
-        "states" [B,L,C]}`; those with a matching head also
-        `video_memory(params, tokens [B,N,C]) -> tree`, what every text that is matched with a
-        video shares, and
-        `match(params, memory, states [B,P,L,C], text_mask [B,P,L]) -> float32 [B,P]`, and
-        `choose(params, memory, video embedding [B,F,E], text embeddings [B,P,E], states, text_mask)
-        -> {"match", "contrast"}`, probabilities [B,P] of P options.
-        Question-answering systems offer `encode_video` (tokens alone), `video_memory`,
-        `read(params, memory, text_ids [B,P,L], text_mask [B,P,L]) -> tree` of G = B * P questions,
-        what every answer to one of them shares, and
-        `next_piece(params, tree, text_mask, ids [G,M], visible [G,M,M], positions [G,M],
-        places [G,E], pieces [G,E]) -> float32 [G,E]`: log-probabilities that a word piece comes
-        after a place of `ids`, whose rows hold beginnings of answers (`visible` [reader, read]);
-        those that also write answers
-        `write(params, tree) -> {"ids" int32 [G,L], "score" float32 [G]}`.
-        Those that write captions offer `caption(params, video, key=None)`, which gives the same of
-        B videos; the key is of the pieces that are drawn, where some are.
-        Systems that tell actions offer
-        `classify(params, video) -> float32 [B,V,K]`, logits of K actions for each of V views.
-        Systems that merge offer
-        `trace_video(params, video) -> {"saliency", "origin", "size"}`, one entry a merging layer;
-        where whole frames merge too also "frames", int32 [B,T]: which of the frames that are left
-        holds each.
-      loss: the training loss, or None; one that remembers where there is `memory`.
-      name_rules: how PyTorch names become ours, a `convert.rules.RuleSet` for each kind of
-        checkpoint; the first is what fine-tuning writes.
-      constants: what belongs to the weights beside them: pixel mean and std, image size, frames.
-      transform: `(frames uint8 [T,H,W,3]) -> uint8 [T,S,S,3]`, the evaluation's resize.
-      augment: `(frames, numpy Generator) -> uint8 [T,S,S,3]`, the training's crop and flip; of
-        systems that tell actions also whether it flipped them.
-      tokenize: `(texts) -> (text_ids int32 [Q,L], text_mask bool [Q,L])`, cleaning included; loads
-        the vocabulary when first called. None if the system reads no texts.
-      collate: what the loss needs of training rows (`data.pairs`) beside their videos: their texts
-        and ids as named arrays.
-      schedule: the configuration's merging schedule.
-      cost: multiply-accumulates per layer of encoding one video.
-      cost_of: the same for another schedule's r.
-      optimizer: the training's optax transformation, from the learning rate of each step.
-      trained: patterns of the parameters that training changes ("vision/block_0/..."); none = all.
-      tokenize_answers: as `tokenize`, for answers; None if the system answers no questions.
-      spell: `(ids [Q,L]) -> texts` that word pieces spell; None if the system writes none.
-      training_only: patterns of parameters that only some trainings or mergers have; weights that
-        hold them as well fit.
-      memory: `(params, key) -> what the loss carries from step to step`, at the start of training.
-      settled: `(params, memory) -> params` to evaluate and to keep, of those that training holds
-        and of what its loss remembers; None if they are the same.
-      groups: the loss is a mean over rows, and training passes a batch in so many groups, one after
-        the other: less memory.
-    """
-
-    name: str
-    config: Config
-    module: nn.Module
-    abstract_params: Params
-    init: Callable[[jax.Array], Params]
-    predict: Mapping[str, Predict]
-    loss: Loss | RememberingLoss | None
-    name_rules: Sequence[Any]
-    constants: Mapping[str, Any]
-    transform: Callable[[np.ndarray], np.ndarray]
-    augment: Callable[[np.ndarray, np.random.Generator], Any]
-    tokenize: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None
-    collate: Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
-    schedule: Schedule
-    cost: Sequence[LayerCost]
-    cost_of: Callable[[Sequence[int]], Sequence[LayerCost]]
-    optimizer: Callable[[Callable[[Any], jax.Array]], Any]
-    trained: tuple[str, ...] = ()
-    tokenize_answers: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
-    spell: Callable[[np.ndarray], list[str]] | None = None
-    training_only: tuple[str, ...] = ()
-    memory: Callable[[Params, jax.Array], Any] | None = None
-    settled: Callable[[Params, Any], Params] | None = None
-    groups: int = 1

@@ -6,23 +6,24 @@ import errno
 import json
 import pathlib
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+import small_system
 from safetensors.numpy import save_file
 
 from tokmerge_jax import convert
-from tokmerge_jax.config import umt
 from tokmerge_jax.convert import checkpoint, rules
 from tokmerge_jax.convert.operations import Transpose
 from tokmerge_jax.convert.rules import RuleSet
-from tokmerge_jax.types import Schedule, System, UserError
+from tokmerge_jax.system import System, Weights
+from tokmerge_jax.types import UserError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
 WEIGHT = np.array([[0, 1, 2], [3, 4, 5]], np.float32)  # of training.pth
 BIAS = np.array([0.5, -1.5], np.float32)
 PARAMS = {"layer": {"kernel": WEIGHT.T, "bias": BIAS}}
+SHAPES = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), PARAMS)
 
 
 TABLE = RuleSet(
@@ -33,28 +34,9 @@ TABLE = RuleSet(
 )
 
 
-def small_system(**changes) -> System:
+def system_of(shapes=SHAPES) -> System:
     """A system of one linear layer, of which only the weights matter."""
-    system = System(
-        name="small",
-        config=umt.Retrieval(),
-        module=nn.Dense(2),
-        abstract_params=jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), PARAMS),
-        init=lambda key: PARAMS,
-        predict={},
-        loss=None,
-        name_rules=(TABLE,),
-        constants={"mean": (0.5, 0.4, 0.3), "std": (1.0, 1.0, 1.0), "frames": 4},
-        transform=lambda frames: frames,
-        augment=lambda frames, rng: frames,
-        tokenize=lambda texts: (np.zeros(0), np.zeros(0)),
-        collate=lambda rows: {},
-        schedule=Schedule((), 1),
-        cost=(),
-        cost_of=lambda r: (),
-        optimizer=lambda rate: None,
-    )
-    return dataclasses.replace(system, **changes)
+    return small_system.system_of(Weights(shapes, lambda key: PARAMS, (TABLE,)))
 
 
 def check(params):
@@ -63,7 +45,7 @@ def check(params):
 
 
 def test_folder_there_and_back(tmp_path):
-    system = small_system()
+    system = system_of()
     convert.save_checkpoint(tmp_path / "weights", PARAMS, system, {"source": "a.pth"})
     check(convert.load_checkpoint(tmp_path / "weights", system))
     constants = json.loads((tmp_path / "weights" / "constants.json").read_text())
@@ -73,38 +55,39 @@ def test_folder_there_and_back(tmp_path):
 
 
 def test_device_arrays_are_saved_too(tmp_path):
-    convert.save_checkpoint(tmp_path, jax.tree.map(jax.numpy.asarray, PARAMS), small_system())
-    check(convert.load_checkpoint(tmp_path, small_system()))
+    convert.save_checkpoint(tmp_path, jax.tree.map(jax.numpy.asarray, PARAMS), system_of())
+    check(convert.load_checkpoint(tmp_path, system_of()))
 
 
 def test_finished_folder_is_not_overwritten(tmp_path):
-    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    convert.save_checkpoint(tmp_path, PARAMS, system_of())
     with pytest.raises(UserError, match="holds weights already; remove it"):
-        convert.save_checkpoint(tmp_path, PARAMS, small_system())
+        convert.save_checkpoint(tmp_path, PARAMS, system_of())
 
 
 def test_interrupted_folder_is_refused_and_written_anew(tmp_path):
-    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    convert.save_checkpoint(tmp_path, PARAMS, system_of())
     (tmp_path / "constants.json").unlink()
     with pytest.raises(UserError, match=r"no constants\.json.*convert the weights again"):
-        convert.load_checkpoint(tmp_path, small_system())
-    convert.save_checkpoint(tmp_path, PARAMS, small_system())
-    check(convert.load_checkpoint(tmp_path, small_system()))
+        convert.load_checkpoint(tmp_path, system_of())
+    convert.save_checkpoint(tmp_path, PARAMS, system_of())
+    check(convert.load_checkpoint(tmp_path, system_of()))
 
 
 def test_folder_of_another_size(tmp_path):
-    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    convert.save_checkpoint(tmp_path, PARAMS, system_of())
     wanted = {"layer": {"kernel": jax.ShapeDtypeStruct((3, 5), np.float32)}}
     with pytest.raises(UserError) as error:
-        convert.load_checkpoint(tmp_path, small_system(abstract_params=wanted))
+        convert.load_checkpoint(tmp_path, system_of(wanted))
     assert "layer/kernel [3, 2] becomes [3, 2], but layer/kernel is [3, 5]" in str(error.value)
     assert "layer/bias [2] has no place" in str(error.value)
     assert str(tmp_path) in str(error.value)
 
 
 def test_folder_for_other_pixels(tmp_path):
-    convert.save_checkpoint(tmp_path, PARAMS, small_system())
-    other = small_system(constants={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)})
+    convert.save_checkpoint(tmp_path, PARAMS, system_of())
+    pixels = dataclasses.replace(small_system.PIXELS, mean=(0.0, 0.0, 0.0))
+    other = dataclasses.replace(system_of(), pixels=pixels)
     with pytest.raises(UserError, match=r"pixels of mean \[0\.5, 0\.4, 0\.3\]"):
         convert.load_checkpoint(tmp_path, other)
 
@@ -123,10 +106,10 @@ def test_folder_for_other_pixels(tmp_path):
     ],
 )
 def test_constants_of_a_stranger(content, message, tmp_path):
-    convert.save_checkpoint(tmp_path, PARAMS, small_system())
+    convert.save_checkpoint(tmp_path, PARAMS, system_of())
     (tmp_path / "constants.json").write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        convert.load_checkpoint(tmp_path, small_system())
+        convert.load_checkpoint(tmp_path, system_of())
     assert str(error.value).isprintable()
 
 
@@ -148,7 +131,7 @@ def test_what_the_machine_refuses_is_no_damage(error, message, tmp_path, monkeyp
     checkpoint.save(tmp_path, PARAMS, {})
     monkeypatch.setattr(checkpoint.ocp.StandardCheckpointer, "restore", refuse)
     with pytest.raises(UserError, match=message):
-        convert.load_checkpoint(tmp_path, small_system())
+        convert.load_checkpoint(tmp_path, system_of())
 
 
 def test_constants_that_the_machine_refuses_are_not_damaged(tmp_path, monkeypatch):
@@ -166,7 +149,7 @@ def test_constants_that_the_machine_refuses_are_not_damaged(tmp_path, monkeypatc
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_damaged_folder_is_read_or_refused(tmp_path):
     """Whatever the damage, nothing but UserError comes out, and no wrong number unseen."""
-    convert.save_checkpoint(tmp_path / "whole", PARAMS, small_system())
+    convert.save_checkpoint(tmp_path / "whole", PARAMS, system_of())
     files = sorted(path for path in (tmp_path / "whole").rglob("*") if path.is_file())
     messages = []
     for file in files:
@@ -174,7 +157,7 @@ def test_damaged_folder_is_read_or_refused(tmp_path):
         for content in (whole[: len(whole) // 2], b"{}", b"\xff" * len(whole)):
             file.write_bytes(content)
             try:
-                check(convert.load_checkpoint(tmp_path / "whole", small_system()))
+                check(convert.load_checkpoint(tmp_path / "whole", system_of()))
             except UserError as error:
                 messages.append(str(error))
         file.write_bytes(whole)
@@ -186,17 +169,17 @@ def test_huge_array_is_refused_before_it_is_read(tmp_path):
     wide = {"layer": {"kernel": WEIGHT.T, "bias": np.zeros(10**6, np.float32)}}
     checkpoint.save(tmp_path, wide, {})
     with pytest.raises(UserError, match=r"layer/bias \[1000000\] becomes \[1000000\]"):
-        convert.load_checkpoint(tmp_path, small_system())
+        convert.load_checkpoint(tmp_path, system_of())
 
 
 def test_folder_of_hugging_face(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     save_file(rules.unload(TABLE, PARAMS), tmp_path / "model.safetensors")
-    check(convert.load_checkpoint(tmp_path, small_system()))
+    check(convert.load_checkpoint(tmp_path, system_of()))
 
 
 def test_pth_of_pytorch():
-    check(convert.load_checkpoint(FIXTURES / "training.pth", small_system()))
+    check(convert.load_checkpoint(FIXTURES / "training.pth", system_of()))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -204,19 +187,19 @@ def test_safetensors_under_our_names(dtype, tmp_path):
     path = tmp_path / "small.safetensors"
     flat = {name: np.ascontiguousarray(x, dtype) for name, x in rules.flatten(PARAMS).items()}
     save_file(flat, path)
-    check(convert.load_checkpoint(path, small_system()))
+    check(convert.load_checkpoint(path, system_of()))
 
 
 def test_safetensors_under_pytorch_names(tmp_path):
     path = tmp_path / "small.safetensors"
     save_file(rules.unload(TABLE, PARAMS), path)
-    check(convert.load_checkpoint(path, small_system()))
+    check(convert.load_checkpoint(path, system_of()))
 
 
 def test_what_does_not_fit_names_the_file():
     wanted = {"other": {"kernel": jax.ShapeDtypeStruct((3, 2), np.float32)}}
     with pytest.raises(UserError, match=r"training\.pth.*do not fit.*\n"):
-        convert.load_checkpoint(FIXTURES / "training.pth", small_system(abstract_params=wanted))
+        convert.load_checkpoint(FIXTURES / "training.pth", system_of(wanted))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +212,7 @@ def test_what_does_not_fit_names_the_file():
 )
 def test_nothing_there(path, message):
     with pytest.raises(UserError, match=message):
-        convert.load_checkpoint(path, small_system())
+        convert.load_checkpoint(path, system_of())
 
 
 def test_constants_are_plain_json(tmp_path):

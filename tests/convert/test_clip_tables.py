@@ -44,8 +44,8 @@ def system_of(**settings):
 def tensors(**settings) -> dict[str, np.ndarray]:
     """Tensors of that network under the names of its own kind of checkpoint."""
     system = system_of(**settings)
-    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.abstract_params)
-    names = rules.unload(system.name_rules[0], zeros)
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), system.weights.shapes)
+    names = rules.unload(system.weights.names[0], zeros)
     return {name: recipe.weight(name, x.shape, 7) for name, x in names.items()}
 
 
@@ -150,7 +150,7 @@ def test_openais_archive_without_torch():
 def test_there_and_back(settings):
     source = tensors(**settings)
     params = loaded(source, **settings)
-    again = rules.unload(system_of(**settings).name_rules[0], params)
+    again = rules.unload(system_of(**settings).weights.names[0], params)
     assert again.keys() == source.keys()
     for name, x in source.items():
         np.testing.assert_array_equal(again[name], x, strict=True)
@@ -228,14 +228,14 @@ def test_sizes_of_the_checkpoint(tmp_path):
     config = clip_case.config_of(golden.load("clip-tiny"))
     weights = golden.load("clip-tiny").weights()
     save_file({n: np.asarray(x) for n, x in weights.items()}, tmp_path / "clip.safetensors")
-    expected = tokmerge_jax.build(config).abstract_params
+    expected = tokmerge_jax.build(config).weights.shapes
     other = base.Retrieval(
         checkpoint=str(tmp_path / "clip.safetensors"),
         model=base.Model(sizes="checkpoint", vision=base.L14, text=base.L14_TEXT, embed_dim=768),
         data=base.Data(max_text_length=20),
     )
     system = tokmerge_jax.build(other)
-    assert rules.flatten(system.abstract_params) == rules.flatten(expected)
+    assert rules.flatten(system.weights.shapes) == rules.flatten(expected)
     assert (system.config.model.vision.heads, system.config.model.vision.image_size) == (2, 64)
     convert.load_checkpoint(other.checkpoint, system)
     strange = {n: np.float32(0) if n.endswith("conv1.weight") else x for n, x in weights.items()}

@@ -96,7 +96,7 @@ def test_merged_lora_is_a_clip_of_the_same_outputs(tmp_path):
     system = tokmerge_jax.build(config)
     params = load_checkpoint(tmp_path / "out", system)
     video = jnp.asarray(clip_case.videos(case))
-    frames = system.module.apply({"params": params}, video, method="encode_video")
+    frames = system.network.apply({"params": params}, video, method="encode_video")
     clip_case.close(frames, case.arrays["frame_feat"], 2e-4)
     assert json.loads((tmp_path / "out" / "constants.json").read_text())["lora"] == "folded"
     plain = {**clip, "sizes": {**sizes, "model.lora_rank": 0}}

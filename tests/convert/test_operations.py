@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokmerge_jax.convert.operations import Identity, Patches, Split, Transpose
+from tokmerge_jax.convert.operations import Patches, Split, Transpose
+from tokmerge_jax.names import Identity
 
 
 def numbers(*shape):

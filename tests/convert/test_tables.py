@@ -65,7 +65,7 @@ def test_full_checkpoints_fill_the_network(surgery, full_system, shapes):
     jax.tree.map(
         lambda x, y: np.testing.assert_equal(x.shape, y.shape),
         params,
-        {**full_system.abstract_params},
+        {**full_system.weights.shapes},
     )
     fewer = {name: shape for name, shape in case[shapes].items() if "blocks.3.mlp" not in name}
     with pytest.raises(UserError, match=r"4 faults.*\n.*vision/block_3/mlp/hidden/kernel is not"):
@@ -176,9 +176,9 @@ def retrieval_weights(config, predicts_words):
     system = tokmerge_jax.build(other)
     rng = np.random.default_rng(1)
     params = jax.tree.map(
-        lambda leaf: rng.standard_normal(leaf.shape, np.float32), system.abstract_params
+        lambda leaf: rng.standard_normal(leaf.shape, np.float32), system.weights.shapes
     )
-    return rules.unload(system.name_rules[0], params)
+    return rules.unload(system.weights.names[0], params)
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_question_answering_starts_from_retrieval_only_to_train():
     with pytest.raises(UserError, match="nothing for decoder/word_head/; train from them"):
         convert.from_torch("vid_tldr_qa", weights, config)
     table = convert.table(system, weights)
-    params = rules.load(table, weights, system.abstract_params, to_train=True)
+    params = rules.load(table, weights, system.weights.shapes, to_train=True)
     fusion = config.model.text.fusion_layer
     for ours, theirs in ((0, fusion), (1, fusion + 1)):
         layer = f"text_encoder.encoder.layer.{theirs}.crossattention.self.value.weight"

@@ -11,6 +11,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.configs import tdsclip_ssv2_b16
 from tokmerge_jax.evaluation import actions, findings
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.system import Recognition
 from tokmerge_jax.types import Actions, UserError
 
 ORIGINAL = golden.load("tdsclip-views")
@@ -71,12 +72,12 @@ def seen(size, rows):
 
 
 def recognise(folder, source=seen, devices=1, scale=0.5):
-    model = evaluation.Model(
-        {"classify": classify}, {"scale": np.float32(scale)}, parallel.make_mesh({"data": devices})
-    )
+    mesh = parallel.make_mesh({"data": devices})
+    model = evaluation.Model({"scale": np.float32(scale)}, mesh)
     store = evaluation.Store(folder, {"videos": "small"})
-    what = "vwxyz", VIEWS, SEEN.shape[2]
-    return actions.evaluate(model, source, *what, 2, store, Stopwatch())
+    context = evaluation.Context(model, source, store, Stopwatch())
+    sizes = {"views": VIEWS, "classes": SEEN.shape[2], "batch_size": 2}
+    return actions.evaluate(context, Recognition(classify), "vwxyz", **sizes)
 
 
 def stopped(size, rows):

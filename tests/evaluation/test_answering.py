@@ -1,5 +1,6 @@
 """Answers are ranked as their definition says, each video and question being read once."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import small_questions
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from small_questions import ABOUT, ANSWERS, PREDICT, QUESTIONS
+from small_questions import ABOUT, ANSWERING, ANSWERS, QUESTIONS
 
 from tokmerge_jax.config import testa
 from tokmerge_jax.configs import demo_qa
@@ -52,16 +53,16 @@ def test_what_is_no_number_has_no_rank(tmp_path):
     """Neither where answers begin, which chooses those that are scored, nor in their scores."""
 
     def broken(length):
-        def next_piece(params, memory, mask, ids, *tree):
-            logs = PREDICT["next_piece"](params, memory, mask, ids, *tree)
+        def next_piece(params, memory, text_mask, *, ids, **tree):
+            logs = small_questions.next_piece(params, memory, text_mask, ids=ids, **tree)
             return logs.at[1, 0].set(np.nan) if (ids.shape[1] > 1) == (length > 1) else logs
 
-        return {**PREDICT, "next_piece": next_piece}
+        return dataclasses.replace(ANSWERING, next_piece=next_piece)
 
     with pytest.raises(UserError, match=r"answer's first piece of question \d+ .*is nan"):
-        small_questions.run(tmp_path, predict=broken(1))
+        small_questions.run(tmp_path, answers=broken(1))
     with pytest.raises(UserError, match=r"score of an answer of question \d+ is nan"):
-        small_questions.run(tmp_path, predict=broken(2))
+        small_questions.run(tmp_path, answers=broken(2))
 
 
 def test_equal_answers_rank_by_number(tmp_path):
@@ -238,11 +239,12 @@ def test_what_is_asked_of_the_model(tmp_path):
     """One forward pass of the decoder for the first pieces, one for the rest, per call."""
     seen = []
 
-    def next_piece(params, memory, mask, ids, *rest):
+    def next_piece(params, memory, text_mask, *, ids, **rest):
         seen.append(ids.shape)
-        return PREDICT["next_piece"](params, memory, mask, ids, *rest)
+        return small_questions.next_piece(params, memory, text_mask, ids=ids, **rest)
 
-    small_questions.run(tmp_path, predict={**PREDICT, "next_piece": next_piece}, batch_size=7)
+    answers = dataclasses.replace(ANSWERING, next_piece=next_piece)
+    small_questions.run(tmp_path, answers=answers, batch_size=7)
     most = max(ABOUT.count(video) for video in ABOUT)
     assert {shape[1] for shape in seen} == {1, 64}  # traced once for each size
     assert len(seen) == 2

@@ -76,12 +76,13 @@ def expected(folder):
             return np.abs(values) + 0.1
         return values / 64 if path[0].key == "head" else values  # no probability is 0 or 1
 
-    params = jax.tree_util.tree_map_with_path(draw, system.abstract_params)
+    params = jax.tree_util.tree_map_with_path(draw, system.weights.shapes)
     save_file(rules.flatten(params), folder / "weights.safetensors")
     decode = decoder(config.data, 2, "")
     paths = [folder / name for name in ("0.mp4", "frames/img_{:03d}.png", "1.mp4")]
-    video = np.stack([system.transform(decode(str(path))) for path in paths])
-    logits = jax.jit(system.predict["classify"])(params, video)
+    video = np.stack([system.pixels.transform(decode(str(path))) for path in paths])
+    assert system.recognition
+    logits = jax.jit(system.recognition.classify)(params, video)
     assert logits.shape == (3, 2 * 3, len(NAMES))
     return np.asarray(jax.nn.softmax(logits).mean(axis=1))
 

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda like: 0.1 * rng.standard_normal(like.shape, like.dtype),
-        tokmerge_jax.build(demo.get_config()).abstract_params,
+        tokmerge_jax.build(demo.get_config()).weights.shapes,
     )
     export.write(folder / "weights.safetensors", params)
     return folder

@@ -1,5 +1,6 @@
 """An index of videos: what it finds is what the definition says, and nothing is computed twice."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import small_gallery
 from safetensors.numpy import load_file, save_file
-from small_gallery import IDS, MASK, PARAMS, PREDICT, VIDEO, VIDEOS, WIDTH
+from small_gallery import IDS, MASK, PARAMS, RETRIEVAL, VIDEO, VIDEOS, WIDTH
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
@@ -26,13 +27,13 @@ FILES = {path: (100 + i, 7) for i, path in enumerate(PATHS)}
 
 
 def model(devices=1):
-    return evaluation.Model(PREDICT, PARAMS, parallel.make_mesh({"data": devices}))
+    return evaluation.Model(PARAMS, parallel.make_mesh({"data": devices}))
 
 
 def fill(index, paths):
     """Encodes videos as a script would."""
     for path in paths:
-        seen = PREDICT["encode_video"](PARAMS, VIDEO[PATHS.index(path)][None])
+        seen = RETRIEVAL.encode_video(PARAMS, VIDEO[PATHS.index(path)][None])
         tokens = np.asarray(seen["tokens"][0])
         index.add(
             path, FILES[path], {"embedding": np.asarray(seen["embedding"][0]), "tokens": tokens}
@@ -47,8 +48,9 @@ def full(tmp_path):
 
 
 def ask(index, devices=1, rerank=True, top_k=4):
+    retrieval = RETRIEVAL if rerank else dataclasses.replace(RETRIEVAL, matching=None)
     return index.query(
-        model(devices), (IDS, MASK), top_k=top_k, rerank=rerank, memory_gib=1.0, shapes=SHAPES
+        model(devices), retrieval, (IDS, MASK), top_k=top_k, memory_gib=1.0, shapes=SHAPES
     )
 
 
@@ -67,12 +69,12 @@ def test_what_is_no_number_has_no_rank(full):
     with pytest.raises(UserError, match=r"embedding of video clips/00\.mp4 is nan"):
         full.add(PATHS[0], FILES[PATHS[0]], {"embedding": np.full((1, 6), np.nan, np.float32)})
 
-    def match(params, memory, states, mask):
-        return jnp.nan * small_gallery.match(params, memory, states, mask)
+    def match(params, memory, states, text_mask):
+        return jnp.nan * small_gallery.match(params, memory, states, text_mask)
 
-    broken = evaluation.Model({**PREDICT, "match": match}, PARAMS, model().mesh)
+    broken = small_gallery.matching(match=match)
     with pytest.raises(UserError, match=r"matching score of video clips/\d\d\.mp4 and text \d+"):
-        full.query(broken, (IDS, MASK), top_k=4, rerank=True, memory_gib=1.0, shapes=SHAPES)
+        full.query(model(), broken, (IDS, MASK), top_k=4, memory_gib=1.0, shapes=SHAPES)
     file = full._feature(PATHS[3])
     arrays = load_file(file)
     arrays["embedding"][0, 2] = np.inf
@@ -100,7 +102,7 @@ def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
     monkeypatch.setattr(Index, "load", noted)
     similarity, _, _ = small_gallery.by_hand()
     hits = full.query(
-        model(), (IDS[:2], MASK[:2]), top_k=3, rerank=True, memory_gib=1.0, shapes=SHAPES
+        model(), RETRIEVAL, (IDS[:2], MASK[:2]), top_k=3, memory_gib=1.0, shapes=SHAPES
     )
     wanted = {PATHS[v] for row in (0, 1) for v in np.argsort(-similarity[:, row])[:3]}
     assert sorted(read) == sorted(wanted) == sorted({hit.path for found in hits for hit in found})

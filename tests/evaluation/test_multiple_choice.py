@@ -1,5 +1,6 @@
 """Multiple choice against the original, its scores and its accuracy; and going on."""
 
+import dataclasses
 import functools
 
 import golden
@@ -14,6 +15,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.configs import msrvtt_mc_b16
 from tokmerge_jax.evaluation import findings, multiple_choice
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.system import MultipleChoice
 from tokmerge_jax.types import Choices, UserError
 
 CASE = golden.load("vidtldr-mc")
@@ -25,19 +27,26 @@ IDS = CASE.arrays["inputs/text_ids"].reshape(-1, OPTIONS, CASE.arrays["inputs/te
 def compiled():
     """The system, its functions compiled once for all tests, and its parameters."""
     system, params = umt_case.system_of(CASE)
-    predict = {name: jax.jit(function) for name, function in system.predict.items()}
-    return predict, params, umt_case.videos(CASE, len(IDS))
+    task = system.multiple_choice
+    assert task
+    choosing = MultipleChoice(
+        task.tokenize,
+        jax.jit(task.encode_video),
+        jax.jit(task.encode_text),
+        jax.jit(task.video_memory),
+        jax.jit(task.choose),
+    )
+    return choosing, params, umt_case.videos(CASE, len(IDS))
 
 
 def choose(compiled, folder, source=None, batch_size=4):
-    predict, params, video = compiled
+    choosing, params, video = compiled
 
     batches = functools.partial(row_batches.batches, np.asarray(video))
-    model = evaluation.Model(predict, params, parallel.make_mesh({"data": 1}))
+    model = evaluation.Model(params, parallel.make_mesh({"data": 1}))
     store = evaluation.Store(folder, {"choices": "golden"})
-    return multiple_choice.evaluate(
-        model, source or batches, (IDS, IDS != 0), batch_size, store, Stopwatch()
-    )
+    context = evaluation.Context(model, source or batches, store, Stopwatch())
+    return multiple_choice.evaluate(context, choosing, (IDS, IDS != 0), batch_size)
 
 
 def test_scores_and_accuracy(compiled, tmp_path):
@@ -56,11 +65,11 @@ def test_scores_and_accuracy(compiled, tmp_path):
 
 @pytest.mark.parametrize("part", ["match", "contrast"])
 def test_what_is_no_number_is_not_chosen(compiled, tmp_path, part):
-    predict, params, video = compiled
+    choosing, params, video = compiled
 
     def broken(*arrays):
-        found = predict["choose"](*arrays)
+        found = choosing.choose(*arrays)
         return {**found, part: found[part].at[2, 1].set(np.nan)}
 
     with pytest.raises(UserError, match=rf"probability \({part}\) of video 2 and option 1 is nan"):
-        choose(({**predict, "choose": broken}, params, video), tmp_path)
+        choose((dataclasses.replace(choosing, choose=broken), params, video), tmp_path)

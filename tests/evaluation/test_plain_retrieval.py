@@ -1,5 +1,7 @@
 """Retrieval by embeddings alone: models without a matching head, and dual-softmax scores."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import small_gallery
@@ -11,24 +13,32 @@ from tokmerge_jax.evaluation.retrieval import dual_softmax
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
 
-TOWERS = {
-    name: lambda *arrays, name=name: {
-        "embedding": small_gallery.PREDICT[name](*arrays)["embedding"]
-    }
-    for name in ("encode_video", "encode_text")
-}
+
+def encode_video(params, video):
+    return {"embedding": small_gallery.encode_video(params, video)["embedding"]}
+
+
+def encode_text(params, text_ids, text_mask):
+    return {"embedding": small_gallery.encode_text(params, text_ids, text_mask)["embedding"]}
+
+
+TOWERS = dataclasses.replace(
+    small_gallery.RETRIEVAL, encode_video=encode_video, encode_text=encode_text, matching=None
+)
 
 
 def run(folder, towers=TOWERS, **options):
-    return evaluation.evaluate(
-        evaluation.Model(towers, small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
+    context = evaluation.Context(
+        evaluation.Model(small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
         small_gallery.batches,
-        small_gallery.VIDEOS,
-        (small_gallery.IDS, small_gallery.MASK),
-        RetrievalOptions(batch_size=4, **options),
         evaluation.Store(folder, {"gallery": "plain"}),
         Stopwatch(),
     )
+    texts, options = (
+        (small_gallery.IDS, small_gallery.MASK),
+        RetrievalOptions(batch_size=4, **options),
+    )
+    return evaluation.evaluate(context, towers, small_gallery.VIDEOS, texts, options)
 
 
 def test_embeddings_are_all_that_is_kept(tmp_path):
@@ -62,12 +72,12 @@ def test_dual_softmax_scores(tmp_path):
 
 
 def test_scores_that_are_not_finite_have_no_ranks(tmp_path):
-    def broken(params, ids, mask):
-        embedding = TOWERS["encode_text"](params, ids, mask)["embedding"]
+    def broken(params, text_ids, text_mask):
+        embedding = encode_text(params, text_ids, text_mask)["embedding"]
         return {"embedding": embedding.at[2].set(np.nan)}
 
     with pytest.raises(UserError, match=r"the embedding of text 2 is nan: .*config\.checkpoint"):
-        run(tmp_path, {**TOWERS, "encode_text": broken})
+        run(tmp_path, dataclasses.replace(TOWERS, encode_text=broken))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])

@@ -1,5 +1,6 @@
 """Retrieval: the original's evaluation, the definition, sharing, meshes, batch sizes, kills."""
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -37,15 +38,15 @@ def evaluate_golden(case, folder, devices=1, batch_size=5):
     clips = umt_case.videos(case, len(case.arrays["sim_v2t"]))
 
     k = case.config["k_test"]
-    return evaluation.evaluate(
-        evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices})),
+    context = evaluation.Context(
+        evaluation.Model(params, parallel.make_mesh({"data": devices})),
         functools.partial(row_batches.batches, clips),
-        len(clips),
-        (ids, ids != 0),
-        RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=1.0),
         evaluation.Store(folder, {"case": case.name}),
         Stopwatch(),
     )
+    options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=1.0)
+    assert system.retrieval
+    return evaluation.evaluate(context, system.retrieval, len(clips), (ids, ids != 0), options)
 
 
 @pytest.mark.parametrize("name", slow(CASES, lambda name: name != CASES[0]))
@@ -100,13 +101,13 @@ def test_what_is_shared_is_computed_once(tmp_path):
         jax.debug.callback(lambda x: remembered.append(np.asarray(x)), tokens[:, 0])
         return small_gallery.video_memory(params, tokens)
 
-    def match(params, memory, states, mask):
-        scores = small_gallery.match(params, memory, states, mask)
+    def match(params, memory, states, text_mask):
+        scores = small_gallery.match(params, memory, states, text_mask)
         jax.debug.callback(lambda x: pairs.append(np.asarray(x)), scores)
         return scores
 
-    predict = {**small_gallery.PREDICT, "video_memory": video_memory, "match": match}
-    scores = small_gallery.run(tmp_path, predict=predict, k=4)
+    retrieval = small_gallery.matching(video_memory=video_memory, match=match)
+    scores = small_gallery.run(tmp_path, retrieval=retrieval, k=4)
     jax.effects_barrier()
     assert len(np.unique(np.concatenate(remembered), axis=0)) == small_gallery.VIDEOS
     assert len(remembered) == small_gallery.VIDEOS
@@ -122,14 +123,14 @@ def test_what_is_shared_is_computed_once(tmp_path):
 def test_little_memory_gives_the_same(tmp_path):
     calls = []
 
-    def match(params, memory, states, mask):
+    def match(params, memory, states, text_mask):
         calls.append(states.shape[1])
-        return small_gallery.match(params, memory, states, mask)
+        return small_gallery.match(params, memory, states, text_mask)
 
-    predict = {**small_gallery.PREDICT, "match": match}
+    retrieval = small_gallery.matching(match=match)
     per_text = 16 * 4 * small_gallery.LENGTH * small_gallery.WIDTH
     memory = 4 * 4 * small_gallery.WIDTH
-    scores = small_gallery.run(tmp_path, predict=predict, gib=(2.5 * per_text + memory) / 2**30)
+    scores = small_gallery.run(tmp_path, retrieval=retrieval, gib=(2.5 * per_text + memory) / 2**30)
     assert set(calls) == {2}
     np.testing.assert_allclose(scores.text_to_video, small_gallery.by_hand()[1], atol=1e-4)
 
@@ -140,13 +141,13 @@ def test_too_little_memory_is_told(tmp_path):
 
 
 def test_matching_scores_that_are_not_finite_have_no_ranks(tmp_path):
-    def match(params, memory, states, mask):
-        scores = small_gallery.match(params, memory, states, mask)
+    def match(params, memory, states, text_mask):
+        scores = small_gallery.match(params, memory, states, text_mask)
         return jnp.where(scores == scores.max(), jnp.inf, scores)
 
-    predict = {**small_gallery.PREDICT, "match": match}
+    retrieval = small_gallery.matching(match=match)
     with pytest.raises(UserError, match=r"matching score of video 0 and text \d+ is inf: "):
-        small_gallery.run(tmp_path, predict=predict)
+        small_gallery.run(tmp_path, retrieval=retrieval)
     assert small_gallery.run(tmp_path).text_to_video.max() < np.inf  # nothing of it was kept
 
 
@@ -157,16 +158,18 @@ def test_options_must_be_positive(key, value):
 
 
 def test_without_reranking(tmp_path):
-    mesh = parallel.make_mesh({"data": 1})
-    towers = {k: v for k, v in small_gallery.PREDICT.items() if k.startswith("encode")}
-    scores = evaluation.evaluate(
-        evaluation.Model(towers, small_gallery.PARAMS, mesh),
+    context = evaluation.Context(
+        evaluation.Model(small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
         small_gallery.batches,
+        evaluation.Store(tmp_path, {}),
+        Stopwatch(),
+    )
+    scores = evaluation.evaluate(
+        context,
+        dataclasses.replace(small_gallery.RETRIEVAL, matching=None),
         small_gallery.VIDEOS,
         (small_gallery.IDS, small_gallery.MASK),
         RerankingOptions(batch_size=4, rerank=False, top_k=3, memory_gib=1.0),
-        evaluation.Store(tmp_path, {}),
-        Stopwatch(),
     )
     expected = small_gallery.by_hand()[0]
     np.testing.assert_allclose(scores.similarity, expected, atol=1e-5)

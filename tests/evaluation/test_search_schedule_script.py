@@ -50,7 +50,7 @@ def options(tmp_path_factory):
         clips.write(folder / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
     records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(CAPTIONS)]
     video_text.write(str(folder), "msvd", {"test": records})
-    params = tokmerge_jax.build(demo.get_config()).init(jax.random.key(0))
+    params = tokmerge_jax.build(demo.get_config()).weights.init(jax.random.key(0))
     export.write(folder / "weights.safetensors", params)
     return (
         "--config.data.dataset=msvd",

@@ -13,7 +13,7 @@ import pytest
 from tokmerge_jax.config import tds_clip, testa
 from tokmerge_jax.configs import demo
 from tokmerge_jax.evaluation.store import Store, model_facts
-from tokmerge_jax.types import System
+from tokmerge_jax.system import System
 
 
 def test_rows_are_kept_and_known(tmp_path):
@@ -153,7 +153,8 @@ def test_no_room_is_one_sentence_and_rows_stay(tmp_path, limit, file):
 
 def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():
     def frames(config):
-        system = mock.Mock(spec=System, config=config, transform="resize")
+        pixels = mock.Mock(transform="resize")
+        system = mock.Mock(spec=System, config=config, pixels=pixels)
         system.name = "demo"
         return model_facts(system, {})["frames"]
 
@@ -165,7 +166,8 @@ def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():
 
 def test_views_are_facts_only_where_there_are_some():
     config = tds_clip.Recognition().override({"data.wrap": False}).resolved()
-    system = mock.Mock(spec=System, config=config, transform="resize")
+    pixels = mock.Mock(transform="resize")
+    system = mock.Mock(spec=System, config=config, pixels=pixels)
     system.name = "demo"
     views = ["clips=2", "crops=3", "neighbours=5", "wrap=False"]
     assert model_facts(system, {})["frames"] == ["segments", 0, *views, "resize"]

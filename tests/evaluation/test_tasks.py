@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tds_clip_case
@@ -12,6 +13,7 @@ from scripts import tasks
 from tokmerge_jax import data, runtime
 from tokmerge_jax.data import loader
 from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.system import Recognition
 from tokmerge_jax.types import Actions, Choices, UserError
 
 VIDEOS = ("a", "b", "c")
@@ -45,11 +47,15 @@ class Drawn(data.Source):
             yield {"video": video, "index": np.array([row]), "mask": np.array([True])}
 
 
+def logits(video):
+    return jnp.asarray(video, jnp.float32)
+
+
 @pytest.fixture
 def system():
     one = {"data.dataset": "ssv2", "eval.batch_size": 1, "mesh.data": 1}
     system = tokmerge_jax.build(tds_clip_case.config_of(SIZES).override(one))
-    return dataclasses.replace(system, predict={"classify": lambda _, video: 1.0 * video})
+    return dataclasses.replace(system, recognition=Recognition(lambda params, video: logits(video)))
 
 
 def skipping(system):
@@ -88,7 +94,8 @@ def test_seconds_are_those_of_all_sittings(system, tmp_path):
 
 
 def test_a_model_that_tells_nothing_is_reported(system, tmp_path, capsys):
-    even = dataclasses.replace(system, predict={"classify": lambda _, video: 0.0 * video})
+    nothing = Recognition(lambda params, video: 0 * logits(video))
+    even = dataclasses.replace(system, recognition=nothing)
     source = source_of(even, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
     found = tasks.evaluate("run", even, {}, source, tmp_path / "out")
     assert found["equal_scores"] == {"all": {"right_and_wrong": 3, "all": 3}}

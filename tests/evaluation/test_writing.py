@@ -1,12 +1,14 @@
 """Every question gets the answer that is written for it; its spelling tells whether it is right."""
 
+import dataclasses
+
 import annotation_files
 import golden
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_questions
-from small_questions import ABOUT, IDS, MASK, PARAMS, PREDICT, QUESTIONS, VIDEO, WORDS
+from small_questions import ABOUT, ANSWERING, IDS, MASK, PARAMS, QUESTIONS, VIDEO, WORDS
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import GeneratingOptions
@@ -17,21 +19,29 @@ from tokmerge_jax.data.datasets.video_text import Question
 from tokmerge_jax.evaluation import answering, findings, report, writing
 from tokmerge_jax.evaluation.writing import Written
 from tokmerge_jax.runtime import Stopwatch
+from tokmerge_jax.system import Writing
 from tokmerge_jax.types import Questions, UserError
 
 LENGTH, PLACE = 4, 100  # ids of an answer; numbers that a decoder would keep of each
 
 
-def write(params, memory):
+def write(params, memory, key=None):
     """Not a text, but what depends on the question alone."""
+    del key
     order = jnp.argsort(-(memory @ params["head"]), axis=1)[:, :LENGTH]
     return {"ids": order.astype(jnp.int32), "score": memory.sum(axis=1)}
 
 
-def run(folder, source=small_questions.batches, devices=1, batch_size=3, gib=1.0, **predict):
-    model = evaluation.Model(
-        {**PREDICT, "write": write, **predict}, PARAMS, parallel.make_mesh({"data": devices})
-    )
+def run(
+    folder,
+    source=small_questions.batches,
+    devices=1,
+    batch_size=3,
+    gib=1.0,
+    write=write,
+    **functions,
+):
+    model = evaluation.Model(PARAMS, parallel.make_mesh({"data": devices}))
     options = GeneratingOptions(
         batch_size=batch_size,
         top_k=1,
@@ -43,9 +53,10 @@ def run(folder, source=small_questions.batches, devices=1, batch_size=3, gib=1.0
     )
     store = evaluation.Store(folder, {"questions": "small"})
     texts = np.pad(IDS, ((0, 0), (0, 3))), np.pad(MASK, ((0, 0), (0, 3)))
-    return writing.evaluate(
-        model, source, QUESTIONS, texts, WORDS, PLACE, options, store, Stopwatch()
-    )
+    context = evaluation.Context(model, source, store, Stopwatch())
+    task = dataclasses.replace(ANSWERING, **functions)
+    writes = Writing(write, lambda ids: [""] * len(ids), PLACE)
+    return writing.evaluate(context, task, writes, QUESTIONS, texts, options)
 
 
 def check(found):
@@ -61,7 +72,7 @@ def test_each_question_has_its_own_answer(tmp_path, devices, batch_size):
 
 
 def test_what_is_no_number_is_no_score(tmp_path):
-    def broken(params, memory):
+    def broken(params, memory, key=None):
         return {**write(params, memory), "score": jnp.full(len(memory), -jnp.inf)}
 
     with pytest.raises(UserError, match="score of an answer of question 0 is -inf"):

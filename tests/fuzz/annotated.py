@@ -117,9 +117,9 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
         prepare(dataset, case, case / "videos", stored, [split], 1, family)
     records = video_text.read(stored, dataset, split)
     assert records
-    tokenize = checkpoints.system().tokenize
-    assert tokenize is not None
-    tokenize([text for record in records for text in _texts(record)])
+    retrieval = checkpoints.system().retrieval
+    assert retrieval is not None
+    retrieval.tokenize([text for record in records for text in _texts(record)])
 
 
 def _texts(record: video_text.AnyRecord) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from tokmerge_jax import convert, registry
 from tokmerge_jax.config import umt
 from tokmerge_jax.configs import demo
 from tokmerge_jax.convert import torch_file
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures" / "convert"
 _WRITTEN_BY_PYTORCH = ("training.pth", "types.pth", "views.pth", "torchscript.pt", "clip_jit.pt")
@@ -50,7 +51,7 @@ def drawn(system: System) -> Params:
     """Random parameters of a system, the same each time, much sooner than by its `init`."""
     rng = np.random.default_rng(0)
     draw = lambda x: rng.normal(0, 0.1, x.shape).astype(x.dtype)  # noqa: E731
-    return jax.tree.map(draw, system.abstract_params)
+    return jax.tree.map(draw, system.weights.shapes)
 
 
 def make_pth(folder: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ from tests import clips
 from tests.fuzz import checkpoints
 from tokmerge_jax import convert, registry, search
 from tokmerge_jax.config import Config
-from tokmerge_jax.types import System
+from tokmerge_jax.system import System
 
 _build = registry.build
 

@@ -55,10 +55,10 @@ def _grown(folder: str, videos: int, workers: int) -> list[str]:
     places = {"folder": folder, "dataset": "msvd", "split": "test", "workers": workers}
     config = demo.get_config().override({"data": places})
     system = registry.build(config)
-    source = data.open_retrieval(config.data, system.constants["frames"])
+    source = data.open_retrieval(config.data, system.pixels.frames)
     seen: dict[int, list[float]] = {}
     marks = (videos // 10, videos // 2, videos)
-    for batch in source.batches(system.transform, 10):
+    for batch in source.batches(system.pixels.transform, 10):
         done = int(batch["index"].max()) + 1
         if done in marks:
             found = _memory()

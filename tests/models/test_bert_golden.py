@@ -23,8 +23,8 @@ def run(case, vision, vision_mask=None):
     mask = np.arange(ids.shape[1]) < np.array(spec["lengths"])[:, None]
     inputs = jax.tree.map(jnp.asarray, (ids, mask, vision, vision_mask))
     system, params = umt_case.system_of(case, only="text_encoder", words=True)
-    assert isinstance(system.module, UMT)
-    module = system.module.text
+    assert isinstance(system.network, UMT)
+    module = system.network.text
 
     @jax.jit
     def states(params, ids, mask, vision, vision_mask):
@@ -81,8 +81,8 @@ def decode(case, ids, length, seed):
     """Logits and likelihoods of an answer decoder; the summed losses' gradients, also of states."""
     spec = case.config
     system, params = umt_case.system_of(case, only="text_decoder")
-    assert isinstance(system.module, Answerer)
-    module, ids = system.module, jnp.asarray(ids)
+    assert isinstance(system.network, Answerer)
+    module, ids = system.network, jnp.asarray(ids)
     known = jnp.asarray(np.arange(length) < np.array(spec["question_lengths"])[:, None])
     states = jnp.asarray(recipe.video((len(ids), length, spec["hidden_size"]), seed=seed))
 
@@ -99,7 +99,7 @@ def decode(case, ids, length, seed):
 
     differentiate = jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))
     (_, found), (gradient, of_states) = differentiate(params, states)
-    gradient = rules.unload(system.name_rules[0], gradient)
+    gradient = rules.unload(system.weights.names[0], gradient)
     return found, {**gradient, "encoder_hidden_states": of_states}
 
 

@@ -17,7 +17,7 @@ def towers(case):
     """Frame embeddings, text embeddings (neither normalised) and what both towers recorded."""
     system, params = clip_case.system_of(case)
     run = jax.jit(
-        lambda p, x, ids: system.module.apply({"params": p}, x, ids, mutable=["intermediates"])
+        lambda p, x, ids: system.network.apply({"params": p}, x, ids, mutable=["intermediates"])
     )
     ids = case.arrays["inputs/text"]
     (frames, words), seen = run(params, clip_case.images(case), ids)
@@ -56,7 +56,7 @@ def test_all_tokens_of_the_last_block():
 def test_tokens_before_the_first_block():
     case = golden.load("clip-tiny")
     system, params = clip_case.system_of(case)
-    _, seen = system.module.apply(
+    _, seen = system.network.apply(
         {"params": params},
         jnp.asarray(clip_case.images(case)),
         method="encode_video",

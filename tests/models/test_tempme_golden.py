@@ -32,7 +32,7 @@ def run(case, system, params):
         frames = model.vision_projection(model.vision_norm(classes))
         return tokens, frames.reshape(*video.shape[:2], -1), model.encode_text(ids)
 
-    apply = nn.apply(both, system.module, mutable=["intermediates"])
+    apply = nn.apply(both, system.network, mutable=["intermediates"])
     video, ids = clip_case.videos(case), case.arrays["inputs/text_ids"]
     (tokens, frames, words), seen = jax.jit(apply)({"params": params}, video, ids)
     return tokens, np.asarray(frames), np.asarray(words), seen["intermediates"]["vision"]
@@ -57,8 +57,8 @@ def unit(x):
 def check_decisions(case, system, seen):
     """Each matching of the network in order: r, protected tokens and pairs are the original's."""
     found = []
-    joins = system.module.vision.joins
-    for i, merger in enumerate(system.module.vision.mergers):
+    joins = system.network.vision.joins
+    for i, merger in enumerate(system.network.vision.mergers):
         join = joins[i] if joins else None
         if join and join.r:
             before = seen[f"block_{i - 1}"]["out"][0]
@@ -90,7 +90,7 @@ def test_tiny(name):
     tokens, frames, words, seen = run(case, system, params)
     check_features(case, params, frames, words)
     check_decisions(case, system, seen)
-    for i, merger in enumerate(system.module.vision.mergers):
+    for i, merger in enumerate(system.network.vision.mergers):
         out = seen[f"block_{i}"]["out"][0]
         close(out, case.arrays[f"block_{i}"], TOLERANCE)
         clips, class_tokens, count, *shape = case.arrays["counts"][i].tolist()
@@ -112,7 +112,7 @@ def test_tiny_features():
     case = golden.load("tempme-tiny-2clips")
     system, params = clip_case.system_of(case)
     inputs = clip_case.videos(case), case.arrays["inputs/text_ids"]
-    found = jax.jit(system.module.apply)({"params": params}, *inputs)
+    found = jax.jit(system.network.apply)({"params": params}, *inputs)
     check_features(case, params, *map(np.asarray, found))
 
 
@@ -133,7 +133,7 @@ def test_full_size(size):
     close(tokens.size, case.arrays["final_sizes"], 1e-5)
     rows = case.arrays["final_rows"]
     close(tokens.x[0, rows], np.squeeze(case.arrays["final_tokens"]), 5e-4)
-    assert system.cost[-1].tokens_out == {"b32": 97, "b16": 493}[size]
+    assert system.merging.cost[-1].tokens_out == {"b32": 97, "b16": 493}[size]
 
 
 def test_attention_with_lora():

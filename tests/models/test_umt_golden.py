@@ -34,12 +34,12 @@ def check_scores(system, params, video, expected):
 
     @jax.jit
     def run(params, video, ids, mask):
-        seen = system.predict["encode_video"](params, video)
-        read = system.predict["encode_text"](params, ids, mask)
-        memory = system.predict["video_memory"](params, seen["tokens"])
+        seen = system.retrieval.encode_video(params, video)
+        read = system.retrieval.encode_text(params, ids, mask)
+        memory = system.retrieval.matching.video_memory(params, seen["tokens"])
         states = jnp.broadcast_to(read["states"], (videos, *read["states"].shape))
         mask = jnp.broadcast_to(mask, (videos, *mask.shape))
-        match = system.predict["match"](params, memory, states, mask)
+        match = system.retrieval.matching.match(params, memory, states, mask)
         return seen["embedding"], read["embedding"], match, seen["tokens"]
 
     seen, read, match, tokens = jax.device_get(run(params, video, ids, ids != 0))

@@ -27,10 +27,10 @@ def embeddings(name, dtype="float32", merger=None):
     params = convert.load_checkpoint(config.checkpoint, system)
     # the sampled frames, drawn anew: no video file between
     clips = [demo_scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
-    video = jax.jit(system.predict["encode_video"])(params, np.stack(clips)[:, ::2])["embedding"]
-    assert system.tokenize is not None
-    ids = system.tokenize([demo_scene.caption(story) for story in STORIES])
-    text = jax.jit(system.predict["encode_text"])(params, *ids)["embedding"]
+    assert system.retrieval
+    video = jax.jit(system.retrieval.encode_video)(params, np.stack(clips)[:, ::2])["embedding"]
+    ids = system.retrieval.tokenize([demo_scene.caption(story) for story in STORIES])
+    text = jax.jit(system.retrieval.encode_text)(params, *ids)["embedding"]
     return np.asarray(video[:, 0], np.float32), np.asarray(text, np.float32)
 
 

@@ -61,8 +61,14 @@ def clip(system, function, **changes):
     return Shape((*batch, *axes), dtype)
 
 
+def called(system, name):
+    """The system's function of that name, in whatever record it is."""
+    tasks = system, system.retrieval, system.answering, system.recognition, system.captioning
+    return next(filter(None, (getattr(task, name, None) for task in tasks)))
+
+
 def run(system, function, *arrays):
-    return jax.eval_shape(system.predict[function], system.abstract_params, *arrays)
+    return jax.eval_shape(called(system, function), system.weights.shapes, *arrays)
 
 
 @pytest.mark.parametrize("wrong", [
@@ -110,7 +116,7 @@ def texts(function, length=4, ids=jnp.int32, mask=jnp.bool_, more=0):
 def test_texts_that_would_be_misread(name, function, wrong):
     before = ({},) if function == "read" else ()
     with pytest.raises(UserError, match=rf"^{function} reads integers and a bool mask \[B,.*L\]"):
-        jax.eval_shape(build(name).predict[function], {}, *before, *texts(function, **wrong))
+        jax.eval_shape(called(build(name), function), {}, *before, *texts(function, **wrong))
 
 
 @pytest.mark.parametrize("function", ["encode_text", "read"])
@@ -118,7 +124,7 @@ def test_axes_of_texts(function):
     other = {"encode_text": "read", "read": "encode_text"}[function]
     name, before = {"encode_text": ("demo", ()), "read": ("demo_qa", ({},))}[function]
     with pytest.raises(UserError, match=rf"^{function} reads"):
-        jax.eval_shape(build(name).predict[function], {}, *before, *texts(other))
+        jax.eval_shape(called(build(name), function), {}, *before, *texts(other))
 
 
 @pytest.mark.parametrize("name", ["demo", "demo_clip"])
@@ -133,5 +139,6 @@ def test_texts_as_long_as_the_table_of_positions_are_read(name):
 def test_whoever_says_so_may_pass_normalised_pixels():
     system = unchecked(build("demo_clip"))
     video = clip(system, "encode_video", dtype=np.float32)
-    found = jax.eval_shape(system.predict["encode_video"], system.abstract_params, video=video)
+    assert system.retrieval
+    found = jax.eval_shape(system.retrieval.encode_video, system.weights.shapes, video=video)
     assert found["embedding"].shape == (2, 1, 128)

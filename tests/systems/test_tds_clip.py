@@ -1,5 +1,6 @@
 """TDS-CLIP's system: loss and gradients as the original's, views, merging; and wrong settings."""
 
+import functools
 from typing import Any
 
 import golden
@@ -49,9 +50,9 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
     config = tds_clip_case.config_of({**SMALL, "side.differences": differences})
     assert config.train.side_rate == 1
     system = build(config.override({"train.side_rate": side_rate}))
-    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape), system.abstract_params)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape), system.weights.shapes)
     params = {"side": ones["side"], "head": ones["head"]}
-    transformation = system.optimizer(lambda step: jnp.float32(1.0))
+    transformation = system.training.optimizer(lambda step: jnp.float32(1.0))
     zero = jax.tree.map(np.zeros_like, params)
     updates, _ = jax.jit(transformation.update)(zero, transformation.init(params), params)
     ours = rules.flatten(updates)
@@ -60,7 +61,7 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
         whole = "visual" not in theirs or ("bn" in theirs and "side" in theirs)
         return 1.0 if whole else side_rate
 
-    table = system.name_rules[0].rules
+    table = system.weights.names[0].rules
     shares = {
         name: share_of(rule.source) for rule in table for name in rule.targets if name in ours
     }
@@ -75,11 +76,13 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
 def test_loss_gradients_and_statistics(case, mode):
     """By the batch's statistics and by running ones; the frozen transformer has no gradient."""
     found, system, params, batch = case
-    memory, parts = system.memory(params, KEY), ("side", "head", "vision")
+    memory, parts = system.training.init_loss_state(params, KEY), ("side", "head", "vision")
 
     def loss(trained):
         params_ = {**params, **trained}
-        value, _, after = system.loss(params_, memory, batch, KEY, EPOCH, train=mode == "train")
+        value, _, after = system.training.loss(
+            params_, memory, batch, KEY, EPOCH, train=mode == "train"
+        )
         return value, after
 
     trained = {name: params[name] for name in parts}
@@ -115,15 +118,18 @@ def test_loss_gradients_and_statistics(case, mode):
 def test_loss_of_running_statistics(case):
     """What evaluation would say, with labels smoothed and not; nothing is remembered."""
     found, system, params, batch = case
-    memory, plain = system.memory(params, KEY), tds_clip.smoothed_loss(system.module, 4, 0.0)
+    memory, plain = (
+        system.training.init_loss_state(params, KEY),
+        tds_clip.smoothed_loss(system.network, 4, 0.0),
+    )
 
     @jax.jit
     def run(batch):
         arguments = params, memory, batch, KEY, EPOCH
         (value, _, after), (sharp, *_) = (
-            loss(*arguments, train=False) for loss in (system.loss, plain)
+            loss(*arguments, train=False) for loss in (system.training.loss, plain)
         )
-        return value, sharp, after, system.predict["classify"](params, batch["video"])
+        return value, sharp, after, system.recognition.classify(params, batch["video"])
 
     value, sharp, after, logits = run(batch)
     close(value, found.arrays["eval/loss_smooth"])
@@ -137,7 +143,9 @@ def test_half_precision_is_near(case):
     """Logits in bfloat16 beside those in float32."""
     found, system, params, batch = case
     config = system.config.override({"dtype": "bfloat16"})
-    logits = jax.jit(unchecked(build(config)).predict["classify"])(params, batch["video"])
+    recognition = unchecked(build(config)).recognition
+    assert recognition
+    logits = jax.jit(recognition.classify)(params, batch["video"])
     close(logits[:, 0], found.arrays["eval/logits"], 2e-2)
 
 
@@ -145,11 +153,15 @@ def test_half_precision_is_near(case):
 def test_a_step_moves_what_is_trained_and_nothing_else(case):
     """Frozen parameters have no moments; statistics are remembered, and settle in the end."""
     _, system, params, batch = case
-    transformation = system.optimizer(lambda s: jnp.float32(1e-2))
-    create = step.create(transformation, params, system.trained, system.memory)
-    advance = jax.jit(step.make(system.loss, transformation, jnp.float32, 0, system.trained))
+    transformation = system.training.optimizer(lambda s: jnp.float32(1e-2))
+    create = step.create(
+        transformation, params, system.training.trainable, system.training.init_loss_state
+    )
+    advance = jax.jit(
+        step.make(system.training.loss, transformation, jnp.float32, 0, system.training.trainable)
+    )
     state, _ = advance(jax.tree.map(jnp.asarray, create), batch)
-    final = system.settled(state.params, state.memory)
+    final = system.training.eval_params(state.params, state.memory)
     before, after = rules.flatten(params), rules.flatten(final)
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     assert moved == {name for name in before if not name.startswith("vision/")}
@@ -164,14 +176,16 @@ def small():
     """A small system's configuration, parameters drawn, and a video of two views."""
     config = tds_clip_case.config_of(SMALL, frames=3)
     system = build(config)
-    params = jax.jit(system.init)(KEY)
+    params = jax.jit(system.weights.init)(KEY)
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32) ** 2, params)
     return config, params, rng.integers(256, size=(2, 2 * 3 * 5, 32, 32, 3), dtype=np.uint8)
 
 
 def classify(config, params, video):
-    return np.asarray(jax.jit(tokmerge_jax.build(config).predict["classify"])(params, video))
+    recognition = tokmerge_jax.build(config).recognition
+    assert recognition
+    return np.asarray(jax.jit(recognition.classify)(params, video))
 
 
 @pytest.mark.slow
@@ -193,8 +207,8 @@ def test_merging_has_finite_gradients(small):
     config = config.override({"model.merger": {"name": "tome", "r": 4}})
     system = build(config)
     batch = {"video": video[:, :15], "label": np.array([0, 2], np.int32)}
-    memory = system.memory(params, KEY)
-    run = jax.jit(jax.grad(lambda p: system.loss(p, memory, batch, KEY, EPOCH)[0]))
+    memory = system.training.init_loss_state(params, KEY)
+    run = jax.jit(jax.grad(lambda p: system.training.loss(p, memory, batch, KEY, EPOCH)[0]))
     found = rules.flatten(run(params))
     for name, gradient in found.items():
         assert np.isfinite(gradient).all(), name
@@ -210,9 +224,9 @@ def test_mixing_in_training_alone(small):
 
     def values(mixup):
         system = build(config.override({"train.mixup": mixup}))
-        memory = system.memory(params, KEY)
-        run = jax.jit(lambda train: system.loss(params, memory, batch, KEY, EPOCH, train=train)[0],
-                      static_argnums=0)  # fmt: skip
+        memory = system.training.init_loss_state(params, KEY)
+        loss = functools.partial(system.training.loss, params, memory, batch, KEY, EPOCH)
+        run = jax.jit(lambda train: loss(train=train)[0], static_argnums=0)
         return float(run(True)), float(run(False))
 
     (mixed, same), (plain, evaluated) = values(True), values(False)
@@ -246,7 +260,7 @@ def test_trace_follows_the_patches_of_each_frame(small):
     """Tokens of two layers that merge 4 and 2 of a frame's 17, and how many patches each holds."""
     config, params, video = small
     config = config.override({"model.merger": {"name": "tome", "r": (4, 2)}})
-    trace = jax.jit(build(config).predict["trace_video"])(params, video[:, 2:15:5])
+    trace = jax.jit(build(config).trace_video)(params, video[:, 2:15:5])
     assert [x.shape for x in trace["origin"]] == [(2, 3 * 16)] * 2
     assert [x.shape for x in trace["size"]] == [(2, 3 * 13), (2, 3 * 11)]
     for origin, size in zip(trace["origin"], trace["size"], strict=True):

@@ -37,7 +37,7 @@ def changed(**changes):
 def encode(tiny):
     """The compiled video side, LoRA folded."""
     system, params = tiny
-    program = jax.jit(system.predict["encode_video"])
+    program = jax.jit(system.retrieval.encode_video)
     return lambda video: program(params, video)["embedding"][:, 0]
 
 
@@ -47,7 +47,7 @@ def test_predictions_are_the_originals_directions(tiny, encode):
     np.testing.assert_allclose(
         encode(VIDEO[:1]), expected / np.linalg.norm(expected, axis=-1, keepdims=True), atol=2e-5
     )
-    words = jax.jit(system.predict["encode_text"])(params, IDS, IDS != 0)["embedding"]
+    words = jax.jit(system.retrieval.encode_text)(params, IDS, IDS != 0)["embedding"]
     texts = CASE.arrays["text_feat"]
     np.testing.assert_allclose(
         words, texts / np.linalg.norm(texts, axis=-1, keepdims=True), atol=2e-5
@@ -58,7 +58,7 @@ def test_folded_parameters_are_those_of_the_network_without_lora(tiny):
     """Which predicts the same: what `predict` folds is compared with the original."""
     _, params = tiny
     folded = merge_lora(params)
-    plain = tokmerge_jax.build(changed(lora_rank=0)).abstract_params
+    plain = tokmerge_jax.build(changed(lora_rank=0)).weights.shapes
     chex.assert_trees_all_equal_shapes({**folded}, {**plain})
     for tower, name in itertools.product(("vision", "text"), PROJECTIONS):
         before, after = (p[tower]["block_1"]["attention"] for p in (params, folded))
@@ -74,7 +74,7 @@ def test_folded_parameters_are_those_of_the_network_without_lora(tiny):
 def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
     system, _ = tiny
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 64, 64, 3), np.uint8)
-    mean, std = (np.array(system.constants[key]) for key in ("mean", "std"))
+    mean, std = np.array(system.pixels.mean), np.array(system.pixels.std)
     normal = ((pixels / 255 - mean) / std).astype(np.float32)
     np.testing.assert_allclose(encode(pixels), encode(normal), atol=1e-5)
 
@@ -85,17 +85,18 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
     config = changed(merger={"name": merger, "r": (3, 2)})
     system = unchecked(tokmerge_jax.build(config))
     weights = convert.from_torch("tempme", CASE.weights(), config)
-    trace = jax.jit(system.predict["trace_video"])(weights, VIDEO)
+    assert system.trace_video
+    trace = jax.jit(system.trace_video)(weights, VIDEO)
     assert [size.shape for size in trace["size"]] == [(2, 4 * 14), (2, 4 * 12)]
     assert [origin.shape for origin in trace["origin"]] == [(2, 4 * 16)] * 2
     if merger == "tome":  # of vid-TLDR's sources background vanishes
         np.testing.assert_allclose(trace["size"][-1].sum(axis=1), 4 * 17, rtol=1e-6)
     else:
         assert [s.shape for s in trace["saliency"]] == [(2, 4 * 17), (2, 4 * 14)]
-    tokens = [layer.tokens_in for layer in system.cost]
+    tokens = [layer.tokens_in for layer in system.merging.cost]
     assert tokens == [68, 68, 56, 48, 48, 48, 48, 48]
-    assert system.schedule.r == (3, 2, 0, 0, 0, 0)
-    mergers = system.module.vision.mergers
+    assert system.merging.schedule.r == (3, 2, 0, 0, 0, 0)
+    mergers = system.network.vision.mergers
     assert mergers[0].class_tokens == 1
     assert isinstance(mergers[0], VidTLDR) == (merger == "vid_tldr")
 
@@ -103,8 +104,8 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
 @pytest.mark.slow
 def test_trace_follows_patches_over_frames(tiny):
     system, params = tiny
-    trace = jax.jit(system.predict["trace_video"])(params, VIDEO)
-    merging = [layer for layer in system.cost if layer.tokens_out < layer.tokens_in]
+    trace = jax.jit(system.trace_video)(params, VIDEO)
+    merging = [layer for layer in system.merging.cost if layer.tokens_out < layer.tokens_in]
     assert len(trace["origin"]) == len(merging) == 6
     for layer, origin, size in zip(merging, trace["origin"], trace["size"], strict=True):
         assert size.shape == (2, layer.tokens_out)
@@ -119,10 +120,12 @@ def test_trace_follows_patches_over_frames(tiny):
 
 def test_cost_of_another_schedule(tiny):
     system, _ = tiny
-    assert system.schedule.r == (1, 1)
-    assert (system.schedule.tokens, system.schedule.protected) == (17, 1)
-    assert tuple(system.cost_of((1, 1))) == tuple(system.cost)
-    costs = [sum(layer.macs for layer in system.cost_of(r)) for r in ((0, 0), (1, 1), (3, 3))]
+    assert system.merging.schedule.r == (1, 1)
+    assert (system.merging.schedule.tokens, system.merging.schedule.protected) == (17, 1)
+    assert tuple(system.merging.cost_of((1, 1))) == tuple(system.merging.cost)
+    costs = [
+        sum(layer.macs for layer in system.merging.cost_of(r)) for r in ((0, 0), (1, 1), (3, 3))
+    ]
     assert costs == sorted(costs, reverse=True)
 
 
@@ -158,5 +161,5 @@ def test_a_large_clip_of_any_patch_builds():
     model = clip.Model(vision=clip.L14, text=clip.L14_TEXT, embed_dim=768)
     changes = {"model.merger.name": "tempme", "model.vision.image_size": 336}
     system = tokmerge_jax.build(clip.Retrieval(model=model).override(changes))
-    assert system.cost[0].tokens_in == 12 * 577
-    assert system.abstract_params["vision"]["position_embedding"].shape == (577, 1024)
+    assert system.merging.cost[0].tokens_in == 12 * 577
+    assert system.weights.shapes["vision"]["position_embedding"].shape == (577, 1024)

@@ -33,14 +33,19 @@ def test_retrieval_is_the_originals(small, tmp_path):
     system, params = small
     clips, expected = testa_case.videos(CASE), CASE.arrays
 
-    scores = evaluation.evaluate(
-        evaluation.Model(system.predict, params, parallel.make_mesh({"data": 1})),
+    context = evaluation.Context(
+        evaluation.Model(params, parallel.make_mesh({"data": 1})),
         functools.partial(row_batches.batches, np.asarray(clips)),
+        evaluation.Store(tmp_path, {}),
+        Stopwatch(),
+    )
+    assert system.retrieval
+    scores = evaluation.evaluate(
+        context,
+        system.retrieval,
         len(clips),
         (expected["in/ids"].astype(np.int32), expected["in/mask"] > 0),
         SummingOptions(batch_size=5, top_k=CASE.config["k_test"]),
-        evaluation.Store(tmp_path, {}),
-        Stopwatch(),
     )
     close(scores.similarity, expected["sims"])
     for ours, theirs in (
@@ -60,13 +65,13 @@ def test_retrieval_is_the_originals(small, tmp_path):
 
 def test_features_are_the_originals(small):
     system, params = small
-    seen = jax.jit(system.predict["encode_video"])(params, testa_case.videos(CASE)[:2])
+    seen = jax.jit(system.retrieval.encode_video)(params, testa_case.videos(CASE)[:2])
     np.testing.assert_allclose(seen["embedding"][:, 0], CASE.arrays["video_embeds"][:2], atol=1e-5)
     theirs = CASE.arrays["video_tokens"][:2]
     frames, patches = 3, 10  # 6 less 3, 16 less 6
     rest = theirs[:, 1:].reshape(2, patches, frames, -1).swapaxes(1, 2).reshape(2, -1, 64)
     close(seen["tokens"], np.concatenate([theirs[:, :1], rest], axis=1))
-    trace = jax.jit(system.predict["trace_video"])(params, testa_case.videos(CASE)[:1])
+    trace = jax.jit(system.trace_video)(params, testa_case.videos(CASE)[:1])
     assert [size.shape[1] for size in trace["size"]] == [5 * 14, 4 * 12, 3 * 10]
     held = np.bincount(np.asarray(trace["origin"][-1][0]), minlength=30)
     np.testing.assert_array_equal(held, trace["size"][-1][0])
@@ -75,16 +80,16 @@ def test_features_are_the_originals(small):
         assert len(np.unique(frames)) == 5 - left
         held_by = np.asarray(origin).reshape(6, 16) // (14 - 2 * left)
         np.testing.assert_array_equal(held_by, np.repeat(frames[0], 16).reshape(6, 16))
-    assert system.cost[-1].tokens_out == theirs.shape[1]
+    assert system.merging.cost[-1].tokens_out == theirs.shape[1]
 
 
 @pytest.mark.parametrize(("attention", "tokens"), [("joint", 32 * 196 + 1), ("space", 32 * 197)])
 def test_tokens_and_cost_of_other_attentions(attention, tokens):
     changes = {"model.merger.name": "none", "model.vision.attention": attention}
     system = tokmerge_jax.build(testa_case.testa.Retrieval().override(changes))
-    assert system.cost[-1].tokens_out == tokens
+    assert system.merging.cost[-1].tokens_out == tokens
     seen = tokens if attention == "joint" else 197
-    assert system.cost[1].macs == tokens * (12 * 768**2 + 2 * seen * 768)
+    assert system.merging.cost[1].macs == tokens * (12 * 768**2 + 2 * seen * 768)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def params(system):
     def draw(path, leaf):
         return rng.normal(path[-1].key == "scale", 0.3, leaf.shape).astype(np.float32)
 
-    found = jax.tree_util.tree_map_with_path(draw, system.abstract_params)
+    found = jax.tree_util.tree_map_with_path(draw, system.weights.shapes)
     found["decoder"]["word_head"]["bias"][END] += 4
     return found
 
@@ -76,7 +76,7 @@ def videos():
 @pytest.fixture(scope="module")
 def after(system, params, videos):
     """`ids [B,L] -> log-probabilities [B,L,W]` of the words that come next, nothing cached."""
-    decoder = system.module.text.clone(predicts_words=True)
+    decoder = system.network.text.clone(predicts_words=True)
 
     def run(model, ids, memory):
         causal = jnp.tril(jnp.ones((1, LENGTH, LENGTH), bool)).repeat(len(ids), axis=0)
@@ -84,8 +84,8 @@ def after(system, params, videos):
 
     @jax.jit
     def forward(params, video, ids):
-        tokens = system.predict["encode_video"](params, video)["tokens"]
-        memory = system.predict["video_memory"](params, tokens)
+        tokens = system.retrieval.encode_video(params, video)["tokens"]
+        memory = system.retrieval.matching.video_memory(params, tokens)
         own = {"params": testa_pretrain.decoder_params(params)}
         return jax.nn.log_softmax(decoder.apply(own, ids, memory, method=run))
 
@@ -110,7 +110,7 @@ def greedy(after, count):
 
 
 def test_captions_are_the_likeliest_words(system, params, videos, after):
-    found = jax.jit(system.predict["caption"])(params, videos)
+    found = jax.jit(system.captioning.caption)(params, videos)
     ids, scores = greedy(after, len(videos))
     np.testing.assert_array_equal(found["ids"], ids)
     np.testing.assert_allclose(found["score"], scores, rtol=1e-4)
@@ -119,15 +119,16 @@ def test_captions_are_the_likeliest_words(system, params, videos, after):
     assert (ids[:, 0] == START).all()
     assert (ends[ends > 0] >= SHORTEST).all()  # none early
     said = [" ".join(f"word{i}" for i in row if 5 <= i < START) for row in ids]
-    assert system.spell(ids) == said
+    assert system.captioning.spell(ids) == said
 
 
 def captions(system, **changes):
     """`caption` as other options of `config.caption` have it."""
     config = system.config.override({"caption": changes})
     config.check()
-    decoder = system.module.text.clone(predicts_words=True)
-    return testa_pretrain.captioner(system, decoder, config.caption)
+    decoder = system.network.text.clone(predicts_words=True)
+    tokenize = system.captioning.tokenize
+    return testa_pretrain.captioner(config, system.network, decoder, tokenize)
 
 
 @pytest.mark.slow
@@ -235,7 +236,9 @@ def test_the_script_captions_videos(folder, system, params):
 
 def expected(system, params, paths):
     """Captions of the files, decoded here."""
-    data, frames = system.config.data, system.constants["frames"]
+    data, frames = system.config.data, system.pixels.frames
     decode = tokmerge_jax.data.clips.decoder(data, frames, "")
-    video = np.stack([system.transform(decode(str(path))) for path in paths])
-    return system.spell(np.asarray(jax.jit(system.predict["caption"])(params, video)["ids"]))
+    video = np.stack([system.pixels.transform(decode(str(path))) for path in paths])
+    return system.captioning.spell(
+        np.asarray(jax.jit(system.captioning.caption)(params, video)["ids"])
+    )

@@ -67,7 +67,7 @@ def remembered(system):
     weights = CASE.weights()
     slow = {name.replace("_m.", "."): w for name, w in weights.items() if "_m." in name}
     params = golden.parameters(system, {**weights, **slow})
-    return system.memory(params, jax.random.key(0)).replace(
+    return system.training.init_loss_state(params, jax.random.key(0)).replace(
         videos=queue("image_queue"), texts=queue("text_queue"), place=jnp.array(SIZES["ptr"])
     )
 
@@ -89,8 +89,8 @@ def found(system, params):
         drawn.append(losses.most_likely(key, weights))
         return drawn[-1]
 
-    decoder = system.module.text.clone(predicts_words=True)
-    loss = testa_pretrain.pretraining_loss(system.module, decoder, SIZES["alpha"], sampler=sampler)
+    decoder = system.network.text.clone(predicts_words=True)
+    loss = testa_pretrain.pretraining_loss(system.network, decoder, SIZES["alpha"], sampler=sampler)
     memory = remembered(system)
 
     def run(params):
@@ -130,7 +130,7 @@ def test_queues_of_the_original(found):
 
 @pytest.mark.slow
 def test_gradients_of_the_original(system, found):
-    gradient = rules.unload(system.name_rules[0], found[-1])
+    gradient = rules.unload(system.weights.names[0], found[-1])
     names = [name.removeprefix("grad/") for name in EXPECTED if name.startswith("grad/")]
     assert len(names) > 120
     scale = max(float(EXPECTED[f"grad/{name}"]) for name in names)
@@ -140,7 +140,7 @@ def test_gradients_of_the_original(system, found):
         np.testing.assert_allclose(
             np.linalg.norm(gradient[name]), theirs, rtol=0, atol=bound, err_msg=name
         )
-    others = set(gradient) - set(names) - set(system.name_rules[0].tied)
+    others = set(gradient) - set(names) - set(system.weights.names[0].tied)
     assert all(name.endswith(".key.bias") for name in others)
 
 
@@ -160,9 +160,9 @@ def equal(ours, theirs):
 
 def test_there_and_back(system, params):
     weights = without_slow()
-    assert system.name_rules[0].tied == tied()
+    assert system.weights.names[0].tied == tied()
     equal(golden.parameters(system, weights), params)
-    back = rules.unload(system.name_rules[0], params)
+    back = rules.unload(system.weights.names[0], params)
     assert back.keys() == weights.keys()
     assert all(back[name].tobytes() == w.tobytes() for name, w in weights.items())
 
@@ -209,12 +209,12 @@ def test_what_it_learned_is_evaluated_and_goes_on(system, params):
     retrieval = tokmerge_jax.build(testa_case.config_of(golden.load("testa-retrieval")))
     own = rules.flatten(params)
     with pytest.warns(UserWarning, match="left out"):
-        found = rules.load(convert.table(retrieval, own), own, retrieval.abstract_params)
+        found = rules.load(convert.table(retrieval, own), own, retrieval.weights.shapes)
     equal(found["text"], params["text"])
     equal(found["match_head"], params["match_head"])
     sizes = table.Vision(SIZES["depth"], 4, SIZES["num_frames"], True)
     needed = {rule.source for rule in table.answering_rules(sizes, SIZES["layers"])[0].rules}
-    assert needed <= rules.unload(system.name_rules[0], params).keys()
+    assert needed <= rules.unload(system.weights.names[0], params).keys()
 
 
 def test_weight_decay_is_the_originals(system, params):
@@ -223,7 +223,7 @@ def test_weight_decay_is_the_originals(system, params):
         params,
         testa_pretrain.decayed(params),
     )
-    for name, marked in rules.unload(system.name_rules[0], marks).items():
+    for name, marked in rules.unload(system.weights.names[0], marks).items():
         expected = not any(part in name for part in ("bias", "LayerNorm.weight"))
         assert np.unique(marked).tolist() == [expected], name
 

@@ -75,7 +75,7 @@ def small(tmp_path_factory):
 
 
 def given(case, system, params, folder, batch_size, devices=1):
-    """What either way of answering is given first: a model, videos and questions; the store."""
+    """What either way of answering is given."""
     video, count = clips(case), case.config["batch"]
     names = tuple(map(str, range(count)))
 
@@ -86,28 +86,31 @@ def given(case, system, params, folder, batch_size, devices=1):
             index[: len(part)] = part
             yield {"video": video[index % count], "index": index, "mask": index >= 0}
 
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
+    model = evaluation.Model(params, parallel.make_mesh({"data": devices}))
     asked = Questions(names, names, names, tuple(range(count)), ((),) * count, ())
     sizes = {"batch_size": batch_size, "top_k": case.config.get("k_test", 1)}
     options = dataclasses.replace(system.config.eval, **sizes)
-    return (model, batches, asked, questions_of(case)), options, evaluation.Store(folder, {})
+    context = evaluation.Context(model, batches, evaluation.Store(folder, {}), Stopwatch())
+    return context, asked, questions_of(case), options
 
 
 @pytest.mark.slow
 def test_rankings_are_the_originals(small, tmp_path):
     system, params = small
-    words, answers, first = CASE.config["vocab"], answers_of(CASE), []
+    answers, first = answers_of(CASE), []
+    assert system.answering
+    assert system.answering.vocabulary == CASE.config["vocab"]
 
-    def next_piece(params, memory, mask, ids, *tree):
+    def next_piece(params, memory, text_mask, *, ids, **tree):
         if ids.shape[1] == 1:  # what candidates are chosen by, without smoothing
-            given = memory, mask[:, 0], ids, jnp.ones((len(ids), 1, 1), bool)
-            logits = system.module.apply({"params": params}, *given, method="next_words")
+            given = memory, text_mask[:, 0], ids, jnp.ones((len(ids), 1, 1), bool)
+            logits = system.network.apply({"params": params}, *given, method="next_words")
             jax.debug.callback(first.append, jax.nn.softmax(logits[:, 0])[:, answers[:, 1]])
-        return system.predict["next_piece"](params, memory, mask, ids, *tree)
+        return system.answering.next_piece(params, memory, text_mask, ids=ids, **tree)
 
-    seen = dataclasses.replace(system, predict={**system.predict, "next_piece": next_piece})
-    inputs, options, store = given(CASE, seen, params, tmp_path, batch_size=2)
-    found = answering.evaluate(*inputs, answers, words, options, store, Stopwatch())
+    seen = dataclasses.replace(system.answering, next_piece=next_piece)
+    context, asked, texts, options = given(CASE, system, params, tmp_path, batch_size=2)
+    found = answering.evaluate(context, seen, asked, texts, answers, options)
     expected = CASE.arrays
     jax.effects_barrier()
     close(first[0], expected["first_token_prob"])
@@ -119,9 +122,10 @@ def test_rankings_are_the_originals(small, tmp_path):
 
 
 def written(case, system, params, folder, batch_size, devices=1):
-    inputs, options, store = given(case, system, params, folder, batch_size, devices)
-    sizes = case.config["vocab"], 2 * case.config["layers"] * case.config["hidden"]
-    return writing.evaluate(*inputs, *sizes, options, store, Stopwatch())
+    context, asked, texts, options = given(case, system, params, folder, batch_size, devices)
+    writes = system.answering.writing
+    assert writes.place_size == 2 * case.config["layers"] * case.config["hidden"]
+    return writing.evaluate(context, system.answering, writes, asked, texts, options)
 
 
 @pytest.mark.slow
@@ -139,9 +143,10 @@ def test_written_answers_are_the_originals(tmp_path):
     lengths = [found.ids.shape[1]] * len(found.ids)
     np.testing.assert_array_equal(lengths, case.arrays["generated_length"])
     assert (found.scores < 0).all()
-    assert system.spell is not None
+    assert system.answering
+    assert system.answering.writing
     said = [" ".join(f"word{i}" for i in row if i in (3, 4)) for row in found.ids]
-    assert system.spell(found.ids) == said
+    assert system.answering.writing.spell(found.ids) == said
     assert said[2] == "word4 word3 word4"
 
 
@@ -177,12 +182,12 @@ def test_loss_and_gradients_are_the_originals(small):
     batch, key = training_batch(), jax.random.key(0)
 
     def objective(params):
-        value, _ = system.loss(params, batch, key, train=False)
+        value, _ = system.training.loss(params, batch, key, train=False)
         return value
 
     value, gradient = jax.jit(jax.value_and_grad(objective))(params)
     close(value, CASE.arrays["train_loss"])
-    gradient = rules.unload(system.name_rules[0], gradient)
+    gradient = rules.unload(system.weights.names[0], gradient)
     norms = {k.removeprefix("grad/"): v for k, v in CASE.arrays.items() if k.startswith("grad/")}
     found = np.array([np.linalg.norm(gradient[name]) for name in norms])
     theirs = np.array([*norms.values()])
@@ -192,7 +197,7 @@ def test_loss_and_gradients_are_the_originals(small):
 def test_training_reads_texts_as_the_original_does(small):
     system, _ = small
     row = pairs.AnswerRow("v.mp4", ("Word3: word4?",), (("word4",),), ((1.0,),))
-    batch = system.collate([row, row])
+    batch = system.training.collate([row, row])
     decode, encode = CASE.config["vocab"] - 2, CASE.config["vocab"] - 1
     np.testing.assert_array_equal(batch["text_ids"][1, 0], [encode, 3, 4, 5, 2, 0, 0, 0, 0])
     np.testing.assert_array_equal(batch["text_mask"][1, 0], np.arange(9) < 5)

@@ -21,7 +21,7 @@ SIZES = CASE.config
 
 
 def in_torch(system, tree):
-    return rules.unload(system.name_rules[0], tree)
+    return rules.unload(system.weights.names[0], tree)
 
 
 def queue(name):
@@ -40,8 +40,9 @@ def start():
     params = golden.parameters(system, online)
     slow = {name.replace("_m.", "."): w for name, w in weights.items() if "_m." in name}
     slow = golden.parameters(system, {**online, **slow})
-    assert system.memory
-    memory = system.memory(slow, jax.random.key(0)).replace(
+    assert system.training
+    assert system.training.init_loss_state
+    memory = system.training.init_loss_state(slow, jax.random.key(0)).replace(
         videos=queue("image_queue"),
         texts=queue("text_queue"),
         ids=jnp.array(SIZES["idx_queue"]),
@@ -69,7 +70,7 @@ def learned(start):
         drawn.append(chosen)
         return chosen
 
-    loss = testa_training.retrieval_loss(system.module, SIZES["alpha"], sampler=sampler)
+    loss = testa_training.retrieval_loss(system.network, SIZES["alpha"], sampler=sampler)
 
     def run(params):
         drawn.clear()
@@ -146,7 +147,7 @@ def test_two_devices_in_parts_learn_what_one_does_at_once(start, learned):
     system, params, memory, batch = start
     total, _, after, _, gradient = learned
     loss = testa_training.retrieval_loss(
-        system.module, SIZES["alpha"], in_parts=2, sampler=losses.most_likely
+        system.network, SIZES["alpha"], in_parts=2, sampler=losses.most_likely
     )
 
     def run(params, memory, batch):

@@ -50,9 +50,9 @@ def test_the_decoder_scales_to_the_size_of_the_network():
     system = tokmerge_jax.build(config)
     assert system.config.data.decode_size == 64
     decoded = np.zeros((2, 64, 64, 3), np.uint8)
-    assert system.transform(decoded) is decoded
+    assert system.pixels.transform(decoded) is decoded
 
 
 def test_patches_of_other_attentions_are_not_traced():
     config = small(image_size=64, attention="joint").override({"model.merger.frames": 0})
-    assert "trace_video" not in tokmerge_jax.build(config).predict
+    assert tokmerge_jax.build(config).trace_video is None

@@ -27,8 +27,8 @@ def changed(config, **keys):
 )
 def test_cost_is_the_references(config, merger, tokens, gmac):
     system = tokmerge_jax.build(changed(config.get_config(), model__merger__name=merger))
-    assert system.cost[-1].tokens_out == tokens
-    assert sum(layer.macs for layer in system.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
+    assert system.merging.cost[-1].tokens_out == tokens
+    assert sum(layer.macs for layer in system.merging.cost) / 1e9 == pytest.approx(gmac, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,8 @@ def test_what_cannot_work_is_refused(keys, message):
 def test_uint8_frames_are_normalised():
     system, params = umt_case.system_of(golden.load("vidtldr-tiny-off"))
     frames = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
-    encode = jax.jit(system.predict["encode_video"])
+    assert system.retrieval
+    encode = jax.jit(system.retrieval.encode_video)
     mean, std = np.array([umt_vision.MEAN, umt_vision.STD], np.float32)
     by_hand = (frames / np.float32(255) - mean) / std
     ours, expected = encode(params, frames), encode(params, by_hand)
@@ -74,8 +75,9 @@ def test_uint8_frames_are_normalised():
 def test_trace_follows_every_token():
     system, params = umt_case.system_of(golden.load("vidtldr-tiny"))
     video = umt_case.videos(golden.load("vidtldr-tiny"), 2)
-    trace = jax.jit(system.predict["trace_video"])(params, video)
-    layers = [layer for layer in system.cost if layer.tokens_in != layer.tokens_out]
+    assert system.trace_video
+    trace = jax.jit(system.trace_video)(params, video)
+    layers = [layer for layer in system.merging.cost if layer.tokens_in != layer.tokens_out]
     assert [len(x[0]) for x in trace["size"]] == [layer.tokens_out for layer in layers]
     assert [len(x[0]) for x in trace["saliency"]] == [layer.tokens_in for layer in layers]
     for origin, layer in zip(trace["origin"], layers, strict=True):

@@ -36,7 +36,7 @@ def in_one_call(case, system, params):
     """States of the questions, and what every answer scores, from the networks' own functions."""
     video, ids = clips(case), jnp.asarray(case.arrays["inputs/question_ids"])
     answers = case.arrays["inputs/answer_ids"]
-    module, mask = system.module, ids != 0
+    module, mask = system.network, ids != 0
     assert isinstance(module, Answerer)
 
     def run(params, video):
@@ -71,14 +71,13 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
             index[: len(part)] = part
             yield {"video": video[index % len(video)], "index": index, "mask": index >= 0}
 
-    model = evaluation.Model(system.predict, params, parallel.make_mesh({"data": devices}))
+    model = evaluation.Model(params, parallel.make_mesh({"data": devices}))
     options = AnsweringOptions(batch_size=batch_size, top_k=k, memory_gib=1.0, first_piece=2)
     store = evaluation.Store(folder, {"k": k, "batch_size": batch_size, "devices": devices})
     texts, answers = (ids, ids != 0), case.arrays["inputs/answer_ids"]
-    words = case.config["text"]["vocab_size"]
-    return answering.evaluate(
-        model, batches, questions, texts, answers, words, options, store, Stopwatch()
-    )
+    assert system.answering.vocabulary == case.config["text"]["vocab_size"]
+    context = evaluation.Context(model, batches, store, Stopwatch())
+    return answering.evaluate(context, system.answering, questions, texts, answers, options)
 
 
 @pytest.mark.slow
@@ -133,12 +132,13 @@ def losses(name):
 @pytest.mark.parametrize("name", ["umtqa-loss", "umtqa-loss-off"])
 def test_loss_and_gradients(name):
     case, system, params, batch = losses(name)
-    loss: Any = system.loss
+    assert system.training
+    loss: Any = system.training.loss
     run = jax.jit(jax.value_and_grad(lambda p: loss(p, batch, jax.random.key(0), train=False)[0]))
     value, gradient = run(params)
     expected = case.arrays
     close(value, expected["loss"])
-    gradient = rules.unload(system.name_rules[0], gradient)
+    gradient = rules.unload(system.weights.names[0], gradient)
     names = case.spec["gradient_names"]
     norms = np.array([np.linalg.norm(gradient[name]) for name in names])
     close(norms, expected["grad_norms"])

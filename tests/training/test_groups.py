@@ -27,22 +27,20 @@ BATCH = {
 PARAMS = {"w": np.array([0.5, -1.0, 2.0], np.float32), "frozen": np.float32(3.0)}
 
 
-def loss(params, memory, batch, key, epoch, *, train=True):
+def loss(params, state, batch, key, epoch, *, train=True):
     """Squared errors; it remembers how far rows are spread, which is no mean over rows."""
     del epoch
     error = batch["x"] @ params["w"] + params["frozen"] - batch["y"]
     coin = jax.random.uniform(key) * train
-    memory = {"spread": 0.9 * memory["spread"] + 0.1 * batch["x"].std(axis=0)}
-    return (error**2).mean(), {"coin": coin, "square": coin**2}, memory
+    state = {"spread": 0.9 * state["spread"] + 0.1 * batch["x"].std(axis=0)}
+    return (error**2).mean(), {"coin": coin, "square": coin**2}, state
 
 
 def program(groups):
     """A step of descent at rate 1, so that parameters move by their gradient."""
     descent = optax.sgd(1.0)
-    state = step.create(
-        descent, PARAMS, ("^w",), memory=lambda params, key: {"spread": jnp.arange(3.0)}
-    )
-    return state, step.make(loss, descent, lambda s: jnp.float32(1), 0, ("^w",), groups=groups)
+    state = step.create(descent, PARAMS, ("^w",), lambda params, key: {"spread": jnp.arange(3.0)})
+    return state, step.make(loss, descent, lambda s: jnp.float32(1), 0, ("^w",), grad_accum=groups)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -70,11 +68,11 @@ def test_groups_have_the_gradient_of_the_whole(devices):
         assert exchange not in text
 
 
-def remembering(params, memory, batch, key, epoch, *, train=True):
+def remembering(params, state, batch, key, epoch, *, train=True):
     """`small_run.loss`; it remembers a fading sum of the largest inputs."""
     del epoch
     value, named = small_run.loss(params, batch, key, train=train)
-    return value, named, {"bias": 0.5 * memory["bias"] + jnp.abs(batch["video"]).max()}
+    return value, named, {"bias": 0.5 * state["bias"] + jnp.abs(batch["video"]).max()}
 
 
 def stopped_before_the_third(start):
@@ -105,9 +103,9 @@ def test_groups_resume_and_what_is_settled_is_evaluated_and_given(tmp_path):
         small_run.train,
         plan=dataclasses.replace(small_run.PLAN, steps=4),
         objective=remembering,
-        memory=lambda params, key: {"bias": jnp.float32(0)},
-        groups=2,
-        settled=lambda params, memory: {**params, "head": {"bias": jnp.full(2, memory["bias"])}},
+        init_loss_state=lambda params, key: {"bias": jnp.float32(0)},
+        grad_accum=2,
+        eval_params=lambda params, state: {**params, "head": {"bias": jnp.full(2, state["bias"])}},
         trials=Trials(2, "val", measure, lambda at, params: kept.append(params["head"]["bias"][0])),
     )
     whole = train(tmp_path / "whole")
@@ -126,4 +124,4 @@ def test_groups_resume_and_what_is_settled_is_evaluated_and_given(tmp_path):
 def test_devices_and_groups_must_share_a_batch_evenly(tmp_path):
     message = "batch_size=8 cannot be split over 2 devices in config.train.groups=3 groups; take a"
     with pytest.raises(UserError, match=f"{message} multiple of 6, or set --config.mesh.data"):
-        small_run.train(tmp_path, devices=2, groups=3)
+        small_run.train(tmp_path, devices=2, grad_accum=3)

@@ -72,11 +72,11 @@ def test_a_stopped_run_saves_and_goes_on(whole, tmp_path):
 
 def test_a_run_that_trains_a_part_resumes_too(tmp_path):
     """As LoRA is trained: what is frozen stays, and has no moments to restore."""
-    trained = ("^text/", "temperature")
-    whole = small_run.train(tmp_path / "whole", trained=trained)
+    trainable = ("^text/", "temperature")
+    whole = small_run.train(tmp_path / "whole", trainable=trainable)
     stop = partial(os.kill, os.getpid(), signal.SIGTERM)
-    assert small_run.train(tmp_path / "cut", source=until(5, stop), trained=trained).step == 6
-    again = small_run.train(tmp_path / "cut", trained=trained)
+    assert small_run.train(tmp_path / "cut", source=until(5, stop), trainable=trainable).step == 6
+    again = small_run.train(tmp_path / "cut", trainable=trainable)
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
     chex.assert_trees_all_equal(again.params, whole.params)
     start = small_run.initial()
@@ -91,7 +91,7 @@ def test_what_a_loss_remembers_is_resumed_and_alike_on_any_mesh(tmp_path):
         small_run.train,
         plan=plan,
         objective=small_run.remembering_loss,
-        memory=small_run.remember,
+        init_loss_state=small_run.remember,
     )
     whole = train(tmp_path / "whole")
     stop = partial(os.kill, os.getpid(), signal.SIGTERM)

@@ -41,8 +41,9 @@ def test_contrast_is_its_definition(queued):
     videos = np.concatenate([slow_video, held.videos])
     texts = np.concatenate([slow_text, held.texts])
     expected = (direction(video, slow_video, texts) + direction(text, slow_text, videos)) / 2
-    rows = map(jnp.asarray, (video, text, slow_video, slow_text, ids))
-    ours = jax.jit(momentum.contrast)(held, *rows, temperature, alpha)
+    rows = map(jnp.asarray, (video, text, slow_video, slow_text))
+    how = {"match_id": jnp.asarray(ids), "temperature": temperature, "alpha": alpha}
+    ours = jax.jit(momentum.contrast)(held, *rows, **how)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
@@ -50,7 +51,8 @@ def test_without_alpha_and_queue_it_is_the_plain_contrast():
     video, text = (jnp.asarray(directions(4, seed)) for seed in range(2))
     ids = jnp.array([0, 1, 1, 2])
     held = memory(())
-    ours = momentum.contrast(held, video, text, video, text, ids, 0.1, 0.0)
+    how = {"match_id": ids, "temperature": 0.1, "alpha": 0.0}
+    ours = momentum.contrast(held, video, text, video, text, **how)
     plain, _ = losses.contrastive(video[:, None], text, ids, 0.1)
     np.testing.assert_allclose(ours, plain, rtol=1e-5)
 
@@ -59,8 +61,8 @@ def test_no_gradient_flows_into_what_is_slow():
     rows = [jnp.asarray(directions(2, seed)) for seed in range(4)]
 
     def loss(video, text, slow_video, slow_text):
-        ids = jnp.arange(2)
-        return momentum.contrast(memory(), video, text, slow_video, slow_text, ids, 0.1, 0.4)
+        how = {"match_id": jnp.arange(2), "temperature": 0.1, "alpha": 0.4}
+        return momentum.contrast(memory(), video, text, slow_video, slow_text, **how)
 
     own_video, own_text, *slow = jax.grad(loss, (0, 1, 2, 3))(*rows)
     assert np.abs(own_video).max() > 0.01

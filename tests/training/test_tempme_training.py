@@ -52,13 +52,15 @@ def learned(case):
     """Loss and gradient of all parameters, and the state after a step, before and its scalars."""
     _, system, params, batch = case
     rate = optimizer.cosine(1e-2, steps=4, min_share=0.0)
-    transformation = system.optimizer(rate)
-    state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
-    advance = step.make(system.loss, transformation, rate, 0, system.trained)
+    transformation = system.training.optimizer(rate)
+    state = step.create(
+        transformation, jax.tree.map(jnp.asarray, params), system.training.trainable
+    )
+    advance = step.make(system.training.loss, transformation, rate, 0, system.training.trainable)
 
     @jax.jit  # both in one program, as what they share takes long to compile
     def run(state, batch):
-        whole = jax.value_and_grad(system.loss, has_aux=True)(state.params, batch, KEY)
+        whole = jax.value_and_grad(system.training.loss, has_aux=True)(state.params, batch, KEY)
         return *whole, *advance(state, batch)
 
     (total, _), gradient, moved, scalars = run(state, batch)
@@ -96,7 +98,7 @@ def test_only_what_the_reference_lists_moves(case, learned):
 def test_nothing_to_train_is_told(case):
     _, system, params, _ = case
     with pytest.raises(tokmerge_jax.types.UserError, match="nothing to train"):
-        step.create(system.optimizer(lambda s: 0.0), params, ["no_such_parameter"])
+        step.create(system.training.optimizer(lambda s: 0.0), params, ["no_such_parameter"])
 
 
 @pytest.mark.slow
@@ -105,10 +107,12 @@ def test_full_fine_tuning_moves_clip_at_its_own_rate(case):
     changes = {"backbone_rate": 1e-3, "weight_decay": 0.0}
     config = clip_case.config_of(found).override({"train": changes})
     system = tokmerge_jax.build(config)
-    transformation = system.optimizer(lambda s: jnp.float32(1e-4))
-    state = step.create(transformation, jax.tree.map(jnp.asarray, params), system.trained)
-    assert system.loss
-    advance = step.make(system.loss, transformation, lambda s: jnp.float32(1e-4), 0)
+    assert system.training
+    transformation = system.training.optimizer(lambda s: jnp.float32(1e-4))
+    state = step.create(
+        transformation, jax.tree.map(jnp.asarray, params), system.training.trainable
+    )
+    advance = step.make(system.training.loss, transformation, lambda s: jnp.float32(1e-4), 0)
     moved, _ = jax.jit(advance)(state, batch)
     steps = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), moved.params, state.params)
     assert steps["vision"]["join_2_positions"] == pytest.approx(1e-4, rel=0.1)  # epsilon
@@ -124,7 +128,7 @@ def many(case):
     ids = np.stack([np.roll(ids[i % 3, :-1], i // 3) for i in range(16)])
     clips = [recipe.video((4, size, size, 3), seed=i) for i in range(16)]
     batch = {"video": np.stack(clips), "text_ids": ids}
-    (total, _), gradient = jax.jit(jax.value_and_grad(system.loss, has_aux=True))(
+    (total, _), gradient = jax.jit(jax.value_and_grad(system.training.loss, has_aux=True))(
         params, batch, KEY
     )
     return batch, total, rules.flatten(gradient)
@@ -140,7 +144,7 @@ def check(gradient, expected):
 def test_parts_have_the_gradient_of_the_whole(case, many):
     _, system, params, _ = case
     batch, total, expected = many
-    loss = tempme.contrastive_loss(system.module, 4)
+    loss = tempme.contrastive_loss(system.network, 4)
     (again, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch, KEY)
     close(again, total)
     check(gradient, expected)
@@ -153,7 +157,7 @@ def test_eight_devices_find_the_gradient_of_one(case, many, in_parts):
     batch, total, expected = many
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split, whole = (jax.sharding.NamedSharding(mesh, spec) for spec in (P("data"), P()))
-    loss = tempme.contrastive_loss(system.module, in_parts)
+    loss = tempme.contrastive_loss(system.network, in_parts)
     with jax.set_mesh(mesh):
         placed = jax.device_put(params, whole), jax.device_put(batch, split)
         (total8, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(*placed, KEY)
@@ -239,10 +243,14 @@ def test_a_step_in_half_precision_is_near(case):
     found, system, params, batch = case
     config = clip_case.config_of(found).override({"dtype": "bfloat16"})
     half = tokmerge_jax.build(config)
-    assert system.loss
-    assert half.loss
-    (full, _), exact = jax.jit(jax.value_and_grad(system.loss, has_aux=True))(params, batch, KEY)
-    (near, _), rounded = jax.jit(jax.value_and_grad(half.loss, has_aux=True))(params, batch, KEY)
+    assert system.training
+    assert half.training
+    (full, _), exact = jax.jit(jax.value_and_grad(system.training.loss, has_aux=True))(
+        params, batch, KEY
+    )
+    (near, _), rounded = jax.jit(jax.value_and_grad(half.training.loss, has_aux=True))(
+        params, batch, KEY
+    )
     assert near.dtype == jnp.float32
     np.testing.assert_allclose(near, full, atol=0.15)
     exact, rounded = (

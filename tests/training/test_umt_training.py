@@ -23,8 +23,8 @@ def set_up(name):
     """A golden case, its system and parameters, and its loss with the most likely negatives."""
     case = golden.load(name)
     system, params = umt_case.system_of(case)
-    assert isinstance(system.module, UMT)
-    loss = vid_tldr.retrieval_loss(system.module, sampler=losses.most_likely)
+    assert isinstance(system.network, UMT)
+    loss = vid_tldr.retrieval_loss(system.network, sampler=losses.most_likely)
 
     def without_dropout(params, batch, key, *, train=True):
         del train
@@ -45,7 +45,7 @@ def batch_of(case, first_seed):
 
 def in_torch(system, tree):
     """A tree of the parameters' shapes under PyTorch's names."""
-    return rules.unload(system.name_rules[0], tree)
+    return rules.unload(system.weights.names[0], tree)
 
 
 @pytest.mark.slow
@@ -185,10 +185,10 @@ def with_words():
         changes = {"train.losses.mlm": 0.5, "train.remat": remat, "model.dropout": 0.0}
         config = config.override(changes)
         system = tokmerge_jax.build(config)
-        params = system.init(jax.random.key(3))
-        assert isinstance(system.module, UMT)
+        params = system.weights.init(jax.random.key(3))
+        assert isinstance(system.network, UMT)
         loss = vid_tldr.retrieval_loss(
-            system.module, config.train.losses.to_dict(), losses.most_likely, lambda: 7
+            system.network, config.train.losses.to_dict(), losses.most_likely, lambda: 7
         )
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))
         found.append(run(params, batch, jax.random.key(1)))

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 
 from tokmerge_jax import registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.convert import checkpoint, rules, torch_file
-from tokmerge_jax.types import Params, System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params, UserError
 
 
 def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Params:
@@ -28,7 +28,7 @@ def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Para
       UserError: listing everything that does not fit.
     """
     built = _build(system, config)
-    return rules.load(table(built, state_dict), state_dict, built.abstract_params)
+    return rules.load(table(built, state_dict), state_dict, built.weights.shapes)
 
 
 def to_torch(
@@ -45,16 +45,16 @@ def to_torch(
       config: its configuration.
       dtypes: the types of tensors that were not float32 (constant "dtypes" of a converted folder).
     """
-    return rules.unload(_build(system, config).name_rules[0], params, dtypes)
+    return rules.unload(_build(system, config).weights.names[0], params, dtypes)
 
 
 def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
     """How the names of such a checkpoint, PyTorch's or ours, become the system's parameters."""
     if any("/" in name for name in state_dict):
         return rules.identity(
-            system.abstract_params, state_dict, system.training_only, system.name_rules
+            system.weights.shapes, state_dict, system.weights.optional, system.weights.names
         )
-    return rules.choose(system.name_rules, state_dict)
+    return rules.choose(system.weights.names, state_dict)
 
 
 def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = False) -> Params:
@@ -82,11 +82,11 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
     if path.is_dir() and not torch_file.is_folder(path):
         _check_constants(path, system)
         return checkpoint.load(
-            path, system.abstract_params, lambda names: table(system, names), to_train=to_train
+            path, system.weights.shapes, lambda names: table(system, names), to_train=to_train
         )
     tensors = torch_file.read(path)
     names, origin = table(system, tensors), f"the weights of {path}"
-    return rules.load(names, tensors, system.abstract_params, origin, to_train=to_train)
+    return rules.load(names, tensors, system.weights.shapes, origin, to_train=to_train)
 
 
 def save_checkpoint(
@@ -106,7 +106,7 @@ def save_checkpoint(
     Raises:
       UserError: if the folder holds weights already.
     """
-    constants = {"system": system.name, **system.constants, **(origin or {})}
+    constants = {"system": system.name, **system.pixels.constants, **(origin or {})}
     checkpoint.save(path, params, constants)
 
 
@@ -119,8 +119,7 @@ def _build(name: str, config: Config) -> System:
 def _check_constants(path: epath.Path, system: System) -> None:
     """Weights that were made for other pixels would give nonsense without a word."""
     stored = checkpoint.constants(path)
-    for key in ("mean", "std"):
-        ours = jax.tree.leaves(system.constants[key])
+    for key, ours in (("mean", [*system.pixels.mean]), ("std", [*system.pixels.std])):
         if key in stored and not _alike(stored[key], ours):
             raise UserError(
                 f"checkpoint {path} was made for pixels of {key} {stored[key]!r:.100}, but"

@@ -9,37 +9,11 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
-
-@runtime_checkable
-class Operation(Protocol):
-    """Turns one source array into target arrays, and back."""
-
-    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The target arrays."""
-        ...
-
-    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """The source array."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """The array as it is."""
-
-    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One target, equal to the source."""
-        return (source,)
-
-    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """The one target."""
-        (target,) = targets
-        return target
+from tokmerge_jax.names import Operation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from tokmerge_jax.data import pairs, prepared
 from tokmerge_jax.data.clips import Decoder, decoder, in_order
 from tokmerge_jax.data.datasets.video_text import KINDS
 from tokmerge_jax.data.faults import Fault, attempt
+from tokmerge_jax.signatures import Augment, Collate, Transform
 from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Questions, UserError
 
 G = TypeVar("G", Gallery, Choices, Questions, Actions)
@@ -30,9 +31,6 @@ _Samples = list[tuple[AnyRow, np.ndarray]]
 _ENDLESS = 2**40  # rows
 _REPLACEMENTS = 9  # of one row; so many broken videos one after the other are no accident
 
-Transform = Callable[[np.ndarray], np.ndarray]
-Augment = Callable[[np.ndarray, np.random.Generator], Any]
-Collate = Callable[[Sequence[Any]], Mapping[str, np.ndarray]]
 Refuse = Callable[[int, str], None]
 """`(row, why its video cannot be decoded)`."""
 

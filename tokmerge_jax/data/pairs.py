@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tokmerge_jax.data.datasets.video_text import (
     Record,
     Stored,
 )
+from tokmerge_jax.signatures import Augment
 from tokmerge_jax.types import Actions, Choices, Gallery, Questions, UserError
 
 R = TypeVar("R", bound=AnyRecord)
@@ -173,7 +174,7 @@ def action_rows(
 
 def augmented(
     row: AnyRow,
-    augment: Callable[[np.ndarray, np.random.Generator], Any],
+    augment: Augment,
     frames: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[AnyRow, np.ndarray]:
@@ -181,10 +182,13 @@ def augmented(
 
     Augmenting those of an action also tells whether it mirrored them.
     """
-    if not isinstance(row, ActionRow):
-        return row, augment(frames, rng)
-    frames, mirrored = augment(frames, rng)
-    return (ActionRow(row.path, row.mirrored, row.label) if mirrored else row), frames
+    augmented = augment(frames, rng)
+    if isinstance(augmented, np.ndarray):
+        return row, augmented
+    frames, mirrored = augmented
+    if mirrored and isinstance(row, ActionRow):
+        return ActionRow(row.path, row.mirrored, row.label), frames
+    return row, frames
 
 
 def answer_rows(records: Sequence[Question], together: int = 1) -> list[AnswerRow]:

@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from tokmerge_jax import parallel
 from tokmerge_jax.config.common import ActionData
+from tokmerge_jax.evaluation.context import Context
 from tokmerge_jax.evaluation.metrics import percent
-from tokmerge_jax.evaluation.retrieval import Batches, Model
 from tokmerge_jax.evaluation.speed import Speed
-from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch, finite
+from tokmerge_jax.runtime import finite
+from tokmerge_jax.system import Recognition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,36 +40,37 @@ class Recognised:
 
 
 def evaluate(
-    model: Model,
-    batches: Batches,
+    context: Context,
+    recognition: Recognition,
     videos: Sequence[str],
+    *,
     views: int,
     classes: int,
     batch_size: int,
-    store: Store,
-    watch: Stopwatch,
 ) -> Recognised:
-    """Scores every video's actions; goes on where `store` says that a run was.
+    """Scores every video's actions.
 
     Args:
-      model: whose `classify` is used (see `types.System`).
-      batches: the videos; the scores of those that never come stay 0.
+      context: the scores of whose videos that never come stay 0.
+      recognition: the function to use.
       videos: their names.
       views: of a video.
-      classes: how many actions there are.
+      classes: number of actions.
       batch_size: videos at a time, each of all its views.
-      store: keeps scores as they come; belongs to this model and these videos.
-      watch: is told how long it took.
 
     Raises:
       UserError: naming a video whose scores are not finite.
     """
+    model, store, watch = context.model, context.store, context.watch
     count = len(videos)
     rows = store.make("scores", (count, classes), np.float32, range(count))
-    classify, size = model.compiled("classify"), parallel.batch_size(model.mesh, batch_size)
+    classify, size = (
+        model.compiled(recognition.classify),
+        parallel.batch_size(model.mesh, batch_size),
+    )
     todo, speed = rows.todo, Speed(store)
     with Progress("recognising", count, "video", done=count - len(todo), compiles=True) as bar:
-        for batch in batches(size, todo) if len(todo) else ():
+        for batch in context.batches(size, todo) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("classify videos"), speed(views * int(mask.sum())):
                 logits = np.asarray(classify(np.asarray(batch["video"])))

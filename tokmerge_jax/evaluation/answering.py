@@ -7,7 +7,6 @@ UMT (ICCV 2023), after ALBEF (NeurIPS 2021), section 4; TESTA (Findings of EMNLP
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,17 +15,19 @@ from tokmerge_jax import parallel
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
-from tokmerge_jax.evaluation.retrieval import Batches, Model
+from tokmerge_jax.evaluation.context import Context, Model
 from tokmerge_jax.evaluation.speed import Speed
-from tokmerge_jax.evaluation.store import Rows, Store
+from tokmerge_jax.evaluation.store import Rows
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch, finite
+from tokmerge_jax.runtime import finite
+from tokmerge_jax.signatures import Memory
+from tokmerge_jax.system import Answering
 from tokmerge_jax.types import Questions, UserError
 
 _PER_CALL = 8  # most questions about a video that are read in one call
 COPIES = 3  # arrays of the logits' size that scoring holds at once, about
 
-Respond = Callable[[Any, Int[np.ndarray, "B P"]], tuple[np.ndarray, ...]]
+Respond = Callable[[Memory, Int[np.ndarray, "B P"]], tuple[np.ndarray, ...]]
 """`(memory of B videos, numbers of P questions about each, -1 = none)` -> arrays [B,P,...]."""
 
 
@@ -57,76 +58,69 @@ class Ranking:
 
 
 def evaluate(
-    model: Model,
-    batches: Batches,
+    context: Context,
+    answering: Answering,
     questions: Questions,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     answer_ids: Int[np.ndarray, "A M"],
-    vocabulary: int,
     options: AnsweringOptions,
-    store: Store,
-    watch: Stopwatch,
 ) -> Ranking:
-    """Ranks the answers of all questions; goes on where `store` says that a run was.
+    """Ranks the answers of all questions.
 
     Args:
-      model: whose `encode_video`, `video_memory`, `read` and `next_piece` are used (see
-        `types.System`).
-      batches: the videos; questions about those that never come stay 0 in the ranking.
+      context: questions about whose videos that never come stay 0 in the ranking.
+      answering: the functions to use.
       questions: what is asked about which video.
       texts: the questions' ids, and which of them are not padding.
       answer_ids: the answer list's ids.
-      vocabulary: W, how many words the decoder knows.
       options: how.
-      store: keeps rankings as they come; belongs to this model and these questions.
-      watch: is told how long each stage took.
 
     Raises:
       UserError: if `options.memory_gib` is too little for one question, or a score is not finite.
     """
     kept, listed = min(options.top_k, len(answer_ids)), Answers(answer_ids)
-    ranker = Ranker(model, texts, listed, kept, options.first_piece)
+    ranker = Ranker(context.model, answering, texts, listed, kept, options.first_piece)
     shape, name = (len(questions.texts), kept), f"top{kept}"
     if options.first_piece != 2:  # the name is older than the choice
         name += f"_first{options.first_piece}"
     rows = (
-        store.make(f"answers_{name}", shape, np.int32, questions.about),
-        store.make(f"scores_{name}", shape, np.float32, questions.about),
+        context.store.make(f"answers_{name}", shape, np.int32, questions.about),
+        context.store.make(f"scores_{name}", shape, np.float32, questions.about),
     )
-    held = COPIES * listed.most_nodes(kept) * vocabulary
-    speed = each_question(model, batches, questions, ranker, rows, held, options, store, watch)
+    held = COPIES * listed.most_nodes(kept) * answering.vocabulary
+    speed = each_question(
+        context, answering, questions, ranker, rows=rows, held=held, options=options
+    )
     answers, scores = (np.array(part.values) for part in rows)
     return Ranking(answers, scores, speed)
 
 
 def each_question(
-    model: Model,
-    batches: Batches,
+    context: Context,
+    answering: Answering,
     questions: Questions,
     respond: Respond,
+    *,
     rows: tuple[Rows, ...],
     held: int,
     options: AnsweringOptions,
-    store: Store,
-    watch: Stopwatch,
 ) -> float | None:
     """Fills `rows` with what `respond` says to all open questions.
 
     Args:
-      model: whose `encode_video` and `video_memory` are used.
-      batches: as of `evaluate`.
+      context: as of `evaluate`.
+      answering: its `encode_video` and `video_memory` are used.
       questions: what is asked about which video.
       respond: answers questions about the videos of a batch.
       rows: one array for each that `respond` gives; the last is done where all are.
       held: float32 numbers that answering one question holds at once, about; where one of each
         video in a batch is too much for `options.memory_gib`, batches are smaller.
       options: how.
-      store: keeps how fast videos are encoded.
-      watch: is told how long each stage took.
 
     Returns:
       Videos encoded a second, if it could be measured.
     """
+    model, watch = context.model, context.watch
     ways, about = model.mesh.shape["data"], np.asarray(questions.about)
     videos, together = _per_call(
         parallel.batch_size(model.mesh, options.batch_size) // ways,
@@ -136,10 +130,10 @@ def each_question(
     )
     count, todo = len(rows[-1].values), rows[-1].todo
     wanted = np.unique(about[todo])
-    speed = Speed(store)
-    encode, remember = model.compiled("encode_video"), model.compiled("video_memory")
+    speed, encode = Speed(context.store), model.compiled(answering.encode_video)
+    remember = model.compiled(answering.video_memory)
     with Progress("answering", count, "question", done=count - len(todo), compiles=True) as bar:
-        for batch in batches(videos * ways, wanted) if len(wanted) else ():
+        for batch in context.batches(videos * ways, wanted) if len(wanted) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()
             with watch("answer"):
@@ -155,17 +149,23 @@ class Ranker:
     def __init__(
         self,
         model: Model,
+        answering: Answering,
         texts: tuple[np.ndarray, np.ndarray],
         answers: Answers,
         kept: int,
         first_piece: int,
     ) -> None:
-        self._read, self._next = model.compiled("read"), model.compiled("next_piece")
+        self._read, self._next = (
+            model.compiled(answering.read),
+            model.compiled(answering.next_piece),
+        )
         self._texts, self._answers, self._kept = texts, answers, kept
         self._more_often = first_piece - 1
         self._first, self._first_place = answers.first_pieces()
 
-    def __call__(self, memory: Any, asked: Int[np.ndarray, "B P"]) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, memory: Memory, asked: Int[np.ndarray, "B P"]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Answers and scores [B,P,k] of the questions `asked` (-1 = none) about B videos."""
         ids, mask = (part[asked] for part in self._texts)
         seen = self._read(memory, ids, mask)
@@ -181,12 +181,19 @@ class Ranker:
         answers, scores = (part.reshape((*asked.shape, -1)) for part in found)
         return answers, scores
 
-    def _steps(self, seen: Any, mask: np.ndarray, trees: list[Tree]) -> Float[np.ndarray, "G E"]:
+    def _steps(self, seen: Memory, mask: np.ndarray, trees: list[Tree]) -> Float[np.ndarray, "G E"]:
         """Log-probabilities of the trees' steps."""
         trees = [tree.padded(size_of(trees)) for tree in trees]
-        columns = zip(*(dataclasses.astuple(tree) for tree in trees), strict=True)
-        ids, positions, visible, places, pieces = (np.stack(column) for column in columns)
-        return np.asarray(self._next(seen, mask, ids, visible, positions, places, pieces))
+        logs = self._next(
+            seen,
+            mask,
+            ids=np.stack([tree.ids for tree in trees]),
+            visible=np.stack([tree.visible for tree in trees]),
+            positions=np.stack([tree.positions for tree in trees]),
+            places=np.stack([tree.places for tree in trees]),
+            pieces=np.stack([tree.pieces for tree in trees]),
+        )
+        return np.asarray(logs)
 
 
 def _chunks(

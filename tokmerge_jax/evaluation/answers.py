@@ -16,7 +16,7 @@ _STEP = 64  # sizes of trees are multiples of this, so that few programs are com
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Beginnings of answers as one row of word pieces, for `predict["next_piece"]`.
+    """Beginnings of answers as one row of word pieces, for `signatures.NextPiece`.
 
     Attributes:
       ids: the last piece of each of M beginnings.

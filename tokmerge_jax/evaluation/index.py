@@ -23,7 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tokmerge_jax import disk, parallel, runtime
-from tokmerge_jax.evaluation.retrieval import Model, ahead, candidates, match, text_batches
+from tokmerge_jax.evaluation.context import Model, ahead
+from tokmerge_jax.evaluation.retrieval import Places, candidates, match, text_batches
+from tokmerge_jax.signatures import EncodeText
+from tokmerge_jax.system import Retrieval
 from tokmerge_jax.types import UserError
 
 Stamp = tuple[int, ...]
@@ -145,21 +148,20 @@ class Index:
     def query(
         self,
         model: Model,
+        retrieval: Retrieval,
         texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
         *,
         top_k: int,
-        rerank: bool,
         memory_gib: float,
         shapes: Mapping[str, tuple[int, ...]],
     ) -> list[list[Hit]]:
         """The best `top_k` videos of each text, best first.
 
         Args:
-          model: what the index was made with; its `encode_text` and, to re-rank, its
-            `video_memory` and `match` are used.
+          model: what the index was made with.
+          retrieval: its functions; where they have a matching head, it ranks the videos.
           texts: ids, and which of them are not padding.
           top_k: how many, fewer if there are fewer videos.
-          rerank: rank them by the matching head.
           memory_gib: bound on what matching holds at once.
           shapes: of the features of one video by name, as the model makes them.
 
@@ -169,24 +171,26 @@ class Index:
         videos = self.videos
         if not videos:
             return [[] for _ in texts[0]]
-        words = _encode(model, texts, ("embedding", "states") if rerank else ("embedding",))
+        matching = retrieval.matching
+        names = ("embedding", "states") if matching else ("embedding",)
+        words = _encode(model, retrieval.encode_text, texts, names)
         embedding = np.stack([self.load(path, "embedding", shapes["embedding"]) for path in videos])
         cosine = words["embedding"] @ embedding.mean(axis=1).T
         runtime.finite(cosine, "similarity", text=None, video=videos)
         wanted = candidates(cosine, top_k)
         seen = np.flatnonzero(wanted.any(axis=0))
         found, cosine, wanted = [videos[v] for v in seen], cosine[:, seen], wanted[:, seen]
-        if not rerank:
+        if matching is None:
             return [_hits(found, *row, None) for row in zip(wanted, cosine, strict=True)]
         scores = _Scores(wanted.T.shape)
-        states = words["states"], texts[1]
         match(
             model,
+            matching,
             _Tokens(self, found, shapes["tokens"]),
-            states,
+            (words["states"], texts[1]),
             wanted.T,
-            memory_gib,
             scores,
+            memory_gib=memory_gib,
             names=found,
         )
         rows = zip(wanted, cosine, scores.values.T, strict=True)
@@ -283,8 +287,8 @@ class _Tokens:
     videos: Sequence[str]
     shape: tuple[int, ...]
 
-    def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
-        paths = [self.videos[int(place)] for place in places]
+    def __getitem__(self, places: Places, /) -> np.ndarray:
+        paths = [self.videos[int(place)] for place in np.ravel(places)]
         return np.stack([self.index.load(path, "tokens", self.shape) for path in paths])
 
 
@@ -299,13 +303,13 @@ class _Scores:
 
 
 def _encode(
-    model: Model, texts: tuple[np.ndarray, np.ndarray], names: Sequence[str]
+    model: Model, encode: EncodeText, texts: tuple[np.ndarray, np.ndarray], names: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The named features of all texts: "embedding" [Q,E], "states" [Q,L,C]."""
     size = parallel.batch_size(model.mesh, _TEXTS)
     found = [
         [np.asarray(read[name], np.float32)[: len(rows)] for name in names]
-        for rows, read in ahead(model.compiled("encode_text"), text_batches(texts, size))
+        for rows, read in ahead(model.compiled(encode), text_batches(texts, size))
     ]
     return dict(zip(names, map(np.concatenate, zip(*found, strict=True)), strict=True))
 

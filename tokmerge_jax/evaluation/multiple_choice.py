@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel
-from tokmerge_jax.evaluation.retrieval import Batches, Model
+from tokmerge_jax.evaluation.context import Context
 from tokmerge_jax.evaluation.speed import Speed
-from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch, finite
+from tokmerge_jax.runtime import finite
+from tokmerge_jax.system import MultipleChoice
 
 MATCH, CONTRAST = 0.7, 0.3
 """Weights of the two probabilities in an option's score."""
@@ -47,45 +47,42 @@ class Chosen:
 
 
 def evaluate(
-    model: Model,
-    batches: Batches,
+    context: Context,
+    choosing: MultipleChoice,
     texts: tuple[Int[np.ndarray, "V O L"], Bool[np.ndarray, "V O L"]],
     batch_size: int,
-    store: Store,
-    watch: Stopwatch,
 ) -> Chosen:
-    """Scores every video's options; goes on where `store` says that a run was.
+    """Scores every video's options.
 
     Args:
-      model: whose `encode_video`, `encode_text`, `video_memory` and `choose` are used (see
-        `types.System`).
-      batches: the videos; the scores of those that never come stay 0.
+      context: the scores of whose videos that never come stay 0.
+      choosing: the functions to use.
       texts: ids of the options, and which of them are not padding.
       batch_size: videos encoded at a time.
-      store: keeps scores as they come; belongs to this model and these videos.
-      watch: is told how long each stage took.
 
     Raises:
       UserError: if a score is not finite.
     """
+    model, store, watch = context.model, context.store, context.watch
     shape = texts[0].shape[:2]
     rows = {
         name: store.make(name, shape, np.float32, range(shape[0])) for name in ("match", "contrast")
     }
-    names = ("encode_video", "encode_text", "video_memory", "choose")
-    encode, read, remember, choose = (model.compiled(name) for name in names)
+    encode, read = model.compiled(choosing.encode_video), model.compiled(choosing.encode_text)
+    remember, choose = model.compiled(choosing.video_memory), model.compiled(choosing.choose)
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
     todo = rows["contrast"].todo
     done = shape[0] - len(todo)
     with Progress("choosing", shape[0], "video", done=done, compiles=True) as bar:
-        for batch in batches(size, todo) if len(todo) else ():
+        for batch in context.batches(size, todo) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("encode videos"), speed(int(mask.sum())):
                 seen = encode(np.asarray(batch["video"]))
                 seen["tokens"].block_until_ready()
             with watch("choose"):
                 ids, known = (part[index] for part in texts)
-                words = read(*(part.reshape(-1, part.shape[-1]) for part in (ids, known)))
+                length = ids.shape[-1]
+                words = read(ids.reshape(-1, length), known.reshape(-1, length))
                 embedding, states = (
                     x.reshape(*ids.shape[:2], *x.shape[1:])
                     for x in (words["embedding"], words["states"])

@@ -14,7 +14,8 @@ from rich.table import Table
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.findings import Findings
-from tokmerge_jax.types import System, UserError
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
 
 DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 """Keys of results.json, and their short names in tables."""
@@ -48,7 +49,8 @@ def results(
       facts: that the scores depend on (`store.model_facts`).
       seconds: of each stage, over all sittings.
     """
-    macs = sum(layer.macs for layer in system.cost)
+    cost = system.merging.cost
+    macs = sum(layer.macs for layer in cost)
     headline, value = found.headline
     return {
         "name": name,
@@ -59,7 +61,7 @@ def results(
         "protocol": found.protocol,
         "gmac": macs / 1e9,
         "gflop": 2 * macs / 1e9,
-        "tokens": [layer.tokens_in for layer in system.cost] + [system.cost[-1].tokens_out],
+        "tokens": [layer.tokens_in for layer in cost] + [cost[-1].tokens_out],
         "clips_per_second": found.clips_per_second,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": runtime.versions(),

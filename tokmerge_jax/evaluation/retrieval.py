@@ -1,14 +1,14 @@
 """Text-video retrieval: encode, compare, pick candidates, score those again with the fusion layers.
 
 What two calls share is computed once: a video's cross-attention keys and values serve all its
-candidates, and a pair that both directions ask for is scored once. `System.predict`'s functions
-are all that is known of the model. Protocol: UMT (ICCV 2023), evaluation.
+candidates, and a pair that both directions ask for is scored once. `system.Retrieval` is all that
+is known of the model. Protocol: UMT (ICCV 2023), evaluation.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,11 +17,14 @@ from jaxtyping import Bool, Float, Int
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.config.evaluation import RetrievalOptions
 from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation.context import Context, Model, ahead
 from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.runtime import Stopwatch, finite
-from tokmerge_jax.types import Batch, Params, Predict, UserError
+from tokmerge_jax.runtime import finite
+from tokmerge_jax.signatures import Features, Memory
+from tokmerge_jax.system import Matching, Retrieval
+from tokmerge_jax.types import UserError
 
 NO_CANDIDATE = np.float32(-100)
 """The score of a pair that is not re-ranked, as in the original."""
@@ -30,14 +33,14 @@ _TEXTS = 64  # texts that are encoded at a time
 _PER_CALL = 32  # most texts that are matched with a video in one call
 _COPIES = 16  # arrays of the texts' size that matching holds at once, about (MLP: 4 and 4)
 
+Texts = tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]
+"""Ids of texts, and which of them are not padding."""
+
+Places = Int[np.ndarray, "..."] | int
+"""Numbers of videos or texts, or of one."""
+
 _Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
 """The rows that a batch is about, and its arrays, whose first rows are these; the rest pads."""
-
-Batches = Callable[[int, np.ndarray], Iterator[Batch]]
-"""`(batch size, rows)` -> batches of `video`, `index` and `mask` of those of the videos in these
-rows that can be decoded, in order."""
-
-_Rows = TypeVar("_Rows")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,89 +69,64 @@ class Scores:
         finite(self.video_to_text, "score", video=None, text=None)
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """What is evaluated: `System.predict`, its parameters, and the devices to run on."""
-
-    predict: Mapping[str, Predict]
-    params: Params
-    mesh: jax.sharding.Mesh
-
-    def compiled(self, name: str) -> Callable[..., Any]:
-        """`(*host arrays) -> arrays` of a predict function, rows of its arrays split over devices.
-
-        Whatever is no numpy array is passed on as it is.
-        """
-        function = runtime.jit(self.predict[name])
-
-        def call(*arrays: Any) -> Any:
-            place = {str(i): x for i, x in enumerate(arrays) if isinstance(x, np.ndarray)}
-            placed = parallel.shard(self.mesh, place)
-            with jax.set_mesh(self.mesh):
-                return function(
-                    self._placed, *(placed.get(str(i), x) for i, x in enumerate(arrays))
-                )
-
-        return call
-
-    @functools.cached_property
-    def _placed(self) -> Params:
-        """The parameters on the devices, once for all functions."""
-        return parallel.replicate(self.mesh, dict(self.params))
-
-
 def evaluate(
-    model: Model,
-    batches: Batches,
+    context: Context,
+    retrieval: Retrieval,
     videos: int,
-    texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
+    texts: Texts,
     options: RetrievalOptions,
-    store: Store,
-    watch: Stopwatch,
+    *,
     left: Callable[[], tuple[Sequence[int], Sequence[int]]] | None = None,
 ) -> Scores:
-    """Scores all videos and texts of a gallery; goes on where `store` says that a run was.
+    """Scores all videos and texts of a gallery.
 
     Args:
-      model: whose `encode_video`, `encode_text` and, to re-rank, `video_memory` and `match` are
-        used (see `types.System`). What only these need is kept only if the model has them.
-      batches: the videos; those that never come are no part of the scores if `left` says so.
+      context: whose videos that never come are no part of the scores if `left` says so.
+      retrieval: the functions to use; what only its matching head reads is kept only if it has one.
       videos: V.
-      texts: ids, and which of them are not padding.
+      texts: of the gallery.
       options: how.
-      store: keeps features and scores as they come; belongs to this model and gallery.
-      watch: is told how long each stage took.
-      left: gives, when `batches` has ended, the videos and the texts that are scored, as if there
+      left: gives, when the videos have ended, the videos and the texts that are scored, as if there
         were no others: V and Q of the scores are their numbers. None = all.
 
     Raises:
-      UserError: if `options.memory_gib` is too little for one pair, or a score is not finite.
+      UserError: if there is no matching head to re-rank with, `options.memory_gib` is too little
+        for one pair, or a score is not finite.
     """
-    with watch("encode texts"):
-        words = _encode_texts(model, texts, store, watch)
-    speed = Speed(store)
-    with watch("encode videos"):
-        seen = _encode_videos(model, batches, videos, options.batch_size, store, speed, watch)
+    matching, reranking = retrieval.matching, options.reranking
+    if reranking and matching is None:
+        raise UserError("config.eval.rerank needs a matching head, and this system has none")
+    with context.watch("encode texts"):
+        words = _encode_texts(context, retrieval, texts)
+    speed = Speed(context.store)
+    with context.watch("encode videos"):
+        seen = _encode_videos(context, retrieval, videos, options.batch_size, speed)
     scored, asked = left() if left else (range(videos), range(len(texts[0])))
     embedding = seen["embedding"].mean(axis=1)[list(scored)]
     similarity = embedding @ words["embedding"][list(asked)].T
     finite(similarity, "similarity", video=None, text=None)
     clips_per_second = speed.clips_per_second
-    if options.reranking is None:
+    if matching is None or reranking is None:
         to_video, to_text = similarity.T, similarity
         if options.dual_softmax:
             to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
         return Scores(similarity, to_video, to_text, clips_per_second)
-    reranking = options.reranking
     of_text = candidates(similarity.T, reranking.top_k)
     of_video = candidates(similarity, reranking.top_k)
     wanted = of_text.T | of_video
     pairs = runtime.digest([wanted, np.asarray(scored), np.asarray(asked)])[:16]
-    with watch("re-rank"):
-        rows = store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
-        states, tokens = _Part(words["states"], asked), _Part(seen["tokens"], scored)
-        read = states, _Part(texts[1], asked)
-        match(model, tokens, read, wanted, reranking.memory_gib, rows, written=watch.note)
+    with context.watch("re-rank"):
+        rows = context.store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
+        match(
+            context.model,
+            matching,
+            _Part(seen["tokens"], scored),
+            (_Part(words["states"], asked), _Part(texts[1], asked)),
+            wanted,
+            rows,
+            memory_gib=reranking.memory_gib,
+            written=context.watch.note,
+        )
     scores = rows.values + similarity if reranking.plus_similarity else rows.values
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
@@ -177,26 +155,19 @@ def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndar
     return marks
 
 
-def _encode_texts(
-    model: Model, texts: tuple[np.ndarray, np.ndarray], store: Store, watch: Stopwatch
-) -> "_Features":
-    """Embeddings [Q,E] of all texts, and states [Q,L,C] if the model matches them."""
+def _encode_texts(context: Context, retrieval: Retrieval, texts: Texts) -> "_Features":
+    """Embeddings [Q,E] of all texts, and states [Q,L,C] if they are matched."""
     count = len(texts[0])
-    size = parallel.batch_size(model.mesh, min(_TEXTS, count))
-    arrays = _Features(store, "text", ("embedding", *_if_matching(model, "states")), count)
+    size = parallel.batch_size(context.model.mesh, min(_TEXTS, count))
+    names = ("embedding", "states") if retrieval.matching else ("embedding",)
+    arrays = _Features(context.store, "text", names, count)
+    encode = context.model.compiled(retrieval.encode_text)
     batches = functools.partial(text_batches, texts, size)
-    arrays.collect(model.compiled("encode_text"), batches, lambda rows: watch.note())
+    arrays.collect(encode, batches, lambda rows: context.watch.note())
     return arrays
 
 
-def _if_matching(model: Model, name: str) -> tuple[str, ...]:
-    """A feature that only the matching head reads."""
-    return (name,) if "match" in model.predict else ()
-
-
-def text_batches(
-    texts: tuple[np.ndarray, np.ndarray], size: int, rows: np.ndarray | None = None
-) -> Iterator[_Input]:
+def text_batches(texts: Texts, size: int, rows: np.ndarray | None = None) -> Iterator[_Input]:
     """Ids and masks of the texts `rows` (None = all), `size` at a time; the last ones repeat."""
     wanted = np.arange(len(texts[0])) if rows is None else rows
     for first in range(0, len(wanted), size):
@@ -206,29 +177,23 @@ def text_batches(
 
 
 def _encode_videos(
-    model: Model,
-    batches: Batches,
-    videos: int,
-    batch_size: int,
-    store: Store,
-    speed: Speed,
-    watch: Stopwatch,
+    context: Context, retrieval: Retrieval, videos: int, batch_size: int, speed: Speed
 ) -> "_Features":
-    """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if the model matches them."""
-    size = parallel.batch_size(model.mesh, batch_size)
+    """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if they are matched."""
+    size = parallel.batch_size(context.model.mesh, batch_size)
 
     def inputs(rows: np.ndarray) -> Iterator[_Input]:
-        for batch in batches(size, rows):
+        for batch in context.batches(size, rows):
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             yield index[mask], (np.asarray(batch["video"]),)
 
     def written(rows: int) -> None:
         speed.add(rows)
-        watch.note()
+        context.watch.note()
 
-    names = ("embedding", *_if_matching(model, "tokens"))
-    arrays = _Features(store, "video", names, videos, range(videos))
-    arrays.collect(model.compiled("encode_video"), inputs, written)
+    names = ("embedding", "tokens") if retrieval.matching else ("embedding",)
+    arrays = _Features(context.store, "video", names, videos, range(videos))
+    arrays.collect(context.model.compiled(retrieval.encode_video), inputs, written)
     return arrays
 
 
@@ -238,7 +203,7 @@ class _Part:
     def __init__(self, values: np.ndarray, rows: Sequence[int]) -> None:
         self._values, self._rows = values, np.asarray(rows)
 
-    def __getitem__(self, places: Any, /) -> np.ndarray:
+    def __getitem__(self, places: Places, /) -> np.ndarray:
         return self._values[self._rows[places]]
 
 
@@ -264,7 +229,7 @@ class _Features:
 
     def collect(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Features],
         inputs: Callable[[np.ndarray], Iterator[_Input]],
         written: Callable[[int], None],
     ) -> None:
@@ -299,30 +264,11 @@ class _Features:
         return rows
 
 
-def ahead(
-    function: Callable[..., Any], inputs: Iterable[tuple[_Rows, tuple[np.ndarray, ...]]]
-) -> Iterator[tuple[_Rows, Any]]:
-    """(rows, `function` of their arrays), one batch behind: the host decodes the next meanwhile."""
-    pending = None
-    try:
-        for index, arrays in inputs:
-            result = index, function(*arrays)
-            if pending is not None:
-                yield pending
-            pending = result
-    except UserError:  # a video that stops the run: what comes before it is kept
-        if pending is not None:
-            yield pending
-        raise
-    if pending is not None:
-        yield pending
-
-
 @runtime_checkable
 class Tokens(Protocol):
     """All videos' tokens [V,N,C], or what texts are: an array, or what reads what is asked for."""
 
-    def __getitem__(self, places: Any, /) -> np.ndarray:
+    def __getitem__(self, places: Places, /) -> np.ndarray:
         """Those of some videos or texts, or of one."""
         ...
 
@@ -345,11 +291,13 @@ class Results(Protocol):
 
 def match(
     model: Model,
+    matching: Matching,
     tokens: Tokens,
     texts: tuple[Tokens, Tokens],
     wanted: Bool[np.ndarray, "V Q"],
-    memory_gib: float,
     rows: Results,
+    *,
+    memory_gib: float,
     names: Sequence[str] | None = None,
     written: Callable[[], None] = lambda: None,
 ) -> None:
@@ -358,19 +306,20 @@ def match(
     As many videos as the mesh splits data into are worked on together, each with its own texts.
 
     Args:
-      model: whose `video_memory` and `match` are used.
+      model: the parameters.
+      matching: the functions to use.
       tokens: of all videos.
       texts: states [Q,L,C] and masks [Q,L] of all texts.
       wanted: the pairs.
-      memory_gib: bound on what is held at once.
       rows: takes the scores.
+      memory_gib: bound on what is held at once.
       names: of the videos, for messages; None = their numbers.
       written: called after scores have been written.
 
     Raises:
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
     """
-    remember, match = model.compiled("video_memory"), model.compiled("match")
+    remember, score = model.compiled(matching.video_memory), model.compiled(matching.match)
     together, todo = model.mesh.shape["data"], rows.todo
     most = int(wanted.sum(axis=1).max())
     done = len(wanted) - len(todo)
@@ -385,7 +334,7 @@ def match(
             for begin in range(0, max(map(len, queues)), size):
                 places = [queue[begin : begin + size] for queue in queues]
                 padded_places = np.stack([_fill(place, size) for place in places])
-                result = np.asarray(match(memory, *(x[padded_places] for x in texts)))
+                result = np.asarray(score(memory, texts[0][padded_places], texts[1][padded_places]))
                 for row, place in enumerate(places[: len(videos)]):
                     scores[row, place] = result[row, : len(place)]
             called = videos if names is None else [names[video] for video in videos]
@@ -399,7 +348,7 @@ def _fill(index: np.ndarray, size: int) -> np.ndarray:
     return np.pad(index, (0, size - len(index)))
 
 
-def _texts_per_call(memory: Any, states: Tokens, most: int, limit_gib: float) -> int:
+def _texts_per_call(memory: Memory, states: Tokens, most: int, limit_gib: float) -> int:
     """How many texts each video is matched with at a time, so that all fits into the limit."""
     videos = len(jax.tree.leaves(memory)[0])
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(memory))

@@ -22,7 +22,8 @@ from jaxtyping import UInt64
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.system import System
+from tokmerge_jax.types import Params
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def model_facts(system: System, params: Params) -> dict[str, Any]:
         "model": config.model.to_dict(),
         "compute": np.dtype(runtime.compute_dtype(config.dtype)).name,
         "checkpoint": runtime.digest(jax.tree.leaves(params)),
-        "frames": [*decoded, str(system.transform)],
+        "frames": [*decoded, str(system.pixels.transform)],
         "package": runtime.versions()["tokmerge_jax"],
     }
 

@@ -5,16 +5,16 @@ after BLIP (ICML 2022).
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from tokmerge_jax.config.evaluation import GeneratingOptions
 from tokmerge_jax.evaluation.answering import COPIES, each_question
-from tokmerge_jax.evaluation.retrieval import Batches, Model
-from tokmerge_jax.evaluation.store import Store
-from tokmerge_jax.runtime import Stopwatch, finite
+from tokmerge_jax.evaluation.context import Context, Model
+from tokmerge_jax.runtime import finite
+from tokmerge_jax.signatures import Memory
+from tokmerge_jax.system import Answering, Writing
 from tokmerge_jax.types import Questions
 
 _CACHES = 2  # what beams have read, and the same in the order of the next beams
@@ -44,31 +44,29 @@ class Written:
 
 
 def evaluate(
-    model: Model,
-    batches: Batches,
+    context: Context,
+    answering: Answering,
+    writing: Writing,
     questions: Questions,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
-    vocabulary: int,
-    place: int,
     options: GeneratingOptions,
-    store: Store,
-    watch: Stopwatch,
 ) -> Written:
-    """Answers all questions; arguments and errors as of `answering.evaluate`.
-
-    `write` of the model is used in the place of `next_piece`; `place` is how many numbers the
-    decoder keeps of each place that it has read, of a question or an answer.
-    """
+    """Answers all questions by `writing`; other arguments and errors as of `answering.evaluate`."""
     count, longest = len(questions.texts), int(texts[1].sum(axis=1).max())
     ids, mask = (part[:, :longest] for part in texts)  # padding is attended to: none of all
     name = f"beams{options.beams}_length{options.min_length}to{options.max_length}"
     rows = (
-        store.make(f"written_{name}", (count, options.max_length), np.int32, questions.about),
-        store.make(f"written_scores_{name}", (count,), np.float32, questions.about),
+        context.store.make(
+            f"written_{name}", (count, options.max_length), np.int32, questions.about
+        ),
+        context.store.make(f"written_scores_{name}", (count,), np.float32, questions.about),
     )
-    writer, beams = Writer(model, (ids, mask)), options.beams
-    held = COPIES * beams * vocabulary + (longest + _CACHES * beams * options.max_length) * place
-    speed = each_question(model, batches, questions, writer, rows, held, options, store, watch)
+    places = longest + _CACHES * options.beams * options.max_length
+    held = COPIES * options.beams * answering.vocabulary + places * writing.place_size
+    writer = Writer(context.model, answering, writing, (ids, mask))
+    speed = each_question(
+        context, answering, questions, writer, rows=rows, held=held, options=options
+    )
     written, scores = (np.array(part.values) for part in rows)
     return Written(written, scores, longest, speed)
 
@@ -76,11 +74,17 @@ def evaluate(
 class Writer:
     """Answers questions about the videos of a batch; `answering.Respond`."""
 
-    def __init__(self, model: Model, texts: tuple[np.ndarray, np.ndarray]) -> None:
-        self._read, self._write = model.compiled("read"), model.compiled("write")
+    def __init__(
+        self,
+        model: Model,
+        answering: Answering,
+        writing: Writing,
+        texts: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        self._read, self._write = model.compiled(answering.read), model.compiled(writing.write)
         self._texts = texts
 
-    def __call__(self, memory: Any, asked: Int[np.ndarray, "B P"]) -> tuple[np.ndarray, ...]:
+    def __call__(self, memory: Memory, asked: Int[np.ndarray, "B P"]) -> tuple[np.ndarray, ...]:
         """Ids [B,P,L] and scores [B,P] of answers to the questions `asked` about B videos."""
         ids, mask = (part[asked] for part in self._texts)
         found = self._write(self._read(memory, ids, mask))

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,21 +13,26 @@ from jax.typing import ArrayLike
 
 from tokmerge_jax.config import testa, umt
 from tokmerge_jax.config.evaluation import GeneratingOptions
-from tokmerge_jax.data.text import TextRule, Tokenizer
+from tokmerge_jax.data.pairs import AnswerRow
+from tokmerge_jax.data.text import TextRule, Tokenizer, spell
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answering import generation
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.layers.bert import Cache
 from tokmerge_jax.models.answerer import Answerer, log_probability
 from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.names import RuleSet
+from tokmerge_jax.signatures import Features, Loss, Memory, Write
+from tokmerge_jax.system import Answering, Weights, Writing
+from tokmerge_jax.systems.inputs import text_checked, video_checked
 from tokmerge_jax.systems.pixels import example
 from tokmerge_jax.systems.reranked import run
-from tokmerge_jax.types import Batch, Loss, Params, Predict, UserError
+from tokmerge_jax.types import Batch, Params, UserError
 
-Answering = umt.QuestionAnswering | testa.QuestionAnswering
+Config = umt.QuestionAnswering | testa.QuestionAnswering
 """A configuration of either system."""
 
-Pixels = Callable[[ArrayLike], jax.Array]
+Normalise = Callable[[ArrayLike], jax.Array]
 """Makes frames what the network reads."""
 
 
@@ -39,7 +44,7 @@ class Words:
     answers: Tokenizer
 
 
-def words(config: Answering, questions: TextRule, answers: TextRule) -> Words:
+def words(config: Config, questions: TextRule, answers: TextRule) -> Words:
     """The tokenizers of a configuration.
 
     Raises:
@@ -58,25 +63,18 @@ def words(config: Answering, questions: TextRule, answers: TextRule) -> Words:
     )
 
 
-def fields(config: Answering, module: Answerer, words: Words) -> dict[str, Any]:
-    """The fields of `types.System` that are about parameters and texts."""
+def weights(config: Config, network: Answerer, words: Words, names: Sequence[RuleSet]) -> Weights:
+    """The network's parameters, whose names elsewhere the tables `names` tell."""
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, words.questions.length), jnp.int32)
         answer = jnp.zeros((1, words.answers.length), jnp.int32)
-        return module.init(key, example(config), ids, ids == 0, answer)["params"]
+        return network.init(key, example(config), ids, ids == 0, answer)["params"]
 
-    return {
-        "config": config,
-        "module": module,
-        "abstract_params": jax.eval_shape(init, jax.random.key(0)),
-        "init": init,
-        "tokenize": words.questions,
-        "tokenize_answers": words.answers,
-    }
+    return Weights(jax.eval_shape(init, jax.random.key(0)), init, names)
 
 
-def collate(words: Words, rows: Sequence[Any], weight: float = 1.0) -> dict[str, np.ndarray]:
+def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dict[str, np.ndarray]:
     """What `loss` reads of training rows (`data.pairs.AnswerRow`) beside their videos.
 
     Args:
@@ -95,11 +93,11 @@ def collate(words: Words, rows: Sequence[Any], weight: float = 1.0) -> dict[str,
     }
 
 
-def loss(module: Answerer, pixels: Pixels) -> Loss:
+def loss(network: Answerer, pixels: Normalise) -> Loss:
     """The weighted negative log-likelihood of each question's answers, the questions' mean.
 
     Args:
-      module: the network; its label smoothing counts.
+      network: its label smoothing counts.
       pixels: makes frames what the network reads.
 
     Returns:
@@ -123,7 +121,7 @@ def loss(module: Answerer, pixels: Pixels) -> Loss:
     def loss(
         params: Params, batch: Batch, key: jax.Array, *, train: bool = True
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        apply = nn.apply(forward, module)
+        apply = nn.apply(forward, network)
         return apply(
             {"params": params}, jax.tree.map(jnp.asarray, batch), train, rngs={"dropout": key}
         ), {}
@@ -131,25 +129,40 @@ def loss(module: Answerer, pixels: Pixels) -> Loss:
     return loss
 
 
-def functions(module: Answerer, pixels: Pixels) -> dict[str, Predict]:
-    """`encode_video`, `video_memory`, `read` and `next_piece` of `types.System.predict`."""
+def answering(
+    config: Config,
+    network: Answerer,
+    pixels: Normalise,
+    words: Words,
+    writing: Writing | None = None,
+) -> Answering:
+    """The functions of a network that answers questions.
 
-    def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
-        return {"tokens": run(module, "encode_video", params, pixels(video))}
+    Args:
+      config: the system's.
+      network: reads questions and answers.
+      pixels: makes frames what the network reads.
+      words: the system's tokenizers.
+      writing: of systems that write answers as well.
+    """
 
-    def video_memory(params: Params, tokens: ArrayLike) -> Any:
-        return run(module, "memory", params, tokens)
+    def encode_video(params: Params, video: ArrayLike) -> Features:
+        return {"tokens": run(network, network.encode_video, params, pixels(video))}
 
-    def read(params: Params, memory: Any, text_ids: ArrayLike, text_mask: ArrayLike) -> Any:
+    def video_memory(params: Params, tokens: ArrayLike) -> Memory:
+        return run(network, network.memory, params, tokens)
+
+    def read(params: Params, memory: Memory, text_ids: ArrayLike, text_mask: ArrayLike) -> Memory:
         length = np.shape(text_ids)[-1]
         flat = jnp.reshape(text_ids, (-1, length)), jnp.reshape(text_mask, (-1, length))
-        states = run(module, "read", params, memory, *flat)
-        return run(module, "answer_memory", params, states)
+        states = run(network, network.read, params, memory, *flat)
+        return run(network, network.answer_memory, params, states)
 
     def next_piece(
         params: Params,
-        memory: Any,
+        memory: Memory,
         text_mask: ArrayLike,
+        *,
         ids: ArrayLike,
         visible: ArrayLike,
         positions: ArrayLike,
@@ -157,37 +170,48 @@ def functions(module: Answerer, pixels: Pixels) -> dict[str, Predict]:
         pieces: ArrayLike,
     ) -> jax.Array:
         mask = jnp.reshape(text_mask, (-1, np.shape(text_mask)[-1]))
-        logits = run(module, "next_words", params, memory, mask, ids, visible, positions)
-        return log_probability(logits, jnp.asarray(places), jnp.asarray(pieces), module.smoothing)
+        answers = mask, ids, visible, positions
+        logits = run(network, network.next_words, params, memory, *answers)
+        return log_probability(logits, jnp.asarray(places), jnp.asarray(pieces), network.smoothing)
 
-    predict = (encode_video, video_memory, read, next_piece)
-    return {function.__name__: function for function in predict}
+    return Answering(
+        words.questions,
+        words.answers,
+        video_checked(encode_video, config),
+        video_memory,
+        text_checked(read, config, axes="BPL"),
+        next_piece,
+        vocabulary=network.decoder.vocab_size,
+        writing=writing,
+    )
 
 
-def writer(module: Answerer, answers: Tokenizer, options: GeneratingOptions) -> Predict:
-    """`write` of `types.System.predict`.
+def writing(
+    config: Config, network: Answerer, answers: Tokenizer, options: GeneratingOptions
+) -> Writing:
+    """Answers as `options` of the evaluation describe them, from their start token to their end.
 
     All places of a question are attended to, its padding too, as in BLIP.
-
-    Args:
-      module: the network.
-      answers: whose start and end tokens answers begin and end with.
-      options: of the evaluation.
     """
+    decoder = network.decoder
 
     def how() -> tuple[int, decoding.Options]:
         start, end = (answers.id_of(token) for token in (answers.rule.start, answers.rule.end))
         return start, generation(options, end)
 
-    return text_writer(module.decoder, itemgetter("decoder"), how)
+    return Writing(
+        text_writer(decoder, itemgetter("decoder"), how),
+        partial(spell, config.data.vocabulary),
+        place_size=2 * decoder.depth * decoder.width,  # a key and a value in each layer
+    )
 
 
 def text_writer(
     decoder: Bert,
     own: Callable[[Params], Params],
     how: Callable[[], tuple[int, decoding.Options]],
-) -> Predict:
-    """`(params, memory, key=None) -> {"ids" int32 [G,L], "score" float32 [G]}`: texts it writes.
+) -> Write:
+    """Texts that a decoder writes.
 
     Args:
       decoder: all its layers read what the text is about; it predicts words.
@@ -198,12 +222,12 @@ def text_writer(
     empty_cache = nn.apply(Bert.empty_cache, decoder)
     read_word = nn.apply(_read_word, decoder)
 
-    def write(params: Params, memory: Any, key: jax.Array | None = None) -> dict[str, jax.Array]:
+    def write(params: Params, memory: Memory, key: jax.Array | None = None) -> Features:
         start, options = how()
         texts = len(jax.tree.leaves(memory)[0])
         variables = {"params": own(params)}
 
-        def step(cache: Any, ids: jax.Array, position: jax.Array) -> Any:
+        def step(cache: Memory, ids: jax.Array, position: jax.Array) -> tuple[jax.Array, Memory]:
             return read_word(variables, cache, ids, position, memory)
 
         cache = empty_cache({}, texts * options.beams, options.max_length)

@@ -21,8 +21,11 @@ from tokmerge_jax.layers.mlp import gelu, quick_gelu
 from tokmerge_jax.merging import MERGERS, Tokens, schedule, temporal
 from tokmerge_jax.merging.temporal import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
-from tokmerge_jax.systems.pixels import constants, normalise
-from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
+from tokmerge_jax.signatures import TraceVideo
+from tokmerge_jax.system import Merging, Pixels
+from tokmerge_jax.systems.inputs import video_checked
+from tokmerge_jax.systems.pixels import normalise
+from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -62,23 +65,22 @@ def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:
     }
 
 
-def fields(config: Retrieval) -> dict[str, Any]:
-    """The fields of `types.System` that are about the video alone."""
-    vision, own = config.model.vision, _schedule(config)
+def pixels_of(config: Retrieval) -> Pixels:
+    """How frames become the network's input."""
+    size, frames = config.model.vision.image_size, config.model.vision.frames
+    augment = rand_augment.RandAugmentCrop if config.train.augment else clip_pixels.ResizeCrop
+    return Pixels(MEAN, STD, size, frames, clip_pixels.ResizeCrop(size), augment(size))
+
+
+def merging_of(config: Retrieval) -> Merging:
+    """How many of a frame's tokens merge, and what encoding a video costs."""
+    vision = config.model.vision
 
     def cost_of(r: Sequence[int]) -> tuple[LayerCost, ...]:
         patch, embed_dim = 3 * vision.patch_size**2, config.model.embed_dim
         return temporal.cost(_stages(config, r), vision.width, vision.heads, patch, embed_dim)
 
-    augment = rand_augment.RandAugmentCrop if config.train.augment else clip_pixels.ResizeCrop
-    return {
-        "constants": constants(config, MEAN, STD),
-        "transform": clip_pixels.ResizeCrop(vision.image_size),
-        "augment": augment(vision.image_size),
-        "schedule": Schedule(own, tokens_of_frame(config), protected=1),
-        "cost": cost_of(own),
-        "cost_of": cost_of,
-    }
+    return Merging(Schedule(_schedule(config), tokens_of_frame(config), protected=1), cost_of)
 
 
 def pixels(video: ArrayLike) -> jax.Array:
@@ -148,23 +150,22 @@ def stages_of(config: Retrieval) -> tuple[Stage, ...]:
     return _stages(config, _schedule(config))
 
 
-def tracer(module: nn.Module, stages: Sequence[Stage], tokens: int) -> Predict:
-    """`trace_video`, over the patches of all frames, of a module whose `vision` is the transformer.
-
-    Parameters may have LoRA apart.
+def tracer(config: Framewise, network: nn.Module, stages: Sequence[Stage]) -> TraceVideo:
+    """`trace_video`, over the patches of all frames; parameters may have LoRA apart.
 
     Args:
-      module: the network.
+      config: the system's.
+      network: its `vision` is the transformer.
       stages: what its layers do.
-      tokens: of a frame.
     """
+    tokens = tokens_of_frame(config)
     merging_layers = [
         i for i, stage in enumerate(stages) if stage.merger or (stage.join and stage.join.r)
     ]
 
     def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
         trace = nn.apply(
-            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+            lambda model, x: model.vision(x, trace=True), network, mutable=["intermediates"]
         )
         _, seen = trace({"params": merge_lora(params)}, pixels(video))
         seen, videos = seen["intermediates"]["vision"], np.shape(video)[0]
@@ -181,7 +182,7 @@ def tracer(module: nn.Module, stages: Sequence[Stage], tokens: int) -> Predict:
             found["size"].append(merged.size.reshape(videos, -1))
         return found
 
-    return trace_video
+    return video_checked(trace_video, config)
 
 
 def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:

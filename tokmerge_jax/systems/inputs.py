@@ -1,75 +1,115 @@
-"""What functions of a system refuse to read, for they would misread it: frames and texts."""
+"""What functions of a system refuse to read, for they would misread it: frames and texts.
+
+Only shapes and types are looked at, which is done while a function is traced and costs nothing
+where it runs. Frames of another number or size would be interpolated or merged as nobody asked, and
+floats cannot be told from normalised ones.
+"""
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextModel
-from tokmerge_jax.types import Predict, System, UserError
+from tokmerge_jax.system import (
+    Answering,
+    Captioning,
+    MultipleChoice,
+    Recognition,
+    Retrieval,
+    System,
+)
+from tokmerge_jax.types import UserError
 
-_OF_VIDEOS = ("encode_video", "trace_video", "caption", "classify")
-_OF_TEXTS = {"encode_text": "BL", "read": "BPL"}  # names of the axes
+F = TypeVar("F", bound=Callable[..., object])
+R = TypeVar(
+    "R",
+    Retrieval | None,
+    MultipleChoice | None,
+    Answering | None,
+    Recognition | None,
+    Captioning | None,
+)
 
 
-def checked(config: Config, predict: Mapping[str, Predict]) -> dict[str, Predict]:
-    """`types.System.predict`, whose functions of frames and texts check what they are given.
+def video_checked(function: F, config: Config) -> F:
+    """The function, which from now on raises a UserError where `video` is not uint8 [B,T,S,S,3]."""
+    vision = config.model.vision
 
-    Only shapes and types are looked at, which is done while a function is traced and costs nothing
-    where it runs. Frames of another number or size would be interpolated or merged as nobody asked,
-    and floats cannot be told from normalised ones.
+    def check(given: Mapping[str, PyTree]) -> None:
+        _check_video(function.__name__, given["video"], vision.frames, vision.image_size)
 
-    Args:
-      config: the system's.
-      predict: the functions, which raise a UserError from now on.
-    """
-    read = (*_OF_VIDEOS, *_OF_TEXTS)
-    return {
-        name: _guarded(name, function, config) if name in read else function
-        for name, function in predict.items()
-    }
+    return _guarded(function, check)
+
+
+def views_checked(function: F, config: Config) -> F:
+    """As `video_checked`, of V views one after the other, each of T frames with neighbours."""
+    vision, frames = config.model.vision, config.model.vision.frames * config.data.neighbours
+
+    def check(given: Mapping[str, PyTree]) -> None:
+        _check_video(function.__name__, given["video"], frames, vision.image_size, "V*")
+
+    return _guarded(function, check)
+
+
+def text_checked(function: F, config: Config, axes: str = "BL") -> F:
+    """As `video_checked`, of `text_ids` and `text_mask` of these axes."""
+    longest = expect(config.model, TextModel).text.max_positions
+
+    def check(given: Mapping[str, PyTree]) -> None:
+        _check_text(function.__name__, given["text_ids"], given["text_mask"], axes, longest)
+
+    return _guarded(function, check)
 
 
 def unchecked(system: System) -> System:
-    """The system, its functions as they were before `checked`: floats are taken to be normalised.
+    """The system, its functions as they were before: floats are taken to be normalised.
 
     For whoever has normalised pixels of his own.
     """
-    functions = {name: inspect.unwrap(function) for name, function in system.predict.items()}
-    return dataclasses.replace(system, predict=functions)
+    return dataclasses.replace(
+        system,
+        retrieval=_bare(system.retrieval),
+        multiple_choice=_bare(system.multiple_choice),
+        answering=_bare(system.answering),
+        recognition=_bare(system.recognition),
+        captioning=_bare(system.captioning),
+        trace_video=system.trace_video and inspect.unwrap(system.trace_video),
+    )
 
 
-def _guarded(name: str, function: Predict, config: Config) -> Predict:
+def _bare(task: R) -> R:
+    """A task's record without checks; None stays None."""
+    if task is None:
+        return task
+    functions = {name: inspect.unwrap(f) for name, f in vars(task).items() if callable(f)}
+    return dataclasses.replace(task, **functions)
+
+
+def _guarded(function: F, check: Callable[[Mapping[str, PyTree]], None]) -> F:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def run(*arrays: Any, **named: Any) -> Any:
-        given = signature.bind(*arrays, **named).arguments
-        if name in _OF_VIDEOS:
-            _check_video(name, given["video"], config)
-        else:
-            _check_text(name, given["text_ids"], given["text_mask"], config)
+    def run(*arrays: object, **named: object) -> object:
+        check(signature.bind(*arrays, **named).arguments)
         return function(*arrays, **named)
 
-    return run
+    return cast(F, run)
 
 
-def _check_video(name: str, video: ArrayLike, config: Config) -> None:
-    vision, frames, views = config.model.vision, config.model.vision.frames, ""
+def _check_video(name: str, video: ArrayLike, frames: int, size: int, views: str = "") -> None:
     shape, dtype = np.shape(video), _dtype(video)
-    if name == "classify":
-        frames, views = frames * config.data.neighbours, "V*"
     fits = len(shape) == 5 and (
         shape[1] == frames or (views and shape[1] > 0 and shape[1] % frames == 0)
     )
-    if dtype != np.uint8 or not fits or shape[2:] != (vision.image_size, vision.image_size, 3):
-        size = vision.image_size
+    if dtype != np.uint8 or not fits or shape[2:] != (size, size, 3):
         raise UserError(
             f"{name} reads uint8 frames [B,{views}{frames},{size},{size},3], and was given {dtype}"
             f" {_shown(shape)}; resize frames by system.transform, do not normalise them, and set"
@@ -77,8 +117,7 @@ def _check_video(name: str, video: ArrayLike, config: Config) -> None:
         )
 
 
-def _check_text(name: str, ids: ArrayLike, mask: ArrayLike, config: Config) -> None:
-    axes, longest = _OF_TEXTS[name], expect(config.model, TextModel).text.max_positions
+def _check_text(name: str, ids: ArrayLike, mask: ArrayLike, axes: str, longest: int) -> None:
     shape, dtypes = np.shape(ids), (_dtype(ids), _dtype(mask))
     right = np.issubdtype(dtypes[0], np.integer) and dtypes[1] == np.bool_
     fits = len(shape) == len(axes) and shape == np.shape(mask) and 0 < shape[-1] <= longest
@@ -86,7 +125,7 @@ def _check_text(name: str, ids: ArrayLike, mask: ArrayLike, config: Config) -> N
         given = f"{dtypes[0]} {_shown(shape)} and {dtypes[1]} {_shown(np.shape(mask))}"
         raise UserError(
             f"{name} reads integers and a bool mask [{','.join(axes)}], L at most {longest}, and"
-            f" was given {given}; make both by system.tokenize"
+            f" was given {given}; make both by the record's tokenize"
         )
 
 

@@ -1,7 +1,6 @@
-"""Frames as networks read them, and what belongs to weights about them."""
+"""Frames as networks read them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +23,3 @@ def example(config: Config) -> jax.Array:
     """A clip of the shape that parameters are initialised for."""
     vision = config.model.vision
     return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
-
-
-def constants(config: Config, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """`types.System.constants`."""
-    vision = config.model.vision
-    return {"mean": mean, "std": std, "image_size": vision.image_size, "frames": vision.frames}

@@ -2,18 +2,27 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
+from tokmerge_jax.config import Config
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.matcher import Matcher
+from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.models.umt import UMT
+from tokmerge_jax.signatures import Features, Memory, Tokenize
+from tokmerge_jax.system import Matching, Retrieval
+from tokmerge_jax.systems.inputs import text_checked, video_checked
 from tokmerge_jax.training import losses
-from tokmerge_jax.types import NegativeSampler, Params, Predict
+from tokmerge_jax.types import NegativeSampler, Params
+
+T = TypeVar("T")
 
 
 class Seen(NamedTuple):
@@ -25,39 +34,56 @@ class Seen(NamedTuple):
     mask: jax.Array
 
 
-def functions(module: nn.Module, pixels: Callable[[ArrayLike], jax.Array]) -> dict[str, Predict]:
-    """`encode_video`, `encode_text`, `video_memory` and `match` of `types.System.predict`.
+def retrieval(
+    config: Config,
+    network: UMT | TESTA,
+    pixels: Callable[[ArrayLike], jax.Array],
+    tokenize: Tokenize,
+) -> Retrieval:
+    """The functions of a network that has a matching head.
 
     Args:
-      module: has methods `encode_video`, `encode_text`, `memory` and `match` (`models.umt`).
+      config: the system's.
+      network: encodes and matches.
       pixels: makes frames what the network reads.
+      tokenize: makes ids of captions.
     """
 
-    def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
-        tokens, embedding = run(module, "encode_video", params, pixels(video))
+    def encode_video(params: Params, video: ArrayLike) -> Features:
+        tokens, embedding = run(network, network.encode_video, params, pixels(video))
         return {"embedding": embedding, "tokens": tokens}
 
-    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> dict[str, Any]:
-        states, embedding = run(module, "encode_text", params, text_ids, text_mask)
+    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
+        states, embedding = run(network, network.encode_text, params, text_ids, text_mask)
         return {"embedding": embedding, "states": states}
 
-    def video_memory(params: Params, tokens: ArrayLike) -> Any:
-        return run(module, "memory", params, tokens)
+    return Retrieval(
+        tokenize,
+        video_checked(encode_video, config),
+        text_checked(encode_text, config),
+        matching(network),
+    )
 
-    def match(params: Params, memory: Any, states: ArrayLike, text_mask: ArrayLike) -> jax.Array:
-        return match_logits(module, params, memory, states, text_mask)[..., 1]
 
-    predict = (encode_video, encode_text, video_memory, match)
-    return {function.__name__: function for function in predict}
+def matching(network: Matcher) -> Matching:
+    """The functions of a matching head."""
+
+    def video_memory(params: Params, tokens: ArrayLike) -> Memory:
+        return run(network, network.memory, params, tokens)
+
+    def match(params: Params, memory: Memory, states: ArrayLike, text_mask: ArrayLike) -> jax.Array:
+        return match_logits(network, params, memory, states, text_mask)[..., 1]
+
+    return Matching(video_memory, match)
 
 
 def match_logits(
-    module: nn.Module, params: Params, memory: Any, states: ArrayLike, text_mask: ArrayLike
+    network: Matcher, params: Params, memory: Memory, states: ArrayLike, text_mask: ArrayLike
 ) -> jax.Array:
     """Logits [B,P,2] (no match, match) of P texts with each video."""
     videos, texts, length, width = np.shape(states)
     flat = jnp.reshape(states, (-1, length, width)), jnp.reshape(text_mask, (-1, length))
-    return run(module, "match", params, memory, *flat).reshape(videos, texts, 2)
+    return run(network, network.match, params, memory, *flat).reshape(videos, texts, 2)
 
 
 def matching_loss(
@@ -91,6 +117,7 @@ def matching_loss(
     return losses.matching(jnp.concatenate(logits))
 
 
-def run(module: nn.Module, method: str, params: Params, *arrays: Any) -> Any:
-    """A method of the network on arrays of any kind."""
-    return module.apply({"params": params}, *jax.tree.map(jnp.asarray, arrays), method=method)
+def run(network: nn.Module, method: Callable[..., T], params: Params, *arrays: PyTree) -> T:
+    """A method of the network, by its parameters, on arrays of any kind."""
+    arrays = jax.tree.map(jnp.asarray, arrays)
+    return cast(T, network.apply({"params": params}, *arrays, method=method))

@@ -5,7 +5,6 @@ Source: TDS-CLIP (arXiv 2408.10688), Side4Video (arXiv 2311.15769); `docs/tds_cl
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,32 +13,27 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
-from tokmerge_jax.config.tds_clip import Recognition
+from tokmerge_jax.config import tds_clip
 from tokmerge_jax.convert import rules
 from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.data.action_augment import ActionAugment
 from tokmerge_jax.data.action_pixels import ResizeCrops
+from tokmerge_jax.data.pairs import ActionRow
 from tokmerge_jax.merging import temporal
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
+from tokmerge_jax.signatures import LossState, StatefulLoss
+from tokmerge_jax.system import Merging, Pixels, Recognition, System, Training, Weights
 from tokmerge_jax.systems import clip_vision
-from tokmerge_jax.systems.inputs import checked
-from tokmerge_jax.systems.pixels import constants
+from tokmerge_jax.systems.inputs import views_checked
 from tokmerge_jax.training import losses, mixing, optimizer
-from tokmerge_jax.types import (
-    Batch,
-    LayerCost,
-    Params,
-    RememberingLoss,
-    Schedule,
-    System,
-)
+from tokmerge_jax.types import Batch, LayerCost, Params, Schedule
 
-_TRAINED = ("^side/", "^head/")
+_TRAINABLE = ("^side/", "^head/")
 _STATISTICS = "batch_stats"
 
 
-def build(config: Recognition) -> System:
+def build(config: tds_clip.Recognition) -> System:
     """The system of a configuration of action recognition (`config.tds_clip`), any size.
 
     Raises:
@@ -50,86 +44,83 @@ def build(config: Recognition) -> System:
         clip_vision.frame_schedule(config, vision.depth),
         clip_vision.tokens_of_frame(config),
     )
-    module, stages = _module(config, own), clip_vision.frame_stages(config, own)
+    network = _network(config, own)
 
     def init(key: jax.Array) -> Params:
         shape = (1, vision.frames, data.neighbours, vision.image_size, vision.image_size, 3)
-        found = module.init(key, jnp.zeros(shape))
+        found = network.init(key, jnp.zeros(shape))
         return {**found["params"], _STATISTICS: found[_STATISTICS]}
 
-    abstract_params = jax.eval_shape(init, jax.random.key(0))
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    rate = _share(shapes, train.side_rate)
     return System(
         name="tds_clip",
         config=config,
-        module=module,
-        abstract_params=abstract_params,
-        init=init,
-        predict=checked(
-            config,
-            {
-                "classify": partial(_classify, module, vision.frames, data.neighbours),
-                "trace_video": clip_vision.tracer(module, stages, tokens),
-            },
+        network=network,
+        weights=Weights(
+            shapes,
+            init,
+            table.rules(
+                vision.depth, vision.width, side.width, vision.patch_size, _differences(config)
+            ),
         ),
-        loss=smoothed_loss(module, vision.frames, train.label_smoothing, train.mixup),
-        name_rules=table.rules(
-            vision.depth, vision.width, side.width, vision.patch_size, _differences(config)
+        pixels=Pixels(
+            clip_vision.MEAN,
+            clip_vision.STD,
+            vision.image_size,
+            vision.frames,
+            transform=ResizeCrops(vision.image_size, data.scale, data.crops),
+            augment=ActionAugment(
+                vision.image_size, data.scale, train.augment, train.grey, train.min_area
+            ),
         ),
-        constants=constants(config, clip_vision.MEAN, clip_vision.STD),
-        transform=ResizeCrops(vision.image_size, data.scale, data.crops),
-        augment=ActionAugment(
-            vision.image_size, data.scale, train.augment, train.grey, train.min_area
+        merging=Merging(Schedule(own, tokens, protected=1), partial(cost, config)),
+        training=Training(
+            smoothed_loss(network, vision.frames, train.label_smoothing, train.mixup),
+            _collate,
+            partial(optimizer.adamw, weight_decay=train.weight_decay, mask=None, share=rate),
+            trainable=_TRAINABLE,
+            init_loss_state=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
+            eval_params=lambda params, state: {**params, _STATISTICS: state},
+            grad_accum=train.groups,
         ),
-        tokenize=None,
-        collate=_collate,
-        schedule=Schedule(own, tokens, protected=1),
-        cost=cost(config, own),
-        cost_of=partial(cost, config),
-        optimizer=partial(
-            optimizer.adamw,
-            weight_decay=train.weight_decay,
-            mask=None,
-            share=_share(abstract_params, train.side_rate),
-        ),
-        trained=_TRAINED,
-        memory=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
-        settled=lambda params, memory: {**params, _STATISTICS: memory},
-        groups=train.groups,
+        recognition=_recognition(config, network),
+        trace_video=clip_vision.tracer(config, network, clip_vision.frame_stages(config, own)),
     )
 
 
 def smoothed_loss(
-    module: TDSCLIP, frames: int, smoothing: float = 0.1, mixup: bool = False
-) -> RememberingLoss:
+    network: TDSCLIP, frames: int, smoothing: float = 0.1, mixup: bool = False
+) -> StatefulLoss:
     """Cross-entropy with smoothed labels, the mean over clips.
 
     Args:
-      module: the network.
+      network: classifies.
       frames: T.
       smoothing: the share of a label that all actions get alike.
       mixup: mix clips first (`training.mixing`).
 
     Returns:
-      `(params, memory, batch, key, epoch, train) -> (loss, {}, memory)`; the batch holds `video`
-      [B,T M,S,S,3] and `label` [B], the memory running statistics of the batch norms.
+      `(params, state, batch, key, epoch, train) -> (loss, {}, state)`; the batch holds `video`
+      [B,T M,S,S,3] and `label` [B], the state running statistics of the batch norms.
     """
 
     def loss(
         params: Params,
-        memory: Any,
+        state: LossState,
         batch: Batch,
         key: jax.Array,
         epoch: jax.Array,
         *,
         train: bool = True,
-    ) -> tuple[jax.Array, Mapping[str, jax.Array], Any]:
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], LossState]:
         del epoch
         video = clip_vision.pixels(batch["video"])
-        targets = mixing.smooth_targets(jnp.asarray(batch["label"]), module.classes, smoothing)
+        targets = mixing.smooth_targets(jnp.asarray(batch["label"]), network.classes, smoothing)
         if mixup and train:
             video, targets = mixing.mix(key, video, targets)
-        logits, seen = module.apply(
-            variables({**params, _STATISTICS: memory}),
+        logits, seen = network.apply(
+            variables({**params, _STATISTICS: state}),
             video.reshape(len(video), frames, -1, *video.shape[2:]),
             train=train,
             mutable=[_STATISTICS],
@@ -139,7 +130,7 @@ def smoothed_loss(
     return loss
 
 
-def cost(config: Recognition, r: Sequence[int]) -> tuple[LayerCost, ...]:
+def cost(config: tds_clip.Recognition, r: Sequence[int]) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of one view, block by block of both networks, `r` merging in each.
 
     Tokens are those of the frozen transformer, in all frames.
@@ -160,7 +151,7 @@ def cost(config: Recognition, r: Sequence[int]) -> tuple[LayerCost, ...]:
     return (*layers, LayerCost("head", left, left, features * config.model.classes))
 
 
-def _differences(config: Recognition) -> int:
+def _differences(config: tds_clip.Recognition) -> int:
     """Of neighbouring frames, that the side network sees."""
     return config.data.neighbours - 1 if config.model.side.differences else 0
 
@@ -174,14 +165,17 @@ def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
     return convolution + gate + attention + 8 * places * width**2
 
 
-def _classify(
-    module: TDSCLIP, frames: int, neighbours: int, params: Params, video: ArrayLike
-) -> jax.Array:
-    """`classify` of `types.System.predict`: each view as a clip of its own."""
-    pixels = clip_vision.pixels(video)
-    views = pixels.reshape(-1, frames, neighbours, *pixels.shape[2:])
-    logits = nn.apply(TDSCLIP.__call__, module)(variables(params), views)
-    return logits.reshape(len(pixels), -1, module.classes)
+def _recognition(config: tds_clip.Recognition, network: TDSCLIP) -> Recognition:
+    """Each view is classified as a clip of its own."""
+    frames, neighbours = config.model.vision.frames, config.data.neighbours
+
+    def classify(params: Params, video: ArrayLike) -> jax.Array:
+        pixels = clip_vision.pixels(video)
+        views = pixels.reshape(-1, frames, neighbours, *pixels.shape[2:])
+        logits = nn.apply(TDSCLIP.__call__, network)(variables(params), views)
+        return logits.reshape(len(pixels), -1, network.classes)
+
+    return Recognition(views_checked(classify, config))
 
 
 def _share(params: Params, side_rate: float) -> Callable[[str], float]:
@@ -198,11 +192,11 @@ def _share(params: Params, side_rate: float) -> Callable[[str], float]:
     return share
 
 
-def _collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
+def _collate(rows: Sequence[ActionRow]) -> dict[str, np.ndarray]:
     return {"label": np.array([row.label for row in rows], np.int32)}
 
 
-def _module(config: Recognition, r: Sequence[int]) -> TDSCLIP:
+def _network(config: tds_clip.Recognition, r: Sequence[int]) -> TDSCLIP:
     vision, side = config.model.vision, config.model.side
     dtype = runtime.compute_dtype(config.dtype)
     tower = CLIPViT(

@@ -5,31 +5,34 @@ Source: TempMe (ICLR 2025) on CLIP (ICML 2021), trained as CLIP4Clip; `docs/temp
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike
 
-from tokmerge_jax.config.clip import Retrieval
+from tokmerge_jax.config import clip
 from tokmerge_jax.convert.tables.clip import rules
 from tokmerge_jax.data import text
+from tokmerge_jax.data.pairs import Row
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
-from tokmerge_jax.systems import clip_vision, pixels
-from tokmerge_jax.systems.inputs import checked
+from tokmerge_jax.signatures import Features, LearningRate, Loss
+from tokmerge_jax.system import Retrieval, System, Training, Weights
+from tokmerge_jax.systems import clip_vision, pixels, reranked
+from tokmerge_jax.systems.inputs import text_checked, video_checked
 from tokmerge_jax.training import losses, optimizer, parts
-from tokmerge_jax.types import Batch, Loss, Params, Predict, System
+from tokmerge_jax.types import Batch, Params
 
 _ADDED = ("/lora/", "_positions$")
 """Patterns of the parameters that are TempMe's rather than CLIP's."""
 
 
-def build(config: Retrieval) -> System:
+def build(config: clip.Retrieval) -> System:
     """The system of a retrieval configuration (`config.clip`), any size.
 
     Raises:
@@ -38,43 +41,49 @@ def build(config: Retrieval) -> System:
     config = clip_vision.sized(config)
     clip_vision.check(config)
     vision, words, rank = config.model.vision, config.model.text, config.model.lora_rank
-    module = _module(config, rank)
+    network = _network(config, rank)
     tokenize = text.Tokenizer(
         text.CLIP, config.data.vocabulary, config.data.max_text_length, words.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return module.init(key, pixels.example(config), ids)["params"]
+        return network.init(key, pixels.example(config), ids)["params"]
 
-    def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
+    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
         return {"text_ids": text_ids, "text_mask": text_mask}
 
     joins = clip_vision.layers_with_positions(config)
+    plain = _network(config, lora_rank=0)  # parameters are folded for it
     return System(
         name="tempme",
         config=config,
-        module=module,
-        abstract_params=jax.eval_shape(init, jax.random.key(0)),
-        init=init,
-        predict=checked(config, _predict(config)),
-        loss=contrastive_loss(module, config.train.parts),
-        name_rules=rules(vision.depth, words.depth, rank > 0, joins),
-        tokenize=tokenize,
-        collate=collate,
-        optimizer=_optimizer(config),
-        trained=() if config.train.backbone_rate else _ADDED,
-        training_only=("vision/join_",) if not joins else (),
-        **clip_vision.fields(config),
+        network=network,
+        weights=Weights(
+            jax.eval_shape(init, jax.random.key(0)),
+            init,
+            rules(vision.depth, words.depth, rank > 0, joins),
+            optional=("vision/join_",) if not joins else (),
+        ),
+        pixels=clip_vision.pixels_of(config),
+        merging=clip_vision.merging_of(config),
+        training=Training(
+            contrastive_loss(network, config.train.parts),
+            collate,
+            _optimizer(config),
+            trainable=() if config.train.backbone_rate else _ADDED,
+        ),
+        retrieval=_retrieval(config, plain, tokenize),
+        trace_video=clip_vision.tracer(config, plain, clip_vision.stages_of(config)),
     )
 
 
-def contrastive_loss(module: CLIP, in_parts: int = 1) -> Loss:
+def contrastive_loss(network: CLIP, in_parts: int = 1) -> Loss:
     """CLIP's symmetric contrast of videos and texts over the whole batch.
 
     Args:
-      module: the network.
+      network: encodes videos and texts.
       in_parts: the batch is encoded in so many parts, one after the other, to the same gradient:
         what one part computes is all that is held at a time.
 
@@ -94,7 +103,7 @@ def contrastive_loss(module: CLIP, in_parts: int = 1) -> Loss:
                     model.encode_video(x, train=train),
                     model.encode_text(y, train=train),
                 ),
-                module,
+                network,
             )
             frames, words = run({"params": params}, clip_vision.pixels(video), ids)
             return pooled(frames), words
@@ -109,29 +118,25 @@ def contrastive_loss(module: CLIP, in_parts: int = 1) -> Loss:
     return loss
 
 
-def _predict(config: Retrieval) -> dict[str, Predict]:
-    """Functions of the network without LoRA, which parameters are folded for."""
-    module = _module(config, lora_rank=0)
+def _retrieval(config: clip.Retrieval, network: CLIP, tokenize: text.Tokenizer) -> Retrieval:
+    """Functions of the network without LoRA."""
 
-    def run(method: str, params: Params, *arrays: Any) -> Any:
-        arrays = jax.tree.map(jnp.asarray, arrays)
-        return module.apply({"params": merge_lora(params)}, *arrays, method=method)
-
-    def encode_video(params: Params, video: ArrayLike) -> dict[str, jax.Array]:
-        frames = run("encode_video", params, clip_vision.pixels(video))
+    def encode_video(params: Params, video: ArrayLike) -> Features:
+        folded, pixels = merge_lora(params), clip_vision.pixels(video)
+        frames = reranked.run(network, network.encode_video, folded, pixels)
         return {"embedding": unit(pooled(frames))[:, None]}
 
-    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> dict[str, Any]:
+    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
         del text_mask  # the end token is found by its id
-        return {"embedding": unit(run("encode_text", params, text_ids))}
+        words = reranked.run(network, network.encode_text, merge_lora(params), text_ids)
+        return {"embedding": unit(words)}
 
-    functions = (encode_video, encode_text)
-    predict = {function.__name__: function for function in functions}
-    stages, tokens = clip_vision.stages_of(config), clip_vision.tokens_of_frame(config)
-    return {**predict, "trace_video": clip_vision.tracer(module, stages, tokens)}
+    return Retrieval(
+        tokenize, video_checked(encode_video, config), text_checked(encode_text, config)
+    )
 
 
-def _module(config: Retrieval, lora_rank: int) -> CLIP:
+def _network(config: clip.Retrieval, lora_rank: int) -> CLIP:
     shared = clip_vision.shared(config, lora_rank)
     return CLIP(
         vision=clip_vision.transformer(config, lora_rank),
@@ -141,11 +146,11 @@ def _module(config: Retrieval, lora_rank: int) -> CLIP:
     )
 
 
-def _optimizer(config: Retrieval) -> Callable[[optimizer.Schedule], Any]:
+def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.GradientTransformation]:
     """TempMe's AdamW; CLIP's own parameters, where they are trained, at a rate of their own."""
     train = config.train
 
-    def make(rate: optimizer.Schedule) -> Any:
+    def make(rate: LearningRate) -> optax.GradientTransformation:
         return optimizer.clipped_adamw(
             rate,
             train.weight_decay,

@@ -4,7 +4,6 @@ Source: TESTA (Findings of EMNLP 2023) on BLIP (ICML 2022); `docs/testa.md`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +13,17 @@ from tokmerge_jax import runtime
 from tokmerge_jax.config.testa import Retrieval
 from tokmerge_jax.convert.tables.testa import rules
 from tokmerge_jax.data import text
+from tokmerge_jax.data.pairs import Row
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.system import System, Training, Weights
 from tokmerge_jax.systems import (
     pixels,
     reranked,
     testa_training,
     timesformer_vision,
 )
-from tokmerge_jax.systems.inputs import checked
-from tokmerge_jax.types import Params, System
+from tokmerge_jax.types import Params
 
 
 def build(config: Retrieval) -> System:
@@ -34,42 +34,53 @@ def build(config: Retrieval) -> System:
     """
     words, train = config.model.text, config.train
     timesformer_vision.check(config)
-    module = _module(config)
-    tokenize = text.Tokenizer(
-        text.testa_caption(config.data.max_words),
-        config.data.vocabulary,
-        config.data.max_text_length,
-        words.vocab_size,
-    )
+    network, tokenize = network_of(config), tokenizer(config)
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return module.init(key, pixels.example(config), ids, ids == 0)["params"]
+        return network.init(key, pixels.example(config), ids, ids == 0)["params"]
 
-    def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
+    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
         match_id = np.array([row.match_id for row in rows], np.int32)
         return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
 
-    functions = reranked.functions(module, timesformer_vision.pixels)
+    names = rules(timesformer_vision.sizes(config), words.depth)
     return System(
         name="testa",
         config=config,
-        module=module,
-        abstract_params=jax.eval_shape(init, jax.random.key(0)),
-        init=init,
-        predict=checked(config, {**functions, **timesformer_vision.tracer(module)}),
-        loss=testa_training.retrieval_loss(module, train.alpha, train.alpha_epochs, train.parts),
-        name_rules=rules(timesformer_vision.sizes(config), words.depth),
-        tokenize=tokenize,
-        collate=collate,
-        training_only=("decoder/",),  # that of pretraining
-        memory=testa_training.memory(config),
-        **timesformer_vision.fields(config),
+        network=network,
+        weights=Weights(
+            jax.eval_shape(init, jax.random.key(0)),
+            init,
+            names,
+            optional=("decoder/",),  # that of pretraining
+        ),
+        pixels=timesformer_vision.pixels_of(config),
+        merging=timesformer_vision.merging_of(config),
+        training=Training(
+            testa_training.retrieval_loss(network, train.alpha, train.alpha_epochs, train.parts),
+            collate,
+            timesformer_vision.optimizer_of(config),
+            init_loss_state=testa_training.init_memory(config),
+        ),
+        retrieval=reranked.retrieval(config, network, timesformer_vision.pixels, tokenize),
+        trace_video=timesformer_vision.tracer(config, network),
     )
 
 
-def _module(config: Retrieval) -> TESTA:
+def tokenizer(config: Retrieval) -> text.Tokenizer:
+    """How captions and paragraphs become ids."""
+    return text.Tokenizer(
+        text.testa_caption(config.data.max_words),
+        config.data.vocabulary,
+        config.data.max_text_length,
+        config.model.text.vocab_size,
+    )
+
+
+def network_of(config: Retrieval) -> TESTA:
+    """The network that `config.model` describes."""
     dtype = runtime.compute_dtype(config.dtype)
     return TESTA(
         vision=timesformer_vision.transformer(config),

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from tokmerge_jax.config.testa import Caption, Pretraining
+from tokmerge_jax.config.testa import Pretraining
 from tokmerge_jax.convert.tables.testa import pretraining_rules
 from tokmerge_jax.data import text
 from tokmerge_jax.data.pretraining_augment import PretrainingAugment
@@ -24,6 +24,8 @@ from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.signatures import Caption, Features, StatefulLoss
+from tokmerge_jax.system import Captioning, System, Weights
 from tokmerge_jax.systems import (
     answered,
     reranked,
@@ -31,10 +33,10 @@ from tokmerge_jax.systems import (
     testa_training,
     timesformer_vision,
 )
-from tokmerge_jax.systems.inputs import checked, unchecked
+from tokmerge_jax.systems.inputs import video_checked
 from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.momentum import Memory
-from tokmerge_jax.types import Batch, NegativeSampler, Params, Predict, RememberingLoss, System
+from tokmerge_jax.types import Batch, NegativeSampler, Params
 
 _DECODER = "decoder"
 _OWN = ("attention", "attention_norm")  # of a decoder's layer; all else is the encoder's
@@ -50,72 +52,81 @@ def build(config: Pretraining) -> System:
       UserError: naming the key whose value cannot work.
     """
     vision, train, words = config.model.vision, config.train, config.model.text
-    base = unchecked(testa.build(config))
-    assert isinstance(base.module, TESTA)
-    decoder = base.module.text.clone(predicts_words=True)
+    base, network, tokenize = testa.build(config), testa.network_of(config), testa.tokenizer(config)
+    decoder = network.text.clone(predicts_words=True)
 
     def init(key: jax.Array) -> Params:
         keys = jax.random.split(key)
-        return {**base.init(keys[0]), _DECODER: _own(decoder, vision.width, keys[1])}
+        return {**base.weights.init(keys[0]), _DECODER: _own(decoder, vision.width, keys[1])}
 
-    caption = captioner(base, decoder, config.caption)
+    assert base.training is not None
     return dataclasses.replace(
         base,
         name="testa_pretrain",
-        abstract_params=jax.eval_shape(init, jax.random.key(0)),
-        init=init,
-        predict=checked(config, {**base.predict, "caption": caption}),
-        loss=pretraining_loss(base.module, decoder, train.alpha, train.alpha_epochs, train.parts),
-        name_rules=pretraining_rules(timesformer_vision.sizes(config), words.depth),
-        augment=PretrainingAugment(vision.image_size, train.decode_size),
-        optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
-        spell=partial(text.spell, config.data.vocabulary),
-        training_only=(),
+        weights=Weights(
+            jax.eval_shape(init, jax.random.key(0)),
+            init,
+            pretraining_rules(timesformer_vision.sizes(config), words.depth),
+        ),
+        pixels=dataclasses.replace(
+            base.pixels, augment=PretrainingAugment(vision.image_size, train.decode_size)
+        ),
+        training=dataclasses.replace(
+            base.training,
+            loss=pretraining_loss(network, decoder, train.alpha, train.alpha_epochs, train.parts),
+            optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
+        ),
+        captioning=Captioning(
+            tokenize,
+            captioner(config, network, decoder, tokenize),
+            partial(text.spell, config.data.vocabulary),
+        ),
     )
 
 
-def captioner(system: System, decoder: Bert, config: Caption) -> Predict:
-    """`caption` of `types.System.predict`.
+def captioner(
+    config: Pretraining, network: TESTA, decoder: Bert, tokenize: text.Tokenizer
+) -> Caption:
+    """`signatures.Caption`, as `config.caption` describes it.
 
     A caption starts at [DEC] and ends at [SEP], as in training; the decoder reads the video's
     tokens in every layer. Source: BLIP (ICML 2022), section 4.
 
     Args:
-      system: encodes videos; whose tokenizer knows the end.
+      config: the system's.
+      network: encodes videos.
       decoder: its text encoder with a head that predicts words.
-      config: how captions are written.
+      tokenize: knows the end.
     """
-    tokenize, options = system.tokenize, partial(decoding.Options, pad=0, **vars(config))
-    assert isinstance(tokenize, text.Tokenizer)
+    options = partial(decoding.Options, pad=0, **vars(config.caption))
 
     def how() -> tuple[int, decoding.Options]:
         return _start(decoder), options(end=tokenize.id_of(tokenize.rule.end))
 
     write = answered.text_writer(decoder, decoder_params, how)
 
-    def caption(
-        params: Params, video: ArrayLike, key: jax.Array | None = None
-    ) -> dict[str, jax.Array]:
-        tokens = system.predict["encode_video"](params, video)["tokens"]
-        return write(params, system.predict["video_memory"](params, tokens), key)
+    def caption(params: Params, video: ArrayLike, key: jax.Array | None = None) -> Features:
+        pixels = timesformer_vision.pixels(video)
+        tokens, _ = reranked.run(network, network.encode_video, params, pixels)
+        return write(params, reranked.run(network, network.memory, params, tokens), key)
 
-    return caption
+    return video_checked(caption, config)
 
 
 def pretraining_loss(
-    module: TESTA,
+    network: TESTA,
     decoder: Bert,
     alpha: float = 0.4,
     alpha_epochs: float = 2.0,
     in_parts: int = 1,
     sampler: NegativeSampler = losses.categorical,
-) -> RememberingLoss:
+) -> StatefulLoss:
     """The sum of contrast ("ita"), matching ("itm") and captioning ("lm"), over the whole batch.
 
     A row matches no other, whatever it shows.
 
     Args:
-      module: the network.
+      network: encodes and matches.
       decoder: its text encoder with a head that predicts words.
       alpha: the share of contrast's targets that slow copies give.
       alpha_epochs: it rises from 0 for so many.
@@ -123,10 +134,10 @@ def pretraining_loss(
       sampler: draws a negative video for each text and a negative text for each video.
 
     Returns:
-      `(params, memory, batch, key, epoch, train) -> (loss, its parts, memory)`; the batch holds
+      `(params, state, batch, key, epoch, train) -> (loss, its parts, state)`; the batch holds
       `video`, `text_ids` and `text_mask`.
     """
-    run = testa_training.contrast(module, alpha, alpha_epochs, in_parts)
+    run = testa_training.Contrast(network, alpha, alpha_epochs, in_parts)
 
     def read(
         model: TESTA,
@@ -135,6 +146,7 @@ def pretraining_loss(
         mask: jax.Array,
         weights: tuple[jax.Array, jax.Array],
         key: jax.Array,
+        *,
         train: bool,
     ) -> tuple[jax.Array, tuple[KeysValues, ...]]:
         """The matching loss, and what the videos are to all that reads them."""
@@ -144,7 +156,7 @@ def pretraining_loss(
 
     def loss(
         params: Params,
-        memory: Memory,
+        state: Memory,
         batch: Batch,
         key: jax.Array,
         epoch: jax.Array,
@@ -156,22 +168,39 @@ def pretraining_loss(
         coins, *keys, read_key, tell_key = jax.random.split(key, 5)
         rows = jnp.arange(len(mask))
         unknown = jnp.full_like(rows, momentum.NO_ID)
-        pairs, ita, memory = run(params, memory, arrays, rows, unknown, keys, epoch, train)
+        pairs, ita, state = run(
+            params,
+            state,
+            arrays,
+            match_id=rows,
+            kept_id=unknown,
+            keys=keys,
+            epoch=epoch,
+            train=train,
+        )
         weights = (
             negative_weights(pairs.text @ pairs.slow_video.T / temperature),
             negative_weights(pairs.video @ pairs.slow_text.T / temperature),
         )
-        itm, videos = nn.apply(read, module)(
+        itm, videos = nn.apply(read, network)(
             {"params": params},
-            *(pairs.tokens, pairs.states, mask, weights, coins, train),
+            pairs.tokens,
+            pairs.states,
+            mask,
+            weights,
+            coins,
+            train=train,
             rngs={"dropout": read_key},
         )
         lm = nn.apply(_captioning, decoder)(
             {"params": decoder_params(params)},
-            *(arrays["text_ids"], mask, videos, train),
+            arrays["text_ids"],
+            mask,
+            videos,
+            train,
             rngs={"dropout": tell_key},
         )
-        return ita + itm + lm, {"ita": ita, "itm": itm, "lm": lm}, memory
+        return ita + itm + lm, {"ita": ita, "itm": itm, "lm": lm}, state
 
     return loss
 
@@ -185,7 +214,7 @@ def negative_weights(similarity: Float[Array, "B B"]) -> Float[Array, "B B"]:
     return jnp.where(jnp.eye(len(share), dtype=bool), 0, share)
 
 
-def decoder_params(params: Params) -> dict[str, Any]:
+def decoder_params(params: Params) -> Params:
     """The decoder's parameters: its own, and the text encoder's for all the rest."""
     shared, own = params["text"], params[_DECODER]
     return {**shared, **{name: {**shared.get(name, {}), **part} for name, part in own.items()}}
@@ -221,7 +250,7 @@ def _start(decoder: Bert) -> int:
     return decoder.vocab_size - 2
 
 
-def _own(decoder: Bert, context: int, key: jax.Array) -> dict[str, Any]:
+def _own(decoder: Bert, context: int, key: jax.Array) -> Params:
     """Random parameters of the decoder, those that the encoder does not share."""
 
     def run(model: Bert, ids: jax.Array, videos: jax.Array) -> jax.Array:

@@ -12,9 +12,8 @@ from tokmerge_jax.convert.tables.testa import answering_rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.system import System, Training
 from tokmerge_jax.systems import answered, timesformer_vision
-from tokmerge_jax.systems.inputs import checked
-from tokmerge_jax.types import System
 
 _QUESTION = replace(text.TESTA_QUESTION, start=text.ENCODE)
 _ANSWER = replace(text.TESTA, start=text.DECODE)
@@ -28,28 +27,28 @@ def build(config: QuestionAnswering) -> System:
     """
     bert = config.model.text
     timesformer_vision.check(config)
-    module = _module(config)
+    network = _network(config)
     words = answered.words(config, _QUESTION, _ANSWER)
+    writing = answered.writing(config, network, words.answers, config.eval)
+    names = answering_rules(timesformer_vision.sizes(config), bert.depth)
     return System(
         name="testa_qa",
-        predict=checked(
-            config,
-            {
-                **answered.functions(module, timesformer_vision.pixels),
-                "write": answered.writer(module, words.answers, config.eval),
-                **timesformer_vision.tracer(module),
-            },
+        config=config,
+        network=network,
+        weights=answered.weights(config, network, words, names),
+        pixels=timesformer_vision.pixels_of(config),
+        merging=timesformer_vision.merging_of(config),
+        training=Training(
+            answered.loss(network, timesformer_vision.pixels),
+            partial(answered.collate, words, weight=config.train.answer_weight),
+            timesformer_vision.optimizer_of(config),
         ),
-        loss=answered.loss(module, timesformer_vision.pixels),
-        name_rules=answering_rules(timesformer_vision.sizes(config), bert.depth),
-        collate=partial(answered.collate, words, weight=config.train.answer_weight),
-        spell=partial(text.spell, config.data.vocabulary),
-        **answered.fields(config, module, words),
-        **timesformer_vision.fields(config),
+        answering=answered.answering(config, network, timesformer_vision.pixels, words, writing),
+        trace_video=timesformer_vision.tracer(config, network),
     )
 
 
-def _module(config: QuestionAnswering) -> Answerer:
+def _network(config: QuestionAnswering) -> Answerer:
     dtype = runtime.compute_dtype(config.dtype)
     bert = partial(
         Bert,

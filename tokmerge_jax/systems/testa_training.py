@@ -4,6 +4,7 @@ Source: BLIP (ICML 2022), section 3.2, after ALBEF (NeurIPS 2021), as TESTA (Fin
 trains with it.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,15 +14,16 @@ import jax.numpy as jnp
 
 from tokmerge_jax.config.testa import Retrieval
 from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.signatures import StatefulLoss
 from tokmerge_jax.systems import reranked, timesformer_vision
 from tokmerge_jax.training import losses, momentum, parts
 from tokmerge_jax.training.momentum import Memory
-from tokmerge_jax.types import Batch, NegativeSampler, Params, RememberingLoss
+from tokmerge_jax.types import Batch, NegativeSampler, Params
 
 _EMBEDDERS = ("vision", "text", "vision_projection", "text_projection")
 
 
-def memory(config: Retrieval) -> Callable[[Params, jax.Array], Memory]:
+def init_memory(config: Retrieval) -> Callable[[Params, jax.Array], Memory]:
     """`(params, key) -> ` the slow copies of what embeds, and queues as long as configured."""
 
     def begin(params: Params, key: jax.Array) -> Memory:
@@ -51,82 +53,101 @@ class Pairs(NamedTuple):
     slow_text: jax.Array
 
 
-def contrast(
-    module: TESTA, alpha: float, alpha_epochs: float, in_parts: int
-) -> Callable[..., tuple[Pairs, jax.Array, Memory]]:
+@dataclasses.dataclass(frozen=True)
+class Contrast:
     """Encodes a batch, also with the slow copies, and contrasts it with itself and the queues.
 
-    Args:
-      module: the network.
+    Attributes:
+      network: encodes videos and texts.
       alpha: the share of the targets that slow copies give.
       alpha_epochs: it rises from 0 for so many.
       in_parts: the videos are encoded in so many parts, one after the other, to the same gradient.
-
-    Returns:
-      `(params, memory, batch, match_id, kept_id, keys, epoch, train)` -> the encoded batch, the
-      loss, and the memory after it, which knows the rows by `kept_id`.
     """
 
-    def encode(
-        params: Params, batch: Mapping[str, jax.Array], key: jax.Array, train: bool
-    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-        """Tokens and embeddings of the videos, states and embeddings of the texts."""
+    network: TESTA
+    alpha: float
+    alpha_epochs: float
+    in_parts: int
 
-        def see(video: jax.Array) -> tuple[jax.Array, jax.Array]:
-            run = nn.apply(lambda model, x: model.encode_video(x, train=train), module)
-            tokens, embedding = run({"params": params}, timesformer_vision.pixels(video))
-            return tokens, embedding[:, 0]
-
-        read = nn.apply(lambda model, *text: model.encode_text(*text, train=train), module)
-        text = batch["text_ids"], batch["text_mask"]
-        words = read({"params": params}, *text, rngs={"dropout": key})
-        return parts.in_parts(see, in_parts, batch["video"]), words
-
-    def run(
+    def __call__(
+        self,
         params: Params,
-        memory: Memory,
+        state: Memory,
         batch: Mapping[str, jax.Array],
+        *,
         match_id: jax.Array,
         kept_id: jax.Array,
         keys: Sequence[jax.Array],
         epoch: jax.Array,
         train: bool,
     ) -> tuple[Pairs, jax.Array, Memory]:
-        key, slow_key = keys
-        (tokens, video), (states, text) = encode(params, batch, key, train)
-        memory = momentum.follow(memory, params)
-        slow_params = {**params, **memory.params}
-        (_, slow_video), (_, slow_text) = encode(slow_params, batch, slow_key, train)
-        embeddings = video, text, slow_video, slow_text
-        share = momentum.ramp(alpha, epoch, alpha_epochs)
-        loss = momentum.contrast(memory, *embeddings, match_id, params["temperature"], share)
-        memory = momentum.push(memory, slow_video, slow_text, kept_id)
-        return Pairs(tokens, states, *embeddings), loss, memory
+        """The encoded batch, the loss, and the state after it, which knows the rows by `kept_id`.
 
-    return run
+        Args:
+          params: the network's.
+          state: before the batch.
+          batch: of `video`, `text_ids` and `text_mask`.
+          match_id: equal in rows that match one another.
+          kept_id: the same, for later batches.
+          keys: of the dropout of the network and of the slow copies.
+          epoch: how many have finished.
+          train: use dropout.
+        """
+        key, slow_key = keys
+        (tokens, video), (states, text) = self._encode(params, batch, key, train)
+        state = momentum.follow(state, params)
+        slow_params = {**params, **state.params}
+        (_, slow_video), (_, slow_text) = self._encode(slow_params, batch, slow_key, train)
+        loss = momentum.contrast(
+            state,
+            video,
+            text,
+            slow_video,
+            slow_text,
+            match_id=match_id,
+            temperature=params["temperature"],
+            alpha=momentum.ramp(self.alpha, epoch, self.alpha_epochs),
+        )
+        state = momentum.push(state, slow_video, slow_text, kept_id)
+        return Pairs(tokens, states, video, text, slow_video, slow_text), loss, state
+
+    def _encode(
+        self, params: Params, batch: Mapping[str, jax.Array], key: jax.Array, train: bool
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+        """Tokens and embeddings of the videos, states and embeddings of the texts."""
+
+        def see(video: jax.Array) -> tuple[jax.Array, jax.Array]:
+            run = nn.apply(lambda model, x: model.encode_video(x, train=train), self.network)
+            tokens, embedding = run({"params": params}, timesformer_vision.pixels(video))
+            return tokens, embedding[:, 0]
+
+        read = nn.apply(TESTA.encode_text, self.network)
+        ids, mask = batch["text_ids"], batch["text_mask"]
+        words = read({"params": params}, ids, mask, train=train, rngs={"dropout": key})
+        return parts.in_parts(see, self.in_parts, batch["video"]), words
 
 
 def retrieval_loss(
-    module: TESTA,
+    network: TESTA,
     alpha: float = 0.4,
     alpha_epochs: float = 1.0,
     in_parts: int = 1,
     sampler: NegativeSampler = losses.categorical,
-) -> RememberingLoss:
+) -> StatefulLoss:
     """The sum of contrast ("vtc") and matching ("vtm"), over the whole batch.
 
     Args:
-      module: the network.
+      network: encodes and matches.
       alpha: the share of contrast's targets that slow copies give.
       alpha_epochs: it rises from 0 for so many.
       in_parts: the videos are encoded in so many parts, one after the other, to the same gradient.
       sampler: draws a negative video for each text and a negative text for each video.
 
     Returns:
-      `(params, memory, batch, key, epoch, train) -> (loss, its parts, memory)`; the batch holds
+      `(params, state, batch, key, epoch, train) -> (loss, its parts, state)`; the batch holds
       `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
     """
-    run = contrast(module, alpha, alpha_epochs, in_parts)
+    run = Contrast(network, alpha, alpha_epochs, in_parts)
 
     def match(
         model: TESTA,
@@ -135,6 +156,7 @@ def retrieval_loss(
         similarity: jax.Array,
         batch: Mapping[str, jax.Array],
         key: jax.Array,
+        *,
         train: bool,
     ) -> jax.Array:
         seen = reranked.Seen(tokens, model.memory(tokens), states, batch["text_mask"])
@@ -143,7 +165,7 @@ def retrieval_loss(
 
     def loss(
         params: Params,
-        memory: Memory,
+        state: Memory,
         batch: Batch,
         key: jax.Array,
         epoch: jax.Array,
@@ -153,13 +175,27 @@ def retrieval_loss(
         arrays = jax.tree.map(jnp.asarray, batch)
         coins, *keys, dropout = jax.random.split(key, 4)
         match_id = arrays["match_id"]
-        pairs, vtc, memory = run(params, memory, arrays, match_id, match_id, keys, epoch, train)
+        pairs, vtc, state = run(
+            params,
+            state,
+            arrays,
+            match_id=match_id,
+            kept_id=match_id,
+            keys=keys,
+            epoch=epoch,
+            train=train,
+        )
         similarity = pairs.video @ pairs.text.T / params["temperature"]
-        vtm = nn.apply(match, module)(
+        vtm = nn.apply(match, network)(
             {"params": params},
-            *(pairs.tokens, pairs.states, similarity, arrays, coins, train),
+            pairs.tokens,
+            pairs.states,
+            similarity,
+            arrays,
+            coins,
+            train=train,
             rngs={"dropout": dropout},
         )
-        return vtc + vtm, {"vtc": vtc, "vtm": vtm}, memory
+        return vtc + vtm, {"vtc": vtc, "vtm": vtm}, state
 
     return loss

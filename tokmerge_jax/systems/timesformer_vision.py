@@ -1,12 +1,12 @@
 """The video side of TESTA's systems: pixels, the transformer, its merging, cost and trace."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax.typing import ArrayLike
 
 from tokmerge_jax import runtime
@@ -15,11 +15,16 @@ from tokmerge_jax.convert.tables.testa import Vision
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule, space_time
 from tokmerge_jax.merging.space_time import Aggregation
+from tokmerge_jax.models.answerer import Answerer
+from tokmerge_jax.models.testa import TESTA
 from tokmerge_jax.models.timesformer import TimeSformer
+from tokmerge_jax.signatures import LearningRate, TraceVideo
+from tokmerge_jax.system import Merging, Pixels
 from tokmerge_jax.systems.clip_vision import MEAN, STD
-from tokmerge_jax.systems.pixels import constants, normalise
+from tokmerge_jax.systems.inputs import video_checked
+from tokmerge_jax.systems.pixels import normalise
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import LayerCost, Params, Predict, Schedule, UserError
+from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
 
 
 def transformer(config: Config) -> TimeSformer:
@@ -51,19 +56,22 @@ def sizes(config: Config) -> Vision:
     return Vision(vision.depth, edge, vision.frames, vision.learned_scale, vision.attention)
 
 
-def fields(config: Config) -> dict[str, Any]:
-    """The fields of `types.System` that are about the video alone."""
-    vision, (_, r) = config.model.vision, _schedules(config)
+def pixels_of(config: Config) -> Pixels:
+    """How frames become the network's input; fine-tuning augments nothing."""
+    vision = config.model.vision
     resize = transforms.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
-    return {
-        "constants": constants(config, MEAN, STD),
-        "transform": resize,
-        "augment": resize,  # fine-tuning augments nothing
-        "schedule": Schedule(r, _tokens(config), protected=1),
-        "cost": _cost(config, r),
-        "cost_of": partial(_cost, config),
-        "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay, mask=None),
-    }
+    return Pixels(MEAN, STD, vision.image_size, vision.frames, resize, augment=resize)
+
+
+def merging_of(config: Config) -> Merging:
+    """How many of a frame's patches merge, and what encoding a video costs."""
+    r = _schedules(config)[1]
+    return Merging(Schedule(r, _tokens(config), protected=1), partial(_cost, config))
+
+
+def optimizer_of(config: Config) -> Callable[[LearningRate], optax.GradientTransformation]:
+    """The fine-tuning's optimiser, from the learning rate of each step."""
+    return partial(optimizer.adamw, weight_decay=config.train.weight_decay, mask=None)
 
 
 def pixels(video: ArrayLike) -> jax.Array:
@@ -78,23 +86,26 @@ def pixels(video: ArrayLike) -> jax.Array:
     return normalise(video, MEAN, STD)
 
 
-def tracer(module: nn.Module) -> dict[str, Predict]:
-    """`trace_video` of a module whose `vision` is the transformer, over the patches of a video.
+def tracer(config: Config, network: Answerer | TESTA) -> TraceVideo | None:
+    """`trace_video` of a network whose `vision` is the transformer, over the patches of a video.
 
     It tells "frames" too: which frame holds each frame of the input, [B,T]. Where patches go is
-    known of divided attention alone; for others there is no `trace_video`.
+    known of divided attention alone; for others there is none.
     """
+    vision = network.vision
+    if not isinstance(vision, TimeSformer) or vision.attention != "divided":
+        return None
 
     def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
         trace = nn.apply(
-            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+            lambda model, x: model.vision(x, trace=True), network, mutable=["intermediates"]
         )
         _, seen = trace({"params": params}, pixels(video))
         blocks = seen["intermediates"]["vision"]
         found: dict[str, list[jax.Array]] = {
             "saliency": [], "origin": [], "size": [], "frames": []
         }  # fmt: skip
-        for i, merging in enumerate(module.vision.merging):
+        for i, merging in enumerate(vision.merging):
             ((_, clip),) = blocks[f"block_{i}"]["out"]
             if merging != Aggregation():
                 found["origin"].append(clip.origin)
@@ -103,7 +114,7 @@ def tracer(module: nn.Module) -> dict[str, Predict]:
                 found["frames"].append(of_first // clip.x.shape[2])  # all of a frame's go together
         return found
 
-    return {"trace_video": trace_video} if module.vision.attention == "divided" else {}
+    return video_checked(trace_video, config)
 
 
 def check(config: Config) -> None:

@@ -1,11 +1,11 @@
 """The video side of UMT's systems: pixels, the transformer and its merging, its cost and trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
+import optax
 from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
@@ -13,9 +13,12 @@ from tokmerge_jax.config.umt import Config
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.models.umt_vit import UMTViT
-from tokmerge_jax.systems.pixels import constants, normalise
+from tokmerge_jax.signatures import LearningRate, TraceVideo
+from tokmerge_jax.system import Merging, Pixels
+from tokmerge_jax.systems.inputs import video_checked
+from tokmerge_jax.systems.pixels import normalise
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import LayerCost, Params, Predict, Schedule
+from tokmerge_jax.types import LayerCost, Params, Schedule
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
@@ -40,24 +43,34 @@ def transformer(config: Config) -> UMTViT:
     )
 
 
-def fields(config: Config) -> dict[str, Any]:
-    """The fields of `types.System` that are about the video alone."""
+def pixels_of(config: Config) -> Pixels:
+    """How frames become the network's input."""
+    vision, train = config.model.vision, config.train
+    return Pixels(
+        MEAN,
+        STD,
+        vision.image_size,
+        vision.frames,
+        transform=transforms.Resize(vision.image_size),
+        augment=transforms.RandomResizedCrop(
+            vision.image_size, min_scale=train.image_size_min_scale, flip=train.flip
+        ),
+    )
+
+
+def merging_of(config: Config) -> Merging:
+    """How many of a video's tokens merge, and what encoding it costs."""
     vision, tokens = config.model.vision, _tokens(config)
 
     def cost_of(r: Sequence[int]) -> tuple[LayerCost, ...]:
         return schedule.vit_cost(r, tokens, vision.width, 3 * vision.patch_size**2)
 
-    return {
-        "constants": constants(config, MEAN, STD),
-        "transform": transforms.Resize(vision.image_size),
-        "augment": transforms.RandomResizedCrop(
-            vision.image_size, min_scale=config.train.image_size_min_scale, flip=config.train.flip
-        ),
-        "schedule": Schedule(_schedule(config), tokens),
-        "cost": cost_of(_schedule(config)),
-        "cost_of": cost_of,
-        "optimizer": partial(optimizer.adamw, weight_decay=config.train.weight_decay),
-    }
+    return Merging(Schedule(_schedule(config), tokens), cost_of)
+
+
+def optimizer_of(config: Config) -> Callable[[LearningRate], optax.GradientTransformation]:
+    """The training's optimiser, from the learning rate of each step."""
+    return partial(optimizer.adamw, weight_decay=config.train.weight_decay)
 
 
 def pixels(video: ArrayLike) -> jax.Array:
@@ -65,20 +78,20 @@ def pixels(video: ArrayLike) -> jax.Array:
     return normalise(video, MEAN, STD)
 
 
-def tracer(module: nn.Module) -> Predict:
-    """`trace_video` of a module whose `vision` is the transformer."""
+def tracer(config: Config, network: nn.Module) -> TraceVideo:
+    """`trace_video` of a network whose `vision` is the transformer."""
 
     def trace_video(params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
         trace = nn.apply(
-            lambda model, x: model.vision(x, trace=True), module, mutable=["intermediates"]
+            lambda model, x: model.vision(x, trace=True), network, mutable=["intermediates"]
         )
         _, record = trace({"params": params}, pixels(video))
         return _trace(record["intermediates"]["vision"])
 
-    return trace_video
+    return video_checked(trace_video, config)
 
 
-def _trace(blocks: Mapping[str, Any]) -> dict[str, list[jax.Array]]:
+def _trace(blocks: Params) -> dict[str, list[jax.Array]]:
     """What each merging block recorded, in order: saliency of its input, origin, size after it."""
     trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
     for i in range(len(blocks)):

@@ -5,7 +5,6 @@ Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,12 +17,14 @@ from tokmerge_jax import runtime
 from tokmerge_jax.config.umt import Retrieval
 from tokmerge_jax.convert.tables.vid_tldr import rules
 from tokmerge_jax.data import text
+from tokmerge_jax.data.pairs import Row
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
+from tokmerge_jax.signatures import Features, Loss, Memory
+from tokmerge_jax.system import MultipleChoice, System, Training, Weights
 from tokmerge_jax.systems import pixels, reranked, umt_vision
-from tokmerge_jax.systems.inputs import checked
 from tokmerge_jax.training import losses
-from tokmerge_jax.types import Batch, Loss, NegativeSampler, Params, Predict, System, UserError
+from tokmerge_jax.types import Batch, NegativeSampler, Params, UserError
 
 
 def build(config: Retrieval) -> System:
@@ -33,8 +34,8 @@ def build(config: Retrieval) -> System:
       UserError: naming the key whose value cannot work.
     """
     words = config.model.text
-    module = _module(config)
-    if config.model.vision.keep_temporal and any(module.vision.mergers):
+    network = _network(config)
+    if config.model.vision.keep_temporal and any(network.vision.mergers):
         raise UserError(
             "config.model.vision.keep_temporal pools the tokens of each frame, which merging mixes;"
             " switch one of them off (config.model.merger.name=none)"
@@ -45,37 +46,46 @@ def build(config: Retrieval) -> System:
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, min(config.data.max_text_length, words.max_positions)), jnp.int32)
-        return module.init(key, pixels.example(config), ids, ids == 0)["params"]
+        return network.init(key, pixels.example(config), ids, ids == 0)["params"]
 
-    def collate(rows: Sequence[Any]) -> dict[str, np.ndarray]:
+    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
         match_id = np.array([row.match_id for row in rows], np.int32)
         return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
 
+    mask_id = partial(tokenize.id_of, "[MASK]")
+    names = rules(
+        config.model.vision.depth, words.depth, words.fusion_layer, _predicts_words(config)
+    )
+    retrieval = reranked.retrieval(config, network, umt_vision.pixels, tokenize)
     return System(
         name="vid_tldr",
         config=config,
-        module=module,
-        abstract_params=jax.eval_shape(init, jax.random.key(0)),
-        init=init,
-        predict=checked(config, _predict(module)),
-        loss=retrieval_loss(
-            module, config.train.losses.to_dict(), mask_id=partial(tokenize.id_of, "[MASK]")
+        network=network,
+        weights=Weights(
+            jax.eval_shape(init, jax.random.key(0)), init, (names,), optional=("text/word_head/",)
         ),
-        name_rules=(
-            rules(
-                config.model.vision.depth, words.depth, words.fusion_layer, _predicts_words(config)
-            ),
+        pixels=umt_vision.pixels_of(config),
+        merging=umt_vision.merging_of(config),
+        training=Training(
+            retrieval_loss(network, config.train.losses.to_dict(), mask_id=mask_id),
+            collate,
+            umt_vision.optimizer_of(config),
         ),
-        tokenize=tokenize,
-        collate=collate,
-        training_only=("text/word_head/",),
-        **umt_vision.fields(config),
+        retrieval=retrieval,
+        multiple_choice=MultipleChoice(
+            tokenize,
+            retrieval.encode_video,
+            retrieval.encode_text,
+            reranked.matching(network).video_memory,
+            partial(_choose, network),
+        ),
+        trace_video=umt_vision.tracer(config, network),
     )
 
 
 def retrieval_loss(
-    module: UMT,
+    network: UMT,
     weights: Mapping[str, float] = FrozenDict(vtc=1.0, vtm=1.0, mlm=0.0),
     sampler: NegativeSampler = losses.categorical,
     mask_id: Callable[[], int] = lambda: 0,
@@ -83,7 +93,7 @@ def retrieval_loss(
     """The weighted sum of UMT's losses; those of weight 0 are not computed.
 
     Args:
-      module: the network.
+      network: encodes and matches.
       weights: of "vtc" (contrast), "vtm" (matching, with hard negatives) and "mlm" (words that
         were masked, read with the video).
       sampler: draws a negative video for each text and a negative text for each video.
@@ -126,7 +136,7 @@ def retrieval_loss(
         params: Params, batch: Batch, key: jax.Array, *, train: bool = True
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         coins, dropout = jax.random.split(key)
-        run = nn.apply(forward, module)
+        run = nn.apply(forward, network)
         return run(
             {"params": params},
             jax.tree.map(jnp.asarray, batch),
@@ -138,27 +148,25 @@ def retrieval_loss(
     return loss
 
 
-def _predict(module: UMT) -> dict[str, Predict]:
-    def choose(
-        params: Params,
-        memory: Any,
-        video: ArrayLike,
-        words: ArrayLike,
-        states: ArrayLike,
-        text_mask: ArrayLike,
-    ) -> dict[str, jax.Array]:
-        logits = reranked.match_logits(module, params, memory, states, text_mask)
-        cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
-        return {
-            "match": jax.nn.softmax(logits)[..., 1],
-            "contrast": jax.nn.softmax(cosine / params["temperature"]),
-        }
-
-    predict = reranked.functions(module, umt_vision.pixels)
-    return {**predict, "choose": choose, "trace_video": umt_vision.tracer(module)}
+def _choose(
+    network: UMT,
+    params: Params,
+    memory: Memory,
+    video: ArrayLike,
+    words: ArrayLike,
+    states: ArrayLike,
+    text_mask: ArrayLike,
+) -> Features:
+    """`signatures.Choose`."""
+    logits = reranked.match_logits(network, params, memory, states, text_mask)
+    cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
+    return {
+        "match": jax.nn.softmax(logits)[..., 1],
+        "contrast": jax.nn.softmax(cosine / params["temperature"]),
+    }
 
 
-def _module(config: Retrieval) -> UMT:
+def _network(config: Retrieval) -> UMT:
     dtype = runtime.compute_dtype(config.dtype)
     return UMT(
         vision=umt_vision.transformer(config),

@@ -11,9 +11,8 @@ from tokmerge_jax.convert.tables.vid_tldr_qa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.system import System, Training
 from tokmerge_jax.systems import answered, umt_vision
-from tokmerge_jax.systems.inputs import checked
-from tokmerge_jax.types import System
 
 
 def build(config: QuestionAnswering) -> System:
@@ -23,21 +22,27 @@ def build(config: QuestionAnswering) -> System:
       UserError: naming the key whose value cannot work.
     """
     vision, bert = config.model.vision, config.model.text
-    module = _module(config)
+    network = _network(config)
     words = answered.words(config, text.UMT, text.UMT_ANSWER)
-    functions = answered.functions(module, umt_vision.pixels)
+    names = rules(vision.depth, bert.depth, bert.fusion_layer)
     return System(
         name="vid_tldr_qa",
-        predict=checked(config, {**functions, "trace_video": umt_vision.tracer(module)}),
-        loss=answered.loss(module, umt_vision.pixels),
-        name_rules=rules(vision.depth, bert.depth, bert.fusion_layer),
-        collate=partial(answered.collate, words),
-        **answered.fields(config, module, words),
-        **umt_vision.fields(config),
+        config=config,
+        network=network,
+        weights=answered.weights(config, network, words, names),
+        pixels=umt_vision.pixels_of(config),
+        merging=umt_vision.merging_of(config),
+        training=Training(
+            answered.loss(network, umt_vision.pixels),
+            partial(answered.collate, words),
+            umt_vision.optimizer_of(config),
+        ),
+        answering=answered.answering(config, network, umt_vision.pixels, words),
+        trace_video=umt_vision.tracer(config, network),
     )
 
 
-def _module(config: QuestionAnswering) -> Answerer:
+def _network(config: QuestionAnswering) -> Answerer:
     words, dtype = config.model.text, runtime.compute_dtype(config.dtype)
     settings = {"dropout": config.model.dropout, "remat": config.train.remat, "dtype": dtype}
     answering = {"depth": words.depth - words.fusion_layer, "fusion_layer": 0}

@@ -5,19 +5,21 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from types import FrameType
+from typing import Protocol, runtime_checkable
 
 import jax
-import optax
 
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.progress import Progress
+from tokmerge_jax.signatures import Augment, Collate, LearningRate
+from tokmerge_jax.system import System, Training
 from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.run import Run
-from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
+from tokmerge_jax.types import Batch, Params, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Plan:
     seed: int
     schedule: str
     steps_per_epoch: int
+    mesh: Mapping[str, int]
 
     @classmethod
     def of(cls, config: Config, rows: int) -> "Plan":
@@ -58,10 +61,11 @@ class Plan:
             seed=config.seed,
             schedule=train.schedule,
             steps_per_epoch=per_epoch,
+            mesh=config.mesh.to_dict(),
         )
 
     @property
-    def rate(self) -> optimizer.Schedule:
+    def rate(self) -> LearningRate:
         """The learning rate of each step.
 
         Raises:
@@ -107,20 +111,25 @@ class Report:
     params: Params
 
 
+@runtime_checkable
+class Rows(Protocol):
+    """What is trained on, for example `data.TrainingSource`."""
+
+    def batches(
+        self, augment: Augment, collate: Collate, batch_size: int, seed: int, step: int = 0
+    ) -> Iterator[Batch]:
+        """The endless batches from `step` on."""
+        ...
+
+
 def fit(
+    system: System,
+    source: Rows,
     plan: Plan,
     run: Run,
-    mesh: jax.sharding.Mesh,
-    loss: Loss | RememberingLoss,
-    batches: Callable[[int], Iterator[Batch]],
-    initial: Callable[[], Params],
-    abstract_params: Params,
-    optimize: Callable[[optimizer.Schedule], optax.GradientTransformation],
-    trained: Sequence[str] = (),
+    *,
+    initial: Callable[[], Params] | None = None,
     trials: Trials | None = None,
-    memory: Callable[[Params, jax.Array], Any] | None = None,
-    groups: int = 1,
-    settled: Callable[[Params, Any], Params] | None = None,
 ) -> Report:
     """Trains to the plan's end, from the run's last checkpoint if it has one.
 
@@ -129,45 +138,52 @@ def fit(
     acts as usual. It also saves if the batches end in a UserError, which it passes on.
 
     Args:
-      plan: how long, and at which rate.
+      system: what is trained, and how.
+      source: the training data.
+      plan: how long, at which rate, on which devices.
       run: the folder to log and save to.
-      mesh: its "data" axis splits the batch; everything else is replicated.
-      loss: the training loss.
-      batches: the endless batches from a step on.
-      initial: gives the parameters to start with; called only by a run that starts.
-      abstract_params: their shapes.
-      optimize: the optimiser, from the rate of each step.
-      trained: patterns of the parameters that move; none = all.
+      initial: gives the parameters to start with, called only by a run that starts; None = random
+        ones.
       trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
-      memory: `(params, key) -> what the loss remembers` at the start, if it does.
-      groups: a batch passes in so many, one after the other (`step.make`).
-      settled: `(params, what the loss remembers) -> params` to evaluate and to keep; none = as
-        they are.
 
     Raises:
-      UserError: if devices and groups cannot share a batch evenly, there is no such schedule,
-        nothing is to be trained, the loss is no longer finite, or a batch cannot be had.
+      UserError: if the system cannot be trained, devices and groups cannot share a batch evenly,
+        there is no such schedule, nothing is to be trained, the loss is no longer finite, or a
+        batch cannot be had.
     """
-    _check_split(plan.batch_size, mesh.shape["data"], groups)
-    transformation = optimize(plan.rate)
-    begin = partial(step.create, transformation, trained=trained, memory=memory, seed=plan.seed)
-    state = _start(run, mesh, begin, initial, abstract_params)
+    training, mesh = training_of(system), parallel.make_mesh(plan.mesh)
+    _check_split(plan.batch_size, mesh.shape["data"], training.grad_accum)
+    transformation = training.optimizer(plan.rate)
+    begin = partial(
+        step.create,
+        transformation,
+        trainable=training.trainable,
+        init_loss_state=training.init_loss_state,
+        seed=plan.seed,
+    )
+    random = partial(jax.jit(system.weights.init), jax.random.key(plan.seed))
+    state = _start(run, mesh, begin, initial or random, system.weights.shapes)
     advance = runtime.jit(
         step.make(
-            loss,
+            training.loss,
             transformation,
             plan.rate,
             plan.seed,
-            trained,
+            training.trainable,
             per_epoch=plan.steps_per_epoch,
-            groups=groups,
+            grad_accum=training.grad_accum,
         ),
         donate_argnums=0,
         out_shardings=parallel.whole(mesh),
     )
 
     def settle(state: step.TrainState) -> Params:
-        return settled(state.params, state.memory) if settled else state.params
+        eval_params = training.eval_params
+        return eval_params(state.params, state.memory) if eval_params else state.params
+
+    def batches(start: int) -> Iterator[Batch]:
+        augment, size = system.pixels.augment, plan.batch_size
+        return source.batches(augment, training.collate, size, plan.seed, start)
 
     if run.step:
         _try_once(trials, plan, run, settle(state))
@@ -193,6 +209,19 @@ def fit(
                 _try_once(trials, plan, run, settle(state))
                 log.pause()
     return Report(run.step, settle(state))
+
+
+def training_of(system: System) -> Training:
+    """How the system is trained.
+
+    Raises:
+      UserError: if it has no loss.
+    """
+    if system.training is None:
+        raise UserError(
+            f"config.system={system.name!r} has no loss to train with; only evaluate it"
+        )
+    return system.training
 
 
 def _check_split(rows: int, devices: int, groups: int) -> None:
@@ -299,9 +328,9 @@ def _start(
 def _stop_signals() -> Iterator[list[int]]:
     """A list that the first SIGTERM or SIGINT is put into; the usual handlers are back after."""
     caught: list[int] = []
-    usual: dict[int, Any] = {}
+    usual: dict[int, signal._HANDLER] = {}
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         del frame
         caught.append(number)
         restore()

@@ -95,6 +95,7 @@ def contrast(
     text: Float[Array, "B E"],
     slow_video: Float[Array, "B E"],
     slow_text: Float[Array, "B E"],
+    *,
     match_id: Int[Array, " B"],
     temperature: Float[Array, ""] | float,
     alpha: Float[Array, ""] | float,

@@ -15,10 +15,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from tokmerge_jax.signatures import LearningRate
 from tokmerge_jax.types import Params, UserError
-
-Schedule = Callable[[ArrayLike], jax.Array]
-"""The learning rate of a step, counted from 0."""
 
 BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
 """Of parameters, by the last part of their names."""
@@ -30,7 +28,7 @@ _BY_EPOCH = "cosine_by_epoch", "decay_by_epoch"
 _WITH_WARMUP = "cosine", "cosine_by_ten"
 
 
-def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> Schedule:
+def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> LearningRate:
     """Learning rate of a step: linear warm-up from 0, then half a cosine down to 0, as in UMT.
 
     Args:
@@ -45,7 +43,7 @@ def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) 
 
 def cosine_to_floor(
     base: float, *, steps: int, warmup_steps: int = 0, min_share: float
-) -> Schedule:
+) -> LearningRate:
     """`cosine` whose half wave ends at `min_share` of `base`, as in TESTA and TDS-CLIP.
 
     The warm-up begins at 0 all the same.
@@ -62,7 +60,7 @@ def _share(step: ArrayLike, steps: int, warmup_steps: int, floor: float = 0.0) -
     return jnp.where(step < warmup_steps, rise, fall)
 
 
-def warmup(base: float, *, start: float, steps: int) -> Schedule:
+def warmup(base: float, *, start: float, steps: int) -> LearningRate:
     """A rate that rises evenly from `start` to `base`, its value from step `steps` on."""
 
     def rate(step: ArrayLike) -> jax.Array:
@@ -72,17 +70,17 @@ def warmup(base: float, *, start: float, steps: int) -> Schedule:
     return rate
 
 
-def decay(base: float, *, factor: float, min_share: float) -> Schedule:
+def decay(base: float, *, factor: float, min_share: float) -> LearningRate:
     """`base`, and after each step `factor` of it, but never less than `min_share` of `base`."""
     return lambda step: base * jnp.maximum(factor ** jnp.asarray(step), min_share)
 
 
-def by_epoch(rate: Schedule, per_epoch: int) -> Schedule:
+def by_epoch(rate: LearningRate, per_epoch: int) -> LearningRate:
     """The rate of each epoch, that `rate` gives by its number, in all of its `per_epoch` steps."""
     return lambda step: rate(jnp.asarray(step) // per_epoch)
 
 
-def by_ten(rate: Schedule, per_epoch: int) -> Schedule:
+def by_ten(rate: LearningRate, per_epoch: int) -> LearningRate:
     """`rate` at the last of an epoch's steps 0, 9, 19, 29, ..., of which it has `per_epoch`."""
 
     def held(step: ArrayLike) -> jax.Array:
@@ -95,7 +93,7 @@ def by_ten(rate: Schedule, per_epoch: int) -> Schedule:
 
 def named(
     name: str, base: float, *, steps: int, warmup_steps: int, min_share: float, per_epoch: int
-) -> Schedule:
+) -> LearningRate:
     """The rate that `config.train.schedule` names.
 
     Args:
@@ -149,7 +147,7 @@ def decayed(params: Params) -> Any:
 
 
 def adamw(
-    rate: Schedule,
+    rate: LearningRate,
     weight_decay: float,
     mask: Callable[[Params], Any] | None = decayed,
     share: Callable[[str], float] = lambda name: 1.0,
@@ -178,7 +176,7 @@ def bounded(params: Params) -> Params:
 
 
 def clipped_adamw(
-    rate: Schedule,
+    rate: LearningRate,
     weight_decay: float,
     *,
     clip_norm: float,

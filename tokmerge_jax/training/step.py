@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import flax.struct
 import jax
@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import optax
 from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
 
+from tokmerge_jax.signatures import LearningRate, Loss, LossState, StatefulLoss
 from tokmerge_jax.training import optimizer
-from tokmerge_jax.types import Batch, Loss, Params, RememberingLoss, UserError
+from tokmerge_jax.types import Batch, Params, UserError
 
 _NO_STEP = 2**32 - 1  # what is drawn once has a key that no step has
 
@@ -20,22 +22,22 @@ _NO_STEP = 2**32 - 1  # what is drawn once has a key that no step has
 class TrainState(flax.struct.PyTreeNode):
     """All that a run needs to go on.
 
-    Finished steps (int32), parameters, the optimiser's moments, and what the loss remembers, if it
-    does (`types.RememberingLoss`).
+    Finished steps (int32), parameters, the optimiser's moments, and as `memory`, its name in
+    checkpoints, the state of a `StatefulLoss`.
 
     Fields are typed loosely, for a pytree's leaves may also be shapes, shardings or None.
     """
 
-    step: Any
-    params: Any
-    moments: Any
-    memory: Any = ()
+    step: PyTree
+    params: PyTree
+    moments: PyTree
+    memory: PyTree = ()
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]
 
-_Rest = tuple[Mapping[str, jax.Array], Any]
-"""Scalars to log, and the next memory."""
+_Rest = tuple[Mapping[str, jax.Array], LossState]
+"""Scalars to log, and the loss's next state."""
 
 _Differentiated = Callable[[Params, Batch, jax.Array], tuple[tuple[jax.Array, _Rest], Params]]
 """`(moving, batch, key) -> ((loss, rest), gradient)`."""
@@ -44,74 +46,74 @@ _Differentiated = Callable[[Params, Batch, jax.Array], tuple[tuple[jax.Array, _R
 def create(
     transformation: optax.GradientTransformation,
     params: Params,
-    trained: Sequence[str] = (),
-    memory: Callable[[Params, jax.Array], Any] | None = None,
+    trainable: Sequence[str] = (),
+    init_loss_state: Callable[[Params, jax.Array], LossState] | None = None,
     seed: int = 0,
 ) -> TrainState:
-    """The state before the first step; only `trained` parameters have moments (see `make`).
+    """The state before the first step; only `trainable` parameters have moments (see `make`).
 
-    `memory` makes what the loss remembers of the parameters and, by `seed`, of chance.
+    `init_loss_state` gives the loss's state of the parameters and, by `seed`, of chance.
 
     Raises:
       UserError: if there are no such parameters.
     """
-    moving, _ = _split(params, trained)
+    moving, _ = _split(params, trainable)
     if not moving:
         raise UserError(
             "there is nothing to train: the configuration freezes all parameters that it has; see"
             " config.train.backbone_rate and config.model.lora_rank"
         )
     key = jax.random.fold_in(jax.random.key(seed), _NO_STEP)
-    remembered = memory(params, key) if memory else ()
-    return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving), remembered)
+    loss_state = init_loss_state(params, key) if init_loss_state else ()
+    return TrainState(jnp.zeros((), jnp.int32), params, transformation.init(moving), loss_state)
 
 
 def make(
-    loss: Loss | RememberingLoss,
+    loss: Loss | StatefulLoss,
     transformation: optax.GradientTransformation,
-    rate: optimizer.Schedule,
+    rate: LearningRate,
     seed: int,
-    trained: Sequence[str] = (),
+    trainable: Sequence[str] = (),
     *,
     per_epoch: int = 1,
-    groups: int = 1,
+    grad_accum: int = 1,
 ) -> Step:
     """The pure function `(state, batch) -> (next state, scalars to log)`, not compiled yet.
 
-    The loss remembers (`types.RememberingLoss`) if the state holds a memory.
+    The loss is a `StatefulLoss` if the state holds one of a loss.
 
     Its randomness (negatives, dropout) depends on the seed and the step alone, so that a resumed
     run repeats what an uninterrupted one does. The scalars are the loss and its parts before the
     update, the rate and the gradient's norm. Only parameters whose names ("vision/norm/scale")
-    match a pattern of `trained` (none = all) have a gradient and move. An epoch has `per_epoch`
+    match a pattern of `trainable` (none = all) have a gradient and move. An epoch has `per_epoch`
     steps.
 
-    Of a loss that is a mean over rows, a batch may pass in as many `groups`, one after the other,
-    so that only one group's activations are held at a time: rows g, g + groups, g + 2 groups and
-    so on are a group, so that no device needs another's rows. Gradient, scalars and what is
-    remembered (floats) are the means of the groups', each of which begins with the same memory and
-    has chance of its own.
+    Where the loss is a mean over rows, a batch may pass in `grad_accum` groups, one after the
+    other, so that only one group's activations are held at a time. Every `grad_accum`-th row is of
+    the same group, so that no device needs another's rows. Gradient, scalars and the loss's next
+    state (floats) are the means of the groups', each of which begins with the same state and has
+    chance of its own.
     """
 
-    def remember(
-        params: Params, memory: Any, batch: Batch, key: jax.Array, epoch: jax.Array
-    ) -> tuple[jax.Array, Mapping[str, jax.Array], Any]:
-        if jax.tree.leaves(memory):
-            return cast(RememberingLoss, loss)(params, memory, batch, key, epoch)
-        return *cast(Loss, loss)(params, batch, key), memory
+    def stateful(
+        params: Params, state: LossState, batch: Batch, key: jax.Array, epoch: jax.Array
+    ) -> tuple[jax.Array, Mapping[str, jax.Array], LossState]:
+        if jax.tree.leaves(state):
+            return cast(StatefulLoss, loss)(params, state, batch, key, epoch)
+        return *cast(Loss, loss)(params, batch, key), state
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         epoch = state.step / per_epoch
-        moving, frozen = _split(optimizer.bounded(state.params), trained)
+        moving, frozen = _split(optimizer.bounded(state.params), trainable)
 
         def of(moving: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, _Rest]:
-            value, named, memory = remember(
+            value, named, memory = stateful(
                 _joined(moving, frozen), state.memory, batch, key, epoch
             )
             return value, (named, memory)
 
-        differentiated = _grouped(jax.value_and_grad(of, has_aux=True), groups)
+        differentiated = _grouped(jax.value_and_grad(of, has_aux=True), grad_accum)
         (value, (named, memory)), gradient = differentiated(moving, batch, key)
         updates, moments = transformation.update(gradient, state.moments, moving)
         scalars = {
@@ -131,10 +133,10 @@ def _grouped(differentiated: _Differentiated, groups: int) -> _Differentiated:
     if groups == 1:
         return differentiated
 
-    def run(moving: Params, batch: Batch, key: jax.Array) -> tuple[Any, Params]:
+    def run(moving: Params, batch: Batch, key: jax.Array) -> tuple[tuple[jax.Array, _Rest], Params]:
         split = {name: rearrange(x, "(b g) ... -> b g ...", g=groups) for name, x in batch.items()}
 
-        def add(total: Params, group: jax.Array) -> tuple[Params, Any]:
+        def add(total: Params, group: jax.Array) -> tuple[Params, tuple[jax.Array, _Rest]]:
             rows = {
                 name: jax.lax.dynamic_index_in_dim(x, group, 1, False) for name, x in split.items()
             }
@@ -149,13 +151,13 @@ def _grouped(differentiated: _Differentiated, groups: int) -> _Differentiated:
     return run
 
 
-def _split(params: Params, trained: Sequence[str]) -> tuple[Params, Params]:
+def _split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:
     """The parameters that move, and those that do not."""
     flat = flatten_dict(params, sep="/")
     moving = {
         name: leaf
         for name, leaf in flat.items()
-        if not trained or any(re.search(pattern, name) for pattern in trained)
+        if not trainable or any(re.search(pattern, name) for pattern in trainable)
     }
     frozen = {name: leaf for name, leaf in flat.items() if name not in moving}
     return unflatten_dict(moving, sep="/"), unflatten_dict(frozen, sep="/")

@@ -46,7 +46,7 @@ def merges(
     grid: tuple[int, int, int],
     layers: Sequence[str],
 ) -> tuple[Merge, ...]:
-    """The merging layers of one clip, from what `predict["trace_video"]` tells of a batch.
+    """The merging layers of one clip, from what `trace_video` tells of a batch.
 
     Args:
       trace: "origin" [B,N0] and "size" [B,N] after each merging layer; "saliency" [B,N] of the
