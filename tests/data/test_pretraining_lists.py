@@ -157,7 +157,7 @@ def test_rows_are_read_when_they_are_asked_for(folder, monkeypatch):
 def test_unusable_files_and_old_data_sets_are_told(folder):
     written(folder, ["", "cut", "", "missing", *["cut"] * 3])
     named = (
-        r"5 videos of pretraining .*\(1\.mp4: cut; 3\.mp4: missing; 4\.mp4: cut and 2 more\), see"
+        r"5 videos of pretraining .*\(1\.mp4: cut; 3\.mp4: missing; 4\.mp4: cut; .*6\.mp4: cut\)"
     )
     with pytest.raises(UserError, match=named):
         data.open_training(config(folder, on_broken="stop"), 4)
