@@ -14,7 +14,7 @@ _ROOMS = ("convert", "data", "evaluation", "merging", "search", "training")
 __all__ = ["__version__", "build"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # whatever the name is of
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name in _ROOMS:
