@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from synthetic import clip_macs, encoder, fitting, frames_shape, needed, unmerged
 
-from tokmerge_jax import convert, runtime
+from tokmerge_jax import checkpoints, runtime
 from tokmerge_jax.config import expect, tds_clip, umt
 from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
 from tokmerge_jax.signatures import Features
@@ -93,7 +93,7 @@ def clips() -> list[int]:
 def weights(system: System) -> Params:
     """The checkpoint's parameters, or random ones, on the device."""
     if system.config.checkpoint:
-        return jax.device_put(convert.load_checkpoint(system.config.checkpoint, system))
+        return jax.device_put(checkpoints.load_checkpoint(system.config.checkpoint, system))
     return jax.jit(system.weights.init)(jax.random.key(system.config.seed))
 
 

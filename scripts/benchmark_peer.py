@@ -17,7 +17,7 @@ import numpy as np
 from benchmark_cases import Case, Timed, half, on_gpu
 from safetensors.numpy import save_file
 
-from tokmerge_jax import convert
+from tokmerge_jax import checkpoints
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Params, UserError
 
@@ -108,7 +108,7 @@ def _write_job(
     }
     (folder / "job.json").write_text(json.dumps(job, default=str))
     host = jax.tree.map(np.asarray, params)
-    weights = convert.to_torch(system.name, host, system.config)
+    weights = checkpoints.to_torch(system.name, host, system.config)
     weights = {name: np.asarray(x, order="C") for name, x in weights.items()}
     save_file(weights, folder / "weights.safetensors")
     np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)

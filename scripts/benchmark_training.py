@@ -22,10 +22,10 @@ from benchmark_cases import (
 from synthetic import clip_macs, fitting, frames_shape
 
 from tokmerge_jax import runtime
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.common import QuestionData, TextData
 from tokmerge_jax.config.tds_clip import Recognition
-from tokmerge_jax.convert import rules
 from tokmerge_jax.merging import temporal
 from tokmerge_jax.system import System
 from tokmerge_jax.systems import clip_vision

@@ -21,93 +21,41 @@ Keys that are often set (--config.KEY=VALUE):
   eval.batch_size       videos that are captioned at a time
 """
 
-import functools
-import itertools
-from collections.abc import Mapping
-from typing import Any
-
 import common
-import jax
-import numpy as np
 import own_videos
 from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax import registry, runtime
-from tokmerge_jax.config import expect
-from tokmerge_jax.config.testa import Pretraining
-from tokmerge_jax.system import Captioning, System
+from tokmerge_jax import registry
+from tokmerge_jax.own_videos import captions
 from tokmerge_jax.types import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
-
-Captions = Mapping[str, tuple[str, float]]
-"""The caption of each video, and its score."""
 
 
 def main(videos: list[str]) -> None:
     """Prints the caption of each video."""
     sources = own_videos.sources(videos)
     system = registry.build(common.config())
-    captioning = captioning_of(system)
+    captioning = captions.captioning_of(system)
     own_videos.check(system, _OUTPUT.value)
     captioning.tokenize([""])  # the vocabulary is there and fits
-    captions, faults = write(system, captioning, sources)
-    if captions:
-        own_videos.show(table(captions))
-        own_videos.keep(_OUTPUT.value, record(system, captions), f"{len(captions)} captions")
+    written, faults = captions.write(system, captioning, sources)
+    if written:
+        own_videos.show(table(written))
+        record = captions.record(system, common.config_name(), written)
+        own_videos.keep(_OUTPUT.value, record, f"{len(written)} captions")
     if faults:
         raise UserError("\n".join(faults))
 
 
-def captioning_of(system: System) -> Captioning:
-    """How the system writes captions; raises UserError if it writes none."""
-    if system.captioning is None:
-        raise UserError(
-            f"the system {system.name!r} writes no captions; use --config configs/testa_pretrain.py"
-        )
-    return system.captioning
-
-
-def write(
-    system: System, captioning: Captioning, videos: Mapping[str, str]
-) -> tuple[Captions, list[str]]:
-    """Captions, and what is wrong with the videos that have none."""
-    model = own_videos.model(system)
-    caption, key = model.compiled(captioning.caption), jax.random.key(system.config.seed)
-    keys = map(functools.partial(jax.random.fold_in, key), itertools.count())  # one a batch
-    captions: dict[str, tuple[str, float]] = {}
-    faults: list[str] = []
-    for names, found in own_videos.told(
-        system, model, lambda video: caption(video, next(keys)), videos, faults, "writing captions"
-    ):
-        texts = captioning.spell(np.asarray(found["ids"]))
-        scores = runtime.finite(found["score"][: len(names)], "score of a caption", video=names)
-        captions |= dict(zip(names, zip(texts, scores.tolist(), strict=False), strict=True))
-    return captions, faults
-
-
-def table(captions: Captions) -> Table:
+def table(written: captions.Captions) -> Table:
     """The captions for people."""
     shown = Table("video", "score", "caption")
-    for video, (caption, score) in captions.items():
+    for video, (caption, score) in written.items():
         shown.add_row(Text(video, overflow="fold"), f"{score:.2f}", Text(caption))  # no markup
     return shown
-
-
-def record(system: System, captions: Captions) -> dict[str, Any]:
-    """The captions, and what they depend on, as JSON holds it."""
-    config = expect(system.config, Pretraining)
-    search = config.caption.to_dict()
-    return {
-        **own_videos.facts(system),
-        "search": search | ({"seed": config.seed} if search["top_p"] else {}),
-        "captions": [
-            {"video": video, "caption": caption, "score": score}
-            for video, (caption, score) in captions.items()
-        ],
-    }
 
 
 if __name__ == "__main__":

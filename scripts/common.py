@@ -150,8 +150,7 @@ def output(config: Config) -> pathlib.Path:
 
 def config_name() -> str:
     """The name of the configuration's file without its folder and suffix, and its variant's."""
-    file, variant = files.split(_name())
-    return "_".join(filter(None, [file.stem, variant]))
+    return files.title(_name())
 
 
 def _name() -> str:

@@ -30,25 +30,25 @@ import sys
 
 import common
 import rich
-import tasks
 
 from tokmerge_jax import registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import report
+from tokmerge_jax.tasks import evaluation
 
 
 def main(config: Config) -> None:
     """Evaluates, prints tables, writes results.json, scores.npz and, of actions, a picture."""
     system = registry.build(config)
-    source, params = tasks.inputs(system)
+    source, params = evaluation.inputs(system)
     folder = common.output(config)
     try:
-        found = tasks.evaluate(common.config_name(), system, params, source, folder)
+        found = evaluation.evaluate(common.config_name(), system, params, source, folder)
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     rich.print(report.table(found), *report.mistakes(found))
-    if picture := tasks.draw(system, found, source, folder):
+    if picture := evaluation.draw(system, found, source, folder):
         print(f"Drew {picture}")
     print(f"Results and scores are in {folder}")
 

@@ -25,7 +25,7 @@ from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax.search import Searcher, index_videos
+from tokmerge_jax.own_videos.search import Searcher, index_videos
 from tokmerge_jax.types import UserError
 
 _INDEX = flags.DEFINE_string("index", None, "the index's folder")

@@ -23,14 +23,14 @@ from typing import Any
 import common
 import jax
 import numpy as np
-import tasks
 from absl import flags
 
-from tokmerge_jax import convert, registry, visualize
+from tokmerge_jax import checkpoints, registry, visualize
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import System
+from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.types import Actions, Gallery, Params, UserError
 from tokmerge_jax.visualize import curve
 
@@ -89,8 +89,8 @@ def tracer(system: System) -> TraceVideo:
 def draw_gallery(system: System, folder: pathlib.Path) -> None:
     """Draws the first clips of the configuration's gallery."""
     config = system.config
-    source = tasks.open_source(system)
-    params = convert.load_checkpoint(config.checkpoint, system)
+    source = evaluation.open_source(system)
+    params = checkpoints.load_checkpoint(config.checkpoint, system)
     batches = itertools.islice(source.batches(system.pixels.transform, 1), _CLIPS.value)
     clips = [first_view(system, np.asarray(batch["video"][0])) for batch in batches]
     merged = traced(system, params, clips)
@@ -126,7 +126,7 @@ def draw_videos(system: System, folder: pathlib.Path) -> None:
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
     decode = decoder(config.data, system.pixels.frames, folder="")
     clips = [first_view(system, system.pixels.transform(decode(str(path)))) for path in videos]
-    params = convert.load_checkpoint(config.checkpoint, system)
+    params = checkpoints.load_checkpoint(config.checkpoint, system)
     merged = traced(system, params, clips)
     for clip, layers, (path, target) in zip(clips, merged, videos.items(), strict=True):
         drawn = visualize.figure([visualize.details(clip, layers)], [path.name])

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import recipe
 
-from tokmerge_jax import convert
-from tokmerge_jax.convert import rules
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Params
 
@@ -54,5 +54,5 @@ def load(name: str) -> Golden:
 
 
 def parameters(system: System, weights: Mapping[str, np.ndarray]) -> Params:
-    """`convert.from_torch` for a system that is built already, which takes it most of its time."""
-    return rules.load(convert.table(system, weights), weights, system.weights.shapes)
+    """`checkpoints.from_torch` of a system that is built already (building takes longest)."""
+    return rules.load(checkpoints.table(system, weights), weights, system.weights.shapes)

@@ -9,9 +9,9 @@ import recipe
 
 import tokmerge_jax
 from tokmerge_jax import merging
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
-from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, SideNetwork
 from tokmerge_jax.systems.inputs import unchecked

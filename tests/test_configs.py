@@ -10,7 +10,7 @@ import pytest
 from parameters import slow
 
 import tokmerge_jax
-from tokmerge_jax.convert import rules
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.pretraining_augment import PretrainingAugment
 from tokmerge_jax.merging import schedule

@@ -9,9 +9,9 @@ import zipfile
 
 import pytest
 
-from scripts import tasks
-from tokmerge_jax import convert, demo_files, registry
+from tokmerge_jax import checkpoints, demo_files, registry
 from tokmerge_jax.configs import demo, demo_qa
+from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_missing_files_are_reported_when_they_are_read():
     system = registry.build(config)
     assert system.answering is not None
     with pytest.raises(UserError, match=f"^{SENTENCE}"):
-        convert.load_checkpoint(config.checkpoint, system)
+        checkpoints.load_checkpoint(config.checkpoint, system)
     with pytest.raises(UserError, match=f"^{SENTENCE}"):
         system.answering.tokenize(["a red square"])
     with pytest.raises(UserError, match=SENTENCE) as error:

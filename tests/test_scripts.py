@@ -9,9 +9,11 @@ import types
 import numpy as np
 import pytest
 
-from tokmerge_jax import data
+from tokmerge_jax import data, registry
+from tokmerge_jax.configs import demo
 from tokmerge_jax.data.clips import Decoder
 from tokmerge_jax.data.loader import stop
+from tokmerge_jax.tasks import schedules, training
 from tokmerge_jax.types import Gallery, UserError
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
@@ -23,26 +25,26 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-def test_the_best_parameters_stay_until_better_ones_are_written(script, tmp_path, monkeypatch):
-    train = script("train")
-    monkeypatch.setattr(train.tasks, "open_source", lambda *_: None)
-    monkeypatch.setattr(train.tasks, "protocol", lambda *_: "")
-    options = types.SimpleNamespace(eval_split="val", eval_epochs=1)
-    system = types.SimpleNamespace(config=types.SimpleNamespace(train=options))
+def test_the_best_parameters_stay_until_better_ones_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.evaluation, "open_source", lambda *_: None)
+    monkeypatch.setattr(training.evaluation, "protocol", lambda *_: "")
+    system = registry.build(demo.get_config().override({"train.eval_split": "val"}))
 
     def save(place, params, *_):
         place.mkdir()
-        if params is None:
+        if not params:
             raise OSError(28, "No space left on device")
-        (place / "weights").write_text(params)
+        (place / "weights").write_text(params["name"])
 
-    monkeypatch.setattr(train.convert, "save_checkpoint", save)
-    keep = train.trials(system, tmp_path, 10).keep
-    keep(10, "first")
+    monkeypatch.setattr(training.checkpoints, "save_checkpoint", save)
+    trials = training._trials(system, tmp_path, 10)
+    assert trials is not None
+    keep = trials.keep
+    keep(10, {"name": "first"})
     with pytest.raises(OSError, match="No space"):
-        keep(20, None)
+        keep(20, {})
     assert (tmp_path / "best/weights").read_text() == "first"
-    keep(30, "third")
+    keep(30, {"name": "third"})
     assert (tmp_path / "best/weights").read_text() == "third"
 
 
@@ -50,14 +52,15 @@ def test_an_output_of_too_long_a_name_is_refused(script, tmp_path, monkeypatch):
     check = script("own_videos").check
     monkeypatch.setattr(script("own_videos"), "decoder", lambda *_, **__: None)
     config = types.SimpleNamespace(data=types.SimpleNamespace(workers=0))
-    system = types.SimpleNamespace(config=config, constants={"frames": 2})
+    pixels = types.SimpleNamespace(frames=2)
+    system = types.SimpleNamespace(config=config, pixels=pixels)
     check(system, str(tmp_path / "a.json"))
     for name in (tmp_path / ("a" * 256), tmp_path / ("a" * 254), tmp_path / ("b" * 300) / "a.json"):
         with pytest.raises(UserError, match=r"File name too long|lies in no folder"):
             check(system, str(name))
 
 
-def test_kept_videos_report_a_broken_one_at_once_and_once(script, monkeypatch):
+def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
     decoded = []
 
     def read(self, path, rng=None):
@@ -69,7 +72,7 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(script, monkeypatch):
     monkeypatch.setattr(Decoder, "__call__", read)
     gallery = Gallery(("0", "1", "2"), ("", "", ""), ((0,), (1,), (2,)))
     plain = data.Source(gallery, (), ("0", "1", "2"), Decoder("", 1, 0), 0)
-    kept = script("search_schedule").Kept
+    kept = schedules.Kept
     with pytest.raises(UserError, match="1: cannot be decoded"):
         list(kept(**vars(plain), transform=np.copy).clips(np.copy, [0, 1, 2], stop))
     assert decoded == ["0", "1"]
@@ -84,15 +87,16 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(script, monkeypatch):
     assert decoded == ["0", "1", "0", "1", "2"]
 
 
-def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(script, tmp_path, monkeypatch):
-    search = script("search_schedule")
+def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(tmp_path, monkeypatch):
     found = {"headline": {"name": "R@1", "value": 50.0}, "protocol": {"left_out": ["a.mp4"]}}
-    monkeypatch.setattr(search, "gmac", lambda *_: 1.0)
-    monkeypatch.setattr(search.Evaluation, "_progress", lambda _: "1 of 1")
-    monkeypatch.setattr(search.Evaluation, "_evaluate", lambda *_: found)
-    log = search.TrialLog(tmp_path / "trials.jsonl", "facts")
-    assert search.Evaluation(None, None, None, tmp_path, log)((3, 0)) == 50.0
-    kept = search.TrialLog(tmp_path / "trials.jsonl", "facts")[3, 0]
+    monkeypatch.setattr(schedules, "_gmac", lambda *_: 1.0)
+    monkeypatch.setattr(schedules.Evaluation, "_progress", lambda _: "1 of 1")
+    monkeypatch.setattr(schedules.Evaluation, "_evaluate", lambda *_: found)
+    log = schedules.TrialLog(tmp_path / "trials.jsonl", "facts")
+    system = registry.build(demo.get_config())
+    source = data.Source(Gallery((), (), ()), (), (), Decoder("", 1, 0), 0)
+    assert schedules.Evaluation(system, {}, source, tmp_path, log, 1)((3, 0)) == 50.0
+    kept = schedules.TrialLog(tmp_path / "trials.jsonl", "facts")[3, 0]
     assert (kept["value"], kept["left_out"]) == (50.0, ["a.mp4"])
 
 

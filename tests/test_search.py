@@ -15,11 +15,12 @@ import pytest
 import script
 from safetensors.numpy import load_file, save_file
 
-from tokmerge_jax import disk, search
+from tokmerge_jax import disk
 from tokmerge_jax.configs import demo as demo_config
 from tokmerge_jax.configs import demo_clip
 from tokmerge_jax.data.datasets import demo, demo_scene
 from tokmerge_jax.evaluation import index
+from tokmerge_jax.own_videos import search
 from tokmerge_jax.types import UserError
 
 WEIGHTS = demo_config.get_config().checkpoint

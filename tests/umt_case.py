@@ -10,8 +10,8 @@ import numpy as np
 import recipe
 
 import tokmerge_jax
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import umt
-from tokmerge_jax.convert import rules
 from tokmerge_jax.systems.inputs import unchecked
 
 TOLERANCE = 2e-4

@@ -1,22 +1,68 @@
-"""Video token merging in JAX. The public names are imported when they are first used."""
+"""Video token merging in JAX: models by name, whole jobs as functions (`api`), and the rooms below.
+
+Whatever is asked for is imported then, so that importing the package costs nothing.
+"""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tokmerge_jax import api as api
+    from tokmerge_jax import checkpoints as checkpoints
+    from tokmerge_jax import config as config
+    from tokmerge_jax import configs as configs
+    from tokmerge_jax import data as data
+    from tokmerge_jax import evaluation as evaluation
+    from tokmerge_jax import kernels as kernels
+    from tokmerge_jax import layers as layers
+    from tokmerge_jax import merging as merging
+    from tokmerge_jax import models as models
+    from tokmerge_jax import own_videos as own_videos
+    from tokmerge_jax import systems as systems
+    from tokmerge_jax import tasks as tasks
+    from tokmerge_jax import training as training
+    from tokmerge_jax import visualize as visualize
+    from tokmerge_jax.api import Model as Model
+    from tokmerge_jax.api import convert as convert
+    from tokmerge_jax.api import evaluate as evaluate
+    from tokmerge_jax.api import index as index
+    from tokmerge_jax.api import list_configs as list_configs
+    from tokmerge_jax.api import list_systems as list_systems
+    from tokmerge_jax.api import load as load
+    from tokmerge_jax.api import search as search
+    from tokmerge_jax.api import train as train
     from tokmerge_jax.registry import build as build
+    from tokmerge_jax.types import UserError as UserError
 
 __version__ = "0.1.0"
 
-_LAZY = {"build": "tokmerge_jax.registry"}
-_ROOMS = ("convert", "data", "evaluation", "merging", "search", "training")
+_ROOMS = ("api", "checkpoints", "config", "configs", "data", "evaluation", "kernels", "layers",
+          "merging", "models", "own_videos", "systems", "tasks", "training",
+          "visualize")  # fmt: skip
+_NAMES = {
+    "Model": "api",
+    "UserError": "types",
+    "build": "registry",
+    "convert": "api",
+    "evaluate": "api",
+    "index": "api",
+    "list_configs": "api",
+    "list_systems": "api",
+    "load": "api",
+    "search": "api",
+    "train": "api",
+}
 
-__all__ = ["__version__", "build"]
+
+def __dir__() -> list[str]:
+    return sorted(["__version__", *_ROOMS, *_NAMES])
 
 
-def __getattr__(name: str) -> Any:  # whatever the name is of
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name in _NAMES:
+            return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+        if name in _ROOMS:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

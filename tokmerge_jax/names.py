@@ -1,6 +1,6 @@
 """How a checkpoint's names and arrays become a network's parameters: the records of such a table.
 
-Systems write them (`convert/tables/`), `convert` applies them.
+Systems write them (`checkpoints/tables/`), `checkpoints` applies them.
 """
 
 import dataclasses

@@ -5,11 +5,11 @@ A batch is split along the mesh's "data" axis; parameters are whole on every dev
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
 
 from tokmerge_jax.types import Batch, UserError
 
@@ -70,7 +70,7 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
     return {name: place(x) for name, x in batch.items()}
 
 
-def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
+def replicate(mesh: Mesh, tree: Any) -> Any:
     """A tree of arrays, whole on every device of the mesh."""
     return jax.device_put(tree, whole(mesh))
 
@@ -85,7 +85,7 @@ def ways() -> int:
     return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
 
 
-def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
+def by_device(function: Callable[..., Any], arrays: Any) -> Any:
     """`function(*arrays)`, by each device for the rows that lie on it.
 
     For hand-written kernels, which the compiler cannot split. Where rows do not fall into equal
@@ -102,7 +102,7 @@ def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
     return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
 
 
-def map_rows(function: Callable[..., PyTree], arrays: PyTree, together: int) -> PyTree:
+def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
     """Maps over the rows of `arrays` in turn, at most `together` of each device's at a time.
 
     A batch lies on the mesh in one run of rows per device. Working on one row of each run

@@ -1,6 +1,6 @@
 """Systems by name. A system is a module with `build(config) -> System`, imported when asked for.
 
-The rooms below `systems/` (convert, above all) reach a system through its name alone, so that a
+The rooms below `systems/` (checkpoints, above all) reach a system through its name alone, so that a
 fifth system, or a user's own, needs no change in them.
 """
 
@@ -26,6 +26,11 @@ _SYSTEMS = {
 def register(name: str, module: str) -> None:
     """Makes `build` find the system `name` in the importable module `module`."""
     _SYSTEMS[name] = module
+
+
+def names() -> list[str]:
+    """All names that `build` knows."""
+    return sorted(_SYSTEMS)
 
 
 def build(config: Config) -> System:
@@ -56,6 +61,6 @@ def config_class(system: str) -> type[Config]:
 
 def _module(system: str) -> ModuleType:
     if system not in _SYSTEMS:
-        known = ", ".join(sorted(_SYSTEMS))
+        known = ", ".join(names())
         raise UserError(f"config.system={system!r} is no known system; known: {known}")
     return importlib.import_module(_SYSTEMS[system])

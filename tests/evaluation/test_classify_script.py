@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import tokmerge_jax
-from tokmerge_jax.convert import rules
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.types import UserError

@@ -1,4 +1,4 @@
-"""scripts/tasks.py without a script: what an evaluation that goes on depends on."""
+"""tokmerge_jax.tasks.evaluation without a script: what an evaluation that goes on depends on."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ import pytest
 import tds_clip_case
 
 import tokmerge_jax
-from scripts import tasks
 from tokmerge_jax import data, runtime
 from tokmerge_jax.data import loader
 from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.system import Recognition
+from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import Actions, Choices, UserError
 
 VIDEOS = ("a", "b", "c")

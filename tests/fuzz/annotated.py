@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests import annotation_files
-from tests.fuzz import checkpoints
+from tests.fuzz import weights
 from tokmerge_jax.data.datasets import actions, video_text
 from tokmerge_jax.data.preparing import prepare
 
@@ -114,10 +114,10 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
         found = actions.read(dataset, split, case, case / "videos")
         video_text.write(stored, dataset, {split: found})
     else:
-        prepare(dataset, case, case / "videos", stored, [split], 1, format=family)
+        prepare(dataset, case, case / "videos", stored, [split], 1, family)
     records = video_text.read(stored, dataset, split)
     assert records
-    retrieval = checkpoints.system().retrieval
+    retrieval = weights.system().retrieval
     assert retrieval is not None
     retrieval.tokenize([text for record in records for text in _texts(record)])
 

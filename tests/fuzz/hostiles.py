@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tests import hostile
-from tokmerge_jax.convert import torch_file
+from tokmerge_jax.checkpoints import torch_file
 
 PICKLES = len(hostile.HARMLESS) + len(hostile.HOSTILE) + len(hostile.SWELLING)
 CHECKPOINTS = PICKLES + len(hostile.SAFETENSORS)

@@ -7,9 +7,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tests import clips
-from tests.fuzz import checkpoints
-from tokmerge_jax import convert, registry, search
+from tests.fuzz import weights
+from tokmerge_jax import checkpoints, registry
 from tokmerge_jax.config import Config
+from tokmerge_jax.own_videos import search
 from tokmerge_jax.system import System
 
 _build = registry.build
@@ -22,8 +23,8 @@ def make(folder: pathlib.Path) -> None:
     for name, seed in (("a.mp4", 0), ("b.mp4", 1)):
         clips.write(place / "videos" / name, clips.draw(4, 32, 32, seed))
     (place / "videos" / "c.mp4").write_text("no video")
-    weights = convert.to_torch("vid_tldr", checkpoints.params(), checkpoints.config())
-    save_file(weights, place / "weights.safetensors")
+    tensors = checkpoints.to_torch("vid_tldr", weights.params(), weights.config())
+    save_file(tensors, place / "weights.safetensors")
     search.index_videos(_config(place), place / "videos", folder / "index" / "a")
 
 
@@ -36,8 +37,8 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
 
 
 def _config(place: pathlib.Path) -> Config:
-    weights = str(place / "weights.safetensors")
-    return checkpoints.config().override({"checkpoint": weights, "eval.batch_size": 2})
+    file = str(place / "weights.safetensors")
+    return weights.config().override({"checkpoint": file, "eval.batch_size": 2})
 
 
 @functools.lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ from absl import logging
 from safetensors.numpy import load_file
 
 from tests import clips
-from tests.fuzz import checkpoints
+from tests.fuzz import weights
 from tokmerge_jax import registry
 from tokmerge_jax.configs import demo, demo_qa
 from tokmerge_jax.data.datasets import video_text
@@ -85,7 +85,7 @@ def make(data: pathlib.Path) -> None:
     (data / "msrvtt_ret_test1k.json").write_text(json.dumps(rows))
     for config in (demo.get_config(), demo_qa.get_config()):
         sizes = {key: value for key, value in _SIZES.items() if key in config.keys}
-        drawn = checkpoints.drawn(registry.build(config.override(sizes)))
+        drawn = weights.drawn(registry.build(config.override(sizes)))
         export.write(data / f"{config.system}.safetensors", drawn)
 
 

@@ -1,14 +1,14 @@
 """The kinds of input that are damaged and read."""
 
-from tests.fuzz import annotated, checkpoints, filmed, hostiles, indexes
+from tests.fuzz import annotated, filmed, hostiles, indexes, weights
 from tests.fuzz.kind import Kind
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("pth", checkpoints.make_pth, checkpoints.read),
-        Kind("safetensors", checkpoints.make_safetensors, checkpoints.read),
-        Kind("orbax", checkpoints.make_orbax, checkpoints.read),
+        Kind("pth", weights.make_pth, weights.read),
+        Kind("safetensors", weights.make_safetensors, weights.read),
+        Kind("orbax", weights.make_orbax, weights.read),
         Kind("index", indexes.make, indexes.read),
         Kind("annotations", annotated.make, annotated.read, damaged=annotated.SUFFIXES),
         Kind("videos", filmed.make, filmed.read),

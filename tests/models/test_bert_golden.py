@@ -11,7 +11,7 @@ import recipe
 import umt_case
 from umt_case import close
 
-from tokmerge_jax.convert import rules
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.training import losses

@@ -10,8 +10,8 @@ import numpy as np
 import recipe
 from umt_case import close
 
-from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.tables import bert
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.checkpoints.tables import bert
 from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.training import losses

@@ -10,9 +10,9 @@ import pytest
 import recipe
 from parameters import slow
 
-from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.rules import RuleSet
-from tokmerge_jax.convert.tables import testa
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.checkpoints.rules import RuleSet
+from tokmerge_jax.checkpoints.tables import testa
 from tokmerge_jax.merging import space_time
 from tokmerge_jax.models.timesformer import TimeSformer
 

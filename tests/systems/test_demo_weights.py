@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from tokmerge_jax import convert
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.configs import demo, demo_clip, demo_tempme, demo_testa
-from tokmerge_jax.convert import rules
 from tokmerge_jax.data.datasets import demo_scene
 
 STORIES = demo_scene.test_stories(24)
@@ -24,7 +24,7 @@ def embeddings(name, dtype="float32", merger=None):
     merger = merger or config.model.merger.name
     config = config.override({"dtype": dtype, "model.merger.name": merger})
     system = tokmerge_jax.build(config)
-    params = convert.load_checkpoint(config.checkpoint, system)
+    params = checkpoints.load_checkpoint(config.checkpoint, system)
     # the sampled frames, drawn anew: no video file between
     clips = [demo_scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
     assert system.retrieval
@@ -71,7 +71,7 @@ def test_frames_of_clip_find_the_events_of_a_clip(config):
 def test_tempme_is_the_demos_clip_but_for_what_it_trains():
     """LoRA and positions alone have moved from the checkpoint that training began with."""
     clip, tuned = (
-        rules.flatten(convert.load_checkpoint(c.checkpoint, tokmerge_jax.build(c)))
+        rules.flatten(checkpoints.load_checkpoint(c.checkpoint, tokmerge_jax.build(c)))
         for c in (demo_clip.get_config(), demo_tempme.get_config())
     )
     assert {n for n in tuned if n not in clip} == {

@@ -13,8 +13,8 @@ from clip_case import close
 from tds_clip_case import SMALL
 
 import tokmerge_jax
-from tokmerge_jax import convert
-from tokmerge_jax.convert import rules
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.systems import tds_clip
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.training import step
@@ -88,7 +88,7 @@ def test_loss_gradients_and_statistics(case, mode):
     trained = {name: params[name] for name in parts}
     (value, after), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained)
     close(value, found.arrays[f"{mode}/loss_smooth"])
-    gradient = convert.to_torch("tds_clip", {**gradient, "batch_stats": after}, system.config)
+    gradient = checkpoints.to_torch("tds_clip", {**gradient, "batch_stats": after}, system.config)
     nothing = found.config[f"grad_zero_in_{mode}_mode"]
     names = found.config["parameter_order"]
     norms = {name: np.linalg.norm(gradient[name]) for name in names}

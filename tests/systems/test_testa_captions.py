@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from tokmerge_jax import convert
+from tokmerge_jax import checkpoints
 from tokmerge_jax.config.parts import flat
 from tokmerge_jax.configs import testa_pretrain as configuration
+from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.systems import testa_pretrain
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import UserError
@@ -208,7 +209,7 @@ def test_the_script_captions_videos(folder, system, params):
     for seed in (0, 1, 2):
         clips.write(folder / f"{seed}.mp4", clips.draw(9 + seed, 48, 64, seed))
     (folder / "bad.mp4").write_bytes(b"no video")
-    convert.save_checkpoint(folder / "weights", params, system)
+    checkpoints.save_checkpoint(folder / "weights", params, system)
     own = config(folder)
     sizes = ("model", "caption", "dtype", "data")
     values = flat({name: value for name, value in own.to_dict().items() if name in sizes})
@@ -237,7 +238,7 @@ def test_the_script_captions_videos(folder, system, params):
 def expected(system, params, paths):
     """Captions of the files, decoded here."""
     data, frames = system.config.data, system.pixels.frames
-    decode = tokmerge_jax.data.clips.decoder(data, frames, "")
+    decode = decoder(data, frames, "")
     video = np.stack([system.pixels.transform(decode(str(path))) for path in paths])
     return system.captioning.spell(
         np.asarray(jax.jit(system.captioning.caption)(params, video)["ids"])

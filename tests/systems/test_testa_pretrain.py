@@ -18,11 +18,11 @@ from PIL import Image
 from umt_case import close
 
 import tokmerge_jax
-from tokmerge_jax import convert
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.checkpoints.tables import bert
+from tokmerge_jax.checkpoints.tables import testa as table
 from tokmerge_jax.configs import testa_pretrain as configuration
-from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.tables import bert
-from tokmerge_jax.convert.tables import testa as table
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.systems import testa_pretrain
@@ -209,7 +209,7 @@ def test_what_it_learned_is_evaluated_and_goes_on(system, params):
     retrieval = tokmerge_jax.build(testa_case.config_of(golden.load("testa-retrieval")))
     own = rules.flatten(params)
     with pytest.warns(UserWarning, match="left out"):
-        found = rules.load(convert.table(retrieval, own), own, retrieval.weights.shapes)
+        found = rules.load(checkpoints.table(retrieval, own), own, retrieval.weights.shapes)
     equal(found["text"], params["text"])
     equal(found["match_head"], params["match_head"])
     sizes = table.Vision(SIZES["depth"], 4, SIZES["num_frames"], True)

@@ -14,9 +14,9 @@ from umt_case import close
 
 import tokmerge_jax
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect, testa
 from tokmerge_jax.config.evaluation import GeneratingOptions
-from tokmerge_jax.convert import rules
 from tokmerge_jax.data import pairs
 from tokmerge_jax.evaluation import answering, writing
 from tokmerge_jax.models.answerer import log_probability

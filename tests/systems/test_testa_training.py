@@ -11,7 +11,7 @@ from umt_case import close
 
 import tokmerge_jax
 from tokmerge_jax import parallel
-from tokmerge_jax.convert import rules
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.systems import testa_training
 from tokmerge_jax.training import losses
 from tokmerge_jax.types import UserError

@@ -13,8 +13,8 @@ import umt_case
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config.evaluation import AnsweringOptions
-from tokmerge_jax.convert import rules
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.runtime import Stopwatch

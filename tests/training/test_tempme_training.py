@@ -11,8 +11,8 @@ from clip_case import close
 from jax.sharding import PartitionSpec as P
 
 import tokmerge_jax
-from tokmerge_jax import convert
-from tokmerge_jax.convert import rules
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.systems import tempme
 from tokmerge_jax.training import losses, optimizer, parts, step
 
@@ -72,7 +72,7 @@ def test_gradients(case, learned):
     found, system, *_ = case
     total, gradient, *_ = learned
     close(total, found.arrays["loss"])
-    gradient = convert.to_torch("tempme", gradient, system.config)
+    gradient = checkpoints.to_torch("tempme", gradient, system.config)
     norms = [np.linalg.norm(gradient[name]) for name in found.spec["gradient_names"]]
     close(norms, found.arrays["grad_norms"])
     for name, expected in found.arrays.items():
@@ -97,7 +97,7 @@ def test_only_what_the_reference_lists_moves(case, learned):
 
 def test_nothing_to_train_is_told(case):
     _, system, params, _ = case
-    with pytest.raises(tokmerge_jax.types.UserError, match="nothing to train"):
+    with pytest.raises(tokmerge_jax.UserError, match="nothing to train"):
         step.create(system.training.optimizer(lambda s: 0.0), params, ["no_such_parameter"])
 
 

@@ -12,8 +12,8 @@ from jax.sharding import PartitionSpec as P
 from umt_case import close
 
 import tokmerge_jax
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect, umt
-from tokmerge_jax.convert import rules
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.systems import vid_tldr
 from tokmerge_jax.training import losses, optimizer, step

@@ -54,3 +54,14 @@ def split(name: str) -> tuple[pathlib.Path, str]:
     bare, _, variant = name.partition(":")
     ours = _FOLDER / f"{bare}.py"
     return (ours, variant) if ours.is_file() else (pathlib.Path(name), "")
+
+
+def title(name: str) -> str:
+    """What a configuration is called: its file without folder and suffix, and its variant."""
+    path, variant = split(name)
+    return "_".join(filter(None, [path.stem, variant]))
+
+
+def names() -> list[str]:
+    """The configurations of the package."""
+    return sorted(path.stem for path in _FOLDER.glob("[!_]*.py"))

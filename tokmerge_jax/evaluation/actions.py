@@ -5,6 +5,7 @@ Source: TDS-CLIP (2024), whose views' softmax is averaged, not their logits.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -17,7 +18,6 @@ from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.system import Recognition
-from tokmerge_jax.types import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def view_scores(
     return (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=1).astype(np.float32)
 
 
-def protocol(data: ActionData) -> dict[str, Json]:
+def protocol(data: ActionData) -> dict[str, Any]:
     """How videos are looked at, by `config.data`, and scored, as JSON holds it."""
     return {
         **{key: getattr(data, key) for key in ("clips", "crops", "neighbours", "wrap")},

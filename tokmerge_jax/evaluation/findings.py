@@ -3,6 +3,7 @@
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
 from tokmerge_jax.evaluation.retrieval import NO_CANDIDATE, Scores
 from tokmerge_jax.evaluation.writing import Written
-from tokmerge_jax.types import Actions, Choices, Gallery, Json, Questions
+from tokmerge_jax.types import Actions, Choices, Gallery, Questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Findings:
 
     headline: tuple[str, float]
     scores: Mapping[str, Mapping[str, float]]
-    further: Mapping[str, Json]
-    protocol: Mapping[str, Json]
+    further: Mapping[str, Any]
+    protocol: Mapping[str, Any]
     clips_per_second: float | None
     arrays: Mapping[str, np.ndarray]
 
@@ -207,8 +208,8 @@ def actions(found: Recognised, asked: Actions, config: Config, broken: Sequence[
 def _accuracy(
     predicted: Sequence[str],
     asked: Questions,
-    further: Mapping[str, Json],
-    protocol: Mapping[str, Json],
+    further: Mapping[str, Any],
+    protocol: Mapping[str, Any],
     clips_per_second: float | None,
     arrays: Mapping[str, np.ndarray],
 ) -> Findings:
@@ -238,7 +239,7 @@ _KINDS = 8  # first words of questions that have a row of their own
 _CONFUSED = 20  # pairs of actions that are told
 
 
-def _protocol(config: Config, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Json]:
+def _protocol(config: Config, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Any]:
     data = config.data
     return {
         "dataset": data.dataset,

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.system import System
-from tokmerge_jax.types import Json, UserError
+from tokmerge_jax.types import UserError
 
 DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 """Keys of results.json, and their short names in tables."""
@@ -35,9 +36,9 @@ def results(
     system: System,
     config: Config,
     found: Findings,
-    facts: Mapping[str, Json],
+    facts: Mapping[str, Any],
     seconds: Mapping[str, float],
-) -> dict[str, Json]:
+) -> dict[str, Any]:
     """Everything worth keeping of an evaluation, as JSON holds it.
 
     Args:
@@ -73,18 +74,18 @@ def results(
     }
 
 
-def settings(config: Config) -> dict[str, Json]:
+def settings(config: Config) -> dict[str, Any]:
     """A configuration as JSON holds it, its files named as by `file_name`."""
     return jax.tree.map(file_name, json.loads(json.dumps(config.to_dict())))
 
 
-def file_name(value: Json) -> Json:
+def file_name(value: Any) -> Any:
     """The last part of a whole path, which is of one machine and tells whose; else `value`."""
     whole = isinstance(value, str) and pathlib.Path(value).is_absolute()
     return pathlib.Path(value).name if whole else value
 
 
-def warnings(found: Mapping[str, Json]) -> list[str]:
+def warnings(found: Mapping[str, Any]) -> list[str]:
     """What is to be said of results whose queries have nothing but equal scores, one a sentence."""
     return [
         f"{row.replace('_', '-')}: {equal['all']} queries have equal scores alone, so their ranks"
@@ -95,7 +96,7 @@ def warnings(found: Mapping[str, Json]) -> list[str]:
 
 
 def write(
-    folder: pathlib.Path, results: Mapping[str, Json], arrays: Mapping[str, np.ndarray]
+    folder: pathlib.Path, results: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Writes `results.json` and `scores.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def write(
     runtime.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 
-def read(path: pathlib.Path) -> dict[str, Json]:
+def read(path: pathlib.Path) -> dict[str, Any]:
     """The results of a folder, or of its results.json.
 
     Raises:
@@ -125,7 +126,7 @@ def read(path: pathlib.Path) -> dict[str, Json]:
     return found
 
 
-def table(found: Mapping[str, Json]) -> Table:
+def table(found: Mapping[str, Any]) -> Table:
     """The numbers of one evaluation, with their protocol below."""
     result = Table(title=found["name"], caption=_caption(found), caption_justify="left")
     result.add_column("")
@@ -147,7 +148,7 @@ def table(found: Mapping[str, Json]) -> Table:
     return result
 
 
-def mistakes(found: Mapping[str, Json]) -> list[Table]:
+def mistakes(found: Mapping[str, Any]) -> list[Table]:
     """Of action recognition: the actions that were recognised least, and those confused most often.
 
     Tables without a row are left out; of other tasks' results there are none.
@@ -166,7 +167,7 @@ def mistakes(found: Mapping[str, Json]) -> list[Table]:
     return [table for table in (worst, confused) if table.row_count]
 
 
-def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
+def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Several evaluations side by side, a row each; cost as a share of the first one's.
 
     Raises:
@@ -191,7 +192,7 @@ def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
     return result
 
 
-def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
+def check_same(runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks that the numbers of several evaluations, by name, mean the same.
 
     Raises:
@@ -207,7 +208,7 @@ def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
                 )
 
 
-def _numbers(found: Mapping[str, Json]) -> dict[str, str]:
+def _numbers(found: Mapping[str, Any]) -> dict[str, str]:
     """What a run is compared by: cells by the names of their columns."""
     scores, headline = found["scores"], found["headline"]
     if "text_to_video" in scores:
@@ -220,11 +221,11 @@ def _numbers(found: Mapping[str, Json]) -> dict[str, str]:
     return {headline["name"]: f"{headline['value']:.1f}"}
 
 
-def _rules(found: Mapping[str, Json]) -> dict[str, Json]:
+def _rules(found: Mapping[str, Any]) -> dict[str, Any]:
     return {**_BEFORE, "metric": found["headline"]["name"], **found["protocol"]}
 
 
-def _title(found: Mapping[str, Json]) -> str:
+def _title(found: Mapping[str, Any]) -> str:
     rules = found["protocol"]
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [f"{rules['dataset']}, {rules['split']}: {', '.join(counts)}"]
@@ -235,18 +236,18 @@ def _title(found: Mapping[str, Json]) -> str:
     return ", ".join(parts)
 
 
-def _views(rules: Mapping[str, Json]) -> str:
+def _views(rules: Mapping[str, Any]) -> str:
     """Of how many a video's score is the mean."""
     clips, crops = rules["clips"], rules["crops"]
     return f"{clips * crops} views a video ({clips} clips, {crops} crops of each)"
 
 
-def _unit(found: Mapping[str, Json]) -> str:
+def _unit(found: Mapping[str, Any]) -> str:
     """What costs are of, and is counted in speed."""
     return "view" if "crops" in found["protocol"] else "clip"
 
 
-def _scored_again(rules: Mapping[str, Json]) -> str:
+def _scored_again(rules: Mapping[str, Any]) -> str:
     """How retrieval's scores came about, if they are not cosines."""
     if rules["reranked"]:
         return f"re-ranked ({rules['candidates']})"
@@ -257,7 +258,7 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
-def _caption(found: Mapping[str, Json]) -> str:
+def _caption(found: Mapping[str, Any]) -> str:
     rules, speed = found["protocol"], found["clips_per_second"]
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [

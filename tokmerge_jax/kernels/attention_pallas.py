@@ -6,11 +6,12 @@ heads' own sums: a second pass rebuilds each block of that map from the sums of 
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from tokmerge_jax.kernels.attention_gradient import LOWEST, gradients, logits
 from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, as_row, call, dot, padded, part
@@ -69,24 +70,23 @@ def _forward(
     )
 
 
-def _attend_forward(*given: PyTree) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+def _attend_forward(*given: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     out, total, plain = _forward(*given)
     return (out, total, plain), (*given[:4], out, total)
 
 
 def _attend_backward(
-    scale: float, target: Target, kept: PyTree, towards: tuple[jax.Array, ...]
+    scale: float, target: Target, kept: Any, towards: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, ...]:
-    return gradients(*kept, towards=towards[0], scale=scale, target=target)
+    return gradients(towards[0], *kept, scale=scale, target=target)
 
 
 _attend = jax.custom_vjp(_forward, nondiff_argnums=(4, 5))
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _forward_kernel(*blocks, scale):
+def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
     """A block of queries walks along the keys; what it has read fades as its maximum rises."""
-    query, key, value, weight, out, total, plain = blocks  # as Pallas passes them
     q = query[...]
 
     def add(j: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

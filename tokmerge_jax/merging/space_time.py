@@ -241,9 +241,7 @@ def plan(
 
 
 def of_testa(
-    merging_type: str | Sequence[str],
-    r: Any,  # as of `schedule.resolve`
-    depth: int,
+    merging_type: str | Sequence[str], r: Any, depth: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The frames and the patches that merge in each block, from TESTA's own two settings.
 
@@ -286,7 +284,6 @@ def cost(
     r_patches: Sequence[int],
     frames: int,
     patches: int,
-    *,
     width: int,
     heads: int,
     patch_inputs: int,

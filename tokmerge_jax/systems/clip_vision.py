@@ -10,11 +10,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
+from tokmerge_jax.checkpoints import torch_file
+from tokmerge_jax.checkpoints.tables.clip import sizes
 from tokmerge_jax.config import tds_clip
 from tokmerge_jax.config.clip import Retrieval
 from tokmerge_jax.config.parts import none_of
-from tokmerge_jax.convert import torch_file
-from tokmerge_jax.convert.tables.clip import sizes
 from tokmerge_jax.data import clip_pixels, rand_augment
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.mlp import gelu, quick_gelu
@@ -55,7 +55,7 @@ def transformer(config: Retrieval, lora_rank: int) -> CLIPViT:
     )
 
 
-def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:  # fields of several types
+def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:
     """What both transformers of a CLIP have in common."""
     return {
         "lora_rank": lora_rank,
@@ -206,8 +206,8 @@ def _stages(config: Retrieval, r: Sequence[int]) -> tuple[Stage, ...]:
         r,
         join.layers,
         join.clips,
-        cross=join.cross,
-        intra=join.intra,
+        join.cross,
+        join.intra,
     )
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
-from tokmerge_jax.convert import rules
-from tokmerge_jax.convert.tables import tds_clip as table
 from tokmerge_jax.data.action_augment import ActionAugment
 from tokmerge_jax.data.action_pixels import ResizeCrops
 from tokmerge_jax.data.pairs import ActionRow

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from tokmerge_jax.checkpoints.tables.clip import rules
 from tokmerge_jax.config import clip
-from tokmerge_jax.convert.tables.clip import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.data.pairs import Row
 from tokmerge_jax.layers.lora import merge_lora

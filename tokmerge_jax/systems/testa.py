@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tokmerge_jax import runtime
+from tokmerge_jax.checkpoints.tables.testa import rules
 from tokmerge_jax.config.testa import Retrieval
-from tokmerge_jax.convert.tables.testa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.data.pairs import Row
 from tokmerge_jax.models.bert import Bert

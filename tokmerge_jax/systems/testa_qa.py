@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from tokmerge_jax import runtime
+from tokmerge_jax.checkpoints.tables.testa import answering_rules
 from tokmerge_jax.config.testa import QuestionAnswering
-from tokmerge_jax.convert.tables.testa import answering_rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert

@@ -10,8 +10,8 @@ import optax
 from jax.typing import ArrayLike
 
 from tokmerge_jax import runtime
+from tokmerge_jax.checkpoints.tables.testa import Vision
 from tokmerge_jax.config.testa import Config
-from tokmerge_jax.convert.tables.testa import Vision
 from tokmerge_jax.data import transforms
 from tokmerge_jax.merging import schedule, space_time
 from tokmerge_jax.merging.space_time import Aggregation
@@ -140,21 +140,11 @@ def _plan(config: Config) -> tuple[Aggregation, ...]:
 def _cost(config: Config, r: Sequence[int]) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
     vision, (r_frames, _) = config.model.vision, _schedules(config)
-    width, inputs = vision.width, 3 * vision.patch_size**2
+    width, heads, inputs = vision.width, vision.heads, 3 * vision.patch_size**2
     if vision.attention == "divided":
-        return space_time.cost(
-            r_frames,
-            r,
-            vision.frames,
-            _patches(config),
-            width=width,
-            heads=vision.heads,
-            patch_inputs=inputs,
-        )
+        return space_time.cost(r_frames, r, vision.frames, _patches(config), width, heads, inputs)
     samples = vision.frames if vision.attention == "space" else 1
-    layers = schedule.vit_cost(
-        r, _tokens(config), width, inputs, metric_width=width // vision.heads
-    )
+    layers = schedule.vit_cost(r, _tokens(config), width, inputs, metric_width=width // heads)
     return tuple(
         LayerCost(
             layer.name, samples * layer.tokens_in, samples * layer.tokens_out, samples * layer.macs

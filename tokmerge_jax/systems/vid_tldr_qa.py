@@ -6,8 +6,8 @@ Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`
 from functools import partial
 
 from tokmerge_jax import runtime
+from tokmerge_jax.checkpoints.tables.vid_tldr_qa import rules
 from tokmerge_jax.config.umt import QuestionAnswering
-from tokmerge_jax.convert.tables.vid_tldr_qa import rules
 from tokmerge_jax.data import text
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -15,7 +16,7 @@ from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.config.parts import flat
 from tokmerge_jax.training.step import TrainState
-from tokmerge_jax.types import Json, UserError
+from tokmerge_jax.types import UserError
 
 _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data.workers",
          "data.answers", "data.labels", "data.clips", "data.crops", "data.on_broken",
@@ -24,7 +25,7 @@ _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data
 """Keys that may change between two sittings: they do not touch the loss curve."""
 
 
-def identity(config: Config, rows: int) -> dict[str, Json]:
+def identity(config: Config, rows: int) -> dict[str, Any]:
     """What a run's loss curve depends on: the data set's length and the config's keys, flat."""
     every = flat(config.to_dict())
     kept = {key: value for key, value in every.items() if not _within(key, _FREE)}
@@ -38,7 +39,7 @@ class Run:
       step: finished steps of the last checkpoint, 0 if there is none.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Json], *, keep: int) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, keep: int) -> None:
         """Opens or makes `folder`.
 
         Args:
@@ -114,18 +115,18 @@ class Run:
         records = self._trial_records()
         return {r["step"]: r["value"] for r in records if r["protocol"] == protocol}
 
-    def _trial_records(self) -> list[dict[str, Json]]:
+    def _trial_records(self) -> list[dict[str, Any]]:
         """The lines of `trials.jsonl`; a UserError if one is damaged."""
         kinds = {"step": int, "value": (int, float), "protocol": str}
         return _records(self._trials, "remove that line: the evaluation is left out", kinds)
 
-    def history(self) -> list[dict[str, Json]]:
+    def history(self) -> list[dict[str, Any]]:
         """What has been logged, one record a step."""
         return _records(
             self._metrics, "put a copy of the line before it there", {"step": int, "loss": float}
         )
 
-    def _settle(self, settings: Mapping[str, Json]) -> None:
+    def _settle(self, settings: Mapping[str, Any]) -> None:
         """Writes the settings of a run that starts; compares those of one that goes on."""
         path = self._folder / "config.json"
         if not (self.step and path.exists()):
@@ -151,7 +152,7 @@ class Run:
 
 def _records(
     file: Path, cure: str, kinds: Mapping[str, type | tuple[type, ...]]
-) -> list[dict[str, Json]]:
+) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines, none if there is no file."""
     lines = file.read_bytes().splitlines() if file.exists() else []
     return [_object(text, kinds, f"{file}, line {i},", cure) for i, text in enumerate(lines, 1)]
@@ -159,7 +160,7 @@ def _records(
 
 def _object(
     text: bytes, kinds: Mapping[str, type | tuple[type, ...]], where: str, cure: str
-) -> dict[str, Json]:
+) -> dict[str, Any]:
     """A JSON object whose fields are of those kinds; a UserError if it is none."""
     try:
         value = json.loads(text)

@@ -1,0 +1,172 @@
+"""The way in: README.md's lines as they stand there, and what each function gives."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import tokmerge_jax
+from tokmerge_jax.configs import demo as demo_config
+from tokmerge_jax.data.datasets import demo, demo_scene
+from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.types import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+STORIES = [demo.stories("test")[number] for number in range(3)]
+
+
+def draw(folder, names):
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        demo.write_clip(folder / name, demo_scene.draw(STORIES[number], (2, number)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tokmerge_jax.load("demo")
+
+
+def test_the_lines_of_the_readme(tmp_path, monkeypatch):
+    """The block runs as it stands, and finds each clip by its caption."""
+    draw(tmp_path, ["a.mp4", "b.mp4"])
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"<!-- library -->\n```python\n(.*?)```", text, re.DOTALL)
+    words = [demo_scene.caption(story) for story in STORIES[:2]]
+    block = re.sub(r'\["a small red.*?\]', json.dumps(words), block)  # what these clips show
+    assert words[0] in block
+    scope = {}
+    exec(block, scope)
+    chex.assert_shape(scope["similarity"], (2, 2))
+    assert scope["similarity"].argmax(axis=1).tolist() == [0, 1]
+
+
+def test_features_are_the_system_s_whatever_the_devices(model, tmp_path):
+    """Three videos on eight devices: as each alone by the system's own functions."""
+    names = ["a.mp4", "b.mp4", "c.mp4"]
+    draw(tmp_path, names)
+    frames = model.read([tmp_path / name for name in names])
+    chex.assert_shape(frames, (3, 8, 96, 96, 3))
+    assert frames.dtype == np.uint8
+    retrieval = unchecked(model.system).retrieval
+    assert retrieval is not None
+    video = model.encode_video(frames)
+    for row in range(3):
+        alone = retrieval.encode_video(model.params, frames[row : row + 1])
+        chex.assert_trees_all_close(
+            {name: x[row] for name, x in video.items()},
+            jax.tree.map(lambda x: np.asarray(x[0]), dict(alone)),
+            atol=1e-5,
+        )
+    captions = [demo_scene.caption(story) for story in STORIES]
+    words = model.encode_text(captions)
+    similarity = model.similarity(video, words)
+    np.testing.assert_allclose(
+        similarity, np.einsum("bfe,qe->bq", video["embedding"], words["embedding"]), atol=1e-6
+    )
+    assert similarity.argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_settings_and_weights_are_those_asked_for(tmp_path):
+    with pytest.raises(UserError, match=r"no key 'model.merger.x'; did you mean model\.merger\.r"):
+        tokmerge_jax.load("demo", {"model.merger.x": 3})
+    with pytest.raises(UserError, match=r"nowhere\.pth does not exist"):
+        tokmerge_jax.load("demo", checkpoint=tmp_path / "nowhere.pth")
+    with pytest.raises(UserError, match="no_such_config"):
+        tokmerge_jax.load("no_such_config")
+    config = demo_config.get_config().override({"model.merger.r": (7, 0, 0, 0)})
+    assert tokmerge_jax.load(config).system.merging.schedule.r == (7, 0, 0, 0)
+
+
+def test_what_a_system_cannot_do_is_said(model):
+    with pytest.raises(UserError, match="'vid_tldr' does no action recognition"):
+        model.classify(np.zeros((1, 8, 96, 96, 3), np.uint8))
+    with pytest.raises(UserError, match=r"encode_video reads uint8 frames"):
+        model.encode_video(np.zeros((1, 8, 64, 64, 3), np.uint8))
+    questions = tokmerge_jax.load("demo_qa")
+    with pytest.raises(UserError, match="'vid_tldr_qa' embeds no texts"):
+        questions.encode_text(["what moves"])
+
+
+def test_actions(tmp_path):
+    draw(tmp_path, ["a.mp4"])
+    model = tokmerge_jax.load("demo_tdsclip")
+    probabilities = model.classify(model.read([tmp_path / "a.mp4"]))
+    chex.assert_shape(probabilities, (1, 10))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_names():
+    assert {"demo", "msrvtt_b16", "testa_pretrain"} <= {*tokmerge_jax.list_configs()}
+    assert tokmerge_jax.list_configs("demo_t*") == ["demo_tdsclip", "demo_tempme", "demo_testa"]
+    assert {"vid_tldr", "tempme", "testa", "tds_clip"} <= {*tokmerge_jax.list_systems()}
+    rooms = {path.parent.name for path in (ROOT / "tokmerge_jax").glob("*/__init__.py")}
+    assert rooms < {*dir(tokmerge_jax)}
+    for name in dir(tokmerge_jax):
+        assert getattr(tokmerge_jax, name) is not None
+
+
+def test_the_package_is_imported_quickly_and_alone():
+    loaded = "import sys, tokmerge_jax; print('jax' in sys.modules, 'numpy' in sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "False False\n"
+
+
+@pytest.mark.slow
+def test_index_search_evaluate_and_convert(tmp_path):
+    """Whole jobs, as a user without a checkout calls them."""
+    draw(tmp_path / "clips", ["a.mp4", "b.mp4", "c.mp4"])
+    alone = {"data.workers": 0}
+    index = tokmerge_jax.index("demo", tmp_path / "clips", tmp_path / "index", alone)
+    assert [*index.videos] == ["a.mp4", "b.mp4", "c.mp4"]
+    captions = [demo_scene.caption(story) for story in STORIES]
+    hits = tokmerge_jax.search(tmp_path / "index", captions, top_k=1)
+    assert [hit.path for (hit,) in hits] == ["a.mp4", "b.mp4", "c.mp4"]
+
+    demo.prepare(str(tmp_path / "data"), ["test"], workers=1)
+    results = tokmerge_jax.evaluate(
+        "demo", alone, data=tmp_path / "data", output=tmp_path / "results"
+    )
+    assert results["protocol"]["videos"] == 200
+    assert 80 < results["headline"]["value"] < 87  # README.md: 83
+    assert results == json.loads((tmp_path / "results/results.json").read_text())
+
+    tokmerge_jax.convert("demo", results_of("demo"), tmp_path / "a.safetensors", reverse=True)
+    tokmerge_jax.convert("demo", tmp_path / "a.safetensors", tmp_path / "weights")
+    again = tokmerge_jax.load("demo", checkpoint=tmp_path / "weights")
+    chex.assert_trees_all_equal(again.params, tokmerge_jax.load("demo").params)
+
+
+def results_of(name):
+    return tokmerge_jax.load(name).system.config.checkpoint
+
+
+@pytest.mark.slow
+def test_a_misspelt_name_fails_in_a_type_checker(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import tokmerge_jax\n"
+        'model = tokmerge_jax.load("demo")\n'
+        'model.encode_txt(["a red square"])\n'
+        'tokmerge_jax.lod("demo")\n'
+        "model.system.retrieval.encode_video\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    faults = [line for line in found.stdout.splitlines() if " - error: " in line]
+    assert [int(line.split(":")[1]) for line in faults] == [3, 4, 5]  # 5: it may be None
+    assert "encode_txt" in faults[0]
+    assert "lod" in faults[1]

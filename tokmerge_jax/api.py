@@ -1,0 +1,328 @@
+"""The way in: a model in one line, and whole jobs as functions, for whoever imports the package.
+
+model = tokmerge_jax.load("demo")
+video = model.encode_video(model.read(["a.mp4", "b.mp4"]))
+words = model.encode_text(["a small red square moves left"])
+print(model.similarity(video, words))  # [2, 1]
+
+The scripts do the same from a command line. Products of float32 numbers are exact, as there, on
+accelerators too, which would round them.
+"""
+
+import fnmatch
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jaxtyping import Float32, PyTree, UInt8
+
+from tokmerge_jax import checkpoints, evaluation, parallel, registry
+from tokmerge_jax.config import Config, files
+from tokmerge_jax.data.clips import Decoder, decoder
+from tokmerge_jax.evaluation.index import Hit, Index
+from tokmerge_jax.own_videos.search import Searcher, index_videos
+from tokmerge_jax.signatures import Features
+from tokmerge_jax.system import Retrieval, System
+from tokmerge_jax.tasks import conversion, training
+from tokmerge_jax.tasks import evaluation as tasks
+from tokmerge_jax.types import Params, UserError
+
+Path = str | os.PathLike[str]
+Encoded = Mapping[str, np.ndarray]
+"""Named results of an encoder, one row a video or text: "embedding", and what a head reads."""
+
+Settings = Mapping[str, object]
+"""Values of a configuration by their keys: {"model.merger.r": (600, 200)}."""
+
+
+class Model:
+    """A system with its weights, on all devices of this machine; each function compiles once a
+    batch size.
+
+    Attributes:
+      system: the network and all that is done with it.
+      params: its parameters.
+    """
+
+    def __init__(self, system: System, params: Params) -> None:
+        """Takes what `load` reads."""
+        self.system, self.params = system, params
+        mesh = parallel.make_mesh(system.config.mesh.to_dict())
+        self._runner = evaluation.Model(params, mesh)
+
+    def read(self, videos: Sequence[Path]) -> UInt8[np.ndarray, "B T S S 3"]:
+        """Frames of videos as the model is evaluated on them, uint8.
+
+        Args:
+          videos: B paths.
+
+        Raises:
+          UserError: naming the first video that cannot be decoded.
+        """
+        return np.stack([self.system.pixels.transform(self._decode(os.fspath(v))) for v in videos])
+
+    def encode_video(self, frames: UInt8[np.ndarray, "B T S S 3"]) -> Encoded:
+        """Features of videos: "embedding", float32 [B,F,E] of unit norm.
+
+        Args:
+          frames: of `read`.
+
+        Raises:
+          UserError: if the system does not retrieve, or reads other frames.
+        """
+        return self._run(self._encode_video, frames)
+
+    def encode_text(self, texts: Sequence[str]) -> Encoded:
+        """Features of texts: "embedding", float32 [Q,E] of unit norm.
+
+        Args:
+          texts: Q captions.
+
+        Raises:
+          UserError: if the system does not retrieve, or its vocabulary is missing.
+        """
+        ids, mask = self._retrieval.tokenize(texts)
+        return self._run(self._encode_text, ids, mask)
+
+    def similarity(self, video: Encoded, words: Encoded) -> Float32[np.ndarray, "B Q"]:
+        """Cosines of videos and texts, the means over a video's embeddings."""
+        return video["embedding"].mean(axis=1) @ words["embedding"].T
+
+    def classify(self, frames: UInt8[np.ndarray, "B N S S 3"]) -> Float32[np.ndarray, "B K"]:
+        """Probabilities of actions, the means over a video's views.
+
+        Args:
+          frames: of `read`.
+
+        Raises:
+          UserError: if the system does no action recognition, or reads other frames.
+        """
+        logits = self._run(self._classify, frames)
+        return np.asarray(jax.nn.softmax(logits).mean(axis=1))
+
+    @property
+    def _retrieval(self) -> Retrieval:
+        if self.system.retrieval is None:
+            raise UserError(
+                f"the system {self.system.name!r} embeds no texts; load one of retrieval"
+            )
+        return self.system.retrieval
+
+    @functools.cached_property
+    def _decode(self) -> Decoder:
+        return decoder(self.system.config.data, self.system.pixels.frames, folder="")
+
+    @functools.cached_property
+    def _encode_video(self) -> Callable[[np.ndarray], Features]:
+        return self._runner.compiled(self._retrieval.encode_video)
+
+    @functools.cached_property
+    def _encode_text(self) -> Callable[[np.ndarray, np.ndarray], Features]:
+        return self._runner.compiled(self._retrieval.encode_text)
+
+    @functools.cached_property
+    def _classify(self) -> Callable[[np.ndarray], jax.Array]:
+        if self.system.recognition is None:
+            raise UserError(f"the system {self.system.name!r} does no action recognition")
+        return self._runner.compiled(self.system.recognition.classify)
+
+    def _run(self, program: Callable[..., PyTree], *arrays: np.ndarray) -> PyTree:
+        """A program's results on the host; rows that only even out the devices' shares are cut."""
+        rows = len(arrays[0])
+        size = parallel.batch_size(self._runner.mesh, rows)
+        padded = [np.resize(x, (size, *x.shape[1:])) for x in arrays]
+        with jax.default_matmul_precision("highest"):
+            results = program(*padded)
+        return jax.tree.map(lambda x: np.asarray(x)[:rows], results)
+
+
+def load(config: str | Config, settings: Settings | None = None, *, checkpoint: Path = "") -> Model:
+    """A system with its weights.
+
+    Args:
+      config: the name of a configuration (`list_configs`), the path of a file, or the object.
+      settings: other values of its keys.
+      checkpoint: the weights, if not the configuration's own: a .pth or .safetensors file, a folder
+        of `convert`, or one of Hugging Face.
+
+    Raises:
+      UserError: if there is no such configuration, a value cannot work, or weights do not fit.
+    """
+    system = registry.build(configuration(config, settings, checkpoint=checkpoint))
+    return Model(system, checkpoints.load_checkpoint(system.config.checkpoint, system))
+
+
+def evaluate(
+    config: str | Config,
+    settings: Settings | None = None,
+    *,
+    checkpoint: Path = "",
+    data: Path = "",
+    output: Path = "",
+) -> dict[str, Any]:
+    """Evaluates a system on its configuration's data set, as `scripts/eval.py` does.
+
+    Stopped or killed, the same call goes on from there.
+
+    Args:
+      config: as of `load`.
+      settings: as of `load`.
+      checkpoint: as of `load`.
+      data: the folder of the prepared data sets, if not the configuration's ("data").
+      output: for results.json and scores.npz, if not the configuration's (results/NAME).
+
+    Returns:
+      What results.json holds: "headline", "scores", "protocol", "gmac" and so on.
+
+    Raises:
+      UserError: if something is missing or does not fit; a video fails that must not be left out.
+    """
+    built = configuration(config, settings, checkpoint=checkpoint, data=data, output=output)
+    system, name = registry.build(built), _name(config)
+    with jax.default_matmul_precision("highest"):
+        source, params = tasks.inputs(system)
+        return tasks.evaluate(name, system, params, source, _folder(built, name))
+
+
+def train(
+    config: str | Config,
+    settings: Settings | None = None,
+    *,
+    checkpoint: Path = "",
+    data: Path = "",
+    output: Path = "",
+) -> training.Trained:
+    """Trains a system on its configuration's data set, as `scripts/train.py` does.
+
+    Stopped or killed, the same call goes on to the same loss curve. The run is kept in `training/`
+    under the output, at the end with the parameters.
+
+    Args:
+      config: as of `load`.
+      settings: as of `load`.
+      checkpoint: the weights to start from, if not the configuration's own.
+      data: as of `evaluate`.
+      output: as of `evaluate`.
+
+    Raises:
+      UserError: as `tasks.training.train`.
+    """
+    built = configuration(config, settings, checkpoint=checkpoint, data=data, output=output)
+    system = registry.build(built)
+    with jax.default_matmul_precision("highest"):
+        return training.train(system, _folder(built, _name(config)) / "training")
+
+
+def index(
+    config: str | Config,
+    videos: Path,
+    target: Path,
+    settings: Settings | None = None,
+    *,
+    checkpoint: Path = "",
+) -> Index:
+    """Encodes a folder of videos into the folder `target`, for `search`.
+
+    New and changed files are encoded, those that are there already are left alone. Worker processes
+    read the caller's script again: it calls this under `if __name__ == "__main__":`.
+
+    Args:
+      config: as of `load`, of retrieval.
+      videos: the folder.
+      target: the index's folder.
+      settings: as of `load`.
+      checkpoint: as of `load`.
+
+    Raises:
+      UserError: as `own_videos.search.index_videos`.
+    """
+    built = configuration(config, settings, checkpoint=checkpoint)
+    with jax.default_matmul_precision("highest"):
+        return index_videos(built, videos, target)
+
+
+def search(
+    target: Path, texts: Sequence[str], *, top_k: int = 10, rerank: bool = True
+) -> list[list[Hit]]:
+    """The videos of an index that fit each text best, best first.
+
+    It loads the model each time; `own_videos.search.Searcher` keeps it.
+
+    Args:
+      target: a folder of `index`.
+      texts: what to look for.
+      top_k: number of videos for each.
+      rerank: rank the most similar ones by the matching head, if the system has one.
+
+    Raises:
+      UserError: if there is no index, its weights are gone, or a text holds no word.
+    """
+    with jax.default_matmul_precision("highest"):
+        return Searcher(target)(texts, top_k, rerank)
+
+
+def convert(
+    config: str | Config,
+    source: Path,
+    target: Path,
+    settings: Settings | None = None,
+    *,
+    reverse: bool = False,
+) -> None:
+    """Converts PyTorch's weights into a folder of ours, or back, as `scripts/convert.py` does.
+
+    Args:
+      config: as of `load`: which network it is.
+      source: what to convert: a .pth, .safetensors, or folder.
+      target: the new folder; on the way back, a new .safetensors file.
+      settings: as of `load`.
+      reverse: from our weights to PyTorch's names.
+
+    Raises:
+      UserError: listing everything that does not fit; if `target` exists.
+    """
+    built = configuration(config, settings)
+    conversion.convert(built, epath.Path(source), epath.Path(target), reverse=reverse)
+
+
+def list_configs(pattern: str = "*") -> list[str]:
+    """The names of this package's configurations that fit a pattern, such as "msrvtt*"."""
+    return fnmatch.filter(files.names(), pattern)
+
+
+def list_systems() -> list[str]:
+    """The names of all systems."""
+    return registry.names()
+
+
+def configuration(
+    config: str | Config,
+    settings: Settings | None = None,
+    *,
+    checkpoint: Path = "",
+    data: Path = "",
+    output: Path = "",
+) -> Config:
+    """The configuration that the other functions build systems from; arguments as theirs.
+
+    Raises:
+      UserError: if there is none of that name, a key is unknown, or a value of another type.
+    """
+    places = {"checkpoint": checkpoint, "data.folder": data, "output": output}
+    named = {key: os.fspath(place) for key, place in places.items() if os.fspath(place)}
+    built = files.load(config) if isinstance(config, str) else config
+    return built.override({**(settings or {}), **named})
+
+
+def _name(config: str | Config) -> str:
+    """What results of a configuration are called."""
+    return files.title(config) if isinstance(config, str) else config.system
+
+
+def _folder(config: Config, name: str) -> pathlib.Path:
+    return pathlib.Path(config.output or f"results/{name}")

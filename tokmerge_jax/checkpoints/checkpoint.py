@@ -1,0 +1,124 @@
+"""Our own weights on disk: an orbax folder `params` beside `constants.json`."""
+
+import contextlib
+import json
+import logging
+import pathlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+
+from tokmerge_jax import disk
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.types import Params, UserError
+
+_LOST = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # of a folder that lacks files
+
+
+def save(path: epath.PathLike, params: Params, constants: Mapping[str, Any]) -> None:
+    """Writes weights and what belongs to them (anything that JSON holds) into the folder `path`.
+
+    `constants.json` comes last: a folder without it was interrupted, and is written anew.
+
+    Raises:
+      UserError: if the folder holds weights already, or cannot be written.
+    """
+    path = epath.Path(path).absolute()
+    if (path / "constants.json").exists():
+        raise UserError(f"{path} holds weights already; remove it, or name another folder")
+    with disk.explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        if (local := pathlib.Path(path)).is_dir():
+            disk.check_room(local, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
+        with ocp.StandardCheckpointer() as writer:
+            writer.save(path / "params", dict(params), force=True)
+        (path / "constants.json").write_text(json.dumps(dict(constants), indent=1) + "\n")
+
+
+def constants(path: epath.PathLike) -> dict[str, Any]:
+    """What `save` wrote beside the weights.
+
+    Raises:
+      UserError: if `path` is no folder that `save` completed.
+    """
+    file = epath.Path(path) / "constants.json"
+    if not file.exists():
+        raise UserError(
+            f"checkpoint {path} has no constants.json: it is no complete folder of"
+            " scripts/convert.py; convert the weights again"
+        )
+    with _explained(path):
+        stored = json.loads(file.read_bytes())
+        if not isinstance(stored, dict):
+            raise ValueError("its constants.json is no object")
+        return stored
+
+
+def load(
+    path: epath.PathLike,
+    abstract_params: Params,
+    table_of: Callable[[rules.StateDict], rules.RuleSet],
+    *,
+    to_train: bool = False,
+) -> Params:
+    """The weights that `save` wrote, as numpy arrays.
+
+    Args:
+      path: the folder.
+      abstract_params: the tree wanted.
+      table_of: how weights of such names become it.
+      to_train: see `rules.load`.
+
+    Raises:
+      UserError: if they are not there, or names or shapes differ from `abstract_params`.
+    """
+    constants(path)
+    folder = epath.Path(path).absolute() / "params"
+    with _explained(path), _unlogged(), ocp.StandardCheckpointer() as reader:
+        stored = reader.metadata(folder).item_metadata
+        empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
+        if not isinstance(empty, Mapping):
+            raise ValueError("the list of its weights cannot be read")
+        table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
+        with warnings.catch_warnings(action="ignore"):  # they come with the weights themselves
+            rules.load(table, rules.flatten(empty), abstract_params, origin, to_train=to_train)
+        tensors = rules.flatten(reader.restore(folder, empty))
+    return rules.load(table, tensors, abstract_params, origin, to_train=to_train)
+
+
+@contextlib.contextmanager
+def _explained(path: epath.PathLike) -> Iterator[None]:
+    """Turns what reading raises into a UserError: what the machine refused, or damage."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise any of many where bytes make no sense
+        if disk.refusal(error) is not None and not isinstance(error, _LOST):
+            with disk.explained(path):
+                raise
+        shortly = " ".join(f"{error}".split())[:200] or type(error).__name__
+        raise UserError(
+            f"checkpoint {path} is damaged ({shortly}); copy it again, or convert the weights again"
+        ) from error
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps orbax from logging what is raised as well."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _stand_in(leaf: Any) -> np.ndarray:
+    """An array of the leaf's shape and type that takes no memory."""
+    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

@@ -1,0 +1,61 @@
+"""UMT's retrieval checkpoints, fine-tuned and pretrained (`docs/vid_tldr.md`)."""
+
+from tokmerge_jax.checkpoints.operations import Patches, Split
+from tokmerge_jax.checkpoints.rules import Rule, RuleSet, each
+from tokmerge_jax.checkpoints.tables import bert
+from tokmerge_jax.checkpoints.tables.shared import linear, norm
+
+IGNORED = (
+    r"clip_teacher\.",  # what pretraining learned from
+    r"vision_encoder\.clip_decoder\.",  # its head for that
+    *bert.IGNORED,
+)
+RENAMES = (
+    (r"^text_encoder\.bert\.", "text_encoder."),  # pretraining wraps BERT as a language model
+    (r"^(encoder\.)?(patch_embed|blocks|norm)\.", r"vision_encoder.encoder.\2."),  # video only
+)
+
+
+def rules(depth: int, text_depth: int, fusion_layer: int, predicts_words: bool = False) -> RuleSet:
+    """The table of a UMT with `depth` video layers and BERT layers as given.
+
+    Only a UMT that `predicts_words` has a use for the head that pretraining did it with.
+    """
+    head = "text_encoder.cls.predictions"
+    return RuleSet(
+        rules=(
+            *vision("vision_encoder.encoder", "vision", depth),
+            *norm("vision_encoder.pool_norm", "pool_norm"),
+            *bert.rules("text_encoder", "text", text_depth, fusion_layer),
+            *(bert.word_head(head, "text/word_head") if predicts_words else ()),
+            *linear("vision_proj", "vision_projection"),
+            *linear("text_proj", "text_projection"),
+            *linear("itm_head", "match_head"),
+            Rule("temp", ("temperature",)),
+        ),
+        ignored=IGNORED if predicts_words else (*IGNORED, r"text_encoder\.cls\."),
+        renames=RENAMES,
+        tied=bert.tied(head, "text_encoder.embeddings"),
+    )
+
+
+def vision(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+    """UMT's video transformer; its position table is computed, not stored."""
+    block, ours = f"{source}.blocks.{{i}}", f"{target}/block_{{i}}"
+    attention = f"{ours}/attention"
+    kernels = tuple(f"{attention}/{name}/kernel" for name in ("query", "key", "value"))
+    layer = (
+        *norm(f"{block}.norm1", f"{ours}/attention_norm"),
+        Rule(f"{block}.attn.qkv.weight", kernels, Split(3)),
+        Rule(f"{block}.attn.q_bias", (f"{attention}/query/bias",)),
+        Rule(f"{block}.attn.v_bias", (f"{attention}/value/bias",)),
+        *linear(f"{block}.attn.proj", f"{attention}/out"),
+        *norm(f"{block}.norm2", f"{ours}/mlp_norm"),
+        *linear(f"{block}.mlp.fc1", f"{ours}/mlp/hidden"),
+        *linear(f"{block}.mlp.fc2", f"{ours}/mlp/out"),
+    )
+    return (
+        *linear(f"{source}.patch_embed.proj", f"{target}/patch_embedding", Patches()),
+        *each(range(depth), layer),
+        *norm(f"{source}.norm", f"{target}/norm"),
+    )

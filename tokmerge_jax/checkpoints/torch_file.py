@@ -1,0 +1,158 @@
+"""Reads tensors from checkpoint files without PyTorch: its zip format, TorchScript, safetensors."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+from etils import epath
+from safetensors.numpy import load_file
+
+from tokmerge_jax import demo_files
+from tokmerge_jax.checkpoints import torch_archive
+from tokmerge_jax.types import UserError
+
+_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
+_PREFIXES = re.compile(r"^(?:(?:module|model)\.)*")  # of data-parallel training; of Lightning
+_WRAPPERS = re.compile(  # PyTorch's, at any depth: of compilation, sharding, recomputation
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+_FOLDER = (  # what Hugging Face's folders hold, the best first
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+)
+_INDEX = ".index.json"
+_HEADER = 8 * 2**20  # bytes, for 80,000 tensors
+_MESSAGE = 400  # letters
+
+
+def read(path: epath.PathLike) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint by name.
+
+    Takes PyTorch's zip format, TorchScript's (as OpenAI publishes CLIP; all modules' tensors) and
+    safetensors, told by content; the index of files that share the weights; a folder of Hugging
+    Face that holds one of these. The state dict may be wrapped as training scripts do
+    ({"model": ...}); a number in it becomes an array without axes. Dropped from the names is what
+    training puts into them: `module.` and `model.` where all begin so, `_orig_mod.` anywhere.
+
+    Raises:
+      UserError: if the file is missing, damaged, hostile or of another format; says how to re-save.
+    """
+    if not epath.Path(path).exists():
+        demo_files.check_installed(path)
+        raise UserError(f"checkpoint {path} does not exist; download it, or correct the path")
+    try:
+        tensors = {}
+        for file, names in files(path).items():
+            content = _content(file)
+            if missing := [name for name in names or () if name not in content]:
+                raise UserError(
+                    f"{file.name} lacks {missing[0]:.100}, which the index says it holds"
+                )
+            tensors |= {name: content[name] for name in names or content}
+        if not tensors:
+            raise UserError("it holds no tensors")
+        return _plain_names(tensors)
+    except OSError as error:
+        raise UserError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    except UserError as error:
+        fault = "".join(c if c.isprintable() else " " for c in str(error)[:_MESSAGE])
+        raise UserError(f"cannot read checkpoint {path}: {fault}") from error
+
+
+def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
+    """The files that a checkpoint consists of, and the tensors to take of each (None: all).
+
+    Raises:
+      UserError: if one is missing, or the index is damaged.
+    """
+    path = epath.Path(path)
+    if path.is_dir():
+        path = _of_folder(path)
+    parts = _indexed(path) if path.name.endswith(_INDEX) else {path: None}
+    if missing := [part.name for part in parts if not part.exists()]:
+        raise UserError(f"{path.name} names {missing[0]}, which is not beside it; download it")
+    return parts
+
+
+def is_folder(path: epath.PathLike) -> bool:
+    """Whether `path` is a folder with weights under a name that Hugging Face gives them."""
+    return any((epath.Path(path) / name).exists() for name in _FOLDER)
+
+
+def _of_folder(folder: epath.Path) -> epath.Path:
+    if not is_folder(folder):
+        raise UserError(f"it is a folder without weights, such as {_FOLDER[0]}; name a file")
+    return next(folder / name for name in _FOLDER if (folder / name).exists())
+
+
+def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:
+    """The files of an index, `{"weight_map": {tensor: file}}`, and the tensors of each."""
+    try:
+        content = json.loads(index.read_bytes()) if index.stat().length < _HEADER else None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{index.name} is no JSON ({error}); fetch it again") from error
+    match content:
+        case {"weight_map": dict(places)} if places:
+            parts = {}
+            for name, file in places.items():
+                parts.setdefault(index.parent / _beside(file), []).append(name)
+            return parts
+    raise UserError(f"{index.name} has no weight_map of tensors and files; fetch it again")
+
+
+def _beside(file: object) -> str:
+    """A file's name, which leads nowhere else."""
+    if isinstance(file, str) and file and epath.Path(file).name == file:
+        return file
+    raise UserError(f"its weight_map names {file!r:.100}, which is no file beside it")
+
+
+def _content(path: epath.Path) -> dict[str, np.ndarray]:
+    """The tensors of one file, under the names that it has."""
+    with path.open("rb") as file:
+        start = file.read(len(_LEGACY))
+        if start.startswith(b"PK"):
+            return torch_archive.read(file, path.stat().length)
+    if start == _LEGACY:
+        raise UserError(
+            "it has PyTorch's format from before version 1.6; re-save it in PyTorch with"
+            f" {torch_archive.RESAVE}"
+        )
+    if start[8:9] == b"{" or path.suffix.lower() == ".safetensors":
+        return _safetensors(path, int.from_bytes(start[:8], "little"))
+    raise UserError(
+        f"it is no PyTorch checkpoint (it starts with {start!r}); fetch it again, or re-save it in"
+        f" PyTorch with {torch_archive.RESAVE}"
+    )
+
+
+def _safetensors(path: epath.Path, header: int) -> dict[str, np.ndarray]:
+    if header > _HEADER:
+        raise UserError(
+            f"it is no whole .safetensors file (a header of {header:,} bytes); fetch it again"
+        )
+    try:
+        return load_file(path)
+    except safetensors.SafetensorError as error:
+        raise UserError(
+            f"it is no whole .safetensors file ({f'{error}':.200}); fetch it again"
+        ) from error
+    except (AttributeError, KeyError, TypeError) as error:  # of numpy's name for a type
+        raise UserError("it has types that numpy lacks; save it as float32") from error
+
+
+def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors under the names that the network itself gives them."""
+    plain = [_WRAPPERS.sub("", name) for name in tensors]
+    shared = os.path.commonprefix(plain)  # noqa: RUF071 (names, not paths)
+    cut = len(re.findall(_PREFIXES, shared)[0])
+    if len(set(plain)) < len(plain):
+        raise UserError("two of its tensors have one name but for what training puts into names")
+    return {name[cut:]: tensor for name, tensor in zip(plain, tensors.values(), strict=True)}

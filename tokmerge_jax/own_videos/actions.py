@@ -1,0 +1,107 @@
+"""Which actions one's own videos show."""
+
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from tokmerge_jax.config import expect, tds_clip
+from tokmerge_jax.config.common import ActionData
+from tokmerge_jax.data import prepared
+from tokmerge_jax.data.datasets import actions, video_text
+from tokmerge_jax.evaluation import actions as recognition
+from tokmerge_jax.own_videos import videos
+from tokmerge_jax.system import Recognition, System
+from tokmerge_jax.types import UserError
+
+Scores = Mapping[str, Float32[np.ndarray, " C"]]
+"""The probability of each action, by video."""
+
+
+def recognition_of(system: System) -> Recognition:
+    """How the system tells actions; raises UserError if it tells none."""
+    if system.recognition is None:
+        raise UserError(
+            f"the system {system.name!r} tells no actions; use --config configs/tdsclip_ssv2_b16.py"
+        )
+    return system.recognition
+
+
+def names_of(system: System) -> Sequence[str]:
+    """The names of the actions, or, with a note on stderr, their numbers.
+
+    Raises:
+      UserError: if the names are those of other actions.
+    """
+    config = expect(system.config, tds_clip.Recognition)
+    data, classes = config.data, config.model.classes
+    if data.labels:
+        return actions.read_names(pathlib.Path(data.labels), classes)
+    if video_text.labels_path(data.folder, data.dataset).is_file():
+        names = prepared.labels(data)
+        if len(names) == classes:
+            return names
+        raise UserError(
+            f"config.model.classes={classes} is not {len(names)}, the number of actions of"
+            f" config.data.dataset={data.dataset!r}; name the model's actions,"
+            " --config.data.labels=FILE.csv"
+        )
+    print(
+        "actions are shown by number; for names, give --config.data.labels=FILE.csv (columns id and"
+        f" name), or prepare config.data.dataset={data.dataset!r} with it beside the lists",
+        file=sys.stderr,
+    )
+    return [f"action {number}" for number in range(classes)]
+
+
+def classify(
+    system: System, task: Recognition, sources: Mapping[str, str]
+) -> tuple[Scores, list[str]]:
+    """The actions' probabilities in each video of `videos.sources`, and a sentence for each other.
+
+    Raises:
+      UserError: if the weights cannot be read, or a probability is not finite.
+    """
+    model = videos.model(system)
+    faults: list[str] = []
+    predict = model.compiled(task.classify)
+    scores: dict[str, np.ndarray] = {}
+    for names, logits in videos.predictions(
+        system, model, predict, sources, faults=faults, doing="telling actions"
+    ):
+        of_views = recognition.view_scores(np.asarray(logits)[: len(names)], names)  # others pad
+        scores |= dict(zip(names, of_views, strict=True))
+    return scores, faults
+
+
+def likeliest(
+    scores: Float32[np.ndarray, " C"], names: Sequence[str], count: int
+) -> Iterator[dict[str, Any]]:
+    """The `count` most probable actions, best first; of equal ones, the smaller number first."""
+    for number in np.argsort(-scores, kind="stable")[:count].tolist():
+        yield {"id": number, "name": names[number], "probability": float(scores[number])}
+
+
+def record(
+    system: System, name: str, scores: Scores, names: Sequence[str], count: int
+) -> dict[str, Any]:
+    """The `count` likeliest actions of each video, and what they depend on, as JSON holds it.
+
+    Args:
+      system: that was asked.
+      name: of its configuration.
+      scores: of `classify`.
+      names: of the actions.
+      count: of actions a video.
+    """
+    return {
+        **videos.facts(system, name),
+        **recognition.protocol(expect(system.config.data, ActionData)),
+        "videos": [
+            {"video": video, "actions": [*likeliest(each, names, count)]}
+            for video, each in scores.items()
+        ],
+    }

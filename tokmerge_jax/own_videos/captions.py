@@ -1,0 +1,69 @@
+"""Captions of one's own videos."""
+
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tokmerge_jax import runtime
+from tokmerge_jax.config import expect
+from tokmerge_jax.config.testa import Pretraining
+from tokmerge_jax.own_videos import videos
+from tokmerge_jax.system import Captioning, System
+from tokmerge_jax.types import UserError
+
+Captions = Mapping[str, tuple[str, float]]
+"""The caption of each video, and its score."""
+
+
+def captioning_of(system: System) -> Captioning:
+    """How the system writes captions; raises UserError if it writes none."""
+    if system.captioning is None:
+        raise UserError(
+            f"the system {system.name!r} writes no captions; use --config configs/testa_pretrain.py"
+        )
+    return system.captioning
+
+
+def write(
+    system: System, captioning: Captioning, sources: Mapping[str, str]
+) -> tuple[Captions, list[str]]:
+    """Captions of the videos of `videos.sources`, and a sentence for each that cannot be decoded.
+
+    Raises:
+      UserError: if the weights cannot be read, or a score is not finite.
+    """
+    model = videos.model(system)
+    caption, key = model.compiled(captioning.caption), jax.random.key(system.config.seed)
+    keys = map(functools.partial(jax.random.fold_in, key), itertools.count())  # one a batch
+    captions: dict[str, tuple[str, float]] = {}
+    faults: list[str] = []
+    for names, written in videos.predictions(
+        system,
+        model,
+        lambda video: caption(video, next(keys)),
+        sources,
+        faults=faults,
+        doing="writing captions",
+    ):
+        texts = captioning.spell(np.asarray(written["ids"]))
+        scores = runtime.finite(written["score"][: len(names)], "score of a caption", video=names)
+        captions |= dict(zip(names, zip(texts, scores.tolist(), strict=False), strict=True))
+    return captions, faults
+
+
+def record(system: System, name: str, captions: Captions) -> dict[str, Any]:
+    """The captions, and what they depend on, as JSON holds it; `name` is the configuration's."""
+    config = expect(system.config, Pretraining)
+    search = config.caption.to_dict()
+    return {
+        **videos.facts(system, name),
+        "search": search | ({"seed": config.seed} if search["top_p"] else {}),
+        "captions": [
+            {"video": video, "caption": caption, "score": score}
+            for video, (caption, score) in captions.items()
+        ],
+    }

@@ -1,0 +1,253 @@
+"""Searching one's own videos by text: a folder is encoded once, then asked as often as one likes.
+
+config = ...  # of a retrieval system, with its checkpoint
+if __name__ == "__main__":  # worker processes read the script again
+    index_videos(config, "holiday", "holiday_index")
+    for hit in Searcher("holiday_index")(["a dog catches a red ball"])[0]:
+        print(hit.path, hit.score)
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from tokmerge_jax import checkpoints, disk, parallel, registry, runtime
+from tokmerge_jax.config import Config, expect
+from tokmerge_jax.config.common import TextData
+from tokmerge_jax.config.evaluation import RerankingOptions
+from tokmerge_jax.config.parts import restore
+from tokmerge_jax.data import folder as folders
+from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.evaluation import Model, index, model_facts
+from tokmerge_jax.evaluation.context import ahead
+from tokmerge_jax.evaluation.index import Hit, Index, Stamp
+from tokmerge_jax.progress import Progress
+from tokmerge_jax.signatures import Features, Tokenize
+from tokmerge_jax.system import Pixels, Retrieval, System
+from tokmerge_jax.types import UserError
+
+Path = str | os.PathLike[str]
+
+
+def index_videos(config: Config, videos: Path, target: Path) -> Index:
+    """Encodes the videos of a folder, and of those below it, into the index `target`.
+
+    Files that are there already are left alone; new and changed ones are encoded, those that are
+    gone are forgotten. Stopped or killed, the same call goes on. Files that cannot be used are
+    in `Index.faults` and in the index's `broken.txt`.
+
+    Args:
+      config: of a retrieval system; its `checkpoint` holds the weights.
+      videos: the folder.
+      target: the index's folder.
+
+    Raises:
+      UserError: if something is missing, the system cannot search, the index is another model's
+        or another folder's, another process writes it, or the machine refuses to.
+    """
+    base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
+    system, files = registry.build(config), folders.find(base)
+    retrieval, system = _retrieval(system), _portable(system)
+    params = checkpoints.load_checkpoint(config.checkpoint, system)
+    decode = decoder(config.data, system.pixels.frames, str(base))
+    model = Model(params, parallel.make_mesh(config.mesh.to_dict()))
+    with disk.held(place):
+        _check_folder(place, base, files)
+        about = {"config": system.config.to_dict(), "videos": str(base)}
+        found = Index(place, model_facts(system, params), about)
+        todo = found.update(files)
+        clips = folders.Clips(todo, decode, system.pixels.transform, config.data.workers)
+        encode, size = model.compiled(retrieval.encode_video), config.eval.batch_size
+        _encode(encode, clips, parallel.batch_size(model.mesh, size), files, found)
+        found.report()
+    return found
+
+
+def _encode(
+    encode: Callable[[np.ndarray], Features],
+    clips: folders.Clips,
+    batch_size: int,
+    files: Mapping[str, Stamp],
+    found: Index,
+) -> None:
+    """Encodes the clips, and stores each as soon as it is."""
+    done = len(files) - len(clips.paths)
+    with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
+
+        def refuse(path: str, fault: str) -> None:
+            found.refuse(path, files[path], fault)
+            bar.update()
+
+        batches = clips.batches(batch_size, refuse)
+        inputs = ((paths, (video,)) for paths, video in batches)
+        for paths, seen in ahead(encode, inputs):
+            arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
+            for row, path in enumerate(paths):  # further rows pad
+                found.add(path, files[path], {name: x[row] for name, x in arrays.items()})
+                bar.update()
+
+
+def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
+    """Refuses an index of another folder, unless that has moved: its videos would be forgotten."""
+    if (place / "index.json").exists():
+        known = pathlib.Path(_about(place)["videos"])
+        looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
+        moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
+        if known != videos and not moved:
+            raise UserError(
+                f"the index in {place} is of the videos in {known}; name that folder (--videos), or"
+                " another one for the index (--index)"
+            )
+
+
+class Searcher:
+    """An index, and the model that it was made with, to be asked.
+
+    Attributes:
+      index: the index.
+      folder: the folder of the videos that `Hit.path` is relative to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the index in `folder` and loads its model.
+
+        Raises:
+          UserError: if there is no index, or its checkpoint is gone or another one by now.
+        """
+        place = pathlib.Path(folder)
+        about = _about(place)
+        self.folder = pathlib.Path(about["videos"])
+        with _as_stored(place):
+            self._open(place, _restored(place, about["config"]))
+
+    def _open(self, place: pathlib.Path, config: Config) -> None:
+        system = registry.build(config)
+        self._options, self._retrieval = system.config.eval, _retrieval(system)
+        self._retrieval.tokenize([""])  # the vocabulary is there
+        try:
+            params = checkpoints.load_checkpoint(config.checkpoint, system)
+        except UserError as error:
+            raise UserError(
+                f"the index in {place} needs the weights that it was made with: {error}; where they"
+                " are elsewhere now, index again with --config.checkpoint=PLACE (quickly done)"
+            ) from error
+        self.index = Index(place, model_facts(system, params))
+        self._model = Model(params, parallel.make_mesh({"data": -1}))
+        features = jax.eval_shape(self._retrieval.encode_video, params, _clip(system.pixels))
+        self._shapes = {name: array.shape[1:] for name, array in features.items()}
+
+    def __call__(
+        self, texts: Sequence[str], top_k: int = 10, rerank: bool = True
+    ) -> list[list[Hit]]:
+        """The videos that fit each text best, best first.
+
+        Args:
+          texts: what to look for.
+          top_k: how many videos for each.
+          rerank: rank the configuration's `eval.top_k` most similar ones (at least `top_k`) by the
+            matching head, if the system has one.
+
+        Raises:
+          UserError: if a text holds no word.
+        """
+        retrieval = self._retrieval
+        if not rerank:
+            retrieval = dataclasses.replace(retrieval, matching=None)
+        matched = retrieval.matching is not None
+        limits = expect(self._options, RerankingOptions) if matched else RerankingOptions()
+        _check_texts(retrieval.tokenize, texts)
+        retrieval.tokenize.report_cut(texts, "texts")
+        hits = self.index.query(
+            self._model,
+            retrieval,
+            retrieval.tokenize(texts),
+            top_k=max(limits.top_k, top_k) if matched else top_k,
+            memory_gib=limits.memory_gib,
+            shapes=self._shapes,
+        )
+        return [found[:top_k] for found in hits]
+
+
+def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
+    """Refuses texts that read like an empty one, for which no video is better than another."""
+    for text in texts:
+        if text != text.encode(errors="ignore").decode():
+            raise UserError(f"{text!r:.60} is no UTF-8 text; write it anew")
+    lengths = tokenize(["", *texts])[1].sum(axis=1)
+    for text, length in zip(texts, lengths[1:], strict=True):
+        if length == lengths[0]:
+            raise UserError(f"{text!r:.60} holds no word; say in words what to look for")
+
+
+def _retrieval(system: System) -> Retrieval:
+    if system.retrieval is None:
+        raise UserError(f"the system {system.name!r} does not search; choose one of retrieval")
+    return system.retrieval
+
+
+def _about(place: pathlib.Path) -> dict[str, Any]:
+    """What `index_videos` kept: the configuration ("config") and the folder ("videos")."""
+    match index.describe(place)["about"]:
+        case {"config": dict(), "videos": str()} as about:
+            return about
+    raise UserError(
+        f"{place}/index.json is damaged, or not of scripts/search.py; index into another folder"
+    )
+
+
+@contextlib.contextmanager
+def _as_stored(place: pathlib.Path) -> Iterator[None]:
+    """Reports whatever a configuration breaks that is damaged, or none of `index_videos`."""
+    try:
+        with disk.explained(place):
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # any: each part of a configuration is read where it is needed
+        raise UserError(
+            f"{place}/index.json holds no configuration that can be built"
+            f" ({type(error).__name__}: {error!s:.200}); index into another folder"
+        ) from error
+
+
+def _clip(pixels: Pixels) -> jax.ShapeDtypeStruct:
+    """The shape and type of the frames of one video."""
+    size = pixels.image_size
+    return jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
+
+
+def _portable(system: System) -> System:
+    """The system, its configuration true on any machine: whole paths, r and number type spelt out.
+
+    JSON holds it.
+    """
+    config = system.config
+    changes = {
+        "checkpoint": _whole(config.checkpoint),
+        "data.vocabulary": _whole(expect(config.data, TextData).vocabulary),
+        "dtype": np.dtype(runtime.compute_dtype(config.dtype)).name,
+        "model.merger.r": system.merging.schedule.r,
+    }
+    return dataclasses.replace(system, config=config.override(changes))
+
+
+def _restored(place: pathlib.Path, kept: Mapping[str, Any]) -> Config:
+    """The configuration of an index."""
+    try:
+        return restore(registry.config_class(kept["system"]), kept)
+    except UserError as error:
+        raise UserError(
+            f"{place}/index.json holds no configuration that can be built ({error}); index into"
+            " another folder"
+        ) from error
+
+
+def _whole(name: str) -> str:
+    """The whole path, if `name` is of a file or folder here."""
+    return str(pathlib.Path(name).resolve()) if pathlib.Path(name).exists() else name

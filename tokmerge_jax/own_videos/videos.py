@@ -1,0 +1,109 @@
+"""Videos of one's own: which files they are, and what a system predicts of each."""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tokmerge_jax import checkpoints, parallel, runtime
+from tokmerge_jax.data import folder, frame_folder
+from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.folder import Clips
+from tokmerge_jax.evaluation import Model, report
+from tokmerge_jax.evaluation.context import ahead
+from tokmerge_jax.progress import Progress
+from tokmerge_jax.system import System
+from tokmerge_jax.types import UserError
+
+T = TypeVar("T")
+
+
+def sources(videos: Sequence[str]) -> dict[str, str]:
+    """What to decode for each video: its path, or the pattern of its frames -> its name.
+
+    Args:
+      videos: files, folders of videos, or folders of one video's frames; a folder that holds both
+        is one of videos.
+
+    Raises:
+      UserError: naming those that are nothing of the kind.
+    """
+    found = {video: _sources(video) for video in videos}
+    missing = [video for video, those in found.items() if not those]
+    if missing:
+        raise UserError("\n".join(map(_fault, missing)))
+    return {path: name for those in found.values() for path, name in those.items()}
+
+
+def _sources(video: str) -> dict[str, str]:
+    """As `sources`, of one argument; {} if it is nothing of the kind."""
+    path = pathlib.Path(video)
+    if not os.path.isdir(path):  # as isfile, also False of names that no file can have
+        return {str(path): video} if os.path.isfile(path) else {}
+    if held := folder.listed(path):
+        return {str(file): str(file) for file in held}
+    pattern = frame_folder.pattern(path)
+    return {str(path / pattern): video} if pattern else {}
+
+
+def _fault(video: str) -> str:
+    if os.path.isdir(video):
+        return f"{video}: holds no video, and no pictures with numbers; name a video or its frames"
+    return f"{video}: no such file; name a video"
+
+
+def model(system: System) -> Model:
+    """The system with the configuration's weights, on its devices."""
+    params = checkpoints.load_checkpoint(system.config.checkpoint, system)
+    return Model(params, parallel.make_mesh(system.config.mesh.to_dict()))
+
+
+def predictions(
+    system: System,
+    model: Model,
+    predict: Callable[[np.ndarray], T],
+    videos: Mapping[str, str],
+    *,
+    faults: list[str],
+    doing: str,
+) -> Iterator[tuple[tuple[str, ...], T]]:
+    """Names of videos, and what is predicted of them; rows beyond these only pad.
+
+    Args:
+      system: says how videos are decoded.
+      model: of `model`.
+      predict: of uint8 [B,T,S,S,3], compiled.
+      videos: of `sources`.
+      faults: gets a sentence for each video that cannot be decoded.
+      doing: what the progress bar says.
+    """
+    config = system.config
+    size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
+    decode = decoder(config.data, system.pixels.frames, folder="")
+    clips = Clips([*videos], decode, system.pixels.transform, config.data.workers)
+    with Progress(doing, len(videos), "video", compiles=True) as bar:
+
+        def refuse(_: str, fault: str) -> None:
+            faults.append(fault)
+            bar.update()
+
+        inputs = ((paths, (video,)) for paths, video in clips.batches(size, refuse))
+        for paths, predicted in ahead(predict, inputs):
+            yield tuple(videos[path] for path in paths), predicted
+            bar.update(len(paths))
+
+
+def facts(system: System, name: str) -> dict[str, Any]:
+    """What every prediction depends on, as JSON holds it; `name` is the configuration's."""
+    config = system.config
+    return {
+        "config": name,
+        "checkpoint": report.file_name(config.checkpoint),
+        "merger": config.model.merger.to_dict(),
+        "frames": system.pixels.frames,
+        "sampling": config.data.sampling,
+        "trim_seconds": config.data.trim_seconds,
+        "versions": runtime.versions(),
+    }

@@ -1,0 +1,1 @@
+"""Whole jobs: evaluating, training and searching a schedule on prepared data sets."""

@@ -1,0 +1,247 @@
+"""Searching the merging schedule of the best metric whose cost is within a budget."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tokmerge_jax import data, disk, registry, runtime
+from tokmerge_jax.config import Config
+from tokmerge_jax.data.loader import Refuse
+from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
+from tokmerge_jax.evaluation.trial_log import TrialLog
+from tokmerge_jax.merging import schedule
+from tokmerge_jax.progress import tracked
+from tokmerge_jax.signatures import Transform
+from tokmerge_jax.system import System
+from tokmerge_jax.tasks import evaluation
+from tokmerge_jax.types import Params, UserError
+
+_KEPT_GIB = 2  # a split whose frames take no more stays in memory
+
+
+def search_schedule(
+    config: Config,
+    folder: pathlib.Path,
+    *,
+    name: str,
+    budget: float = 0.6,
+    split: str = "val",
+    trials: int = 40,
+) -> dict[str, Any]:
+    """Evaluates schedules of the merger: uniform ones, the configuration's, changes to the best.
+
+    Stopped or killed, the same call goes on; another budget, or more trials, evaluates only what is
+    new.
+
+    Args:
+      config: of a system that merges, with its checkpoint.
+      folder: keeps each evaluation (`trials.jsonl`, `schedules/`), and the search's table
+        (`budget_BUDGET.json`).
+      name: what the search is called.
+      budget: GMAC at most, as a share of those without merging.
+      split: to evaluate on.
+      trials: number of schedules to evaluate.
+
+    Returns:
+      The table: "metric", "unmerged_gmac", "best" (an r), and "schedules", best first.
+
+    Raises:
+      UserError: if nothing merges, no schedule is within the budget, or something is missing.
+    """
+    config = config.override({"data.split": split})
+    own = registry.build(config)
+    plain = registry.build(_with_schedule(config, (0,) * len(own.merging.schedule.r)))
+    space = _budgeted(plain, budget)
+    source, params = evaluation.inputs(plain)
+    known = _facts(plain, params, source)
+    with disk.held(folder):
+        log = TrialLog(folder / "trials.jsonl", known)
+        places = folder / "schedules" / known[:8]  # of these weights and videos
+        evaluate = Evaluation(plain, params, kept(source, plain), places, log, trials)
+        ranking = search(space, evaluate, trials, [own.merging.schedule.r])
+        content = {
+            "name": name,
+            "split": split,
+            "metric": log[ranking[0].r]["metric"],
+            "budget": budget,
+            "unmerged_gmac": _unmerged(plain),
+            "best": _shown(ranking[0].r),
+            "schedules": _rows(ranking, plain, space, own.merging.schedule.r),
+            "versions": runtime.versions(),
+        }
+        path = folder / f"budget_{budget:g}.json"
+        runtime.write_text(path, json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def _budgeted(plain: System, share: float) -> Space:
+    """The schedules that cost at most this share of the unmerged GMAC.
+
+    Raises:
+      UserError: if there are none, or nothing merges.
+    """
+    if plain.config.model.merger.name == "none":
+        raise UserError(
+            "config.model.merger.name=none merges nothing; name the merger whose schedule to search"
+        )
+    if not 0 < share <= 1:
+        raise UserError(f"--budget={share:g} must be above 0 and at most 1")
+    layers, tokens = len(plain.merging.schedule.r), plain.merging.schedule.tokens
+    protected, full = plain.merging.schedule.protected, _unmerged(plain)
+    budget = share * full
+    space = Space(layers, tokens, lambda r: _gmac(plain, r), budget, protected)
+    if not uniform(space):
+        least = _gmac(plain, schedule.resolve(tokens, layers, tokens, protected)) / full
+        raise UserError(
+            f"--budget={share:g} is out of reach: half of the tokens merging in every layer"
+            f" still costs {least:.3f} of the unmerged GMAC; raise it"
+        )
+    return space
+
+
+def _unmerged(system: System) -> float:
+    """GMAC of one clip where nothing merges at all."""
+    config = system.config.override({"model.merger.name": "none"})
+    return sum(layer.macs for layer in registry.build(config).merging.cost) / 1e9
+
+
+def _gmac(system: System, r: Sequence[int]) -> float:
+    """Of one clip with this schedule."""
+    return sum(layer.macs for layer in system.merging.cost_of(r)) / 1e9
+
+
+def _with_schedule(config: Config, r: Schedule) -> Config:
+    """The configuration with another schedule."""
+    return config.override({"model.merger.r": r})
+
+
+def _shown(r: Schedule) -> Schedule:
+    """The schedule as configurations have it, without the zeros at its end."""
+    used = max((layer + 1 for layer, merged in enumerate(r) if merged), default=1)
+    return r[:used]
+
+
+def _facts(plain: System, params: Params, source: data.Source) -> str:
+    """A fingerprint of what the metric depends on beside the schedule."""
+    rules = evaluation.evaluation_rules(plain.config)
+    return runtime.fingerprint(
+        {**rules, "evaluation": evaluation.fingerprint(plain, params, source)}
+    )
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """The metric of a schedule, from the log or by evaluating it."""
+
+    system: System
+    params: Params
+    source: data.Source
+    folder: pathlib.Path
+    log: TrialLog
+    trials: int
+    asked: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def __call__(self, r: Schedule) -> float:
+        """The headline of results.json."""
+        self.asked += 1
+        if r not in self.log:
+            print(f"schedule {self._progress()}: r={_shown(r)}", file=sys.stderr)
+            begun = time.perf_counter()
+            found = self._evaluate(r)
+            headline, left_out = found["headline"], found["protocol"]["left_out"]
+            self.seconds.append(time.perf_counter() - begun)
+            what = {"metric": headline["name"], "value": headline["value"], "left_out": left_out}
+            self.log.add(r, gmac=_gmac(self.system, r), **what)
+            print(f"{headline['name']} {headline['value']:g}", file=sys.stderr)
+        return self.log[r]["value"]
+
+    def _progress(self) -> str:
+        place = f"{self.asked} of at most {self.trials}"
+        if not self.seconds:
+            return place
+        left = statistics.mean(self.seconds) * (self.trials - self.asked + 1)
+        return f"{place}, {tqdm.format_interval(left)} left"
+
+    def _evaluate(self, r: Schedule) -> dict[str, Any]:
+        place = self.folder / "-".join(map(str, _shown(r)))
+        system = registry.build(_with_schedule(self.system.config, r))
+        found = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
+        shutil.rmtree(place / "cache")  # features, large and of no more use
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept(data.Source):
+    """A source that decodes its videos once, when they are first asked for.
+
+    Attributes:
+      transform: of the source's own system.
+      known: clips by row, or why there is none.
+    """
+
+    transform: Transform
+    known: dict[int, np.ndarray | str] = dataclasses.field(default_factory=dict)
+
+    def clips(
+        self, transform: Transform, rows: Sequence[int], refuse: Refuse
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """See `data.Source`; `transform` must be the source's own."""
+        assert transform == self.transform
+        new = [row for row in rows if row not in self.known]
+        if new:
+            self._decode(new, refuse)
+        for row in rows:
+            clip = self.known[row]
+            if not isinstance(clip, str):
+                yield row, clip
+            elif row not in new:
+                refuse(row, clip)
+
+    def _decode(self, rows: Sequence[int], refuse: Refuse) -> None:
+        """Makes clips or faults of rows known; a fault is reported at once, and may end it."""
+
+        def note(row: int, fault: str) -> None:
+            self.known[row] = fault
+            refuse(row, fault)
+
+        clips = super().clips(self.transform, rows, note)
+        self.known.update(tracked(clips, "decoding videos", len(rows), "video"))
+
+
+def kept(source: data.Source, system: System) -> data.Source:
+    """The source, as `Kept` if its frames fit into `_KEPT_GIB`."""
+    looked_at, pixels = system.config.data, system.pixels
+    views = looked_at.crops * looked_at.clips * looked_at.neighbours
+    size = len(source.paths) * pixels.frames * views * 3 * pixels.image_size**2
+    if size > _KEPT_GIB * 2**30:
+        return source
+    return Kept(**vars(source), transform=pixels.transform)
+
+
+def _rows(
+    ranking: Sequence[Trial], plain: System, space: Space, own: Schedule
+) -> list[dict[str, Any]]:
+    """The schedules that were tried, as JSON holds them; `own` is the configuration's."""
+    full = _unmerged(plain)
+    starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
+    return [
+        {
+            "r": _shown(trial.r),
+            "from": starts.get(trial.r, "search"),
+            "tokens_out": plain.merging.cost_of(trial.r)[-1].tokens_out,
+            "gmac": -trial.saving,
+            "share": -trial.saving / full,
+            "value": trial.value,
+        }
+        for trial in ranking
+    ]
