@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from einops import rearrange
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tokmerge_jax.types import Batch, UserError
@@ -119,12 +120,10 @@ def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
     group = max(n for n in range(1, length + 1) if length % n == 0 and n <= max(together, 1))
 
     def split(x: jax.Array) -> jax.Array:
-        x = x.reshape(runs, length // group, group, *x.shape[1:]).swapaxes(0, 1)
-        return x.reshape(-1, runs * group, *x.shape[3:])
+        return rearrange(x, "(runs n group) ... -> n (runs group) ...", runs=runs, group=group)
 
     def join(x: jax.Array) -> jax.Array:
-        x = x.reshape(-1, runs, group, *x.shape[2:]).swapaxes(0, 1)
-        return x.reshape(batch, *x.shape[3:])
+        return rearrange(x, "n (runs group) ... -> (runs n group) ...", runs=runs)
 
     out = jax.lax.map(lambda xs: function(*xs), jax.tree.map(split, arrays))
     return jax.tree.map(join, out)

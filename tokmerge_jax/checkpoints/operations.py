@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from einops import rearrange
 
 from tokmerge_jax.names import Operation
 
@@ -102,17 +103,22 @@ class Patches:
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
         """[D, colours, frames, P, P] -> [frames * P * P * colours, D]."""
         source = source[:, :, None] if self.flat else source
-        width, colours, frames, rows, columns = source.shape
+        _, colours, frames, rows, columns = source.shape
         if (colours, frames, rows) != (self.colours, self.frames, columns):
             raise ValueError(f"no convolution of square patches of {self.colours} colours")
-        return (source.transpose(2, 3, 4, 1, 0).reshape(-1, width),)
+        return (rearrange(source, "d colours t h w -> (t h w colours) d"),)
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
         """[frames * P * P * colours, D] -> [D, colours, frames, P, P]."""
         (kernel,) = targets
         edge = math.isqrt(kernel.shape[0] // (self.frames * self.colours))
-        tiles = kernel.reshape(self.frames, edge, edge, self.colours, kernel.shape[1])
-        tiles = tiles.transpose(4, 3, 0, 1, 2)
+        tiles = rearrange(
+            kernel,
+            "(t h w colours) d -> d colours t h w",
+            t=self.frames,
+            h=edge,
+            w=edge,
+        )
         return tiles[:, :, 0] if self.flat else tiles
 
 
@@ -180,9 +186,10 @@ class ResizeGrid(Resize):
         if edge == 0:
             raise ValueError("no grid")
         table = table.astype(np.float32, copy=False)
-        grid, shape = table[1:].reshape(edge, edge, width), (self.edge, self.edge, width)
-        grid = jax.image.resize(grid, shape, "cubic-pytorch", antialias=False)
-        return np.concatenate([table[:1], np.asarray(grid).reshape(-1, width)])
+        grid = rearrange(table[1:], "(h w) c -> h w c", h=edge)
+        shape = (self.edge, self.edge, width)
+        grid = np.asarray(jax.image.resize(grid, shape, "cubic-pytorch", antialias=False))
+        return np.concatenate([table[:1], rearrange(grid, "h w c -> (h w) c")])
 
 
 @dataclasses.dataclass(frozen=True)

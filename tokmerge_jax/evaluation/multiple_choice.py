@@ -7,6 +7,7 @@ over the temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (A
 import dataclasses
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel
@@ -81,11 +82,10 @@ def evaluate(
                 seen["tokens"].block_until_ready()
             with watch("choose"):
                 ids, known = (part[index] for part in texts)
-                length = ids.shape[-1]
-                words = read(ids.reshape(-1, length), known.reshape(-1, length))
+                words = read(*(rearrange(x, "b p l -> (b p) l") for x in (ids, known)))
                 embedding, states = (
-                    x.reshape(*ids.shape[:2], *x.shape[1:])
-                    for x in (words["embedding"], words["states"])
+                    rearrange(words[name], "(b p) ... -> b p ...", b=len(ids))
+                    for name in ("embedding", "states")
                 )
                 memory = remember(seen["tokens"])
                 found = choose(memory, seen["embedding"], embedding, states, known)

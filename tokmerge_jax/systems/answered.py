@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax.typing import ArrayLike
 
 from tokmerge_jax.config import testa, umt
@@ -85,10 +86,11 @@ def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dic
     weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
     text_ids, text_mask = words.questions([text for row in rows for text in row.questions])
     answer_ids, _ = words.answers([a for row in rows for found in row.answers for a in found])
+    videos, _, answers = weights.shape
     return {
-        "text_ids": text_ids.reshape((*weights.shape[:2], -1)),
-        "text_mask": text_mask.reshape((*weights.shape[:2], -1)),
-        "answer_ids": answer_ids.reshape((*weights.shape, -1)),
+        "text_ids": rearrange(text_ids, "(b p) l -> b p l", b=videos),
+        "text_mask": rearrange(text_mask, "(b p) l -> b p l", b=videos),
+        "answer_ids": rearrange(answer_ids, "(b p j) l -> b p j l", b=videos, j=answers),
         "answer_weights": weight * weights,
     }
 
@@ -106,15 +108,15 @@ def loss(network: Answerer, pixels: Normalise) -> Loss:
       `answer_weights` [B,P,J], 0 where there are fewer answers or questions.
     """
 
-    def flat(x: jax.Array) -> jax.Array:
-        return x.reshape(-1, x.shape[-1])
-
     def forward(model: Answerer, batch: Mapping[str, jax.Array], train: bool) -> jax.Array:
         tokens = model.encode_video(pixels(batch["video"]), train=train)
-        ids, mask = (flat(batch[name]) for name in ("text_ids", "text_mask"))
+        ids, mask = (
+            rearrange(batch[name], "b p l -> (b p) l") for name in ("text_ids", "text_mask")
+        )
         states = model.read(model.memory(tokens), ids, mask, train=train)
         memory, weights = model.answer_memory(states), batch["answer_weights"]
-        logs = model.log_likelihood(memory, mask, flat(batch["answer_ids"]), train=train)
+        answers = rearrange(batch["answer_ids"], "b p j l -> (b p j) l")
+        logs = model.log_likelihood(memory, mask, answers, train=train)
         asked = (weights.sum(axis=-1) > 0).sum()
         return -(weights * logs.reshape(weights.shape)).sum() / asked
 
@@ -153,9 +155,8 @@ def answering(
         return run(network, network.memory, params, tokens)
 
     def read(params: Params, memory: Memory, text_ids: ArrayLike, text_mask: ArrayLike) -> Memory:
-        length = np.shape(text_ids)[-1]
-        flat = jnp.reshape(text_ids, (-1, length)), jnp.reshape(text_mask, (-1, length))
-        states = run(network, network.read, params, memory, *flat)
+        ids, mask = (rearrange(jnp.asarray(x), "b p l -> (b p) l") for x in (text_ids, text_mask))
+        states = run(network, network.read, params, memory, ids, mask)
         return run(network, network.answer_memory, params, states)
 
     def next_piece(
@@ -169,7 +170,7 @@ def answering(
         places: ArrayLike,
         pieces: ArrayLike,
     ) -> jax.Array:
-        mask = jnp.reshape(text_mask, (-1, np.shape(text_mask)[-1]))
+        mask = rearrange(jnp.asarray(text_mask), "b p l -> (b p) l")
         answers = mask, ids, visible, positions
         logits = run(network, network.next_words, params, memory, *answers)
         return log_probability(logits, jnp.asarray(places), jnp.asarray(pieces), network.smoothing)

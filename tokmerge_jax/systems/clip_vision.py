@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
@@ -177,9 +178,9 @@ def tracer(config: Framewise, network: nn.Module, stages: Sequence[Stage]) -> Tr
                 if evidence.entropy is not None:
                     saliency = merging.saliency.foreground(evidence.entropy[:, 1:])
                     saliency = jnp.pad(saliency, ((0, 0), (1, 0)), constant_values=1)
-                    found["saliency"].append(saliency.reshape(videos, -1))
+                    found["saliency"].append(rearrange(saliency, "(b f) n -> b (f n)", b=videos))
             found["origin"].append(_patch_origin(merged, videos, tokens))
-            found["size"].append(merged.size.reshape(videos, -1))
+            found["size"].append(rearrange(merged.size, "(b f) n -> b (f n)", b=videos))
         return found
 
     return video_checked(trace_video, config)
@@ -189,9 +190,10 @@ def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
     """int32 [B,F P]: the place, among the tokens of all clips, of each frame's patches."""
     assert tokens.origin is not None
     length, clips = tokens.x.shape[1], len(tokens.x) // videos
-    origin = tokens.origin.reshape(videos, clips, -1)
+    origin = rearrange(tokens.origin, "(b f) n -> b f n", b=videos)
     origin = origin + length * jnp.arange(clips, dtype=jnp.int32)[None, :, None]
-    return origin.reshape(videos, -1, per_frame)[:, :, 1:].reshape(videos, -1)
+    frames = rearrange(origin, "b f (t p) -> b (f t) p", p=per_frame)  # a frame: class, patches
+    return rearrange(frames[:, :, 1:], "b t p -> b (t p)")
 
 
 def _stages(config: Retrieval, r: Sequence[int]) -> tuple[Stage, ...]:

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
@@ -81,9 +82,12 @@ def match_logits(
     network: Matcher, params: Params, memory: Memory, states: ArrayLike, text_mask: ArrayLike
 ) -> jax.Array:
     """Logits [B,P,2] (no match, match) of P texts with each video."""
-    videos, texts, length, width = np.shape(states)
-    flat = jnp.reshape(states, (-1, length, width)), jnp.reshape(text_mask, (-1, length))
-    return run(network, network.match, params, memory, *flat).reshape(videos, texts, 2)
+    flat = (
+        rearrange(jnp.asarray(states), "b p l c -> (b p) l c"),
+        rearrange(jnp.asarray(text_mask), "b p l -> (b p) l"),
+    )
+    logits = run(network, network.match, params, memory, *flat)
+    return rearrange(logits, "(b p) two -> b p two", b=np.shape(states)[0])
 
 
 def matching_loss(

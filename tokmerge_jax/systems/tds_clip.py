@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
@@ -121,7 +122,7 @@ def smoothed_loss(
             video, targets = mixing.mix(key, video, targets)
         logits, seen = network.apply(
             variables({**params, _STATISTICS: state}),
-            video.reshape(len(video), frames, -1, *video.shape[2:]),
+            rearrange(video, "b (t m) h w c -> b t m h w c", t=frames),
             train=train,
             mutable=[_STATISTICS],
         )
@@ -171,9 +172,9 @@ def _recognition(config: tds_clip.Recognition, network: TDSCLIP) -> Recognition:
 
     def classify(params: Params, video: ArrayLike) -> jax.Array:
         pixels = clip_vision.pixels(video)
-        views = pixels.reshape(-1, frames, neighbours, *pixels.shape[2:])
+        views = rearrange(pixels, "b (v t m) h w c -> (b v) t m h w c", t=frames, m=neighbours)
         logits = nn.apply(TDSCLIP.__call__, network)(variables(params), views)
-        return logits.reshape(len(pixels), -1, network.classes)
+        return rearrange(logits, "(b v) k -> b v k", b=len(pixels))
 
     return Recognition(views_checked(classify, config))
 

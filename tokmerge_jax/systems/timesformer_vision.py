@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 from jax.typing import ArrayLike
 
 from tokmerge_jax import runtime
@@ -109,8 +110,9 @@ def tracer(config: Config, network: Answerer | TESTA) -> TraceVideo | None:
             ((_, clip),) = blocks[f"block_{i}"]["out"]
             if merging != Aggregation():
                 found["origin"].append(clip.origin)
-                found["size"].append(clip.size.reshape(len(clip.size), -1))
-                of_first = clip.origin.reshape(*jnp.shape(video)[:2], -1)[..., 0]
+                found["size"].append(rearrange(clip.size, "b t p -> b (t p)"))
+                frames = jnp.shape(video)[1]
+                of_first = rearrange(clip.origin, "b (t p) -> b t p", t=frames)[..., 0]
                 found["frames"].append(of_first // clip.x.shape[2])  # all of a frame's go together
         return found
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from einops import rearrange
 from matplotlib.figure import Figure
 
 from tokmerge_jax import checkpoints, data, disk, evaluation, parallel, runtime
@@ -149,8 +150,8 @@ def _retrieve(run: Run, retrieval: Retrieval) -> Findings:
 
 def _options(choosing: MultipleChoice, choices: Choices) -> tuple[np.ndarray, ...]:
     ids, mask = choosing.tokenize([option for row in choices.options for option in row])
-    shape = (len(choices.options), -1, ids.shape[-1])
-    return ids.reshape(shape), mask.reshape(shape)
+    videos = len(choices.options)
+    return tuple(rearrange(x, "(v p) l -> v p l", v=videos) for x in (ids, mask))
 
 
 def _choose(run: Run, choosing: MultipleChoice) -> Findings:
