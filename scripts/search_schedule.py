@@ -69,3 +69,7 @@ def table(content: Mapping[str, Any]) -> rich.table.Table:
         cells = str(row["tokens_out"]), cost, f"{row['share']:.1%}", f"{row['value']:.1f}"
         result.add_row(r, row["from"], *cells)
     return result
+
+
+if __name__ == "__main__":
+    common.run(main)
