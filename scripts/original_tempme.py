@@ -39,10 +39,11 @@ class Original:
         clip = {name[5:]: x for name, x in weights.items() if "TVPt" not in name}
         torch.save(clip, pathlib.Path(folder) / self._modeling._PT_NAME[backbone])
         join = job["join"]
-        on = (join["layers"], join["clips"], (join["cross"], join["intra"]), job["merger"]["r"])
-        off = (join["layers"], [1] * len(join["clips"]), (0, 0), 0)
+        percent, layers = (join["cross"], join["intra"]), join["layers"]
+        on = {"layers": layers, "clips": join["clips"], "percent": percent, "r": job["merger"]["r"]}
+        off = {"layers": layers, "clips": [1] * len(join["clips"]), "percent": (0, 0), "r": 0}
         self._models = {
-            name: self._build(job, backbone, folder, weights, *arguments)
+            name: self._build(job, backbone, folder, weights, **arguments)
             for name, arguments in (("on", on), ("off", off))
         }
 
@@ -52,6 +53,7 @@ class Original:
         backbone: str,
         folder: str,
         weights: dict[str, torch.Tensor],
+        *,
         layers: list[int],
         clips: list[int],
         percent: tuple[float, float],

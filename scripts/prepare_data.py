@@ -71,7 +71,9 @@ def prepare_real(args: argparse.Namespace, splits: Sequence[str]) -> None:
     if missing:
         raise UserError(f"--dataset {args.dataset} needs --{' and --'.join(missing)}, see --help")
     source, videos = args.annotations, args.videos
-    reports = prepare(args.dataset, source, videos, args.folder, splits, args.workers, args.format)
+    reports = prepare(
+        args.dataset, source, videos, args.folder, splits, args.workers, format=args.format
+    )
     rich.print(_table(args.dataset, reports))
     if any(report.usable < report.videos for report in reports):
         print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")

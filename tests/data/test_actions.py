@@ -209,7 +209,9 @@ def ran(folder):
     """Prepares splits in this process; their reports."""
 
     def ran(dataset, splits, source=folder, format=""):
-        return prepare(dataset, source, folder / "videos", str(folder / "data"), splits, 0, format)
+        return prepare(
+            dataset, source, folder / "videos", str(folder / "data"), splits, 0, format=format
+        )
 
     return ran
 

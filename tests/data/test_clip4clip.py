@@ -338,7 +338,7 @@ def prepared(folder, monkeypatch):
 
     def prepared(dataset="msrvtt", split="test", source=folder, format=""):
         where, out = folder / "videos", str(folder / "data")
-        (report,) = prepare(dataset, source, where, out, [split], 1, format)
+        (report,) = prepare(dataset, source, where, out, [split], 1, format=format)
         config = TextData(dataset=dataset, split=split, folder=out, workers=0)
         return report, data.open_retrieval(config, 4).gallery.texts
 

@@ -250,7 +250,7 @@ def prepared(folder, monkeypatch):
 
     def prepared(dataset, split="test", source=folder, format="", **config):
         where, out = folder / "videos", str(folder / "data")
-        (report,) = prepare(dataset, source, where, out, [split], 1, format)
+        (report,) = prepare(dataset, source, where, out, [split], 1, format=format)
         kind = specs.SPECS[dataset].kind
         base = Data() if kind == "captions" else QuestionData(answers="")
         place = {"dataset": dataset, "split": split, "folder": out}

@@ -114,7 +114,7 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
         found = actions.read(dataset, split, case, case / "videos")
         video_text.write(stored, dataset, {split: found})
     else:
-        prepare(dataset, case, case / "videos", stored, [split], 1, family)
+        prepare(dataset, case, case / "videos", stored, [split], 1, format=family)
     records = video_text.read(stored, dataset, split)
     assert records
     retrieval = weights.system().retrieval

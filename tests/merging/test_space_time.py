@@ -138,7 +138,7 @@ def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
     assert [x.shape for x in shapes] == [(1, frames, 5, 3) for frames in left]
     r = schedule.resolve(2, 4, 10, space_time.protected_frames(r_patches))
     assert schedule.token_counts(r, 10) == (10, *left)
-    blocks = space_time.cost(r, r_patches, 10, 5, 8, 2, 12)[1:]
+    blocks = space_time.cost(r, r_patches, 10, 5, width=8, heads=2, patch_inputs=12)[1:]
     patches = schedule.token_counts(r_patches, 5)[1:]
     tokens = [1 + t * p for t, p in zip(left, patches, strict=True)]
     assert [block.tokens_out for block in blocks] == tokens
@@ -223,7 +223,9 @@ def test_numbers_are_taken_in_order():
     ],
 )
 def test_cost_of_the_paper(frames, r_frames, r_patches, gmac, tokens):
-    layers = space_time.cost([r_frames] * 12, [r_patches] * 12, frames, 196, 768, 12, 768)
+    layers = space_time.cost(
+        [r_frames] * 12, [r_patches] * 12, frames, 196, width=768, heads=12, patch_inputs=768
+    )
     assert round(sum(layer.macs for layer in layers) / 1e9, 1) == gmac
     assert layers[-1].tokens_out == tokens
     assert layers[1].tokens_in == layers[0].tokens_out == 1 + 196 * frames

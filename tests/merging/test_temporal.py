@@ -24,7 +24,9 @@ def test_token_counts_of_the_original(i):
     layers, tokens = numbers(setting["merge_layer"]), setting["tokens_per_frame"]
     r = schedule.resolve(setting["tome_r"], layers[0], tokens, 1)
     clips, percent = numbers(setting["merge_frame_num"]), numbers(setting["merge_token_proportion"])
-    stages = temporal.plan(12, setting["frames"], tokens, r, layers, clips, *percent)
+    stages = temporal.plan(
+        12, setting["frames"], tokens, r, layers, clips, cross=percent[0], intra=percent[1]
+    )
     class_tokens = [setting["frames"] // stage.clips for stage in stages]
     counts = [(s.clips, c, s.tokens_out) for s, c in zip(stages, class_tokens, strict=True)]
     np.testing.assert_array_equal(counts, SCHEDULES.arrays[f"schedule_{i}"])
@@ -126,12 +128,12 @@ def test_origin_follows_every_token(k, class_tokens, patches, r, before):
 def test_published_cost():
     """Section 8 of the reference: 34.7 GMAC and 97 tokens of B/32, its matching apart."""
     r = schedule.resolve(2, 8, 50, 1)
-    stages = temporal.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), 30, 10)
+    stages = temporal.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), cross=30, intra=10)
     layers = temporal.cost(stages, 768, 12, 3 * 32**2, 512)
     assert layers[-1].tokens_out == 97
     assert layers[0].tokens_in == 600
     np.testing.assert_allclose(sum(layer.macs for layer in layers) / 1e9, 34.7 + 0.04, atol=0.05)
-    plain = temporal.plan(12, 12, 50, (0,) * 8, (8,), (1,), 0, 0)
+    plain = temporal.plan(12, 12, 50, (0,) * 8, (8,), (1,), cross=0, intra=0)
     total = sum(layer.macs for layer in temporal.cost(plain, 768, 12, 3 * 32**2, 512))
     np.testing.assert_allclose(total / 1e9, 52.9, atol=0.05)
 
@@ -149,5 +151,6 @@ def test_published_cost():
     ],
 )
 def test_impossible_plans(settings, fault):
+    layers, clips, cross, intra = settings
     with pytest.raises(UserError, match=fault):
-        temporal.plan(12, 12, 50, (2,) * 8, *settings)
+        temporal.plan(12, 12, 50, (2,) * 8, layers, clips, cross=cross, intra=intra)

@@ -52,6 +52,7 @@ def prepare(
     folder: str,
     splits: Sequence[str],
     workers: int,
+    *,
     format: str = "",
 ) -> list[SplitReport]:
     """Reads annotations, checks videos and stores `splits` of a data set, keeping its other ones.

@@ -22,7 +22,6 @@ def logits(query: jax.Array, key: jax.Array, weight: jax.Array, scale: float) ->
 
 
 def gradients(
-    towards: jax.Array,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
@@ -30,19 +29,20 @@ def gradients(
     out: jax.Array,
     total: jax.Array,
     *,
+    towards: jax.Array,
     scale: float,
     target: Target,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Of queries, keys, values and weights.
 
     Args:
-      towards: [B,K,N,D], the gradient of the result.
       query: [B,K,N,D], whole blocks.
       key: [B,K,M,D], likewise.
       value: [B,K,M,D].
       weight: float32 [B,1,M].
       out: [B,K,N,D], the result.
       total: float32 [B,K,1,N], log sum weight e^logits.
+      towards: [B,K,N,D], the gradient of the result.
       scale: of the logits.
       target: of the kernels.
     """
@@ -83,7 +83,8 @@ def gradients(
     return of_query, of_key, of_value, of_weight.sum(axis=1)
 
 
-def _query_kernel(query, key, value, weight, total, offset, towards, out, *, scale):
+def _query_kernel(*blocks, scale):
+    query, key, value, weight, total, offset, towards, out = blocks  # as Pallas passes them
     q, g, sums, shift = query[...], towards[...], as_column(total[...]), as_column(offset[...])
 
     def add(j: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -98,9 +99,8 @@ def _query_kernel(query, key, value, weight, total, offset, towards, out, *, sca
     out[...] = (scale * gradient).astype(out.dtype)
 
 
-def _key_kernel(
-    query, key, value, weight, total, offset, towards, of_key, of_value, of_weight, *, scale
-):
+def _key_kernel(*blocks, scale):
+    query, key, value, weight, total, offset, towards, of_key, of_value, of_weight = blocks
     k, v, size = key[...], value[...], weight[...]
 
     def add(i: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

@@ -78,15 +78,16 @@ def _attend_forward(*given: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array
 def _attend_backward(
     scale: float, target: Target, kept: Any, towards: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, ...]:
-    return gradients(towards[0], *kept, scale=scale, target=target)
+    return gradients(*kept, towards=towards[0], scale=scale, target=target)
 
 
 _attend = jax.custom_vjp(_forward, nondiff_argnums=(4, 5))
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
+def _forward_kernel(*blocks, scale):
     """A block of queries walks along the keys; what it has read fades as its maximum rises."""
+    query, key, value, weight, out, total, plain = blocks  # as Pallas passes them
     q = query[...]
 
     def add(j: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

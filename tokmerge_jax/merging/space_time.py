@@ -284,6 +284,7 @@ def cost(
     r_patches: Sequence[int],
     frames: int,
     patches: int,
+    *,
     width: int,
     heads: int,
     patch_inputs: int,

@@ -102,6 +102,7 @@ def plan(
     r: Sequence[int],
     layers: Sequence[int],
     clips: Sequence[int],
+    *,
     cross: int | float,
     intra: int | float,
 ) -> tuple[Stage, ...]:
@@ -122,7 +123,15 @@ def plan(
     """
     _check(depth, frames, layers, clips, (cross, intra))
     return tuple(
-        _stages(depth, frames, tokens, r, dict(zip(layers, clips, strict=True)), cross, intra)
+        _stages(
+            depth,
+            frames,
+            tokens,
+            r,
+            dict(zip(layers, clips, strict=True)),
+            cross=cross,
+            intra=intra,
+        )
     )
 
 
@@ -190,6 +199,7 @@ def _stages(
     tokens: int,
     r: Sequence[int],
     joining: Mapping[int, int],
+    *,
     cross: int | float,
     intra: int | float,
 ) -> Iterator[Stage]:

@@ -208,8 +208,8 @@ def _stages(config: Retrieval, r: Sequence[int]) -> tuple[Stage, ...]:
         r,
         join.layers,
         join.clips,
-        join.cross,
-        join.intra,
+        cross=join.cross,
+        intra=join.intra,
     )
 
 

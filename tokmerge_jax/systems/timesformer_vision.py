@@ -142,11 +142,21 @@ def _plan(config: Config) -> tuple[Aggregation, ...]:
 def _cost(config: Config, r: Sequence[int]) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
     vision, (r_frames, _) = config.model.vision, _schedules(config)
-    width, heads, inputs = vision.width, vision.heads, 3 * vision.patch_size**2
+    width, inputs = vision.width, 3 * vision.patch_size**2
     if vision.attention == "divided":
-        return space_time.cost(r_frames, r, vision.frames, _patches(config), width, heads, inputs)
+        return space_time.cost(
+            r_frames,
+            r,
+            vision.frames,
+            _patches(config),
+            width=width,
+            heads=vision.heads,
+            patch_inputs=inputs,
+        )
     samples = vision.frames if vision.attention == "space" else 1
-    layers = schedule.vit_cost(r, _tokens(config), width, inputs, metric_width=width // heads)
+    layers = schedule.vit_cost(
+        r, _tokens(config), width, inputs, metric_width=width // vision.heads
+    )
     return tuple(
         LayerCost(
             layer.name, samples * layer.tokens_in, samples * layer.tokens_out, samples * layer.macs

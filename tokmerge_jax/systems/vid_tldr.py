@@ -20,7 +20,7 @@ from tokmerge_jax.data import text
 from tokmerge_jax.data.pairs import Row
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
-from tokmerge_jax.signatures import Features, Loss, Memory
+from tokmerge_jax.signatures import Choose, Features, Loss, Memory
 from tokmerge_jax.system import MultipleChoice, System, Training, Weights
 from tokmerge_jax.systems import pixels, reranked, umt_vision
 from tokmerge_jax.training import losses
@@ -78,7 +78,7 @@ def build(config: Retrieval) -> System:
             retrieval.encode_video,
             retrieval.encode_text,
             reranked.matching(network).video_memory,
-            partial(_choose, network),
+            _choice(network),
         ),
         trace_video=umt_vision.tracer(config, network),
     )
@@ -148,22 +148,23 @@ def retrieval_loss(
     return loss
 
 
-def _choose(
-    network: UMT,
-    params: Params,
-    memory: Memory,
-    video: ArrayLike,
-    words: ArrayLike,
-    states: ArrayLike,
-    text_mask: ArrayLike,
-) -> Features:
-    """`signatures.Choose`."""
-    logits = reranked.match_logits(network, params, memory, states, text_mask)
-    cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
-    return {
-        "match": jax.nn.softmax(logits)[..., 1],
-        "contrast": jax.nn.softmax(cosine / params["temperature"]),
-    }
+def _choice(network: UMT) -> Choose:
+    def choose(
+        params: Params,
+        memory: Memory,
+        video: ArrayLike,
+        words: ArrayLike,
+        states: ArrayLike,
+        text_mask: ArrayLike,
+    ) -> Features:
+        logits = reranked.match_logits(network, params, memory, states, text_mask)
+        cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
+        return {
+            "match": jax.nn.softmax(logits)[..., 1],
+            "contrast": jax.nn.softmax(cosine / params["temperature"]),
+        }
+
+    return choose
 
 
 def _network(config: Retrieval) -> UMT:
