@@ -5,12 +5,12 @@ A batch is split along the mesh's "data" axis; parameters are whole on every dev
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 from einops import rearrange
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from tokmerge_jax.types import Batch, UserError
 
@@ -71,7 +71,7 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
     return {name: place(x) for name, x in batch.items()}
 
 
-def replicate(mesh: Mesh, tree: Any) -> Any:
+def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
     """A tree of arrays, whole on every device of the mesh."""
     return jax.device_put(tree, whole(mesh))
 
@@ -86,7 +86,7 @@ def ways() -> int:
     return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
 
 
-def by_device(function: Callable[..., Any], arrays: Any) -> Any:
+def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
     """`function(*arrays)`, by each device for the rows that lie on it.
 
     For hand-written kernels, which the compiler cannot split. Where rows do not fall into equal
@@ -103,7 +103,7 @@ def by_device(function: Callable[..., Any], arrays: Any) -> Any:
     return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
 
 
-def map_rows(function: Callable[..., Any], arrays: Any, together: int) -> Any:
+def map_rows(function: Callable[..., PyTree], arrays: PyTree, together: int) -> PyTree:
     """Maps over the rows of `arrays` in turn, at most `together` of each device's at a time.
 
     A batch lies on the mesh in one run of rows per device. Working on one row of each run

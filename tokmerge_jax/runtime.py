@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import PyTree
 
 from tokmerge_jax import disk
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _KEPT_MEMORY = {-4: 0, -1: -1, -8: 1}
@@ -28,7 +29,7 @@ _SMALL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 
 
-def compute_dtype(name: str) -> Any:
+def compute_dtype(name: str) -> DTypeLike:
     """The type that networks compute in; parameters, softmax, norms and scores stay float32.
 
     Args:
@@ -63,7 +64,7 @@ def start() -> None:
             mallopt(parameter, value)
 
 
-def jit(function: Callable[..., Any], **settings: Any) -> jax.stages.Wrapped:
+def jit(function: Callable[..., PyTree], **settings: Any) -> jax.stages.Wrapped:  # jax.jit's
     """`jax.jit(function, **settings)`; on a CPU, operations are put in the order that needs least.
 
     Intermediate results of a step of training then take half the memory.
@@ -123,7 +124,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def fingerprint(facts: Mapping[str, Any]) -> str:
+def fingerprint(facts: Mapping[str, Json]) -> str:
     """16 hexadecimal digits that differ wherever `facts` (anything that JSON holds) do."""
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

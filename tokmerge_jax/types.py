@@ -16,8 +16,11 @@ from tokmerge_jax.errors import UserError as UserError
 
 T = TypeVar("T")
 
-Params = Mapping[str, Any]
+Params = Mapping[str, Any]  # a name tells whether a mapping or an array is below it
 """A Flax parameter tree: nested mappings of arrays."""
+
+Json = Any  # whoever reads a file checks what it takes out (`datasets.files`, `report.read`)
+"""A value that JSON holds."""
 
 Batch = Mapping[str, np.ndarray | jax.Array]
 """Named arrays with one leading axis B, on the host or a device.

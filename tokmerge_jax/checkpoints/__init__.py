@@ -1,7 +1,6 @@
 """PyTorch's checkpoints <-> our parameters, and our own weights on disk."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -10,7 +9,7 @@ from tokmerge_jax import registry
 from tokmerge_jax.checkpoints import checkpoint, rules, torch_file
 from tokmerge_jax.config import Config
 from tokmerge_jax.system import System
-from tokmerge_jax.types import Params, UserError
+from tokmerge_jax.types import Json, Params, UserError
 
 
 def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Params:
@@ -93,7 +92,7 @@ def save_checkpoint(
     path: epath.PathLike,
     params: Params,
     system: System,
-    origin: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Json] | None = None,
 ) -> None:
     """Writes weights and what belongs to them into a new folder, for `load_checkpoint`.
 

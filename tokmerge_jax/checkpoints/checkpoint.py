@@ -6,7 +6,6 @@ import logging
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,12 +14,12 @@ from etils import epath
 
 from tokmerge_jax import disk
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.types import Params, UserError
+from tokmerge_jax.types import Json, Params, UserError
 
 _LOST = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # of a folder that lacks files
 
 
-def save(path: epath.PathLike, params: Params, constants: Mapping[str, Any]) -> None:
+def save(path: epath.PathLike, params: Params, constants: Mapping[str, Json]) -> None:
     """Writes weights and what belongs to them (anything that JSON holds) into the folder `path`.
 
     `constants.json` comes last: a folder without it was interrupted, and is written anew.
@@ -40,7 +39,7 @@ def save(path: epath.PathLike, params: Params, constants: Mapping[str, Any]) -> 
         (path / "constants.json").write_text(json.dumps(dict(constants), indent=1) + "\n")
 
 
-def constants(path: epath.PathLike) -> dict[str, Any]:
+def constants(path: epath.PathLike) -> dict[str, Json]:
     """What `save` wrote beside the weights.
 
     Raises:
@@ -119,6 +118,6 @@ def _unlogged() -> Iterator[None]:
         logger.disabled = before
 
 
-def _stand_in(leaf: Any) -> np.ndarray:
+def _stand_in(leaf: Json) -> np.ndarray:
     """An array of the leaf's shape and type that takes no memory."""
     return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

@@ -11,12 +11,12 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
 
 from tokmerge_jax.checkpoints.operations import Resize
 from tokmerge_jax.names import Identity, Rule, RuleSet, StateDict
@@ -51,7 +51,7 @@ def choose(tables: Sequence[RuleSet], names: Iterable[str]) -> RuleSet:
     return tables[-1]
 
 
-def flatten(params: Params) -> dict[str, Any]:
+def flatten(params: Params) -> dict[str, PyTree]:
     """Leaves of a parameter tree by path, "text/layer_0/mlp/out/kernel"."""
     return flatten_dict(params, sep="/")
 
@@ -236,12 +236,12 @@ def _groups(name: str) -> tuple[str, ...]:
     return (*(name[: slash.end()] for slash in re.finditer("/", name)), name)
 
 
-def _twice(sources: Mapping[str, str], tensors: Mapping[str, Any]) -> list[str]:
+def _twice(sources: Mapping[str, str], tensors: Mapping[str, PyTree]) -> list[str]:
     counts = Counter(sources.values())
     return [f"{name} is there twice" for name, n in counts.items() if n > 1 and name in tensors]
 
 
-def _untied(table: RuleSet, tensors: dict[str, Any]) -> list[str]:
+def _untied(table: RuleSet, tensors: dict[str, PyTree]) -> list[str]:
     """Takes second names out of `tensors`; tells those whose tensor is not that of the first."""
     pairs = {
         second: first for second, first in table.tied.items() if {second, first} <= tensors.keys()
@@ -254,7 +254,7 @@ def _untied(table: RuleSet, tensors: dict[str, Any]) -> list[str]:
 
 
 def _apply(
-    rule: Rule, tensor: np.ndarray, wanted: Mapping[str, Any], faults: list[str]
+    rule: Rule, tensor: np.ndarray, wanted: Mapping[str, PyTree], faults: list[str]
 ) -> dict[str, np.ndarray]:
     """The parameters that `rule` makes of `tensor`; adds what is wrong with them to `faults`."""
     if not jnp.issubdtype(tensor.dtype, jnp.floating) or tensor.dtype.itemsize > 8:

@@ -87,7 +87,7 @@ class ResizeCrops:
         return crops(resize(frames, self.scale), self.size, self.count)
 
 
-def check_scale(scale: Any, size: int) -> None:
+def check_scale(scale: Any, size: int) -> None:  # Any: it may be nothing of the kind
     """Raises UserError if that is no `Scale`, or its frames have no square of `size`."""
     sides = scale if isinstance(scale, tuple | list) else (scale, scale)
     if len(sides) != 2 or any(type(side) is not int for side in sides):

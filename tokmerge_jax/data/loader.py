@@ -270,7 +270,9 @@ def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccess
     raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
 
 
-def _records(config: Data, split: str, kind: str) -> tuple[list[Any], tuple[str, ...]]:
+def _records(
+    config: Data, split: str, kind: str
+) -> tuple[list[Any], tuple[str, ...]]:  # records of the kind that is named
     """The records of a split, which must be of `kind`; names of videos left out."""
     found = prepared.spec(config.dataset).kind
     if found != kind:

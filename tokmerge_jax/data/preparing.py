@@ -6,14 +6,13 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.data.checking import MISSING, Check, check_videos, log_path
 from tokmerge_jax.data.datasets import actions, annotations, files, specs, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +254,7 @@ def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> 
     runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))
 
 
-def _other_reports(path: pathlib.Path) -> dict[str, Any]:
+def _other_reports(path: pathlib.Path) -> dict[str, Json]:
     """What the file reports on other splits; a damaged one is written anew, and that reported."""
     try:
         return files.json_of(path, dict) if path.exists() else {}

@@ -69,7 +69,7 @@ class Operation(NamedTuple):
       strength: level, -1..1 with the sign drawn, to the strength in the operation's unit.
     """
 
-    apply: Callable[[Image.Image, Any], Image.Image]
+    apply: Callable[[Image.Image, Any], Image.Image]  # a level of its own kind
     strength: Callable[[float], int | float] = abs  # of no meaning where an operation has none
 
 

@@ -5,7 +5,6 @@ Source: TDS-CLIP (2024), whose views' softmax is averaged, not their logits.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -18,6 +17,7 @@ from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.system import Recognition
+from tokmerge_jax.types import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def view_scores(
     return (exps / exps.sum(axis=-1, keepdims=True)).mean(axis=1).astype(np.float32)
 
 
-def protocol(data: ActionData) -> dict[str, Any]:
+def protocol(data: ActionData) -> dict[str, Json]:
     """How videos are looked at, by `config.data`, and scored, as JSON holds it."""
     return {
         **{key: getattr(data, key) for key in ("clips", "crops", "neighbours", "wrap")},

@@ -10,15 +10,15 @@ section 4.1.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from tokmerge_jax.types import UserError
 
-Step = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
+Step = Callable[[PyTree, jax.Array, jax.Array], tuple[jax.Array, PyTree]]
 """`(state, ids int32 [R], position int32 []) -> (logits float32 [R,W], state)`: reads one more
 word of each row and tells which may come next. Every leaf of `state` has the rows as first axis.
 Rows of texts that have ended go on like the others; what they give is not used."""
@@ -98,7 +98,7 @@ class Texts(NamedTuple):
 
 def generate(
     step: Step,
-    state: Any,
+    state: PyTree,
     prompt: Int[Array, "B P"],
     options: Options,
     key: PRNGKeyArray | None = None,
@@ -133,7 +133,7 @@ def generate(
     return _follow(step, options, key, at, state, ids)
 
 
-def _read(step: Step, state: Any, ids: Int[Array, "R P"]) -> Any:
+def _read(step: Step, state: PyTree, ids: Int[Array, "R P"]) -> PyTree:
     """The state after all these words."""
     if not ids.shape[1]:
         return state
@@ -146,13 +146,18 @@ class _Following(NamedTuple):
     """One text a sample; its score is not divided by the length yet."""
 
     at: jax.Array  # the place of the word that is to be read
-    state: Any
+    state: PyTree
     done: jax.Array
     texts: Texts
 
 
 def _follow(
-    step: Step, options: Options, key: jax.Array | None, at: jax.Array, state: Any, ids: jax.Array
+    step: Step,
+    options: Options,
+    key: jax.Array | None,
+    at: jax.Array,
+    state: PyTree,
+    ids: jax.Array,
 ) -> Texts:
     rows = len(ids)
     begun = Texts(ids, jnp.broadcast_to(at + 1, rows), jnp.zeros(rows, jnp.float32))
@@ -194,14 +199,14 @@ class _Searching(NamedTuple):
     """K open texts a sample, and the best K that ended, best first."""
 
     at: jax.Array
-    state: Any
+    state: PyTree
     done: jax.Array
     ids: jax.Array  # int32 [B,K,L]
     scores: jax.Array  # float32 [B,K], log-likelihoods
     found: Texts  # [B,K,...], of score -inf where none is
 
 
-def _search(step: Step, options: Options, at: jax.Array, state: Any, ids: jax.Array) -> Texts:
+def _search(step: Step, options: Options, at: jax.Array, state: PyTree, ids: jax.Array) -> Texts:
     size = (len(ids), options.beams)
     ids = jnp.repeat(ids[:, None], options.beams, axis=1)
     scores = jnp.where(jnp.arange(options.beams) > 0, _CLOSED, 0.0)
@@ -244,14 +249,14 @@ def _best(found: Texts, more: Texts) -> Texts:
     return Texts(_pick(both.ids, place), _pick(both.length, place), score)
 
 
-def _reorder(state: Any, parent: Int[Array, "B K"]) -> Any:
+def _reorder(state: PyTree, parent: Int[Array, "B K"]) -> PyTree:
     """The state of R = B * K rows, each taken from one of the rows of its sample."""
     return jax.tree.map(
         lambda x: _pick(x.reshape(*parent.shape, *x.shape[1:]), parent).reshape(x.shape), state
     )
 
 
-def _until_done(body: Callable[[Any], Any], now: Any, options: Options) -> Any:
+def _until_done(body: Callable[[PyTree], PyTree], now: PyTree, options: Options) -> PyTree:
     last = options.max_length - 1
     return jax.lax.while_loop(lambda now: (now.at < last) & ~now.done.all(), body, now)
 

@@ -3,7 +3,6 @@
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
 from tokmerge_jax.evaluation.retrieval import NO_CANDIDATE, Scores
 from tokmerge_jax.evaluation.writing import Written
-from tokmerge_jax.types import Actions, Choices, Gallery, Questions
+from tokmerge_jax.types import Actions, Choices, Gallery, Json, Questions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Findings:
 
     headline: tuple[str, float]
     scores: Mapping[str, Mapping[str, float]]
-    further: Mapping[str, Any]
-    protocol: Mapping[str, Any]
+    further: Mapping[str, Json]
+    protocol: Mapping[str, Json]
     clips_per_second: float | None
     arrays: Mapping[str, np.ndarray]
 
@@ -208,8 +207,8 @@ def actions(found: Recognised, asked: Actions, config: Config, broken: Sequence[
 def _accuracy(
     predicted: Sequence[str],
     asked: Questions,
-    further: Mapping[str, Any],
-    protocol: Mapping[str, Any],
+    further: Mapping[str, Json],
+    protocol: Mapping[str, Json],
     clips_per_second: float | None,
     arrays: Mapping[str, np.ndarray],
 ) -> Findings:
@@ -239,7 +238,7 @@ _KINDS = 8  # first words of questions that have a row of their own
 _CONFUSED = 20  # pairs of actions that are told
 
 
-def _protocol(config: Config, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Any]:
+def _protocol(config: Config, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Json]:
     data = config.data
     return {
         "dataset": data.dataset,

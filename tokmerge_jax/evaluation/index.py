@@ -14,7 +14,6 @@ import operator
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -27,7 +26,7 @@ from tokmerge_jax.evaluation.context import Model, ahead
 from tokmerge_jax.evaluation.retrieval import Places, candidates, match, text_batches
 from tokmerge_jax.signatures import EncodeText
 from tokmerge_jax.system import Retrieval
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 Stamp = tuple[int, ...]
 """A file's size, and its time of change in nanoseconds: equal as long as the file is."""
@@ -54,7 +53,7 @@ class Hit:
 class Index:
     """Features of videos by path."""
 
-    def __init__(self, folder: pathlib.Path, facts: Mapping[str, Any], about: Any = None) -> None:
+    def __init__(self, folder: pathlib.Path, facts: Mapping[str, Json], about: Json = None) -> None:
         """Opens or makes the index in `folder`.
 
         Args:
@@ -255,7 +254,7 @@ def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
     return known
 
 
-def describe(folder: pathlib.Path) -> dict[str, Any]:
+def describe(folder: pathlib.Path) -> dict[str, Json]:
     """What the index in `folder` depends on ("facts"), and what was kept beside it ("about").
 
     Raises:
@@ -325,7 +324,7 @@ def _hits(
     ]
 
 
-def _check(folder: pathlib.Path, known: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def _check(folder: pathlib.Path, known: Mapping[str, Json], facts: Mapping[str, Json]) -> None:
     """Refuses an index that was made on other facts than `facts`."""
     old, new = (flatten_dict(dict(tree), sep=".") for tree in (known, facts))
     changed = [

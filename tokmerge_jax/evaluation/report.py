@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.system import System
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 DIRECTIONS = {"text_to_video": "T2V", "video_to_text": "V2T"}
 """Keys of results.json, and their short names in tables."""
@@ -36,9 +35,9 @@ def results(
     system: System,
     config: Config,
     found: Findings,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Json],
     seconds: Mapping[str, float],
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Everything worth keeping of an evaluation, as JSON holds it.
 
     Args:
@@ -74,18 +73,18 @@ def results(
     }
 
 
-def settings(config: Config) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Json]:
     """A configuration as JSON holds it, its files named as by `file_name`."""
     return jax.tree.map(file_name, json.loads(json.dumps(config.to_dict())))
 
 
-def file_name(value: Any) -> Any:
+def file_name(value: Json) -> Json:
     """The last part of a whole path, which is of one machine and tells whose; else `value`."""
     whole = isinstance(value, str) and pathlib.Path(value).is_absolute()
     return pathlib.Path(value).name if whole else value
 
 
-def warnings(found: Mapping[str, Any]) -> list[str]:
+def warnings(found: Mapping[str, Json]) -> list[str]:
     """What is to be said of results whose queries have nothing but equal scores, one a sentence."""
     return [
         f"{row.replace('_', '-')}: {equal['all']} queries have equal scores alone, so their ranks"
@@ -96,7 +95,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 def write(
-    folder: pathlib.Path, results: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    folder: pathlib.Path, results: Mapping[str, Json], arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Writes `results.json` and `scores.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +106,7 @@ def write(
     runtime.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
+def read(path: pathlib.Path) -> dict[str, Json]:
     """The results of a folder, or of its results.json.
 
     Raises:
@@ -126,7 +125,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     return found
 
 
-def table(found: Mapping[str, Any]) -> Table:
+def table(found: Mapping[str, Json]) -> Table:
     """The numbers of one evaluation, with their protocol below."""
     result = Table(title=found["name"], caption=_caption(found), caption_justify="left")
     result.add_column("")
@@ -148,7 +147,7 @@ def table(found: Mapping[str, Any]) -> Table:
     return result
 
 
-def mistakes(found: Mapping[str, Any]) -> list[Table]:
+def mistakes(found: Mapping[str, Json]) -> list[Table]:
     """Of action recognition: the actions that were recognised least, and those confused most often.
 
     Tables without a row are left out; of other tasks' results there are none.
@@ -167,7 +166,7 @@ def mistakes(found: Mapping[str, Any]) -> list[Table]:
     return [table for table in (worst, confused) if table.row_count]
 
 
-def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
     """Several evaluations side by side, a row each; cost as a share of the first one's.
 
     Raises:
@@ -192,7 +191,7 @@ def compare(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     return result
 
 
-def check_same(runs: Mapping[str, Mapping[str, Any]]) -> None:
+def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
     """Checks that the numbers of several evaluations, by name, mean the same.
 
     Raises:
@@ -208,7 +207,7 @@ def check_same(runs: Mapping[str, Mapping[str, Any]]) -> None:
                 )
 
 
-def _numbers(found: Mapping[str, Any]) -> dict[str, str]:
+def _numbers(found: Mapping[str, Json]) -> dict[str, str]:
     """What a run is compared by: cells by the names of their columns."""
     scores, headline = found["scores"], found["headline"]
     if "text_to_video" in scores:
@@ -221,11 +220,11 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, str]:
     return {headline["name"]: f"{headline['value']:.1f}"}
 
 
-def _rules(found: Mapping[str, Any]) -> dict[str, Any]:
+def _rules(found: Mapping[str, Json]) -> dict[str, Json]:
     return {**_BEFORE, "metric": found["headline"]["name"], **found["protocol"]}
 
 
-def _title(found: Mapping[str, Any]) -> str:
+def _title(found: Mapping[str, Json]) -> str:
     rules = found["protocol"]
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [f"{rules['dataset']}, {rules['split']}: {', '.join(counts)}"]
@@ -236,18 +235,18 @@ def _title(found: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _views(rules: Mapping[str, Any]) -> str:
+def _views(rules: Mapping[str, Json]) -> str:
     """Of how many a video's score is the mean."""
     clips, crops = rules["clips"], rules["crops"]
     return f"{clips * crops} views a video ({clips} clips, {crops} crops of each)"
 
 
-def _unit(found: Mapping[str, Any]) -> str:
+def _unit(found: Mapping[str, Json]) -> str:
     """What costs are of, and is counted in speed."""
     return "view" if "crops" in found["protocol"] else "clip"
 
 
-def _scored_again(rules: Mapping[str, Any]) -> str:
+def _scored_again(rules: Mapping[str, Json]) -> str:
     """How retrieval's scores came about, if they are not cosines."""
     if rules["reranked"]:
         return f"re-ranked ({rules['candidates']})"
@@ -258,7 +257,7 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
-def _caption(found: Mapping[str, Any]) -> str:
+def _caption(found: Mapping[str, Json]) -> str:
     rules, speed = found["protocol"], found["clips_per_second"]
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [

@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jaxtyping import UInt64
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.system import System
-from tokmerge_jax.types import Params
+from tokmerge_jax.types import Json, Params
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ _NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # of file syste
 _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of systems that tell actions
 
 
-def model_facts(system: System, params: Params) -> dict[str, Any]:
+def model_facts(system: System, params: Params) -> dict[str, Json]:
     """What features, or an action's logits, depend on beside the video or text itself."""
     config, data = system.config, system.config.data
     scaled = [data.decode_size] if data.decode_size else []
@@ -100,7 +100,7 @@ class Store:
     def __init__(
         self,
         root: pathlib.Path,
-        facts: Mapping[str, Any],
+        facts: Mapping[str, Json],
         stamps: UInt64[np.ndarray, " V"] | None = None,
     ) -> None:
         """Opens or makes the folder of `facts` (anything that JSON holds) under `root`.
@@ -165,7 +165,7 @@ class Store:
         assert rows is not None
         return rows
 
-    def note(self, name: str, value: Any) -> None:
+    def note(self, name: str, value: Json) -> None:
         """Writes a value that JSON holds, whole or not at all."""
         runtime.write_text(self._path(name), json.dumps(value, indent=1))
 

@@ -3,10 +3,9 @@
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from tokmerge_jax import runtime
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 _NAMED = 3  # videos that an error names
 
@@ -40,7 +39,7 @@ class TrialLog:
     def __contains__(self, r: Sequence[int]) -> bool:
         return tuple(r) in self._known
 
-    def __getitem__(self, r: Sequence[int]) -> dict[str, Any]:
+    def __getitem__(self, r: Sequence[int]) -> dict[str, Json]:
         """What was added about a schedule."""
         return self._known[tuple(r)]
 
@@ -72,7 +71,7 @@ def _named(videos: Sequence[str]) -> str:
     return ", ".join([*videos[:_NAMED], *more]) or "none"
 
 
-def _checked(line: dict[str, Any]) -> dict[str, Any]:
+def _checked(line: dict[str, Json]) -> dict[str, Json]:
     """A line whose r are whole numbers, whose value and GMAC are numbers; the rest of it texts."""
     numbers, metric = (line["value"], line["gmac"]), line["metric"]
     whole = all(type(merged) is int for merged in line["r"])

@@ -6,12 +6,11 @@ heads' own sums: a second pass rebuilds each block of that map from the sums of 
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.kernels.attention_gradient import LOWEST, gradients, logits
 from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, as_row, call, dot, padded, part
@@ -70,13 +69,13 @@ def _forward(
     )
 
 
-def _attend_forward(*given: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+def _attend_forward(*given: PyTree) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     out, total, plain = _forward(*given)
     return (out, total, plain), (*given[:4], out, total)
 
 
 def _attend_backward(
-    scale: float, target: Target, kept: Any, towards: tuple[jax.Array, ...]
+    scale: float, target: Target, kept: PyTree, towards: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, ...]:
     return gradients(*kept, towards=towards[0], scale=scale, target=target)
 

@@ -41,13 +41,13 @@ def call(
     return tuple(run(*arrays))
 
 
-def _options(target: Target, axes: int) -> Any:
+def _options(target: Target, axes: int) -> Any:  # the targets' classes share no parent
     if target == "gpu":
         return triton.CompilerParams(num_warps=8, num_stages=2)
     return tpu.CompilerParams(dimension_semantics=("parallel",) * axes)
 
 
-def part(block: jax.Array) -> Any:
+def part(block: jax.Array) -> Any:  # Pallas names no type of it
     """The places of a block, whose number a loop counts."""
     return pl.ds(pl.multiple_of(block * BLOCK, BLOCK), BLOCK)
 

@@ -1,10 +1,10 @@
 """Many samples on a CPU, few enough at a time for its caches."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from tokmerge_jax import parallel
 
@@ -12,7 +12,7 @@ _ROWS = 2400  # of a transformer: the results of its products then still lie in 
 _PARTS = 4  # more would only take longer to compile
 
 
-def few_at_a_time(function: Callable[..., Any], arrays: Any, rows: int) -> Any:
+def few_at_a_time(function: Callable[..., PyTree], arrays: PyTree, rows: int) -> PyTree:
     """`function(*arrays)` of a function that treats samples apart; on one CPU, in up to 4 parts.
 
     A matrix product there takes up to a sixth longer if its result leaves the caches. Unlike in a

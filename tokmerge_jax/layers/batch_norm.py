@@ -1,12 +1,10 @@
 """Batch norm as PyTorch's, whose running variance is the unbiased one."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 EPSILON = 1e-5
 _MOMENTUM = 0.9
@@ -68,12 +66,12 @@ def _normed_by_batch(
     return _normed(x, mean, var, scale, bias), mean, var
 
 
-def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[Any, Any]:
+def _forward(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[PyTree, PyTree]:
     y, mean, var = _normed_by_batch(x, scale, bias)
     return (y, mean, var), (x, mean, var, scale)
 
 
-def _backward(kept: Any, gradients: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _backward(kept: PyTree, gradients: PyTree) -> tuple[jax.Array, jax.Array, jax.Array]:
     (x, mean, var, scale), (gradient, _, _) = kept, gradients
     deviation = jax.lax.rsqrt(var + EPSILON)
     unit = (x - mean[None]) * deviation[None]

@@ -1,7 +1,6 @@
 """Linear layers, and such joined with what comes before them."""
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,8 +13,8 @@ from jaxtyping import Array, Float
 def product(
     x: Float[Array, "*any C"],
     kernel: Float[Array, "C D"],
-    dimension_numbers: Any = None,
-    precision: Any = None,
+    dimension_numbers: object = None,
+    precision: jax.lax.PrecisionLike = None,
 ) -> Float[Array, "*any D"]:
     """`x @ kernel` of all rows of x as one matrix, also as a `dot_general` of Flax's layers.
 

@@ -14,7 +14,12 @@ FORMS = (
 )
 
 
-def resolve(spec: Any, depth: int, tokens: int, protected: int = 0) -> tuple[int, ...]:
+def resolve(
+    spec: Any,  # what a user wrote, in one of `FORMS` or none
+    depth: int,
+    tokens: int,
+    protected: int = 0,
+) -> tuple[int, ...]:
     """Tokens that merge in each layer.
 
     Args:
@@ -80,22 +85,22 @@ def vit_cost(
     return tuple(costs)
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> Any:  # any Python literal
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError) as error:
         raise UserError(f"the merging schedule r={text!r} cannot be read; write {FORMS}") from error
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _is_entry(value: Any) -> bool:
+def _is_entry(value: Any) -> bool:  # compared only if it is a number
     return (_is_int(value) and value >= 0) or (isinstance(value, float) and 0 <= value < 1)
 
 
-def _is_inflected(spec: Any) -> bool:
+def _is_inflected(spec: object) -> bool:
     if not isinstance(spec, tuple) or len(spec) != 2:
         return False
     r, inflection = spec
@@ -117,7 +122,11 @@ def _capped(wanted: list[int], tokens: int, protected: int) -> tuple[int, ...]:
     return tuple(r)
 
 
-def _explicit(entries: list[Any], tokens: int, protected: int) -> Iterator[int]:
+def _explicit(
+    entries: list[Any],  # `_is_entry` each
+    tokens: int,
+    protected: int,
+) -> Iterator[int]:
     for layer, entry in enumerate(entries):
         r = int(entry) if _is_int(entry) else int(tokens * entry)
         most = max(tokens - protected, 0) // 2

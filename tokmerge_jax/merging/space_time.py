@@ -241,7 +241,9 @@ def plan(
 
 
 def of_testa(
-    merging_type: str | Sequence[str], r: Any, depth: int
+    merging_type: str | Sequence[str],
+    r: Any,  # as of `schedule.resolve`
+    depth: int,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The frames and the patches that merge in each block, from TESTA's own two settings.
 

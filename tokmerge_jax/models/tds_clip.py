@@ -6,14 +6,13 @@ frozen transformer, undone where the side network reads, is this library's: ToMe
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
 from tokmerge_jax.layers.dense import Dense, normed, product
@@ -223,7 +222,7 @@ class TDSCLIP(nn.Module):
         return self.head(self.features(video, train=train))
 
 
-def variables(params: Params) -> Mapping[str, Any]:
+def variables(params: Params) -> Mapping[str, PyTree]:
     """Flax's collections of a tree that holds the running statistics as "batch_stats"."""
     return {
         "params": {name: part for name, part in params.items() if name != "batch_stats"},

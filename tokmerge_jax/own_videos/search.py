@@ -12,7 +12,6 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +29,7 @@ from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.signatures import Features, Tokenize
 from tokmerge_jax.system import Pixels, Retrieval, System
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 Path = str | os.PathLike[str]
 
@@ -191,7 +190,7 @@ def _retrieval(system: System) -> Retrieval:
     return system.retrieval
 
 
-def _about(place: pathlib.Path) -> dict[str, Any]:
+def _about(place: pathlib.Path) -> dict[str, Json]:
     """What `index_videos` kept: the configuration ("config") and the folder ("videos")."""
     match index.describe(place)["about"]:
         case {"config": dict(), "videos": str()} as about:
@@ -237,7 +236,7 @@ def _portable(system: System) -> System:
     return dataclasses.replace(system, config=config.override(changes))
 
 
-def _restored(place: pathlib.Path, kept: Mapping[str, Any]) -> Config:
+def _restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
     """The configuration of an index."""
     try:
         return restore(registry.config_class(kept["system"]), kept)

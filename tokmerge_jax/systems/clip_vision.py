@@ -56,7 +56,7 @@ def transformer(config: Retrieval, lora_rank: int) -> CLIPViT:
     )
 
 
-def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:
+def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:  # fields of several types
     """What both transformers of a CLIP have in common."""
     return {
         "lora_rank": lora_rank,

@@ -8,13 +8,12 @@ Source: BLIP (ICML 2022), section 3.2, as TESTA (Findings of EMNLP 2023) trains 
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.checkpoints.tables.testa import pretraining_rules
 from tokmerge_jax.config.testa import Pretraining
@@ -220,10 +219,10 @@ def decoder_params(params: Params) -> Params:
     return {**shared, **{name: {**shared.get(name, {}), **part} for name, part in own.items()}}
 
 
-def decayed(params: Params) -> Any:
+def decayed(params: Params) -> PyTree:
     """True where weight decay applies: everywhere but on biases and the norms of texts."""
 
-    def marked(path: tuple[Any, ...], _: Any) -> bool:
+    def marked(path: tuple[PyTree, ...], _: PyTree) -> bool:
         of_text = path[0].key in ("text", _DECODER)
         return path[-1].key != "bias" and not (of_text and path[-1].key == "scale")
 

@@ -5,13 +5,11 @@ targets BLIP (ICML 2022) and TESTA (Findings of EMNLP 2023) train with. Arrays t
 a mesh count as one batch.
 """
 
-from typing import Any
-
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tokmerge_jax.training.losses import unit
 from tokmerge_jax.types import Params
@@ -35,11 +33,11 @@ class Memory(flax.struct.PyTreeNode):
       place: int32 [], where the next rows go.
     """
 
-    params: Any
-    videos: Any
-    texts: Any
-    ids: Any
-    place: Any
+    params: PyTree
+    videos: PyTree
+    texts: PyTree
+    ids: PyTree
+    place: PyTree
 
 
 def begin(params: Params, embed_dim: int, length: int, key: PRNGKeyArray) -> Memory:

@@ -8,12 +8,12 @@ releases. Rates, bounds and exceptions as in code.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from tokmerge_jax.signatures import LearningRate
 from tokmerge_jax.types import Params, UserError
@@ -133,14 +133,14 @@ def named(
     return lambda step: jnp.where(jnp.asarray(step) < per_epoch, rise(step), fall(step))
 
 
-def decayed(params: Params) -> Any:
+def decayed(params: Params) -> PyTree:
     """True where weight decay applies: everywhere but on vectors and biases.
 
     A vector is one in PyTorch's layout too: no rule of conversion splits or joins the axes of a
     parameter that has only one. The temperature, a scalar, is decayed.
     """
 
-    def marked(path: tuple[Any, ...], leaf: Any) -> bool:
+    def marked(path: tuple[PyTree, ...], leaf: PyTree) -> bool:
         return leaf.ndim != 1 and path[-1].key != "bias"
 
     return jax.tree_util.tree_map_with_path(marked, params)
@@ -149,7 +149,7 @@ def decayed(params: Params) -> Any:
 def adamw(
     rate: LearningRate,
     weight_decay: float,
-    mask: Callable[[Params], Any] | None = decayed,
+    mask: Callable[[Params], PyTree] | None = decayed,
     share: Callable[[str], float] = lambda name: 1.0,
 ) -> optax.GradientTransformation:
     """AdamW with betas 0.9 and 0.999 that decays what `mask` marks, or all; nothing is clipped.
@@ -158,7 +158,7 @@ def adamw(
     """
     adam = optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=mask)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         updates, state = adam.update(updates, state, params)
         return _scaled(updates, 1.0, share), state
 
@@ -168,7 +168,7 @@ def adamw(
 def bounded(params: Params) -> Params:
     """`params` with every leaf that `BOUNDS` names clamped."""
 
-    def clamp(path: tuple[Any, ...], leaf: Any) -> Any:
+    def clamp(path: tuple[PyTree, ...], leaf: PyTree) -> PyTree:
         name = path[-1].key
         return jnp.clip(leaf, *BOUNDS[name]) if name in BOUNDS else leaf
 
@@ -195,7 +195,7 @@ def clipped_adamw(
       share: of the rate, for the parameter of a name ("vision/block_0/attention/lora/...").
     """
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         step = rate(state.count)
         moved = _scaled(updates, -step, share)
         left = jax.tree.map(jnp.add, params, moved)
@@ -203,7 +203,7 @@ def clipped_adamw(
         state = optax.ScaleByScheduleState(optax.safe_increment(state.count))
         return jax.tree.map(jnp.add, moved, lost), state
 
-    def init(params: Any) -> optax.ScaleByScheduleState:
+    def init(params: PyTree) -> optax.ScaleByScheduleState:
         del params
         return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
 
@@ -215,7 +215,7 @@ def clipped_adamw(
     )
 
 
-def _scaled(tree: Any, factor: ArrayLike, share: Callable[[str], float]) -> Any:
+def _scaled(tree: PyTree, factor: ArrayLike, share: Callable[[str], float]) -> PyTree:
     """Each leaf times `factor` and the share of its name."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: factor * share("/".join(p.key for p in path)) * leaf, tree
@@ -226,11 +226,11 @@ def _adam_of_early_epsilon() -> optax.GradientTransformation:
     """m / (sqrt(v) + eps), both then corrected for their start at 0: Adam's algorithm in short."""
     b1, b2, epsilon = 0.9, 0.999, 1e-6
 
-    def init(params: Any) -> optax.ScaleByAdamState:
+    def init(params: PyTree) -> optax.ScaleByAdamState:
         moments = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))  # two, to be donated
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), *moments)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         del params
         count = optax.safe_increment(state.count)
         mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)

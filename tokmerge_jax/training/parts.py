@@ -1,14 +1,14 @@
 """Encoding a large batch part by part, to the gradient of the whole."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from tokmerge_jax import parallel
 
 
-def in_parts(function: Callable[..., Any], parts: int, *arrays: jax.Array) -> Any:
+def in_parts(function: Callable[..., PyTree], parts: int, *arrays: jax.Array) -> PyTree:
     """`function(*arrays)` of a function that treats rows apart, `parts` groups of rows in turn.
 
     What is computed on the way to a part's results is computed again for its gradient, so that

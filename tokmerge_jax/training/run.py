@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -16,7 +15,7 @@ from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.config.parts import flat
 from tokmerge_jax.training.step import TrainState
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data.workers",
          "data.answers", "data.labels", "data.clips", "data.crops", "data.on_broken",
@@ -25,7 +24,7 @@ _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data
 """Keys that may change between two sittings: they do not touch the loss curve."""
 
 
-def identity(config: Config, rows: int) -> dict[str, Any]:
+def identity(config: Config, rows: int) -> dict[str, Json]:
     """What a run's loss curve depends on: the data set's length and the config's keys, flat."""
     every = flat(config.to_dict())
     kept = {key: value for key, value in every.items() if not _within(key, _FREE)}
@@ -39,7 +38,7 @@ class Run:
       step: finished steps of the last checkpoint, 0 if there is none.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, keep: int) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Json], *, keep: int) -> None:
         """Opens or makes `folder`.
 
         Args:
@@ -115,18 +114,18 @@ class Run:
         records = self._trial_records()
         return {r["step"]: r["value"] for r in records if r["protocol"] == protocol}
 
-    def _trial_records(self) -> list[dict[str, Any]]:
+    def _trial_records(self) -> list[dict[str, Json]]:
         """The lines of `trials.jsonl`; a UserError if one is damaged."""
         kinds = {"step": int, "value": (int, float), "protocol": str}
         return _records(self._trials, "remove that line: the evaluation is left out", kinds)
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[dict[str, Json]]:
         """What has been logged, one record a step."""
         return _records(
             self._metrics, "put a copy of the line before it there", {"step": int, "loss": float}
         )
 
-    def _settle(self, settings: Mapping[str, Any]) -> None:
+    def _settle(self, settings: Mapping[str, Json]) -> None:
         """Writes the settings of a run that starts; compares those of one that goes on."""
         path = self._folder / "config.json"
         if not (self.step and path.exists()):
@@ -152,7 +151,7 @@ class Run:
 
 def _records(
     file: Path, cure: str, kinds: Mapping[str, type | tuple[type, ...]]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Json]]:
     """The objects of a file of JSON lines, none if there is no file."""
     lines = file.read_bytes().splitlines() if file.exists() else []
     return [_object(text, kinds, f"{file}, line {i},", cure) for i, text in enumerate(lines, 1)]
@@ -160,7 +159,7 @@ def _records(
 
 def _object(
     text: bytes, kinds: Mapping[str, type | tuple[type, ...]], where: str, cure: str
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """A JSON object whose fields are of those kinds; a UserError if it is none."""
     try:
         value = json.loads(text)

@@ -1,7 +1,6 @@
 """Which actions were taken for which: the confusion matrix as a picture."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from tokmerge_jax.types import Json
 from tokmerge_jax.visualize.letters import fonts, put_title, wrapped
 from tokmerge_jax.visualize.patches import Scale
 
@@ -29,7 +29,7 @@ _SHARES = Scale(PowerNorm(0.35, 0, 100), "Blues", (0.0, 0.1, 1.0, 5.0, 20.0, 50.
 def draw(
     matrix: Int[np.ndarray, "C C"],
     names: Sequence[str],
-    confused: Sequence[Mapping[str, Any]],
+    confused: Sequence[Mapping[str, Json]],
     title: str,
 ) -> Figure:
     """The matrix, in colours that tell shares of each row.
@@ -74,7 +74,7 @@ def _draw_shares(axes: Axes, shares: Float[np.ndarray, "C C"]) -> None:
 def _tell_names(axes: Axes, names: Sequence[str]) -> None:
     told = [wrapped(name, _LETTERS, most=3) for name in names]
     font = fonts("".join(told))
-    settings: dict[str, Any] = {"fontproperties": font, "fontsize": 7, "parse_math": False}
+    settings: dict[str, Json] = {"fontproperties": font, "fontsize": 7, "parse_math": False}
     axes.set_xticks(range(len(names)), told, rotation=90, **settings)
     axes.set_yticks(range(len(names)), told, **settings)
 
@@ -88,7 +88,7 @@ def _tell_counts(axes: Axes, matrix: Int[np.ndarray, "C C"]) -> None:
         axes.text(column, row, text, color=colour, fontsize=8, ha="center", va="center")
 
 
-def _tell_pairs(axes: Axes, confused: Sequence[Mapping[str, Any]]) -> None:
+def _tell_pairs(axes: Axes, confused: Sequence[Mapping[str, Json]]) -> None:
     """The first pairs, as many as there is room for, each with its count before it."""
     axes.axis("off")
     axes.set_title("most often confused, and in how many videos", fontsize=9, loc="left")

@@ -4,12 +4,12 @@ import itertools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tokmerge_jax.types import Json
 from tokmerge_jax.visualize.letters import fonts, wrapped
 
 _LETTERS = 40  # of a line of a run's name
@@ -17,7 +17,7 @@ _PLAIN = "0.35"  # the grey of runs without merging
 _PANELS = {"gmac": "GMAC a clip", "clips_per_second": "clips a second"}
 
 
-def draw(results: Sequence[Mapping[str, Any]]) -> Figure:
+def draw(results: Sequence[Mapping[str, Json]]) -> Figure:
     """The headline metric against GMAC and against clips a second.
 
     Runs of one network and merger are joined in the order of their cost; one without merging is a
@@ -58,9 +58,9 @@ def schedule(tokens: Sequence[int]) -> str:
     return ", ".join(map(str, layers[:used]))
 
 
-def _sweeps(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def _sweeps(results: Sequence[Mapping[str, Json]]) -> list[tuple[str, list[Mapping[str, Json]]]]:
     """The runs that merge, one name and list for each merger and network, the cheapest first."""
-    sweeps: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    sweeps: dict[tuple[str, str], list[Mapping[str, Json]]] = {}
     for found in sorted(filter(_merged, results), key=lambda found: found["gmac"]):
         model = found["config"]["model"]
         shared = model["merger"]["name"], json.dumps(model["vision"])
@@ -72,7 +72,7 @@ def _sweeps(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mappin
     ]
 
 
-def _line(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str, name: str, colour: str) -> None:
+def _line(axes: Axes, runs: Sequence[Mapping[str, Json]], key: str, name: str, colour: str) -> None:
     known = [found for found in runs if found[key] is not None]
     values = [found["headline"]["value"] for found in known]
     axes.plot([found[key] for found in known], values, "o-", color=colour, label=name, ms=4)
@@ -87,7 +87,7 @@ def _line(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str, name: str, co
         )
 
 
-def _references(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str) -> None:
+def _references(axes: Axes, runs: Sequence[Mapping[str, Json]], key: str) -> None:
     for place, found in enumerate(runs):
         value, label = found["headline"]["value"], "_" if place else "no merging"
         axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=label)
@@ -95,5 +95,5 @@ def _references(axes: Axes, runs: Sequence[Mapping[str, Any]], key: str) -> None
             axes.plot(found[key], value, "s", color=_PLAIN, ms=5)
 
 
-def _merged(found: Mapping[str, Any]) -> bool:
+def _merged(found: Mapping[str, Json]) -> bool:
     return found["tokens"][-1] < found["tokens"][0]

@@ -1,17 +1,18 @@
 """What schedules of merging take: measured and predicted seconds, and what GMAC promise."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tokmerge_jax.types import Json
+
 _LINE = "0.35"  # the grey of the lines that points are compared with
 _GAP = 0.052  # of a panel's height, from name to name
 
 
-def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
+def draw(rows: Sequence[Mapping[str, Json]], title: str) -> Figure:
     """Measured against predicted seconds, and the speed-up against what the GMAC promise.
 
     Points of a schedule have one colour in both panels; their names stand at the right.
@@ -31,7 +32,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return result
 
 
-def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], keys: tuple[str, str], line: str) -> None:
+def _draw(axes: Axes, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str], line: str) -> None:
     """Points, their names, and the line on which they would lie."""
     x, y = ([row[key] for row in rows] for key in keys)
     ends = min(*x, *y), max(*x, *y)

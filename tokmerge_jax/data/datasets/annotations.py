@@ -8,12 +8,11 @@ several videos of a caption (Something-Something) are both lists. Multiple choic
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Choice, Clip, Question, Record
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 
 def read(path: pathlib.Path, videos: pathlib.Path, kind: str = "captions") -> tuple[AnyRecord, ...]:
@@ -40,31 +39,31 @@ def read_answers(path: pathlib.Path) -> tuple[str, ...]:
     return tuple(files.typed(answer, str, where) for where, answer in _records(path))
 
 
-def _records(path: pathlib.Path) -> list[tuple[str, Any]]:
+def _records(path: pathlib.Path) -> list[tuple[str, Json]]:
     records = list(files.records(path))
     if not records:
         raise UserError(f"{path}: must hold a list that is not empty")
     return records
 
 
-def _record(row: Any, where: str, videos: Videos, kind: str) -> AnyRecord:
+def _record(row: Json, where: str, videos: Videos, kind: str) -> AnyRecord:
     row = files.typed(row, dict, where)
     clips = tuple(videos.clip(name) for name in _texts(row, "video", where))
     return _PARSERS[kind](row, clips, where)
 
 
-def _captions(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Record:
+def _captions(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Record:
     return Record(clips, _texts(row, "caption", where))
 
 
-def _choice(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Choice:
+def _choice(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Choice:
     options, answer = _texts(row, "caption", where), row.get("answer")
     if type(answer) is not int or not 0 <= answer < len(options):
         raise UserError(f"{where}: field 'answer' must be the place of one of the captions")
     return Choice(clips, options, answer)
 
 
-def _question(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Question:
+def _question(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Question:
     (question, *more) = _texts(row, "question", where)
     if more:
         raise UserError(f"{where}: field 'question' must be one text")
@@ -74,14 +73,14 @@ def _question(row: dict[str, Any], clips: tuple[Clip, ...], where: str) -> Quest
     return Question(clips, str(identity), question, _texts(row, "answer", where))
 
 
-_PARSERS: Mapping[str, Callable[[dict[str, Any], tuple[Clip, ...], str], AnyRecord]] = {
+_PARSERS: Mapping[str, Callable[[dict[str, Json], tuple[Clip, ...], str], AnyRecord]] = {
     "captions": _captions,
     "choices": _choice,
     "questions": _question,
 }
 
 
-def _texts(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+def _texts(row: dict[str, Json], name: str, where: str) -> tuple[str, ...]:
     """A field that is a text or a list of texts, as a tuple of at least one."""
     if not isinstance(row.get(name), list):
         return (files.field(row, name, str, where),)

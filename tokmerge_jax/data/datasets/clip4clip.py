@@ -8,12 +8,11 @@ videos, not files; those are found in the videos' folder and the folders in it.
 import csv
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos, with_and_without_v
 from tokmerge_jax.data.datasets.video_text import Record
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "msrvtt": {
@@ -114,7 +113,7 @@ _READERS: Mapping[str, Callable[..., Iterator[_Captions]]] = {
 
 
 def _grouped(
-    rows: Sequence[Any], video: str, caption: str, path: pathlib.Path
+    rows: Sequence[Json], video: str, caption: str, path: pathlib.Path
 ) -> dict[str, list[str]]:
     """Captions by video, from objects with a field of either."""
     found: dict[str, list[str]] = {}

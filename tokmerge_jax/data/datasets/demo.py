@@ -55,9 +55,9 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
 def draw_clips(
     folder: str,
     dataset: str,
-    told: Mapping[str, Sequence[Any]],
+    told: Mapping[str, Sequence[Any]],  # what `draw` takes
     workers: int,
-    draw: Callable[[Any, tuple[int, int]], np.ndarray] = demo_scene.draw,
+    draw: Callable[[Any, tuple[int, int]], np.ndarray] = demo_scene.draw,  # a story of its kind
 ) -> None:
     """Draws what is told in each split, the clips that `clip` names; those that are there stay.
 
@@ -146,7 +146,9 @@ def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None
     part.rename(path)
 
 
-def _draw(task: tuple[Callable, Any, tuple[int, int], pathlib.Path]) -> None:
+def _draw(
+    task: tuple[Callable, Any, tuple[int, int], pathlib.Path],  # a story of the function's kind
+) -> None:
     draw, story, seed, path = task
     write_clip(path, draw(story, seed))
 

@@ -15,9 +15,8 @@ import reprlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 _NO_CHARACTER = re.compile(r"[\0\ud800-\udfff]")  # NUL, and halves of characters of UTF-16
 _MARK = "\ufeff"  # that spreadsheets put first
@@ -68,7 +67,7 @@ def lines(path: pathlib.Path) -> Iterator[tuple[str, str]]:
             yield f"{path}, line {number}", stripped
 
 
-def rows(path: pathlib.Path, **form: Any) -> Iterator[tuple[str, list[str]]]:
+def rows(path: pathlib.Path, **form: Json) -> Iterator[tuple[str, list[str]]]:
     """The rows of a table that are not blank, and where each is; `form` is for `csv.reader`."""
     reader = csv.reader(io.StringIO(text(path), newline=""), strict=True, **form)
     try:
@@ -97,29 +96,29 @@ def cells(path: pathlib.Path, *columns: str) -> Iterator[tuple[str, ...]]:
         yield tuple(found[column] for column in columns)
 
 
-def json_of(path: pathlib.Path, kind: type) -> Any:
+def json_of(path: pathlib.Path, kind: type) -> Json:
     """A file of one JSON value: a dict, list or str, as `kind` says."""
     return _parsed(text(path), kind, str(path))
 
 
-def first_line(path: pathlib.Path, kind: type) -> Any:
+def first_line(path: pathlib.Path, kind: type) -> Json:
     """The JSON value of a file's first line, of `kind`; what follows is not read."""
     where, line = next(lines(path))
     return _parsed(line, kind, where)
 
 
-def records(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
+def records(path: pathlib.Path) -> Iterator[tuple[str, Json]]:
     """The members of a JSON list, and where each is."""
     yield from ((f"{path}, record {i}", row) for i, row in enumerate(json_of(path, list)))
 
 
-def json_lines(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
+def json_lines(path: pathlib.Path) -> Iterator[tuple[str, Json]]:
     """The JSON objects of a file that has one a line, and where each is."""
     for where, line in lines(path):
         yield where, _parsed(line, dict, where)
 
 
-def _parsed(found: str, kind: type, where: str) -> Any:
+def _parsed(found: str, kind: type, where: str) -> Json:
     try:
         value = json.loads(found, object_pairs_hook=_object)
     except RecursionError:
@@ -130,15 +129,15 @@ def _parsed(found: str, kind: type, where: str) -> Any:
     return typed(value, kind, where)
 
 
-def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(fields: list[tuple[str, Json]]) -> dict[str, Json]:
     distinct = dict(fields)
     return distinct if len(distinct) == len(fields) else _Repeating(fields)
 
 
-class _Repeating(dict[str, Any]):
+class _Repeating(dict[str, Json]):
     """An object of JSON with several fields of one name, of which a dict keeps the last."""
 
-    def __init__(self, fields: list[tuple[str, Any]]):
+    def __init__(self, fields: list[tuple[str, Json]]):
         super().__init__(fields)
         ((self.name, _),) = Counter(name for name, _ in fields).most_common(1)
 
@@ -146,11 +145,11 @@ class _Repeating(dict[str, Any]):
 class _PlainUnpickler(pickle.Unpickler):
     """Runs nothing that the file names."""
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
+    def find_class(self, module_name: str, global_name: str, /) -> Json:
         raise pickle.UnpicklingError("it asks for code")
 
 
-def unpickled(path: pathlib.Path) -> Any:
+def unpickled(path: pathlib.Path) -> Json:
     """What a pickle of dicts, lists, texts and numbers holds, also one of Python 2.
 
     Code is never run, and time and memory are bounded by the parts that are looked at first.
@@ -189,7 +188,7 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def typed(value: Any, kind: type, where: str) -> Any:
+def typed(value: Json, kind: type, where: str) -> Json:
     """`value`, which must be a dict, list or str, as `kind` says.
 
     Texts must consist of characters, of which JSON and pickles may hold halves; names in objects
@@ -204,14 +203,14 @@ def typed(value: Any, kind: type, where: str) -> Any:
     return value
 
 
-def field(row: Any, name: str, kind: type, where: str) -> Any:
+def field(row: Json, name: str, kind: type, where: str) -> Json:
     """The field `name`, of `kind`, of `row`, which must be a dict."""
     if name not in typed(row, dict, where):
         raise UserError(f"{where}: field {name!r} is missing")
     return typed(row[name], kind, f"{where}, field {name!r}")
 
 
-def texts(values: Any, where: str) -> list[str]:
+def texts(values: Json, where: str) -> list[str]:
     """`values`, which must be a list of str."""
     return [
         typed(value, str, f"{where}, place {i}")
@@ -219,7 +218,7 @@ def texts(values: Any, where: str) -> list[str]:
     ]
 
 
-def field_of_texts(row: Any, name: str, where: str) -> list[str]:
+def field_of_texts(row: Json, name: str, where: str) -> list[str]:
     """The field `name`, a list of str, of `row`, which must be a dict."""
     return texts(field(row, name, list, where), f"{where}, field {name!r}")
 

@@ -13,12 +13,11 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos, with_and_without_v
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Question, Record
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 _SPLITS = ("train", "val", "test")
 FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -123,7 +122,7 @@ def _anet_qa(split: _Split) -> Iterator[Question]:
         yield Question((clip,), identity, question, (answers[identity],))
 
 
-def _first_of_each_id(path: pathlib.Path) -> Iterator[tuple[str, str, Any]]:
+def _first_of_each_id(path: pathlib.Path) -> Iterator[tuple[str, str, Json]]:
     """Where a row of questions or answers is, its id, the row; those whose id came before apart."""
     known, again = set[str](), 0
     for where, row in files.records(path):

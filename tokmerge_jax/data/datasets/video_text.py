@@ -199,7 +199,7 @@ class Stored:
         with _undamaged(self.folder, self.dataset):
             return [_record(kind, example) for example in source.__getitems__(numbers)]
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Stored, (self.folder, self.dataset, self.split)
 
     @functools.cached_property
@@ -215,7 +215,7 @@ class Stored:
             return numbers
 
     @functools.cached_property
-    def _opened(self) -> tuple[type[AnyRecord], Any]:
+    def _opened(self) -> tuple[type[AnyRecord], Any]:  # TFDS names no type of a source
         """What the records are, and TFDS's source of them."""
         with _undamaged(self.folder, self.dataset):
             builder = _builder(self.folder, self.dataset)
@@ -249,23 +249,23 @@ def _builder(folder: str, dataset: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(location(folder, dataset))
 
 
-def _features(kind: type[AnyRecord]) -> dict[str, Any]:
+def _features(kind: type[AnyRecord]) -> dict[str, Any]:  # what TFDS takes for a feature
     """A record's fields as TFDS stores them; its clips are columns of their fields."""
     text = tfds.features.Text()
-    features: dict[type, Any] = {tuple: tfds.features.Sequence(text), str: text, int: np.int32}
+    features = {tuple: tfds.features.Sequence(text), str: text, int: np.int32}
     others = {name: hint for name, hint in typing.get_type_hints(kind).items() if name != "clips"}
     return {field.name: features[tuple] for field in dataclasses.fields(Clip)} | {
         name: features[typing.get_origin(hint) or hint] for name, hint in others.items()
     }
 
 
-def _record(kind: type[AnyRecord], example: Mapping[str, Any]) -> AnyRecord:
+def _record(kind: type[AnyRecord], example: Mapping[str, Any]) -> AnyRecord:  # of `_features`
     values = {name: _plain(value) for name, value in example.items()}
     columns = [values.pop(field.name) for field in dataclasses.fields(Clip)]
     return kind(clips=tuple(Clip(*row) for row in zip(*columns, strict=True)), **values)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # of `_features`
     """A stored field as a tuple of str, a str or an int."""
     if isinstance(value, bytes):
         return value.decode()
