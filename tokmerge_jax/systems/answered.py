@@ -171,8 +171,7 @@ def answering(
         pieces: ArrayLike,
     ) -> jax.Array:
         mask = rearrange(jnp.asarray(text_mask), "b p l -> (b p) l")
-        answers = mask, ids, visible, positions
-        logits = run(network, network.next_words, params, memory, *answers)
+        logits = run(network, network.next_words, params, memory, mask, ids, visible, positions)
         return log_probability(logits, jnp.asarray(places), jnp.asarray(pieces), network.smoothing)
 
     return Answering(

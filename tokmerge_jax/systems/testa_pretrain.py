@@ -34,6 +34,7 @@ from tokmerge_jax.systems import (
 )
 from tokmerge_jax.systems.inputs import video_checked
 from tokmerge_jax.training import losses, momentum, optimizer
+from tokmerge_jax.training.loop import training_of
 from tokmerge_jax.training.momentum import Memory
 from tokmerge_jax.types import Batch, NegativeSampler, Params
 
@@ -58,7 +59,6 @@ def build(config: Pretraining) -> System:
         keys = jax.random.split(key)
         return {**base.weights.init(keys[0]), _DECODER: _own(decoder, vision.width, keys[1])}
 
-    assert base.training is not None
     return dataclasses.replace(
         base,
         name="testa_pretrain",
@@ -71,13 +71,13 @@ def build(config: Pretraining) -> System:
             base.pixels, augment=PretrainingAugment(vision.image_size, train.decode_size)
         ),
         training=dataclasses.replace(
-            base.training,
+            training_of(base),
             loss=pretraining_loss(network, decoder, train.alpha, train.alpha_epochs, train.parts),
             optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
         ),
         captioning=Captioning(
             tokenize,
-            captioner(config, network, decoder, tokenize),
+            video_checked(captioner(config, network, decoder, tokenize), config),
             partial(text.spell, config.data.vocabulary),
         ),
     )
@@ -109,7 +109,7 @@ def captioner(
         tokens, _ = reranked.run(network, network.encode_video, params, pixels)
         return write(params, reranked.run(network, network.memory, params, tokens), key)
 
-    return video_checked(caption, config)
+    return caption
 
 
 def pretraining_loss(
