@@ -14,7 +14,6 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +29,7 @@ from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.tasks import conversion, training
 from tokmerge_jax.tasks import evaluation as tasks
-from tokmerge_jax.types import Params, UserError
+from tokmerge_jax.types import Json, Params, UserError
 
 Path = str | os.PathLike[str]
 Encoded = Mapping[str, np.ndarray]
@@ -164,7 +163,7 @@ def evaluate(
     checkpoint: Path = "",
     data: Path = "",
     output: Path = "",
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Evaluates a system on its configuration's data set, as `scripts/eval.py` does.
 
     Stopped or killed, the same call goes on from there.

@@ -3,7 +3,6 @@
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,7 +14,7 @@ from tokmerge_jax.data.datasets import actions, video_text
 from tokmerge_jax.evaluation import actions as recognition
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import Recognition, System
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 Scores = Mapping[str, Float32[np.ndarray, " C"]]
 """The probability of each action, by video."""
@@ -79,7 +78,7 @@ def classify(
 
 def likeliest(
     scores: Float32[np.ndarray, " C"], names: Sequence[str], count: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, Json]]:
     """The `count` most probable actions, best first; of equal ones, the smaller number first."""
     for number in np.argsort(-scores, kind="stable")[:count].tolist():
         yield {"id": number, "name": names[number], "probability": float(scores[number])}
@@ -87,7 +86,7 @@ def likeliest(
 
 def record(
     system: System, name: str, scores: Scores, names: Sequence[str], count: int
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """The `count` likeliest actions of each video, and what they depend on, as JSON holds it.
 
     Args:

@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ from tokmerge_jax.config import expect
 from tokmerge_jax.config.testa import Pretraining
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import Captioning, System
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 Captions = Mapping[str, tuple[str, float]]
 """The caption of each video, and its score."""
@@ -55,7 +54,7 @@ def write(
     return captions, faults
 
 
-def record(system: System, name: str, captions: Captions) -> dict[str, Any]:
+def record(system: System, name: str, captions: Captions) -> dict[str, Json]:
     """The captions, and what they depend on, as JSON holds it; `name` is the configuration's."""
     config = expect(system.config, Pretraining)
     search = config.caption.to_dict()

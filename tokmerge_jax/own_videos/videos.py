@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tokmerge_jax.evaluation import Model, report
 from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.system import System
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Json, UserError
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def predictions(
             bar.update(len(paths))
 
 
-def facts(system: System, name: str) -> dict[str, Any]:
+def facts(system: System, name: str) -> dict[str, Json]:
     """What every prediction depends on, as JSON holds it; `name` is the configuration's."""
     config = system.config
     return {

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from tokmerge_jax import checkpoints, data, disk, evaluation, parallel, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
+from tokmerge_jax.config.common import Data
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
 from tokmerge_jax.data import checking, prepared
 from tokmerge_jax.evaluation import (
@@ -27,11 +28,20 @@ from tokmerge_jax.evaluation import (
 )
 from tokmerge_jax.evaluation.findings import Findings
 from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System, Writing
-from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Params, Questions, UserError
+from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Json, Params, Questions, UserError
 from tokmerge_jax.visualize import confusion
 
 T = TypeVar("T")
 R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition)
+Outcome = TypeVar(
+    "Outcome",
+    multiple_choice.Chosen,
+    answering.Ranking,
+    writing.Written,
+    actions.Recognised,
+)
+
+Asked = Any  # a `Gallery`, `Choices`, `Questions` or `Actions`, as the data set's kind says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Run:
             self.system.pixels.transform, batch_size, rows.tolist(), self._refuse
         )
 
-    def left(self) -> tuple[Any, list[int]]:
+    def left(self) -> tuple[Asked, list[int]]:
         """What is asked of the videos that could be decoded, and its rows (`Gallery.without`).
 
         Raises:
@@ -101,11 +111,11 @@ class Task(Generic[R]):
       draw: makes a picture of results, what they are about and arrays; None if there is none.
     """
 
-    open: Callable[[Any, int], data.Source]
+    open: Callable[[Any, int], data.Source]  # of the `data` part that its class reads
     record: Callable[[System], R | None]
-    texts: Callable[[R, Any], tuple[np.ndarray, ...]]
+    texts: Callable[[R, Asked], tuple[np.ndarray, ...]]
     evaluate: Callable[[Run, R], Findings]
-    draw: Callable[[Mapping[str, Any], Any, Mapping[str, np.ndarray]], Figure] | None = None
+    draw: Callable[[Mapping[str, Json], Asked, Mapping[str, np.ndarray]], Figure] | None = None
 
     def needed(self, system: System) -> R:
         """The record of a system.
@@ -122,7 +132,7 @@ class Task(Generic[R]):
         return record
 
 
-def _only(found: Any, rows: list[int]) -> Any:
+def _only(found: Outcome, rows: list[int]) -> Outcome:
     """An outcome less the rows of what is asked of videos that are left out."""
     arrays = {name: x[rows] for name, x in vars(found).items() if isinstance(x, np.ndarray)}
     return dataclasses.replace(found, **arrays)
@@ -211,7 +221,7 @@ def _recognise(run: Run, recognition: Recognition) -> Findings:
 
 
 def _draw_confusion(
-    found: Mapping[str, Any], asked: Actions, arrays: Mapping[str, np.ndarray]
+    found: Mapping[str, Json], asked: Actions, arrays: Mapping[str, np.ndarray]
 ) -> Figure:
     rules, headline = found["protocol"], found["headline"]
     title = f"{rules['dataset']}, {rules['split']}: {headline['name']} {headline['value']:.1f} %"
@@ -287,7 +297,7 @@ def evaluate(
     source: data.Source,
     folder: pathlib.Path,
     split: str = "",
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Evaluates, writes results.json and scores.npz into `folder`, and returns the results.
 
     What was computed is kept in `folder/cache`: the same call goes on where it was.
@@ -321,7 +331,7 @@ def evaluate(
 
 
 def draw(
-    system: System, found: Mapping[str, Any], source: data.Source, folder: pathlib.Path
+    system: System, found: Mapping[str, Json], source: data.Source, folder: pathlib.Path
 ) -> pathlib.Path | None:
     """Draws what `evaluate` found and wrote into `folder`, beside it; None if nothing is to see.
 
@@ -350,7 +360,7 @@ def protocol(system: System, split: str) -> str:
     return json.dumps({**rules, **evaluation_rules(config)})
 
 
-def evaluation_rules(config: Config) -> dict[str, Any]:
+def evaluation_rules(config: Config) -> dict[str, Json]:
     """What `config.eval` says of the numbers, without the sizes that change none."""
     sizes = ("batch_size", "memory_gib")
     return {key: value for key, value in config.eval.to_dict().items() if key not in sizes}
@@ -369,7 +379,7 @@ def fingerprint(system: System, params: Params, source: data.Source) -> str:
 
 def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """What a model's scores depend on beside the files. A cache of other facts is left alone."""
     return {
         **evaluation.model_facts(system, params),
@@ -378,14 +388,14 @@ def facts(
     }
 
 
-def _stamps(data: Any, source: data.Source) -> np.ndarray:
+def _stamps(config: Data, source: data.Source) -> np.ndarray:
     """A number of each video's file, uint64, that differs where the file does."""
-    stamps = [checking.stamp(pathlib.Path(data.folder, path)) for path in source.paths]
+    stamps = [checking.stamp(pathlib.Path(config.folder, path)) for path in source.paths]
     digests = [runtime.fingerprint({"stamp": stamp}) for stamp in stamps]
     return np.array([int(digest, 16) for digest in digests], np.uint64)
 
 
-def _scored(asked: Any) -> dict[str, Any]:
+def _scored(asked: Gallery | Choices | Questions | Actions) -> dict[str, Json]:
     """What the scores depend on of what a data set asks: of actions neither labels nor names."""
     if isinstance(asked, Actions):
         return {"videos": asked.videos}

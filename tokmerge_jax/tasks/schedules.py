@@ -8,7 +8,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +22,7 @@ from tokmerge_jax.progress import tracked
 from tokmerge_jax.signatures import Transform
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
-from tokmerge_jax.types import Params, UserError
+from tokmerge_jax.types import Json, Params, UserError
 
 _KEPT_GIB = 2  # a split whose frames take no more stays in memory
 
@@ -36,7 +35,7 @@ def search_schedule(
     budget: float = 0.6,
     split: str = "val",
     trials: int = 40,
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Evaluates schedules of the merger: uniform ones, the configuration's, changes to the best.
 
     Stopped or killed, the same call goes on; another budget, or more trials, evaluates only what is
@@ -172,7 +171,7 @@ class Evaluation:
         left = statistics.mean(self.seconds) * (self.trials - self.asked + 1)
         return f"{place}, {tqdm.format_interval(left)} left"
 
-    def _evaluate(self, r: Schedule) -> dict[str, Any]:
+    def _evaluate(self, r: Schedule) -> dict[str, Json]:
         place = self.folder / "-".join(map(str, _shown(r)))
         system = registry.build(_with_schedule(self.system.config, r))
         found = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
@@ -230,7 +229,7 @@ def kept(source: data.Source, system: System) -> data.Source:
 
 def _rows(
     ranking: Sequence[Trial], plain: System, space: Space, own: Schedule
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Json]]:
     """The schedules that were tried, as JSON holds them; `own` is the configuration's."""
     full = _unmerged(plain)
     starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
