@@ -94,6 +94,15 @@ def test_what_a_system_cannot_do_is_said(model):
         questions.encode_text(["what moves"])
 
 
+@pytest.mark.parametrize("nothing", ["a red square", []])
+def test_a_list_is_asked_for(model, nothing):
+    for function, what in ((model.read, "videos"), (model.encode_text, "texts")):
+        with pytest.raises(UserError, match=f"is no list of {what}"):
+            function(nothing)
+    with pytest.raises(UserError, match="the model was given no video"):
+        model.encode_video(np.zeros((0, 8, 96, 96, 3), np.uint8))
+
+
 def test_actions(tmp_path):
     draw(tmp_path, ["a.mp4"])
     model = tokmerge_jax.load("demo_tdsclip")

@@ -58,11 +58,12 @@ class Model:
         """Frames of videos as the model is evaluated on them, uint8.
 
         Args:
-          videos: B paths.
+          videos: B paths, at least one.
 
         Raises:
           UserError: naming the first video that cannot be decoded.
         """
+        _check_list(videos, "videos")
         return np.stack([self.system.pixels.transform(self._decode(os.fspath(v))) for v in videos])
 
     def encode_video(self, frames: UInt8[np.ndarray, "B T S S 3"]) -> Encoded:
@@ -80,11 +81,12 @@ class Model:
         """Features of texts: "embedding", float32 [Q,E] of unit norm.
 
         Args:
-          texts: Q captions.
+          texts: Q captions, at least one.
 
         Raises:
           UserError: if the system does not retrieve, or its vocabulary is missing.
         """
+        _check_list(texts, "texts")
         ids, mask = self._retrieval.tokenize(texts)
         return self._run(self._encode_text, ids, mask)
 
@@ -133,6 +135,8 @@ class Model:
     def _run(self, program: Callable[..., PyTree], *arrays: np.ndarray) -> PyTree:
         """A program's results on the host; rows that only even out the devices' shares are cut."""
         rows = len(arrays[0])
+        if not rows:
+            raise UserError("the model was given no video; read at least one")
         size = parallel.batch_size(self._runner.mesh, rows)
         padded = [np.resize(x, (size, *x.shape[1:])) for x in arrays]
         with jax.default_matmul_precision("highest"):
@@ -198,8 +202,9 @@ def train(
 ) -> training.Trained:
     """Trains a system on its configuration's data set, as `scripts/train.py` does.
 
-    Stopped or killed, the same call goes on to the same loss curve. The run is kept in `training/`
-    under the output, at the end with the parameters.
+    Stopped (Ctrl-C: it finishes the step, saves and returns) or killed, the same call goes on to
+    the same loss curve. The run is kept in `training/` under the output, at the end with the
+    parameters.
 
     Args:
       config: as of `load`.
@@ -250,12 +255,13 @@ def search(
 ) -> list[list[Hit]]:
     """The videos of an index that fit each text best, best first.
 
-    It loads the model each time; `own_videos.search.Searcher` keeps it.
+    A hit's path is relative to the folder that was indexed. Each call loads the model anew;
+    `own_videos.search.Searcher`, whose `folder` that is, keeps it.
 
     Args:
       target: a folder of `index`.
       texts: what to look for.
-      top_k: number of videos for each.
+      top_k: number of videos for each, at least 1.
       rerank: rank the most similar ones by the matching head, if the system has one.
 
     Raises:
@@ -314,8 +320,16 @@ def configuration(
     """
     places = {"checkpoint": checkpoint, "data.folder": data, "output": output}
     named = {key: os.fspath(place) for key, place in places.items() if os.fspath(place)}
+    if not isinstance(config, str | Config):
+        raise UserError(f"{config!r:.60} is no configuration; give one, its name or its file")
     built = files.load(config) if isinstance(config, str) else config
     return built.override({**(settings or {}), **named})
+
+
+def _check_list(items: Sequence[Path], what: str) -> None:
+    """Refuses a text alone, which is a sequence of letters, and nothing at all."""
+    if isinstance(items, str) or not len(items):
+        raise UserError(f"{items!r:.60} is no list of {what}; give them as [...]")
 
 
 def _name(config: str | Config) -> str:

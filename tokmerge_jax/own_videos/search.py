@@ -160,6 +160,8 @@ class Searcher:
             retrieval = dataclasses.replace(retrieval, matching=None)
         matched = retrieval.matching is not None
         limits = expect(self._options, RerankingOptions) if matched else RerankingOptions()
+        if top_k < 1:
+            raise UserError(f"top_k={top_k} must be at least 1")
         _check_texts(retrieval.tokenize, texts)
         retrieval.tokenize.report_cut(texts, "texts")
         hits = self.index.query(
@@ -175,6 +177,8 @@ class Searcher:
 
 def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
     """Refuses texts that read like an empty one, for which no video is better than another."""
+    if isinstance(texts, str) or not texts:
+        raise UserError(f"{texts!r:.60} is no list of texts; give them as [TEXT, ...]")
     for text in texts:
         if text != text.encode(errors="ignore").decode():
             raise UserError(f"{text!r:.60} is no UTF-8 text; write it anew")

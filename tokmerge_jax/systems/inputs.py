@@ -112,8 +112,8 @@ def _check_video(name: str, video: ArrayLike, frames: int, size: int, views: str
     if dtype != np.uint8 or not fits or shape[2:] != (size, size, 3):
         raise UserError(
             f"{name} reads uint8 frames [B,{views}{frames},{size},{size},3], and was given {dtype}"
-            f" {_shown(shape)}; resize frames by system.transform, do not normalise them, and set"
-            " config.model.vision.frames for another number of them"
+            f" {_shown(shape)}; resize them by system.pixels.transform, do not normalise them, and"
+            " set config.model.vision.frames for another number of them"
         )
 
 

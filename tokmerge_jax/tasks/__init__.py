@@ -1,1 +1,1 @@
-"""Whole jobs: evaluating, training and searching a schedule on prepared data sets."""
+"""Whole jobs: evaluating, training, searching a schedule, converting weights."""
