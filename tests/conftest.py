@@ -37,7 +37,11 @@ def pytest_configure(config):
         os.environ["XLA_FLAGS"] += _QUICK + _OLDER * (jax.__version_info__ < (0, 11))
 
 
-def pytest_collection_finish():
-    """Tracing makes millions of objects, few in cycles: looking for these takes a sixth of it."""
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 100)
+def pytest_collection_finish(session):
+    """Tracing makes millions of objects, few in cycles: looking for these takes a sixth of it.
+
+    What is marked slow has arrays of gigabytes in some of them, which are not to wait.
+    """
+    if session.config.option.markexpr == "not slow":
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 100)
