@@ -183,7 +183,7 @@ class ResizeGrid(Resize):
         edge, width = math.isqrt(len(table) - 1), table.shape[1]
         if edge == self.edge:
             return table
-        if edge == 0:
+        if edge == 0 or edge**2 != len(table) - 1:
             raise ValueError("no grid")
         table = table.astype(np.float32, copy=False)
         grid = rearrange(table[1:], "(h w) c -> h w c", h=edge)
