@@ -221,7 +221,8 @@ class Video:
     def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
             return self._stream.decode(packet)
-        except FFmpegError:  # of this packet; FFmpeg shows those behind it
+        # Of this packet; FFmpeg shows those behind it. A ValueError says that no codec is known.
+        except (FFmpegError, ValueError):
             if self._is_counted:
                 return []
             raise MistrustError from None
