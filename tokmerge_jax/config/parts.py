@@ -90,7 +90,7 @@ def none_of(key: str, value: object, known: Iterable[object]) -> UserError:
     """The error of a name that is none of those known."""
     names = [*map(str, known)]
     which = f"neither {' nor '.join(names)}" if len(names) == 2 else f"none of {', '.join(names)}"
-    return UserError(f"config.{key}={value!r} is {which}")
+    return UserError(f"config.{key}={value!r:.80} is {which}")
 
 
 def _keys(part: Part, at: str = "") -> Iterator[str]:
@@ -126,7 +126,7 @@ def _checked(value: object, hint: Hint, key: str) -> object:
     if not _fits(value, hint):
         if typing.get_origin(hint) is Literal:
             raise none_of(key, value, typing.get_args(hint))
-        raise UserError(f"config.{key}={value!r} must be of type {_name(hint)}")
+        raise UserError(f"config.{key}={value!r:.80} must be of type {_name(hint)}")
     return float(value) if hint is float and isinstance(value, int) else value
 
 
