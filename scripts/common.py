@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -25,11 +26,14 @@ class _Missing:
     """Stands for the configuration where the command line names none."""
 
 
+_load = functools.cache(files.load)  # a file is a program: it runs once
+
+
 def _open(name: str) -> ConfigDict:
     """A file's configuration as flags can set its keys: they do so neither in frozen dataclasses
     nor where a key takes values of several types.
     """
-    return _settable(files.load(name)).lock()
+    return _settable(_load(name)).lock()
 
 
 def _settable(part: Part) -> ConfigDict:
@@ -91,7 +95,7 @@ def config() -> Config:
     """
     if isinstance(_CONFIG.value, _Missing):
         raise UserError("--config is missing; name a file of configs/, see --help")
-    loaded = files.load(_name())
+    loaded = _load(_name())
     values = {key: attrgetter(key)(_CONFIG.value) for key in loaded.keys}
     return loaded.override(values).resolved()
 
@@ -135,14 +139,14 @@ def _explained() -> Iterator[None]:
 def _keys_like(name: str) -> str:
     """Names the keys of the configuration, if one is loaded, that end like an unknown flag."""
     missing = isinstance(flags.FLAGS["config"].value, _Missing)
-    keys = () if missing else files.load(_name()).keys
+    keys = () if missing else _load(_name()).keys
     options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
     return f"; the configuration has {' or '.join(options)}" if options else ""
 
 
 def output(config: Config) -> pathlib.Path:
-    """A run's folder, made: `config.output`, or `results/` and the configuration's name."""
-    folder = pathlib.Path(config.output or f"results/{config_name()}")
+    """A run's folder (`Config.folder`), made."""
+    folder = config.folder(config_name())
     with disk.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

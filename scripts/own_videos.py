@@ -33,10 +33,7 @@ def sources(names: Sequence[str]) -> dict[str, str]:
 
 def check(system: System, output: str) -> None:
     """Raises UserError if videos cannot be read, or their results not be kept, as asked."""
-    data = system.config.data
-    if data.workers < 0:
-        raise UserError(f"config.data.workers={data.workers} must be 0 or more")
-    decoder(data, system.pixels.frames, folder="")  # its settings can be
+    decoder(system.config.data, system.pixels.frames, folder="")  # its settings can be
     if output and not os.path.isdir(os.path.dirname(os.path.abspath(output))):
         raise UserError(f"--output={output} lies in no folder that is there; make it first")
     if output:

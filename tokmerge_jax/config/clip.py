@@ -17,9 +17,6 @@ from tokmerge_jax.errors import UserError
 class Vision(common.Vision):
     """The image transformer."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
     patch_size: int = 32
     frames: int = 12
 

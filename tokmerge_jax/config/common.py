@@ -1,5 +1,6 @@
 """What all configurations share: the whole, and the keys that every family's parts begin with."""
 
+import pathlib
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
@@ -25,11 +26,11 @@ class Mesh(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Vision(Part):
-    """The sizes of a video transformer."""
+    """The sizes of a video transformer, if not set of a ViT-B."""
 
-    width: int
-    depth: int
-    heads: int
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
     patch_size: int
     image_size: int = 224
     frames: int
@@ -65,9 +66,13 @@ class Text(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class BertText(Text):
-    """The sizes of a BERT."""
+    """The sizes of a BERT, if not set of its base model."""
 
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
     mlp_width: int = 3072
+    max_positions: int = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +187,10 @@ class Config(Part):
             "train.questions_per_video",
         )  # fmt: skip
         self.eval.check(self)
+
+    def folder(self, name: str) -> pathlib.Path:
+        """Where results go: `output`, or `results/` and what the configuration is called."""
+        return pathlib.Path(self.output or f"results/{name}")
 
     def training_data(self) -> Data:
         """The `data` part as training reads it."""

@@ -22,9 +22,6 @@ C = TypeVar("C", bound="Recognition")
 class Vision(common.Vision):
     """The frozen image transformer."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
     patch_size: int = 16
     frames: int = 8  # one of each segment
 

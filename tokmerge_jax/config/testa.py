@@ -20,9 +20,6 @@ C = TypeVar("C", bound="Config")
 class Vision(common.Vision):
     """The video transformer, at 32 frames or 96."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
     patch_size: int = 16
     frames: int = 32
     attention: Literal["divided", "joint", "space"] = "divided"
@@ -33,11 +30,7 @@ class Vision(common.Vision):
 class Text(common.BertText):
     """The text transformer, of which every layer can read the video."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
     vocab_size: int = 30524  # BERT's, [DEC] and [ENC]
-    max_positions: int = 512
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,6 @@ _TABLE = 2**27
 class Vision(common.Vision):
     """The video transformer."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
     patch_size: int = 16
     frames: int = 12
     table_frames: int = 0  # frames of the checkpoint's position table; 0 = `frames`
@@ -34,12 +31,8 @@ class Vision(common.Vision):
 class Text(common.BertText):
     """The text transformer, whose layers from `fusion_layer` on read the video."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
     fusion_layer: int = 9
     vocab_size: int = 30522
-    max_positions: int = 512
 
 
 L16 = Vision(width=1024, depth=24, heads=16)

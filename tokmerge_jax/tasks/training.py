@@ -14,7 +14,7 @@ from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.training import curve
 from tokmerge_jax.training.loop import Plan, Trials, fit, training_of
 from tokmerge_jax.training.run import Run, identity
-from tokmerge_jax.types import Params, UserError
+from tokmerge_jax.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,6 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
     split, epochs = system.config.train.eval_split, system.config.train.eval_epochs
     if not split:
         return None
-    if epochs < 1:
-        raise UserError(f"config.train.eval_epochs={epochs} must be at least 1")
     source: data.Source = evaluation.open_source(system, split)
 
     def measure(step: int, params: Params) -> float:
