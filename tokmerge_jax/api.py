@@ -12,7 +12,6 @@ accelerators too, which would round them.
 import fnmatch
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -23,6 +22,8 @@ from jaxtyping import Float32, PyTree, UInt8
 from tokmerge_jax import checkpoints, evaluation, parallel, registry
 from tokmerge_jax.config import Config, files
 from tokmerge_jax.data.clips import Decoder, decoder
+from tokmerge_jax.errors import check_list
+from tokmerge_jax.evaluation.actions import view_scores
 from tokmerge_jax.evaluation.index import Hit, Index
 from tokmerge_jax.own_videos.search import Searcher, index_videos
 from tokmerge_jax.signatures import Features
@@ -63,7 +64,7 @@ class Model:
         Raises:
           UserError: naming the first video that cannot be decoded.
         """
-        _check_list(videos, "videos")
+        check_list(videos, "videos")
         return np.stack([self.system.pixels.transform(self._decode(os.fspath(v))) for v in videos])
 
     def encode_video(self, frames: UInt8[np.ndarray, "B T S S 3"]) -> Encoded:
@@ -86,7 +87,7 @@ class Model:
         Raises:
           UserError: if the system does not retrieve, or its vocabulary is missing.
         """
-        _check_list(texts, "texts")
+        check_list(texts, "texts")
         ids, mask = self._retrieval.tokenize(texts)
         return self._run(self._encode_text, ids, mask)
 
@@ -101,10 +102,10 @@ class Model:
           frames: of `read`.
 
         Raises:
-          UserError: if the system does no action recognition, or reads other frames.
+          UserError: if the system does no action recognition, or reads other frames; if a logit
+            is not finite.
         """
-        logits = self._run(self._classify, frames)
-        return np.asarray(jax.nn.softmax(logits).mean(axis=1))
+        return view_scores(self._run(self._classify, frames))
 
     @property
     def _retrieval(self) -> Retrieval:
@@ -189,7 +190,7 @@ def evaluate(
     system, name = registry.build(built), _name(config)
     with jax.default_matmul_precision("highest"):
         source, params = tasks.inputs(system)
-        return tasks.evaluate(name, system, params, source, _folder(built, name))
+        return tasks.evaluate(name, system, params, source, built.folder(name))
 
 
 def train(
@@ -219,7 +220,7 @@ def train(
     built = configuration(config, settings, checkpoint=checkpoint, data=data, output=output)
     system = registry.build(built)
     with jax.default_matmul_precision("highest"):
-        return training.train(system, _folder(built, _name(config)) / "training")
+        return training.train(system, built.folder(_name(config)) / "training")
 
 
 def index(
@@ -326,16 +327,6 @@ def configuration(
     return built.override({**(settings or {}), **named})
 
 
-def _check_list(items: Sequence[Path], what: str) -> None:
-    """Refuses a text alone, which is a sequence of letters, and nothing at all."""
-    if isinstance(items, str) or not len(items):
-        raise UserError(f"{items!r:.60} is no list of {what}; give them as [...]")
-
-
 def _name(config: str | Config) -> str:
     """What results of a configuration are called."""
     return files.title(config) if isinstance(config, str) else config.system
-
-
-def _folder(config: Config, name: str) -> pathlib.Path:
-    return pathlib.Path(config.output or f"results/{name}")

@@ -23,6 +23,7 @@ from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.config.parts import restore
 from tokmerge_jax.data import folder as folders
 from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.errors import check_list
 from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
@@ -177,8 +178,7 @@ class Searcher:
 
 def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
     """Refuses texts that read like an empty one, for which no video is better than another."""
-    if isinstance(texts, str) or not texts:
-        raise UserError(f"{texts!r:.60} is no list of texts; give them as [TEXT, ...]")
+    check_list(texts, "texts")
     for text in texts:
         if text != text.encode(errors="ignore").decode():
             raise UserError(f"{text!r:.60} is no UTF-8 text; write it anew")

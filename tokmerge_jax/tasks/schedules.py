@@ -7,7 +7,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -59,7 +59,8 @@ def search_schedule(
     config = config.override({"data.split": split})
     own = registry.build(config)
     plain = registry.build(_with_schedule(config, (0,) * len(own.merging.schedule.r)))
-    space = _budgeted(plain, budget)
+    full = _unmerged(config)
+    space = _budgeted(plain, budget, full)
     source, params = evaluation.inputs(plain)
     known = _facts(plain, params, source)
     with disk.held(folder):
@@ -67,14 +68,16 @@ def search_schedule(
         places = folder / "schedules" / known[:8]  # of these weights and videos
         evaluate = Evaluation(plain, params, kept(source, plain), places, log, trials)
         ranking = search(space, evaluate, trials, [own.merging.schedule.r])
+        starts = dict.fromkeys(uniform(space), "uniform")
+        starts = {own.merging.schedule.r: "configuration"} | starts
         content = {
             "name": name,
             "split": split,
             "metric": log[ranking[0].r]["metric"],
             "budget": budget,
-            "unmerged_gmac": _unmerged(plain),
+            "unmerged_gmac": full,
             "best": _shown(ranking[0].r),
-            "schedules": _rows(ranking, plain, space, own.merging.schedule.r),
+            "schedules": _rows(ranking, plain, full, starts),
             "versions": runtime.versions(),
         }
         path = folder / f"budget_{budget:g}.json"
@@ -82,8 +85,8 @@ def search_schedule(
     return content
 
 
-def _budgeted(plain: System, share: float) -> Space:
-    """The schedules that cost at most this share of the unmerged GMAC.
+def _budgeted(plain: System, share: float, full: float) -> Space:
+    """The schedules that cost at most this share of the unmerged GMAC, which are `full`.
 
     Raises:
       UserError: if there are none, or nothing merges.
@@ -95,9 +98,8 @@ def _budgeted(plain: System, share: float) -> Space:
     if not 0 < share <= 1:
         raise UserError(f"--budget={share:g} must be above 0 and at most 1")
     layers, tokens = len(plain.merging.schedule.r), plain.merging.schedule.tokens
-    protected, full = plain.merging.schedule.protected, _unmerged(plain)
-    budget = share * full
-    space = Space(layers, tokens, lambda r: _gmac(plain, r), budget, protected)
+    protected = plain.merging.schedule.protected
+    space = Space(layers, tokens, lambda r: _gmac(plain, r), share * full, protected)
     if not uniform(space):
         least = _gmac(plain, schedule.resolve(tokens, layers, tokens, protected)) / full
         raise UserError(
@@ -107,10 +109,10 @@ def _budgeted(plain: System, share: float) -> Space:
     return space
 
 
-def _unmerged(system: System) -> float:
+def _unmerged(config: Config) -> float:
     """GMAC of one clip where nothing merges at all."""
-    config = system.config.override({"model.merger.name": "none"})
-    return sum(layer.macs for layer in registry.build(config).merging.cost) / 1e9
+    plain = registry.build(config.override({"model.merger.name": "none"}))
+    return _gmac(plain, plain.merging.schedule.r)
 
 
 def _gmac(system: System, r: Sequence[int]) -> float:
@@ -156,8 +158,8 @@ class Evaluation:
         if r not in self.log:
             print(f"schedule {self._progress()}: r={_shown(r)}", file=sys.stderr)
             begun = time.perf_counter()
-            found = self._evaluate(r)
-            headline, left_out = found["headline"], found["protocol"]["left_out"]
+            results = self._evaluate(r)
+            headline, left_out = results["headline"], results["protocol"]["left_out"]
             self.seconds.append(time.perf_counter() - begun)
             what = {"metric": headline["name"], "value": headline["value"], "left_out": left_out}
             self.log.add(r, gmac=_gmac(self.system, r), **what)
@@ -174,9 +176,9 @@ class Evaluation:
     def _evaluate(self, r: Schedule) -> dict[str, Json]:
         place = self.folder / "-".join(map(str, _shown(r)))
         system = registry.build(_with_schedule(self.system.config, r))
-        found = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
+        results = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
         shutil.rmtree(place / "cache")  # features, large and of no more use
-        return found
+        return results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,11 +230,9 @@ def kept(source: data.Source, system: System) -> data.Source:
 
 
 def _rows(
-    ranking: Sequence[Trial], plain: System, space: Space, own: Schedule
+    ranking: Sequence[Trial], plain: System, full: float, starts: Mapping[Schedule, str]
 ) -> list[dict[str, Json]]:
-    """The schedules that were tried, as JSON holds them; `own` is the configuration's."""
-    full = _unmerged(plain)
-    starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
+    """The schedules that were tried, as JSON holds them; `starts` says where some come from."""
     return [
         {
             "r": _shown(trial.r),
