@@ -1,6 +1,7 @@
 """The way in: README.md's lines as they stand there, and what each function gives."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -171,6 +172,7 @@ def test_a_misspelt_name_fails_in_a_type_checker(tmp_path):
     found = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(script)],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # type checkers follow no editable install
         capture_output=True,
         text=True,
         check=False,
