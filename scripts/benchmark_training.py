@@ -19,6 +19,7 @@ from benchmark_cases import (
     text_macs,
     without_and_with,
 )
+from jaxtyping import PyTree
 from synthetic import clip_macs, fitting, frames_shape
 
 from tokmerge_jax import runtime
@@ -76,8 +77,8 @@ def memory(system: System) -> list[dict[str, Any]]:
         groups = training_of(each).grad_accum
         state = jax.eval_shape(lambda params, each=each: _begin(each, params), each.weights.shapes)
         batch = _shapes(each)
-        found = _compile(each, state, batch, groups).memory_analysis()
-        assert found
+        sizes = _compile(each, state, batch, groups).memory_analysis()
+        assert sizes
         named = rules.flatten(state.params)
         trained = [x for name, x in named.items() if _moves(each, name)]
         parts = max(each.config.train.parts, groups)
@@ -91,7 +92,7 @@ def memory(system: System) -> list[dict[str, Any]]:
                 "optimiser": _bytes(state.moments),
                 "remembered": _bytes(state.memory),
                 "batch": _bytes(batch),
-                "step": found.temp_size_in_bytes,
+                "step": sizes.temp_size_in_bytes,
             }
         )
     return rows
@@ -118,7 +119,9 @@ def _begin(system: System, params: Params) -> step.TrainState:
     return step.create(transformation, params, training.trainable, training.init_loss_state)
 
 
-def _compile(system: System, state: Any, batch: Any, grad_accum: int = 1) -> jax.stages.Compiled:
+def _compile(
+    system: System, state: step.TrainState, batch: PyTree, grad_accum: int = 1
+) -> jax.stages.Compiled:
     training = training_of(system)
     advance = step.make(
         training.loss,

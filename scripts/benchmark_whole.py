@@ -50,8 +50,8 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
     task = needed(system, unchecked(system).retrieval)
 
     def evaluate(context: evaluation.Context) -> np.ndarray:
-        found = evaluation.evaluate(context, task, count, texts, settings)
-        return found.video_to_text if most == count else found.similarity
+        scores = evaluation.evaluate(context, task, count, texts, settings)
+        return scores.video_to_text if most == count else scores.similarity
 
     encode = count * clip_macs(system) + text_macs(system, inputs)
     memory, pair = pair_macs(system, texts[0].shape[1]) if rerank else (0, 0)
@@ -100,8 +100,10 @@ def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
 
     def evaluate(context: evaluation.Context) -> np.ndarray:
         size = max(clips())
-        found = actions.evaluate(context, task, names, views=1, classes=classes, batch_size=size)
-        return found.scores
+        recognised = actions.evaluate(
+            context, task, names, views=1, classes=classes, batch_size=size
+        )
+        return recognised.scores
 
     return [
         Case(
@@ -136,8 +138,8 @@ def _run(
             store = evaluation.Store(pathlib.Path(folder), {})
             context = evaluation.Context(model, batches, store, Stopwatch())
             start = time.perf_counter()
-            found = evaluate(context)
+            values = evaluate(context)
             seconds = time.perf_counter() - start
-            return Timed(seconds, np.array(found))  # the store's own goes with its folder
+            return Timed(seconds, np.array(values))  # the store's own goes with its folder
 
     return run

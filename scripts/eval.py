@@ -43,12 +43,12 @@ def main(config: Config) -> None:
     source, params = evaluation.inputs(system)
     folder = common.output(config)
     try:
-        found = evaluation.evaluate(common.config_name(), system, params, source, folder)
+        results = evaluation.evaluate(common.config_name(), system, params, source, folder)
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
-    rich.print(report.table(found), *report.mistakes(found))
-    if picture := evaluation.draw(system, found, source, folder):
+    rich.print(report.table(results), *report.mistakes(results))
+    if picture := evaluation.draw(system, results, source, folder):
         print(f"Drew {picture}")
     print(f"Results and scores are in {folder}")
 

@@ -182,7 +182,7 @@ def test_other_facts_are_evaluated_anew_and_kept_beside(tmp_path):
 
 
 def test_trials_of_other_videos_are_not_compared_but_evaluated_again(tmp_path):
-    """Of the videos that are left out now: all trials, or none."""
+    """Trials that left out other videos are kept, but only those of the same ones are compared."""
     path = tmp_path / "trials.jsonl"
     whole, evaluated = logged(path)
     content = path.read_text().splitlines(keepends=True)

@@ -1,6 +1,7 @@
 """TESTA's question answering against the original: rankings, written answers, the training loss."""
 
 import dataclasses
+import functools
 import itertools
 
 import golden
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
+import row_batches
 import testa_case
 from umt_case import close
 
@@ -79,12 +81,7 @@ def given(case, system, params, folder, batch_size, devices=1):
     video, count = clips(case), case.config["batch"]
     names = tuple(map(str, range(count)))
 
-    def batches(size, rows):
-        for first in range(0, len(rows), size):
-            index = np.full(size, -1, np.int32)
-            part = rows[first : first + size]
-            index[: len(part)] = part
-            yield {"video": video[index % count], "index": index, "mask": index >= 0}
+    batches = functools.partial(row_batches.batches, video)
 
     model = evaluation.Model(params, parallel.make_mesh({"data": devices}))
     asked = Questions(names, names, names, tuple(range(count)), ((),) * count, ())

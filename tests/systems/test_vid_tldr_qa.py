@@ -1,5 +1,6 @@
 """Question answering against the original: states, likelihoods, rankings, the training loss."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
+import row_batches
 import umt_case
 from umt_case import close
 
@@ -64,12 +66,7 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
     names = tuple(str(i) for i in range(len(ids)))
     questions = Questions(names[: max(about) + 1], names, names, about, ((),) * len(ids), ())
 
-    def batches(size, rows):
-        for first in range(0, len(rows), size):
-            index = np.full(size, -1, np.int32)
-            part = rows[first : first + size]
-            index[: len(part)] = part
-            yield {"video": video[index % len(video)], "index": index, "mask": index >= 0}
+    batches = functools.partial(row_batches.batches, video)
 
     model = evaluation.Model(params, parallel.make_mesh({"data": devices}))
     options = AnsweringOptions(batch_size=batch_size, top_k=k, memory_gib=1.0, first_piece=2)

@@ -88,9 +88,9 @@ def evaluate(
                     for name in ("embedding", "states")
                 )
                 memory = remember(seen["tokens"])
-                found = choose(memory, seen["embedding"], embedding, states, known)
+                probabilities = choose(memory, seen["embedding"], embedding, states, known)
                 for name in ("match", "contrast"):
-                    values = np.asarray(found[name])[: mask.sum()]
+                    values = np.asarray(probabilities[name])[: mask.sum()]
                     finite(values, f"probability ({name})", video=index[mask], option=None)
                     rows[name].write(index[mask], values)
             bar.update(int(mask.sum()))

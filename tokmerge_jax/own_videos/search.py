@@ -60,13 +60,13 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
     with disk.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
-        found = Index(place, model_facts(system, params), about)
-        todo = found.update(files)
+        stored = Index(place, model_facts(system, params), about)
+        todo = stored.update(files)
         clips = folders.Clips(todo, decode, system.pixels.transform, config.data.workers)
         encode, size = model.compiled(retrieval.encode_video), config.eval.batch_size
-        _encode(encode, clips, parallel.batch_size(model.mesh, size), files, found)
-        found.report()
-    return found
+        _encode(encode, clips, parallel.batch_size(model.mesh, size), files, stored)
+        stored.report()
+    return stored
 
 
 def _encode(
@@ -74,14 +74,14 @@ def _encode(
     clips: folders.Clips,
     batch_size: int,
     files: Mapping[str, Stamp],
-    found: Index,
+    stored: Index,
 ) -> None:
     """Encodes the clips, and stores each as soon as it is."""
     done = len(files) - len(clips.paths)
     with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
 
         def refuse(path: str, fault: str) -> None:
-            found.refuse(path, files[path], fault)
+            stored.refuse(path, files[path], fault)
             bar.update()
 
         batches = clips.batches(batch_size, refuse)
@@ -89,7 +89,7 @@ def _encode(
         for paths, seen in ahead(encode, inputs):
             arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
             for row, path in enumerate(paths):  # further rows pad
-                found.add(path, files[path], {name: x[row] for name, x in arrays.items()})
+                stored.add(path, files[path], {name: x[row] for name, x in arrays.items()})
                 bar.update()
 
 
@@ -173,7 +173,7 @@ class Searcher:
             memory_gib=limits.memory_gib,
             shapes=self._shapes,
         )
-        return [found[:top_k] for found in hits]
+        return [ranking[:top_k] for ranking in hits]
 
 
 def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
