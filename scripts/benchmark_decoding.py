@@ -22,8 +22,8 @@ import numpy as np
 from benchmark_cases import Case, Timed
 
 from tokmerge_jax.data import Source
-from tokmerge_jax.data.clips import Decoder, decoder
-from tokmerge_jax.data.video import open_video
+from tokmerge_jax.data.video.clips import Decoder, decoder
+from tokmerge_jax.data.video.decode import open_video
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Gallery, Params
 

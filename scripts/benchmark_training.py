@@ -27,7 +27,7 @@ from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.common import QuestionData, TextData
 from tokmerge_jax.config.tds_clip import Recognition
-from tokmerge_jax.merging import temporal
+from tokmerge_jax.merging import tempme
 from tokmerge_jax.system import System
 from tokmerge_jax.systems import clip_vision
 from tokmerge_jax.training import step
@@ -190,7 +190,7 @@ def _side_macs(system: System) -> tuple[int, int]:
     vision, side = config.model.vision, config.model.side
     stages = clip_vision.frame_stages(config, system.merging.schedule.r)
     patch = 3 * vision.patch_size**2
-    tower = temporal.cost(stages, vision.width, vision.heads, patch, embed_dim=0)
+    tower = tempme.cost(stages, vision.width, vision.heads, patch, embed_dim=0)
     places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)
     stem = 3 * patch * places * (config.data.neighbours if side.differences else 1)
     taps = vision.width * sum(layer.tokens_out for layer in tower[1:-1])

@@ -13,7 +13,7 @@ import rich
 from rich.table import Table
 
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import System
 from tokmerge_jax.types import UserError

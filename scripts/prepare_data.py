@@ -21,9 +21,10 @@ from absl import logging
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tokmerge_jax import disk
-from tokmerge_jax.data.datasets import demo, demo_actions, demo_long, specs
+from tokmerge_jax.data.datasets import demo, specs
+from tokmerge_jax.data.datasets.demo import actions, long
+from tokmerge_jax.data.datasets.prepare import SplitReport, prepare
 from tokmerge_jax.data.datasets.video_text import report_path
-from tokmerge_jax.data.preparing import SplitReport, prepare
 from tokmerge_jax.types import UserError
 
 
@@ -59,7 +60,7 @@ def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
     if unknown := set(splits) - set(demo.COUNTS):
         known = ", ".join(demo.COUNTS)
         raise UserError(f"--splits {unknown.pop()}: {args.dataset} has the splits {known}")
-    drawn = {"demo_long": demo_long, "demo_actions": demo_actions}.get(args.dataset, demo)
+    drawn = {"demo_long": long, "demo_actions": actions}.get(args.dataset, demo)
     drawn.prepare(args.folder, splits, args.workers)
     counts = ", ".join(f"{drawn.COUNTS[split]} {split}" for split in splits)
     print(f"The demo's clips are in {args.folder} ({counts})")

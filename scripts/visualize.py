@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 
 from tokmerge_jax import checkpoints, registry, visualize
-from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import System

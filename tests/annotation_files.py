@@ -2,8 +2,8 @@
 
 import json
 
-from tokmerge_jax.data.checking import Check
 from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.video.checking import Check
 
 
 def write(folder, files):

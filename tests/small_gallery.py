@@ -16,8 +16,8 @@ import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import RerankingOptions
-from tokmerge_jax.data import text
-from tokmerge_jax.data.text import Tokenizer
+from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text.tokenizers import Tokenizer
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import Matching, Retrieval
 
@@ -56,7 +56,9 @@ def match(params, memory, states, text_mask):
 
 
 MATCHING = Matching(video_memory, match)
-RETRIEVAL = Retrieval(Tokenizer(text.UMT, "none", LENGTH, 20), encode_video, encode_text, MATCHING)
+RETRIEVAL = Retrieval(
+    Tokenizer(tokenizers.UMT, "none", LENGTH, 20), encode_video, encode_text, MATCHING
+)
 
 
 def matching(**functions):

@@ -16,8 +16,8 @@ import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import AnsweringOptions
-from tokmerge_jax.data import text
-from tokmerge_jax.data.text import Tokenizer
+from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text.tokenizers import Tokenizer
 from tokmerge_jax.evaluation import answering
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import Answering
@@ -79,7 +79,7 @@ def next_piece(params, memory, text_mask, *, ids, visible, positions, places, pi
     return logs[jnp.arange(len(ids))[:, None], places, pieces]
 
 
-TOKENIZE = Tokenizer(text.UMT, "none", LENGTH, WORDS)
+TOKENIZE = Tokenizer(tokenizers.UMT, "none", LENGTH, WORDS)
 ANSWERING = Answering(
     TOKENIZE, TOKENIZE, encode_video, video_memory, read, next_piece, vocabulary=WORDS
 )

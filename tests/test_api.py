@@ -14,7 +14,8 @@ import pytest
 
 import tokmerge_jax
 from tokmerge_jax.configs import demo as demo_config
-from tokmerge_jax.data.datasets import demo, demo_scene
+from tokmerge_jax.data.datasets import demo
+from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import UserError
 
@@ -25,7 +26,7 @@ STORIES = [demo.stories("test")[number] for number in range(3)]
 def draw(folder, names):
     folder.mkdir(exist_ok=True)
     for number, name in enumerate(names):
-        demo.write_clip(folder / name, demo_scene.draw(STORIES[number], (2, number)))
+        demo.write_clip(folder / name, scene.draw(STORIES[number], (2, number)))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_the_lines_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text()
     (block,) = re.findall(r"<!-- library -->\n```python\n(.*?)```", text, re.DOTALL)
-    words = [demo_scene.caption(story) for story in STORIES[:2]]
+    words = [scene.caption(story) for story in STORIES[:2]]
     block = re.sub(r'\["a small red.*?\]', json.dumps(words), block)  # what these clips show
     assert words[0] in block
     scope = {}
@@ -65,7 +66,7 @@ def test_features_are_the_system_s_whatever_the_devices(model, tmp_path):
             jax.tree.map(lambda x: np.asarray(x[0]), dict(alone)),
             atol=1e-5,
         )
-    captions = [demo_scene.caption(story) for story in STORIES]
+    captions = [scene.caption(story) for story in STORIES]
     words = model.encode_text(captions)
     similarity = model.similarity(video, words)
     np.testing.assert_allclose(
@@ -137,7 +138,7 @@ def test_index_search_evaluate_and_convert(tmp_path):
     alone = {"data.workers": 0}
     index = tokmerge_jax.index("demo", tmp_path / "clips", tmp_path / "index", alone)
     assert [*index.videos] == ["a.mp4", "b.mp4", "c.mp4"]
-    captions = [demo_scene.caption(story) for story in STORIES]
+    captions = [scene.caption(story) for story in STORIES]
     hits = tokmerge_jax.search(tmp_path / "index", captions, top_k=1)
     assert [hit.path for (hit,) in hits] == ["a.mp4", "b.mp4", "c.mp4"]
 

@@ -12,7 +12,7 @@ from parameters import slow
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.data.datasets.specs import SPECS
-from tokmerge_jax.data.pretraining_augment import PretrainingAugment
+from tokmerge_jax.data.pixels.pretraining import PretrainingAugment
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.systems import clip_vision, umt_vision
 from tokmerge_jax.types import UserError

@@ -11,8 +11,8 @@ import pytest
 
 from tokmerge_jax import data, registry
 from tokmerge_jax.configs import demo
-from tokmerge_jax.data.clips import Decoder
 from tokmerge_jax.data.loader import stop
+from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.tasks import schedules, training
 from tokmerge_jax.types import Gallery, UserError
 

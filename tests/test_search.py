@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save_file
 from tokmerge_jax import disk
 from tokmerge_jax.configs import demo as demo_config
 from tokmerge_jax.configs import demo_clip
-from tokmerge_jax.data.datasets import demo, demo_scene
+from tokmerge_jax.data.datasets import demo
+from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.evaluation import index
 from tokmerge_jax.own_videos import search
 from tokmerge_jax.types import UserError
@@ -30,11 +31,11 @@ def write_clips(folder, numbers):
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         story = demo.stories("test")[number]
-        demo.write_clip(folder / f"{number}.mp4", demo_scene.draw(story, (2, number)))
+        demo.write_clip(folder / f"{number}.mp4", scene.draw(story, (2, number)))
 
 
 def caption(number):
-    return demo_scene.caption(demo.stories("test")[number])
+    return scene.caption(demo.stories("test")[number])
 
 
 def run(*arguments):

@@ -6,7 +6,7 @@ import recipe
 
 import tokmerge_jax
 from tokmerge_jax.config import testa
-from tokmerge_jax.merging import space_time
+from tokmerge_jax.merging import testa as space_time
 from tokmerge_jax.systems.inputs import unchecked
 
 

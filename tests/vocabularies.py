@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tokmerge_jax.data import vocabulary
+from tokmerge_jax.data.text import vocabulary
 
 real = pytest.mark.skipif(
     vocabulary.FOLDER_VARIABLE not in os.environ,

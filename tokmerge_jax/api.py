@@ -21,7 +21,7 @@ from jaxtyping import Float32, PyTree, UInt8
 
 from tokmerge_jax import checkpoints, evaluation, parallel, registry
 from tokmerge_jax.config import Config, files
-from tokmerge_jax.data.clips import Decoder, decoder
+from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.errors import check_list
 from tokmerge_jax.evaluation.actions import view_scores
 from tokmerge_jax.evaluation.index import Hit, Index

@@ -6,10 +6,10 @@ import golden
 import numpy as np
 import pytest
 
-from tokmerge_jax.data import rand_augment
-from tokmerge_jax.data.action_augment import ActionAugment, cropped, draw_box
-from tokmerge_jax.data.action_pixels import resize
-from tokmerge_jax.data.transforms import Box
+from tokmerge_jax.data.pixels import rand_augment
+from tokmerge_jax.data.pixels.actions import resize
+from tokmerge_jax.data.pixels.actions_augment import ActionAugment, cropped, draw_box
+from tokmerge_jax.data.pixels.umt import Box
 from tokmerge_jax.types import UserError
 
 ORIGINAL = golden.load("tdsclip-augment")

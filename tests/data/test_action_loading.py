@@ -10,12 +10,12 @@ from PIL import Image
 
 from tokmerge_jax import data
 from tokmerge_jax.config.common import ActionData, Data
-from tokmerge_jax.data import clips
-from tokmerge_jax.data.action_pixels import ResizeCrops
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Clip
-from tokmerge_jax.data.frames import by_intervals
-from tokmerge_jax.data.segments import Segments
+from tokmerge_jax.data.pixels.actions import ResizeCrops
+from tokmerge_jax.data.sampling.frames import by_intervals
+from tokmerge_jax.data.sampling.segments import Segments
+from tokmerge_jax.data.video import clips
 from tokmerge_jax.types import UserError
 
 LABELS = (86, 5, 166, 93, 7)

@@ -9,10 +9,9 @@ from annotation_files import videos, write
 from PIL import Image
 
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.data import pairs, prepared
-from tokmerge_jax.data.datasets import actions, specs, video_text
+from tokmerge_jax.data.datasets import actions, galleries, prepared, specs, video_text
+from tokmerge_jax.data.datasets.prepare import prepare
 from tokmerge_jax.data.datasets.video_text import Action, Clip
-from tokmerge_jax.data.preparing import prepare
 from tokmerge_jax.types import Actions, UserError
 
 RNG = np.random.default_rng(0)
@@ -115,24 +114,24 @@ def test_faults(folder, text, message):
 def test_labels_in_a_mirror():
     every = [Action((Clip("a", "a"),), label, 0) for label in range(174)]
     for dataset, expected in (("ssv1", MIRROR), ("ssv2", MIRROR), ("k400", np.arange(174))):
-        rows = pairs.action_rows(every, mirror=specs.SPECS[dataset].mirror)
+        rows = galleries.action_rows(every, mirror=specs.SPECS[dataset].mirror)
         assert [row.label for row in rows] == list(range(174))
         assert [row.mirrored for row in rows] == expected.tolist()
 
 
 def test_rows_follow_what_their_frames_show():
-    rows = [pairs.ActionRow("a", 86, 87), pairs.Row("b", "to the left", 3)]
+    rows = [galleries.ActionRow("a", 86, 87), galleries.Row("b", "to the left", 3)]
     shown = np.arange(6)
     for flip in (False, True):
-        row, frames = pairs.augmented(rows[0], lambda x, _: (x[::-1], flip), shown, RNG)  # noqa: B023
-        assert row == pairs.ActionRow("a", *((87, 86) if flip else (86, 87)))
+        row, frames = galleries.augmented(rows[0], lambda x, _: (x[::-1], flip), shown, RNG)  # noqa: B023
+        assert row == galleries.ActionRow("a", *((87, 86) if flip else (86, 87)))
         assert frames.tolist() == shown.tolist()[::-1]
-    assert pairs.augmented(rows[1], lambda x, _: x[:2], shown, RNG)[0] is rows[1]
+    assert galleries.augmented(rows[1], lambda x, _: x[:2], shown, RNG)[0] is rows[1]
 
 
 def test_each_record_is_a_video_to_tell():
     records = [Action((Clip(name, f"/{name}"),), label, 0) for name, label in (("b", 1), ("a", 0))]
-    found, paths = pairs.actions(records, ("x", "y"))
+    found, paths = galleries.actions(records, ("x", "y"))
     assert found == Actions(("b", "a"), (1, 0), ("x", "y"))
     assert paths == ("/b", "/a")
 
@@ -194,11 +193,11 @@ def test_tables_that_do_not_fit_are_told(folder, capsys):
 def test_training_leaves_out_what_is_listed_as_short(folder):
     videos(folder, "a/00001.jpg")
     records = read(folder, "a 7 0\nb 8 1\nc 9 2")
-    rows = pairs.action_rows(records, fewest=8)
+    rows = galleries.action_rows(records, fewest=8)
     assert [row.label for row in rows] == [1, 2]
     assert rows[0].path.endswith("b/{:05d}.jpg")
-    assert len(pairs.action_rows(records)) == 3
-    assert len(pairs.action_rows(read(folder, "a.mp4 0"), fewest=8)) == 1
+    assert len(galleries.action_rows(records)) == 3
+    assert len(galleries.action_rows(read(folder, "a.mp4 0"), fewest=8)) == 1
 
 
 # Through `prepare`.
@@ -240,7 +239,7 @@ def test_folders_of_frames_are_prepared(folder, ran, monkeypatch):
         (5, 2),
         (7, 2),
     ]
-    usable, broken = pairs.without_broken(stored)
+    usable, broken = galleries.without_broken(stored)
     assert [clip.name for clip in broken] == ["b", "gone"]
     assert usable == [action(folder, "a", "a/{:05d}.jpg", 5, 2)]
 

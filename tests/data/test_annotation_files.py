@@ -12,8 +12,7 @@ import shutil
 import pytest
 from annotation_files import record, write
 
-from tokmerge_jax.data import preparing
-from tokmerge_jax.data.datasets import annotations, files
+from tokmerge_jax.data.datasets import files, prepare, umt
 from tokmerge_jax.data.datasets.specs import FAMILIES
 from tokmerge_jax.types import UserError
 
@@ -118,9 +117,9 @@ def test_a_comma_without_quotes_is_no_end_of_a_caption(tmp_path):
 
 def test_half_a_character_is_named_before_any_video_is_looked_at(tmp_path, monkeypatch):
     (tmp_path / "videos").mkdir()
-    monkeypatch.delattr(preparing, "check_videos")
+    monkeypatch.delattr(prepare, "check_videos")
     with pytest.raises(UserError, match=r"record 0, field 'caption': .* holds '\\ud83d', which is"):
-        preparing.prepare(
+        prepare.prepare(
             "msrvtt",
             FIXTURES / "half_emoji_umt.json",
             tmp_path / "videos",
@@ -131,7 +130,7 @@ def test_half_a_character_is_named_before_any_video_is_looked_at(tmp_path, monke
 
 
 def test_a_byte_order_mark_is_read(tmp_path):
-    (found,) = annotations.read(FIXTURES / "bom_umt.json", tmp_path / "videos")
+    (found,) = umt.read(FIXTURES / "bom_umt.json", tmp_path / "videos")
     assert found == record(tmp_path, "video1.mp4", "video1.mp4", "a dog")
 
 
@@ -171,20 +170,20 @@ JSON = {
 def test_json_that_is_no_list_of_texts(file, content, message):
     path = file(content)
     with pytest.raises(UserError) as fault:
-        annotations.read_answers(path)
+        umt.read_answers(path)
     assert str(fault.value).startswith(str(path))
     assert message in str(fault.value)
     assert len(str(fault.value)) < len(str(path)) + 200
 
 
 def test_a_pair_of_halves_is_a_character(file):
-    assert annotations.read_answers(file('["\\ud83d\\ude00"]')) == ("\N{GRINNING FACE}",)
+    assert umt.read_answers(file('["\\ud83d\\ude00"]')) == ("\N{GRINNING FACE}",)
 
 
 def test_fields_of_one_name(file):
     rows = '[{"video": "a", "caption": "x", "id": 1, "id": 2}]'
     with pytest.raises(UserError, match="record 0: has the field 'id' twice"):
-        annotations.read(file(rows), pathlib.Path("videos"))
+        umt.read(file(rows), pathlib.Path("videos"))
 
 
 def test_tables(file):

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from tokmerge_jax.data.datasets import annotations
+from tokmerge_jax.data.datasets import umt
 from tokmerge_jax.data.datasets.specs import SPECS
 from tokmerge_jax.data.datasets.video_text import Choice, Clip, Question, Record
 from tokmerge_jax.types import UserError
@@ -28,7 +28,7 @@ def clip(name):
 
 
 def test_one_caption(write):
-    records = annotations.read(write([{"video": "a/b.mp4", "caption": "x", "id": 3}]), VIDEOS)
+    records = umt.read(write([{"video": "a/b.mp4", "caption": "x", "id": 3}]), VIDEOS)
     assert records == (Record((clip("a/b.mp4"),), ("x",)),)
 
 
@@ -37,7 +37,7 @@ def test_several_captions_and_several_videos(write):
         {"video": "a.avi", "caption": ["x", "y"]},
         {"video": ["b.webm", "c.webm"], "caption": "z"},
     ]
-    assert annotations.read(write(rows), VIDEOS) == (
+    assert umt.read(write(rows), VIDEOS) == (
         Record((clip("a.avi"),), ("x", "y")),
         Record((clip("b.webm"), clip("c.webm")), ("z",)),
     )
@@ -48,7 +48,7 @@ def test_questions(write):
         {"video": "a.mp4", "question": "who?", "answer": "man", "question_id": 7},
         {"video": "b.mp4", "question": "what?", "answer": ["x", "y", "x"], "question_id": "q"},
     ]
-    assert annotations.read(write(rows), VIDEOS, "questions") == (
+    assert umt.read(write(rows), VIDEOS, "questions") == (
         Question((clip("a.mp4"),), "7", "who?", ("man",)),
         Question((clip("b.mp4"),), "q", "what?", ("x", "y", "x")),
     )
@@ -56,9 +56,7 @@ def test_questions(write):
 
 def test_multiple_choice(write):
     rows = [{"video": "a.mp4", "caption": ["x", "y"], "answer": 1}]
-    assert annotations.read(write(rows), VIDEOS, "choices") == (
-        Choice((clip("a.mp4"),), ("x", "y"), 1),
-    )
+    assert umt.read(write(rows), VIDEOS, "choices") == (Choice((clip("a.mp4"),), ("x", "y"), 1),)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +71,13 @@ def test_multiple_choice(write):
 )
 def test_wrong_questions_and_choices(write, kind, row, fault):
     with pytest.raises(UserError, match=fault):
-        annotations.read(write([row]), VIDEOS, kind)
+        umt.read(write([row]), VIDEOS, kind)
 
 
 def test_answer_lists(write):
-    assert annotations.read_answers(write(["a", "b b"])) == ("a", "b b")
+    assert umt.read_answers(write(["a", "b b"])) == ("a", "b b")
     with pytest.raises(UserError, match=r"anno\.json, record 1: must be a text, not 1"):
-        annotations.read_answers(write(["a", 1]))
+        umt.read_answers(write(["a", 1]))
 
 
 @pytest.mark.parametrize(
@@ -96,20 +94,20 @@ def test_answer_lists(write):
 def test_wrong_records_are_named(write, row, fault):
     good = {"video": "a.mp4", "caption": "a"}
     with pytest.raises(UserError, match=rf"anno\.json, {fault}"):
-        annotations.read(write([good, row]), VIDEOS)
+        umt.read(write([good, row]), VIDEOS)
 
 
 @pytest.mark.parametrize("rows", [{}, [], "text"])
 def test_files_that_are_no_list(write, rows):
     with pytest.raises(UserError, match=r"anno\.json: must (be a list, not|hold a list that)"):
-        annotations.read(write(rows), VIDEOS)
+        umt.read(write(rows), VIDEOS)
 
 
 def test_files_that_are_no_json(tmp_path):
     path = tmp_path / "anno.json"
     path.write_text("[{]")
     with pytest.raises(UserError, match=r"anno\.json: cannot be read as JSON"):
-        annotations.read(path, VIDEOS)
+        umt.read(path, VIDEOS)
 
 
 def test_file_names_of_the_data_sets():

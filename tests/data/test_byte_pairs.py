@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokmerge_jax import demo_files
-from tokmerge_jax.data import byte_pairs, text, vocabulary
-from tokmerge_jax.data.datasets import demo_scene
+from tokmerge_jax.data.datasets.demo import scene
+from tokmerge_jax.data.text import byte_pairs, tokenizers, vocabulary
 from tokmerge_jax.types import UserError
 
 FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -44,7 +44,7 @@ def small(tmp_path):
 def test_ids_of_openai(name):
     case = golden.load(name)
     texts = case.spec["inputs"]["sentences"]
-    ids, mask = text.Tokenizer(text.CLIP, "clip", 77, 49408)(texts)
+    ids, mask = tokenizers.Tokenizer(tokenizers.CLIP, "clip", 77, 49408)(texts)
     np.testing.assert_array_equal(ids, case.arrays["ids"])
     np.testing.assert_array_equal(mask.sum(1), np.minimum(case.arrays["length"], 77))
 
@@ -56,7 +56,7 @@ def test_ids_of_openai(name):
 def test_ids_of_tempme(name, prefix):
     case = golden.load(name)
     texts = case.spec["inputs"]["sentences"]
-    ids, mask = text.Tokenizer(text.CLIP, "clip", 32, 49408)(texts)
+    ids, mask = tokenizers.Tokenizer(tokenizers.CLIP, "clip", 32, 49408)(texts)
     np.testing.assert_array_equal(ids, case.arrays[f"{prefix}ids"])
     np.testing.assert_array_equal(mask, case.arrays[f"{prefix}mask"])
 
@@ -113,7 +113,7 @@ def test_ids_by_hand(small, sentence, ids):
 
 
 def test_the_end_always_comes_last(small):
-    tokenizer = pickle.loads(pickle.dumps(text.Tokenizer(text.CLIP, small, 4, 521)))
+    tokenizer = pickle.loads(pickle.dumps(tokenizers.Tokenizer(tokenizers.CLIP, small, 4, 521)))
     ids, mask = tokenizer(["dog dog", "dog", "og", ""])
     assert ids.tolist() == [
         [START, DO, G_END, END],
@@ -128,7 +128,7 @@ def test_the_end_always_comes_last(small):
 
 def test_a_vocabulary_larger_than_the_word_table_is_refused(small):
     with pytest.raises(UserError, match=r"small\.txt has 521 words, but config.*vocab_size=520"):
-        text.Tokenizer(text.CLIP, small, 4, 520)(["dog"])
+        tokenizers.Tokenizer(tokenizers.CLIP, small, 4, 520)(["dog"])
 
 
 # The originals' split, too, loses U+0345: a mark whose capital is a letter.
@@ -146,7 +146,7 @@ def test_the_bytes_of_the_ids_are_the_clean_text(sentence):
 
 def test_words_of_the_demo_are_single_tokens():
     engine = byte_pairs.byte_pairs(str(DEMO))
-    captions = [demo_scene.caption((event, event)) for event in demo_scene.EVENTS]
+    captions = [scene.caption((event, event)) for event in scene.EVENTS]
     words = {word for caption in captions for word in caption.replace(",", " ,").split()}
     assert {len(ids) for ids in engine.ids_of(sorted(words))} == {1}
     assert {len(ids) for ids in engine.ids_of(captions)} == {14}
@@ -178,7 +178,7 @@ def test_merges_are_no_bert_vocabulary(tmp_path):
     path.write_bytes(gzip.compress(merges(*SMALL)))
     assert byte_pairs.byte_pairs(str(path)).ids_of(["og"]) == [[513]]
     with pytest.raises(UserError, match=r"merges\.txt\.gz is no BERT vocabulary: it lacks \[PAD\]"):
-        text.word_pieces(str(path))
+        tokenizers.word_pieces(str(path))
 
 
 def test_a_changed_file_is_refused(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ from annotation_files import record, usable, videos, write
 
 from tokmerge_jax import data
 from tokmerge_jax.config.common import TextData
-from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import clip4clip, specs
-from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.data.datasets.prepare import prepare
+from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
 HEAD = "key,vid_key,video_id,sentence\n"

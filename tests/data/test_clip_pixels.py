@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokmerge_jax.data.clip_pixels import ResizeCrop, shorter_side_crop
+from tokmerge_jax.data.pixels.clip import ResizeCrop, shorter_side_crop
 
 CLIP = golden.load("clip-preprocess")
 SIZE = CLIP.config["size"]

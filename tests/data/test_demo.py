@@ -9,10 +9,11 @@ import pytest
 
 from tokmerge_jax import data
 from tokmerge_jax.configs import demo as demo_config
-from tokmerge_jax.data.datasets import demo, demo_scene
-from tokmerge_jax.data.datasets.demo_scene import COLOURS, DIRECTIONS, EVENTS, Event
-from tokmerge_jax.data.text import UMT, Tokenizer
-from tokmerge_jax.data.video import open_video
+from tokmerge_jax.data.datasets import demo
+from tokmerge_jax.data.datasets.demo import scene
+from tokmerge_jax.data.datasets.demo.scene import COLOURS, DIRECTIONS, EVENTS, Event
+from tokmerge_jax.data.text.tokenizers import UMT, Tokenizer
+from tokmerge_jax.data.video.decode import open_video
 
 WHITE, PURPLE = (Event("large", colour, "circle", "left") for colour in ("white", "purple"))
 
@@ -22,8 +23,8 @@ def centres(frames, colour):
     near = np.abs(frames.astype(int) - COLOURS[colour]).max(axis=-1) < 40
     with np.errstate(invalid="ignore"):
         weight = near.sum(axis=(1, 2))
-        rows = (near.sum(axis=2) @ np.arange(demo_scene.EDGE)) / weight
-        columns = (near.sum(axis=1) @ np.arange(demo_scene.EDGE)) / weight
+        rows = (near.sum(axis=2) @ np.arange(scene.EDGE)) / weight
+        columns = (near.sum(axis=1) @ np.arange(scene.EDGE)) / weight
     return np.stack([rows, columns], axis=1)
 
 
@@ -43,12 +44,12 @@ def test_each_test_story_is_told_in_both_orders():
 def test_captions_say_everything():
     story = (Event("small", "red", "cross", "up"), Event("large", "blue", "square", "left"))
     expected = "a small red cross moves up, then a large blue square moves left"
-    assert demo_scene.caption(story) == expected
+    assert scene.caption(story) == expected
 
 
 def test_vocabulary_has_every_word():
     config = demo_config.get_config()
-    captions = [demo_scene.caption((event, EVENTS[0])) for event in EVENTS]
+    captions = [scene.caption((event, EVENTS[0])) for event in EVENTS]
     words, length = config.model.text.vocab_size, config.data.max_text_length
     ids, mask = Tokenizer(UMT, config.data.vocabulary, length, words)(captions)
     assert not (ids == 1).any()  # [UNK]
@@ -61,7 +62,7 @@ def test_shapes_move_where_the_caption_says(direction):
     story = (Event("large", "white", "circle", direction), PURPLE)
     way = np.asarray(DIRECTIONS[direction])
     for seed in range(5):
-        path = centres(demo_scene.draw(story, (seed,)), "white")[: demo_scene.EVENT_FRAMES]
+        path = centres(scene.draw(story, (seed,)), "white")[: scene.EVENT_FRAMES]
         along, across = np.diff(path, axis=0) @ way, np.diff(path, axis=0) @ way[::-1]
         assert (along > 3).all()
         assert (np.abs(across) < 1).all()
@@ -70,7 +71,7 @@ def test_shapes_move_where_the_caption_says(direction):
 @pytest.mark.parametrize("colours", [("white", "purple"), ("red", "white", "purple", "green")])
 def test_events_come_in_order(colours):
     story = [Event("large", colour, "circle", "left") for colour in colours]
-    frames, each = demo_scene.draw(story, (7,)), demo_scene.EVENT_FRAMES
+    frames, each = scene.draw(story, (7,)), scene.EVENT_FRAMES
     assert len(frames) == each * len(story)
     for i, colour in enumerate(colours):
         seen = ~np.isnan(centres(frames, colour)[:, 0])
@@ -80,17 +81,17 @@ def test_events_come_in_order(colours):
 def test_sizes_and_shapes_differ():
     def area(size, shape):
         story = (Event(size, "white", shape, "up"), PURPLE)
-        frame = demo_scene.draw(story, (3,))[3].astype(int)
+        frame = scene.draw(story, (3,))[3].astype(int)
         return (np.abs(frame - COLOURS["white"]).max(axis=-1) < 40).sum()
 
-    for shape in demo_scene.SHAPES:
+    for shape in scene.SHAPES:
         assert area("large", shape) > 2 * area("small", shape)
-    assert len({area("large", shape) for shape in demo_scene.SHAPES}) == len(demo_scene.SHAPES)
+    assert len({area("large", shape) for shape in scene.SHAPES}) == len(scene.SHAPES)
 
 
 def test_background_is_textured_and_drifts_slowly():
-    frames = demo_scene.draw((WHITE, PURPLE), (11,))[:, :8].astype(float)  # above all shapes
-    still = np.ones(demo_scene.EDGE, bool)
+    frames = scene.draw((WHITE, PURPLE), (11,))[:, :8].astype(float)  # above all shapes
+    still = np.ones(scene.EDGE, bool)
     still[10:-10] = False
     border = frames[:, :, still]
     step = np.abs(np.diff(border, axis=0)).mean()
@@ -100,8 +101,8 @@ def test_background_is_textured_and_drifts_slowly():
 
 def test_clips_are_functions_of_their_seed():
     story = (WHITE, PURPLE)
-    np.testing.assert_array_equal(demo_scene.draw(story, (5,)), demo_scene.draw(story, (5,)))
-    assert (demo_scene.draw(story, (5,)) != demo_scene.draw(story, (6,))).any()
+    np.testing.assert_array_equal(scene.draw(story, (5,)), scene.draw(story, (5,)))
+    assert (scene.draw(story, (5,)) != scene.draw(story, (6,))).any()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_files_hold_what_was_drawn(folder):
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec.name == "h264"
     decoded = clips.decode_all(path).astype(float)
-    drawn = demo_scene.draw(demo.stories("test")[2], (2, 2))
+    drawn = scene.draw(demo.stories("test")[2], (2, 2))
     assert decoded.shape == drawn.shape
     assert np.abs(decoded - drawn).mean() < 4
 
@@ -131,7 +132,7 @@ def test_opened_like_any_other(folder):
         demo_config.get_config().resolved().data.override({"folder": str(folder), "workers": 0})
     )
     source = data.open_retrieval(config, 8)
-    captions = tuple(demo_scene.caption(story) for story in demo.stories("test"))
+    captions = tuple(scene.caption(story) for story in demo.stories("test"))
     assert source.gallery.texts == captions
     assert source.gallery.relevant == ((0,), (1,), (2,), (3,))
     with open_video(folder / "demo_videos/test/00001.mp4") as video:

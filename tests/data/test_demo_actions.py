@@ -7,10 +7,10 @@ import pytest
 
 from tokmerge_jax import data
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.data import prepared
-from tokmerge_jax.data.datasets import demo, demo_actions, demo_motion
-from tokmerge_jax.data.datasets.demo_motion import FRAMES, MIRRORED, NAMES
-from tokmerge_jax.data.datasets.demo_scene import EDGE
+from tokmerge_jax.data.datasets import demo, prepared
+from tokmerge_jax.data.datasets.demo import actions, motion
+from tokmerge_jax.data.datasets.demo.motion import FRAMES, MIRRORED, NAMES
+from tokmerge_jax.data.datasets.demo.scene import EDGE
 
 ACTIONS = range(len(NAMES))
 
@@ -19,7 +19,7 @@ def made(action, seed):
     """Where both shapes are, and from which distance on they touch."""
     rng = np.random.default_rng(seed)
     radii = rng.uniform(10, 13, size=2)
-    return demo_motion.places(action, rng, radii), radii.sum()
+    return motion.places(action, rng, radii), radii.sum()
 
 
 def shown(places, apart):
@@ -68,7 +68,7 @@ def test_the_mirror_image_of_an_action(action):
 @pytest.mark.parametrize("action", range(0, len(NAMES), 2))
 def test_a_scene_is_shown_forwards_and_backwards(action):
     """Frame by frame the same pixels, and so the same mean of frames, as two clips of a split."""
-    forwards, backwards = (demo_actions.draw(action + i, (3, action + i)) for i in (0, 1))
+    forwards, backwards = (actions.draw(action + i, (3, action + i)) for i in (0, 1))
     np.testing.assert_array_equal(forwards, backwards[::-1])
     assert (forwards[0] != forwards[-1]).any()
 
@@ -103,11 +103,11 @@ def test_shapes_stay_in_the_picture_and_move_by_a_pixel_a_frame(action):
 def test_drawn_is_what_the_places_say(monkeypatch):
     """The pixels that change are where the moving shape was or came to."""
     plain = np.full((FRAMES, EDGE, EDGE, 3), 110.0)
-    monkeypatch.setattr(demo_motion.demo_scene, "background", lambda *_: plain.copy())
+    monkeypatch.setattr(motion.scene, "background", lambda *_: plain.copy())
     for action in (0, 3, 8):
         rng = np.random.default_rng((3, 1))
-        mover, _ = demo_motion.places(action, rng, rng.uniform(10, 13, size=2))
-        first, last = demo_motion.draw(action, (3, 1))[[0, -1]].astype(int)
+        mover, _ = motion.places(action, rng, rng.uniform(10, 13, size=2))
+        first, last = motion.draw(action, (3, 1))[[0, -1]].astype(int)
         rows, columns = np.nonzero(np.abs(last - first).max(axis=-1) > 60)
         ends = mover[[0, -1]][:, None] - np.stack([rows, columns], axis=1)
         distances = np.linalg.norm(ends, axis=-1)
@@ -115,18 +115,18 @@ def test_drawn_is_what_the_places_say(monkeypatch):
         assert ((distances < 9).sum(axis=1) > 20).all()
 
 
-@pytest.mark.parametrize("split", demo_actions.COUNTS)
+@pytest.mark.parametrize("split", actions.COUNTS)
 def test_splits_have_each_action_as_often_and_partners_together(split):
-    labels = demo_actions.labels(split)
-    assert len(labels) == demo_actions.COUNTS[split]
+    labels = actions.labels(split)
+    assert len(labels) == actions.COUNTS[split]
     assert set(np.bincount(labels)) == {len(labels) // len(NAMES)}
     assert all(a ^ 1 == b for a, b in zip(labels[::2], labels[1::2], strict=True))
 
 
 def test_every_scene_is_another():
-    first, other = (demo_motion.draw(2, seed) for seed in ((1, 0), (1, 5)))
+    first, other = (motion.draw(2, seed) for seed in ((1, 0), (1, 5)))
     assert (first != other).mean() > 0.5
-    np.testing.assert_array_equal(first, demo_motion.draw(2, (1, 0)))
+    np.testing.assert_array_equal(first, motion.draw(2, (1, 0)))
 
 
 @pytest.fixture(scope="module")
@@ -134,17 +134,17 @@ def folder(tmp_path_factory):
     """A prepared data set, drawn without processes, which take long to begin."""
     folder = tmp_path_factory.mktemp("demo_actions")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo_actions, "COUNTS", {"train": 12, "test": 2})
-        for split in demo_actions.COUNTS:
-            for number, label in enumerate(demo_actions.labels(split)):
+        patch.setattr(actions, "COUNTS", {"train": 12, "test": 2})
+        for split in actions.COUNTS:
+            for number, label in enumerate(actions.labels(split)):
                 path = folder / demo.clip("demo_actions", split, number).path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if split == "train":
                     path.write_bytes(b"-")  # not empty: that is all that is asked of it
                 else:
-                    frames = demo_actions.draw(label, (demo.SEEDS[split], number))
+                    frames = actions.draw(label, (demo.SEEDS[split], number))
                     demo.write_clip(path, frames)
-        demo_actions.prepare(str(folder), ["train", "test"], workers=1)
+        actions.prepare(str(folder), ["train", "test"], workers=1)
     return folder
 
 
@@ -167,6 +167,6 @@ def test_files_hold_what_was_drawn(folder):
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec.name == "h264"
     decoded = clips.decode_all(path).astype(float)
-    drawn = demo_motion.draw(1, (2, 0))
+    drawn = motion.draw(1, (2, 0))
     assert decoded.shape == drawn.shape == (FRAMES, EDGE, EDGE, 3)
     assert np.abs(decoded - drawn).mean() < 4

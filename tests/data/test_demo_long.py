@@ -8,22 +8,23 @@ import pytest
 
 from tokmerge_jax import data
 from tokmerge_jax.configs import demo_testa
-from tokmerge_jax.data import text
-from tokmerge_jax.data.datasets import demo, demo_long, demo_scene
-from tokmerge_jax.data.datasets.demo_long import COUNTS, EVENTS
+from tokmerge_jax.data.datasets import demo
+from tokmerge_jax.data.datasets.demo import long, scene
+from tokmerge_jax.data.datasets.demo.long import COUNTS, EVENTS
+from tokmerge_jax.data.text import tokenizers
 
 
 def test_all_orders_of_any_four_events_are_told_in_one_split_each():
     assert COUNTS.keys() == demo.COUNTS.keys()
     assert len({event.colour for event in EVENTS}) == len(EVENTS)
-    told = {split: set(demo_long.stories(split)) for split in COUNTS}
+    told = {split: set(long.stories(split)) for split in COUNTS}
     assert set().union(*told.values()) == set(itertools.permutations(EVENTS, 4))
     assert sum(map(len, told.values())) == 360
 
 
 @pytest.mark.parametrize(("split", "orders", "clips"), [("train", 12, 16), ("test", 8, 1)])
 def test_events_alone_do_not_tell_a_clip(split, orders, clips):
-    stories = demo_long.stories(split)
+    stories = long.stories(split)
     assert len(stories) == COUNTS[split]
     assert set(Counter(stories).values()) == {clips}
     same_events = Counter(frozenset(story) for story in set(stories))
@@ -31,14 +32,14 @@ def test_events_alone_do_not_tell_a_clip(split, orders, clips):
 
 
 def test_stories_are_the_same_every_time():
-    assert demo_long.stories.__wrapped__("test") == demo_long.stories("test")
+    assert long.stories.__wrapped__("test") == long.stories("test")
 
 
 def test_paragraphs_fit_and_all_words_are_known():
     config = demo_testa.get_config()
-    rule, length = text.testa_caption(config.data.max_words), config.data.max_text_length
-    read = text.Tokenizer(rule, config.data.vocabulary, length, config.model.text.vocab_size)
-    ids, mask = read([" ".join(map(str, story)) for story in demo_long.stories("test")])
+    rule, length = tokenizers.testa_caption(config.data.max_words), config.data.max_text_length
+    read = tokenizers.Tokenizer(rule, config.data.vocabulary, length, config.model.text.vocab_size)
+    ids, mask = read([" ".join(map(str, story)) for story in long.stories("test")])
     assert not (ids == 1).any()  # [UNK]
     assert len(np.unique(ids, axis=0)) == COUNTS["test"]
     assert mask.sum(axis=1).tolist() == [length] * len(ids)
@@ -50,25 +51,25 @@ def folder(tmp_path_factory):
     """A prepared data set; what is there is not drawn by other processes, which take long."""
     folder = tmp_path_factory.mktemp("demo_long")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo_long, "COUNTS", {"train": 181, "test": 2})
-        demo_long.stories.cache_clear()
-        for split in demo_long.COUNTS:
-            for number, story in enumerate(demo_long.stories(split)):
+        patch.setattr(long, "COUNTS", {"train": 181, "test": 2})
+        long.stories.cache_clear()
+        for split in long.COUNTS:
+            for number, story in enumerate(long.stories(split)):
                 path = folder / demo.clip("demo_long", split, number).path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if split == "train":
                     path.write_bytes(b"-")  # not empty: that is all that is asked of it
                 else:
-                    demo.write_clip(path, demo_scene.draw(story, (demo.SEEDS[split], number)))
-            demo_long.prepare(str(folder), [split], workers=1)
+                    demo.write_clip(path, scene.draw(story, (demo.SEEDS[split], number)))
+            long.prepare(str(folder), [split], workers=1)
         yield folder
-    demo_long.stories.cache_clear()
+    long.stories.cache_clear()
 
 
 def test_a_paragraph_is_a_sentence_for_each_event_in_order(folder):
     config = demo_testa.get_config().resolved().data.override({"folder": str(folder), "workers": 0})
     source = data.open_retrieval(config, 32)
-    for told, story in zip(source.gallery.texts, demo_long.stories("test"), strict=True):
+    for told, story in zip(source.gallery.texts, long.stories("test"), strict=True):
         sentences = [f"a {e.size} {e.colour} {e.shape} moves {e.direction}" for e in story]
         assert told == " ".join(sentences)
     assert source.gallery.relevant == ((0,), (1,))

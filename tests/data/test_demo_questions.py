@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tokmerge_jax.configs import demo_qa
-from tokmerge_jax.data.datasets import demo, demo_questions, demo_scene
-from tokmerge_jax.data.datasets.demo_scene import EVENTS
-from tokmerge_jax.data.text import UMT, UMT_ANSWER, Tokenizer
+from tokmerge_jax.data.datasets import demo
+from tokmerge_jax.data.datasets.demo import questions as demo_questions
+from tokmerge_jax.data.datasets.demo import scene
+from tokmerge_jax.data.datasets.demo.scene import EVENTS
+from tokmerge_jax.data.text.tokenizers import UMT, UMT_ANSWER, Tokenizer
 
 ORDER = {"first": 0, "last": 1}
 NUMBER = {"zero": 0, "one": 1, "two": 2}
@@ -95,4 +97,4 @@ def test_answers_are_in_the_list_and_words_in_the_vocabulary():
 def test_splits_share_no_story():
     told = {split: set(demo.stories(split)) for split in demo.COUNTS}
     assert not told["val"] & (told["train"] | told["test"])
-    assert demo_scene.caption(demo.stories("val")[0])
+    assert scene.caption(demo.stories("val")[0])

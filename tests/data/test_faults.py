@@ -14,9 +14,9 @@ from av.error import InvalidDataError
 from clips import draw, write
 
 from tokmerge_jax import disk
-from tokmerge_jax.data import clips, video
-from tokmerge_jax.data.clips import Decoder, in_order
-from tokmerge_jax.data.faults import Fault, attempt
+from tokmerge_jax.data.video import clips, decode
+from tokmerge_jax.data.video.clips import Decoder, in_order
+from tokmerge_jax.data.video.faults import Fault, attempt
 from tokmerge_jax.types import UserError
 
 KILLED = "Worker process was terminated unexpectedly with exit code -9. Search the logs."
@@ -61,7 +61,7 @@ CURES = "; replace the file or leave it out, or use fewer workers (config.data.w
 )
 def test_where_memory_is_short_fewer_workers_help_too(error, said, tmp_path, monkeypatch):
     (tmp_path / "a.mp4").touch()
-    monkeypatch.setattr(video, "Video", lambda *_: raiser(error)(0))
+    monkeypatch.setattr(decode, "Video", lambda *_: raiser(error)(0))
     fault = attempt(Decoder(str(tmp_path), 2, 0), str, "a.mp4")
     assert isinstance(fault, Fault)
     assert fault.text.endswith(f"cannot be decoded {said}{CURES}")

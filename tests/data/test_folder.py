@@ -9,8 +9,8 @@ import clips
 import numpy as np
 import pytest
 
-from tokmerge_jax.data import checking, folder
-from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.data.video import checking, folder
+from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.types import UserError
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokmerge_jax.data import checking, frame_folder
-from tokmerge_jax.data.clips import Decoder
-from tokmerge_jax.data.frames import by_interval_starts
-from tokmerge_jax.data.video import open_video
+from tokmerge_jax.data.sampling.frames import by_interval_starts
+from tokmerge_jax.data.video import checking, frame_folder
+from tokmerge_jax.data.video.clips import Decoder
+from tokmerge_jax.data.video.decode import open_video
 from tokmerge_jax.types import UserError
 
 NAME = "img_{:05d}.jpg"

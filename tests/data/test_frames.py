@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tokmerge_jax import data
 from tokmerge_jax.config.common import Data, TextData
-from tokmerge_jax.data import clip_pixels
-from tokmerge_jax.data.clips import Decoder, decoder
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
-from tokmerge_jax.data.frames import SAMPLERS, sample_indices, strided, trimmed_length
+from tokmerge_jax.data.pixels import clip
+from tokmerge_jax.data.sampling.frames import SAMPLERS, sample_indices, strided, trimmed_length
+from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.types import UserError
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
@@ -166,8 +166,8 @@ def test_the_frames_that_are_decoded(folder, sampling, seconds, expected):
     chosen = {"trim_seconds": seconds, "sampling": sampling}
     config = TextData(dataset="msrvtt", folder=str(folder), workers=0).override(chosen)
     source = data.open_retrieval(config, 3)
-    (batch,) = source.batches(clip_pixels.ResizeCrop(16), 1)
-    expected_pixels = clip_pixels.shorter_side_crop(pixels, 16)
+    (batch,) = source.batches(clip.ResizeCrop(16), 1)
+    expected_pixels = clip.shorter_side_crop(pixels, 16)
     np.testing.assert_array_equal(batch["video"][0], expected_pixels)
 
 

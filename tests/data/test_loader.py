@@ -14,15 +14,16 @@ from parameters import slow
 
 from tokmerge_jax import data
 from tokmerge_jax.config.common import TextData
-from tokmerge_jax.data import loader, transforms
+from tokmerge_jax.data import loader
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
-from tokmerge_jax.data.faults import Fault
+from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.data.video.faults import Fault
 from tokmerge_jax.types import UserError
 
 FRAMES = 3
-RESIZE = transforms.Resize(16)
-CROP = transforms.RandomResizedCrop(16)
+RESIZE = umt.Resize(16)
+CROP = umt.RandomResizedCrop(16)
 
 
 @dataclasses.dataclass(frozen=True)

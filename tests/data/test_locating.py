@@ -8,10 +8,10 @@ import unicodedata
 import pytest
 from annotation_files import usable, videos, write
 
-from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets.locating import Videos
+from tokmerge_jax.data.datasets.prepare import prepare
 from tokmerge_jax.data.datasets.specs import FAMILIES
-from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.data.video import checking
 
 COMPOSED, APART = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
 

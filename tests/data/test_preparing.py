@@ -16,8 +16,8 @@ import pytest
 from tokmerge_jax import data, disk
 from tokmerge_jax.config import umt
 from tokmerge_jax.config.common import TextData
-from tokmerge_jax.data import checking
-from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.data.datasets.prepare import prepare
+from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]

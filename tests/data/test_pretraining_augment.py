@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokmerge_jax.data import pretraining_augment, rand_augment
-from tokmerge_jax.data.pretraining_augment import OPERATIONS, PretrainingAugment
+from tokmerge_jax.data.pixels import pretraining, rand_augment
+from tokmerge_jax.data.pixels.pretraining import OPERATIONS, PretrainingAugment
 
 CASE = golden.load("testa-augment")
 PICTURE = CASE.arrays["in/image"].astype(np.uint8)
@@ -104,7 +104,7 @@ def draws(draw, count):
 
 
 def test_a_video_has_two_different_operations_forwards():
-    drawn = draws(pretraining_augment.draw_for_video, 1000)
+    drawn = draws(pretraining.draw_for_video, 1000)
     assert all(len({name for name, _ in steps}) == 2 for steps in drawn)
     counts = collections.Counter(name for steps in drawn for name, _ in steps)
     assert set(counts) == set(OPERATIONS)
@@ -115,7 +115,7 @@ def test_a_video_has_two_different_operations_forwards():
 
 
 def test_a_picture_has_about_one_operation_either_way():
-    drawn = draws(pretraining_augment.draw_for_picture, 1000)
+    drawn = draws(pretraining.draw_for_picture, 1000)
     counts = collections.Counter(map(len, drawn))
     assert set(counts) == {0, 1, 2}
     assert all(abs(counts[n] - expected) < 75 for n, expected in enumerate((250, 500, 250)))
@@ -142,7 +142,7 @@ def test_maps_are_kept_for_their_size_and_strength():
 
 def test_frames_of_a_video_are_changed_alike(monkeypatch):
     """Frames that differ by a constant still do: one crop, one draw."""
-    monkeypatch.setattr(pretraining_augment, "draw_for_video", lambda _: [("Rotate", 9.0)])
+    monkeypatch.setattr(pretraining, "draw_for_video", lambda _: [("Rotate", 9.0)])
     frame = np.random.default_rng(0).integers(0, 100, (20, 20, 3), np.uint8)
     frames = np.stack([frame, frame + 100])
     augment = PretrainingAugment(16, 20)
@@ -160,7 +160,7 @@ def test_frames_of_a_video_are_changed_alike(monkeypatch):
 
 
 def test_a_picture_is_cropped_by_half_at_most_and_repeated(monkeypatch):
-    monkeypatch.setattr(pretraining_augment, "draw_for_picture", lambda _: [])
+    monkeypatch.setattr(pretraining, "draw_for_picture", lambda _: [])
     y, x = np.mgrid[:60, :80]
     frames = np.stack([x, y, x + y], axis=-1).astype(np.uint8)[None].repeat(3, axis=0)
     mirrored = 0

@@ -12,10 +12,10 @@ from PIL import Image
 
 from tokmerge_jax import data
 from tokmerge_jax.config.testa import Data
-from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import specs, testa, video_text
-from tokmerge_jax.data.pairs import Row
-from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.data.datasets.galleries import Row
+from tokmerge_jax.data.datasets.prepare import prepare
+from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
 WEBVID = [

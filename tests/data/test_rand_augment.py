@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokmerge_jax.data import rand_augment
-from tokmerge_jax.data.clip_pixels import shorter_side_crop
-from tokmerge_jax.data.rand_augment import OPERATIONS, RandAugmentCrop
+from tokmerge_jax.data.pixels import rand_augment
+from tokmerge_jax.data.pixels.clip import shorter_side_crop
+from tokmerge_jax.data.pixels.rand_augment import OPERATIONS, RandAugmentCrop
 
 ORIGINAL = golden.load("tdsclip-augment")
 CASES = ORIGINAL.config["op_args"]

@@ -6,9 +6,9 @@ import golden
 import numpy as np
 import pytest
 
-from tokmerge_jax.data import clips as decoding
-from tokmerge_jax.data.frame_folder import FrameFolder
-from tokmerge_jax.data.segments import RULES, Segments, neighbours
+from tokmerge_jax.data.sampling.segments import RULES, Segments, neighbours
+from tokmerge_jax.data.video import clips as decoding
+from tokmerge_jax.data.video.frame_folder import FrameFolder
 from tokmerge_jax.types import UserError
 
 ORIGINAL = golden.load("tdsclip-frames")

@@ -9,10 +9,10 @@ from annotation_files import record, usable, videos, write
 
 from tokmerge_jax import data
 from tokmerge_jax.config.testa import Data, QuestionData
-from tokmerge_jax.data import checking
 from tokmerge_jax.data.datasets import specs, testa
+from tokmerge_jax.data.datasets.prepare import prepare
 from tokmerge_jax.data.datasets.video_text import Clip, Question
-from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
 PICKLE = "raw_captions_combined_filtered.pkl"

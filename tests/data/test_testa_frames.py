@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokmerge_jax.data.frames import SAMPLERS, sample_indices
+from tokmerge_jax.data.sampling.frames import SAMPLERS, sample_indices
 
 ROWS = json.loads((pathlib.Path(__file__).parents[1] / "goldens/testa-frames.json").read_text())
 NAMES = {

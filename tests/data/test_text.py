@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import vocabularies
 
-from tokmerge_jax.data import text, vocabulary
+from tokmerge_jax.data.text import tokenizers, vocabulary
 from tokmerge_jax.types import UserError
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
@@ -27,7 +27,7 @@ def small(tmp_path):
 
 
 def test_cleaning():
-    cleaned = [text.pre_text(sentence) for sentence in CLEAN["inputs"]["sentences"]]
+    cleaned = [tokenizers.pre_text(sentence) for sentence in CLEAN["inputs"]["sentences"]]
     assert cleaned == CLEAN["expected"]["umt_pre_text"]
 
 
@@ -35,8 +35,8 @@ def test_cleaning():
 @pytest.mark.parametrize("length", [32, 25, 5])
 def test_ids_of_the_original(length):
     expected = np.load(GOLDENS / "tokenizers-bert.npz")
-    as_it_is = text.TextRule(clean=str, start="[CLS]")
-    ids, mask = text.Tokenizer(as_it_is, "bert-base-uncased", length, 30522)(SENTENCES)
+    as_it_is = tokenizers.TextRule(clean=str, start="[CLS]")
+    ids, mask = tokenizers.Tokenizer(as_it_is, "bert-base-uncased", length, 30522)(SENTENCES)
     np.testing.assert_array_equal(ids, expected[f"umt_{length}"])
     np.testing.assert_array_equal(mask, expected[f"umt_{length}_mask"])
 
@@ -45,8 +45,10 @@ def test_ids_of_the_original(length):
 def test_questions_and_answers_of_the_original():
     case = golden.load("umtqa-b16")
     spec, expected = case.config, case.arrays
-    question = text.Tokenizer(text.UMT, "bert-base-uncased", spec["max_q_len"], 30522)
-    answer = text.Tokenizer(text.UMT_ANSWER, "bert-base-uncased", spec["max_a_len"], 30522)
+    question = tokenizers.Tokenizer(tokenizers.UMT, "bert-base-uncased", spec["max_q_len"], 30522)
+    answer = tokenizers.Tokenizer(
+        tokenizers.UMT_ANSWER, "bert-base-uncased", spec["max_a_len"], 30522
+    )
     ids, _ = question([spec["question"]])
     np.testing.assert_array_equal(ids, expected["inputs/question_ids"])
     ids, mask = answer(spec["answers"])
@@ -55,7 +57,7 @@ def test_questions_and_answers_of_the_original():
 
 
 def test_answers_are_not_cleaned_and_end_where_they_fit(small):
-    answers = text.Tokenizer(text.UMT_ANSWER, small, 4, 12)
+    answers = tokenizers.Tokenizer(tokenizers.UMT_ANSWER, small, 4, 12)
     ids, _ = answers(["dog", "a-dog", "a dog runs", ""])
     dog, a, unknown = 6, 5, 1
     assert ids.tolist() == [[2, dog, 3, 0], [2, a, unknown, dog], [2, a, dog, 7], [2, 3, 0, 0]]
@@ -63,11 +65,11 @@ def test_answers_are_not_cleaned_and_end_where_they_fit(small):
 
 def test_a_vocabulary_larger_than_the_word_table_is_refused(small):
     with pytest.raises(UserError, match=r"small\.txt has 12 words, but config.*vocab_size=11"):
-        text.Tokenizer(text.UMT, small, 4, 11)(["dog"])
+        tokenizers.Tokenizer(tokenizers.UMT, small, 4, 11)(["dog"])
 
 
 def test_umt_cleans_starts_cuts_pads_and_does_not_end(small):
-    tokenizer = pickle.loads(pickle.dumps(text.Tokenizer(text.UMT, small, 4, 12)))
+    tokenizer = pickle.loads(pickle.dumps(tokenizers.Tokenizer(tokenizers.UMT, small, 4, 12)))
     ids, mask = tokenizer(["A dog runs!", "dog", "", "a-dog/runs a dog"])
     assert ids.tolist() == [[2, 5, 6, 7], [2, 6, 0, 0], [2, 0, 0, 0], [2, 5, 6, 7]]
     assert mask.tolist() == [
@@ -80,7 +82,7 @@ def test_umt_cleans_starts_cuts_pads_and_does_not_end(small):
 
 
 def test_unknown_words(small):
-    ids, _ = text.Tokenizer(text.UMT, small, 4, 12)(["dogs cat"])
+    ids, _ = tokenizers.Tokenizer(tokenizers.UMT, small, 4, 12)(["dogs cat"])
     assert ids.tolist() == [[2, 6, 8, 1]]
 
 
@@ -95,7 +97,7 @@ def test_wrong_vocabularies_are_refused(tmp_path, lines, fault):
     path = tmp_path / "wrong.txt"
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=rf"wrong\.txt is no BERT vocabulary: it {fault}"):
-        text.word_pieces(str(path))
+        tokenizers.word_pieces(str(path))
 
 
 def test_a_folder_of_vocabularies(tmp_path, monkeypatch):

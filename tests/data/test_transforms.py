@@ -10,8 +10,8 @@ import recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokmerge_jax.data import transforms
-from tokmerge_jax.data.transforms import Box
+from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.data.pixels.umt import Box
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 CASES = json.loads((GOLDENS / "vidtldr-preprocess.json").read_text())["config"]["cases"]
@@ -25,9 +25,9 @@ def test_pixels_of_the_original(name):
     frames = np.clip(pixels, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
     if name.startswith("train"):
         box = Box(case["top"], case["left"], case["height"], case["width"])
-        out = transforms.crop_resize(frames, box, 224, case["flip"])
+        out = umt.crop_resize(frames, box, 224, case["flip"])
     else:
-        out = transforms.resize(frames, 224)
+        out = umt.resize(frames, 224)
         # Where the exact value lies halfway between two, the rounding of its sum decides.
         assert abs(int(out.sum()) - int(expected[f"{name}/sum"])) <= out.size * 3e-5
     sampled = out.transpose(0, 3, 1, 2)[:, :, ::7, ::7]
@@ -36,7 +36,7 @@ def test_pixels_of_the_original(name):
 
 def test_the_size_that_it_has_already():
     frames = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), np.uint8)
-    np.testing.assert_array_equal(transforms.resize(frames, 9), frames)
+    np.testing.assert_array_equal(umt.resize(frames, 9), frames)
 
 
 def test_doubling_by_hand():
@@ -45,14 +45,14 @@ def test_doubling_by_hand():
     row = np.array([0, 100, 200, 40], np.uint8)
     frames = np.broadcast_to(row[None, None, :, None], (1, 4, 4, 3))
     exact = 0.26171875 * 100 - 0.03515625 * 200  # inputs -1 and 0 are both 0
-    out = transforms.resize(np.ascontiguousarray(frames), 8)
+    out = umt.resize(np.ascontiguousarray(frames), 8)
     assert (out[0, :, 1] == round(exact)).all()
 
 
 def test_overshoot_is_clamped():
     step = np.repeat(np.array([0, 255], np.uint8), 4)
     frames = np.ascontiguousarray(np.broadcast_to(step[None, None, :, None], (1, 8, 8, 3)))
-    out = transforms.resize(frames, 32)[0, 0, :, 0]
+    out = umt.resize(frames, 32)[0, 0, :, 0]
     assert out.min() == 0
     assert out.max() == 255
     assert (np.diff(out.astype(int)) >= 0).sum() >= 30  # no wrap-around of uint8
@@ -65,7 +65,7 @@ def test_overshoot_is_clamped():
     st.integers(0, 2**32 - 1),
 )
 def test_random_boxes_lie_inside(height, width, min_scale, seed):
-    box = transforms.random_box(height, width, np.random.default_rng(seed), min_scale)
+    box = umt.random_box(height, width, np.random.default_rng(seed), min_scale)
     assert box.height >= 1
     assert box.width >= 1
     assert 0 <= box.top <= height - box.height
@@ -74,7 +74,7 @@ def test_random_boxes_lie_inside(height, width, min_scale, seed):
 
 def test_random_boxes_have_the_area_and_ratio_asked_for():
     rng = np.random.default_rng(0)
-    boxes = [transforms.random_box(1000, 1000, rng, 0.5) for _ in range(300)]
+    boxes = [umt.random_box(1000, 1000, rng, 0.5) for _ in range(300)]
     area = np.array([b.height * b.width for b in boxes]) / 1e6
     ratio = np.array([b.width / b.height for b in boxes])
     assert area.min() >= 0.499
@@ -84,13 +84,13 @@ def test_random_boxes_have_the_area_and_ratio_asked_for():
 
 
 def test_a_ratio_that_cannot_be_had_gives_the_central_box():
-    box = transforms.random_box(300, 30, np.random.default_rng(0), 1.0)
+    box = umt.random_box(300, 30, np.random.default_rng(0), 1.0)
     assert box == Box(130, 0, 40, 30)
 
 
 def test_augmentation_is_decided_by_the_generator():
     frames = np.random.default_rng(1).integers(0, 256, (2, 40, 50, 3), np.uint8)
-    augment = pickle.loads(pickle.dumps(transforms.RandomResizedCrop(16)))
+    augment = pickle.loads(pickle.dumps(umt.RandomResizedCrop(16)))
     first, again, other = (augment(frames, np.random.default_rng(s)) for s in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -100,10 +100,7 @@ def test_half_of_the_crops_are_flipped():
     ramp = np.ascontiguousarray(
         np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None], (1, 64, 64, 3))
     )
-    augment = transforms.RandomResizedCrop(8)
+    augment = umt.RandomResizedCrop(8)
     flipped = [augment(ramp, np.random.default_rng(seed))[0, 0, 0, 0] > 31 for seed in range(200)]
     assert 70 < sum(flipped) < 130
-    assert (
-        not transforms.RandomResizedCrop(8, flip=False)(ramp, np.random.default_rng(0))[0, 0, 0, 0]
-        > 31
-    )
+    assert not umt.RandomResizedCrop(8, flip=False)(ramp, np.random.default_rng(0))[0, 0, 0, 0] > 31

@@ -12,9 +12,10 @@ from PIL import Image
 
 from tokmerge_jax.config import testa
 from tokmerge_jax.config.common import Data
-from tokmerge_jax.data import scaling, transforms, video
-from tokmerge_jax.data.clips import decoder
-from tokmerge_jax.data.frames import SAMPLERS
+from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.data.sampling.frames import SAMPLERS
+from tokmerge_jax.data.video import decode, scaling
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.types import UserError
 
 VIDEOS = pathlib.Path(__file__).parents[1] / "fixtures" / "videos"
@@ -48,7 +49,7 @@ def folder(tmp_path_factory):
 def test_chosen_frames_equal_those_of_a_full_decode(folder, name, size):
     path = clips.write(folder / name, clips.draw(61, *size), **KINDS[name])
     full = clips.decode_all(path)
-    with video.open_video(path) as opened:
+    with decode.open_video(path) as opened:
         assert opened.length == len(full) == 61
         for chosen in CHOICES:
             np.testing.assert_array_equal(opened.read(chosen), full[chosen])
@@ -57,7 +58,7 @@ def test_chosen_frames_equal_those_of_a_full_decode(folder, name, size):
 def test_pictures_come_back(folder):
     drawn = clips.draw(20, 48, 64)
     path = clips.write(folder / "true.mp4", drawn, options={"crf": "5"})
-    with video.open_video(path) as opened:
+    with decode.open_video(path) as opened:
         found = opened.read(range(20)).astype(int)
     assert np.abs(found - drawn).mean() < 6  # lossy, but these frames in this order
     distance = np.abs(found[:, None] - drawn[None].astype(int)).mean((2, 3, 4))
@@ -67,22 +68,22 @@ def test_pictures_come_back(folder):
 def test_only_the_wanted_groups_are_decoded(folder, monkeypatch):
     path = clips.write(folder / "long.mp4", clips.draw(240, 48, 64), gop=20)
     decoded = []
-    pixels = video.Video._frames
+    pixels = decode.Video._frames
 
     def counting(self, *args):
         for frame in pixels(self, *args):
             decoded.append(frame.pts)
             yield frame
 
-    monkeypatch.setattr(video.Video, "_frames", counting)
-    with video.open_video(path) as opened:
+    monkeypatch.setattr(decode.Video, "_frames", counting)
+    with decode.open_video(path) as opened:
         opened.read([5, 100])
     assert len(decoded) <= 2 * 20 + 4
 
 
 def test_rate_and_length(folder):
     path = clips.write(folder / "rate.mp4", clips.draw(45, 48, 64), rate=15)
-    with video.open_video(path) as opened:
+    with decode.open_video(path) as opened:
         assert (opened.length, opened.rate) == (45, 15.0)
 
 
@@ -90,14 +91,14 @@ def test_rate_and_length(folder):
 def test_broken_files_are_named(tmp_path, content):
     path = tmp_path / "broken.mp4"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"broken\.mp4: cannot be decoded"), video.open_video(path):
+    with pytest.raises(UserError, match=r"broken\.mp4: cannot be decoded"), decode.open_video(path):
         pass
 
 
 def test_missing_files_are_named(tmp_path):
     with (
         pytest.raises(UserError, match=r"gone\.mp4: no such"),
-        video.open_video(tmp_path / "gone.mp4"),
+        decode.open_video(tmp_path / "gone.mp4"),
     ):
         pass
 
@@ -116,9 +117,11 @@ def damaged(folder):
 def test_frames_are_numbered_anew_where_decoding_shows_damage(damaged):
     full = clips.decode_all(damaged)
     assert 20 < len(full) < 61
-    with video.open_video(damaged) as opened:
+    with decode.open_video(damaged) as opened:
         assert opened.length == 61
-        with pytest.raises(video.RecountedError, match=f"damaged.*its {len(full)} frames are numb"):
+        with pytest.raises(
+            decode.RecountedError, match=f"damaged.*its {len(full)} frames are numb"
+        ):
             opened.read(range(20))
         assert opened.length == len(full)
         np.testing.assert_array_equal(opened.read([19, 3, len(full) - 1]), full[[19, 3, -1]])
@@ -133,8 +136,8 @@ def test_numbers_are_chosen_anew_of_the_true_length(damaged):
         lengths.append(length)
         return range(length)
 
-    with video.open_video(damaged) as opened:
-        np.testing.assert_array_equal(video.read_chosen(opened, choose), full)
+    with decode.open_video(damaged) as opened:
+        np.testing.assert_array_equal(decode.read_chosen(opened, choose), full)
     assert lengths == [61, len(full)]
 
 
@@ -148,7 +151,7 @@ def test_holes_of_zeros_are_seen_before_a_frame_is_read(folder, suffix, hole):
     path = folder / f"hole{suffix}"
     path.write_bytes(content)
     full = clips.decode_all(path)
-    with video.open_video(path) as opened:
+    with decode.open_video(path) as opened:
         assert opened.length == len(full)
         np.testing.assert_array_equal(opened.read(range(len(full))), full)
 
@@ -158,7 +161,7 @@ def test_small_packets_of_zeros_are_seen(folder):
     zeros = clips.change_packets(
         path, folder / "zeros.mp4", lambda i, content: bytes(20) if i == 40 else content
     )
-    with video.open_video(zeros) as opened:
+    with decode.open_video(zeros) as opened:
         assert opened.length == len(clips.decode_all(zeros)) == 60
 
 
@@ -167,8 +170,8 @@ def test_zeros_that_keep_a_constant_rate_are_no_damage(folder, monkeypatch):
     filled = clips.change_packets(
         path, folder / "filled.ts", lambda _, content: content + bytes(99)
     )
-    monkeypatch.setattr(video.Video, "_recount", lambda _: pytest.fail("decoded whole"))
-    with video.open_video(filled) as opened:
+    monkeypatch.setattr(decode.Video, "_recount", lambda _: pytest.fail("decoded whole"))
+    with decode.open_video(filled) as opened:
         assert opened.length == 40
         np.testing.assert_array_equal(opened.read([3, 39]), clips.decode_all(filled)[[3, 39]])
 
@@ -187,7 +190,7 @@ def test_times_that_are_wrong_do_not_count(folder, first, places):
         place=lambda i: i + places[i % 3],
     )
     full = clips.decode_all(copy)
-    with video.open_video(copy) as opened:
+    with decode.open_video(copy) as opened:
         assert opened.length == len(full)
         for chosen in ([0], [len(full) - 1], range(2, len(full), 7), range(len(full))):
             np.testing.assert_array_equal(opened.read(chosen), full[chosen])
@@ -204,11 +207,11 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_frames_are_those_that_are_shown(name):
     full = clips.decode_all(VIDEOS / name)
-    with video.open_video(VIDEOS / name) as opened:
+    with decode.open_video(VIDEOS / name) as opened:
         assert opened.length == len(full) == CASES[name]
         for chosen in ([len(full) - 1], [0], range(len(full))):
             np.testing.assert_array_equal(opened.read(chosen), full[chosen])
-    with video.open_video(VIDEOS / name, 32) as opened:
+    with decode.open_video(VIDEOS / name, 32) as opened:
         assert opened.read(range(0, len(full), 9)).shape[1:] == (32, 32, 3)
 
 
@@ -216,8 +219,8 @@ def test_frames_are_those_that_are_shown(name):
     ("name", "count"), [("size_changes.webm", 60), ("starts_mid_group.mkv", 65), ("damaged", 61)]
 )
 def test_packets_that_are_not_shown_are_counted(damaged, name, count):
-    with video.open_video(damaged if name == "damaged" else VIDEOS / name) as opened:
-        video.read_chosen(opened, range)
+    with decode.open_video(damaged if name == "damaged" else VIDEOS / name) as opened:
+        decode.read_chosen(opened, range)
         assert opened.length + opened.unshown == count
 
 
@@ -226,7 +229,7 @@ def test_what_an_edit_list_hides_is_no_frame(folder, gop, unshown):
     path = clips.write(folder / "all.mp4", clips.draw(40, 48, 64), gop=gop)
     edited = clips.change_packets(path, folder / "edited.mp4", earlier=Fraction(5, 25))
     full = clips.decode_all(path)[5:]
-    with video.open_video(edited) as opened:
+    with decode.open_video(edited) as opened:
         assert (opened.length, opened.unshown) == (35, unshown)
         for chosen in ([0], [34], [2, 30], range(35)):
             np.testing.assert_array_equal(opened.read(chosen), full[chosen])
@@ -240,7 +243,7 @@ def test_empty_chunks_of_avi_are_no_frames(folder):
         path, folder / "gaps.avi", lambda i, content: b"" if i in (3, 4, 20) else content
     )
     assert some.read_bytes().count(b"00dc\0\0\0\0") >= 3
-    with video.open_video(some) as opened:
+    with decode.open_video(some) as opened:
         assert (opened.length, opened.unshown) == (37, 0)
         full = clips.decode_all(path)[[i for i in range(40) if i not in (3, 4, 20)]]
         np.testing.assert_array_equal(opened.read(range(37)), full)
@@ -269,7 +272,7 @@ def test_uncoded_pictures_are_no_frames(folder):
     path = clips.write(folder / "all.mp4", made, codec="mpeg4", b_frames=0)
     for suffix in (".mp4", ".mkv", ".avi"):
         some = clips.change_packets(path, folder / f"some{suffix}", uncode)
-        with video.open_video(some) as opened:
+        with decode.open_video(some) as opened:
             assert opened.length == 37
             np.testing.assert_array_equal(opened.read(range(37)), clips.decode_all(some))
 
@@ -286,7 +289,7 @@ def test_what_was_cut_off_does_not_count(folder, codec):
         cut.write_bytes(content[int(share * len(content)) :])
         full = clips.decode_all(cut)
         assert len(full) < 61
-        with video.open_video(cut) as opened:
+        with decode.open_video(cut) as opened:
             assert opened.length == len(full)
             for chosen in ([0], [len(full) - 1], range(len(full))):
                 np.testing.assert_array_equal(opened.read(chosen), full[chosen])
@@ -301,8 +304,8 @@ def test_streams_that_change_in_size_and_format_are_as_large_as_the_first_frame(
             whole.write(part.read_bytes())
     full = clips.decode_all(path)
     assert len(full) == 36
-    with video.open_video(path, size) as opened:
-        found = video.read_chosen(opened, range)
+    with decode.open_video(path, size) as opened:
+        found = decode.read_chosen(opened, range)
     if size:
         assert found.shape == (36, 32, 32, 3)
     else:
@@ -317,7 +320,7 @@ def test_names_are_names(folder, monkeypatch, name):
     monkeypatch.chdir(folder)
     made = clips.write(folder / "named.mp4", clips.draw(5, 48, 64))
     made.rename(folder / name)
-    with video.open_video(name) as opened:
+    with decode.open_video(name) as opened:
         assert opened.length == 5
         assert opened.read([4]).shape == (1, 48, 64, 3)
 
@@ -328,13 +331,13 @@ def test_titles_need_not_be_unicode(folder, suffix):
     content = path.read_bytes()
     assert b"A cafe at noon" in content
     path.write_bytes(content.replace(b"A cafe at noon", "A café at noon".encode("latin-1")))
-    with video.open_video(path) as opened:
+    with decode.open_video(path) as opened:
         assert opened.length == 5
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "a\0.mp4"], ids=["long", "NUL"])
 def test_names_that_no_file_can_have(name):
-    with pytest.raises(UserError, match=r"\.mp4: "), video.open_video(name):
+    with pytest.raises(UserError, match=r"\.mp4: "), decode.open_video(name):
         pass
 
 
@@ -350,13 +353,13 @@ LISTS = {
 def test_files_reach_no_other_files(folder, name):
     clips.write(folder / "other.mp4", clips.draw(5, 48, 64))
     (folder / name).write_text(LISTS[name])
-    with pytest.raises(UserError, match=name), video.open_video(folder / name):
+    with pytest.raises(UserError, match=name), decode.open_video(folder / name):
         pass
 
 
 def test_a_sound_file_is_no_video(tmp_path):
     path = clips.write_sound(tmp_path / "sound.mp4")
-    with pytest.raises(UserError, match="no video stream"), video.open_video(path):
+    with pytest.raises(UserError, match="no video stream"), decode.open_video(path):
         pass
 
 
@@ -364,7 +367,7 @@ def test_a_sound_file_is_no_video(tmp_path):
 def test_display_rotation_is_applied(folder, degrees):
     path = clips.write(folder / "upright.mp4", clips.draw(5, 48, 64))
     turned = clips.rotate(path, folder / "turned.mp4", degrees)
-    with video.open_video(path) as upright, video.open_video(turned) as other:
+    with decode.open_video(path) as upright, decode.open_video(turned) as other:
         expected = np.rot90(upright.read([3])[0], degrees // 90)
         np.testing.assert_array_equal(other.read([3])[0], expected)
 
@@ -391,11 +394,11 @@ def test_frames_are_scaled_as_decord_scales_them(folder, size):
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     for edge in (32, 80):  # smaller and larger
-        with video.open_video(path, edge) as opened:
+        with decode.open_video(path, edge) as opened:
             found = opened.read([7, 2, 7])
         expected = [procedure(frames[i], edge) for i in (7, 2, 7)]
         np.testing.assert_array_equal(found, expected)
-        resized = transforms.resize(clips.decode_all(path)[[7]], edge)
+        resized = umt.resize(clips.decode_all(path)[[7]], edge)
         assert np.abs(found[:1].astype(int) - resized).mean() > 2
     plain = frames[7].reformat(80, 80, "rgb24", interpolation="BILINEAR").to_ndarray()
     subsampled = frames[7].format.name == "yuv420p"  # plainly, its chroma is taken to lie leftwards
@@ -407,7 +410,7 @@ def test_where_a_stream_says_that_chroma_lies_does_not_count(folder):
     for place in (0, 1, 2):  # left, centre, top left
         options = {"x264-params": f"chromaloc={place}"}
         path = clips.write(folder / f"chroma_{place}.mp4", drawn, options=options)
-        with video.open_video(path, 32) as opened:
+        with decode.open_video(path, 32) as opened:
             found.append(opened.read([1]))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
@@ -431,7 +434,7 @@ def test_turned_videos_are_turned_before_they_are_scaled(folder, degrees, steps)
     turned = clips.rotate(path, folder / "turned.mp4", degrees)
     with av.open(str(path)) as container:
         frame = list(container.decode(video=0))[3]
-    with video.open_video(path, 32) as upright, video.open_video(turned, 32) as other:
+    with decode.open_video(path, 32) as upright, decode.open_video(turned, 32) as other:
         found, before = other.read([3])[0], upright.read([3])[0]
     np.testing.assert_array_equal(found, procedure(frame, 32, *steps))
     expected = np.rot90(before, degrees // 90).astype(int)
@@ -454,7 +457,7 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path):
     with path.open("wb") as file:
         for picture in drawn:
             picture.save(file, "JPEG")
-    with video.open_video(path, 32) as opened:
+    with decode.open_video(path, 32) as opened:
         assert opened.length == 1
         found = opened.read([0] * 4)
     assert found.shape == (4, 300, 400, 3)
@@ -468,6 +471,6 @@ def test_a_configuration_asks_for_the_size(folder):
     assert decoder(data, 2, str(folder))("any.mp4").shape == (2, 48, 64, 3)
     frames = decoder(testa.Data(decode_size=24), 2, str(folder))("any.mp4")
     assert frames.shape == (2, 24, 24, 3)
-    assert transforms.resize(frames, 24) is frames
+    assert umt.resize(frames, 24) is frames
     with pytest.raises(UserError, match=r"config\.data\.decode_size=-2 must be 0"):
         decoder(testa.Data(decode_size=-2), 2, str(folder))

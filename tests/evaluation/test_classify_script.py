@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.data.clips import decoder
 from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.types import UserError
 
 NAMES = ("opening [something]", "closing something", "doing nothing")

@@ -11,7 +11,7 @@ import tds_clip_case
 import tokmerge_jax
 from tokmerge_jax import data, runtime
 from tokmerge_jax.data import loader
-from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.system import Recognition
 from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import Actions, Choices, UserError

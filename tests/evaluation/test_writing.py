@@ -13,9 +13,9 @@ from small_questions import ABOUT, ANSWERING, IDS, MASK, PARAMS, QUESTIONS, VIDE
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import GeneratingOptions
 from tokmerge_jax.configs import testa_anet_qa_f32
-from tokmerge_jax.data import text
 from tokmerge_jax.data.datasets import testa
 from tokmerge_jax.data.datasets.video_text import Question
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.evaluation import answering, findings, report, writing
 from tokmerge_jax.evaluation.writing import Written
 from tokmerge_jax.runtime import Stopwatch
@@ -185,11 +185,13 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
     ],
 )
 def test_word_pieces_are_spelled_as_the_original_does(said, spelled):
-    engine = text.word_pieces_with_modes("bert-base-uncased")
+    engine = tokenizers.word_pieces_with_modes("bert-base-uncased")
     special = {t: engine.id_of(t) for t in ("[DEC]", "[SEP]", "[PAD]", "[UNK]")}
     ids = [
         piece
         for word in said.split()
         for piece in ([special[word]] if word in special else engine.ids_of([word])[0])
     ]
-    assert text.spell("bert-base-uncased", np.array([ids], np.int32).reshape(1, -1)) == [spelled]
+    assert tokenizers.spell("bert-base-uncased", np.array([ids], np.int32).reshape(1, -1)) == [
+        spelled
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 from tests import annotation_files
 from tests.fuzz import weights
 from tokmerge_jax.data.datasets import actions, video_text
-from tokmerge_jax.data.preparing import prepare
+from tokmerge_jax.data.datasets.prepare import prepare
 
 _SAID = {"va": [["a", "man", "runs"], ["he", "stops"]], "vb": [["a", "dog"]]}
 _HEAD = "key,vid_key,video_id,sentence\n"

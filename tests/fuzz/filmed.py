@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 
 from tests import clips
-from tokmerge_jax.data.checking import check_video
-from tokmerge_jax.data.clips import Decoder
-from tokmerge_jax.data.frames import SAMPLERS
-from tokmerge_jax.data.segments import Segments
+from tokmerge_jax.data.sampling.frames import SAMPLERS
+from tokmerge_jax.data.sampling.segments import Segments
+from tokmerge_jax.data.video.checking import check_video
+from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.types import UserError
 
 _FILES = {

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from tokmerge_jax.kernels import attention, attention_cudnn, choose
+from tokmerge_jax.kernels import attention, choose
+from tokmerge_jax.kernels.attention import cudnn
 
 run = jax.jit(partial(attention, scale=SCALE), static_argnames=("entropy", "form"))
 
@@ -85,7 +86,7 @@ def test_lengths_that_cudnn_is_given(rows, keys):
     def found(function):
         return jax.jit(jax.grad(partial(squares, function), (0, 1, 2), has_aux=True))(*arrays)
 
-    asked = found(partial(attention_cudnn.attention, implementation="xla"))
+    asked = found(partial(cudnn.attention, implementation="xla"))
     defined = found(lambda *arrays, scale: plain(*arrays, scale=scale)[0])
     for ours, theirs in zip(*map(jax.tree.leaves, (asked, defined)), strict=True):
         close(ours, theirs)

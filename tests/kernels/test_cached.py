@@ -12,7 +12,7 @@ from tokmerge_jax import kernels, parallel
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.merging import Tokens, mergers
 
-PARTS = sys.modules["tokmerge_jax.kernels.cached"]
+PARTS = sys.modules["tokmerge_jax.kernels.microbatch"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from jax._src.cudnn import fused_attention_stablehlo
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from tokmerge_jax import parallel
-from tokmerge_jax.kernels import attention_cudnn, attention_pallas
+from tokmerge_jax.kernels.attention import cudnn, pallas
 
 
 def attend(*arrays, target, entropy=False):
-    return attention_pallas.attention(*arrays, scale=0.125, entropy=entropy, target=target)
+    return pallas.attention(*arrays, scale=0.125, entropy=entropy, target=target)
 
 
 def gradient(*arrays, target):
@@ -78,7 +78,7 @@ def test_cudnn_takes_gradients(tokens, monkeypatch):
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
 
     def total(*arrays):
-        return attention_cudnn.attention(*arrays, scale=0.125).astype(jnp.float32).sum()
+        return cudnn.attention(*arrays, scale=0.125).astype(jnp.float32).sum()
 
     array = jax.ShapeDtypeStruct((2, tokens, 12, 64), jnp.bfloat16)
     text = str(jax.make_jaxpr(jax.grad(total, (0, 1, 2)))(array, array, array))

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tokmerge_jax import merging
 from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
-from tokmerge_jax.merging.space_time import PruneFrames, Vote
+from tokmerge_jax.merging.testa import PruneFrames, Vote
 from tokmerge_jax.types import UserError
 
 
@@ -37,7 +37,7 @@ def test_vid_tldr_equals_the_original_twice_in_a_row(name):
     for i, r in enumerate(case.config["r"], start=1):
         n = tokens.x.shape[1]
         entropy = negative_entropy(2 * recipe.video((batch, heads, n, n), seed + i))
-        close(merging.saliency.foreground(entropy), case.arrays[f"score_{i}"], 1e-3)
+        close(merging.vid_tldr.foreground(entropy), case.arrays[f"score_{i}"], 1e-3)
         tokens = jax.jit(VidTLDR(r))(tokens, Evidence(entropy=entropy))
         close(tokens.size, case.arrays[f"size_{i}"], 1e-3)
         close(tokens.x, case.arrays[f"x_{i}"])

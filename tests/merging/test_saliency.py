@@ -9,9 +9,9 @@ import recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokmerge_jax.merging import saliency
+from tokmerge_jax.merging import vid_tldr
 
-foreground = jax.jit(saliency.foreground)
+foreground = jax.jit(vid_tldr.foreground)
 
 CASE = golden.load("vidtldr-saliency")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import recipe
 
-from tokmerge_jax.merging import Evidence, Prune, Tokens, ToMe, matching, schedule, space_time
-from tokmerge_jax.merging.space_time import Clip, InFrames, PruneFrames, Vote
+from tokmerge_jax.merging import Evidence, Prune, Tokens, ToMe, matching, schedule, testa
+from tokmerge_jax.merging.testa import Clip, InFrames, PruneFrames, Vote
 from tokmerge_jax.types import UserError
 
 MERGES = golden.load("testa-merge")
@@ -125,7 +125,7 @@ def test_nothing_to_merge_changes_nothing():
 )
 def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
     """TESTA's (t - c) // 2, c = 1 where patches merge; schedule and cost know the same frames."""
-    plan = space_time.plan("testa", (2,) * 4, r_patches)
+    plan = testa.plan("testa", (2,) * 4, r_patches)
 
     def merged(x):
         clips = [Clip(x)]
@@ -136,9 +136,9 @@ def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
 
     shapes = jax.eval_shape(merged, jax.ShapeDtypeStruct((1, 10, 5, 3), jnp.float32))
     assert [x.shape for x in shapes] == [(1, frames, 5, 3) for frames in left]
-    r = schedule.resolve(2, 4, 10, space_time.protected_frames(r_patches))
+    r = schedule.resolve(2, 4, 10, testa.protected_frames(r_patches))
     assert schedule.token_counts(r, 10) == (10, *left)
-    blocks = space_time.cost(r, r_patches, 10, 5, width=8, heads=2, patch_inputs=12)[1:]
+    blocks = testa.cost(r, r_patches, 10, 5, width=8, heads=2, patch_inputs=12)[1:]
     patches = schedule.token_counts(r_patches, 5)[1:]
     tokens = [1 + t * p for t, p in zip(left, patches, strict=True)]
     assert [block.tokens_out for block in blocks] == tokens
@@ -169,20 +169,20 @@ def test_frames_that_are_samples_merge_alike():
 
 
 def test_plan_gives_each_block_its_mergers():
-    plan = space_time.plan("testa", (1, 0), (0, 12), "mode")
+    plan = testa.plan("testa", (1, 0), (0, 12), "mode")
     votes = Vote(1, "mode", class_tokens=1)  # patches merge, if in another block
     assert [(a.frames, a.patches) for a in plan] == [(votes, None), (None, ToMe(12, 1))]
-    (only,) = space_time.plan("testa", (1,), (0,))
+    (only,) = testa.plan("testa", (1,), (0,))
     assert only.frames == Vote(1)
-    (only,) = space_time.plan("prune", (1,), (2,))
+    (only,) = testa.plan("prune", (1,), (2,))
     assert (only.frames, only.patches) == (PruneFrames(1), Prune(2, 1))
-    (only,) = space_time.plan("none", (1,), (2,))
+    (only,) = testa.plan("none", (1,), (2,))
     assert only.frames is None
     assert only.patches is None
     with pytest.raises(UserError, match=r"config.model.merger.vote='most' is none of min, mode"):
-        space_time.plan("testa", (1,), (1,), "most")
+        testa.plan("testa", (1,), (1,), "most")
     with pytest.raises(UserError, match="the merger 'best' is unknown"):
-        space_time.plan("best", (1,), (1,))
+        testa.plan("best", (1,), (1,))
 
 
 @pytest.mark.parametrize("row", SCHEDULES["parse_r"])
@@ -197,18 +197,18 @@ def test_merging_types_of_the_original(row):
     kind, depth = row["merging_type"], row["num_layers"]
     if row["out"] is None:
         with pytest.raises(UserError, match="the merging type 'patch&frame' is unknown"):
-            space_time.of_testa(kind, [1], depth)
+            testa.of_testa(kind, [1], depth)
         return
-    frames, patches = space_time.of_testa(kind, [1] * 2 * depth, depth)
+    frames, patches = testa.of_testa(kind, [1] * 2 * depth, depth)
     taken = zip(frames, patches, strict=True)
     got = ["&".join(["frame"] * bool(f) + ["patch"] * bool(p)) or "none" for f, p in taken]
     assert got[: len(row["out"])] == row["out"]  # an odd number of blocks loses none here
 
 
 def test_numbers_are_taken_in_order():
-    assert space_time.of_testa("frame&patch", [1, 2, 3, 4], 3) == ((1, 3, 0), (2, 4, 0))
-    assert space_time.of_testa("patch-frame", [5, 6, 7], 4) == ((0, 6, 0, 0), (5, 0, 7, 0))
-    assert space_time.of_testa("patch", (8, -1.0), 2) == ((0, 0), (16, 0))
+    assert testa.of_testa("frame&patch", [1, 2, 3, 4], 3) == ((1, 3, 0), (2, 4, 0))
+    assert testa.of_testa("patch-frame", [5, 6, 7], 4) == ((0, 6, 0, 0), (5, 0, 7, 0))
+    assert testa.of_testa("patch", (8, -1.0), 2) == ((0, 0), (16, 0))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_numbers_are_taken_in_order():
     ],
 )
 def test_cost_of_the_paper(frames, r_frames, r_patches, gmac, tokens):
-    layers = space_time.cost(
+    layers = testa.cost(
         [r_frames] * 12, [r_patches] * 12, frames, 196, width=768, heads=12, patch_inputs=768
     )
     assert round(sum(layer.macs for layer in layers) / 1e9, 1) == gmac

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tokmerge_jax.merging import Tokens, matching, merge, schedule, temporal
-from tokmerge_jax.merging.temporal import Join
+from tokmerge_jax.merging import Tokens, matching, merge, schedule, tempme
+from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.types import UserError
 
 SCHEDULES = golden.load("tempme-schedule")
@@ -24,7 +24,7 @@ def test_token_counts_of_the_original(i):
     layers, tokens = numbers(setting["merge_layer"]), setting["tokens_per_frame"]
     r = schedule.resolve(setting["tome_r"], layers[0], tokens, 1)
     clips, percent = numbers(setting["merge_frame_num"]), numbers(setting["merge_token_proportion"])
-    stages = temporal.plan(
+    stages = tempme.plan(
         12, setting["frames"], tokens, r, layers, clips, cross=percent[0], intra=percent[1]
     )
     class_tokens = [setting["frames"] // stage.clips for stage in stages]
@@ -128,13 +128,13 @@ def test_origin_follows_every_token(k, class_tokens, patches, r, before):
 def test_published_cost():
     """Section 8 of the reference: 34.7 GMAC and 97 tokens of B/32, its matching apart."""
     r = schedule.resolve(2, 8, 50, 1)
-    stages = temporal.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), cross=30, intra=10)
-    layers = temporal.cost(stages, 768, 12, 3 * 32**2, 512)
+    stages = tempme.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), cross=30, intra=10)
+    layers = tempme.cost(stages, 768, 12, 3 * 32**2, 512)
     assert layers[-1].tokens_out == 97
     assert layers[0].tokens_in == 600
     np.testing.assert_allclose(sum(layer.macs for layer in layers) / 1e9, 34.7 + 0.04, atol=0.05)
-    plain = temporal.plan(12, 12, 50, (0,) * 8, (8,), (1,), cross=0, intra=0)
-    total = sum(layer.macs for layer in temporal.cost(plain, 768, 12, 3 * 32**2, 512))
+    plain = tempme.plan(12, 12, 50, (0,) * 8, (8,), (1,), cross=0, intra=0)
+    total = sum(layer.macs for layer in tempme.cost(plain, 768, 12, 3 * 32**2, 512))
     np.testing.assert_allclose(total / 1e9, 52.9, atol=0.05)
 
 
@@ -153,4 +153,4 @@ def test_published_cost():
 def test_impossible_plans(settings, fault):
     layers, clips, cross, intra = settings
     with pytest.raises(UserError, match=fault):
-        temporal.plan(12, 12, 50, (2,) * 8, layers, clips, cross=cross, intra=intra)
+        tempme.plan(12, 12, 50, (2,) * 8, layers, clips, cross=cross, intra=intra)

@@ -14,7 +14,7 @@ from parameters import slow
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.merging import matching
-from tokmerge_jax.merging.temporal import Join
+from tokmerge_jax.merging.tempme import Join
 
 TINY = ["tempme-tiny", "tempme-tiny-2clips", "tempme-tiny-joint", "tempme-tiny-nopos",
         "tempme-tiny-off"]  # fmt: skip

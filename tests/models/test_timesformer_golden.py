@@ -13,7 +13,7 @@ from parameters import slow
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.rules import RuleSet
 from tokmerge_jax.checkpoints.tables import testa
-from tokmerge_jax.merging import space_time
+from tokmerge_jax.merging import testa as space_time
 from tokmerge_jax.models.timesformer import TimeSformer
 
 TOLERANCE = 1e-4

@@ -12,9 +12,9 @@ import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.configs import demo, demo_clip, demo_tempme, demo_testa
-from tokmerge_jax.data.datasets import demo_scene
+from tokmerge_jax.data.datasets.demo import scene
 
-STORIES = demo_scene.test_stories(24)
+STORIES = scene.test_stories(24)
 
 
 @functools.cache
@@ -26,10 +26,10 @@ def embeddings(name, dtype="float32", merger=None):
     system = tokmerge_jax.build(config)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     # the sampled frames, drawn anew: no video file between
-    clips = [demo_scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
+    clips = [scene.draw(story, (9, i)) for i, story in enumerate(STORIES)]
     assert system.retrieval
     video = jax.jit(system.retrieval.encode_video)(params, np.stack(clips)[:, ::2])["embedding"]
-    ids = system.retrieval.tokenize([demo_scene.caption(story) for story in STORIES])
+    ids = system.retrieval.tokenize([scene.caption(story) for story in STORIES])
     text = jax.jit(system.retrieval.encode_text)(params, *ids)["embedding"]
     return np.asarray(video[:, 0], np.float32), np.asarray(text, np.float32)
 

@@ -15,7 +15,7 @@ import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.config.parts import flat
 from tokmerge_jax.configs import testa_pretrain as configuration
-from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.systems import testa_pretrain
 from tokmerge_jax.systems.inputs import unchecked
 from tokmerge_jax.types import UserError

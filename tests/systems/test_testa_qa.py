@@ -19,7 +19,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect, testa
 from tokmerge_jax.config.evaluation import GeneratingOptions
-from tokmerge_jax.data import pairs
+from tokmerge_jax.data.datasets import galleries
 from tokmerge_jax.evaluation import answering, writing
 from tokmerge_jax.models.answerer import log_probability
 from tokmerge_jax.runtime import Stopwatch
@@ -193,7 +193,7 @@ def test_loss_and_gradients_are_the_originals(small):
 
 def test_training_reads_texts_as_the_original_does(small):
     system, _ = small
-    row = pairs.AnswerRow("v.mp4", ("Word3: word4?",), (("word4",),), ((1.0,),))
+    row = galleries.AnswerRow("v.mp4", ("Word3: word4?",), (("word4",),), ((1.0,),))
     batch = system.training.collate([row, row])
     decode, encode = CASE.config["vocab"] - 2, CASE.config["vocab"] - 1
     np.testing.assert_array_equal(batch["text_ids"][1, 0], [encode, 3, 4, 5, 2, 0, 0, 0, 0])

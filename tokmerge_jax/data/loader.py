@@ -15,16 +15,16 @@ import numpy as np
 from grain.sources import RandomAccessDataSource
 
 from tokmerge_jax.config.common import ActionData, Data, QuestionData
-from tokmerge_jax.data import pairs, prepared
-from tokmerge_jax.data.clips import Decoder, decoder, in_order
+from tokmerge_jax.data.datasets import galleries, prepared
 from tokmerge_jax.data.datasets.video_text import KINDS
-from tokmerge_jax.data.faults import Fault, attempt
+from tokmerge_jax.data.video.clips import Decoder, decoder, in_order
+from tokmerge_jax.data.video.faults import Fault, attempt
 from tokmerge_jax.signatures import Augment, Collate, Transform
 from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Questions, UserError
 
 G = TypeVar("G", Gallery, Choices, Questions, Actions)
 T = TypeVar("T")
-AnyRow = pairs.AnyRow
+AnyRow = galleries.AnyRow
 
 _Samples = list[tuple[AnyRow, np.ndarray]]
 
@@ -158,7 +158,7 @@ class TrainingSource:
                 f" config.train.samples={self.samples}, which must be at least 1"
             )
         if batch_size > len(self):
-            what = "samples" if isinstance(self.rows[0], pairs.ActionRow) else "pairs"
+            what = "samples" if isinstance(self.rows[0], galleries.ActionRow) else "pairs"
             raise UserError(
                 f"config.train.batch_size={batch_size} is more than the {len(self)} training {what}"
             )
@@ -202,14 +202,14 @@ def open_retrieval(config: Data, frames: int) -> Source[Gallery]:
         unusable videos while `on_broken` is "stop".
     """
     records, broken = _records(config, config.split, "captions")
-    gallery, paths = pairs.gallery(records)
+    gallery, paths = galleries.gallery(records)
     return Source(gallery, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
 def open_choices(config: Data, frames: int) -> Source[Choices]:
     """A prepared data set of multiple choice; arguments and errors as in `open_retrieval`."""
     records, broken = _records(config, config.split, "choices")
-    choices, paths = pairs.choices(records)
+    choices, paths = galleries.choices(records)
     return Source(choices, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
@@ -220,7 +220,7 @@ def open_questions(config: QuestionData, frames: int) -> Source[Questions]:
       UserError: also if there is no list of answers to choose from.
     """
     records, broken = _records(config, config.split, "questions")
-    questions, paths = pairs.questions(records, prepared.answers(config))
+    questions, paths = galleries.questions(records, prepared.answers(config))
     return Source(questions, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
@@ -231,7 +231,7 @@ def open_actions(config: ActionData, frames: int) -> Source[Actions]:
       UserError: also if `config.labels` names no table of its actions' names.
     """
     records, broken = _records(config, config.split, "actions")
-    actions, paths = pairs.actions(records, prepared.labels(config))
+    actions, paths = galleries.actions(records, prepared.labels(config))
     return Source(actions, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
@@ -255,18 +255,18 @@ def open_training(
 def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccessDataSource[AnyRow]:
     spec = prepared.spec(config.dataset)
     if spec.on_demand:
-        return pairs.StoredRows(prepared.stored(config, split))
+        return galleries.StoredRows(prepared.stored(config, split))
     records, _ = _records(config, split, spec.kind)
     if spec.kind == "questions":
-        return pairs.answer_rows(records, questions)
+        return galleries.answer_rows(records, questions)
     if spec.kind == "actions":
-        rows = pairs.action_rows(records, frames, spec.mirror)
+        rows = galleries.action_rows(records, frames, spec.mirror)
         if short := len(records) - len(rows):
             videos = f"{short} of {len(records)} videos of {config.dataset}, split {split}"
             print(f"{videos}, are listed with less than {frames} frames: left out", file=sys.stderr)
         return rows
     if spec.kind == "captions":
-        return pairs.rows(records, spec.match_by_caption)
+        return galleries.rows(records, spec.match_by_caption)
     raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
 
 
@@ -351,7 +351,7 @@ class _TrainingClips:
 
     def _clips(self, row: AnyRow, rng: np.random.Generator) -> _Samples:
         frames = self.decoder(row.path, rng)
-        return [pairs.augmented(row, self.augment, frames, rng) for _ in range(self.samples)]
+        return [galleries.augmented(row, self.augment, frames, rng) for _ in range(self.samples)]
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

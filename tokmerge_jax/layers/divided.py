@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import MLP
-from tokmerge_jax.merging.space_time import Aggregation, Clip
+from tokmerge_jax.merging.testa import Aggregation, Clip
 
 
 class DividedBlock(nn.Module):

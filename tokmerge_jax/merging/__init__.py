@@ -1,6 +1,6 @@
 """Token merging as pure functions on arrays: it knows no model."""
 
-from tokmerge_jax.merging import matching, merge, mergers, saliency, schedule, space_time, temporal
+from tokmerge_jax.merging import matching, merge, mergers, schedule, tempme, testa, vid_tldr
 from tokmerge_jax.merging.mergers import MERGERS, Merger, Prune, ToMe, VidTLDR, per_layer
 from tokmerge_jax.merging.tokens import Evidence, Tokens
 
@@ -16,8 +16,8 @@ __all__ = [
     "merge",
     "mergers",
     "per_layer",
-    "saliency",
     "schedule",
-    "space_time",
-    "temporal",
+    "tempme",
+    "testa",
+    "vid_tldr",
 ]

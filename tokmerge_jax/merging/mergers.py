@@ -11,8 +11,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 import jax.numpy as jnp
 
 from tokmerge_jax.merging import matching, merge
-from tokmerge_jax.merging.saliency import foreground
 from tokmerge_jax.merging.tokens import Evidence, Tokens, read
+from tokmerge_jax.merging.vid_tldr import foreground
 from tokmerge_jax.types import UserError
 
 

@@ -19,7 +19,7 @@ from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import quick_gelu
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.merging import Merger, Tokens
-from tokmerge_jax.merging.temporal import Join
+from tokmerge_jax.merging.tempme import Join
 
 EPSILON = 1e-5
 """Of all norms of CLIP."""

@@ -19,7 +19,7 @@ from tokmerge_jax.layers.divided import DividedBlock
 from tokmerge_jax.layers.patches import patchify
 from tokmerge_jax.layers.positions import nearest, nearest_grid
 from tokmerge_jax.merging import Merger, Tokens
-from tokmerge_jax.merging.space_time import Aggregation, Clip, InFrames, Vote
+from tokmerge_jax.merging.testa import Aggregation, Clip, InFrames, Vote
 
 ATTENTIONS = ("divided", "joint", "space")
 

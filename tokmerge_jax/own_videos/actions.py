@@ -9,8 +9,7 @@ from jaxtyping import Float32
 
 from tokmerge_jax.config import expect, tds_clip
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.data import prepared
-from tokmerge_jax.data.datasets import actions, video_text
+from tokmerge_jax.data.datasets import actions, prepared, video_text
 from tokmerge_jax.evaluation import actions as recognition
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import Recognition, System

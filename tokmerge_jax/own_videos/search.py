@@ -21,8 +21,8 @@ from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.config.parts import restore
-from tokmerge_jax.data import folder as folders
-from tokmerge_jax.data.clips import decoder
+from tokmerge_jax.data.video import folder as folders
+from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.errors import check_list
 from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.context import ahead

@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from tokmerge_jax import checkpoints, parallel, runtime
-from tokmerge_jax.data import folder, frame_folder
-from tokmerge_jax.data.clips import decoder
-from tokmerge_jax.data.folder import Clips
+from tokmerge_jax.data.video import folder, frame_folder
+from tokmerge_jax.data.video.clips import decoder
+from tokmerge_jax.data.video.folder import Clips
 from tokmerge_jax.evaluation import Model, report
 from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.progress import Progress

@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 
 from tokmerge_jax.config import testa, umt
 from tokmerge_jax.config.evaluation import GeneratingOptions
-from tokmerge_jax.data.pairs import AnswerRow
-from tokmerge_jax.data.text import TextRule, Tokenizer, spell
+from tokmerge_jax.data.datasets.galleries import AnswerRow
+from tokmerge_jax.data.pixels.normalise import example
+from tokmerge_jax.data.text.tokenizers import TextRule, Tokenizer, spell
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answering import generation
 from tokmerge_jax.layers.attention import KeysValues
@@ -26,7 +27,6 @@ from tokmerge_jax.names import RuleSet
 from tokmerge_jax.signatures import Features, Loss, Memory, Write
 from tokmerge_jax.system import Answering, Weights, Writing
 from tokmerge_jax.systems.inputs import text_checked, video_checked
-from tokmerge_jax.systems.pixels import example
 from tokmerge_jax.systems.reranked import run
 from tokmerge_jax.types import Batch, Params, UserError
 

@@ -16,16 +16,16 @@ from tokmerge_jax.checkpoints.tables.clip import sizes
 from tokmerge_jax.config import tds_clip
 from tokmerge_jax.config.clip import Retrieval
 from tokmerge_jax.config.parts import none_of
-from tokmerge_jax.data import clip_pixels, rand_augment
+from tokmerge_jax.data.pixels import clip, rand_augment
+from tokmerge_jax.data.pixels.normalise import normalise
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.mlp import gelu, quick_gelu
-from tokmerge_jax.merging import MERGERS, Tokens, schedule, temporal
-from tokmerge_jax.merging.temporal import Stage
+from tokmerge_jax.merging import MERGERS, Tokens, schedule, tempme
+from tokmerge_jax.merging.tempme import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import Merging, Pixels
 from tokmerge_jax.systems.inputs import video_checked
-from tokmerge_jax.systems.pixels import normalise
 from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -69,8 +69,8 @@ def shared(config: Retrieval, lora_rank: int) -> dict[str, Any]:  # fields of se
 def pixels_of(config: Retrieval) -> Pixels:
     """How frames become the network's input."""
     size, frames = config.model.vision.image_size, config.model.vision.frames
-    augment = rand_augment.RandAugmentCrop if config.train.augment else clip_pixels.ResizeCrop
-    return Pixels(MEAN, STD, size, frames, clip_pixels.ResizeCrop(size), augment(size))
+    augment = rand_augment.RandAugmentCrop if config.train.augment else clip.ResizeCrop
+    return Pixels(MEAN, STD, size, frames, clip.ResizeCrop(size), augment(size))
 
 
 def merging_of(config: Retrieval) -> Merging:
@@ -79,7 +79,7 @@ def merging_of(config: Retrieval) -> Merging:
 
     def cost_of(r: Sequence[int]) -> tuple[LayerCost, ...]:
         patch, embed_dim = 3 * vision.patch_size**2, config.model.embed_dim
-        return temporal.cost(_stages(config, r), vision.width, vision.heads, patch, embed_dim)
+        return tempme.cost(_stages(config, r), vision.width, vision.heads, patch, embed_dim)
 
     return Merging(Schedule(_schedule(config), tokens_of_frame(config), protected=1), cost_of)
 
@@ -176,7 +176,7 @@ def tracer(config: Framewise, network: nn.Module, stages: Sequence[Stage]) -> Tr
             (merged,) = block.get("after_merging") or seen[f"join_{i}"]
             for evidence in block.get("evidence", ()):
                 if evidence.entropy is not None:
-                    saliency = merging.saliency.foreground(evidence.entropy[:, 1:])
+                    saliency = merging.vid_tldr.foreground(evidence.entropy[:, 1:])
                     saliency = jnp.pad(saliency, ((0, 0), (1, 0)), constant_values=1)
                     found["saliency"].append(rearrange(saliency, "(b f) n -> b (f n)", b=videos))
             found["origin"].append(_patch_origin(merged, videos, tokens))
@@ -201,7 +201,7 @@ def _stages(config: Retrieval, r: Sequence[int]) -> tuple[Stage, ...]:
     vision, join = config.model.vision, config.model.join
     if config.model.merger.name != "tempme":
         return frame_stages(config, r)
-    return temporal.plan(
+    return tempme.plan(
         vision.depth,
         vision.frames,
         tokens_of_frame(config),

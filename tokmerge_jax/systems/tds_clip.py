@@ -17,10 +17,10 @@ from tokmerge_jax import merging, runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
-from tokmerge_jax.data.action_augment import ActionAugment
-from tokmerge_jax.data.action_pixels import ResizeCrops
-from tokmerge_jax.data.pairs import ActionRow
-from tokmerge_jax.merging import temporal
+from tokmerge_jax.data.datasets.galleries import ActionRow
+from tokmerge_jax.data.pixels.actions import ResizeCrops
+from tokmerge_jax.data.pixels.actions_augment import ActionAugment
+from tokmerge_jax.merging import tempme
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
 from tokmerge_jax.signatures import LossState, StatefulLoss
@@ -138,7 +138,7 @@ def cost(config: tds_clip.Recognition, r: Sequence[int]) -> tuple[LayerCost, ...
     """
     vision, side = config.model.vision, config.model.side
     patch, stages = 3 * vision.patch_size**2, clip_vision.frame_stages(config, r)
-    tower = temporal.cost(stages, vision.width, vision.heads, patch, embed_dim=0)[:-1]
+    tower = tempme.cost(stages, vision.width, vision.heads, patch, embed_dim=0)[:-1]
     places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)
     stem = 3 * patch * side.width * places * (1 + _differences(config))
     block = _block_cost(vision.frames, places, side.width, side.differences)

@@ -15,15 +15,16 @@ from jax.typing import ArrayLike
 
 from tokmerge_jax.checkpoints.tables.clip import rules
 from tokmerge_jax.config import clip
-from tokmerge_jax.data import text
-from tokmerge_jax.data.pairs import Row
+from tokmerge_jax.data.datasets.galleries import Row
+from tokmerge_jax.data.pixels import normalise
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.unit import unit
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.signatures import Features, LearningRate, Loss
 from tokmerge_jax.system import Retrieval, System, Training, Weights
-from tokmerge_jax.systems import clip_vision, pixels, reranked
+from tokmerge_jax.systems import clip_vision, reranked
 from tokmerge_jax.systems.inputs import text_checked, video_checked
 from tokmerge_jax.training import losses, optimizer, parts
 from tokmerge_jax.types import Batch, Params
@@ -42,13 +43,13 @@ def build(config: clip.Retrieval) -> System:
     clip_vision.check(config)
     vision, words, rank = config.model.vision, config.model.text, config.model.lora_rank
     network = _network(config, rank)
-    tokenize = text.Tokenizer(
-        text.CLIP, config.data.vocabulary, config.data.max_text_length, words.vocab_size
+    tokenize = tokenizers.Tokenizer(
+        tokenizers.CLIP, config.data.vocabulary, config.data.max_text_length, words.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return network.init(key, pixels.example(config), ids)["params"]
+        return network.init(key, normalise.example(config), ids)["params"]
 
     def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
@@ -118,7 +119,7 @@ def contrastive_loss(network: CLIP, in_parts: int = 1) -> Loss:
     return loss
 
 
-def _retrieval(config: clip.Retrieval, network: CLIP, tokenize: text.Tokenizer) -> Retrieval:
+def _retrieval(config: clip.Retrieval, network: CLIP, tokenize: tokenizers.Tokenizer) -> Retrieval:
     """Functions of the network without LoRA."""
 
     def encode_video(params: Params, video: ArrayLike) -> Features:

@@ -12,17 +12,13 @@ import numpy as np
 from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.testa import rules
 from tokmerge_jax.config.testa import Retrieval
-from tokmerge_jax.data import text
-from tokmerge_jax.data.pairs import Row
+from tokmerge_jax.data.datasets.galleries import Row
+from tokmerge_jax.data.pixels import normalise
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
 from tokmerge_jax.system import System, Training, Weights
-from tokmerge_jax.systems import (
-    pixels,
-    reranked,
-    testa_training,
-    timesformer_vision,
-)
+from tokmerge_jax.systems import reranked, testa_training, timesformer_vision
 from tokmerge_jax.types import Params
 
 
@@ -38,7 +34,7 @@ def build(config: Retrieval) -> System:
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return network.init(key, pixels.example(config), ids, ids == 0)["params"]
+        return network.init(key, normalise.example(config), ids, ids == 0)["params"]
 
     def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
@@ -69,10 +65,10 @@ def build(config: Retrieval) -> System:
     )
 
 
-def tokenizer(config: Retrieval) -> text.Tokenizer:
+def tokenizer(config: Retrieval) -> tokenizers.Tokenizer:
     """How captions and paragraphs become ids."""
-    return text.Tokenizer(
-        text.testa_caption(config.data.max_words),
+    return tokenizers.Tokenizer(
+        tokenizers.testa_caption(config.data.max_words),
         config.data.vocabulary,
         config.data.max_text_length,
         config.model.text.vocab_size,

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.checkpoints.tables.testa import pretraining_rules
 from tokmerge_jax.config.testa import Pretraining
-from tokmerge_jax.data import text
-from tokmerge_jax.data.pretraining_augment import PretrainingAugment
+from tokmerge_jax.data.pixels.pretraining import PretrainingAugment
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
@@ -78,13 +78,13 @@ def build(config: Pretraining) -> System:
         captioning=Captioning(
             tokenize,
             video_checked(captioner(config, network, decoder, tokenize), config),
-            partial(text.spell, config.data.vocabulary),
+            partial(tokenizers.spell, config.data.vocabulary),
         ),
     )
 
 
 def captioner(
-    config: Pretraining, network: TESTA, decoder: Bert, tokenize: text.Tokenizer
+    config: Pretraining, network: TESTA, decoder: Bert, tokenize: tokenizers.Tokenizer
 ) -> Caption:
     """`signatures.Caption`, as `config.caption` describes it.
 

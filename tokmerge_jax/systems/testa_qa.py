@@ -9,14 +9,14 @@ from functools import partial
 from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.testa import answering_rules
 from tokmerge_jax.config.testa import QuestionAnswering
-from tokmerge_jax.data import text
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.system import System, Training
 from tokmerge_jax.systems import answered, timesformer_vision
 
-_QUESTION = replace(text.TESTA_QUESTION, start=text.ENCODE)
-_ANSWER = replace(text.TESTA, start=text.DECODE)
+_QUESTION = replace(tokenizers.TESTA_QUESTION, start=tokenizers.ENCODE)
+_ANSWER = replace(tokenizers.TESTA, start=tokenizers.DECODE)
 
 
 def build(config: QuestionAnswering) -> System:

@@ -13,9 +13,10 @@ from jax.typing import ArrayLike
 from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.testa import Vision
 from tokmerge_jax.config.testa import Config
-from tokmerge_jax.data import transforms
-from tokmerge_jax.merging import schedule, space_time
-from tokmerge_jax.merging.space_time import Aggregation
+from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.data.pixels.normalise import normalise
+from tokmerge_jax.merging import schedule, testa
+from tokmerge_jax.merging.testa import Aggregation
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.testa import TESTA
 from tokmerge_jax.models.timesformer import TimeSformer
@@ -23,7 +24,6 @@ from tokmerge_jax.signatures import LearningRate, TraceVideo
 from tokmerge_jax.system import Merging, Pixels
 from tokmerge_jax.systems.clip_vision import MEAN, STD
 from tokmerge_jax.systems.inputs import video_checked
-from tokmerge_jax.systems.pixels import normalise
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
 
@@ -60,7 +60,7 @@ def sizes(config: Config) -> Vision:
 def pixels_of(config: Config) -> Pixels:
     """How frames become the network's input; fine-tuning augments nothing."""
     vision = config.model.vision
-    resize = transforms.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
+    resize = umt.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
     return Pixels(MEAN, STD, vision.image_size, vision.frames, resize, augment=resize)
 
 
@@ -130,7 +130,7 @@ def check(config: Config) -> None:
 
 def _plan(config: Config) -> tuple[Aggregation, ...]:
     merger, attention = config.model.merger, config.model.vision.attention
-    plan = space_time.plan(merger.name, *_schedules(config), merger.vote)
+    plan = testa.plan(merger.name, *_schedules(config), merger.vote)
     if attention != "divided" and any(part.frames for part in plan):
         raise UserError(
             f"config.model.merger.frames is for config.model.vision.attention=divided;"
@@ -144,7 +144,7 @@ def _cost(config: Config, r: Sequence[int]) -> tuple[LayerCost, ...]:
     vision, (r_frames, _) = config.model.vision, _schedules(config)
     width, inputs = vision.width, 3 * vision.patch_size**2
     if vision.attention == "divided":
-        return space_time.cost(
+        return testa.cost(
             r_frames,
             r,
             vision.frames,
@@ -182,5 +182,5 @@ def _schedules(config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if merger.name == "none":
         return (0,) * vision.depth, (0,) * vision.depth
     patches = schedule.resolve(merger.r, vision.depth, _tokens(config), protected=1)
-    protected = space_time.protected_frames(patches)
+    protected = testa.protected_frames(patches)
     return schedule.resolve(merger.frames, vision.depth, vision.frames, protected), patches

@@ -10,13 +10,13 @@ from jax.typing import ArrayLike
 
 from tokmerge_jax import merging, runtime
 from tokmerge_jax.config.umt import Config
-from tokmerge_jax.data import transforms
+from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.data.pixels.normalise import normalise
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.models.umt_vit import UMTViT
 from tokmerge_jax.signatures import LearningRate, TraceVideo
 from tokmerge_jax.system import Merging, Pixels
 from tokmerge_jax.systems.inputs import video_checked
-from tokmerge_jax.systems.pixels import normalise
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import LayerCost, Params, Schedule
 
@@ -51,8 +51,8 @@ def pixels_of(config: Config) -> Pixels:
         STD,
         vision.image_size,
         vision.frames,
-        transform=transforms.Resize(vision.image_size),
-        augment=transforms.RandomResizedCrop(
+        transform=umt.Resize(vision.image_size),
+        augment=umt.RandomResizedCrop(
             vision.image_size, min_scale=train.image_size_min_scale, flip=train.flip
         ),
     )
@@ -100,7 +100,7 @@ def _trace(blocks: Params) -> dict[str, list[jax.Array]]:
             continue
         (evidence,), (tokens,) = block["evidence"], block["after_merging"]
         if evidence.entropy is not None:
-            trace["saliency"].append(merging.saliency.foreground(evidence.entropy))
+            trace["saliency"].append(merging.vid_tldr.foreground(evidence.entropy))
         trace["origin"].append(tokens.origin)
         trace["size"].append(tokens.size)
     return trace

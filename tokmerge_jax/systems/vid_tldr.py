@@ -16,13 +16,14 @@ from jax.typing import ArrayLike
 from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.vid_tldr import rules
 from tokmerge_jax.config.umt import Retrieval
-from tokmerge_jax.data import text
-from tokmerge_jax.data.pairs import Row
+from tokmerge_jax.data.datasets.galleries import Row
+from tokmerge_jax.data.pixels import normalise
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.signatures import Choose, Features, Loss, Memory
 from tokmerge_jax.system import MultipleChoice, System, Training, Weights
-from tokmerge_jax.systems import pixels, reranked, umt_vision
+from tokmerge_jax.systems import reranked, umt_vision
 from tokmerge_jax.training import losses
 from tokmerge_jax.types import Batch, NegativeSampler, Params, UserError
 
@@ -40,13 +41,13 @@ def build(config: Retrieval) -> System:
             "config.model.vision.keep_temporal pools the tokens of each frame, which merging mixes;"
             " switch one of them off (config.model.merger.name=none)"
         )
-    tokenize = text.Tokenizer(
-        text.UMT, config.data.vocabulary, config.data.max_text_length, words.vocab_size
+    tokenize = tokenizers.Tokenizer(
+        tokenizers.UMT, config.data.vocabulary, config.data.max_text_length, words.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, min(config.data.max_text_length, words.max_positions)), jnp.int32)
-        return network.init(key, pixels.example(config), ids, ids == 0)["params"]
+        return network.init(key, normalise.example(config), ids, ids == 0)["params"]
 
     def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])

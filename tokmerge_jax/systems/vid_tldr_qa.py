@@ -8,7 +8,7 @@ from functools import partial
 from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.vid_tldr_qa import rules
 from tokmerge_jax.config.umt import QuestionAnswering
-from tokmerge_jax.data import text
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.system import System, Training
@@ -23,7 +23,7 @@ def build(config: QuestionAnswering) -> System:
     """
     vision, bert = config.model.vision, config.model.text
     network = _network(config)
-    words = answered.words(config, text.UMT, text.UMT_ANSWER)
+    words = answered.words(config, tokenizers.UMT, tokenizers.UMT_ANSWER)
     names = rules(vision.depth, bert.depth, bert.fusion_layer)
     return System(
         name="vid_tldr_qa",

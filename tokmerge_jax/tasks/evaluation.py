@@ -16,7 +16,8 @@ from tokmerge_jax import checkpoints, data, disk, evaluation, parallel, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
 from tokmerge_jax.config.common import Data
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
-from tokmerge_jax.data import checking, prepared
+from tokmerge_jax.data.datasets import prepared
+from tokmerge_jax.data.video import checking
 from tokmerge_jax.evaluation import (
     actions,
     answering,

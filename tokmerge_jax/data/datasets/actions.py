@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from tokmerge_jax.data import frame_folder
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.datasets.locating import Videos, spelled
 from tokmerge_jax.data.datasets.video_text import Action, Clip
+from tokmerge_jax.data.video import frame_folder
 from tokmerge_jax.progress import tracked
 from tokmerge_jax.types import UserError
 

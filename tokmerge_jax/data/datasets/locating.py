@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.datasets.video_text import Clip
-from tokmerge_jax.data.folder import SUFFIXES, is_mark_of_macos
+from tokmerge_jax.data.video.folder import SUFFIXES, is_mark_of_macos
 
 _SUFFIX = re.compile(f"({'|'.join(map(re.escape, SUFFIXES))})$", re.IGNORECASE)
 _BESIDE = (".gif", ".ogg")  # previews and sound lie beside videos of the same name

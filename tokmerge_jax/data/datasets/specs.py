@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from tokmerge_jax.data.datasets import actions, annotations, clip4clip, demo_motion, testa
+from tokmerge_jax.data.datasets import actions, clip4clip, testa, umt
+from tokmerge_jax.data.datasets.demo import motion
 from tokmerge_jax.data.datasets.video_text import AnyRecord
 
 
@@ -77,7 +78,7 @@ SPECS: Mapping[str, DatasetSpec] = {
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
     "demo_long": DatasetSpec({}, match_by_caption=True),
-    "demo_actions": DatasetSpec({}, kind="actions", mirror=demo_motion.MIRRORED),
+    "demo_actions": DatasetSpec({}, kind="actions", mirror=motion.MIRRORED),
 }
 
 
@@ -101,7 +102,7 @@ def _read_umt(
     dataset: str, split: str, folder: pathlib.Path, videos: pathlib.Path
 ) -> Sequence[AnyRecord]:
     spec = SPECS[dataset]
-    return annotations.read(folder / spec.annotations[split], videos, spec.kind)
+    return umt.read(folder / spec.annotations[split], videos, spec.kind)
 
 
 FAMILIES: Mapping[str, Family] = {

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from tokmerge_jax.data.clip_pixels import shorter_side_size
+from tokmerge_jax.data.pixels.clip import shorter_side_size
 from tokmerge_jax.types import UserError
 
 Scale = int | tuple[int, int]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, call, dot, part
+from tokmerge_jax.kernels.pallas_blocks import BLOCK, Target, as_column, call, dot, part
 
 LOWEST = -1e30
 """The logit of a key that nobody sees; finite, so that differences of two are no NaN."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokmerge_jax.config.common import ActionData, Data, QuestionData, TextData
-from tokmerge_jax.data import checking, pairs
-from tokmerge_jax.data.datasets import actions, annotations, demo, files, video_text
+from tokmerge_jax.data.datasets import actions, demo, files, galleries, umt, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
+from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
 OF_SPLIT = "split"
@@ -45,13 +45,13 @@ def records(config: Data, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]
     """
     _check(config, split)
     found = video_text.read(config.folder, config.dataset, split)
-    usable, broken = pairs.without_broken(found)
+    usable, broken = galleries.without_broken(found)
     _judge(config, split, len(usable), len(broken), broken[:_NAMED])
     if config.on_broken == "stop":
         _check_files(config, [clip for record in usable for clip in record.clips])
     names = tuple(clip.name for clip in broken)
     if isinstance(config, TextData) and config.paragraph:
-        return [*pairs.paragraphs([r for r in usable if isinstance(r, Record)])], names
+        return [*galleries.paragraphs([r for r in usable if isinstance(r, Record)])], names
     return usable, names
 
 
@@ -125,7 +125,7 @@ def answers(config: QuestionData) -> tuple[str, ...]:
             " annotations and prepare the data set again, or name one by config.data.answers, where"
             f" {OF_SPLIT!r} stands for the answers of the evaluated split"
         )
-    return annotations.read_answers(path)
+    return umt.read_answers(path)
 
 
 def labels(config: ActionData) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.datasets import demo, demo_motion, video_text
-from tokmerge_jax.data.datasets.demo_motion import NAMES
+from tokmerge_jax.data.datasets import demo, video_text
+from tokmerge_jax.data.datasets.demo import motion
+from tokmerge_jax.data.datasets.demo.motion import NAMES
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord
 
 COUNTS: Mapping[str, int] = {"train": 3000, "val": 60, "test": 200}
@@ -39,11 +40,11 @@ def labels(split: str) -> tuple[int, ...]:
 def draw(action: int, seed: tuple[int, int]) -> UInt8[np.ndarray, "T H W 3"]:
     """The clip of that number in a split; `seed` is the split's and the number."""
     split, number = seed
-    return demo_motion.draw(action, (split, number // 2))
+    return motion.draw(action, (split, number // 2))
 
 
 def _records(split: str, told: Sequence[int]) -> list[AnyRecord]:
     return [
-        Action((demo.clip("demo_actions", split, number),), label, demo_motion.FRAMES)
+        Action((demo.clip("demo_actions", split, number),), label, motion.FRAMES)
         for number, label in enumerate(told)
     ]

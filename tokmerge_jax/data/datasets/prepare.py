@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.checking import MISSING, Check, check_videos, log_path
-from tokmerge_jax.data.datasets import actions, annotations, files, specs, video_text
+from tokmerge_jax.data.datasets import actions, files, specs, umt, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
+from tokmerge_jax.data.video.checking import MISSING, Check, check_videos, log_path
 from tokmerge_jax.types import Json, UserError
 
 
@@ -131,7 +131,7 @@ def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
             f"--annotations {path}: {titles} files are found by their names; give their folder (or,"
             " if the file is one of UMT's, --format umt)"
         )
-    return _Source((path,), functools.partial(annotations.read, path, kind=SPECS[dataset].kind))
+    return _Source((path,), functools.partial(umt.read, path, kind=SPECS[dataset].kind))
 
 
 def _is_named(path: pathlib.Path, family: str, dataset: str) -> bool:
@@ -171,7 +171,7 @@ def _store_answers(dataset: str, source: pathlib.Path, folder: str) -> None:
     """Keeps the answer list beside the data set; evaluation says so if there was none."""
     file = _folder(source) / SPECS[dataset].answers
     if file.is_file():
-        _store_texts(video_text.answers_path(folder, dataset), annotations.read_answers(file))
+        _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(file))
 
 
 def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:

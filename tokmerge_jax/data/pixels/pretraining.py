@@ -14,9 +14,9 @@ from einops import rearrange
 from jaxtyping import Int32, Int64, UInt8
 from PIL import Image, ImageOps
 
-from tokmerge_jax.data import rand_augment
-from tokmerge_jax.data.rand_augment import Operation, Step
-from tokmerge_jax.data.transforms import Box, random_box
+from tokmerge_jax.data.pixels import rand_augment
+from tokmerge_jax.data.pixels.rand_augment import Operation, Step
+from tokmerge_jax.data.pixels.umt import Box, random_box
 
 _COUNT = 2  # operations drawn for a clip
 _VIDEO_LEVEL, _PICTURE_LEVEL = 0.5, 0.7

@@ -15,10 +15,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.datasets import demo_questions, demo_scene, video_text
-from tokmerge_jax.data.datasets.demo_scene import Story
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.demo import questions, scene
+from tokmerge_jax.data.datasets.demo.scene import Story
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
-from tokmerge_jax.data.workers import end_with_parent
+from tokmerge_jax.data.video.workers import end_with_parent
 from tokmerge_jax.progress import tracked
 
 COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
@@ -49,7 +50,7 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
         for dataset, records in (("demo", _records), ("demo_qa", _questions)):
             store(folder, dataset, {split: records(split, told[split]) for split in splits})
         answers = video_text.answers_path(folder, "demo_qa")
-        runtime.write_text(answers, json.dumps(demo_questions.ANSWERS, indent=0))
+        runtime.write_text(answers, json.dumps(questions.ANSWERS, indent=0))
 
 
 def draw_clips(
@@ -57,7 +58,7 @@ def draw_clips(
     dataset: str,
     told: Mapping[str, Sequence[Any]],  # what `draw` takes
     workers: int,
-    draw: Callable[[Any, tuple[int, int]], np.ndarray] = demo_scene.draw,  # a story of its kind
+    draw: Callable[[Any, tuple[int, int]], np.ndarray] = scene.draw,  # a story of its kind
 ) -> None:
     """Draws what is told in each split, the clips that `clip` names; those that are there stay.
 
@@ -122,12 +123,12 @@ def clip(dataset: str, split: str, number: int) -> Clip:
 @functools.cache
 def stories(split: str) -> tuple[Story, ...]:
     """What happens in each clip of a split."""
-    test = demo_scene.test_stories(COUNTS["test"])
+    test = scene.test_stories(COUNTS["test"])
     if split == "test":
         return tuple(test)
     held_out = frozenset(test) if split == "train" else frozenset([*test, *stories("train")])
     seed = SEEDS[split]
-    return tuple(demo_scene.train_story((seed, i), held_out) for i in range(COUNTS[split]))
+    return tuple(scene.train_story((seed, i), held_out) for i in range(COUNTS[split]))
 
 
 def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
@@ -155,7 +156,7 @@ def _draw(
 
 def _records(split: str, told: Sequence[Story]) -> list[AnyRecord]:
     return [
-        Record((clip("demo", split, number),), (demo_scene.caption(story),))
+        Record((clip("demo", split, number),), (scene.caption(story),))
         for number, story in enumerate(told)
     ]
 
@@ -167,7 +168,7 @@ def _questions(split: str, told: Sequence[Story]) -> list[AnyRecord]:
         )
         for number, story in enumerate(told)
         for i in range(_ASKED[split])
-        for kind, (question, answer) in demo_questions.ask(
+        for kind, (question, answer) in questions.ask(
             story, np.random.default_rng([SEEDS[split], 1, number, i])
         ).items()
     ]

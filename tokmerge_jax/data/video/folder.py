@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokmerge_jax import disk
-from tokmerge_jax.data.checking import stamp
-from tokmerge_jax.data.clips import Decoder, in_order
-from tokmerge_jax.data.faults import Fault
+from tokmerge_jax.data.video.checking import stamp
+from tokmerge_jax.data.video.clips import Decoder, in_order
+from tokmerge_jax.data.video.faults import Fault
 from tokmerge_jax.types import UserError
 
 SUFFIXES = (

@@ -12,8 +12,17 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array, Float, PyTree
 
-from tokmerge_jax.kernels.attention_gradient import LOWEST, gradients, logits
-from tokmerge_jax.kernels.blocks import BLOCK, Target, as_column, as_row, call, dot, padded, part
+from tokmerge_jax.kernels.attention.pallas_gradient import LOWEST, gradients, logits
+from tokmerge_jax.kernels.pallas_blocks import (
+    BLOCK,
+    Target,
+    as_column,
+    as_row,
+    call,
+    dot,
+    padded,
+    part,
+)
 
 
 def attention(

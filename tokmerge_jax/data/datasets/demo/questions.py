@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tokmerge_jax.data.datasets.demo_scene import COLOURS, DIRECTIONS, SHAPES, Event, Story
+from tokmerge_jax.data.datasets.demo.scene import COLOURS, DIRECTIONS, SHAPES, Event, Story
 
 NUMBERS = ("zero", "one", "two")
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from tokmerge_jax.data import rand_augment
-from tokmerge_jax.data.action_pixels import Scale, check_scale, resize
-from tokmerge_jax.data.transforms import Box
+from tokmerge_jax.data.pixels import rand_augment
+from tokmerge_jax.data.pixels.actions import Scale, check_scale, resize
+from tokmerge_jax.data.pixels.umt import Box
 from tokmerge_jax.types import UserError
 
 _RATIOS = (3 / 4, 4 / 3)  # width to height

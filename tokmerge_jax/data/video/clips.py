@@ -16,12 +16,12 @@ from absl import flags
 from jaxtyping import UInt8
 
 from tokmerge_jax.config.common import ActionData, Data
-from tokmerge_jax.data.faults import Fault, attempt
-from tokmerge_jax.data.frame_folder import is_pattern
-from tokmerge_jax.data.frames import SAMPLERS, Sampler, by_intervals
-from tokmerge_jax.data.segments import Segments
-from tokmerge_jax.data.video import open_video, read_chosen
-from tokmerge_jax.data.workers import follow_parent
+from tokmerge_jax.data.sampling.frames import SAMPLERS, Sampler, by_intervals
+from tokmerge_jax.data.sampling.segments import Segments
+from tokmerge_jax.data.video.decode import open_video, read_chosen
+from tokmerge_jax.data.video.faults import Fault, attempt
+from tokmerge_jax.data.video.frame_folder import is_pattern
+from tokmerge_jax.data.video.workers import follow_parent
 from tokmerge_jax.types import UserError
 
 T = TypeVar("T")

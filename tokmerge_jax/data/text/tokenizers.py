@@ -17,7 +17,7 @@ import tokenizers
 from jaxtyping import Bool, Int, Int32
 from tokenizers import models, normalizers, pre_tokenizers
 
-from tokmerge_jax.data import byte_pairs, vocabulary
+from tokmerge_jax.data.text import byte_pairs, vocabulary
 from tokmerge_jax.types import UserError
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

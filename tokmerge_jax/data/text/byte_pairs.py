@@ -16,7 +16,7 @@ import ftfy
 import regex
 from tokenizers import models
 
-from tokmerge_jax.data import vocabulary
+from tokmerge_jax.data.text import vocabulary
 from tokmerge_jax.types import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
-from tokmerge_jax.data.clip_pixels import shorter_side_crop
+from tokmerge_jax.data.pixels.clip import shorter_side_crop
 
 _COUNT = 4  # operations drawn for a clip
 _PROBABILITY = 0.5  # that one which was drawn is applied

@@ -24,9 +24,9 @@ import numpy as np
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
-from tokmerge_jax.data.frame_folder import FrameFolder, is_pattern
-from tokmerge_jax.data.packets import HEAD, Index, MistrustError, Packets
-from tokmerge_jax.data.scaling import Scaler
+from tokmerge_jax.data.video.frame_folder import FrameFolder, is_pattern
+from tokmerge_jax.data.video.packets import HEAD, Index, MistrustError, Packets
+from tokmerge_jax.data.video.scaling import Scaler
 from tokmerge_jax.types import UserError
 
 _DEFAULT_RATE = 25.0  # frames a second where a container does not say

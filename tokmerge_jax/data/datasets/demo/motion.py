@@ -13,8 +13,8 @@ import numpy as np
 from einops import repeat
 from jaxtyping import Float, UInt8
 
-from tokmerge_jax.data.datasets import demo_scene
-from tokmerge_jax.data.datasets.demo_scene import COLOURS, DIRECTIONS, EDGE, SHAPES
+from tokmerge_jax.data.datasets.demo import scene
+from tokmerge_jax.data.datasets.demo.scene import COLOURS, DIRECTIONS, EDGE, SHAPES
 
 FRAMES = 40
 """Frames of a clip."""
@@ -115,14 +115,14 @@ def draw(action: int, seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
     rng = np.random.default_rng(seed)
     radii = rng.uniform(*_RADIUS, size=2)
     paths = places(action, rng, radii)
-    frames = demo_scene.background(rng, FRAMES)
+    frames = scene.background(rng, FRAMES)
     frames = frames[::-1] if action % 2 else frames
     shapes = rng.choice(SHAPES, size=2)
     colours = rng.choice(list(COLOURS), size=2, replace=False)
     for i in (1, 0):  # the acting one is in front
-        shade = demo_scene.shade(colours[i], rng)
-        demo_scene.paint(frames, shapes[i], shade, radii[i], paths[i])
-    return demo_scene.pixels(frames)
+        shade = scene.shade(colours[i], rng)
+        scene.paint(frames, shapes[i], shade, radii[i], paths[i])
+    return scene.pixels(frames)
 
 
 def _round(angles: np.ndarray | float) -> np.ndarray:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Int64
 
-from tokmerge_jax.data.frames import trimmed_length
+from tokmerge_jax.data.sampling.frames import trimmed_length
 from tokmerge_jax.types import UserError
 
 _WINDOW = 128  # frames that a dense clip spans

@@ -9,13 +9,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
-from tokmerge_jax.kernels import (
-    attention_blocks,
-    attention_cudnn,
-    attention_pallas,
-    attention_whole,
-)
-from tokmerge_jax.kernels.blocks import BLOCK
+from tokmerge_jax.kernels.attention import blocks, cudnn, pallas, whole
+from tokmerge_jax.kernels.pallas_blocks import BLOCK
 
 Form = Literal["blocks", "whole", "pallas", "cudnn"]
 """How attention is computed: in a loop over heads, all maps at once, by our kernels, by cuDNN's."""
@@ -64,13 +59,13 @@ def attention(
     with jax.named_scope(f"attention_{form}"):
         if form == "cudnn":
             assert plain
-            return attention_cudnn.attention(query, key, value, scale=scale), None
+            return cudnn.attention(query, key, value, scale=scale), None
         if form == "pallas":
             target = platform if platform in ("gpu", "tpu") else "interpret"
-            attend = partial(attention_pallas.attention, target=target)
+            attend = partial(pallas.attention, target=target)
             run = partial(attend, scale=scale, entropy=entropy)
             return parallel.by_device(run, (query, key, value, weight))
-        attend = (attention_blocks if form == "blocks" else attention_whole).attention
+        attend = (blocks if form == "blocks" else whole).attention
         return attend(query, key, value, weight, scale=scale, entropy=entropy)
 
 

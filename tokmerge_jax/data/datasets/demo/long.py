@@ -13,7 +13,7 @@ import numpy as np
 
 from tokmerge_jax import disk
 from tokmerge_jax.data.datasets import demo
-from tokmerge_jax.data.datasets.demo_scene import Event
+from tokmerge_jax.data.datasets.demo.scene import Event
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Record
 
 COUNTS: Mapping[str, int] = {"train": 2880, "val": 60, "test": 120}

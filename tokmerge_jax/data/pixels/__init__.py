@@ -1,0 +1,1 @@
+"""From decoded frames to a network's pixels: resizing, cropping, augmenting, normalising."""
