@@ -21,13 +21,12 @@ Keys that are often set (--config.KEY=VALUE):
   eval.batch_size       videos that are captioned at a time
 """
 
-import common
-import own_videos
 from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax import registry
+from tokmerge_jax import command_line, registry
+from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import captions
 from tokmerge_jax.types import UserError
 
@@ -37,14 +36,14 @@ _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
 def main(videos: list[str]) -> None:
     """Prints the caption of each video."""
     sources = own_videos.sources(videos)
-    system = registry.build(common.config())
+    system = registry.build(command_line.config())
     captioning = captions.captioning_of(system)
     own_videos.check(system, _OUTPUT.value)
     captioning.tokenize([""])  # the vocabulary is there and fits
     written, faults = captions.write(system, captioning, sources)
     if written:
         own_videos.show(table(written))
-        record = captions.record(system, common.config_name(), written)
+        record = captions.record(system, command_line.config_name(), written)
         own_videos.keep(_OUTPUT.value, record, f"{len(written)} captions")
     if faults:
         raise UserError("\n".join(faults))
@@ -59,4 +58,4 @@ def table(written: captions.Captions) -> Table:
 
 
 if __name__ == "__main__":
-    common.run_commands(main)
+    command_line.run_commands(main)

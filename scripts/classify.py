@@ -25,13 +25,12 @@ Keys that are often set (--config.KEY=VALUE):
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import common
-import own_videos
 from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax import registry
+from tokmerge_jax import command_line, registry
+from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import actions
 from tokmerge_jax.types import UserError
 
@@ -42,13 +41,13 @@ _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the actions")
 def main(videos: list[str]) -> None:
     """Prints the likeliest actions of each video."""
     sources = own_videos.sources(videos)
-    system = registry.build(common.config())
+    system = registry.build(command_line.config())
     task = actions.recognition_of(system)
     own_videos.check(system, _OUTPUT.value)
     names = actions.names_of(system)
     scores, faults = actions.classify(system, task, sources)
     if scores:
-        record = actions.record(system, common.config_name(), scores, names, _TOP.value)
+        record = actions.record(system, command_line.config_name(), scores, names, _TOP.value)
         own_videos.show(table(record["videos"]))
         own_videos.keep(_OUTPUT.value, record, f"the actions of {len(scores)} videos")
     if faults:
@@ -67,4 +66,4 @@ def table(videos: Sequence[Mapping[str, Any]]) -> Table:
 
 
 if __name__ == "__main__":
-    common.run_commands(main)
+    command_line.run_commands(main)

@@ -15,12 +15,12 @@ them (of CLIP: as TempMe's has), every tensor equal to the original bit for bit 
 which is rounded to float32, and for a single number's axes).
 """
 
-import common
 import rich
 import rich.table
 from absl import flags
 from etils import epath
 
+from tokmerge_jax import command_line
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.conversion import Summary, convert
 
@@ -52,4 +52,4 @@ def table(summary: Summary) -> rich.table.Table:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -28,10 +28,9 @@ Of actions `confusion.png` shows which were taken for which.
 
 import sys
 
-import common
 import rich
 
-from tokmerge_jax import registry
+from tokmerge_jax import command_line, registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.tasks import evaluation
@@ -41,9 +40,9 @@ def main(config: Config) -> None:
     """Evaluates, prints tables, writes results.json, scores.npz and, of actions, a picture."""
     system = registry.build(config)
     source, params = evaluation.inputs(system)
-    folder = common.output(config)
+    folder = command_line.output(config)
     try:
-        results = evaluation.evaluate(common.config_name(), system, params, source, folder)
+        results = evaluation.evaluate(command_line.config_name(), system, params, source, folder)
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
@@ -54,4 +53,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -19,12 +19,12 @@ import io
 import pathlib
 import sys
 
-import common
 import rich
 from absl import flags
 from rich.table import Table
 from rich.text import Text
 
+from tokmerge_jax import command_line
 from tokmerge_jax.own_videos.search import Searcher, index_videos
 from tokmerge_jax.types import UserError
 
@@ -61,7 +61,7 @@ def index(folder: str, rest: list[str]) -> None:
     if not _VIDEOS.value:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
     try:
-        found = index_videos(common.config(), _VIDEOS.value, folder)
+        found = index_videos(command_line.config(), _VIDEOS.value, folder)
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
@@ -94,4 +94,4 @@ def query(folder: str, texts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.run_commands(main)
+    command_line.run_commands(main)

@@ -20,11 +20,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import common
 import rich
 import rich.table
 from absl import flags
 
+from tokmerge_jax import command_line
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.schedules import search_schedule
 
@@ -35,12 +35,12 @@ _TRIALS = flags.DEFINE_integer("trials", 40, "how many schedules to evaluate", l
 
 def main(config: Config) -> None:
     """Searches, prints the table and the line for a configuration."""
-    folder = common.output(config) / "search" / _SPLIT.value
+    folder = command_line.output(config) / "search" / _SPLIT.value
     try:
         content = search_schedule(
             config,
             folder,
-            name=common.config_name(),
+            name=command_line.config_name(),
             budget=_BUDGET.value,
             split=_SPLIT.value,
             trials=_TRIALS.value,
@@ -72,4 +72,4 @@ def table(content: Mapping[str, Any]) -> rich.table.Table:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

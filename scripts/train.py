@@ -11,11 +11,10 @@ command goes on from the last checkpoint to the same curve.
 
 from pathlib import Path
 
-import common
 import numpy as np
 from absl import flags
 
-from tokmerge_jax import registry
+from tokmerge_jax import command_line, registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.training import Trained, train
 from tokmerge_jax.training import export
@@ -27,7 +26,7 @@ _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float
 def main(config: Config) -> None:
     """Trains to the end, or until it is asked to stop, and says where things are."""
     system = registry.build(config)
-    folder = common.output(config) / "training"
+    folder = command_line.output(config) / "training"
     trained = train(system, folder)
     if not trained.finished:
         steps = f"step {trained.step} of {trained.plan.steps}"
@@ -53,4 +52,4 @@ def _export(trained: Trained) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -20,12 +20,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import common
 import jax
 import numpy as np
 from absl import flags
 
-from tokmerge_jax import checkpoints, registry, visualize
+from tokmerge_jax import command_line, registry, visualize
+from tokmerge_jax.checkpoints import load_checkpoint
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.signatures import TraceVideo
@@ -55,10 +55,10 @@ def main(rest: list[str]) -> None:
         refuse("--video", "clips")
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
-    config = common.config()
+    config = command_line.config()
     system = registry.build(config)
     tracer(system)
-    (draw_videos if _VIDEOS.value else draw_gallery)(system, common.output(config))
+    (draw_videos if _VIDEOS.value else draw_gallery)(system, command_line.output(config))
 
 
 def refuse(what: str, *options: str) -> None:
@@ -90,7 +90,7 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
     """Draws the first clips of the configuration's gallery."""
     config = system.config
     source = evaluation.open_source(system)
-    params = checkpoints.load_checkpoint(config.checkpoint, system)
+    params = load_checkpoint(config.checkpoint, system)
     batches = itertools.islice(source.batches(system.pixels.transform, 1), _CLIPS.value)
     clips = [first_view(system, np.asarray(batch["video"][0])) for batch in batches]
     merged = traced(system, params, clips)
@@ -126,7 +126,7 @@ def draw_videos(system: System, folder: pathlib.Path) -> None:
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
     decode = decoder(config.data, system.pixels.frames, folder="")
     clips = [first_view(system, system.pixels.transform(decode(str(path)))) for path in videos]
-    params = checkpoints.load_checkpoint(config.checkpoint, system)
+    params = load_checkpoint(config.checkpoint, system)
     merged = traced(system, params, clips)
     for clip, layers, (path, target) in zip(clips, merged, videos.items(), strict=True):
         drawn = visualize.figure([visualize.details(clip, layers)], [path.name])
@@ -201,4 +201,4 @@ def title(gallery: Any, place: int) -> str:
 
 
 if __name__ == "__main__":
-    common.run_commands(main)
+    command_line.run_commands(main)

@@ -21,8 +21,12 @@ _FORKS.set_forkserver_preload(
 
 
 def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python scripts/SCRIPT.py ARGUMENTS` at the root: its exit code, output and errors."""
-    command = [f"scripts/{script}.py", *map(str, arguments)]
+    """`python scripts/SCRIPT.py ARGUMENTS` at the root: its exit code, output and errors.
+
+    A `script` that names a folder is one of that folder.
+    """
+    path = script if "/" in script else f"scripts/{script}"
+    command = [f"{path}.py", *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         files = [pathlib.Path(folder, name) for name in ("out", "err")]
         process = _FORKS.Process(target=_main, args=(command, files, {**os.environ, **environment}))
@@ -39,5 +43,5 @@ def _main(command: list[str], files: list[pathlib.Path], environment: Mapping[st
     os.environ.update(environment)
     os.chdir(ROOT)
     sys.argv = command
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.insert(0, str(ROOT))
     runpy.run_path(command[0], run_name="__main__")

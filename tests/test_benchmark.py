@@ -1,7 +1,5 @@
-"""What scripts/benchmark.py makes of what it has timed: rates, shares, medians, memory."""
+"""What benchmarks/stages.py makes of what it has timed: rates, shares, medians, memory."""
 
-import pathlib
-import sys
 import types
 from typing import Any
 
@@ -12,15 +10,10 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
+from benchmarks import decoding, peer, stages
+from benchmarks.cases import Case, Timed, ceiling, clips, held, make_inputs
 from tokmerge_jax.config import Config, tds_clip, umt
 from tokmerge_jax.types import LayerCost, UserError
-
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "scripts"))
-
-import benchmark
-import benchmark_decoding
-import benchmark_peer
-from benchmark_cases import Case, Timed, ceiling, clips, held, make_inputs
 
 TERA = 10**12
 
@@ -40,7 +33,7 @@ def rows():
         case("rank", "a part", [0.7, 0.5, 0.25, 0.5], macs=TERA, runs=8, compiles=True),
         case("decode", "ours", [2, 2, 2, 2], clips=4),
     ]
-    return benchmark.report(cases, rounds=3)
+    return stages.report(cases, rounds=3)
 
 
 def test_the_median_of_the_rounds_without_the_first_run_is_told_of_the_whole_job(rows):
@@ -72,7 +65,7 @@ def test_memory_and_compiling_are_told_where_they_are_known(rows):
 
 def test_figures_have_three_digits_in_the_table(rows):
     rows[0].update(tflops=0.012345, clips_per_second=1234.5)
-    view = benchmark.table(rows, "b16, ours in bfloat16")
+    view = stages.table(rows, "b16, ours in bfloat16")
     assert view.title == "b16, ours in bfloat16"
     cells = [list(column.cells) for column in view.columns]
     assert cells[0] == ["ceiling", "encode", "", "rank", "decode"]
@@ -99,7 +92,7 @@ def test_the_original_has_its_own_products_and_no_compiling():
         asked.append(request)
         return Timed(2.0, np.zeros(1))
 
-    (original,) = benchmark_peer.cases([ours, case("text", "ours", [])], ask)
+    (original,) = peer.of_original([ours, case("text", "ours", [])], ask)
     assert original.run().seconds == 2
     assert asked == [request]
     assert (original.way, original.macs, original.compiles) == ("original, eager", 7, False)
@@ -156,12 +149,12 @@ def test_products_of_the_ceiling_leave_numbers_as_large_as_they_are(
 
 
 def test_both_decoders_have_as_many_processes(monkeypatch):
-    monkeypatch.setattr(benchmark_decoding, "_SECONDS", 1)
-    monkeypatch.setattr(benchmark_decoding, "_VIDEOS", 2)
+    monkeypatch.setattr(decoding, "_SECONDS", 1)
+    monkeypatch.setattr(decoding, "_VIDEOS", 2)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     drawn = system(umt.Retrieval())
     drawn.pixels = types.SimpleNamespace(frames=4, image_size=32, transform=lambda frames: frames)
-    one, three = benchmark_decoding.decode(drawn, {}, {})
+    one, three = decoding.decode(drawn, {}, {})
     assert [one.stage, three.stage] == [
         "decode 2 videos, 320x240, 1 process",
         "decode 2 videos, 320x240, 3 processes",
@@ -178,8 +171,8 @@ def test_both_decoders_have_as_many_processes(monkeypatch):
 
 
 def test_drawn_videos_move_and_brighten(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark_decoding, "_SECONDS", 1)
-    path = benchmark_decoding.draw(tmp_path / "drawn.mp4", seed=0)
+    monkeypatch.setattr(decoding, "_SECONDS", 1)
+    path = decoding.draw(tmp_path / "drawn.mp4", seed=0)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"

@@ -65,10 +65,8 @@ def test_a_mistake_is_one_sentence(arguments, says):
 
 
 SHOW = """
-import sys
-sys.path.insert(0, "scripts")
-import common
-common.run(lambda config: print(*(repr(eval(key, vars(config))) for key in {keys!r})))
+from tokmerge_jax import command_line
+command_line.run(lambda config: print(*(repr(eval(key, vars(config))) for key in {keys!r})))
 """
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+LIMITS = "../tokmerge_jax/command_line/limits.py"
 SCRIPTS = ("eval", "classify", "search", "train", "search_schedule", "caption", "convert")
 SIZES = {"jax": "jnp.ones(2**32)", "numpy": "np.ones(2**32)", "file": "mmap.mmap(-1, 2**34)"}
 
@@ -25,7 +26,7 @@ def run(kib, *arguments):
 
 def least():
     """What the refusal asks for, in KiB."""
-    return int(re.findall(r"set it to (\d+)", run(200_000, "limits.py").stderr)[0])
+    return int(re.findall(r"set it to (\d+)", run(200_000, LIMITS).stderr)[0])
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -38,19 +39,19 @@ def test_less_than_jax_starts_with_is_refused(script, kib):
 
 
 def test_what_is_asked_for_is_enough_to_pass():
-    assert run(least() - 1, "limits.py").returncode == 2
-    assert run(least(), "limits.py").returncode == 0
+    assert run(least() - 1, LIMITS).returncode == 2
+    assert run(least(), LIMITS).returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SIZES)
 def test_with_the_least_jax_works_and_what_is_too_large_is_one_sentence(kind):
     program = (
-        "import common, mmap, jax, jax.numpy as jnp, numpy as np\n"
+        "from tokmerge_jax import command_line\nimport mmap, jax, jax.numpy as jnp, numpy as np\n"
         "def main(_):\n"
         "    print(jax.jit(lambda x: x @ x.T)(jnp.ones((500, 500))).sum(), flush=True)\n"
         f"    {SIZES[kind]}.size\n"
-        "common.run_commands(main)"
+        "command_line.run_commands(main)"
     )
     done = run(least(), "-c", program)
     assert (done.returncode, float(done.stdout)) == (2, 500.0**3)

@@ -32,7 +32,7 @@ def run(tmp_path):
 
 def start(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["performance.py", *map(str, arguments)])
-    runpy.run_path("scripts/performance.py", run_name="__main__")
+    runpy.run_path("benchmarks/performance.py", run_name="__main__")
 
 
 def test_ratios_are_those_of_rounds(run, tmp_path, monkeypatch, capsys):

@@ -1,28 +1,21 @@
 """Parts of scripts that full disks, broken videos and closed pipes come by."""
 
-import importlib
-import pathlib
 import subprocess
 import sys
 import types
+from typing import cast
 
 import numpy as np
 import pytest
 
 from tokmerge_jax import data, registry
+from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.configs import demo
 from tokmerge_jax.data.loader import stop
 from tokmerge_jax.data.video.clips import Decoder
+from tokmerge_jax.system import System
 from tokmerge_jax.tasks import schedules, training
 from tokmerge_jax.types import Gallery, UserError
-
-SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
 
 
 def test_the_best_parameters_stay_until_better_ones_are_written(tmp_path, monkeypatch):
@@ -48,12 +41,12 @@ def test_the_best_parameters_stay_until_better_ones_are_written(tmp_path, monkey
     assert (tmp_path / "best/weights").read_text() == "third"
 
 
-def test_an_output_of_too_long_a_name_is_refused(script, tmp_path, monkeypatch):
-    check = script("own_videos").check
-    monkeypatch.setattr(script("own_videos"), "decoder", lambda *_, **__: None)
+def test_an_output_of_too_long_a_name_is_refused(tmp_path, monkeypatch):
+    check = own_videos.check
+    monkeypatch.setattr(own_videos, "decoder", lambda *_, **__: None)
     config = types.SimpleNamespace(data=types.SimpleNamespace(workers=0))
     pixels = types.SimpleNamespace(frames=2)
-    system = types.SimpleNamespace(config=config, pixels=pixels)
+    system = cast(System, types.SimpleNamespace(config=config, pixels=pixels))
     check(system, str(tmp_path / "a.json"))
     for name in (tmp_path / ("a" * 256), tmp_path / ("a" * 254), tmp_path / ("b" * 300) / "a.json"):
         with pytest.raises(UserError, match=r"File name too long|lies in no folder"):
@@ -101,10 +94,12 @@ def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(tmp_path, m
 
 
 def test_a_pipe_that_nobody_reads_ends_a_script_quietly():
-    program = "import common\ncommon.run_commands(lambda _: [print(i) for i in range(99999)])"
+    program = (
+        "from tokmerge_jax import command_line\n"
+        "command_line.run_commands(lambda _: [print(i) for i in range(99999)])"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program],
-        cwd=SCRIPTS,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,11 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILES = [*(ROOT / "tokmerge_jax").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+FILES = [
+    *(ROOT / "tokmerge_jax").rglob("*.py"),
+    *(ROOT / "scripts").glob("*.py"),
+    *(ROOT / "benchmarks").glob("*.py"),
+]
 MOST = 6
 
 

@@ -70,7 +70,7 @@ def test_where_memory_is_short_fewer_workers_help_too(error, said, tmp_path, mon
 _NO_MORE_FILES = """
 import resource, sys
 from tokmerge_jax.data import loader
-from tokmerge_jax.data.clips import Decoder
+from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.types import UserError
 def full(frames):  # after the first video
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))

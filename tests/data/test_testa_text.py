@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import vocabularies
 
-from tokmerge_jax.data import text
+from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.types import UserError
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
@@ -32,8 +32,8 @@ def small(tmp_path):
 def test_cleaning(row):
     words = row["max_words"]
     clean = {
-        "pre_caption": text.testa_caption(words).cleaned,
-        "pre_question": functools.partial(text.pre_question, max_words=words),
+        "pre_caption": tokenizers.testa_caption(words).cleaned,
+        "pre_question": functools.partial(tokenizers.pre_question, max_words=words),
     }
     assert clean[row["function"]](row["text"]) == row["out"]
 
@@ -41,63 +41,65 @@ def test_cleaning(row):
 @pytest.mark.parametrize("row", CLEAN, ids=lambda r: f"{r['function']}-{r['max_words']}")
 def test_the_rules_clean(row):
     rules = {
-        "pre_caption": text.testa_caption(row["max_words"]),
-        "pre_question": text.TESTA_QUESTION,
+        "pre_caption": tokenizers.testa_caption(row["max_words"]),
+        "pre_question": tokenizers.TESTA_QUESTION,
     }
     assert rules[row["function"]].cleaned(row["text"]) == row["out"]
 
 
 def test_captions_and_questions_keep_different_marks():
-    assert text.pre_caption("One, two.\n Three! 4:5;6") == "one, two. three 4:5;6"
-    assert text.pre_question("One, two. Three! 4:5;6?") == "one, two three 456?"
-    assert text.pre_question(" a  b", 2) == " a"  # what is between two spaces counts as a word
+    assert tokenizers.pre_caption("One, two.\n Three! 4:5;6") == "one, two. three 4:5;6"
+    assert tokenizers.pre_question("One, two. Three! 4:5;6?") == "one, two three 456?"
+    assert tokenizers.pre_question(" a  b", 2) == " a"  # between two spaces: a word
 
 
 @vocabularies.real
 def test_ids_of_the_added_tokens():
-    tokenizer = text.Tokenizer(text.TESTA, "bert-base-uncased", 8, WORDS)
+    tokenizer = tokenizers.Tokenizer(tokenizers.TESTA, "bert-base-uncased", 8, WORDS)
     special = TOKENS["special"]
     for name in ("pad", "unk", "cls", "sep", "mask", "dec", "enc"):
         assert tokenizer.id_of(f"[{name.upper()}]") == special[name]
-    assert text.word_pieces_with_modes("bert-base-uncased").size == special["size"] == WORDS
-    assert text.word_pieces("bert-base-uncased").size == WORDS - 2  # that of UMT stays as it is
+    assert tokenizers.word_pieces_with_modes("bert-base-uncased").size == special["size"] == WORDS
+    assert tokenizers.word_pieces("bert-base-uncased").size == WORDS - 2  # of UMT
 
 
 @vocabularies.real
 @pytest.mark.parametrize("row", TOKENS["rows"], ids=lambda r: f"{r['kind']}-{r['max_length']}")
 def test_ids_of_the_original(row):
-    rule = {"caption": text.testa_caption(128), "question": text.TESTA_QUESTION}[row["kind"]]
+    rule = {"caption": tokenizers.testa_caption(128), "question": tokenizers.TESTA_QUESTION}[
+        row["kind"]
+    ]
     assert rule.cleaned(row["text"]) == row["clean"]
-    tokenizer = text.Tokenizer(rule, "bert-base-uncased", row["max_length"], WORDS)
+    tokenizer = tokenizers.Tokenizer(rule, "bert-base-uncased", row["max_length"], WORDS)
     (ids,), (mask,) = tokenizer([row["text"]])
     if row["kind"] == "caption":
         assert ids.tolist() == row["input_ids"]
         assert mask.tolist() == [bool(seen) for seen in row["attention_mask"]]
-        expected = {text.ENCODE: row["matching_ids"], text.DECODE: row["decoder_ids"]}
+        expected = {tokenizers.ENCODE: row["matching_ids"], tokenizers.DECODE: row["decoder_ids"]}
     else:  # the original pads to the longest of a batch, here the question itself
         padding = [0] * (row["max_length"] - len(row["input_ids"]))
         assert mask.tolist() == [bool(seen) for seen in row["attention_mask"] + padding]
-        expected = {text.ENCODE: row["input_ids"] + padding}
+        expected = {tokenizers.ENCODE: row["input_ids"] + padding}
     for token, wanted in expected.items():
         assert [tokenizer.id_of(token), *ids[1:]] == wanted
 
 
 def test_texts_that_are_too_long_keep_their_end(small):
-    for rule in (text.TESTA, text.TESTA_QUESTION, text.testa_caption(3)):
-        ids, mask = text.Tokenizer(rule, small, 4, 11)(["a dog runs", "dog", ""])
+    for rule in (tokenizers.TESTA, tokenizers.TESTA_QUESTION, tokenizers.testa_caption(3)):
+        ids, mask = tokenizers.Tokenizer(rule, small, 4, 11)(["a dog runs", "dog", ""])
         assert ids.tolist() == [[CLS, A, DOG, SEP], [CLS, DOG, SEP, PAD], [CLS, SEP, PAD, PAD]]
         np.testing.assert_array_equal(mask, ids != PAD)
         assert ids.dtype == np.int32
-        assert text.Tokenizer(rule, small, 4, 11).cut(["a dog runs", "dog", "a dog"]) == 1
+        assert tokenizers.Tokenizer(rule, small, 4, 11).cut(["a dog runs", "dog", "a dog"]) == 1
 
 
 def test_texts_that_are_cut_are_reported_with_the_keys(small, capsys):
     texts = ["a dog runs", "dog", "a dog", "A  Dog!"]
-    captions = text.Tokenizer(text.testa_caption(2), small, 4, 11)
+    captions = tokenizers.Tokenizer(tokenizers.testa_caption(2), small, 4, 11)
     captions.report_cut(texts[1:], "captions")
-    answers = text.Tokenizer(text.TESTA, small, 3, 11, "max_answer_length")
+    answers = tokenizers.Tokenizer(tokenizers.TESTA, small, 3, 11, "max_answer_length")
     answers.report_cut(texts[:3], "answers")
-    text.Tokenizer(text.testa_caption(1), small, 8, 11).report_cut(texts, "captions")
+    tokenizers.Tokenizer(tokenizers.testa_caption(1), small, 8, 11).report_cut(texts, "captions")
     assert capsys.readouterr().err.splitlines() == [
         "2 of 3 answers are cut to config.data.max_answer_length=3 pieces",
         "3 of 4 captions are cut to config.data.max_words=1 words and"
@@ -106,25 +108,27 @@ def test_texts_that_are_cut_are_reported_with_the_keys(small, capsys):
 
 
 def test_words_are_cut_before_pieces(small):
-    ids, _ = text.Tokenizer(text.testa_caption(2), small, 8, 11)(["A (dog) runs", "runs ~ dog"])
+    ids, _ = tokenizers.Tokenizer(tokenizers.testa_caption(2), small, 8, 11)(
+        ["A (dog) runs", "runs ~ dog"]
+    )
     assert ids.tolist() == [[CLS, A, DOG, SEP, 0, 0, 0, 0], [CLS, RUN, S, DOG, SEP, 0, 0, 0]]
 
 
 def test_no_words_are_cut_and_nothing_is_cleaned_at_0(small):
-    assert text.testa_caption(0) == text.TESTA
-    ids, _ = text.Tokenizer(text.testa_caption(0), small, 6, 11)(["A (dog)"])
+    assert tokenizers.testa_caption(0) == tokenizers.TESTA
+    ids, _ = tokenizers.Tokenizer(tokenizers.testa_caption(0), small, 6, 11)(["A (dog)"])
     assert ids.tolist() == [[CLS, A, UNK, DOG, UNK, SEP]]
 
 
 def test_rules_travel_to_worker_processes(small):
-    tokenizer = text.Tokenizer(text.testa_caption(1), small, 4, 11)
+    tokenizer = tokenizers.Tokenizer(tokenizers.testa_caption(1), small, 4, 11)
     other = pickle.loads(pickle.dumps(tokenizer))
     assert other(["A dog"])[0].tolist() == tokenizer(["a"])[0].tolist() == [[CLS, A, SEP, PAD]]
-    assert (other.id_of(text.DECODE), other.id_of(text.ENCODE)) == (DEC, ENC)
+    assert (other.id_of(tokenizers.DECODE), other.id_of(tokenizers.ENCODE)) == (DEC, ENC)
 
 
 def test_wrong_limits_are_refused(small):
     with pytest.raises(UserError, match=r"config\.data\.max_words=-1 must be 0 .* or more"):
-        text.testa_caption(-1)
+        tokenizers.testa_caption(-1)
     with pytest.raises(UserError, match=r"small\.txt has 11 words, but config.*vocab_size=9"):
-        text.Tokenizer(text.TESTA, small, 4, 9)(["dog"])
+        tokenizers.Tokenizer(tokenizers.TESTA, small, 4, 9)(["dog"])

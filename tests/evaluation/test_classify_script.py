@@ -1,6 +1,5 @@
 """scripts/classify.py as a user runs it: what videos show, names of actions, what is wrong."""
 
-import importlib
 import json
 import runpy
 
@@ -14,6 +13,7 @@ from safetensors.numpy import save_file
 
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.types import UserError
@@ -121,8 +121,7 @@ def test_videos_and_frames_are_told_as_in_evaluation(folder, expected):
 
 
 def test_a_folder_stands_for_its_videos_or_is_one_video_s_frames(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(script.ROOT / "scripts")
-    sources = importlib.import_module("own_videos").sources
+    sources = own_videos.sources
     for name in ("clips/b.MOV", "clips/below/a.gif", "clips/img_1.jpg", "clips/._b.MOV",
                  "frames/img_1.jpg", "frames/img_2.jpg", "notes/a.txt"):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""scripts/cost_model.py as a user runs it: what cannot work, the folder, more rounds."""
+"""benchmarks/cost_model.py as a user runs it: what cannot work, the folder, more rounds."""
 
 import json
 import subprocess
@@ -14,13 +14,12 @@ from tokmerge_jax import runtime
 runtime.jit = lambda function, **settings: jax.jit(
     lambda *args: jax.tree.map(lambda x: x + 1, function(*args)), **settings
 )
-sys.path.insert(0, "scripts")
-runpy.run_path("scripts/cost_model.py", run_name="__main__")
+runpy.run_module("benchmarks.cost_model", run_name="__main__")
 """
 
 
 def run(*arguments):
-    return script.run("cost_model", "--config=configs/demo.py", *arguments)
+    return script.run("benchmarks/cost_model", "--config=configs/demo.py", *arguments)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def weights(config: Config, network: Answerer, words: Words, names: Sequence[Rul
 
 
 def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dict[str, np.ndarray]:
-    """What `loss` reads of training rows (`data.pairs.AnswerRow`) beside their videos.
+    """What `loss` reads of training rows (`data.datasets.galleries.AnswerRow`) beside their videos.
 
     Args:
       words: the system's tokenizers.

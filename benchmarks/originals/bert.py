@@ -1,4 +1,4 @@
-"""What the originals that read texts with BERT have in common, for `benchmark_original.py`.
+"""What the originals that read texts with BERT have in common, for `driver.py`.
 
 Needs torch and transformers.
 """

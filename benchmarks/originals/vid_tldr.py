@@ -1,4 +1,4 @@
-"""The original vid-TLDR inside PyTorch, for `benchmark_original.py`.
+"""The original vid-TLDR inside PyTorch, for `driver.py`.
 
 Imports the networks from a checkout of mlvlab/vid-TLDR; needs torch, einops and transformers.
 """
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from original_bert import Matching, lend_old_names
 from torch import nn
+
+from benchmarks.originals.bert import Matching, lend_old_names
 
 
 def _import_networks(checkout: str) -> tuple[Any, Any]:

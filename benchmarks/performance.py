@@ -1,7 +1,7 @@
-"""The page of ratios, from what `benchmark.py --against` has written: a table and a picture.
+"""The page of ratios, from what `stages.py --against` has written: a table and a picture.
 
 Example:
-  python scripts/performance.py b16.json l14.json --output docs/performance
+  python -m benchmarks.performance b16.json l14.json --output docs/performance
 """
 
 import argparse
@@ -21,7 +21,7 @@ Case = Mapping[str, Any]
 def main() -> None:
     """Prints the table as Markdown, and draws the picture; exit code 2 on bad input."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", help="files of benchmark.py --output, as to be told")
+    parser.add_argument("runs", nargs="+", help="files of stages.py --output, as to be told")
     parser.add_argument(
         "--output", type=pathlib.Path, required=True, help="the picture, without .png or .pdf"
     )
@@ -43,7 +43,7 @@ def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
         result = json.loads(pathlib.Path(path).read_text("utf-8"))
         name, cases = result["name"], result["cases"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of benchmark.py --output ({error!r})") from error
+        raise UserError(f"{path} is no file of stages.py --output ({error!r})") from error
     found = []
     for stage in dict.fromkeys(case["stage"] for case in cases):
         ours, *others = (case for case in cases if case["stage"] == stage)

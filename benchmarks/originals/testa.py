@@ -1,4 +1,4 @@
-"""The original TESTA inside PyTorch, for `benchmark_original.py`.
+"""The original TESTA inside PyTorch, for `driver.py`.
 
 Imports the networks from a checkout of RenShuhuai-Andy/TESTA; needs torch, einops and transformers.
 """
@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from original_bert import Matching, lend_old_names
 from torch import nn
+
+from benchmarks.originals.bert import Matching, lend_old_names
 
 
 def _import_networks(checkout: str) -> tuple[Any, Any, Any]:

@@ -3,15 +3,15 @@
 Or tells, with `--stages memory`, what training as configured holds in memory; nothing runs.
 
 Examples:
-  python scripts/benchmark.py --config configs/msrvtt_b16.py
-  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode --clips 1,8,32
-  python scripts/benchmark.py --config configs/msrvtt_qa_b16.py --stages answer
-  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages decode,evaluation --rounds 1
-  python scripts/benchmark.py --config configs/msrvtt_b16.py --stages encode \\
+  python -m benchmarks.stages --config configs/msrvtt_b16.py
+  python -m benchmarks.stages --config configs/msrvtt_b16.py --stages encode --clips 1,8,32
+  python -m benchmarks.stages --config configs/msrvtt_qa_b16.py --stages answer
+  python -m benchmarks.stages --config configs/msrvtt_b16.py --stages decode,evaluation --rounds 1
+  python -m benchmarks.stages --config configs/msrvtt_b16.py --stages encode \\
       --against vid-TLDR --against_python torch-env/bin/python
-  python scripts/benchmark.py --config configs/tempme_msrvtt_b32.py \\
+  python -m benchmarks.stages --config configs/tempme_msrvtt_b32.py \\
       --against TempMe --against_python torch-env/bin/python
-  python scripts/benchmark.py --config configs/tdsclip_ssv2_b16.py --stages memory
+  python -m benchmarks.stages --config configs/tdsclip_ssv2_b16.py --stages memory
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
@@ -41,9 +41,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import benchmark_cases
-import benchmark_peer
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,15 +48,17 @@ import rich.box
 import rich.console
 import rich.table
 from absl import flags
-from benchmark_cases import Case, Timed, ceiling, clips, encode, make_inputs, text, weights
-from benchmark_decoding import decode
-from benchmark_kernels import forms
-from benchmark_matching import answer, rerank
-from benchmark_training import memory, train
-from benchmark_whole import questions, recognition, retrieval
-from synthetic import machine
 
-from tokmerge_jax import registry, runtime
+from benchmarks import cases as stage_cases
+from benchmarks.cases import Case, Timed, ceiling, clips, encode, make_inputs, text, weights
+from benchmarks.decoding import decode
+from benchmarks.kernels import forms
+from benchmarks.matching import answer, rerank
+from benchmarks.peer import Peer, of_original
+from benchmarks.synthetic import machine
+from benchmarks.training import memory, train
+from benchmarks.whole import questions, recognition, retrieval
+from tokmerge_jax import command_line, registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.system import System
@@ -76,7 +75,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bou
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
 _PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch and what it needs")
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
-flags.adopt_module_key_flags(benchmark_cases)  # --help shows them
+flags.adopt_module_key_flags(stage_cases)  # --help shows them
 
 
 def main(config: Config) -> None:
@@ -88,7 +87,7 @@ def main(config: Config) -> None:
     stages = _STAGES.value or [name for name in timed if name not in _LONG] or known
     clips()
     _check_output()
-    peer = benchmark_peer.Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
+    peer = Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
     if peer:
         peer.check(config.system)
     system = registry.build(config)
@@ -97,7 +96,7 @@ def main(config: Config) -> None:
             f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(known)}"
         )
     result = {
-        "name": common.config_name(),
+        "name": command_line.config_name(),
         "machine": machine(),
         "dtype": jnp.dtype(runtime.compute_dtype(config.dtype)).name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -117,9 +116,7 @@ def main(config: Config) -> None:
         pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
 
 
-def time_stages(
-    system: System, names: Sequence[str], peer: benchmark_peer.Peer | None
-) -> list[dict[str, Any]]:
+def time_stages(system: System, names: Sequence[str], peer: Peer | None) -> list[dict[str, Any]]:
     """Figures of the stages' cases, and of the original's where it is asked for."""
     params, inputs = weights(system), make_inputs(system, names)
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
@@ -131,12 +128,12 @@ def time_stages(
         if peer and askable:
             ask = stack.enter_context(peer.ready(system, params, inputs))
             stages = list(dict.fromkeys(case.stage for case in cases))
-            cases += benchmark_peer.cases(askable, ask)
+            cases += of_original(askable, ask)
             cases.sort(key=lambda case: stages.index(case.stage))  # beside ours
         return report(cases, _ROUNDS.value)
 
 
-def _askable(cases: Sequence[Case], peer: benchmark_peer.Peer) -> list[Case]:
+def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
     """The cases that the original can be asked for, and decord, where there is one."""
     found = [case for case in cases if case.requests]
     if not found:
@@ -246,7 +243,7 @@ def _digits(figure: float | None) -> str:
 
 
 def memory_table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
-    """The figures of `benchmark_training.memory` for a reader, bytes as MiB."""
+    """The figures of `training.memory` for a reader, bytes as MiB."""
     counts = "stage", "clips", "parts"
     view = rich.table.Table(title="Training holds, in MiB")
     for title in rows[0]:
@@ -264,4 +261,4 @@ def _difference(want: np.ndarray, got: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

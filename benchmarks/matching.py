@@ -1,4 +1,4 @@
-"""What `benchmark.py` times of texts that are read with a video: re-ranking and answering."""
+"""What `stages.py` times of texts that are read with a video: re-ranking and answering."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,10 +7,10 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_cases import QUESTIONS, Case, Timed, compiled, requests_for, text_layer_macs
 from jaxtyping import PyTree
-from synthetic import needed
 
+from benchmarks.cases import QUESTIONS, Case, Timed, compiled, requests_for, text_layer_macs
+from benchmarks.synthetic import needed
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, umt
 from tokmerge_jax.config.common import Text, TextModel

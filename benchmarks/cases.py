@@ -1,4 +1,4 @@
-"""What `benchmark.py` times, its inputs, and the stages that encode: clips, texts, a product."""
+"""What `stages.py` times, its inputs, and the stages that encode: clips, texts, a product."""
 
 import dataclasses
 import time
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from synthetic import clip_macs, encoder, fitting, frames_shape, needed, unmerged
 
+from benchmarks.synthetic import clip_macs, encoder, fitting, frames_shape, needed, unmerged
 from tokmerge_jax import checkpoints, runtime
 from tokmerge_jax.config import expect, tds_clip, umt
 from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
@@ -59,7 +59,7 @@ class Case:
       compile_seconds: what compiling took; None if nothing was compiled, or in the first run.
       compiles: the first run compiles, and what it takes longer for than the others is told.
       peak_bytes: the most that a run holds, where it is known before.
-      requests: how to ask the original for the same (`benchmark_original.py`), by the way.
+      requests: how to ask the original for the same (`driver.py`), by the way.
       original_macs: of the original's run, where they are not `macs`.
     """
 

@@ -1,4 +1,4 @@
-"""The original TDS-CLIP inside PyTorch, for `benchmark_original.py`.
+"""The original TDS-CLIP inside PyTorch, for `driver.py`.
 
 Imports the network from a checkout of BBYL9413/TDS-CLIP; needs torch and einops.
 """

@@ -1,8 +1,8 @@
-"""Times an original inside PyTorch, one request a line; `benchmark.py` starts it.
+"""Times an original inside PyTorch, one request a line; `stages.py` starts it.
 
 Runs in an environment of its own that has torch, safetensors and what the original needs. The job's
 folder holds `job.json` (the system, sizes, the device), `weights.safetensors` (names as in a
-checkpoint of the original) and `inputs.npz`; `original_<system>.py` knows the original.
+checkpoint of the original) and `inputs.npz`; `<system>.py` knows the original.
 
 A request is one JSON line on stdin: {"stage", "form", "how"} and what the stage takes; `how` says
 with or without merging, `clips` how many are encoded at a time. The answer, one JSON line on
@@ -33,7 +33,7 @@ def main(checkout: str, folder: str, threads: str) -> None:
     if job["device"] == "cuda" and not torch.cuda.is_available():
         sys.exit("its torch finds no GPU, and ours runs on one; install a torch for it")
     weights = load_file(pathlib.Path(folder) / "weights.safetensors")
-    original = import_module(job["original"])
+    original = import_module(f"benchmarks.originals.{job['original']}")
     with torch.device(job["device"]):
         model = original.Original(checkout, job, weights, folder)
     with np.load(pathlib.Path(folder) / "inputs.npz") as arrays:
@@ -42,7 +42,7 @@ def main(checkout: str, folder: str, threads: str) -> None:
         request = json.loads(line)
         stage = request.pop("stage")
         if stage == "decode":
-            run = import_module("original_decord").ready(request.pop("processes"))
+            run = import_module("benchmarks.originals.decoding").ready(request.pop("processes"))
         else:
             run = _stage(model, stage, inputs, job["device"], request)
         narrow = torch.bfloat16 if stage == "train" else torch.float16

@@ -1,4 +1,4 @@
-"""The original TempMe inside PyTorch, for `benchmark_original.py`.
+"""The original TempMe inside PyTorch, for `driver.py`.
 
 Imports the network from a checkout of LunarShen/TempMe; needs torch.
 """

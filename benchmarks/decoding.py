@@ -1,4 +1,4 @@
-"""What `benchmark.py` times of decoding: the project's decoder, sampling and resizing.
+"""What `stages.py` times of decoding: the project's decoder, sampling and resizing.
 
 Videos of 10 s are drawn for it: discs that move over a textured ground, in H.264 as x264 writes it
 unless told otherwise, with a keyframe every 250 frames as in MSR-VTT's. Decord reads the same
@@ -19,8 +19,8 @@ from typing import Any
 
 import av
 import numpy as np
-from benchmark_cases import Case, Timed
 
+from benchmarks.cases import Case, Timed
 from tokmerge_jax.data import Source
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.data.video.decode import open_video

@@ -1,4 +1,4 @@
-"""Decoding as the originals do it, by decord, for `benchmark_original.py`."""
+"""Decoding as the originals do it, by decord, for `driver.py`."""
 
 import functools
 import itertools

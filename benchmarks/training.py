@@ -1,4 +1,4 @@
-"""What `benchmark.py` tells of training: the time of a step, and what training holds in memory."""
+"""What `stages.py` tells of training: the time of a step, and what training holds in memory."""
 
 import dataclasses
 import re
@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_cases import (
+from jaxtyping import PyTree
+
+from benchmarks.cases import (
     TRAIN_CLIPS,
     Case,
     Timed,
@@ -19,9 +21,7 @@ from benchmark_cases import (
     text_macs,
     without_and_with,
 )
-from jaxtyping import PyTree
-from synthetic import clip_macs, fitting, frames_shape
-
+from benchmarks.synthetic import clip_macs, fitting, frames_shape
 from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect

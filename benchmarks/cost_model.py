@@ -1,10 +1,10 @@
 """Tells what merging saves in seconds, not only in GMAC: times schedules and fits a model of them.
 
 Examples:
-  python scripts/cost_model.py --config configs/demo.py --rounds 9
-  python scripts/cost_model.py --config configs/msrvtt_b16.py \\
+  python -m benchmarks.cost_model --config configs/demo.py --rounds 9
+  python -m benchmarks.cost_model --config configs/msrvtt_b16.py \\
       --schedules "100x10; 300,100,50; 600,200,100; 1000x1; 1100x1"
-  python scripts/cost_model.py --config configs/testa_didemo_f32.py \\
+  python -m benchmarks.cost_model --config configs/testa_didemo_f32.py \\
       --schedules "12; merger.r=0; merger.frames=0; merger.frames=2 merger.r=24"
 
 Clips of noise are encoded without merging and under each of --schedules, which are separated by
@@ -34,15 +34,22 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import common
 import jax
 import numpy as np
 import rich.console
 import rich.table
 from absl import flags
-from synthetic import changed, clip_macs, encoder, fitting, frames_shape, machine, unmerged
 
-from tokmerge_jax import registry, runtime
+from benchmarks.synthetic import (
+    changed,
+    clip_macs,
+    encoder,
+    fitting,
+    frames_shape,
+    machine,
+    unmerged,
+)
+from tokmerge_jax import command_line, registry, runtime
 from tokmerge_jax.config import Config, clip, testa
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.evaluation.report import settings
@@ -78,7 +85,7 @@ def main(config: Config) -> None:
             f"--schedules: {len(systems)}, no merging among them, are too few for a model of the"
             f" time; name so many that there are {time_model.LEAST} or more"
         )
-    folder = pathlib.Path(_OUTPUT.value or common.output(config) / "cost_model")
+    folder = pathlib.Path(_OUTPUT.value or command_line.output(config) / "cost_model")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         rounds = measure(own, systems, folder / "rounds.json")
@@ -265,7 +272,7 @@ def report(
     ]
     model = time_model.fit(costs, seconds)
     content = {
-        "name": common.config_name(),
+        "name": command_line.config_name(),
         "schedules": rows,
         "model": dataclasses.asdict(model),
         "clips": _CLIPS.value,
@@ -276,7 +283,7 @@ def report(
         "config": settings(config),
     }
     runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
-    title = f"{common.config_name()}, {machine()['devices']}"
+    title = f"{command_line.config_name()}, {machine()['devices']}"
     picture.draw(rows, title).savefig(folder / "tokens_to_time.png")
     rich.console.Console(width=130).print(table(rows, title))
     errors = [abs(row["error"]) for row in rows]
@@ -306,4 +313,4 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command_line.run(main)

@@ -1,4 +1,4 @@
-"""What `benchmark.py` times as a whole: the evaluation of a gallery, decoding apart."""
+"""What `stages.py` times as a whole: the evaluation of a gallery, decoding apart."""
 
 import contextlib
 import io
@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from benchmark_cases import (
+
+from benchmarks.cases import (
     QUESTIONS,
     Case,
     Timed,
@@ -19,9 +20,8 @@ from benchmark_cases import (
     requests_for,
     text_macs,
 )
-from benchmark_matching import pair_macs
-from synthetic import clip_macs, needed
-
+from benchmarks.matching import pair_macs
+from benchmarks.synthetic import clip_macs, needed
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, tds_clip
 from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions

@@ -12,11 +12,11 @@ import typing
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 
-import limits  # noqa: F401 (checks them, before anything imports JAX)
 from absl import app, flags, logging
 from ml_collections import ConfigDict, FieldReference, config_flags
 
 from tokmerge_jax import disk, runtime
+from tokmerge_jax.command_line import limits  # noqa: F401 (checks them, before anything imports JAX)
 from tokmerge_jax.config import Config, Part, files
 from tokmerge_jax.types import UserError
 

@@ -1,4 +1,4 @@
-"""Times the forms of attention, and of a merge, side by side for `benchmark.py`.
+"""Times the forms of attention, and of a merge, side by side for `stages.py`.
 
 The form "whole" holds the map of all heads at once, and is left out where that is above 4 GiB.
 """
@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_cases import Case, clips, compiled, counted
 
+from benchmarks.cases import Case, clips, compiled, counted
 from tokmerge_jax import kernels, runtime
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import Matching

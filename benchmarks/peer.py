@@ -1,4 +1,4 @@
-"""The original that `benchmark.py` is to time as well, in a process of its own with PyTorch."""
+"""The original that `stages.py` is to time as well, in a process of its own with PyTorch."""
 
 import dataclasses
 import functools
@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from benchmark_cases import Case, Timed, half, on_gpu
 from safetensors.numpy import save_file
 
+from benchmarks.cases import Case, Timed, half, on_gpu
 from tokmerge_jax import checkpoints
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Params, UserError
@@ -26,11 +26,11 @@ Ask = Callable[..., Timed]
 
 _BERT = "einops, transformers"
 _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
-    "vid_tldr": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
-    "vid_tldr_qa": ("original_vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
-    "tempme": ("original_tempme", "LunarShen/TempMe", "tvr", "numpy"),
-    "testa": ("original_testa", "RenShuhuai-Andy/TESTA", "testa", _BERT),
-    "tds_clip": ("original_tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
+    "vid_tldr": ("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
+    "vid_tldr_qa": ("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
+    "tempme": ("tempme", "LunarShen/TempMe", "tvr", "numpy"),
+    "testa": ("testa", "RenShuhuai-Andy/TESTA", "testa", _BERT),
+    "tds_clip": ("tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
 }
 
 
@@ -69,15 +69,20 @@ class Peer:
         """A process that holds it with the same weights and inputs, and a way to ask it."""
         with tempfile.TemporaryDirectory() as name:
             _write_job(pathlib.Path(name), system, params, inputs)
-            driver = pathlib.Path(__file__).with_name("benchmark_original.py")
-            command = [self.python, str(driver), self.against, name, str(os.cpu_count())]
+            command = [self.python, "-m", "benchmarks.originals.driver"]
+            arguments = [self.against, name, str(os.cpu_count())]
+            path = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])}
             with subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [*command, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=path,
             ) as process:
-                yield functools.partial(_ask, process, " ".join(command[:2]))
+                yield functools.partial(_ask, process, " ".join(command))
 
 
-def cases(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
+def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
     """The original's ways through each job of ours that it can be asked for."""
     return [
         dataclasses.replace(
@@ -97,7 +102,7 @@ def cases(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
 def _write_job(
     folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
 ) -> None:
-    """What the process reads: see `benchmark_original.py`."""
+    """What the process reads: see `driver.py`."""
     original, *_ = _ORIGINALS[system.name]
     job = {
         "embed_dim": 0,
