@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokmerge_jax import api as api
     from tokmerge_jax import checkpoints as checkpoints
+    from tokmerge_jax import command_line as command_line
     from tokmerge_jax import config as config
     from tokmerge_jax import configs as configs
     from tokmerge_jax import data as data
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = ("api", "checkpoints", "config", "configs", "data", "evaluation", "kernels", "layers",
-          "merging", "models", "own_videos", "systems", "tasks", "training",
+_ROOMS = ("api", "checkpoints", "command_line", "config", "configs", "data", "evaluation",
+          "kernels", "layers", "merging", "models", "own_videos", "systems", "tasks", "training",
           "visualize")  # fmt: skip
 _NAMES = {
     "Model": "api",

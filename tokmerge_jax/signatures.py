@@ -32,7 +32,7 @@ Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray | tuple[np.ndar
 """Frames uint8 [T,H,W,3] -> [T,S,S,3], random; of actions also whether it mirrored them."""
 
 Collate = Callable[[Sequence[Any]], Mapping[str, np.ndarray]]  # rows of the system's own kind
-"""Training rows (`data.datasets.galleries`) -> what the loss needs of them beside their videos, by name."""
+"""Training rows (`data.datasets.galleries`) -> what the loss needs beside their videos, by name."""
 
 LearningRate = Callable[[ArrayLike], jax.Array]
 """The learning rate of a step, counted from 0."""

@@ -69,7 +69,7 @@ def test_small_files_neither_hang_nor_swell():
 
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_PATHS = {**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'tests'}"}
+_PATHS = {**os.environ, "PYTHONPATH": f"{_ROOT}:{_ROOT / 'tests/support'}"}
 _MEASURE = """
 import time
 import hostile

@@ -25,7 +25,7 @@ from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.answers import Answers, size_of
 from tokmerge_jax.types import Questions, UserError
 
-TESTS = pathlib.Path(__file__).parents[1]
+SUPPORT = pathlib.Path(__file__).parents[1] / "support"
 
 
 def check(ranking, k=4, first_piece=2):
@@ -106,7 +106,7 @@ def test_it_goes_on_at_the_first_video_with_an_open_question(tmp_path):
 
 @pytest.mark.slow
 def test_killed_it_goes_on(tmp_path):
-    command = [sys.executable, str(TESTS / "small_questions.py"), str(tmp_path)]
+    command = [sys.executable, str(SUPPORT / "small_questions.py"), str(tmp_path)]
     process = subprocess.Popen([*command, "0.5"], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
 

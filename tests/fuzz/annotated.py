@@ -6,8 +6,8 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from tests import annotation_files
 from tests.fuzz import weights
+from tests.support import annotation_files
 from tokmerge_jax.data.datasets import actions, video_text
 from tokmerge_jax.data.datasets.prepare import prepare
 

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from tests import clips
+from tests.support import clips
 from tokmerge_jax.data.sampling.frames import SAMPLERS
 from tokmerge_jax.data.sampling.segments import Segments
 from tokmerge_jax.data.video.checking import check_video

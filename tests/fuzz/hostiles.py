@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests import hostile
+from tests.support import hostile
 from tokmerge_jax.checkpoints import torch_file
 
 PICKLES = len(hostile.HARMLESS) + len(hostile.HOSTILE) + len(hostile.SWELLING)

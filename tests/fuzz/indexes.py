@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests import clips
 from tests.fuzz import weights
+from tests.support import clips
 from tokmerge_jax import checkpoints, registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.own_videos import search

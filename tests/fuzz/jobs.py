@@ -11,8 +11,8 @@ import numpy as np
 from absl import logging
 from safetensors.numpy import load_file
 
-from tests import clips
 from tests.fuzz import weights
+from tests.support import clips
 from tokmerge_jax import registry
 from tokmerge_jax.configs import demo, demo_qa
 from tokmerge_jax.data.datasets import video_text

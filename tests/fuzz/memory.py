@@ -14,7 +14,7 @@ import tempfile
 
 from absl import logging
 
-from tests import clips
+from tests.support import clips
 from tokmerge_jax import data, registry
 from tokmerge_jax.configs import demo
 from tokmerge_jax.data.datasets import video_text

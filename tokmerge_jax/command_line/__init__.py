@@ -15,8 +15,8 @@ from operator import attrgetter
 from absl import app, flags, logging
 from ml_collections import ConfigDict, FieldReference, config_flags
 
+import tokmerge_jax.command_line.limits  # noqa: F401 (before anything imports JAX)
 from tokmerge_jax import disk, runtime
-from tokmerge_jax.command_line import limits  # noqa: F401 (checks them, before anything imports JAX)
 from tokmerge_jax.config import Config, Part, files
 from tokmerge_jax.types import UserError
 

@@ -52,7 +52,7 @@ class ActionAugment:
     ) -> tuple[UInt8[np.ndarray, "T S S 3"], bool]:
         """The changed frames, and whether they were mirrored, which the label follows.
 
-        (`pairs.augmented`.)
+        (`galleries.augmented`.)
         """
         steps = rand_augment.draw(rng) if self.operations else ()
         frames = resize(rand_augment.apply(frames, steps) if steps else frames, self.scale)
@@ -65,7 +65,7 @@ class ActionAugment:
 def draw_box(height: int, width: int, rng: np.random.Generator, min_area: float = 0.08) -> Box:
     """A box of at least that share of the area; area and ratio are uniform, sides exchanged or not.
 
-    If ten draws do not fit, a square of the shorter side, anywhere. (`transforms.random_box` draws
+    If ten draws do not fit, a square of the shorter side, anywhere. (`umt.random_box` draws
     the ratio's logarithm, and falls back on the middle.)
     """
     for _ in range(_TRIES):

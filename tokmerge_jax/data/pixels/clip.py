@@ -2,7 +2,7 @@
 
 Frames stay uint8; normalising happens on the device. The resize is Pillow's bicubic one, whose
 kernel widens when it shrinks a picture (antialiasing) and whose result is rounded to uint8;
-`transforms.resize` is PyTorch's, which does not widen.
+`umt.resize` is PyTorch's, which does not widen.
 
 Source: CLIP (ICML 2021), the preprocessing of its released code.
 """

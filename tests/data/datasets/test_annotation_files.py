@@ -16,7 +16,7 @@ from tokmerge_jax.data.datasets import files, prepare, umt
 from tokmerge_jax.data.datasets.specs import FAMILIES
 from tokmerge_jax.types import UserError
 
-FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures/annotations"
+FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures/annotations"
 TIMES = "\t0\t1\t0\t1\t"
 WORDS = pickle.dumps({"b": [["a", "cat"]], "a": [["ö"], ["z"]]}, 2)
 

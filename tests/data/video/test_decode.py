@@ -18,7 +18,7 @@ from tokmerge_jax.data.video import decode, scaling
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.types import UserError
 
-VIDEOS = pathlib.Path(__file__).parents[1] / "fixtures" / "videos"
+VIDEOS = pathlib.Path(__file__).parents[2] / "fixtures" / "videos"
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:b-adapt=0"}
 UNEVEN = [1234 + 40 * i + 7 * (i % 3) + (900 if i > 20 else 0) for i in range(61)]
 KINDS = {

@@ -12,7 +12,7 @@ import vocabularies
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.types import UserError
 
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 CLEAN = json.loads((GOLDENS / "testa-text.json").read_text())["rows"]
 TOKENS = json.loads((GOLDENS / "testa-tokens.json").read_text())
 WORDS = 30524

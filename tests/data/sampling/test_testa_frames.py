@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tokmerge_jax.data.sampling.frames import SAMPLERS, sample_indices
 
-ROWS = json.loads((pathlib.Path(__file__).parents[1] / "goldens/testa-frames.json").read_text())
+ROWS = json.loads((pathlib.Path(__file__).parents[2] / "goldens/testa-frames.json").read_text())
 NAMES = {
     "uniform": "strides",
     "nlvl_uniform": "interval_starts",

@@ -19,7 +19,7 @@ from tokmerge_jax.data.sampling.frames import SAMPLERS, sample_indices, strided,
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.types import UserError
 
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 VIDTLDR = json.loads((GOLDENS / "vidtldr-frames.json").read_text())
 QA = json.loads((GOLDENS / "umtqa-frames.json").read_text())["expected"]
 TEMPME = golden.load("tempme-sampling")

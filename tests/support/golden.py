@@ -18,7 +18,7 @@ from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Params
 
-FOLDER = Path(__file__).with_name("goldens")
+FOLDER = Path(__file__).parents[1] / "goldens"
 
 
 @dataclasses.dataclass(frozen=True)

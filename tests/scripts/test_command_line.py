@@ -7,7 +7,7 @@ import sys
 import pytest
 import script
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 CONFIG = "--config=configs/msrvtt_b16.py"
 TESTA = "--config=configs/testa_queryd_f32.py"

@@ -48,7 +48,7 @@ def test_ratios_are_those_of_rounds(run, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "is no file of benchmark.py"),
+        ("{", "is no file of stages.py"),
         ('{"name": "b16"}', "KeyError('cases')"),
         ('{"name": "b16", "cases": []}', "nothing was timed beside an original"),
     ],

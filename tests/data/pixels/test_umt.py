@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokmerge_jax.data.pixels import umt
 from tokmerge_jax.data.pixels.umt import Box
 
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 CASES = json.loads((GOLDENS / "vidtldr-preprocess.json").read_text())["config"]["cases"]
 
 

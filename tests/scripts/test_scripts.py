@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-import types
-from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.configs import demo
 from tokmerge_jax.data.loader import stop
 from tokmerge_jax.data.video.clips import Decoder
-from tokmerge_jax.system import System
 from tokmerge_jax.tasks import schedules, training
 from tokmerge_jax.types import Gallery, UserError
 
@@ -44,9 +41,7 @@ def test_the_best_parameters_stay_until_better_ones_are_written(tmp_path, monkey
 def test_an_output_of_too_long_a_name_is_refused(tmp_path, monkeypatch):
     check = own_videos.check
     monkeypatch.setattr(own_videos, "decoder", lambda *_, **__: None)
-    config = types.SimpleNamespace(data=types.SimpleNamespace(workers=0))
-    pixels = types.SimpleNamespace(frames=2)
-    system = cast(System, types.SimpleNamespace(config=config, pixels=pixels))
+    system = registry.build(demo.get_config())
     check(system, str(tmp_path / "a.json"))
     for name in (tmp_path / ("a" * 256), tmp_path / ("a" * 254), tmp_path / ("b" * 300) / "a.json"):
         with pytest.raises(UserError, match=r"File name too long|lies in no folder"):

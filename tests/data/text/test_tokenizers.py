@@ -13,7 +13,7 @@ import vocabularies
 from tokmerge_jax.data.text import tokenizers, vocabulary
 from tokmerge_jax.types import UserError
 
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 CLEAN = json.loads((GOLDENS / "tokenizers-clean.json").read_text())
 SENTENCES = json.loads((GOLDENS / "tokenizers-bert.json").read_text())["inputs"]["sentences"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

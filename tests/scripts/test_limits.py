@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 LIMITS = "../tokmerge_jax/command_line/limits.py"
 SCRIPTS = ("eval", "classify", "search", "train", "search_schedule", "caption", "convert")
 SIZES = {"jax": "jnp.ones(2**32)", "numpy": "np.ones(2**32)", "file": "mmap.mmap(-1, 2**34)"}

@@ -20,7 +20,7 @@ from tokmerge_jax.data.datasets.prepare import prepare
 from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture
