@@ -1,0 +1,1 @@
+"""Whatever measures: stages of the systems, beside the originals, kernels, decoding, training."""
