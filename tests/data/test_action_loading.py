@@ -149,7 +149,7 @@ def test_samples_of_a_video_stay_together(folder, samples, size):
 
 
 def test_other_kinds_of_data_sets_are_refused(folder):
-    with pytest.raises(UserError, match="'ssv2' holds actions, where captions are needed"):
+    with pytest.raises(UserError, match="'ssv2' holds actions, but captions are needed"):
         data.open_retrieval(config(folder), T)
-    with pytest.raises(UserError, match="'demo' holds captions, where actions are needed"):
+    with pytest.raises(UserError, match="'demo' holds captions, but actions are needed"):
         data.open_actions(config(folder, dataset="demo"), T)

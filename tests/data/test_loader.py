@@ -225,7 +225,7 @@ def test_a_training_clip_that_ends_its_process_is_replaced(folder, monkeypatch):
     assert -2 <= shown.min() <= shown.max() <= 13
     np.testing.assert_array_equal(made[0]["video"], made[1]["video"])
     stopping = data.open_training(config(folder, workers=1), FRAMES)
-    with pytest.raises(UserError, match=r"/3\.mp4 dies; the same command"):
+    with pytest.raises(UserError, match=r"/3\.mp4 dies; run the same command again"):
         next(stopping.batches(Brightness(), collate, 7, seed=1))
 
 
@@ -294,7 +294,7 @@ def test_videos_that_fail_while_loading_are_left_out_of_their_batches(folder):
     [
         ({"dataset": "didemo"}, r"not prepared.*prepare_data\.py --dataset didemo --annotations"),
         ({"dataset": "didemo", "split": "val"}, r"split val, is not .*--splits val --folder"),
-        ({"split": "val"}, r"'val' is no split of .*'msrvtt'; choose from train, test"),
+        ({"split": "val"}, r"'val' is not a split of .*'msrvtt'; choose from train, test"),
         ({"dataset": "msr"}, r"dataset='msr' is unknown; known: msrvtt, msvd"),
         ({"on_broken": "hide"}, r"on_broken='hide' is neither stop nor skip"),
     ],

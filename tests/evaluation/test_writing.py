@@ -139,7 +139,7 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
     truth = [{"question_id": str(i), **row} for i, row in enumerate(case["annotation"])]
     annotation_files.write(tmp_path, {"test_q.json": rows, "test_a.json": truth})
     records = testa.read("anet_qa", "test", tmp_path, tmp_path)
-    told = f"{tmp_path}/test_q.json: left out 1 rows whose question_id came before\n"
+    told = f"{tmp_path}/test_q.json: left out 1 rows with a repeated question_id\n"
     assert capsys.readouterr().err == told
     ids, truths = (tuple(getattr(record, name) for record in records) for name in ("id", "answers"))
     predicted = [record.question for record in records if isinstance(record, Question)]

@@ -273,7 +273,7 @@ def test_the_script_pretrains_on_videos_and_pictures(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "2.mp4: cannot be decoded" in done.stderr
-    assert "another clip takes its place" in done.stderr
+    assert "another clip replaces it" in done.stderr
     lines = (tmp_path / "out/training/metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
     assert len(steps) == 2

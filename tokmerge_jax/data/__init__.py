@@ -1,4 +1,4 @@
-"""Videos and texts: annotations, decoding, frame sampling, transforms, tokenising, the loader."""
+"""Videos and texts: annotations, decoding, frame sampling, transforms, tokenisation, loading."""
 
 from tokmerge_jax.data.loader import (
     Source,

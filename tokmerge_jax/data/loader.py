@@ -1,7 +1,7 @@
-"""Prepared data sets as batches: the gallery of an evaluation, the endless rows of a training.
+"""Batches of prepared data sets: the gallery of an evaluation, the endless rows of training.
 
-Every batch is a function of its place in the sequence (and, in training, of the seed), so both can
-go on at any row or step with the very batches that an uninterrupted run would have had.
+Every batch is a function of its position (and, in training, of the seed), so both can resume at any
+row or step with exactly the batches of an uninterrupted run.
 """
 
 import dataclasses
@@ -29,28 +29,28 @@ AnyRow = galleries.AnyRow
 _Samples = list[tuple[AnyRow, np.ndarray]]
 
 _ENDLESS = 2**40  # rows
-_REPLACEMENTS = 9  # of one row; so many broken videos one after the other are no accident
+_REPLACEMENTS = 9  # tries for one row; more broken videos in a row are no accident
 
 Refuse = Callable[[int, str], None]
-"""`(row, why its video cannot be decoded)`."""
+"""Callback `(row, reason)` for a video that cannot be decoded."""
 
 
 def stop(row: int, fault: str) -> NoReturn:
-    """Refuses a video by a UserError."""
+    """Raises the fault of a video as a UserError."""
     del row
     raise UserError(fault)
 
 
 @dataclasses.dataclass(frozen=True)
 class Source(Generic[G]):
-    """What an evaluation is about, and its videos.
+    """The ground truth of an evaluation and its videos.
 
     Attributes:
-      gallery: names of videos, texts or actions, and which belong together.
+      gallery: names of videos, their texts or actions, and which of them match.
       broken: names of videos that were left out.
       paths: the files of the gallery's videos.
-      decoder: a path to its frames.
-      workers: how many processes decode.
+      decoder: reads the frames of a path.
+      workers: number of processes that decode.
     """
 
     gallery: G
@@ -66,21 +66,21 @@ class Source(Generic[G]):
         rows: Sequence[int] | None = None,
         refuse: Refuse = stop,
     ) -> Iterator[Batch]:
-        """Videos of the gallery in batches, less those that cannot be decoded.
+        """Yields batches of the gallery's videos, without those that cannot be decoded.
 
         Args:
-          transform: uint8 frames [T,H,W,3] -> [T,S,S,3] (or as many of each crop); picklable.
+          transform: uint8 frames [T,H,W,3] -> [T,S,S,3] ([K * T,S,S,3] for K crops); picklable.
           batch_size: B.
-          rows: places in the gallery, in the order of the batches; None = all.
-          refuse: is given the row of each video that cannot be decoded, and why in a sentence that
-            names it.
+          rows: positions in the gallery, in the order of the batches; None = all.
+          refuse: called with the row of each video that cannot be decoded and a sentence that names
+            the video and the reason.
 
         Yields:
-          `video` uint8 [B,T,S,S,3], `index` int32 [B], `mask` bool [B]. What pads the last batch is
-          all zero, its index -1.
+          `video` uint8 [B,T,S,S,3], `index` int32 [B], `mask` bool [B]. Padding of the last batch
+          is zero, with index -1.
 
         Raises:
-          UserError: what `refuse` raises, by default naming the video.
+          UserError: whatever `refuse` raises; by default it names the video.
         """
         places = range(len(self.paths)) if rows is None else rows
         clips = self.clips(transform, [int(row) for row in places], refuse)
@@ -94,9 +94,9 @@ class Source(Generic[G]):
     def clips(
         self, transform: Transform, rows: Sequence[int], refuse: Refuse
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Rows, and their clips uint8 [T,S,S,3]; arguments as of `batches`."""
+        """Yields (row, clip uint8 [T,S,S,3]); arguments as in `batches`."""
         make = _GalleryClip(self.decoder, transform)
-        ahead = 1 if isinstance(self.gallery, Actions) else 4  # many views: 72 MB a video, say
+        ahead = 1 if isinstance(self.gallery, Actions) else 4  # many views: up to 72 MB per video
         paths = [self.paths[row] for row in rows]
         clips = in_order(make, paths, self.workers, self.decoder.name, ahead)
         for row, clip in zip(rows, clips, strict=True):
@@ -111,11 +111,11 @@ class TrainingSource:
     """Videos with captions, with questions and answers, or with actions.
 
     Attributes:
-      rows: a video's path and what belongs to it; picklable.
-      decoder: a path to its frames.
-      workers: how many processes decode.
-      replace: a row whose frames cannot be decoded gives way to a random other one.
-      samples: of each video that is read, made of the same frames, each augmented by itself.
+      rows: a video's path with its texts or label; picklable.
+      decoder: reads the frames of a path.
+      workers: number of processes that decode.
+      replace: whether a random other row replaces one whose video cannot be decoded.
+      samples: number of samples per decoded video: the same frames, augmented independently.
     """
 
     rows: RandomAccessDataSource[AnyRow]
@@ -125,32 +125,32 @@ class TrainingSource:
     samples: int = 1
 
     def __len__(self) -> int:
-        """How many samples an epoch may have."""
+        """Largest number of samples in an epoch."""
         return len(self.rows) * self.samples
 
     def batches(
         self, augment: Augment, collate: Collate, batch_size: int, seed: int, step: int = 0
     ) -> Iterator[Batch]:
-        """Batches from `step` on, without end; each epoch is a new permutation of the rows.
+        """Yields batches from `step` on, endlessly; each epoch is a new permutation of the rows.
 
-        Rows that do not fill an epoch's last batch are left out of that epoch. A batch holds one
-        sample of each of its videos, then another of each: every n-th row is a group of videos with
-        all their samples, where n divides the videos.
+        Rows that do not fill an epoch's last batch are dropped in that epoch. A batch holds one
+        sample of each of its videos, then a second sample of each, and so on. So taking every n-th
+        row gives whole groups (videos with all their samples) if n divides the number of videos.
 
         Args:
-          augment: uint8 frames [T,H,W,3] and a generator -> [T,S,S,3], of actions also whether they
-            are mirrored; picklable.
-          collate: rows -> named arrays of what they hold beside their videos.
-          batch_size: B, samples.
+          augment: (uint8 frames [T,H,W,3], generator) -> [T,S,S,3], for action recognition with
+            whether the clip was mirrored; picklable.
+          collate: rows -> named arrays of their texts or labels.
+          batch_size: B, number of samples.
           seed: decides permutations, frames and augmentation.
           step: the number of the first batch.
 
         Yields:
-          `video` uint8 [B,T,S,S,3], and what `collate` makes of the rows.
+          `video` uint8 [B,T,S,S,3], and the arrays that `collate` returns.
 
         Raises:
-          UserError: if a batch is larger than the data set or cuts a video's samples apart, or
-            naming a video that cannot be decoded, if it is not replaced.
+          UserError: if a batch is larger than the data set or splits a video's samples, or if a
+            video cannot be decoded and is not replaced; the message names it.
         """
         if self.samples < 1 or batch_size % self.samples:
             raise UserError(
@@ -174,7 +174,7 @@ class TrainingSource:
             yield {"video": np.stack(videos), **collate(rows)}
 
     def _clips(self, make: "_TrainingClips", start: int) -> Iterator[_Samples]:
-        """What stands at each place from `start` on."""
+        """Yields the samples at each position from `start` on."""
         places = range(start, _ENDLESS)
         for place, clips in zip(
             places, in_order(make, places, self.workers, make.name), strict=True
@@ -184,22 +184,22 @@ class TrainingSource:
                 (clips,) = in_order(other, [place], min(self.workers, 1), make.name)
             if isinstance(clips, Fault):
                 raise UserError(
-                    f"{clips.text}; the same command goes on from here, or with"
-                    " --config.data.on_broken=skip, by which other videos take the place of such"
+                    f"{clips.text}; run the same command again to continue from here, or add"
+                    " --config.data.on_broken=skip to replace broken videos by others"
                 )
             yield clips
 
 
 def open_retrieval(config: Data, frames: int) -> Source[Gallery]:
-    """The gallery of a prepared data set.
+    """Opens a prepared data set of captions for retrieval.
 
     Args:
       config: the `data` part of a configuration.
-      frames: T, how many frames of a video are looked at.
+      frames: T, number of frames read per video.
 
     Raises:
-      UserError: if the data set is of another kind, if it or the split is not prepared, or holds
-        unusable videos while `on_broken` is "stop".
+      UserError: if the data set is of another kind, if it or the split is not prepared, or if it
+        holds unusable videos while `on_broken` is "stop".
     """
     records, broken = _records(config, config.split, "captions")
     gallery, paths = galleries.gallery(records)
@@ -207,14 +207,14 @@ def open_retrieval(config: Data, frames: int) -> Source[Gallery]:
 
 
 def open_choices(config: Data, frames: int) -> Source[Choices]:
-    """A prepared data set of multiple choice; arguments and errors as in `open_retrieval`."""
+    """Opens a prepared multiple-choice data set; arguments and errors as in `open_retrieval`."""
     records, broken = _records(config, config.split, "choices")
     choices, paths = galleries.choices(records)
     return Source(choices, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
 def open_questions(config: QuestionData, frames: int) -> Source[Questions]:
-    """A prepared data set of questions; arguments and errors as in `open_retrieval`.
+    """Opens a prepared data set of questions; arguments and errors as in `open_retrieval`.
 
     Raises:
       UserError: also if there is no list of answers to choose from.
@@ -225,10 +225,10 @@ def open_questions(config: QuestionData, frames: int) -> Source[Questions]:
 
 
 def open_actions(config: ActionData, frames: int) -> Source[Actions]:
-    """A prepared data set of actions; arguments and errors as in `open_retrieval`.
+    """Opens a prepared data set of actions; arguments and errors as in `open_retrieval`.
 
     Raises:
-      UserError: also if `config.labels` names no table of its actions' names.
+      UserError: also if `config.labels` is not a table of the action names.
     """
     records, broken = _records(config, config.split, "actions")
     actions, paths = galleries.actions(records, prepared.labels(config))
@@ -238,14 +238,14 @@ def open_actions(config: ActionData, frames: int) -> Source[Actions]:
 def open_training(
     config: Data, frames: int, split: str = "train", questions: int = 1, samples: int = 1
 ) -> TrainingSource:
-    """The training rows of a prepared data set; errors as in `open_retrieval`.
+    """Opens the training rows of a prepared data set; errors as in `open_retrieval`.
 
     Args:
       config: the `data` part of a configuration.
-      frames: T, how many frames of a video are looked at; of the videos of a data set of actions,
-        those that are listed with fewer are left out.
+      frames: T, number of frames read per video. Videos of actions whose list states fewer frames
+        are left out.
       split: the split's name.
-      questions: how many questions about a video a row holds, in a data set of questions.
+      questions: number of questions per row (about one video), in a data set of questions.
       samples: see `TrainingSource`.
     """
     rows, decode = _rows(config, split, questions, frames), decoder(config, frames, config.folder)
@@ -267,28 +267,32 @@ def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccess
         return rows
     if spec.kind == "captions":
         return galleries.rows(records, spec.match_by_caption)
-    raise UserError(f"config.data.dataset={config.dataset!r} has {spec.kind}; only evaluate it")
+    raise UserError(
+        f"config.data.dataset={config.dataset!r} holds {spec.kind}, which can only be evaluated"
+    )
 
 
 def _records(
     config: Data, split: str, kind: str
-) -> tuple[list[Any], tuple[str, ...]]:  # records of the kind that is named
-    """The records of a split, which must be of `kind`; names of videos left out."""
-    found = prepared.spec(config.dataset).kind
-    if found != kind:
+) -> tuple[list[Any], tuple[str, ...]]:  # records of type KINDS[kind]
+    """Returns (records of a split, checked to be of `kind`, names of the videos left out)."""
+    held = prepared.spec(config.dataset).kind
+    if held != kind:
         raise UserError(
-            f"config.data.dataset={config.dataset!r} holds {found}, where {kind} are needed; choose"
+            f"config.data.dataset={config.dataset!r} holds {held}, but {kind} are needed; use"
             " the configuration of that data set"
         )
     records, broken = prepared.records(config, split)
     if not all(isinstance(record, KINDS[kind]) for record in records):
-        raise UserError(f"data set {config.dataset} in {config.folder!r} is old; prepare it again")
+        raise UserError(
+            f"data set {config.dataset} in {config.folder!r} has an old format; prepare it again"
+        )
     return records, broken
 
 
 @dataclasses.dataclass(frozen=True)
 class _GalleryClip:
-    """A video's path -> its transformed frames."""
+    """Decodes and transforms the video at a path."""
 
     decoder: Decoder
     transform: Transform
@@ -299,7 +303,7 @@ class _GalleryClip:
 
 @dataclasses.dataclass(frozen=True)
 class _Order:
-    """A place in the endless sequence -> the row that stands there."""
+    """Maps a position in the endless training sequence to a row number."""
 
     rows: int
     batch_size: int
@@ -318,7 +322,7 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingClips:
-    """A video's place in the endless sequence -> its samples: a row and augmented frames each."""
+    """Decodes and augments the n-th training video: a list of (row, frames), one per sample."""
 
     rows: RandomAccessDataSource[AnyRow]
     order: _Order
@@ -327,10 +331,10 @@ class _TrainingClips:
     seed: int
     replacements: int
     samples: int
-    first: int = 0  # 1: its own row is not tried
+    first: int = 0  # 1 = start with a replacement, without trying the row itself
 
     def name(self, place: int) -> str:
-        """What the video is called that stands at this place."""
+        """The name of the video at this position, for messages."""
         return self._name(self.rows[self.order(place)])
 
     def __call__(self, place: int) -> _Samples:
@@ -342,7 +346,7 @@ class _TrainingClips:
                 clips = attempt(make, self._name, row)
                 if not isinstance(clips, Fault):
                     return clips
-                print(f"\n{clips.text}; another clip takes its place", file=sys.stderr)
+                print(f"\n{clips.text}; another clip replaces it", file=sys.stderr)
             row = self.rows[int(rng.integers(len(self.rows)))]
         return make(row)
 

@@ -62,7 +62,7 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
         about = {"config": system.config.to_dict(), "videos": str(base)}
         stored = Index(place, model_facts(system, params), about)
         todo = stored.update(files)
-        clips = folders.Clips(todo, decode, system.pixels.transform, config.data.workers)
+        clips = folders.FolderClips(todo, decode, system.pixels.transform, config.data.workers)
         encode, size = model.compiled(retrieval.encode_video), config.eval.batch_size
         _encode(encode, clips, parallel.batch_size(model.mesh, size), files, stored)
         stored.report()
@@ -71,7 +71,7 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
 
 def _encode(
     encode: Callable[[np.ndarray], Features],
-    clips: folders.Clips,
+    clips: folders.FolderClips,
     batch_size: int,
     files: Mapping[str, Stamp],
     stored: Index,

@@ -10,7 +10,7 @@ import numpy as np
 from tokmerge_jax import checkpoints, parallel, runtime
 from tokmerge_jax.data.video import folder, frame_folder
 from tokmerge_jax.data.video.clips import decoder
-from tokmerge_jax.data.video.folder import Clips
+from tokmerge_jax.data.video.folder import FolderClips
 from tokmerge_jax.evaluation import Model, report
 from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.progress import Progress
@@ -82,7 +82,7 @@ def predictions(
     config = system.config
     size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
     decode = decoder(config.data, system.pixels.frames, folder="")
-    clips = Clips([*videos], decode, system.pixels.transform, config.data.workers)
+    clips = FolderClips([*videos], decode, system.pixels.transform, config.data.workers)
     with Progress(doing, len(videos), "video", compiles=True) as bar:
 
         def refuse(_: str, fault: str) -> None:

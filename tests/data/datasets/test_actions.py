@@ -53,10 +53,12 @@ def test_folders_are_named_as_the_first_one_that_is_there(folder, first, name):
 
 def test_none_of_the_first_folders_is_there(folder, monkeypatch):
     videos(folder, "20/00001.jpg", "30/notes.txt")
-    with pytest.raises(UserError, match=r"--videos .*videos holds none of .*, the first is '10';"):
+    with pytest.raises(
+        UserError, match=r"--videos .*videos holds none of .*the first is '10'\);"
+    ):
         read(folder, "10 37 81\n30 37 81")
     monkeypatch.setattr(actions, "_TRIED", 1)
-    with pytest.raises(UserError, match="the first is '10'; name the folder that they lie in"):
+    with pytest.raises(UserError, match=r"the first is '10'\); name the folder that"):
         read(folder, "10 37 81\n20 1 173")
 
 
@@ -82,14 +84,14 @@ def test_frames_beside_other_pictures(folder):
         read(folder, "b 1 0\na 1 0")
 
 
-def test_other_numbers_of_frames_are_told(folder, capsys):
+def test_other_numbers_of_frames_are_reported(folder, capsys):
     videos(folder, *(f"{name}/{i:05d}.jpg" for name in ("a", "b", "c") for i in (1, 2, 3)))
     read(folder, "a 3 0\nb 3 0\ngone 7 0")
-    assert "says" not in capsys.readouterr().err
+    assert "than listed" not in capsys.readouterr().err
     found = read(folder, "a 3 0\nb 4 0\nc 2 0")
     assert capsys.readouterr().err.endswith(
-        f"\n{folder}/list.txt: 2 of 3 folders hold other numbers of frames than it says, as b (3,"
-        " not 4): those of the folders count\n"
+        f"\n{folder}/list.txt: 2 of 3 folders hold other numbers of frames than listed, such as b"
+        " (3, not 4); the folders' numbers are used\n"
     )
     assert [record.frames for record in found] == [3, 4, 2]
 
@@ -176,8 +178,7 @@ def test_names_that_fit_are_found_beside_the_lists_or_one_folder_up(folder, caps
     write(lists, {"more.csv": "id,name\n0,e\n1,f\n"})
     assert actions.find_names(lists, 2) == ()
     assert capsys.readouterr().err == (
-        f"{lists}: holds here.csv, but also more.csv, which name the actions differently:"
-        " not taken\n"
+        f"{lists}: holds here.csv, but also more.csv, which name the actions differently: ignored\n"
     )
 
 
@@ -185,8 +186,8 @@ def test_tables_that_do_not_fit_are_told(folder, capsys):
     write(folder, {"other.csv": NAMES, "table.csv": "label,name\n0,a\n"})
     assert actions.find_names(folder, 2) == ()
     assert capsys.readouterr().err == (
-        f"{folder}/other.csv: must name the actions 0 to 1, each once: not taken\n"
-        f"{folder}/table.csv: column 'id' is missing: not taken\n"
+        f"{folder}/other.csv: must name the actions 0 to 1, each once: ignored\n"
+        f"{folder}/table.csv: column 'id' is missing: ignored\n"
     )
 
 
@@ -252,9 +253,9 @@ def test_a_list_of_any_name(folder, ran):
         ran("k400", ["val", "train"], folder / "kinetics_val.txt")
     with pytest.raises(UserError, match=r"no such annotation files \(split val\): val\*\.txt"):
         ran("k400", ["val"])
-    with pytest.raises(UserError, match="--format umt: k400, split val, does not come in it"):
+    with pytest.raises(UserError, match="--format umt: k400, split val, has no such format"):
         ran("k400", ["val"], folder / "kinetics_val.txt", "umt")
-    with pytest.raises(UserError, match="--format lists: msrvtt, split test, does not come in it"):
+    with pytest.raises(UserError, match="--format lists: msrvtt, split test, has no such format"):
         ran("msrvtt", ["test"], folder / "kinetics_val.txt", "lists")
 
 
@@ -264,7 +265,7 @@ def test_a_list_is_found_by_the_beginning_of_its_name(folder, ran, capsys):
     train, val = ran("ssv1", ["train", "val"])
     assert (train.missing, val.missing, val.texts) == ([], ["b"], 1)
     error = capsys.readouterr().err
-    assert "split val: all 2 videos are of action 0; if that only stands for labels" in error
+    assert "split val: all 2 videos have action 0; if this only stands for hidden labels" in error
     assert "split train" not in error  # of one video
     assert val.annotations == f"{folder}/val_rgb_opencv.txt"
     write(folder, {"val_rgb_ffmpeg.txt": "b 9 0\n"})
@@ -276,7 +277,7 @@ def test_names_are_kept_with_the_data_set(folder, ran, capsys):
     config = ActionData(folder=str(folder / "data"), dataset="ssv2")
     write(folder, {"val.txt": "a.mp4 3\n"})
     ran("ssv2", ["val"])
-    assert f"{folder}: no CSV of the actions' names (id,name) is taken" in capsys.readouterr().err
+    assert f"{folder}: no usable CSV of the actions' names (id,name) there" in capsys.readouterr().err
     assert prepared.labels(config) == tuple(map(str, range(174)))
     rows = [f"{number},action {number}" for number in reversed(range(174))]
     write(folder, {"sth_labels.csv": "\n".join(["id,name", *rows])})

@@ -110,7 +110,7 @@ def test_every_damage_ends_in_one_sentence(tmp_path, family, dataset, content):
 
 def test_a_comma_without_quotes_is_no_end_of_a_caption(tmp_path):
     shutil.copy(FIXTURES / "comma_MSRVTT_JSFUSION_test.csv", tmp_path / "MSRVTT_JSFUSION_test.csv")
-    message = r"MSRVTT_JSFUSION_test\.csv, line 2: expected 4 fields, .* saw 5; put texts .* quotes"
+    message = r"MSRVTT_JSFUSION_test\.csv, line 2: expected 4 fields, .* got 5; put texts .* quotes"
     with pytest.raises(UserError, match=message):
         read("clip4clip", "msrvtt", tmp_path)
 
@@ -159,8 +159,8 @@ JSON = {
     "constant": ("[NaN]", "record 0: must be a text, not nan"),
     "long": (json.dumps([["x" * 10**6] * 9]), "record 0: must be a text, not ['xxxx"),
     "deep": ("[" * 500 + "]" * 500, "record 0: must be a text, not [[...]]"),
-    "NUL": ('["\\u0000"]', "record 0: '\\x00' holds '\\x00', which is no character"),
-    "half": ('["\\ude00 x"]', "record 0: '\\ude00 x' holds '\\ude00', which is no character"),
+    "NUL": ('["\\u0000"]', "record 0: '\\x00' holds '\\x00', which is not a character"),
+    "half": ('["\\ude00 x"]', "record 0: '\\ude00 x' holds '\\ude00', which is not a character"),
     "NUL byte": ('["a",\n"\0"]', ", line 2: holds a NUL character"),
     "UTF-16": ('["a"]'.encode("utf-16"), "cannot be read as UTF-8 text ('utf-8' codec can't"),
 }
@@ -220,7 +220,7 @@ def test_captions_that_share_their_words(tmp_path):
     (tmp_path / "captions.pkl").write_bytes(pickle.dumps({"a": [[word]], "b": [["y"], shared]}))
     names, captions = tmp_path / "names.txt", tmp_path / "captions.pkl"
     with pytest.raises(
-        UserError, match=r"'b', caption 1: with this one captions have 10\d+ characters"
+        UserError, match=r"'b', caption 1: the captions up to here have 10\d+ characters"
     ):
         list(files.described_in_words(["a", "b"], names, captions))
     (found,) = files.described_in_words(["a"], names, captions)

@@ -201,12 +201,12 @@ FAULTS = {
     "no captions": (
         "anet",
         {"val_ids.json": ["v_a"], "val_1.json": {"v_b": 1}},
-        r"val_1\.json: has no caption of 'v_a' of val_ids\.json",
+        r"val_1\.json: has no caption for 'v_a' of val_ids\.json",
     ),
     "no sentences": (
         "anet",
         {"val_ids.json": ["v_a"], "val_1.json": {"v_a": {"sentences": []}}},
-        r"val_1\.json: has no caption of 'v_a' of val_ids\.json",
+        r"val_1\.json: has no caption for 'v_a' of val_ids\.json",
     ),
     "no field": (
         "anet",
@@ -256,7 +256,7 @@ FAULTS = {
     "video without captions": (
         "msvd",
         {"test_list.txt": "a", "raw-captions.pkl": pickle.dumps({"b": [["x"]]})},
-        r"raw-captions\.pkl: has no caption of 'a' of test_list\.txt",
+        r"raw-captions\.pkl: has no caption for 'a' of test_list\.txt",
     ),
 }
 
@@ -388,7 +388,7 @@ def test_all_files_of_a_format_are_needed(folder, prepared):
     [("msrvtt", "train_7k", "umt"), ("msvd_qa", "test", "clip4clip"), ("msrvtt", "test", "vatex")],
 )
 def test_splits_that_a_format_has_not(prepared, dataset, split, format):
-    with pytest.raises(UserError, match=rf"--format {format}: {dataset}, split {split}, does not"):
+    with pytest.raises(UserError, match=rf"--format {format}: {dataset}, split {split}, has no such format"):
         prepared(dataset, split, format=format)
 
 
@@ -415,7 +415,7 @@ def test_clip4clip_s_splits_are_known_before_they_are_prepared(folder):
     with pytest.raises(UserError, match=r"split val, is not prepared .* --splits val"):
         data.open_retrieval(config, 4)
     config = config.override({"dataset": "ssv2_label"})
-    with pytest.raises(UserError, match=r"'val' is no split .* choose from train, test$"):
+    with pytest.raises(UserError, match=r"'val' is not a split .* choose from train, test$"):
         data.open_retrieval(config, 4)
 
 
@@ -424,4 +424,6 @@ def test_videos_that_nobody_described_are_left_out_and_told(tmp_path, capsys):
     (tmp_path / "val_1.json").write_text('{"v_b": {"sentences": ["A man ties a shoe."]}}')
     (record,) = clip4clip.read("anet", "test", tmp_path, tmp_path)
     assert (record.clips[0].name, record.captions) == ("v_b", ("A man ties a shoe.",))
-    assert "has no caption of 'v_a' and 1 more of val_ids.json: left out" in capsys.readouterr().err
+    assert (
+        "has no caption for 'v_a' and 1 more of val_ids.json: left out" in capsys.readouterr().err
+    )

@@ -224,7 +224,7 @@ def test_questions_with_their_answer_list(folder):
     assert source.gallery.answers == ("man", "dog")
     assert source.gallery.ids == ("1", "0")
     assert source.gallery.truths == (("man",), ("man",))
-    with pytest.raises(UserError, match="holds questions, where captions are needed"):
+    with pytest.raises(UserError, match="holds questions, but captions are needed"):
         data.open_retrieval(config, 4)
     other = folder / "other.json"
     other.write_text(json.dumps(["cat"]))
@@ -241,7 +241,7 @@ def test_choices_are_stored_whole(folder):
     source = data.open_choices(config, 4)
     assert source.gallery.options == (tuple("vwxyz"),)
     assert source.gallery.answers == (3,)
-    with pytest.raises(UserError, match="has choices; only evaluate it"):
+    with pytest.raises(UserError, match="holds choices, which can only be evaluated"):
         data.open_training(config, 4, "test")
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_report_is_written_anew(folder, capsys):
     report = folder / "data" / "msrvtt_report.json"
     report.write_text("{")
     run(folder)
-    assert re.search(r"msrvtt_report\.json.*; it is written anew", capsys.readouterr().err)
+    assert re.search(r"msrvtt_report\.json.*; it is replaced", capsys.readouterr().err)
     assert json.loads(report.read_text())["test"]["missing"] == ["gone.mp4"]
 
 

@@ -105,7 +105,7 @@ def test_condensed_movies_are_split_by_a_column(folder, capsys):
     assert read(folder, "condmov", "val") == (record(folder, "two", "two.mp4", "x"),)
     assert capsys.readouterr().err == ""
     assert read(folder, "condmov", "test") == (record(folder, "9", "9.mp4", "z"),)
-    assert "test_challf0.csv: which caption goes with which video is not public" in (
+    assert "test_challf0.csv: the true pairs of captions and videos are not public" in (
         capsys.readouterr().err
     )
 
@@ -142,7 +142,7 @@ FAULTS = {
     "nobody described": (
         "queryd",
         {"exists_test_list.txt": "video-a", PICKLE: pickle.dumps({"video-b": [["x"]]})},
-        rf"{PICKLE}: has no caption of 'video-a' of exists_test_list\.txt; is it the right",
+        rf"{PICKLE}: has no caption for 'video-a' of exists_test_list\.txt; is it the right",
     ),
     "sentences that are no words": (
         "queryd",
@@ -323,7 +323,7 @@ def test_files_that_are_missing_are_named_in_every_form(prepared):
     message = rf"\(split test\): exists_test_list\.txt and {PICKLE}; see --annotations"
     with pytest.raises(UserError, match=message):
         prepared("queryd")
-    with pytest.raises(UserError, match=r"--format umt: condmov, split test, does not come in it"):
+    with pytest.raises(UserError, match=r"--format umt: condmov, split test, has no such format"):
         prepared("condmov", format="umt")
 
 
@@ -340,7 +340,7 @@ def test_one_file_is_umt_s(folder, prepared):
         UserError, match=r"mine\.json: TESTA's files are found by their names; give"
     ):
         prepared("anet", source=folder / "mine.json", format="testa")
-    with pytest.raises(UserError, match=r"--format vatex: anet, split test, does not come in it"):
+    with pytest.raises(UserError, match=r"--format vatex: anet, split test, has no such format"):
         prepared("anet", source=source, format="vatex")
 
 

@@ -99,7 +99,7 @@ def test_wrong_records_are_named(write, row, fault):
 
 @pytest.mark.parametrize("rows", [{}, [], "text"])
 def test_files_that_are_no_list(write, rows):
-    with pytest.raises(UserError, match=r"anno\.json: must (be a list, not|hold a list that)"):
+    with pytest.raises(UserError, match=r"anno\.json: must (be a list, not|hold a non-empty list)"):
         umt.read(write(rows), VIDEOS)
 
 

@@ -88,6 +88,6 @@ def test_scales_that_are_none(scale):
     with pytest.raises(UserError) as fault:
         check_scale(scale, 224)
     assert str(fault.value) == (
-        f"config.data.scale={scale!r} must be the shorter side in pixels, as 256, or height and"
-        " width, as (256, 320)"
+        f"config.data.scale={scale!r} must be the shorter side in pixels (such as 256), or"
+        " height and width (such as (256, 320))"
     )

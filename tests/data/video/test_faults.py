@@ -164,7 +164,7 @@ def test_others_go_on_where_a_worker_was_killed(monkeypatch, capsys):
     assert list(in_order(tenth, [5, 0, 2, 0, 1], 3, named)) == [2, "made", 5, "made", 10]
     told = capsys.readouterr().err.split("\n")
     assert told[1].startswith(
-        "a decoding worker died (Killed) at video 0 or soon after; others go on"
+        "a decoding worker died (Killed) at video 0 or soon after; the others continue"
     )
     assert "fewer workers than 3 (config.data.workers, --workers)" in told[1]
     assert len(told) == 5  # a line for each, and those between
@@ -175,7 +175,7 @@ def test_what_kills_each_process_is_a_fault(monkeypatch):
     five, fault, two = in_order(tenth, [5, 0, 2], 2, named)
     assert (five, two) == (2, 5)
     assert isinstance(fault, Fault)
-    assert fault.text.startswith("video 0: decoding it ends the process")
+    assert fault.text.startswith("video 0: decoding it kills the process")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_what_kills_each_process_is_a_fault(monkeypatch):
 )
 def test_what_fails_at_a_lone_worker_without_a_signal_is_no_fault(monkeypatch, error):
     monkeypatch.setattr(clips, "_made", dying(lambda: raiser(error)(0)))
-    with pytest.raises(UserError, match=r"decoding workers cannot work .*or none \(0\)"):
+    with pytest.raises(UserError, match=r"decoding workers cannot run .*or none \(0\)"):
         list(in_order(tenth, [5, 0, 2], 2, named))
 
 
@@ -201,7 +201,7 @@ def test_workers_that_cannot_work_end_the_run(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(clips, "_made", made)
-    with pytest.raises(UserError, match=r"decoding workers cannot work .*or none \(0\)"):
+    with pytest.raises(UserError, match=r"decoding workers cannot run .*or none \(0\)"):
         list(in_order(tenth, [5, 0, 2], 1, named))
 
 
@@ -223,7 +223,7 @@ def test_processes_that_really_die(tmp_path, capfd):
     made = dict(enumerate(in_order(deadly, items, 2, lambda item: f"no {item[0]}")))
     faults = {i: result.text for i, result in made.items() if isinstance(result, Fault)}
     assert list(faults) == [2, 3]
-    assert faults[2].startswith("no 2: decoding it ends the process")
+    assert faults[2].startswith("no 2: decoding it kills the process")
     assert faults[3].startswith("no 3: cannot be decoded (ZeroDivisionError: ")
     numbers = {i: int(np.asarray(made[i])[0]) for i in (0, 1, 4, 5)}
     assert numbers == {0: -2, 1: -3, 4: 6, 5: 3}

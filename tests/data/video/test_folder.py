@@ -29,7 +29,7 @@ def test_a_folder_without_videos_is_refused(tmp_path):
         folder.find(pathlib.Path("nowhere"))
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(UserError, match=r"holds no video by its suffix, but 1 \.txt"):
+    with pytest.raises(UserError, match=r"holds no file with a video's suffix, but 1 \.txt"):
         folder.find(tmp_path)
 
 
@@ -71,7 +71,7 @@ def test_a_folder_that_cannot_be_opened_is_reported(tmp_path, capsys, monkeypatc
     said = rf"closed: cannot be opened \({os.strerror(number)}\)"
     assert folder.listed(tmp_path) == [tmp_path / "a.mp4"]
     assert re.search(f"{said}: left out", capsys.readouterr().err)
-    with pytest.raises(UserError, match=f"{said}; change its rights"):
+    with pytest.raises(UserError, match=f"{said}; change its permissions"):
         folder.find(tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_looked_up_is_found(tmp_path, monkeypatch, number)
     found = folder.find(tmp_path)
     assert found == {"a.mp4": (-1, 0), "b.mp4": (0, (tmp_path / "b.mp4").stat().st_mtime_ns)}
     refused = {}
-    some = folder.Clips(["a.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
+    some = folder.FolderClips(["a.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
     assert list(some.batches(2, refused.__setitem__)) == []
     assert os.strerror(number) in refused["a.mp4"]
     (check,) = checking.check_videos([str(tmp_path / "a.mp4")], tmp_path / "log", 0).values()
@@ -94,7 +94,7 @@ def test_a_link_to_nothing_is_found_and_refused(tmp_path):
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "elsewhere.mp4")
     assert folder.find(tmp_path) == {"gone.mp4": (0, 0)}
     refused = {}
-    some = folder.Clips(["gone.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
+    some = folder.FolderClips(["gone.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
     assert list(some.batches(2, refused.__setitem__)) == []
     assert "gone.mp4" in refused["gone.mp4"]
 
@@ -107,7 +107,7 @@ def test_batches_are_full_and_name_what_is_broken(tmp_path, workers):
     (tmp_path / paths[1]).write_text("no video")
     clips.write_sound(tmp_path / paths[4])
     refused = {}
-    some = folder.Clips(paths, decoder, np.flip, workers)
+    some = folder.FolderClips(paths, decoder, np.flip, workers)
     found = list(some.batches(2, refused.__setitem__))
     assert [names for names, _ in found] == [("0.mp4", "2.mp4"), ("3.mp4",)]
     expected = [np.flip(decoder(f"{i}.mp4")) for i in (0, 2, 3, 3)]

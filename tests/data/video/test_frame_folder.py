@@ -65,7 +65,7 @@ def test_patterns(tmp_path, files, name):
 def test_several_kinds_of_pictures(tmp_path, files, named):
     for file in files:
         (tmp_path / file).touch()
-    with pytest.raises(UserError, match=f"holds pictures of several kinds, {named}; leave the fra"):
+    with pytest.raises(UserError, match=f"holds pictures of several kinds, {named}; keep only"):
         frame_folder.pattern(tmp_path)
 
 
@@ -108,9 +108,9 @@ def test_faults(tmp_path):
         last.write_bytes(damaged)
         assert "img_00005.jpg: cannot be decoded" in checking.check_video(str(path))
     Image.fromarray(noise(8, 9)).save(last)
-    assert "img_00005.jpg: is of another size" in checking.check_video(str(path))
+    assert "img_00005.jpg: differs in size" in checking.check_video(str(path))
     assert checking.check_video(str(tmp_path / "v" / "{:05d}.jpg")) == (
-        "the folder holds no such frame"
+        "the folder holds no frame with such a name"
     )
 
 
@@ -121,7 +121,7 @@ def test_frames_that_are_missing(tmp_path):
     (tmp_path / "v" / "img_00003.jpg").unlink()
     assert checking.stamp(path) != before  # so that it is checked again
     assert checking.check_video(str(path)) == (
-        "img_00003.jpg is missing; extract the frames of this video anew"
+        "img_00003.jpg is missing; extract the frames of this video again"
     )
 
 

@@ -1,8 +1,8 @@
-"""Reading the annotation files of CLIP4Clip's family, each data set's in the form it came in.
+"""Reads the annotation files of CLIP4Clip and its successors, each data set in its original form.
 
-A record is a video with all its captions (the sentences of a paragraph among them); where a row
-of the file is what is searched for (MSRVTT's test, LSMDC), it is a row. The annotations name
-videos, not files; those are found in the videos' folder and the folders in it.
+A record is a video with all its captions (or the sentences of its paragraph). Where each row of the
+file is one query (MSRVTT's test split, LSMDC), a record is a row. Annotations name videos, not
+files; the files are searched for in the videos' folder and its subfolders.
 """
 
 import csv
@@ -32,35 +32,35 @@ FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "msvd": {s: (f"{s}_list.txt", "raw-captions.pkl") for s in ("train", "val", "test")},
 }
-"""Data set -> split -> names of its files: that of the videos first, then that of captions."""
+"""Data set -> split -> file names: first the list of videos, then the captions."""
 
-_COLUMNS = 6  # of LSMDC: the clip, four times, the sentence
-_Captions = tuple[str, tuple[str, ...]]  # a video's name, what is said of it
+_COLUMNS = 6  # of LSMDC: the clip, four time stamps, the sentence
+_Captions = tuple[str, tuple[str, ...]]  # a video's name and its captions
 
 
 def read(
     dataset: str, split: str, folder: pathlib.Path, videos: pathlib.Path
 ) -> tuple[Record, ...]:
-    """The records of a split, in the order of its first file.
+    """Reads the records of a split, in the order of its first file.
 
-    A video without a file gets the path that it should have; the check of the videos reports it.
+    A video whose file is missing gets the path that it should have; the later check reports it.
 
     Args:
       dataset: a key of `FORMATS`.
       split: a key of `FORMATS[dataset]`.
-      folder: of the annotation files.
-      videos: the folder that holds the videos, in folders or not.
+      folder: the folder of the annotation files.
+      videos: the folder that holds the videos, directly or in subfolders.
 
     Raises:
-      UserError: naming the file, and what in it is missing or of another type.
+      UserError: if something in a file is missing or of another type; the message names both.
     """
     paths = [folder / name for name in FORMATS[dataset][split]]
-    found = list(_READERS[dataset](*paths))
-    if not found:
+    captions = list(_READERS[dataset](*paths))
+    if not captions:
         raise UserError(f"{paths[0]}: names no video")
     there = Videos(videos)
     spell = with_and_without_v if dataset == "anet" else _as_it_is
-    return tuple(Record((there.clip(name, *spell(name)),), texts) for name, texts in found)
+    return tuple(Record((there.clip(name, *spell(name)),), texts) for name, texts in captions)
 
 
 def _as_it_is(name: str) -> tuple[str, ...]:
@@ -77,17 +77,17 @@ def _msrvtt(table: pathlib.Path, data: pathlib.Path | None = None) -> Iterator[_
 
 def _anet(ids: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
     names, said = files.texts(files.json_of(ids, list), str(ids)), files.json_of(data, dict)
-    found = {
+    captions = {
         name: files.field_of_texts(said[name], "sentences", f"{data}, video {files.shown(name)}")
         for name in names
         if name in said
     }
-    return files.described(names, ids, found, data)
+    return files.described(names, ids, captions, data)
 
 
 def _didemo(names: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
-    found = _grouped(files.json_of(data, list), "video", "description", data)
-    return files.described([name for _, name in files.lines(names)], names, found, data)
+    captions = _grouped(files.json_of(data, list), "video", "description", data)
+    return files.described([name for _, name in files.lines(names)], names, captions, data)
 
 
 def _lsmdc(table: pathlib.Path) -> Iterator[_Captions]:
@@ -115,10 +115,10 @@ _READERS: Mapping[str, Callable[..., Iterator[_Captions]]] = {
 def _grouped(
     rows: Sequence[Json], video: str, caption: str, path: pathlib.Path
 ) -> dict[str, list[str]]:
-    """Captions by video, from objects with a field of either."""
-    found: dict[str, list[str]] = {}
+    """Groups captions by video, from JSON objects with a `video` and a `caption` field."""
+    captions: dict[str, list[str]] = {}
     for i, row in enumerate(rows):
         where = f"{path}, record {i}"
         name, text = files.field(row, video, str, where), files.field(row, caption, str, where)
-        found.setdefault(name, []).append(text)
-    return found
+        captions.setdefault(name, []).append(text)
+    return captions

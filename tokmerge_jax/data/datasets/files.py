@@ -1,4 +1,4 @@
-"""Reading annotation files: texts, tables, JSON, pickles; a fault is reported in one sentence.
+"""Reads annotation files (texts, tables, JSON, pickles) and reports each fault in one sentence.
 
 Every error is a UserError that names the file, and the line, record or field where there is one.
 """
@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tokmerge_jax.types import Json, UserError
 
-_NO_CHARACTER = re.compile(r"[\0\ud800-\udfff]")  # NUL, and halves of characters of UTF-16
-_MARK = "\ufeff"  # that spreadsheets put first
+_NO_CHARACTER = re.compile(r"[\0\ud800-\udfff]")  # NUL and the surrogates of UTF-16
+_MARK = "\ufeff"  # byte order mark, which spreadsheets write first
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 1, 2, 2, 60
 _READABLE = (
@@ -28,17 +28,17 @@ _READABLE = (
     " BINUNICODE8 STRING SHORT_BINSTRING BINSTRING INT BININT BININT1 BININT2 LONG LONG1"
     " FLOAT BINFLOAT NONE NEWTRUE NEWFALSE"
 )
-"""What pickles of dicts, lists, texts and numbers consist of; tuples, whose hashes may take ages
-where they share parts, are not among them, nor numbers of more than 255 bytes."""
-_PARTS = 5_000_000  # of a pickle; MSVD's captions have 1.5 million
-_NUMBER = 2**60  # of a pickle; of larger ones Python may give any number the same hash
-_CHARACTERS = 20_000_000  # of a pickle's captions, whose words may be shared; MSVD's have 3 million
+"""The opcodes of pickles of dicts, lists, texts and numbers. Tuples are excluded, since hashing
+nested shared ones may take forever, and so are numbers of more than 255 bytes."""
+_PARTS = 5_000_000  # most opcodes in a pickle; MSVD's captions have 1.5 million
+_NUMBER = 2**60  # largest number in a pickle; larger ones can be made to share one hash
+_CHARACTERS = 20_000_000  # most characters of a pickle's captions; MSVD's have 3 million
 
 
 def named(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
-    """Files of a folder, of which a name as "*.json" means all that fit, sorted, or itself.
+    """Files of a folder by name or pattern ("*.json", sorted); a pattern without match stays.
 
-    What macOS puts beside files on other systems' disks (._train.json) fits no name.
+    The metadata files that macOS writes on other systems' disks (._train.json) match no pattern.
     """
     fitting = ([f for f in sorted(folder.glob(name)) if f.name[:2] != "._"] for name in names)
     files = (those or [folder / name] for those, name in zip(fitting, names, strict=True))
@@ -46,7 +46,7 @@ def named(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...
 
 
 def text(path: pathlib.Path) -> str:
-    """A file of UTF-8 text that is not blank."""
+    """Reads a file of UTF-8 text, which must not be blank."""
     try:
         content = path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -61,14 +61,14 @@ def text(path: pathlib.Path) -> str:
 
 
 def lines(path: pathlib.Path) -> Iterator[tuple[str, str]]:
-    """Where each line is, and the line without the space around it; blank lines are left out."""
-    for number, line in enumerate(text(path).split("\n"), 1):  # texts may hold other ends of lines
+    """Yields (place, stripped line) for each line that is not blank."""
+    for number, line in enumerate(text(path).split("\n"), 1):  # texts may hold other line breaks
         if stripped := line.strip():
             yield f"{path}, line {number}", stripped
 
 
 def rows(path: pathlib.Path, **form: Json) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a table that are not blank, and where each is; `form` is for `csv.reader`."""
+    """Yields (place, row) for each row of a table that is not blank; `form` is for `csv.reader`."""
     reader = csv.reader(io.StringIO(text(path), newline=""), strict=True, **form)
     try:
         yield from ((f"{path}, line {reader.line_num}", row) for row in reader if row)
@@ -77,7 +77,10 @@ def rows(path: pathlib.Path, **form: Json) -> Iterator[tuple[str, list[str]]]:
 
 
 def cells(path: pathlib.Path, *columns: str) -> Iterator[tuple[str, ...]]:
-    """The named columns of a table whose first row names them; no cell of them may be empty."""
+    """Yields the cells of the named columns, row by row; the first row of the table is its header.
+
+    None of these cells may be empty.
+    """
     table = rows(path)
     _, header = next(table)
     for column in columns:
@@ -87,40 +90,40 @@ def cells(path: pathlib.Path, *columns: str) -> Iterator[tuple[str, ...]]:
     for where, row in table:
         if len(row) > len(header):
             raise UserError(
-                f"{where}: expected {len(header)} fields, as in the first line, saw {len(row)}; put"
-                " texts that hold commas into double quotes"
+                f"{where}: expected {len(header)} fields, as in the first line, got {len(row)}; put"
+                " texts that contain commas into double quotes"
             )
-        found = dict(zip(header, row, strict=False))  # the last fields may be left out
-        if missing := [column for column in columns if not found.get(column)]:
+        by_column = dict(zip(header, row, strict=False))  # the last fields may be missing
+        if missing := [column for column in columns if not by_column.get(column)]:
             raise UserError(f"{where}: column {missing[0]!r} is empty")
-        yield tuple(found[column] for column in columns)
+        yield tuple(by_column[column] for column in columns)
 
 
 def json_of(path: pathlib.Path, kind: type) -> Json:
-    """A file of one JSON value: a dict, list or str, as `kind` says."""
+    """Reads a file of one JSON value, of type `kind` (dict, list or str)."""
     return _parsed(text(path), kind, str(path))
 
 
 def first_line(path: pathlib.Path, kind: type) -> Json:
-    """The JSON value of a file's first line, of `kind`; what follows is not read."""
+    """Reads the JSON value, of type `kind`, in a file's first line; the rest is ignored."""
     where, line = next(lines(path))
     return _parsed(line, kind, where)
 
 
 def records(path: pathlib.Path) -> Iterator[tuple[str, Json]]:
-    """The members of a JSON list, and where each is."""
+    """Yields (place, member) for each member of a JSON list."""
     yield from ((f"{path}, record {i}", row) for i, row in enumerate(json_of(path, list)))
 
 
 def json_lines(path: pathlib.Path) -> Iterator[tuple[str, Json]]:
-    """The JSON objects of a file that has one a line, and where each is."""
+    """Yields (place, object) from a file with one JSON object per line."""
     for where, line in lines(path):
         yield where, _parsed(line, dict, where)
 
 
-def _parsed(found: str, kind: type, where: str) -> Json:
+def _parsed(content: str, kind: type, where: str) -> Json:
     try:
-        value = json.loads(found, object_pairs_hook=_object)
+        value = json.loads(content, object_pairs_hook=_object)
     except RecursionError:
         raise UserError(f"{where}: cannot be read as JSON (brackets nest too deeply)") from None
     except ValueError as error:
@@ -135,7 +138,7 @@ def _object(fields: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 class _Repeating(dict[str, Json]):
-    """An object of JSON with several fields of one name, of which a dict keeps the last."""
+    """A JSON object with several fields of the same name; a dict would keep the last."""
 
     def __init__(self, fields: list[tuple[str, Json]]):
         super().__init__(fields)
@@ -143,23 +146,23 @@ class _Repeating(dict[str, Json]):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Runs nothing that the file names."""
+    """An unpickler that runs no code of the file."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Json:
         raise pickle.UnpicklingError("it asks for code")
 
 
 def unpickled(path: pathlib.Path) -> Json:
-    """What a pickle of dicts, lists, texts and numbers holds, also one of Python 2.
+    """Reads a pickle of dicts, lists, texts and numbers, also one written by Python 2.
 
-    Code is never run, and time and memory are bounded by the parts that are looked at first.
+    Code is never run, and checking the opcodes first bounds time and memory.
     """
     try:
         data = path.read_bytes()
         _check_parts(data)
         try:
             return _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()
-        except UnicodeDecodeError:  # Python 2 stored bytes, and not in which encoding
+        except UnicodeDecodeError:  # Python 2 stored bytes without their encoding
             return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # damaged bytes raise nearly anything
         fault = f"{error}"[:100]
@@ -167,7 +170,7 @@ def unpickled(path: pathlib.Path) -> Json:
 
 
 def _check_parts(data: bytes) -> None:
-    """Raises ValueError if a pickle has parts that are not readable, or that take much memory."""
+    """Raises ValueError if a pickle has other opcodes than `_READABLE`, or needs much memory."""
     readable = frozenset(_READABLE.split())
     for count, (part, argument, _) in enumerate(pickletools.genops(data)):
         if part.name not in readable:
@@ -176,7 +179,7 @@ def _check_parts(data: bytes) -> None:
             raise ValueError(f"it has more than {_PARTS} parts")
         if isinstance(argument, int) and abs(argument) > _NUMBER:
             raise ValueError(f"it holds a number above {_NUMBER}")
-        if part.name.endswith("PUT") and (argument or 0) > len(data):  # as many places are made
+        if part.name.endswith("PUT") and (argument or 0) > len(data):  # memory for as many places
             raise ValueError(f"it has no place {argument}")
 
 
@@ -184,34 +187,34 @@ _NAMES: Mapping[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: short, however long or deep it is."""
+    """A short form of any value, for messages."""
     return _SHORT.repr(value)
 
 
 def typed(value: Json, kind: type, where: str) -> Json:
-    """`value`, which must be a dict, list or str, as `kind` says.
+    """Returns `value` after checking that it is a dict, list or str, as `kind` asks.
 
-    Texts must consist of characters, of which JSON and pickles may hold halves; names in objects
-    must differ.
+    Texts must consist of whole characters (JSON and pickles may hold lone surrogates); the field
+    names of an object must differ.
     """
     if not isinstance(value, kind):
         raise UserError(f"{where}: must be {_NAMES[kind]}, not {shown(value)}")
     if isinstance(value, str) and (fault := _NO_CHARACTER.search(value)):
-        raise UserError(f"{where}: {shown(value)} holds {fault[0]!a}, which is no character")
+        raise UserError(f"{where}: {shown(value)} holds {fault[0]!a}, which is not a character")
     if isinstance(value, _Repeating):
         raise UserError(f"{where}: has the field {shown(value.name)} twice")
     return value
 
 
 def field(row: Json, name: str, kind: type, where: str) -> Json:
-    """The field `name`, of `kind`, of `row`, which must be a dict."""
+    """Returns the field `name` of the dict `row` after checking that it is a `kind`."""
     if name not in typed(row, dict, where):
         raise UserError(f"{where}: field {name!r} is missing")
     return typed(row[name], kind, f"{where}, field {name!r}")
 
 
 def texts(values: Json, where: str) -> list[str]:
-    """`values`, which must be a list of str."""
+    """Returns `values` after checking that it is a list of str."""
     return [
         typed(value, str, f"{where}, place {i}")
         for i, value in enumerate(typed(values, list, where))
@@ -219,14 +222,14 @@ def texts(values: Json, where: str) -> list[str]:
 
 
 def field_of_texts(row: Json, name: str, where: str) -> list[str]:
-    """The field `name`, a list of str, of `row`, which must be a dict."""
+    """Returns the field `name` of the dict `row` after checking that it is a list of str."""
     return texts(field(row, name, list, where), f"{where}, field {name!r}")
 
 
 def described_in_words(
     names: Sequence[str], names_file: pathlib.Path, captions_file: pathlib.Path
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """`described` by a pickle: video -> its captions, each a list of words."""
+    """Returns `described` for a pickle of video -> captions, each a list of words."""
     said = typed(unpickled(captions_file), dict, str(captions_file))
     captions: dict[str, list[str]] = {}
     length = 0
@@ -239,7 +242,7 @@ def described_in_words(
             )
             if length > _CHARACTERS:
                 raise UserError(
-                    f"{place}: with this one captions have {length} characters, too many"
+                    f"{place}: the captions up to here have {length} characters, too many"
                 )
             captions.setdefault(name, []).append(" ".join(texts(words, place)))
     return described(names, names_file, captions, captions_file)
@@ -251,17 +254,17 @@ def described(
     captions: Mapping[str, Sequence[str]],
     captions_file: pathlib.Path,
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each video that is named, once, with its captions.
+    """Yields (video, captions) for each named video, once.
 
-    Lists may name videos that nobody described; those are left out, and told.
+    Videos without a caption are left out and reported.
     """
-    told = [name for name in dict.fromkeys(names) if captions.get(name)]
+    described_names = [name for name in dict.fromkeys(names) if captions.get(name)]
     without = [name for name in dict.fromkeys(names) if not captions.get(name)]
     if without:
-        fault = f"{captions_file}: has no caption of {shown(without[0])}"
+        fault = f"{captions_file}: has no caption for {shown(without[0])}"
         fault += f" and {len(without) - 1} more" * (len(without) > 1) + f" of {names_file.name}"
-        if not told:
+        if not described_names:
             raise UserError(f"{fault}; is it the right file?")
         print(f"{fault}: left out", file=sys.stderr)
-    for name in told:
+    for name in described_names:
         yield name, tuple(captions[name])

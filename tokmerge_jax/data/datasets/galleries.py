@@ -1,4 +1,4 @@
-"""From records to what an evaluation matches or asks, and to the rows of a training."""
+"""Turns records into the galleries of evaluation and the rows of training."""
 
 import dataclasses
 from collections import Counter
@@ -25,7 +25,7 @@ R = TypeVar("R", bound=AnyRecord)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One training pair; rows of equal `match_id` are true pairs of one another."""
+    """One training pair; rows with equal `match_id` match each other."""
 
     path: str
     caption: str
@@ -34,10 +34,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class AnswerRow:
-    """Training questions about one video: their different answers, and people's share of each.
+    """Training questions about one video, with their distinct answers and the weight of each.
 
-    All rows have as many questions, and these as many answers; what only fills a row up is empty
-    and of weight 0.
+    All rows have the same number of questions, and all questions the same number of answers;
+    padding is "" with weight 0. A weight is the share of people who gave the answer.
     """
 
     path: str
@@ -48,7 +48,7 @@ class AnswerRow:
 
 @dataclasses.dataclass(frozen=True)
 class ActionRow:
-    """A training video, its action, and the one that it shows in a mirror."""
+    """A training video, its action, and the action of its mirror image."""
 
     path: str
     label: int
@@ -60,9 +60,9 @@ AnyRow = Row | AnswerRow | ActionRow
 
 @dataclasses.dataclass(frozen=True)
 class StoredRows:
-    """Rows of those of the stored records that can be used, each read when it is asked for.
+    """Training rows of the usable stored records, each read on demand.
 
-    A record is one video and one caption; a row matches itself only.
+    A record is one video with one caption; a row matches only itself.
     """
 
     records: Stored
@@ -79,12 +79,12 @@ class StoredRows:
 
 
 def paragraphs(records: Sequence[Record]) -> list[Record]:
-    """The records with the captions of each joined into one by single spaces."""
+    """Joins the captions of each record into one, by single spaces."""
     return [dataclasses.replace(r, captions=(" ".join(r.captions),)) for r in records]
 
 
 def without_broken(records: Sequence[R]) -> tuple[list[R], tuple[Clip, ...]]:
-    """The records less unusable videos and less records that have no other; and those videos."""
+    """Returns (records without unusable videos, unusable videos); empty records are dropped."""
     broken = {clip.name: clip for r in records for clip in r.clips if clip.fault}
     usable = [
         dataclasses.replace(r, clips=tuple(clip for clip in r.clips if not clip.fault))
@@ -94,9 +94,9 @@ def without_broken(records: Sequence[R]) -> tuple[list[R], tuple[Clip, ...]]:
 
 
 def gallery(records: Sequence[Record]) -> tuple[Gallery, tuple[str, ...]]:
-    """The distinct videos and all texts in order, and the videos' paths.
+    """Returns (the gallery of distinct videos and all texts, in order; the videos' paths).
 
-    Each caption is a text of its own; its true videos are those of all the record.
+    Each caption is a separate text; the videos of its record are its matches.
     """
     paths = {clip.name: clip.path for record in records for clip in record.clips}
     place = {name: i for i, name in enumerate(paths)}
@@ -110,7 +110,7 @@ def gallery(records: Sequence[Record]) -> tuple[Gallery, tuple[str, ...]]:
 
 
 def rows(records: Sequence[Record], match_by_caption: bool) -> list[Row]:
-    """Every pair of a video and a caption; matches are told by equal captions or equal videos."""
+    """Returns every pair of video and caption; pairs with equal captions, or videos, match."""
     match_ids: dict[str, int] = {}
     pairs = [(c, text) for record in records for c in record.clips for text in record.captions]
     return [
@@ -122,13 +122,13 @@ def rows(records: Sequence[Record], match_by_caption: bool) -> list[Row]:
 
 
 def choices(records: Sequence[Choice]) -> tuple[Choices, tuple[str, ...]]:
-    """Each record as a video of its own with its options, and the videos' paths.
+    """Returns (one video with its options per record, the videos' paths).
 
     Raises:
-      UserError: if not all have as many options.
+      UserError: if the numbers of options differ.
     """
     if len({len(record.options) for record in records}) > 1:
-        raise UserError("the videos of a multiple choice must all have as many options")
+        raise UserError("all videos of a multiple-choice data set must have as many options")
     names, paths = zip(*((r.clips[0].name, r.clips[0].path) for r in records), strict=True)
     options = tuple(record.options for record in records)
     return Choices(names, options, tuple(record.answer for record in records)), paths
@@ -137,11 +137,11 @@ def choices(records: Sequence[Choice]) -> tuple[Choices, tuple[str, ...]]:
 def questions(
     records: Sequence[Question], answers: tuple[str, ...]
 ) -> tuple[Questions, tuple[str, ...]]:
-    """The questions, those about one video together, with the answer list; the videos' paths."""
+    """Returns (questions, grouped by video, with the answer list; the videos' paths)."""
     paths = {record.clips[0].name: record.clips[0].path for record in records}
     place = {name: i for i, name in enumerate(paths)}
     ordered = sorted(records, key=lambda record: place[record.clips[0].name])
-    found = Questions(
+    asked = Questions(
         videos=tuple(paths),
         ids=tuple(record.id for record in ordered),
         texts=tuple(record.question for record in ordered),
@@ -149,11 +149,11 @@ def questions(
         truths=tuple(record.answers for record in ordered),
         answers=answers,
     )
-    return found, tuple(paths.values())
+    return asked, tuple(paths.values())
 
 
 def actions(records: Sequence[Action], names: tuple[str, ...]) -> tuple[Actions, tuple[str, ...]]:
-    """Each record as a video of its own with its action, and the videos' paths."""
+    """Returns (one video with its action per record, the videos' paths)."""
     videos, paths = zip(*((r.clips[0].name, r.clips[0].path) for r in records), strict=True)
     return Actions(videos, tuple(record.label for record in records), names), paths
 
@@ -161,9 +161,9 @@ def actions(records: Sequence[Action], names: tuple[str, ...]) -> tuple[Actions,
 def action_rows(
     records: Sequence[Action], fewest: int = 0, mirror: Mapping[int, int] = MappingProxyType({})
 ) -> list[ActionRow]:
-    """Rows of the videos but those that their list says to have fewer frames than `fewest`.
+    """Returns training rows, without videos whose list states fewer than `fewest` frames.
 
-    `mirror` holds the actions that are others in a mirror.
+    `mirror` maps an action to the action of its mirror image, where that is another one.
     """
     return [
         ActionRow(record.clips[0].path, record.label, mirror.get(record.label, record.label))
@@ -178,9 +178,9 @@ def augmented(
     frames: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[AnyRow, np.ndarray]:
-    """Augmented frames, and what is true of them: of mirrored ones, the row's mirror image.
+    """Augments frames and returns them with their row, whose action follows a mirroring.
 
-    Augmenting those of an action also tells whether it mirrored them.
+    For action recognition, `augment` also returns whether it mirrored the frames.
     """
     augmented = augment(frames, rng)
     if isinstance(augmented, np.ndarray):
@@ -192,10 +192,10 @@ def augmented(
 
 
 def answer_rows(records: Sequence[Question], together: int = 1) -> list[AnswerRow]:
-    """Rows of `together` questions about a video, in the order of the videos' first questions.
+    """Returns rows of `together` questions about a video, in the order of first questions.
 
-    A question's answers are its different ones in order of appearance, weighted by how many people
-    of those who answered gave them.
+    A question's answers are the distinct ones in order of appearance, each weighted by the share of
+    people who gave it.
     """
     by_path: dict[str, list[Question]] = {}
     for record in records:

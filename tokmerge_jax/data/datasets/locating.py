@@ -1,4 +1,4 @@
-"""Finding the files of videos that annotations name in another way."""
+"""Finds the video files that annotations mean, although names may differ in spelling."""
 
 import dataclasses
 import functools
@@ -12,39 +12,39 @@ from tokmerge_jax.data.datasets.video_text import Clip
 from tokmerge_jax.data.video.folder import SUFFIXES, is_mark_of_macos
 
 _SUFFIX = re.compile(f"({'|'.join(map(re.escape, SUFFIXES))})$", re.IGNORECASE)
-_BESIDE = (".gif", ".ogg")  # previews and sound lie beside videos of the same name
+_BESIDE = (".gif", ".ogg")  # previews and sound tracks often have the name of a video
 
 
 @dataclasses.dataclass(frozen=True)
 class Videos:
-    """The files in a folder and the folders in it, found by the names that annotations have.
+    """Finds files in a folder and its subfolders by the names in annotations.
 
-    A name may begin with folders, which must then be those that the file lies in. The file whose
-    path is the name comes first, then one of the same name in the other form of Unicode (é as one
-    character or as two) or in a folder below, then one of the same name but for the suffix of a
-    video. Of several such files, the first in the order of their paths is taken.
+    A name may begin with folders, which must then be those of the file. In order of preference: the
+    file whose path is the name; one of the same name in the other form of Unicode (é as one
+    character or two) or in a subfolder; one whose name differs only in the video suffix. Among
+    equals, the first in the order of paths is taken.
     """
 
     folder: pathlib.Path
 
     def clip(self, name: str, *spellings: str) -> Clip:
-        """The video `name`, and where it is.
+        """Returns the video `name` with its path.
 
-        One without a file gets the path that it should have; the check of the videos reports it.
+        A missing file gets the path that it should have; the later check reports it.
 
         Args:
-          name: as the annotations have it.
-          spellings: how its file may be named, the likeliest first; none: as `name`.
+          name: the name in the annotations.
+          spellings: possible names of the file, the likeliest first; by default `name`.
         """
         nearest = filter(None, map(self._nearest, spellings or (name,)))
         bare = "/" not in name and _stem(name) == name
         return Clip(name, str(self.folder / next(nearest, f"{name}.mp4" if bare else name)))
 
     def _nearest(self, spelling: str) -> str | None:
-        """The path in the folder that fits a spelling best; None if none does."""
+        """The path in the folder that fits a spelling best; None if no path fits."""
         spelling = os.path.normpath(spelling)
         if os.path.isfile(self.folder / spelling):
-            return spelling  # lists of millions of videos need no look through the whole folder
+            return spelling  # avoids walking through a folder of millions of videos
         paths = (self._by_path if os.sep in spelling else self._by_name).get(_key(spelling), ())
         ranked = [
             (rank, path.lower().endswith(_BESIDE), path.split(os.sep), path)
@@ -55,23 +55,23 @@ class Videos:
 
     @functools.cached_property
     def _by_path(self) -> Mapping[str, Sequence[str]]:
-        """The files' paths in the folder, by the keys of these."""
+        """Key (`_key`) of a path -> paths in the folder."""
         return _grouped(self.folder, str)
 
     @functools.cached_property
     def _by_name(self) -> Mapping[str, Sequence[str]]:
-        """The files' paths in the folder, by the keys of their last parts."""
+        """Key (`_key`) of a file name -> paths in the folder."""
         return _grouped(self.folder, os.path.basename)
 
 
 def spelled(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """The path of a name in a folder, in that form of Unicode in which it is there, if in any."""
+    """The path of a name in a folder, in the form of Unicode that exists there, if any does."""
     forms = () if name.isascii() else (name, _composed(name), unicodedata.normalize("NFD", name))
     return next(filter(os.path.exists, (folder / form for form in forms)), folder / name)
 
 
 def with_and_without_v(name: str) -> tuple[str, str]:
-    """How files of ActivityNet are named: by the id of the video, or with v_ before it."""
+    """The two spellings of ActivityNet's file names: the video's id, without and with v_."""
     bare = name.removeprefix("v_")
     return bare, f"v_{bare}"
 
@@ -86,7 +86,7 @@ def _grouped(folder: pathlib.Path, name_of: Callable[[str], str]) -> Mapping[str
 
 
 def _key(name: str) -> str:
-    """What all names have in common that may mean one file: the name less suffixes."""
+    """A key shared by all names that may mean the same file: the name without suffixes."""
     name = _composed(name)
     while (stem := _stem(name)) != name:
         name = stem
@@ -94,7 +94,7 @@ def _key(name: str) -> str:
 
 
 def _rank(path: str, spelling: str) -> int | None:
-    """How well a path fits a spelling, 0 the best; None if it does not."""
+    """How well a path fits a spelling: 0 is best, None if it does not fit."""
     there, wanted = _composed(path), _composed(spelling)
     name = there if os.sep in wanted else os.path.basename(there)
     fits = (
@@ -108,13 +108,13 @@ def _rank(path: str, spelling: str) -> int | None:
 
 
 def _composed(name: str) -> str:
-    """A name in the form of Unicode in which an accent and its letter are one character."""
+    """A name in Unicode's composed form (NFC): a letter and its accent are one character."""
     return unicodedata.normalize("NFC", name)
 
 
 def _stem(name: str) -> str:
-    """A name less the suffix of a video; what follows another dot is part of it.
+    """A name without a video's suffix; other suffixes stay.
 
-    Names of LSMDC have dots, and subtitles or pictures that lie beside a video are not meant.
+    For names of LSMDC contain dots, and subtitles or pictures beside a video must not match.
     """
     return _SUFFIX.sub("", name)

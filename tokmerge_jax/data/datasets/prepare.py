@@ -1,4 +1,4 @@
-"""Preparing a data set: annotations read, videos checked, the result stored and reported."""
+"""Prepares a data set: reads annotations, checks videos, stores the records and a report."""
 
 import dataclasses
 import functools
@@ -17,17 +17,17 @@ from tokmerge_jax.types import Json, UserError
 
 @dataclasses.dataclass(frozen=True)
 class SplitReport:
-    """What a split's check found.
+    """The result of checking a split.
 
     Attributes:
-      split: its name.
+      split: the split's name.
       annotations: the annotation files, joined by commas.
-      texts: number of texts (captions, options or questions), or of the actions that are shown.
+      texts: number of texts (captions, options or questions), or number of distinct actions.
       videos: number of distinct videos.
-      missing: names of videos without a file.
-      undecodable: name -> reason.
-      unshown: name -> number of packets that are not shown (`video.Video.unshown`), where there are
-        any; the originals' decord counts them as frames.
+      missing: names of videos whose file is missing.
+      undecodable: video name -> reason.
+      unshown: video name -> number of packets without a shown frame (`decode.Video.unshown`), where
+        it is not 0; decord, which the originals use, counts them as frames.
     """
 
     split: str
@@ -54,20 +54,20 @@ def prepare(
     *,
     format: str = "",
 ) -> list[SplitReport]:
-    """Reads annotations, checks videos and stores `splits` of a data set, keeping its other ones.
+    """Reads annotations, checks videos and stores `splits` of a data set; other splits stay.
 
     Args:
-      dataset: a name of `SPECS`.
-      source: the folder of the annotation files, or UMT's file or a list of actions, whatever
-        their names, if one split is asked for.
-      videos: the folder that the annotations' video paths lie in.
-      folder: where prepared data sets live (`config.data.folder`).
+      dataset: a key of `SPECS`.
+      source: the folder of the annotation files; for one split also a single file of UMT's form or
+        a list of actions, of any name.
+      videos: the folder that the annotations' video paths start from.
+      folder: the folder of prepared data sets (`config.data.folder`).
       splits: names of splits.
-      workers: processes that check videos.
-      format: of the annotations, a key of `specs.FAMILIES`; "" finds it by the files there are.
+      workers: number of processes that check videos.
+      format: the format of the annotations, a key of `specs.FAMILIES`; "" chooses by the files.
 
     Returns:
-      one report a split, also written to `video_text.report_path`.
+      one report per split, also written to `video_text.report_path`.
 
     Raises:
       UserError: if annotations, names of actions or the video folder are missing or wrong.
@@ -78,16 +78,16 @@ def prepare(
     sources = {split: _source(dataset, split, source, format) for split in splits}
     if source.is_file() and len(splits) > 1:
         raise UserError(f"--annotations {source}: one file holds one split; give its folder")
-    found = {split: source.read(base) for split, source in sources.items()}
+    annotated = {split: source.read(base) for split, source in sources.items()}
     with disk.held(pathlib.Path(folder), f"{dataset}.lock"):
         if spec.answers:
             _store_answers(dataset, source, folder)
         if spec.kind == "actions":
             _store_labels(dataset, source, folder)
-            _tell_of_one_action(found)
-        paths = [clip.path for records in found.values() for r in records for clip in r.clips]
+            _warn_of_one_action(annotated)
+        paths = [clip.path for records in annotated.values() for r in records for clip in r.clips]
         checks = check_videos(paths, log_path(folder, dataset), workers)
-        checked = {split: _with_faults(records, checks) for split, records in found.items()}
+        checked = {split: _with_faults(records, checks) for split, records in annotated.items()}
         others = set(video_text.splits(folder, dataset)) - set(splits)
         kept = {split: video_text.read(folder, dataset, split) for split in others}
         video_text.write(folder, dataset, kept | checked)
@@ -98,7 +98,7 @@ def prepare(
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A split's annotations in one format: the files, and what reads them, given the videos."""
+    """A split's annotations in one format: the files, and `read(videos' folder) -> records`."""
 
     files: tuple[pathlib.Path, ...]
     read: Callable[[pathlib.Path], Sequence[AnyRecord]]
@@ -118,8 +118,8 @@ def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Sourc
 
 
 def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
-    """A list of actions, or a file of UMT's form, whatever its name, unless other families have one
-    of that name.
+    """The source for a single file: a list of actions, or a file of UMT's form, of any name unless
+    another family uses that name.
     """
     if dataset in actions.CLASSES:
         read = functools.partial(actions.read_list, path, classes=actions.CLASSES[dataset])
@@ -140,7 +140,7 @@ def _is_named(path: pathlib.Path, family: str, dataset: str) -> bool:
 
 
 def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> list[_Source]:
-    """Where the files of each family would lie that has the split."""
+    """The sources, one per family that has the split, whether or not their files exist."""
     possible = []
     for name, family in FAMILIES.items():
         names = family.files.get(dataset, {}).get(split)
@@ -148,12 +148,12 @@ def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> li
             read = functools.partial(family.read, dataset, split, folder)
             possible.append(_Source(files.named(folder, names), read))
     if not possible:
-        raise UserError(f"--format {format}: {dataset}, split {split}, does not come in it")
+        raise UserError(f"--format {format}: {dataset}, split {split}, has no such format")
     return possible
 
 
 def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> _Source:
-    """The one whose files are all there; where one needs all of another's and more, that one."""
+    """The source whose files all exist; if its files include all of another's, the larger one."""
     complete = [source for source in possible if all(file.is_file() for file in source.files)]
     complete = [s for s in complete if not any(set(s.files) < set(o.files) for o in complete)]
     if len(complete) > 1:
@@ -168,33 +168,33 @@ def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> 
 
 
 def _store_answers(dataset: str, source: pathlib.Path, folder: str) -> None:
-    """Keeps the answer list beside the data set; evaluation says so if there was none."""
+    """Stores the answer list beside the data set; evaluation reports a missing one."""
     file = _folder(source) / SPECS[dataset].answers
     if file.is_file():
         _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(file))
 
 
 def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:
-    """Keeps the actions' names beside the data set, and tells if it has none."""
+    """Stores the action names beside the data set; reports it if there are none."""
     target, lists = video_text.labels_path(folder, dataset), _folder(source)
     if names := actions.find_names(lists, actions.CLASSES[dataset]):
         _store_texts(target, names)
     elif not target.is_file():
         print(
-            f"{lists}: no CSV of the actions' names (id,name) is taken from there; they are called"
-            " by their numbers, unless config.data.labels names one",
+            f"{lists}: no usable CSV of the actions' names (id,name) there; actions are called by"
+            " their numbers, unless config.data.labels names one",
             file=sys.stderr,
         )
 
 
-def _tell_of_one_action(found: Mapping[str, Sequence[AnyRecord]]) -> None:
-    """Something-Something's test list has label 0 throughout: nobody can score it."""
-    for split, records in found.items():
+def _warn_of_one_action(annotated: Mapping[str, Sequence[AnyRecord]]) -> None:
+    """Reports a split with one action only, such as Something-Something's test list (all 0)."""
+    for split, records in annotated.items():
         labels = {record.label for record in records if isinstance(record, Action)}
         if len(records) > 1 and len(labels) == 1:
             print(
-                f"split {split}: all {len(records)} videos are of action {labels.pop()}; if that"
-                " only stands for labels that are secret, scores on it mean nothing",
+                f"split {split}: all {len(records)} videos have action {labels.pop()}; if this only"
+                " stands for hidden labels, scores on this split mean nothing",
                 file=sys.stderr,
             )
 
@@ -216,7 +216,7 @@ def _with_faults(records: Sequence[AnyRecord], checks: Mapping[str, Check]) -> l
 
 
 def _texts(records: Sequence[AnyRecord]) -> int:
-    """How many texts there are, or different actions."""
+    """Number of texts, or of distinct actions."""
     if shown := {record.label for record in records if isinstance(record, Action)}:
         return len(shown)
     return sum(map(_texts_of, records))
@@ -234,8 +234,8 @@ def _report(
     records: Sequence[AnyRecord],
     checks: Mapping[str, Check],
 ) -> SplitReport:
-    found = {clip.name: checks[clip.path] for record in records for clip in record.clips}
-    faults = {name: check.fault for name, check in found.items()}
+    check_by_name = {clip.name: checks[clip.path] for record in records for clip in record.clips}
+    faults = {name: check.fault for name, check in check_by_name.items()}
     return SplitReport(
         split=split,
         annotations=", ".join(map(str, files)),
@@ -243,7 +243,7 @@ def _report(
         videos=len(faults),
         missing=[name for name, fault in faults.items() if fault == MISSING],
         undecodable={name: f for name, f in faults.items() if f not in ("", MISSING)},
-        unshown={name: check.unshown for name, check in found.items() if check.unshown},
+        unshown={name: check.unshown for name, check in check_by_name.items() if check.unshown},
     )
 
 
@@ -255,9 +255,9 @@ def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> 
 
 
 def _other_reports(path: pathlib.Path) -> dict[str, Json]:
-    """What the file reports on other splits; a damaged one is written anew, and that reported."""
+    """Reads the reports on all splits; a damaged file is reported and counts as empty."""
     try:
         return files.json_of(path, dict) if path.exists() else {}
     except UserError as error:
-        print(f"{error}; it is written anew, for these splits alone", file=sys.stderr)
+        print(f"{error}; it is replaced by a report on these splits only", file=sys.stderr)
         return {}

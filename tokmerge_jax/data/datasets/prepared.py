@@ -1,4 +1,4 @@
-"""Opening what `scripts/prepare_data.py` wrote: the records of a data set that can be used."""
+"""Opens data sets that `scripts/prepare_data.py` prepared: their usable records."""
 
 import dataclasses
 import pathlib
@@ -14,16 +14,16 @@ from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
 
 OF_SPLIT = "split"
-"""`config.answers` that takes the answers which the evaluated split itself has."""
+"""Value of `config.answers` that stands for the answers of the evaluated split itself."""
 
-_NAMED = 10  # broken videos that an error names
+_NAMED = 10  # number of broken videos that an error names
 
 
 def spec(dataset: str) -> DatasetSpec:
-    """The data set of that name.
+    """The description of a data set.
 
     Raises:
-      UserError: if there is none.
+      UserError: if the name is unknown.
     """
     if dataset not in SPECS:
         raise UserError(f"config.data.dataset={dataset!r} is unknown; known: {', '.join(SPECS)}")
@@ -31,22 +31,23 @@ def spec(dataset: str) -> DatasetSpec:
 
 
 def records(config: Data, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]:
-    """The usable records of a split, joined to paragraphs if asked; names of videos left out.
+    """Returns (usable records of a split, names of the videos left out).
 
-    Files are looked up, too, unless broken videos are left out: those are found when they are read.
+    Captions are joined to paragraphs if `config` asks for it. Unless broken videos are skipped, the
+    files are also looked up; otherwise reading finds the broken ones.
 
     Args:
       config: the `data` part of a configuration.
       split: the split's name.
 
     Raises:
-      UserError: if the split is not prepared (with the command that does it), or if videos are
-        unusable, or have become so, and `config.on_broken` is not "skip".
+      UserError: if the split is not prepared (the message gives the command), or if videos are or
+        have become unusable and `config.on_broken` is not "skip".
     """
     _check(config, split)
-    found = video_text.read(config.folder, config.dataset, split)
-    usable, broken = galleries.without_broken(found)
-    _judge(config, split, len(usable), len(broken), broken[:_NAMED])
+    everything = video_text.read(config.folder, config.dataset, split)
+    usable, broken = galleries.without_broken(everything)
+    _check_counts(config, split, len(usable), len(broken), broken[:_NAMED])
     if config.on_broken == "stop":
         _check_files(config, [clip for record in usable for clip in record.clips])
     names = tuple(clip.name for clip in broken)
@@ -56,22 +57,22 @@ def records(config: Data, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]
 
 
 def stored(config: Data, split: str) -> Stored:
-    """The records of a split of a data set that is read on demand; arguments as in `records`.
+    """The records of a split that are read on demand; arguments as in `records`.
 
     Raises:
-      UserError: as in `records`; also if the data set was prepared before any was read on demand.
+      UserError: as in `records`; also if the data set was prepared in an older format.
     """
     _check(config, split)
-    found = Stored(config.folder, config.dataset, split)
+    records = Stored(config.folder, config.dataset, split)
     try:
-        usable = found.usable
+        usable = records.usable
     except FileNotFoundError:
         where = f"data set {config.dataset} in {config.folder!r}"
-        raise UserError(f"{where} is old; prepare it again") from None
-    broken = np.setdiff1d(np.arange(len(found)), usable, assume_unique=True)
-    named = [found[number].clips[0] for number in broken[:_NAMED].tolist()]
-    _judge(config, split, len(usable), len(broken), named)
-    return found
+        raise UserError(f"{where} has an old format; prepare it again") from None
+    broken = np.setdiff1d(np.arange(len(records)), usable, assume_unique=True)
+    named = [records[number].clips[0] for number in broken[:_NAMED].tolist()]
+    _check_counts(config, split, len(usable), len(broken), named)
+    return records
 
 
 def _check(config: Data, split: str) -> None:
@@ -80,8 +81,10 @@ def _check(config: Data, split: str) -> None:
         raise UserError(_missing(config, split))
 
 
-def _judge(config: Data, split: str, usable: int, broken: int, named: Sequence[Clip]) -> None:
-    """Whether so many usable and broken ones will do; `named` are the first of these."""
+def _check_counts(
+    config: Data, split: str, usable: int, broken: int, named: Sequence[Clip]
+) -> None:
+    """Raises UserError if there are broken videos (`named` are the first) or no usable ones."""
     if broken and config.on_broken == "stop":
         raise UserError(_broken(config, broken, named))
     if not usable:
@@ -89,7 +92,7 @@ def _judge(config: Data, split: str, usable: int, broken: int, named: Sequence[C
 
 
 def _check_files(config: Data, clips: Sequence[Clip]) -> None:
-    """Raises UserError if files are gone, or have changed and cannot be decoded any more."""
+    """Raises UserError if files are missing, or have changed and cannot be decoded any more."""
     by_path = {str(pathlib.Path(config.folder, clip.path)): clip for clip in clips}
     log = checking.log_path(config.folder, config.dataset)
     faults = checking.faults([*by_path], log, config.workers)
@@ -103,18 +106,18 @@ def _check_files(config: Data, clips: Sequence[Clip]) -> None:
 
 
 def answers(config: QuestionData) -> tuple[str, ...]:
-    """The answers to choose from: those of the file `config.answers`, or, if that is "", the list
-    that the data set was prepared with.
+    """The answers to choose from, as `config.answers` says.
 
-    If it is `OF_SPLIT`: the different ones of `config.split`, sorted, also those to questions about
-    videos that cannot be used, so that the list is everybody's.
+    A path: the list in that file. "": the list that the data set was prepared with. `OF_SPLIT`: the
+    distinct answers of `config.split`, sorted; those of unusable videos count too, so that the list
+    does not depend on the machine.
 
     Raises:
-      UserError: if there is none.
+      UserError: if there is no such list.
     """
     if config.answers == OF_SPLIT:
-        found = video_text.read(config.folder, config.dataset, config.split)
-        of_split = {text for r in found if isinstance(r, Question) for text in r.answers}
+        everything = video_text.read(config.folder, config.dataset, config.split)
+        of_split = {text for r in everything if isinstance(r, Question) for text in r.answers}
         return tuple(sorted(of_split))
     stored = video_text.answers_path(config.folder, config.dataset)
     path = pathlib.Path(config.answers) if config.answers else stored
@@ -129,12 +132,11 @@ def answers(config: QuestionData) -> tuple[str, ...]:
 
 
 def labels(config: ActionData) -> tuple[str, ...]:
-    """The names of a data set's actions: those of the CSV `config.labels`, or, if that is "", those
-    that it was prepared with, or, if there were none, their numbers.
+    """The names of a data set's actions: from the CSV file `config.labels`; if that is "", those
+    that the data set was prepared with; without either, numbers.
 
     Raises:
-      UserError: if that file does not name the data set's actions, or nothing tells how many the
-        data set has.
+      UserError: if that file does not name the data set's actions, or their number is unknown.
     """
     stored = video_text.labels_path(config.folder, config.dataset)
     if stored.is_file():
@@ -150,7 +152,7 @@ def _missing(config: Data, split: str) -> str:
     known = splits(config.dataset) or tuple(demo.COUNTS)
     if split not in known:
         return (
-            f"{split!r} is no split of config.data.dataset={config.dataset!r}; choose from"
+            f"{split!r} is not a split of config.data.dataset={config.dataset!r}; choose from"
             f" {', '.join(known)}"
         )
     command = f"python scripts/prepare_data.py --dataset {config.dataset}"
@@ -172,6 +174,6 @@ def _broken(config: Data, count: int, clips: Sequence[Clip]) -> str:
 
 
 def _listed(clips: Sequence[Clip], count: int) -> str:
-    """The first of `count` broken videos, with their faults, and the number of the others."""
+    """A text that names the first of `count` broken videos and gives the number of the others."""
     named = "; ".join(f"{clip.name:.100}: {clip.fault}" for clip in clips[:_NAMED])
     return named + (f" and {count - _NAMED} more" if count > _NAMED else "")

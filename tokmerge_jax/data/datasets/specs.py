@@ -1,4 +1,4 @@
-"""The data sets by name, and the families of annotation files that they come in."""
+"""The known data sets, and the families of annotation formats that they come in."""
 
 import dataclasses
 import pathlib
@@ -11,17 +11,17 @@ from tokmerge_jax.data.datasets.video_text import AnyRecord
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """What has to be known of a data set beside its records.
+    """The facts about a data set beside its records.
 
     Attributes:
-      annotations: split -> name of the annotation file, as UMT has them; none if it has not.
-      match_by_caption: in training, rows of one caption are true pairs of one another (several
-        videos show what it says); otherwise rows of one video are.
-      kind: what its records are, a key of `video_text.KINDS`.
+      annotations: split -> name of UMT's annotation file; empty if UMT has none.
+      match_by_caption: whether, in training, rows with equal captions match (several videos show
+        what a caption says); otherwise rows of the same video match.
+      kind: the kind of its records, a key of `video_text.KINDS`.
       answers: name of the file that lists the answers to choose from; "" if there is none.
-      mirror: action -> the one that its videos show in a mirror; others stay what they are.
-      on_demand: records are one video and one caption that match no others; there are so many that
-        training reads each when its turn comes.
+      mirror: action -> action of its mirror image; actions that are not listed keep theirs.
+      on_demand: whether training reads each record when its turn comes, since there are too many;
+        each is one video with one caption and matches only itself.
     """
 
     annotations: Mapping[str, str]
@@ -84,13 +84,13 @@ SPECS: Mapping[str, DatasetSpec] = {
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Annotation files in the forms of one line of work.
+    """The annotation formats of one line of work.
 
     Attributes:
-      title: whose they are, for messages.
-      files: data set -> split -> names of its files, all of which are needed; "*.json" names all
-        that end so, at least one.
-      read: (data set, split, folder of the files, folder of the videos) -> the records.
+      title: its name, for messages.
+      files: data set -> split -> names of the files, all of which are needed; "*.json" stands for
+        all files with that ending, at least one.
+      read: (data set, split, folder of the files, folder of the videos) -> records.
     """
 
     title: str
@@ -118,10 +118,10 @@ FAMILIES: Mapping[str, Family] = {
     "testa": Family("TESTA", testa.FORMATS, testa.read),
     "lists": Family("action recognition", actions.FORMATS, actions.read),
 }
-"""By the names that `scripts/prepare_data.py --format` takes."""
+"""Value of `scripts/prepare_data.py --format` -> family."""
 
 
 def splits(dataset: str) -> tuple[str, ...]:
-    """The splits that some family's files of a data set have; none of one that is drawn."""
-    found = (family.files.get(dataset, {}) for family in FAMILIES.values())
-    return tuple(dict.fromkeys(split for files in found for split in files))
+    """The splits of a data set in any family; none for the demo's, which are drawn."""
+    formats = (family.files.get(dataset, {}) for family in FAMILIES.values())
+    return tuple(dict.fromkeys(split for files in formats for split in files))

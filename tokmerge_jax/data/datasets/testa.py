@@ -1,9 +1,9 @@
-"""Reading TESTA's annotation files, each data set's in the form it came in.
+"""Reads TESTA's annotation files, each data set in its original form.
 
 A record is a video with the sentences of its paragraph (QuerYD, ActivityNet), a row of the file
-(DiDeMo, Condensed Movies, pretraining), or a question. The annotations name videos, not files;
-those are found in the videos' folder and the folders in it. Lists of pretraining (WebVid-2M, CC3M)
-name files, of videos and of pictures.
+(DiDeMo, Condensed Movies, pretraining), or a question. Annotations name videos, not files; the
+files are searched for in the videos' folder and its subfolders. Pretraining lists (WebVid-2M, CC3M)
+name files, videos as well as pictures.
 
 Source: TESTA (Findings of EMNLP 2023), whose annotations are largely VindLU's.
 """
@@ -35,35 +35,35 @@ FORMATS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "anet_qa": {split: (f"{split}_q.json", f"{split}_a.json") for split in _SPLITS},
     "pretraining": {"train": ("*.json",)},
 }
-"""Data set -> split -> names of its files: that of the videos first, then that of other texts."""
+"""Data set -> split -> file names: first the list of videos, then captions or answers."""
 
 
 def read(
     dataset: str, split: str, folder: pathlib.Path, videos: pathlib.Path
 ) -> tuple[AnyRecord, ...]:
-    """The records of a split, in the order of its first file.
+    """Reads the records of a split, in the order of its first file.
 
-    A video without a file gets the path that it should have; the check of the videos reports it.
+    A video whose file is missing gets the path that it should have; the later check reports it.
 
     Args:
       dataset: a key of `FORMATS`.
       split: a key of `FORMATS[dataset]`.
-      folder: of the annotation files.
-      videos: the folder that holds the videos, in folders or not.
+      folder: the folder of the annotation files.
+      videos: the folder that holds the videos, directly or in subfolders.
 
     Raises:
-      UserError: naming the file, and what in it is missing or of another type.
+      UserError: if something in a file is missing or of another type; the message names both.
     """
     paths = files.named(folder, FORMATS[dataset][split])
-    found = tuple(_READERS[dataset](_Split(split, paths, Videos(videos))))
-    if not found:
+    records = tuple(_READERS[dataset](_Split(split, paths, Videos(videos))))
+    if not records:
         raise UserError(f"{paths[0]}: names no video (split {split})")
-    return found
+    return records
 
 
 @dataclasses.dataclass(frozen=True)
 class _Split:
-    """A split's name and files, and where its videos lie."""
+    """A split: its name, its annotation files and its videos."""
 
     name: str
     files: tuple[pathlib.Path, ...]
@@ -99,7 +99,7 @@ def _condensed_movies(split: _Split) -> Iterator[Record]:
     (path,) = split.files
     if split.name == "test":
         print(
-            f"{path}: which caption goes with which video is not public; recalls mean nothing",
+            f"{path}: the true pairs of captions and videos are not public; recalls mean nothing",
             file=sys.stderr,
         )
     for name, caption, which in files.cells(path, "videoid", "caption", "split"):
@@ -108,22 +108,24 @@ def _condensed_movies(split: _Split) -> Iterator[Record]:
 
 
 def _anet_qa(split: _Split) -> Iterator[Question]:
-    asked, answered = split.files
+    questions_file, answers_file = split.files
     answers = {
         identity: files.field(row, "answer", str, where)
-        for where, identity, row in _first_of_each_id(answered)
+        for where, identity, row in _first_of_each_id(answers_file)
     }
-    for where, identity, row in _first_of_each_id(asked):
+    for where, identity, row in _first_of_each_id(questions_file):
         name = f"v_{files.field(row, 'video_name', str, where)}"
         if identity not in answers:
-            raise UserError(f"{answered}: has no answer to {files.shown(identity)} of {asked.name}")
+            raise UserError(
+                f"{answers_file}: has no answer to {files.shown(identity)} of {questions_file.name}"
+            )
         clip = split.videos.clip(name, *with_and_without_v(name))
         question = files.field(row, "question", str, where)
         yield Question((clip,), identity, question, (answers[identity],))
 
 
 def _first_of_each_id(path: pathlib.Path) -> Iterator[tuple[str, str, Json]]:
-    """Where a row of questions or answers is, its id, the row; those whose id came before apart."""
+    """Yields (place, id, row) of questions or answers; rows with an earlier id are left out."""
     known, again = set[str](), 0
     for where, row in files.records(path):
         identity = files.field(row, "question_id", str, where)
@@ -133,7 +135,7 @@ def _first_of_each_id(path: pathlib.Path) -> Iterator[tuple[str, str, Json]]:
         else:
             again += 1
     if again:
-        print(f"{path}: left out {again} rows whose question_id came before", file=sys.stderr)
+        print(f"{path}: left out {again} rows with a repeated question_id", file=sys.stderr)
 
 
 def _pretraining(split: _Split) -> Iterator[Record]:

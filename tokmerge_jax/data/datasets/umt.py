@@ -1,9 +1,8 @@
-"""Reading UMT's annotation files, JSON lists of records.
+"""Reads UMT's annotation files, which are JSON lists of records.
 
-Captions: {"video": path or paths, "caption": text or texts}; several captions of a video and
-several videos of a caption (Something-Something) are both lists. Multiple choice: {"video",
-"caption": [options], "answer": place of the right one}. Questions: {"video", "question",
-"answer": text or texts, "question_id"}.
+Captions: {"video": path or list of paths, "caption": text or list of texts} (Something-Something
+has several videos per caption). Multiple choice: {"video", "caption": [options], "answer": index of
+the right one}. Questions: {"video", "question", "answer": text or list of texts, "question_id"}.
 """
 
 import pathlib
@@ -16,22 +15,22 @@ from tokmerge_jax.types import Json, UserError
 
 
 def read(path: pathlib.Path, videos: pathlib.Path, kind: str = "captions") -> tuple[AnyRecord, ...]:
-    """The records of an annotation file, in order; `locating.Videos` finds their videos.
+    """Reads the records of an annotation file, in order; `locating.Videos` finds their videos.
 
     Args:
-      path: the file.
-      videos: the folder.
-      kind: of the records, a key of `video_text.KINDS`.
+      path: the annotation file.
+      videos: the folder of the videos.
+      kind: the kind of the records, a key of `video_text.KINDS`.
 
     Raises:
-      UserError: naming the file, and the record and field that is missing or of another type.
+      UserError: if a field is missing or of another type; the message names file, record and field.
     """
     there = Videos(videos)
     return tuple(_record(row, where, there, kind) for where, row in _records(path))
 
 
 def read_answers(path: pathlib.Path) -> tuple[str, ...]:
-    """The answers to choose from: a JSON list of different texts.
+    """Reads the answers to choose from, a JSON list of texts.
 
     Raises:
       UserError: if the file is missing or holds something else.
@@ -42,7 +41,7 @@ def read_answers(path: pathlib.Path) -> tuple[str, ...]:
 def _records(path: pathlib.Path) -> list[tuple[str, Json]]:
     records = list(files.records(path))
     if not records:
-        raise UserError(f"{path}: must hold a list that is not empty")
+        raise UserError(f"{path}: must hold a non-empty list")
     return records
 
 
@@ -67,7 +66,7 @@ def _question(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Ques
     (question, *more) = _texts(row, "question", where)
     if more:
         raise UserError(f"{where}: field 'question' must be one text")
-    identity = row.get("question_id", where)  # needed in evaluation alone
+    identity = row.get("question_id", where)  # needed only in evaluation
     if not isinstance(identity, int):
         identity = files.typed(identity, str, f"{where}, field 'question_id'")
     return Question(clips, str(identity), question, _texts(row, "answer", where))
@@ -81,7 +80,7 @@ _PARSERS: Mapping[str, Callable[[dict[str, Json], tuple[Clip, ...], str], AnyRec
 
 
 def _texts(row: dict[str, Json], name: str, where: str) -> tuple[str, ...]:
-    """A field that is a text or a list of texts, as a tuple of at least one."""
+    """Returns a field that is a text or a non-empty list of texts as a tuple."""
     if not isinstance(row.get(name), list):
         return (files.field(row, name, str, where),)
     texts = files.field_of_texts(row, name, where)

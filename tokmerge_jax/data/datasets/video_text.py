@@ -1,6 +1,6 @@
-"""Checked video-text data sets as TFDS: one builder for all, its configuration the data set.
+"""Stores checked video-text data sets with TFDS: one builder, whose config is the data set.
 
-Records hold texts and paths only; they are stored as array_record and read without TensorFlow.
+Records hold only texts and paths; they are stored as array_record and read without TensorFlow.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from jaxtyping import Int32
 
 from tokmerge_jax.types import UserError
 
-_AT_ONCE = 1000  # records that are read at a time
+_AT_ONCE = 1000  # number of records that are read at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Clip:
     """One video of a record.
 
     Attributes:
-      name: as the annotations have it; equal names are one video.
+      name: its name in the annotations; equal names mean the same video.
       path: the file, absolute or relative to the folder of the data sets.
-      fault: why it cannot be used; "" if it can.
+      fault: why it cannot be used; "" if it can be.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Videos and captions, of which each video goes with each caption; one or more of both."""
+    """One or more videos and captions; every video matches every caption."""
 
     clips: tuple[Clip, ...]
     captions: tuple[str, ...]
@@ -48,7 +48,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A video (alone in `clips`) and its options, of which the one at place `answer` is right."""
+    """A video (the only one in `clips`) and its options; `options[answer]` is right."""
 
     clips: tuple[Clip, ...]
     options: tuple[str, ...]
@@ -57,7 +57,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A question about a video (alone in `clips`) and its answers, one or several people's."""
+    """A question about a video (the only one in `clips`) and the answers of one or more people."""
 
     clips: tuple[Clip, ...]
     id: str
@@ -67,11 +67,11 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    """A video (alone in `clips`) and its action.
+    """A video (the only one in `clips`) and its action.
 
     Attributes:
       label: the action's number, from 0.
-      frames: how many the list says that there are; 0 if it does not.
+      frames: number of frames that the list states; 0 if it states none.
     """
 
     clips: tuple[Clip, ...]
@@ -80,7 +80,7 @@ class Action:
 
 
 AnyRecord = Record | Choice | Question | Action
-"""What a data set may consist of; all records of one are of the same kind."""
+"""A record of any kind; all records of a data set are of the same kind."""
 
 KINDS: Mapping[str, type[AnyRecord]] = {
     "captions": Record,
@@ -92,14 +92,14 @@ KINDS: Mapping[str, type[AnyRecord]] = {
 
 @dataclasses.dataclass
 class VideoTextConfig(tfds.core.BuilderConfig):
-    """A data set's name, the kind of its records, and those of its splits where it is written."""
+    """A data set's name, the kind of its records and, for writing, the records of its splits."""
 
     kind: type[AnyRecord] = Record
     splits: Mapping[str, Sequence[AnyRecord]] = dataclasses.field(default_factory=dict, repr=False)
 
 
 class VideoText(tfds.core.GeneratorBasedBuilder):
-    """Builder of every video-text data set; `config.splits` is what it writes."""
+    """The builder of every video-text data set; it writes `config.splits`."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -123,33 +123,33 @@ class VideoText(tfds.core.GeneratorBasedBuilder):
 
 
 def location(folder: str, dataset: str) -> pathlib.Path:
-    """Where the data set named `dataset` lies in the data sets' folder."""
+    """The folder of a data set inside the data sets' folder."""
     return pathlib.Path(folder, VideoText.name, dataset, str(VideoText.VERSION))
 
 
 def report_path(folder: str, dataset: str) -> pathlib.Path:
-    """Where `scripts/prepare_data.py` reports on the videos of a data set."""
+    """The file in which `scripts/prepare_data.py` reports on the videos of a data set."""
     return pathlib.Path(folder, f"{dataset}_report.json")
 
 
 def answers_path(folder: str, dataset: str) -> pathlib.Path:
-    """Where `scripts/prepare_data.py` puts the answer list of a data set of questions."""
+    """The file to which `scripts/prepare_data.py` writes a data set's answer list."""
     return pathlib.Path(folder, f"{dataset}_answers.json")
 
 
 def labels_path(folder: str, dataset: str) -> pathlib.Path:
-    """Where the names of a data set's actions are, a JSON list, if any were there to prepare."""
+    """The file of a data set's action names, a JSON list, if the data set has any."""
     return pathlib.Path(folder, f"{dataset}_labels.json")
 
 
 def write(folder: str, dataset: str, splits: Mapping[str, Sequence[AnyRecord]]) -> None:
-    """Stores `splits` under `folder`; whole, they replace the data set named `dataset`."""
+    """Stores `splits` under `folder`; once complete, they replace the data set `dataset`."""
     aside = str(pathlib.Path(folder, f".writing_{dataset}"))
     shutil.rmtree(aside, ignore_errors=True)
     kind = next((type(record) for records in splits.values() for record in records), Record)
     config = VideoTextConfig(name=dataset, kind=kind, splits=splits)
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of downloads; there are none
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces downloads; there are none
         VideoText(data_dir=aside, config=config, file_format="array_record").download_and_prepare()
     for split, records in splits.items():
         usable = [i for i, r in enumerate(records) if not all(clip.fault for clip in r.clips)]
@@ -162,7 +162,7 @@ def write(folder: str, dataset: str, splits: Mapping[str, Sequence[AnyRecord]]) 
 
 
 def splits(folder: str, dataset: str) -> tuple[str, ...]:
-    """The splits that are stored, none if the data set is not."""
+    """The stored splits of a data set; none if it is not stored."""
     if not location(folder, dataset).is_dir():
         return ()
     with _undamaged(folder, dataset):
@@ -170,7 +170,7 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
 
 
 def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
-    """The records of a stored split, in the order of the annotations."""
+    """Reads the records of a stored split, in the order of the annotations."""
     stored = Stored(folder, dataset, split)
     parts = (range(i, min(i + _AT_ONCE, len(stored))) for i in range(0, len(stored), _AT_ONCE))
     return tuple(record for part in parts for record in stored.__getitems__(part))
@@ -178,9 +178,9 @@ def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """The records of a stored split, in the order of the annotations, each read when asked for.
+    """The records of a stored split, in the order of the annotations, each read on demand.
 
-    Pickled, it is but where they are: each process opens the files itself.
+    A pickle of it holds only the location: each process opens the files itself.
     """
 
     folder: str
@@ -194,7 +194,7 @@ class Stored:
         return self.__getitems__([number])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[AnyRecord]:
-        """Several records: much sooner than one by one."""
+        """Reads several records, much faster than one by one."""
         kind, source = self._opened
         with _undamaged(self.folder, self.dataset):
             return [_record(kind, example) for example in source.__getitems__(numbers)]
@@ -204,19 +204,19 @@ class Stored:
 
     @functools.cached_property
     def usable(self) -> Int32[np.ndarray, "R"]:
-        """The numbers of the records that have a video without a fault."""
+        """The numbers of the records that have at least one usable video."""
         path = _usable_path(self.folder, self.dataset, self.split)
         path.stat()  # raises where the data set is older than this file
         with _undamaged(self.folder, self.dataset):
             numbers = np.load(path, mmap_mode="r")
             there = (numbers >= 0) & (numbers < len(self))
             if (numbers.dtype, numbers.ndim) != (np.int32, 1) or not there.all():
-                raise ValueError(f"{path.name} holds other numbers than those of its records")
+                raise ValueError(f"{path.name} does not hold numbers of its records")
             return numbers
 
     @functools.cached_property
     def _opened(self) -> tuple[type[AnyRecord], Any]:  # TFDS names no type of a source
-        """What the records are, and TFDS's source of them."""
+        """Returns (type of the records, TFDS's data source)."""
         with _undamaged(self.folder, self.dataset):
             builder = _builder(self.folder, self.dataset)
             source = builder.as_data_source(self.split)  # pyright: ignore[reportCallIssue]
@@ -226,14 +226,14 @@ class Stored:
 
 @contextlib.contextmanager
 def _undamaged(folder: str, dataset: str) -> Iterator[None]:
-    """Reports whatever reading a damaged data set raises."""
+    """Turns any error of reading a damaged data set into a UserError."""
     try:
         yield
     except (UserError, MemoryError):
         raise
     except Exception as error:  # TFDS, protobuf and array_record raise errors of their own
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            raise  # the machine's
+            raise  # a fault of the machine, not of the data set
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"{location(folder, dataset)} is damaged ({reason[0]:.120}); remove it and prepare the"
@@ -250,7 +250,7 @@ def _builder(folder: str, dataset: str) -> tfds.core.DatasetBuilder:
 
 
 def _features(kind: type[AnyRecord]) -> dict[str, Any]:  # what TFDS takes for a feature
-    """A record's fields as TFDS stores them; its clips are columns of their fields."""
+    """The TFDS features of a record; its clips are stored as one column per field."""
     text = tfds.features.Text()
     features = {tuple: tfds.features.Sequence(text), str: text, int: np.int32}
     others = {name: hint for name, hint in typing.get_type_hints(kind).items() if name != "clips"}
@@ -266,7 +266,7 @@ def _record(kind: type[AnyRecord], example: Mapping[str, Any]) -> AnyRecord:  # 
 
 
 def _plain(value: Any) -> Any:  # of `_features`
-    """A stored field as a tuple of str, a str or an int."""
+    """Converts a stored field to a tuple of str, a str or an int."""
     if isinstance(value, bytes):
         return value.decode()
     return int(value) if np.ndim(value) == 0 else tuple(text.decode() for text in value)

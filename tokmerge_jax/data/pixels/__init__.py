@@ -1,1 +1,1 @@
-"""From decoded frames to a network's pixels: resizing, cropping, augmenting, normalising."""
+"""Turns decoded frames into network inputs: resizing, cropping, augmentation, normalisation."""

@@ -1,8 +1,8 @@
-"""Action recognition's test pixels on the host: a resize, then one or more crops of all frames.
+"""Resizes and crops test frames of action recognition, on the host.
 
-Frames stay uint8; normalising happens on the device. The resize is Pillow's bicubic one.
+Frames stay uint8; they are normalised on the device. The resize is Pillow's bicubic one.
 
-Source: TDS-CLIP (2024); three crops are those of Non-local networks (CVPR 2018).
+Source: TDS-CLIP (2024); the three crops are those of Non-local Networks (CVPR 2018).
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from tokmerge_jax.data.pixels.clip import shorter_side_size
 from tokmerge_jax.types import UserError
 
 Scale = int | tuple[int, int]
-"""What frames are resized to: their shorter side, or (height, width) whatever their aspect."""
+"""Target size in pixels: the shorter side, or (height, width), ignoring the aspect ratio."""
 
 CROPS = (1, 3, 5, 10)
-"""How many crops there may be."""
+"""Possible numbers of crops."""
 
 
 def resize(frames: UInt8[np.ndarray, "T H W 3"], scale: Scale) -> UInt8[np.ndarray, "T h w 3"]:
-    """All frames as large as `scale` says, bicubic; a longer side is cut to whole pixels."""
+    """Resizes all frames to `scale`, bicubic; the longer side is truncated to whole pixels."""
     pictures = [Image.fromarray(frame) for frame in frames]
     if isinstance(scale, int):
         width, height = shorter_side_size(pictures[0], scale)
@@ -34,17 +34,17 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], scale: Scale) -> UInt8[np.ndarr
 
 
 def crops(frames: UInt8[np.ndarray, "T H W 3"], size: int, count: int) -> np.ndarray:
-    """Squares of all frames.
+    """Crops K squares from all frames.
 
     Args:
-      frames: as large as `size` or larger.
+      frames: frames of at least `size` x `size`.
       size: S.
-      count: K, one of `CROPS`. 1: the middle. 3: left, right (up to three pixels short of the edge)
-        and middle, all at half height. 5: the corners, row by row, and the middle. 10: those five,
-        each followed by its mirror image.
+      count: K, one of `CROPS`. 1: the centre. 3: left, right (up to three pixels from the edge) and
+        centre, all at half height. 5: the corners, row by row, and the centre. 10: those five, each
+        followed by its mirror image.
 
     Returns:
-      uint8 [K * T,S,S,3], all frames of a crop together.
+      uint8 [K * T,S,S,3], crop by crop.
     """
     _, height, width, _ = frames.shape
     squares = [
@@ -58,15 +58,15 @@ def crops(frames: UInt8[np.ndarray, "T H W 3"], size: int, count: int) -> np.nda
 
 @dataclasses.dataclass(frozen=True)
 class ResizeCrops:
-    """Frames [T,H,W,3] -> [K * T,size,size,3], for evaluation: see `resize` and `crops`.
+    """Frames [T,H,W,3] -> [K * T,size,size,3], for evaluation: `resize`, then `crops`.
 
     Attributes:
-      size: S.
-      scale: what frames are resized to first.
-      count: K.
+      size: S, edge of a crop in pixels.
+      scale: target size of the resize.
+      count: K, number of crops.
 
     Raises:
-      UserError: if `count` is none of `CROPS`, or `scale` is smaller than `size`.
+      UserError: if `count` is not in `CROPS`, or `scale` is smaller than `size`.
     """
 
     size: int
@@ -82,25 +82,25 @@ class ResizeCrops:
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "V S S 3"]:
-        """All T frames of the first crop, then those of the next; nothing is random."""
+        """Returns the crops one after the other, T frames each; `rng` is not used."""
         del rng
         return crops(resize(frames, self.scale), self.size, self.count)
 
 
-def check_scale(scale: Any, size: int) -> None:  # Any: it may be nothing of the kind
-    """Raises UserError if that is no `Scale`, or its frames have no square of `size`."""
+def check_scale(scale: Any, size: int) -> None:  # Any: this checks the type
+    """Raises UserError if `scale` is not a `Scale`, or smaller than `size`."""
     sides = scale if isinstance(scale, tuple | list) else (scale, scale)
     if len(sides) != 2 or any(type(side) is not int for side in sides):
         raise UserError(
-            f"config.data.scale={scale!r} must be the shorter side in pixels, as 256, or height and"
-            " width, as (256, 320)"
+            f"config.data.scale={scale!r} must be the shorter side in pixels (such as 256), or"
+            " height and width (such as (256, 320))"
         )
     if min(sides) < size:
         raise UserError(f"config.data.scale={scale} must be at least the frames' size {size}")
 
 
 def _corners(height: int, width: int, size: int, count: int) -> list[tuple[int, int]]:
-    """Where the squares begin: (top, left)."""
+    """The corners (top, left) of the squares."""
     if count == 1:
         return [(round((height - size) / 2), round((width - size) / 2))]
     top, left = (height - size) // 4, (width - size) // 4

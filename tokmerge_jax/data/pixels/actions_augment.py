@@ -1,4 +1,4 @@
-"""How training of action recognition changes clips: every frame of a sample alike.
+"""Augments training clips of action recognition, all frames of a sample alike.
 
 Source: TDS-CLIP (2024); RandAugment is timm's (see `rand_augment`).
 """
@@ -15,9 +15,9 @@ from tokmerge_jax.data.pixels.actions import Scale, check_scale, resize
 from tokmerge_jax.data.pixels.umt import Box
 from tokmerge_jax.types import UserError
 
-_RATIOS = (3 / 4, 4 / 3)  # width to height
+_RATIOS = (3 / 4, 4 / 3)  # width / height
 _TRIES = 10
-_FLIPS = 0.5  # share of the samples that are mirrored
+_FLIPS = 0.5  # probability that a sample is mirrored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +25,14 @@ class ActionAugment:
     """Frames [T,H,W,3] -> [T,size,size,3], for training: one draw for all frames.
 
     Attributes:
-      size: S.
-      scale: what frames are resized to before the crop.
+      size: S, edge of the result in pixels.
+      scale: target size of the resize before the crop.
       operations: whether RandAugment comes first.
-      grey: share of the samples that lose their colours.
-      min_area: share of the picture that a crop has at least.
+      grey: probability that a sample becomes grey.
+      min_area: smallest area of a crop, as a share of the picture.
 
     Raises:
-      UserError: if `scale` is smaller than `size`, or a share cannot be.
+      UserError: if `scale` is smaller than `size`, or a share is not from 0 to 1.
     """
 
     size: int
@@ -50,9 +50,9 @@ class ActionAugment:
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
     ) -> tuple[UInt8[np.ndarray, "T S S 3"], bool]:
-        """The changed frames, and whether they were mirrored, which the label follows.
+        """Returns (augmented frames, whether they were mirrored).
 
-        (`galleries.augmented`.)
+        `galleries.augmented` changes the label of a mirrored clip.
         """
         steps = rand_augment.draw(rng) if self.operations else ()
         frames = resize(rand_augment.apply(frames, steps) if steps else frames, self.scale)
@@ -63,10 +63,11 @@ class ActionAugment:
 
 
 def draw_box(height: int, width: int, rng: np.random.Generator, min_area: float = 0.08) -> Box:
-    """A box of at least that share of the area; area and ratio are uniform, sides exchanged or not.
+    """Draws a box of at least `min_area` of the picture, with uniform area and aspect ratio.
 
-    If ten draws do not fit, a square of the shorter side, anywhere. (`umt.random_box` draws
-    the ratio's logarithm, and falls back on the middle.)
+    Half of the boxes exchange width and height. If ten draws do not fit, the box is a square of the
+    shorter side, anywhere. (`umt.random_box` draws the ratio's logarithm and falls back to the
+    centre.)
     """
     for _ in range(_TRIES):
         area, ratio = height * width * rng.uniform(min_area, 1), rng.uniform(*_RATIOS)
@@ -82,7 +83,7 @@ def draw_box(height: int, width: int, rng: np.random.Generator, min_area: float 
 def cropped(
     frames: UInt8[np.ndarray, "T H W 3"], box: Box, size: int, flip: bool, grey: bool
 ) -> UInt8[np.ndarray, "T S S 3"]:
-    """One box of all frames, resized bilinearly as Pillow does; then mirrored, then grey, if so."""
+    """Crops one box from all frames and resizes it (Pillow's bilinear); then flip, then grey."""
     return np.stack([_crop(Image.fromarray(frame), box, size, flip, grey) for frame in frames])
 
 

@@ -1,8 +1,8 @@
-"""CLIP's resize and crop on the host: a pure function, and a frozen shell that configs fill in.
+"""CLIP's resize and crop on the host: a pure function, and a dataclass that holds its arguments.
 
-Frames stay uint8; normalising happens on the device. The resize is Pillow's bicubic one, whose
-kernel widens when it shrinks a picture (antialiasing) and whose result is rounded to uint8;
-`umt.resize` is PyTorch's, which does not widen.
+Frames stay uint8; they are normalised on the device. The resize is Pillow's bicubic one, which is
+antialiased (the kernel widens when it shrinks a picture) and rounds to uint8; `umt.resize` is
+PyTorch's, which is not antialiased.
 
 Source: CLIP (ICML 2021), the preprocessing of its released code.
 """
@@ -17,16 +17,16 @@ from PIL import Image
 def shorter_side_crop(
     frames: UInt8[np.ndarray, "T H W 3"], size: int
 ) -> UInt8[np.ndarray, "T S S 3"]:
-    """The central square of all frames after resizing their shorter side to `size`.
+    """Resizes the shorter side of all frames to `size` and crops the central square.
 
-    The longer side keeps the aspect ratio, truncated to whole pixels; the crop begins at half of
-    what is left over, rounded half to even.
+    The longer side keeps the aspect ratio, truncated to whole pixels; the crop starts at half of
+    the excess, rounded half to even.
     """
     return np.stack([np.asarray(_crop(Image.fromarray(frame), size)) for frame in frames])
 
 
 def shorter_side_size(picture: Image.Image, size: int) -> tuple[int, int]:
-    """Width and height of a picture whose shorter side becomes `size`, cut to whole pixels."""
+    """Returns (width, height) for a shorter side of `size`, truncated to whole pixels."""
     short = min(picture.size)
     width, height = (int(size * side / short) for side in picture.size)
     return width, height
@@ -34,14 +34,14 @@ def shorter_side_size(picture: Image.Image, size: int) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class ResizeCrop:
-    """Frames [T,H,W,3] -> [T,size,size,3], for evaluation, and for training that changes none."""
+    """Frames [T,H,W,3] -> [T,size,size,3], for evaluation and training without augmentation."""
 
     size: int
 
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T S S 3"]:
-        """See `shorter_side_crop`; nothing is random."""
+        """Applies `shorter_side_crop`; `rng` is not used."""
         del rng
         return shorter_side_crop(frames, self.size)
 

@@ -1,4 +1,4 @@
-"""Frames as networks read them."""
+"""Normalises frames on the device."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from tokmerge_jax.config import Config
 
 
 def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """uint8 frames [B,T,H,W,3] -> normalised float32; floats are taken to be normalised already."""
+    """uint8 frames [B,T,H,W,3] -> normalised float32; float input is returned unchanged."""
     video = jnp.asarray(video)
     if video.dtype != jnp.uint8:
         return video
@@ -20,6 +20,6 @@ def normalise(video: ArrayLike, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def example(config: Config) -> jax.Array:
-    """A clip of the shape that parameters are initialised for."""
+    """A clip [1,T,S,S,3] of zeros, to initialise parameters with."""
     vision = config.model.vision
     return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))

@@ -1,7 +1,7 @@
-"""How pretraining changes clips: a crop, then two random operations, the same on every frame.
+"""Augments pretraining clips: a crop, then two random operations, the same on every frame.
 
-Source: TESTA (Findings of EMNLP 2023), as BLIP (ICML 2022) augments its pictures. What turns,
-shears or moves a picture equals OpenCV's warp: places to 1/32 of a pixel, weights in whole numbers.
+Source: TESTA (Findings of EMNLP 2023), which augments as BLIP (ICML 2022). Rotation, shear and
+translation equal OpenCV's warp: coordinates in 1/32 of a pixel, integer weights.
 """
 
 import dataclasses
@@ -18,21 +18,21 @@ from tokmerge_jax.data.pixels import rand_augment
 from tokmerge_jax.data.pixels.rand_augment import Operation, Step
 from tokmerge_jax.data.pixels.umt import Box, random_box
 
-_COUNT = 2  # operations drawn for a clip
+_COUNT = 2  # number of operations drawn per clip
 _VIDEO_LEVEL, _PICTURE_LEVEL = 0.5, 0.7
-_PROBABILITY = 0.5  # that one which was drawn is applied to a picture
-_MIN_SCALE = 0.5  # of a picture's area, that its crop has at least
-_GREY = 128  # what comes in from outside
-_PARTS = 32  # of a pixel, in which places are counted
-_FINE = 1024  # in which they are rounded before that
-_MAPS = 16  # that are kept: all that are drawn, of one size
+_PROBABILITY = 0.5  # that a drawn operation is applied to a picture
+_MIN_SCALE = 0.5  # smallest area of a picture's crop, as a share of the picture
+_GREY = 128  # value outside of a picture
+_PARTS = 32  # coordinates are multiples of 1 / _PARTS of a pixel
+_FINE = 1024  # and are first rounded to 1 / _FINE
+_MAPS = 16  # number of cached maps: enough for all operations at one size
 
 Row = tuple[float, float, float]
-"""(a, b, c): a coordinate of what is shown at (x, y) is a x + b y + c."""
+"""(a, b, c): output place (x, y) reads the input at coordinate a x + b y + c."""
 
 
 def warp(picture: Image.Image, x_of: Row, y_of: Row) -> Image.Image:
-    """The picture that shows at each place what is elsewhere in `picture`, bilinear."""
+    """Warps a picture bilinearly; place (x, y) reads column `x_of` and row `y_of` of the input."""
     pixels = np.pad(np.asarray(picture), ((1, 1), (1, 1), (0, 0)), constant_values=_GREY)
     pixels = rearrange(pixels, "h w c -> (h w) c").astype(np.int32)
     corners = _corners(x_of, y_of, picture.height, picture.width)
@@ -44,8 +44,8 @@ def warp(picture: Image.Image, x_of: Row, y_of: Row) -> Image.Image:
 def _corners(
     x_of: Row, y_of: Row, height: int, width: int
 ) -> tuple[tuple[Int32[np.ndarray, "H W"], Int32[np.ndarray, "H W"]], ...]:
-    """The four pixels that each output place reads, of a picture with one pixel of grey around it,
-    and their weights.
+    """Returns (flat index, weight) [H,W] of the four pixels that each output place reads, in a
+    picture with a border of one grey pixel.
     """
     x, right = _places(x_of, height, width)
     y, low = _places(y_of, height, width)
@@ -61,7 +61,7 @@ def _corners(
 def _places(
     row: Row, height: int, width: int
 ) -> tuple[Int64[np.ndarray, "H W"], Int64[np.ndarray, "H W"]]:
-    """One coordinate of where each output place reads: whole pixels, and 32nds beyond them."""
+    """Returns one input coordinate of each output place: (whole pixels, remainder in 32nds)."""
     by_x, by_y, offset = row
     along = np.rint(_FINE * by_x * np.arange(width)).astype(np.int64)
     down = np.rint(_FINE * (by_y * np.arange(height) + offset)).astype(np.int64)
@@ -71,27 +71,27 @@ def _places(
 
 
 def shear_x(picture: Image.Image, factor: float) -> Image.Image:
-    """Each row moved right by `factor` times its distance from the top."""
+    """Moves each row right by `factor` times its distance from the top."""
     return warp(picture, (1.0, -factor, 0.0), (0.0, 1.0, 0.0))
 
 
 def shear_y(picture: Image.Image, factor: float) -> Image.Image:
-    """Each column moved down by `factor` times its distance from the left."""
+    """Moves each column down by `factor` times its distance from the left."""
     return warp(picture, (1.0, 0.0, 0.0), (-factor, 1.0, 0.0))
 
 
 def translate_x(picture: Image.Image, pixels: float) -> Image.Image:
-    """Moved left by so many pixels."""
+    """Moves the picture left by `pixels`."""
     return warp(picture, (1.0, 0.0, pixels), (0.0, 1.0, 0.0))
 
 
 def translate_y(picture: Image.Image, pixels: float) -> Image.Image:
-    """Moved up by so many pixels."""
+    """Moves the picture up by `pixels`."""
     return warp(picture, (1.0, 0.0, 0.0), (0.0, 1.0, pixels))
 
 
 def rotate(picture: Image.Image, degrees: float) -> Image.Image:
-    """Turned anticlockwise about the pixel at half of its width and height."""
+    """Rotates the picture anticlockwise about the pixel at half of its width and height."""
     x, y = picture.width / 2, picture.height / 2
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x_of, y_of = (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y)
@@ -99,9 +99,9 @@ def rotate(picture: Image.Image, degrees: float) -> Image.Image:
 
 
 def contrast(picture: Image.Image, factor: float) -> Image.Image:
-    """Values `factor` times as far from the picture's brightness as they were, cut to a byte.
+    """Scales the values' distance from the mean brightness by `factor`, clipped to a byte.
 
-    The brightness weighs red as little as blue should be, as the original's does.
+    As in the original, the brightness exchanges the weights of red and blue.
     """
     mean = np.asarray(picture).mean(axis=(0, 1)) @ (0.114, 0.587, 0.299)
     table = np.clip((np.arange(256) - mean) * factor + mean, 0, 255).astype(np.uint8)
@@ -128,20 +128,23 @@ OPERATIONS: Mapping[str, Operation] = {
     "Rotate": Operation(rotate, _by(30.0)),
     "HorizontalFlip": Operation(lambda picture, _: ImageOps.mirror(picture)),
 }
-"""The operations by the original's names."""
+"""The original's name -> operation."""
 
 OF_PICTURES = tuple(name for name in OPERATIONS if name not in ("Contrast", "HorizontalFlip"))
-"""Those that are drawn for pictures."""
+"""Names of the operations that are drawn for pictures."""
 
 
 def draw_for_video(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Two different operations at level 5 of 10, forwards; all are equally likely."""
+    """Draws two different operations at level 5 of 10, with positive sign; all equally likely."""
     names = rng.choice(list(OPERATIONS), _COUNT, replace=False).tolist()
     return tuple((name, OPERATIONS[name].strength(_VIDEO_LEVEL)) for name in names)
 
 
 def draw_for_picture(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Of two of `OF_PICTURES`, drawn with repeats, about one, at level 7 of 10, either way."""
+    """Draws two of `OF_PICTURES`, repeats allowed, at level 7 of 10 with random sign.
+
+    Each of the two is kept with probability 0.5.
+    """
     names = rng.choice(OF_PICTURES, _COUNT).tolist()
     signs = rng.choice((-1, 1), _COUNT).tolist()
     return tuple(
@@ -155,13 +158,12 @@ def draw_for_picture(rng: np.random.Generator) -> tuple[Step, ...]:
 class PretrainingAugment:
     """Frames [T,H,W,3] -> [T,size,size,3], for training: one draw for all frames.
 
-    Frames that are all alike are a picture's, of any size: it is cropped and resized, perhaps
-    mirrored, and changed by `draw_for_picture`. A video's are cropped and changed by
-    `draw_for_video`.
+    Equal frames mean a picture, of any size: it is cropped and resized, mirrored half of the time
+    and changed by `draw_for_picture`. A video is cropped and changed by `draw_for_video`.
 
     Attributes:
-      size: S.
-      whole: a video's frames are `whole` x `whole`.
+      size: S, edge of the result in pixels.
+      whole: edge of a video's frames before the crop.
     """
 
     size: int
@@ -170,8 +172,8 @@ class PretrainingAugment:
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "T S S 3"]:
-        """See above; what is drawn is drawn from `rng`."""
-        is_one = frames.strides[0] == 0  # as frames of one number are read
+        """Augments the frames, all alike, with draws from `rng`."""
+        is_one = frames.strides[0] == 0  # views of one frame, as a picture is read
         if is_one or (frames == frames[:1]).all():
             return self._picture(frames[:1], rng).repeat(len(frames), axis=0)
         return self._video(frames, rng)
@@ -190,6 +192,6 @@ class PretrainingAugment:
 
 
 def _crop(picture: Image.Image, box: Box, size: int) -> UInt8[np.ndarray, "S S 3"]:
-    """A box of a picture, resized as Pillow does."""
+    """Crops a box from a picture and resizes it (Pillow's bicubic)."""
     part = picture.crop((box.left, box.top, box.left + box.width, box.top + box.height))
     return np.asarray(part.resize((size, size), Image.Resampling.BICUBIC))

@@ -1,7 +1,7 @@
-"""RandAugment on the frames of a clip: a few random operations, the same ones on every frame.
+"""RandAugment for clips: a few random operations, the same on every frame.
 
-Source: RandAugment (NeurIPS 2020) in timm's form `rand-m7-n4-mstd0.5-inc1`, as TempMe (ICLR 2025)
-and TDS-CLIP train with it: every operation grows stronger with the magnitude.
+Source: RandAugment (NeurIPS 2020) in timm's form `rand-m7-n4-mstd0.5-inc1`, with which TempMe (ICLR
+2025) and TDS-CLIP train: every operation grows stronger with the magnitude.
 """
 
 import dataclasses
@@ -14,63 +14,63 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tokmerge_jax.data.pixels.clip import shorter_side_crop
 
-_COUNT = 4  # operations drawn for a clip
-_PROBABILITY = 0.5  # that one which was drawn is applied
-_MAGNITUDE, _DEVIATION = 7, 0.5  # of a normal distribution, cut to 0.._MOST
+_COUNT = 4  # number of operations drawn per clip
+_PROBABILITY = 0.5  # that a drawn operation is applied
+_MAGNITUDE, _DEVIATION = 7, 0.5  # mean and deviation of a normal distribution, clipped to 0.._MOST
 _MOST = 10
-_GREY = (128, 128, 128)  # what comes in from outside of a picture
+_GREY = (128, 128, 128)  # value outside of a picture
 
 Step = tuple[str, int | float]
-"""An operation's name and how strongly it is applied, in its own unit."""
+"""An operation's name and its strength, in the operation's own unit."""
 
 
 def rotate(picture: Image.Image, degrees: float) -> Image.Image:
-    """Turned about its centre, anticlockwise."""
+    """Rotates the picture about its centre, anticlockwise."""
     return picture.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=_GREY)
 
 
 def shear_x(picture: Image.Image, factor: float) -> Image.Image:
-    """Each row moved left by `factor` times its distance from the top."""
+    """Moves each row left by `factor` times its distance from the top."""
     return _affine(picture, (1, factor, 0, 0, 1, 0))
 
 
 def shear_y(picture: Image.Image, factor: float) -> Image.Image:
-    """Each column moved up by `factor` times its distance from the left."""
+    """Moves each column up by `factor` times its distance from the left."""
     return _affine(picture, (1, 0, 0, factor, 1, 0))
 
 
 def translate_x(picture: Image.Image, share: float) -> Image.Image:
-    """Moved left by `share` of its width."""
+    """Moves the picture left by `share` of its width."""
     return _affine(picture, (1, 0, share * picture.width, 0, 1, 0))
 
 
 def translate_y(picture: Image.Image, share: float) -> Image.Image:
-    """Moved up by `share` of its height."""
+    """Moves the picture up by `share` of its height."""
     return _affine(picture, (1, 0, 0, 0, 1, share * picture.height))
 
 
 def posterize(picture: Image.Image, bits: int) -> Image.Image:
-    """The highest `bits` bits of every value; 0, which Pillow's own function refuses, is black."""
+    """Keeps the highest `bits` bits of every value; 0 bits, which Pillow refuses, give black."""
     cut = 8 - bits
     return picture.point(3 * [value >> cut << cut for value in range(256)])
 
 
 def solarize_add(picture: Image.Image, added: int) -> Image.Image:
-    """Values of the darker half, below 128, made larger by `added` (up to 255)."""
+    """Adds `added` to the values below 128, up to 255."""
     table = [min(value + added, 255) if value < 128 else value for value in range(256)]
     return picture.point(3 * table)
 
 
 class Operation(NamedTuple):
-    """One of the things that may be done to a picture.
+    """An operation on a picture.
 
     Attributes:
       apply: (picture, strength) -> a picture of the same size.
-      strength: level, -1..1 with the sign drawn, to the strength in the operation's unit.
+      strength: level in -1..1, its sign drawn at random -> strength in the operation's own unit.
     """
 
-    apply: Callable[[Image.Image, Any], Image.Image]  # a level of its own kind
-    strength: Callable[[float], int | float] = abs  # of no meaning where an operation has none
+    apply: Callable[[Image.Image, Any], Image.Image]  # Any: int or float, by the operation
+    strength: Callable[[float], int | float] = abs  # ignored by operations without a strength
 
 
 def _by(most: float) -> Callable[[float], float]:
@@ -98,11 +98,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "TranslateXRel": Operation(translate_x, _by(0.45)),
     "TranslateYRel": Operation(translate_y, _by(0.45)),
 }
-"""The operations by timm's names; all are equally likely."""
+"""timm's name -> operation; all are equally likely."""
 
 
 def draw(rng: np.random.Generator) -> tuple[Step, ...]:
-    """What is done to one clip: of four operations drawn with repeats, about half."""
+    """Draws the steps for one clip: four operations, repeats allowed, each kept with 0.5."""
     names = rng.choice(list(OPERATIONS), _COUNT).tolist()
     return tuple(_step(name, rng) for name in names if rng.random() < _PROBABILITY)
 
@@ -112,7 +112,7 @@ def apply(
     steps: Sequence[Step],
     operations: Mapping[str, Operation] = OPERATIONS,
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """The operations of `steps`, in that order, on every frame."""
+    """Applies the operations of `steps`, in order, to every frame."""
     return np.stack([_all_steps(frame, steps, operations) for frame in frames])
 
 
@@ -125,12 +125,12 @@ class RandAugmentCrop:
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "T S S 3"]:
-        """See `draw` and `apply`, at the frames' own size; then `shorter_side_crop`."""
+        """Applies drawn operations at the original size, then `shorter_side_crop`."""
         return shorter_side_crop(apply(frames, draw(rng)), self.size)
 
 
 def _affine(picture: Image.Image, matrix: Sequence[int | float]) -> Image.Image:
-    """The picture that shows at (x, y) what is at (a x + b y + c, d x + e y + f) in `picture`."""
+    """Warps a picture: place (x, y) reads the input at (a x + b y + c, d x + e y + f)."""
     affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
     return picture.transform(picture.size, affine, matrix, bicubic, fillcolor=_GREY)
 

@@ -1,8 +1,7 @@
-"""Resizing and cropping frames on the host: pure functions, and frozen shells that configs fill in.
+"""UMT's resize and crop on the host: pure functions, and dataclasses that hold their arguments.
 
-Frames stay uint8; normalising happens on the device. The resize is PyTorch's bicubic one on tensors
-(a = -0.75, half-pixel centres, no antialiasing, edges repeated), which Pillow's is not: that one
-widens the kernel when it shrinks a picture.
+Frames stay uint8; they are normalised on the device. The resize is PyTorch's bicubic one for
+tensors (a = -0.75, half-pixel centres, no antialiasing, edges repeated); Pillow's is antialiased.
 """
 
 import dataclasses
@@ -16,7 +15,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float32, Int64, UInt8
 
 _CUBIC = -0.75  # the free parameter of cubic convolution (Keys 1981), as PyTorch sets it
-_TRIES = 10  # random boxes tried before a central one is taken
+_TRIES = 10  # number of random boxes tried before the central one is taken
 
 
 class Box(NamedTuple):
@@ -31,11 +30,10 @@ class Box(NamedTuple):
 def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray, "T S S 3"]:
     """Bicubic resize to `size` x `size`; the aspect ratio is not kept.
 
-    The sums run in float32, are rounded half to even and clamped. Frames of that size are returned
-    as they are.
+    Sums are float32, rounded half to even and clipped. Frames of that size are returned unchanged.
     """
     _, height, width, _ = frames.shape
-    if height == width == size:  # all weights would be 1 and 0
+    if height == width == size:  # all weights would be 0 or 1
         return frames
     rows, columns = _taps(height, size), _each_channel(_taps(width, size))
     return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
@@ -44,7 +42,7 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray,
 def crop_resize(
     frames: UInt8[np.ndarray, "T H W 3"], box: Box, size: int, flip: bool = False
 ) -> UInt8[np.ndarray, "T S S 3"]:
-    """One box of all frames, resized to `size` x `size`, mirrored left to right if asked."""
+    """Crops one box from all frames and resizes it to `size` x `size`; `flip` mirrors it."""
     top, left, height, width = box
     out = resize(frames[:, top : top + height, left : left + width], size)
     return np.ascontiguousarray(out[:, :, ::-1]) if flip else out
@@ -57,10 +55,10 @@ def random_box(
     min_scale: float,
     ratios: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A box of at least `min_scale` of the area, width to height within `ratios`.
+    """Draws a box of at least `min_scale` of the area, with width / height within `ratios`.
 
-    Area uniform, ratio log-uniform; if ten draws do not fit, the largest central box within
-    `ratios` (Inception's crop, Szegedy 2014, as torchvision draws it).
+    The area is uniform, the ratio log-uniform. If ten draws do not fit, the largest central box
+    within `ratios` is taken (Inception's crop, Szegedy 2014, as torchvision draws it).
     """
     low, high = ratios
     for _ in range(_TRIES):
@@ -83,7 +81,7 @@ class Resize:
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T S S 3"]:
-        """See `resize`; nothing is random."""
+        """Applies `resize`; `rng` is not used."""
         del rng
         return resize(frames, self.size)
 
@@ -99,14 +97,14 @@ class RandomResizedCrop:
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "T S S 3"]:
-        """See `random_box` and `crop_resize`; a flip comes up half of the time."""
+        """Applies `crop_resize` to a `random_box`; a flip has probability 0.5."""
         _, height, width, _ = frames.shape
         box = random_box(height, width, rng, self.min_scale)
         return crop_resize(frames, box, self.size, self.flip and rng.random() < 0.5)
 
 
 class _Taps(NamedTuple):
-    """For each of S output places the four input places that it reads, and their weights."""
+    """The four input places that each of S output places reads, and their weights."""
 
     places: Int64[np.ndarray, "4 S"]
     weights: Float32[np.ndarray, "4 S"]
@@ -130,16 +128,16 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 def _each_channel(columns: _Taps) -> _Taps:
-    """For lines in which three channels of a pixel stand side by side."""
+    """Repeats taps for lines in which the three channels of a pixel lie side by side."""
     places = 3 * columns.places[..., None] + np.arange(3)
     weights = repeat(columns.weights, "tap s -> tap (s c)", c=3)
     return _Taps(rearrange(places, "tap s c -> tap (s c)"), weights)
 
 
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
-    """`columns` are of each channel."""
+    """Resizes a frame [H,W,3]; `columns` are those of `_each_channel`."""
     lines = rearrange(frame, "h w c -> h (w c)")
-    # Rows first: whole lines are copied, and only those that are read become floats.
+    # Rows first: whole lines are copied, and only the lines that are read become floats.
     tall = reduce(iadd, (w[:, None] * lines[i] for i, w in zip(*rows, strict=True)))
     wide = reduce(iadd, (w * tall.take(i, axis=1) for i, w in zip(*columns, strict=True)))
     wide = np.clip(np.rint(wide), 0, 255).astype(np.uint8)

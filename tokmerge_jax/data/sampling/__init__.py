@@ -1,1 +1,1 @@
-"""Which frames of a video a network sees."""
+"""Selects the frames of a video that a network reads."""

@@ -1,8 +1,8 @@
-"""Which frames of a video are looked at: one rule per family of systems, all called alike.
+"""Frame samplers for retrieval and question answering, all with one signature.
 
 Sources: UMT (ICCV 2023) and vid-TLDR (CVPR 2024), frame samplers "middle" and "rand"; TempMe
-(ICLR 2025), one frame a second; TESTA (EMNLP 2023), "uniform", "nlvl_uniform", "nlvl_rand", "rand"
-and "headtail".
+(ICLR 2025), one frame per second; TESTA (EMNLP 2023), "uniform", "nlvl_uniform", "nlvl_rand",
+"rand" and "headtail".
 """
 
 from collections.abc import Callable, Mapping
@@ -13,25 +13,25 @@ from jaxtyping import Int64
 Sampler = Callable[[int, float, int, int | float, np.random.Generator | None], np.ndarray]
 """(length, rate, frames, seconds, rng) -> frame numbers, int64 [frames], ascending.
 
-`length` is the video's number of frames, at least 1; `rate` its frames a second; `frames` how many
-are wanted; `seconds` how much of its beginning counts, 0 = all of it; `rng` is given in training.
-That of action recognition, `segments.Segments`, gives more: clips of `frames` segments each, and
-the neighbours of each chosen frame, in an order of its own.
+`length` is the video's number of frames, at least 1; `rate` its frames per second; `frames` the
+number of frames to return; `seconds` the length of the beginning to sample from, 0 = the whole
+video; `rng` is given in training. The sampler of action recognition, `segments.Segments`, returns
+more numbers: several clips, and neighbours of each chosen frame, not ascending.
 """
 
 
 def sample_indices(
     length: int, frames: int, rng: np.random.Generator | None = None
 ) -> Int64[np.ndarray, "T"]:
-    """Frame numbers, one from each of `frames` equal intervals of a video.
+    """Selects one frame from each of `frames` equal intervals of a video.
 
-    Without `rng` the middle of each interval (evaluation). With `rng` a uniform draw from all of an
-    interval but its last frame (training); if that leaves an interval empty, a sorted draw
+    Without `rng` (evaluation): the middle of each interval. With `rng` (training): a uniform draw
+    from each interval except its last frame; if that leaves an interval empty, a sorted draw
     without replacement from the whole video. Shorter videos repeat their last chosen frame.
 
     Args:
-      length: frames of the video, at least 1.
-      frames: T, how many are wanted.
+      length: number of frames in the video, at least 1.
+      frames: T, number of frames to select.
       rng: draws training frames.
 
     Returns:
@@ -50,24 +50,24 @@ def sample_indices(
 
 
 def _drawn(start: int, stop: int, frames: int, rng: np.random.Generator) -> Int64[np.ndarray, "T"]:
-    """Ascending, different numbers from `start` up to `stop`; the last repeats if there are few."""
+    """Draws distinct numbers in [start, stop), ascending; the last repeats if they are too few."""
     count = min(frames, stop - start)
     chosen = start + np.sort(rng.choice(stop - start, count, replace=False))
     return np.pad(chosen, (0, frames - count), mode="edge")
 
 
 def trimmed_length(length: int, rate: float, seconds: int | float) -> int:
-    """Frames that count if only the first `seconds` of a video do (0 = all), at `rate` a second."""
+    """Number of frames in the first `seconds` of a video (0 = all), at `rate` frames per second."""
     if not seconds or length / rate <= seconds:
         return length
     return max(int(seconds * rate), 1)
 
 
 def strided(first: int, last: int, stride: int, frames: int) -> Int64[np.ndarray, "T"]:
-    """Frame numbers spread over every `stride`-th frame from `first` to `last` (counted in).
+    """Spreads frame numbers evenly over every `stride`-th frame from `first` to `last`, inclusive.
 
-    If there are fewer than `frames` of those, the stride is ignored and the numbers are spread over
-    all frames, with repeats where even those are too few.
+    If those are fewer than `frames`, the stride is ignored and the numbers are spread over all
+    frames, with repeats if needed.
 
     Returns:
       int64 [T], ascending, T = `frames`.
@@ -85,7 +85,7 @@ def by_intervals(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """One frame from each of equal intervals, drawn in training; see `sample_indices`."""
+    """Selects one frame from each of equal intervals, at random in training (`sample_indices`)."""
     return sample_indices(trimmed_length(length, rate, seconds), frames, rng)
 
 
@@ -96,7 +96,7 @@ def by_seconds(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """Frames at whole seconds, the same in training: `rng` is not used; see `strided`."""
+    """Selects frames at whole seconds, also in training: `rng` is not used (`strided`)."""
     del rng
     last = int(min(seconds * rate, length - 1)) if seconds else length - 1
     return strided(0, last, max(round(rate), 1), frames)
@@ -109,10 +109,10 @@ def by_strides(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """Whole strides from the first frame, the same in training: `rng` is not used.
+    """Selects multiples of a whole stride, also in training: `rng` is not used.
 
-    The stride is rounded down, so the end of a video is not seen: at worst nearly half of it, and
-    of one with fewer frames than are wanted all but the first.
+    The stride is rounded down, so the end of a video is never read: at worst nearly half of it, or
+    everything but the first frame if the video has fewer than `frames` frames.
     """
     del rng
     return np.arange(frames) * (trimmed_length(length, rate, seconds) // frames)
@@ -125,7 +125,7 @@ def by_interval_starts(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """The first frame of each of equal intervals, the same in training: `rng` is not used."""
+    """Selects the first frame of each of equal intervals, also in training: `rng` is not used."""
     del rng
     return np.arange(frames) * trimmed_length(length, rate, seconds) // frames
 
@@ -137,7 +137,7 @@ def by_random_offsets(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """As `by_interval_starts`; in training, each some frames later, drawn below a whole stride."""
+    """Selects as `by_interval_starts`, plus, in training, a random offset below a whole stride."""
     starts = by_interval_starts(length, rate, frames, seconds, None)
     if rng is None:
         return starts
@@ -152,7 +152,7 @@ def by_draws(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """In training any different frames of the video, else those of `by_intervals`."""
+    """Selects random distinct frames in training, otherwise as `by_intervals`."""
     if rng is None:
         return by_intervals(length, rate, frames, seconds, None)
     return _drawn(0, trimmed_length(length, rate, seconds), frames, rng)
@@ -165,7 +165,7 @@ def by_draws_in_halves(
     seconds: int | float,
     rng: np.random.Generator | None,
 ) -> Int64[np.ndarray, "T"]:
-    """In training half of the frames from either half of the video, else as `by_intervals`."""
+    """Selects half of the frames from each half of the video in training, else `by_intervals`."""
     if rng is None:
         return by_intervals(length, rate, frames, seconds, None)
     used = trimmed_length(length, rate, seconds)
@@ -183,4 +183,4 @@ SAMPLERS: Mapping[str, Sampler] = {
     "draws": by_draws,
     "draws_in_halves": by_draws_in_halves,
 }
-"""The rules that `config.data.sampling` names."""
+"""Value of `config.data.sampling` -> sampler."""

@@ -1,8 +1,8 @@
-"""Which frames of a video action recognition reads: one of each segment, and its neighbours.
+"""Frame samplers of action recognition: one frame per segment, with its neighbours.
 
 Frame numbers count from 0 here, from 1 in the original.
 
-Source: TDS-CLIP (2024), frame samplers of Something-Something and Kinetics; segments are TSN's
+Source: TDS-CLIP (2024), frame samplers of Something-Something and Kinetics; segments come from TSN
 (ECCV 2016).
 """
 
@@ -15,21 +15,22 @@ from jaxtyping import Int64
 from tokmerge_jax.data.sampling.frames import trimmed_length
 from tokmerge_jax.types import UserError
 
-_WINDOW = 128  # frames that a dense clip spans
+_WINDOW = 128  # number of frames that a dense clip spans
 
 Rule = Callable[[int, int, int, np.random.Generator | None], np.ndarray]
-"""(length, segments, clips, rng) -> frame numbers: with `rng`, which is given in training, int64
-[segments], else int64 [clips * segments], one clip after the other. One clip is validation's.
+"""(length, segments, clips, rng) -> frame numbers, int64.
+
+In training (`rng` is given) [segments], otherwise [clips * segments], clip by clip.
 """
 
 
 def by_segments(
     length: int, segments: int, clips: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "N"]:
-    """Something-Something's: clip c is (c + 1) / (clips + 1) of a segment behind the starts.
+    """Something-Something's rule: clip c lies (c + 1) / (clips + 1) of a segment after its start.
 
-    In training a draw from all of each segment; of a video that has no more frames than there are
-    segments all frames, and random ones of them again.
+    In training, a uniform draw from each segment. A video with fewer frames than segments gives all
+    its frames, some of them twice at random.
     """
     if rng is not None:
         return _draws_from_segments(length, segments, rng)
@@ -41,15 +42,15 @@ def by_segments(
 def by_ticks(
     length: int, segments: int, clips: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "N"]:
-    """Kinetics': even steps of length / segments, the clips' starts spread over the first step.
+    """Kinetics' rule: steps of length / segments, the clips' starts spread over the first step.
 
-    In training a draw between the bounds of each segment, both of which may come up.
+    In training, a uniform draw between the bounds of each segment, both included.
     """
     if rng is not None:
         bounds = _bounds(length, segments).astype(np.int64)
         return rng.integers(bounds[:-1], bounds[1:], endpoint=True)
     tick = length / segments
-    starts = np.floor(np.linspace(0, tick - 1, clips))  # -1 where a video is shorter than segments
+    starts = np.floor(np.linspace(0, tick - 1, clips))  # -1 where frames are fewer than segments
     places = starts[:, None] + tick * np.arange(segments)[None]
     return np.trunc(places).astype(np.int64).ravel() % length
 
@@ -57,10 +58,10 @@ def by_ticks(
 def by_windows(
     length: int, segments: int, clips: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "N"]:
-    """Dense: even steps in windows of 128 frames, which are spread over the video.
+    """The dense rule: even steps in windows of 128 frames, which are spread over the video.
 
-    Shorter videos begin anew at their end. The one window of training is drawn; a single one of
-    evaluation, which the original draws in validation and has not in tests, is the middle one.
+    Shorter videos wrap around. Training draws one window. In evaluation a single window is the
+    central one; the original draws it in validation and never uses one in tests.
     """
     spare = max(0, length - _WINDOW)
     if rng is not None:
@@ -78,16 +79,16 @@ RULES: Mapping[str, Rule] = {
     "ticks": by_ticks,
     "windows": by_windows,
 }
-"""By the names that configurations of action recognition give to `config.data.sampling`."""
+"""Value of `config.data.sampling` in action recognition -> rule."""
 
 
 def neighbours(
     chosen: Int64[np.ndarray, "N"], length: int, count: int, wrap: bool
 ) -> Int64[np.ndarray, "N M"]:
-    """For each frame number it and its nearest ones, `count` in all, in the order of time.
+    """Returns each frame number with its nearest neighbours, `count` in all, in temporal order.
 
-    What would lie after the video is its last frame. What would lie before it is the first, or,
-    with `wrap`, counted back from the video's end, as the original's reader of video files does.
+    Numbers after the video become its last frame. Numbers before it become the first frame, or,
+    with `wrap`, count back from the video's end, as in the original's reader of video files.
     """
     places = chosen[:, None] + np.arange(count)[None] - count // 2
     places = np.minimum(places, length - 1)
@@ -96,16 +97,16 @@ def neighbours(
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """A `frames.Sampler` of action recognition, whose numbers need not ascend.
+    """The `frames.Sampler` of action recognition; its numbers are not ascending.
 
     Attributes:
       rule: a key of `RULES`.
-      clips: C, how many clips of a video evaluation reads; training reads one.
-      neighbours: M, frames that are read around each chosen one; odd.
-      wrap: see `neighbours`; of video files only (`for_folders`).
+      clips: C, number of clips per video in evaluation; training reads one.
+      neighbours: M, number of frames read around each chosen one, itself included; odd.
+      wrap: see `neighbours`; only for video files (`for_folders`).
 
     Raises:
-      UserError: if one of them cannot be.
+      UserError: if one of them is out of range.
     """
 
     rule: str
@@ -131,18 +132,18 @@ class Segments:
         seconds: int | float,
         rng: np.random.Generator | None,
     ) -> Int64[np.ndarray, "N"]:
-        """Numbers [C * T * M], T = `frames` segments; clip by clip, neighbours together."""
+        """Returns frame numbers [C * T * M] (T = `frames`): clip by clip, neighbours together."""
         length = trimmed_length(length, rate, seconds)
         chosen = RULES[self.rule](length, frames, self.clips, rng)
         return neighbours(chosen, length, self.neighbours, self.wrap).ravel()
 
     def for_folders(self) -> "Segments":
-        """The same for folders of frames, which the original's reader never wraps."""
+        """The same sampler for folders of frames, which the original's reader never wraps."""
         return dataclasses.replace(self, wrap=False)
 
 
 def _bounds(length: int, segments: int) -> np.ndarray:
-    """Where segments begin, and the last one ends, rounded half to even; float64."""
+    """The bounds of the segments, rounded half to even, float64 [segments + 1]."""
     return np.round((length - 1) / segments * np.arange(segments + 1))
 
 

@@ -1,1 +1,1 @@
-"""From texts to token ids: tokenizers and their vocabularies."""
+"""Turns texts into token ids: tokenizers and their vocabularies."""

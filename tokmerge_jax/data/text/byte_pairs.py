@@ -1,7 +1,7 @@
-"""CLIP's byte-pair encoding: texts to ids over a list of merges.
+"""CLIP's byte-pair encoding: texts to ids by a list of merges.
 
 Source: CLIP (ICML 2021). A text is cleaned (`clean`), split into words, numerals and runs of
-symbols, and each part's UTF-8 bytes are merged pair by pair, earliest merge of the list first.
+symbols, and each part's UTF-8 bytes are merged pair by pair, in the order of the list.
 """
 
 import functools
@@ -21,9 +21,9 @@ from tokmerge_jax.types import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
-_MERGES = 48_894  # the original's file goes on after them
+_MERGES = 48_894  # the original's file holds more, which are not used
 _MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"  # CLIP's lines
-_PARTS_KEPT = 2**15  # words of captions repeat, and merging one anew takes ten times as long
+_PARTS_KEPT = 2**15  # cached words: words repeat, and merging one takes ten times as long
 _WORD_END = "</w>"
 _SPACE = regex.compile(r"\s+")
 _PART = regex.compile(
@@ -42,18 +42,18 @@ _SINGLES = tuple(symbol + end for end in ("", _WORD_END) for symbol in _SYMBOLS.
 
 
 def clean(text: str) -> str:
-    """CLIP's cleaning: text and HTML repaired, white space as single blanks, lower case."""
+    """CLIP's cleaning: repairs text and HTML entities, collapses white space, lowers case."""
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return _SPACE.sub(" ", text).strip().lower()
 
 
 class BytePairs:
-    """The engine over one list of merges.
+    """A byte-pair encoder for one list of merges.
 
-    Ids: 256 bytes, 256 bytes that end a part, the merged strings in their order, `START`, `END`.
+    Ids: 256 bytes, 256 bytes that end a part, the merged strings in order, `START`, `END`.
 
     Args:
-      merges: pairs of strings whose ids come before that of the string they make.
+      merges: pairs of known strings; each merge makes a new string, which later pairs may use.
     """
 
     def __init__(self, merges: Sequence[tuple[str, str]]):
@@ -64,7 +64,7 @@ class BytePairs:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         return len(self._ids)
 
     def id_of(self, token: str) -> int:
@@ -72,7 +72,7 @@ class BytePairs:
         return self._ids[token]
 
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of texts that are clean; `START` and `END` are added to none."""
+        """The ids of cleaned texts, without `START` and `END`."""
         return [
             [i for part in _PART.findall(text) for i in self._ids_of_part(part)] for text in texts
         ]
@@ -86,10 +86,10 @@ class BytePairs:
 
 @functools.cache
 def byte_pairs(name: str) -> BytePairs:
-    """CLIP's byte-pair engine over the vocabulary `name` (see `vocabulary.find`).
+    """CLIP's byte-pair encoder with the vocabulary `name` (see `vocabulary.find`).
 
     Raises:
-      UserError: if there is no such vocabulary, or it is no list of merges.
+      UserError: if there is no such vocabulary, or it is not a list of merges.
     """
     path = vocabulary.find(name)
     header, *lines = _lines(path)

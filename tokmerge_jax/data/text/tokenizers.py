@@ -1,8 +1,8 @@
-"""Texts to token ids: cleaning, WordPiece, and each system's rule for start, end and padding.
+"""Tokenises texts: cleaning, WordPiece, and each system's rule for start, end and padding.
 
-Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for its cleaning and for texts without an
-end token; CLIP (ICML 2021) for texts that always have one (its engine is in `byte_pairs`); BLIP
-(ICML 2022) and TESTA (EMNLP 2023) for a cleaning that counts words, and two tokens more.
+Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for its cleaning and texts without an end
+token; CLIP (ICML 2021) for texts that always end in one (its encoder is in `byte_pairs`); BLIP
+(ICML 2022) and TESTA (EMNLP 2023) for limits in words and two more special tokens.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _DROPPED = str.maketrans("-/", "  ", ",.'!?\"()*#:;~")
 _DROPPED_OF_CAPTIONS = str.maketrans('!"()*#~', " " * 7)
 _DROPPED_OF_QUESTIONS = str.maketrans("", "", '.!"()*#:;~')
-_QUESTION_WORDS = 50  # of a question of TESTA; the pieces are limited beside it
+_QUESTION_WORDS = 50  # of a TESTA question; word pieces have a limit of their own
 
 ENCODE, DECODE = "[ENC]", "[DEC]"
-"""What BLIP's networks read in the place of [CLS]: texts with a video, and texts to be written."""
+"""BLIP's tokens in place of [CLS]: for texts matched with a video, and for generated texts."""
 
 
 def pre_text(text: str) -> str:
@@ -40,7 +40,7 @@ def pre_text(text: str) -> str:
 
 
 def pre_caption(text: str) -> str:
-    """TESTA's cleaning of captions and paragraphs, which `TextRule.words` cuts then.
+    """TESTA's cleaning of captions and paragraphs, before `TextRule.words` cuts them.
 
     Lower case; ! " ( ) * # ~ become spaces; white space of two or more characters becomes one
     space.
@@ -51,8 +51,8 @@ def pre_caption(text: str) -> str:
 def pre_question(text: str, max_words: int = _QUESTION_WORDS) -> str:
     """TESTA's cleaning of questions.
 
-    Lower case; . ! " ( ) * # : ; ~ are deleted; of what is between single spaces, the first
-    `max_words` are kept.
+    Lower case; . ! " ( ) * # : ; ~ are deleted; the first `max_words` words, split at single
+    spaces, are kept.
     """
     return _first_words(text.lower().translate(_DROPPED_OF_QUESTIONS).rstrip(" "), max_words)
 
@@ -67,15 +67,15 @@ def _first_words(text: str, count: int) -> str:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Cuts texts into the pieces of one vocabulary."""
+    """An encoder of texts with one vocabulary."""
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """Number of ids."""
         ...
 
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
-        """The pieces' ids of texts that are clean; no token is added."""
+        """The ids of cleaned texts, without special tokens."""
         ...
 
     def id_of(self, token: str) -> int:
@@ -92,17 +92,17 @@ class _WordPieces:
         return self.pieces.get_vocab_size()
 
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self.pieces.encode_batch(list(texts), add_special_tokens=False)
-        return [text.ids for text in found]
+        encoded = self.pieces.encode_batch(list(texts), add_special_tokens=False)
+        return [text.ids for text in encoded]
 
     def id_of(self, token: str) -> int:
-        (found,) = self.pieces.encode(token, add_special_tokens=False).ids
-        return found
+        (number,) = self.pieces.encode(token, add_special_tokens=False).ids
+        return number
 
 
 @functools.cache
 def word_pieces(name: str) -> Engine:
-    """BERT's uncased WordPiece engine over the vocabulary `name` (see `vocabulary.find`).
+    """BERT's uncased WordPiece encoder with the vocabulary `name` (see `vocabulary.find`).
 
     Raises:
       UserError: if there is no such vocabulary, or it does not begin with [PAD] and hold BERT's
@@ -113,15 +113,15 @@ def word_pieces(name: str) -> Engine:
 
 @functools.cache
 def word_pieces_with_modes(name: str) -> Engine:
-    """As `word_pieces`, with BLIP's two tokens: `DECODE` after the vocabulary's last, `ENCODE`."""
+    """`word_pieces` with BLIP's two tokens after the vocabulary's last: `DECODE`, then `ENCODE`."""
     return _WordPieces(_bert_with_modes(name))
 
 
 def spell(name: str, ids: Int[np.ndarray, "Q L"]) -> list[str]:
-    """The texts of word pieces over the vocabulary `name`, special tokens left out.
+    """Decodes word pieces of the vocabulary `name` to texts, without special tokens.
 
-    Pieces that go on (##) join the one before them, and punctuation closes up, as transformers 4.21
-    decodes. Errors as of `word_pieces`.
+    Continuation pieces (##) join the piece before, and spaces before punctuation are removed, as in
+    transformers 4.21. Errors as in `word_pieces`.
     """
     engine = _bert_with_modes(name)
     return [_closed_words(map(engine.id_to_token, row)) for row in ids.tolist()]
@@ -160,16 +160,15 @@ def _bert(name: str) -> tokenizers.Tokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class TextRule:
-    """How a system turns a text into ids.
+    """A system's rule for turning a text into ids.
 
     Attributes:
-      clean: applied to the text first.
-      start: the token that every text begins with.
-      end: the token that a text ends with; "" = none.
-      end_stays: whether a text that is too long loses pieces and keeps its end.
-      engine: the engine over the vocabulary of a name; one object for each name.
-      words: number of words of a clean text that are kept, `config.data.max_words`; 0 = all. Words
-        are what is between single spaces.
+      clean: the cleaning, applied first.
+      start: the first token of every text.
+      end: the last token of a text; "" = none.
+      end_stays: whether a text that is too long keeps its end token (and loses pieces instead).
+      engine: vocabulary name -> encoder, the same object for the same name.
+      words: largest number of words, split at single spaces (`config.data.max_words`); 0 = all.
     """
 
     clean: Callable[[str], str]
@@ -180,21 +179,21 @@ class TextRule:
     words: int = 0
 
     def cleaned(self, text: str) -> str:
-        """The text, clean and cut to `words`."""
+        """Cleans a text and cuts it to `words`."""
         clean = self.clean(text)
         return _first_words(clean, self.words) if self.words else clean
 
 
 def as_it_is(text: str) -> str:
-    """No cleaning."""
+    """Returns the text unchanged."""
     return text
 
 
 UMT = TextRule(clean=pre_text, start="[CLS]")
-"""Captions, paragraphs and questions."""
+"""UMT's captions, paragraphs and questions."""
 
 UMT_ANSWER = TextRule(clean=as_it_is, start="[CLS]", end="[SEP]")
-"""Answers of question answering."""
+"""UMT's answers."""
 
 TESTA = TextRule(
     clean=as_it_is,
@@ -203,20 +202,20 @@ TESTA = TextRule(
     end_stays=True,
     engine=word_pieces_with_modes,
 )
-"""Texts as they are: answers, and captions that are not cleaned."""
+"""TESTA's uncleaned texts: answers, and captions without a word limit."""
 
 TESTA_QUESTION = dataclasses.replace(TESTA, clean=pre_question)
-"""Questions, cleaned."""
+"""TESTA's questions, cleaned."""
 
 
 def testa_caption(max_words: int) -> TextRule:
-    """Captions and paragraphs, cleaned and cut to `max_words` words; 0 = as they are.
+    """TESTA's rule for captions and paragraphs: cleaned and cut to `max_words`; 0 = unchanged.
 
     Raises:
       UserError: if `max_words` is negative.
     """
     if max_words < 0:
-        raise UserError(f"config.data.max_words={max_words} must be 0 (as they are) or more")
+        raise UserError(f"config.data.max_words={max_words} must be 0 (unchanged) or more")
     if not max_words:
         return TESTA
     return dataclasses.replace(TESTA, clean=pre_caption, words=max_words)
@@ -229,19 +228,19 @@ CLIP = TextRule(
     end_stays=True,
     engine=byte_pairs.byte_pairs,
 )
-"""Captions of the systems that build on CLIP."""
+"""Captions of the systems that are built on CLIP."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """Texts -> ids by `rule`; the vocabulary is found and read when it is first called.
+    """Turns texts into ids by `rule`; the vocabulary is read at the first call.
 
     Attributes:
       rule: the system's rule, for example `UMT`.
       vocabulary: see `vocabulary.find`.
-      length: L; longer texts are cut, shorter ones padded with 0.
-      limit: ids must be below it: rows of the network's word table.
-      key: of the configuration's `data`, where `length` is from.
+      length: L, number of tokens; longer texts are cut, shorter ones padded with 0.
+      limit: number of rows of the network's word embedding; ids must be below it.
+      key: the key under `config.data` that `length` comes from, for messages.
     """
 
     rule: TextRule
@@ -253,11 +252,10 @@ class Tokenizer:
     def __call__(
         self, texts: Sequence[str]
     ) -> tuple[Int32[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]:
-        """Ids, and which of them are not padding.
+        """Returns (ids, mask: False on padding).
 
         Raises:
-          UserError: if there is no such vocabulary, it is none of the rule's engine, or is too
-            large.
+          UserError: if the vocabulary does not exist, has another format, or is too large.
         """
         engine = self.rule.engine(self.vocabulary)
         if engine.size > self.limit:
@@ -277,15 +275,15 @@ class Tokenizer:
         return ids, np.arange(self.length) < counts[:, None]
 
     def cut(self, texts: Sequence[str]) -> int:
-        """Number of texts that lose words or pieces, their end not counted; errors as of a call."""
+        """Number of texts that lose words or pieces (not counting the end); errors as in a call."""
         clean = [self.rule.clean(text) for text in texts]
         kept = [self.rule.cleaned(text) for text in texts]
         pieces = self.rule.engine(self.vocabulary).ids_of(kept)
         losses = zip(clean, kept, pieces, strict=True)
-        return sum(words != some or len(found) > self._longest for words, some, found in losses)
+        return sum(words != some or len(ids) > self._longest for words, some, ids in losses)
 
     def report_cut(self, texts: Sequence[str], what: str) -> None:
-        """Reports on stderr how many texts, `what` in words, are cut, and which keys say where."""
+        """Reports on stderr how many texts (called `what`) are cut, and by which keys."""
         if cut := self.cut(texts):
             words = f"config.data.max_words={self.rule.words} words and " if self.rule.words else ""
             limits = f"{words}config.data.{self.key}={self.length} pieces"
@@ -293,7 +291,7 @@ class Tokenizer:
 
     @property
     def _longest(self) -> int:
-        """Pieces of a text that there is room for, beside the start and an end that stays."""
+        """Largest number of pieces, beside the start token and an end token that stays."""
         return self.length - 1 - self.rule.end_stays
 
     def id_of(self, token: str) -> int:

@@ -1,4 +1,4 @@
-"""Finding a vocabulary file: a path, a folder of them, or the Hugging Face hub and its cache."""
+"""Finds a vocabulary file: by path, in a folder, or on the Hugging Face hub and in its cache."""
 
 import dataclasses
 import hashlib
@@ -11,12 +11,12 @@ from tokmerge_jax import demo_files
 from tokmerge_jax.types import UserError
 
 FOLDER_VARIABLE = "TOKMERGE_VOCAB_DIR"
-"""Environment variable naming a folder that holds `NAME-vocab.txt` files and CLIP's."""
+"""Environment variable that names a folder of `NAME-vocab.txt` files and CLIP's merges."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """Where a vocabulary is looked for; a digest of "" accepts any file."""
+    """The file names and digests of a vocabulary; a digest of "" accepts any file."""
 
     local: str
     local_sha256: str
@@ -47,11 +47,11 @@ _KNOWN: Mapping[str, _Source] = {
 def find(vocabulary: str) -> pathlib.Path:
     """The vocabulary file that `config.data.vocabulary` means.
 
-    A file's path; else NAME's file in the folder that `FOLDER_VARIABLE` names; else the hub's, from
-    its cache or downloaded. NAME is "clip" or a BERT model of the hub.
+    It is a path, or a NAME ("clip" or a BERT model on the hub) whose file is searched for in the
+    folder that `FOLDER_VARIABLE` names, then in the hub's cache, then on the hub.
 
     Raises:
-      UserError: if there is none, or if a known name's file is not the one that it should be.
+      UserError: if there is no such file, or if the file of a known name has another digest.
     """
     if os.path.isfile(vocabulary):
         return pathlib.Path(vocabulary)
@@ -82,7 +82,7 @@ def _from_hub(name: str, source: _Source) -> pathlib.Path:
     except (OSError, ValueError) as error:
         digest = f" (sha256 {source.local_sha256})" if source.local_sha256 else ""
         raise UserError(
-            f"no vocabulary {name!r}: it is no file, there is no {source.local}{digest} in "
+            f"no vocabulary {name!r}: it is not a file, there is no {source.local}{digest} in "
             f"${FOLDER_VARIABLE}, {source.model} is not in the Hugging Face cache, and its "
             f"{source.file} could not be downloaded; set config.data.vocabulary to the path of one "
             "of these files"

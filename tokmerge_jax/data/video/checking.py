@@ -1,4 +1,4 @@
-"""Checking once, before long work, that every video of a data set is there and can be decoded."""
+"""Checks once, before long work, that every video of a data set exists and can be decoded."""
 
 import errno
 import json
@@ -19,22 +19,22 @@ from tokmerge_jax.data.video.faults import Fault, attempt
 from tokmerge_jax.progress import Progress
 
 MISSING = "missing"
-"""The fault of a video whose file is not there."""
+"""The fault of a video whose file does not exist."""
 
-_SAMPLED = 12  # frames that evaluation looks at; the first, middle and last of them are tried
-_AHEAD = 64  # faults that wait in a worker's queue: a long video holds up few others
-_SLICE = 100_000  # files that are looked up, and then checked, before the next ones
-_LOOK_UPS = 16  # at a time; files that are far away answer late
+_SAMPLED = 12  # frames that evaluation reads; the first, middle and last of them are tried
+_AHEAD = 64  # results that wait in a worker's queue, so that a long video delays few others
+_SLICE = 100_000  # number of files that are looked up, then checked, in one go
+_LOOK_UPS = 16  # threads that look files up; network disks answer slowly
 _UNKNOWN = (-1, 0)  # size and time of a file that cannot be looked up
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class Check(NamedTuple):
-    """What is known of a video.
+    """The result of checking a video.
 
     Attributes:
       fault: why it cannot be used; "" if its sampled frames decode.
-      unshown: number of its packets that are not shown (`video.Video.unshown`).
+      unshown: number of its packets without a shown frame (`decode.Video.unshown`).
     """
 
     fault: str
@@ -53,28 +53,27 @@ def _check(path: str, unshown: int | Fault) -> Check:
 
 
 def _unshown(path: str) -> int:
-    """Number of packets that are not shown, known for certain once some frames were read."""
+    """Counts the packets without a shown frame; exact once some frames were read."""
     with open_video(path) as video:
         read_chosen(video, _tried)
         return video.unshown
 
 
 def _tried(length: int) -> list[int]:
-    """The first, middle and last of the frames that evaluation looks at."""
+    """The first, middle and last of the frames that evaluation reads."""
     return sample_indices(length, _SAMPLED)[[0, _SAMPLED // 2, -1]].tolist()
 
 
 def log_path(folder: str, dataset: str) -> pathlib.Path:
-    """Where the checks of a data set's videos are kept."""
+    """The file that holds the checks of a data set's videos."""
     return pathlib.Path(folder, f"{dataset}_checks.jsonl")
 
 
 def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mapping[str, Check]:
-    """Checks of many videos by path, made in `workers` processes.
+    """Checks many videos in `workers` processes; returns path -> check.
 
-    Results are appended to `log` as they come, one JSON line each with the file's size and time of
-    change, so that a run that was killed goes on, and only files that have changed or were broken
-    are checked again.
+    Each result is appended to `log` at once, as a JSON line with the file's size and modification
+    time. So a killed run continues, and only changed or broken files are checked again.
     """
     known, distinct = dict(_logged(log)), list(dict.fromkeys(paths))
     checks: dict[str, Check] = {}
@@ -84,27 +83,27 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
         ThreadPoolExecutor(_LOOK_UPS) as threads,
         Progress("checking videos", len(distinct), "video") as progress,
     ):
-        lines.write("\n")  # ends the line at which an earlier run was killed
+        lines.write("\n")  # ends a line that a killed run left unfinished
         for begin in range(0, len(distinct), _SLICE):
             part = distinct[begin : begin + _SLICE]
-            found = dict(zip(part, threads.map(stamp, part), strict=True))
-            checks |= {path: Check(MISSING) for path, seen in found.items() if seen is None}
-            usable = {p: known.get((p, seen)) for p, seen in found.items() if seen}
+            stamps = dict(zip(part, threads.map(stamp, part), strict=True))
+            checks |= {path: Check(MISSING) for path, seen in stamps.items() if seen is None}
+            usable = {p: known.get((p, seen)) for p, seen in stamps.items() if seen}
             checks |= {p: check for p, check in usable.items() if check and not check.fault}
             todo = [path for path in part if path not in checks]
             progress.total -= len(part) - len(todo)
             for path, check in _checked(todo, workers):
                 checks[path] = check
-                print(json.dumps([path, found[path], *check]), file=lines, flush=True)
+                print(json.dumps([path, stamps[path], *check]), file=lines, flush=True)
                 progress.update()
     return checks
 
 
 def faults(paths: Sequence[str], log: pathlib.Path, workers: int) -> dict[str, str]:
-    """Why videos that were usable no longer are, by path: files are gone, or cannot be decoded.
+    """Returns path -> fault of videos that were usable before: missing, or no longer decodable.
 
-    Files are looked up, and only those that are empty, or of another size than all that `log` knows
-    to be usable, are decoded, by `workers` processes. Nothing is written.
+    Only files that are empty, or whose size differs from every usable size in `log`, are decoded
+    (in `workers` processes). Nothing is written.
     """
     distinct = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_LOOK_UPS) as threads:
@@ -123,15 +122,16 @@ def faults(paths: Sequence[str], log: pathlib.Path, workers: int) -> dict[str, s
 
 
 def _size(path: str) -> int | None:
-    """Bytes of a file, or the number of frames of a folder of them; None if there is none."""
+    """Size of a file in bytes, or number of frames in a frame folder; None if it does not exist."""
     seen = stamp(path)
     return seen[frame_folder.is_pattern(path)] if seen else None
 
 
 def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
-    """Size and time of change (ns) of a file, or `frame_folder.stamp`; None if there is none.
+    """Returns (size, modification time in ns) of a file, or `frame_folder.stamp`; None if missing.
 
-    A file that cannot be looked up has one that no file has: whoever opens it learns the reason.
+    A file that cannot be looked up gets a stamp that no real file has; opening it later reports the
+    reason.
 
     Raises:
       disk.RefusedError: if no more files can be opened.
@@ -140,7 +140,7 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
         if frame_folder.is_pattern(path):
             return frame_folder.stamp(pathlib.Path(path))
         status = os.stat(path)
-    except ValueError:  # no path at all
+    except ValueError:  # not a valid path
         return None
     except OSError as error:
         if error.errno in _NO_FILE:
@@ -151,17 +151,17 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
 
 
 def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], Check]]:
-    """(path, stamp), check of each whole line of the log."""
+    """Yields ((path, stamp), check) for each complete line of the log."""
     for line in log.read_bytes().splitlines() if log.exists() else ():
         try:
             path, seen, fault, unshown = json.loads(line)
             known = os.fspath(path), tuple(map(operator.index, seen))
             yield known, Check(fault, operator.index(unshown))
         except (ValueError, TypeError, RecursionError):
-            continue  # empty, cut when killed, older, or damaged: the video is checked again
+            continue  # empty, cut off, of an older format or damaged: the video is checked again
 
 
 def _checked(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Check]]:
-    """Paths and checks; one that ends the process that reads it has a fault too."""
+    """Yields (path, check); a video that crashes its worker process gets a fault too."""
     for path, unshown in zip(paths, in_order(_unshown, paths, workers, ahead=_AHEAD), strict=True):
         yield path, _check(path, unshown)

@@ -1,4 +1,4 @@
-"""Clips in order, decoded by worker processes: the grain pipeline under both kinds of loading."""
+"""Decodes clips in worker processes and returns them in order (grain), for all loading."""
 
 import dataclasses
 import functools
@@ -28,19 +28,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _OF_A_WORKER = (RuntimeError, OSError, MemoryError)
-"""What is raised where a worker itself fails, not what it makes."""
+"""Errors raised when a worker process itself fails, rather than the decoding of one video."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """A video's path -> the frames that are looked at.
+    """Reads the sampled frames of the video at a path.
 
     Attributes:
-      folder: what relative paths are relative to.
-      frames: T, which `choose` is asked for.
-      seconds: look at the first seconds only; 0 = all.
-      choose: which frames; picklable.
-      size: the edge that FFmpeg scales frames to while it decodes them; 0 = none.
+      folder: the folder that relative paths start from.
+      frames: T, number of frames requested from `choose`.
+      seconds: length of the beginning to sample from, in seconds; 0 = the whole video.
+      choose: selects the frame numbers; picklable.
+      size: edge in pixels that FFmpeg scales frames to while decoding; 0 = no scaling.
 
     Raises:
       UserError: if `size` is below 0.
@@ -57,16 +57,16 @@ class Decoder:
             raise UserError(f"config.data.decode_size={self.size} must be 0 or more")
 
     def name(self, path: str) -> str:
-        """The whole path, by which errors call a video."""
+        """The full path, by which messages name a video."""
         return str(pathlib.Path(self.folder, path))
 
     def __call__(
         self, path: str, rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T H W 3"]:
-        """RGB frames, as many as `choose` says for T; `rng` is given in training.
+        """Returns the RGB frames that `choose` selects; `rng` is given in training.
 
         Raises:
-          UserError: naming the video, if it is missing or cannot be decoded.
+          UserError: if the video is missing or cannot be decoded; the message names it.
         """
         choose = self.choose
         if isinstance(choose, Segments) and is_pattern(path):
@@ -78,21 +78,21 @@ class Decoder:
 
 
 def decoder(config: Data, frames: int, folder: str) -> Decoder:
-    """The decoder that the `data` part of a configuration describes.
+    """Builds the decoder that the `data` part of a configuration describes.
 
     Args:
       config: the `data` part.
-      frames: T.
-      folder: what paths are relative to.
+      frames: T, number of frames.
+      folder: the folder that relative paths start from.
 
     Raises:
-      UserError: if its sampling is unknown, or one of its numbers cannot be.
+      UserError: if its sampling is unknown or one of its numbers is out of range.
     """
     return Decoder(folder, frames, config.trim_seconds, _sampler(config), config.decode_size)
 
 
 def _sampler(config: Data) -> Sampler:
-    """The rule that `config.sampling` names."""
+    """The sampler that `config.sampling` names."""
     if isinstance(config, ActionData):
         return Segments(config.sampling, config.clips, config.neighbours, config.wrap)
     if config.sampling not in SAMPLERS:
@@ -109,22 +109,21 @@ def in_order(
     name: Callable[[T], str] = str,
     ahead: int = 4,
 ) -> Iterator[R | Fault]:
-    """`make(item)` of each item, in order, made ahead of time by worker processes.
+    """Yields `make(item)` for each item, in order, computed ahead of time by worker processes.
 
-    Where `make` raises, a fault stands in the place of the result. A worker that dies (killed, or
-    by a crash of the decoder) is reported, the item that it was at is made by a process of its own,
-    and new workers go on behind it; if that process dies too, that is the item's fault.
+    Where `make` raises, the result is a fault. If a worker dies (killed, or by a crash of the
+    decoder), that is reported, a separate process repeats the item, and new workers continue after
+    it; if that process dies too, the item's result is a fault.
 
     Args:
-      make: makes a result of an item; picklable, as results and items are.
-      items: what there is to do.
-      workers: number of processes; 0 = this process makes each result when it is asked for.
-      name: what the video of an item is called, for faults; picklable.
-      ahead: number of results that wait for this process in each worker's queue; their arrays lie
-        in shared memory.
+      make: computes the result of an item; picklable, as items and results are.
+      items: the items, in order.
+      workers: number of processes; 0 = compute each result in this process, on demand.
+      name: the name of an item's video, for faults; picklable.
+      ahead: number of results that wait in each worker's queue; their arrays lie in shared memory.
 
     Raises:
-      UserError: if workers cannot work at all, or no more files can be opened.
+      UserError: if workers cannot run at all, or no more files can be opened.
     """
     attempted = functools.partial(attempt, make, name)
     if not workers:
@@ -144,7 +143,7 @@ def in_order(
 def _of_dead_worker(
     make: Callable[[T], R], item: T, video: str, workers: int, error: Exception
 ) -> R | Fault:
-    """The result of the item at which a worker died, made by a process that has nothing else to do.
+    """Repeats the item at which a worker died, in a process of its own.
 
     Raises:
       UserError: as `_signal`.
@@ -152,8 +151,8 @@ def _of_dead_worker(
     fewer = f"use fewer workers than {workers} (config.data.workers, --workers)"
     died = signal.strsignal(_signal(error, fewer))
     print(
-        f"\na decoding worker died ({died}) at {video} or soon after; others go on. If memory or"
-        f" /dev/shm is short, {fewer}",
+        f"\na decoding worker died ({died}) at {video} or soon after; the others continue. If"
+        f" memory or /dev/shm is short, {fewer}",
         file=sys.stderr,
     )
     try:
@@ -161,27 +160,27 @@ def _of_dead_worker(
     except _OF_A_WORKER as again:
         _signal(again, fewer)
         return Fault(
-            f"{video}: decoding it ends the process, which crashes or lacks memory; replace the"
+            f"{video}: decoding it kills the process (a crash, or too little memory); replace the"
             " file or leave it out"
         )
     return result
 
 
 def _signal(error: Exception, fewer: str) -> int:
-    """The number of the signal that ended a worker.
+    """The number of the signal that killed a worker.
 
     Raises:
-      UserError: if none did: the next workers would end like it.
+      UserError: if no signal did; new workers would fail in the same way.
     """
     signalled = re.search(r"exit code -(\d+)", str(error))
     if signalled is None:
         said = " ".join(str(error).split())
-        raise UserError(f"decoding workers cannot work ({said}); {fewer}, or none (0)") from error
+        raise UserError(f"decoding workers cannot run ({said}); {fewer}, or none (0)") from error
     return int(signalled[1])
 
 
 def _made(make: Callable[[T], R], items: Sequence[T], workers: int, ahead: int) -> Iterator[R]:
-    """Results in order, by workers of grain's, which end with the iterator."""
+    """Yields results in order from grain's workers, which end with the iterator."""
     if not flags.FLAGS.is_parsed():  # grain reads absl's flags, which only absl programs parse
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
@@ -193,4 +192,4 @@ def _made(make: Callable[[T], R], items: Sequence[T], workers: int, ahead: int) 
     finally:
         iterator.close()
         del iterator
-        gc.collect()  # the exception that ended a thread of grain's keeps its last arrays
+        gc.collect()  # the exception that ended grain's thread still holds its last arrays

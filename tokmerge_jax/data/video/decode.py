@@ -1,15 +1,15 @@
-"""Decoding just the wanted frames of a video, exactly, with PyAV.
+"""Decodes only the requested frames of a video, exactly, with PyAV.
 
-A frame is what FFmpeg shows when it decodes a file from start to end; packets that it cannot decode
-are passed over. A container says when each packet is shown, without decoding it. So the frames are
-counted and numbered by reading packets, and only the groups of pictures that hold wanted frames are
-decoded, each from its keyframe on.
+The frames of a file are those that FFmpeg shows when it decodes the file from start to end; packets
+that it cannot decode are skipped. A container states when each packet is shown, without decoding
+it. So frames are counted and numbered by reading packets, and only the groups of pictures that hold
+requested frames are decoded, each from its keyframe on.
 
-Packets are not frames everywhere: some are hidden, damaged, empty, half a frame, or need others
-that were cut off. Where the packets themselves or the first frames show this, the file is decoded
-once to count its frames; where only the wanted frames show it, `RecountedError` reports it, after
-which the frames have their true numbers (`read_chosen` handles both). A file that was counted is
-read from its start.
+A packet is not always a frame: some are hidden, damaged, empty, half a frame, or depend on packets
+that were cut off. If the packets or the first frames show this, the file is decoded once to count
+its frames. If only the requested frames show it, `RecountedError` is raised, and from then on the
+frame numbers are correct (`read_chosen` handles both cases). A file that was counted is read from
+its start.
 """
 
 import contextlib
@@ -25,28 +25,28 @@ from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from tokmerge_jax.data.video.frame_folder import FrameFolder, is_pattern
-from tokmerge_jax.data.video.packets import HEAD, Index, MistrustError, Packets
+from tokmerge_jax.data.video.packets import HEAD, FrameIndex, MistrustError, Packets
 from tokmerge_jax.data.video.scaling import Scaler
 from tokmerge_jax.types import UserError
 
-_DEFAULT_RATE = 25.0  # frames a second where a container does not say
+_DEFAULT_RATE = 25.0  # frames per second where a container does not state its rate
 _BUFFER = 1 << 18  # bytes read at a time
-_NOTHING_ELSE = {"protocol_whitelist": "none"}  # such as playlists and patterns would open
+_NOTHING_ELSE = {"protocol_whitelist": "none"}  # playlists and patterns open no other file
 
-_TITLES: dict[str, Any] = (  # PyAV 18 refuses those that are not UTF-8, unless told; 19 takes them
+_TITLES: dict[str, Any] = (  # PyAV 18 refuses titles that are not UTF-8 by default; 19 reads them
     {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
 
 
 class RecountedError(UserError):
-    """The frames are others than the packets said; `Video.length` is right from now on."""
+    """The packets misstated the frames; `Video.length` is correct from now on."""
 
 
 class Video:
     """An open video, its frames numbered in the order in which they are shown; see `open_video`."""
 
     def __init__(self, path: pathlib.Path, size: int, opened: contextlib.ExitStack):
-        """`opened` holds what is to be closed."""
+        """`opened` closes the file and its container."""
         self._path, self._opened = path, opened
         self._open()
         self._scaler = Scaler(size) if size and not self._is_picture else None
@@ -63,8 +63,8 @@ class Video:
 
     @property
     def unshown(self) -> int:
-        """Number of packets of which no frame is shown: hidden ones, those that an edit list
-        discards, damaged ones, those that need what was cut off. Decord (0.6) counts them all.
+        """Number of packets without a shown frame: hidden, discarded by an edit list, damaged, or
+        dependent on a part that was cut off. Decord (0.6) counts them all as frames.
         """
         return self._packed - self.length
 
@@ -74,19 +74,20 @@ class Video:
         return float(self._stream.average_rate or _DEFAULT_RATE)
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
-        """RGB frames by number, in any order, repeats allowed; as large as the first one is, or
-        scaled to the size that the video was opened for. If all numbers are one, as a picture's
-        are, the frames are views of one array, not to be written to.
+        """Reads RGB frames by number, in any order, repeats allowed.
+
+        All have the size of the first frame, or the size that the video was opened with. If all
+        numbers are equal, as for a picture, the frames are read-only views of one array.
 
         Raises:
-          RecountedError: once at most, if decoding shows that the frames are others than the
-            packets said. Then `length` is right, and numbers are to be chosen anew.
-          UserError: naming the video, if it has no such frame.
+          RecountedError: at most once, if decoding shows that the packets misstated the frames.
+            Then `length` is correct, and the caller chooses numbers again.
+          UserError: if the video has no such frame; the message names the video.
         """
         wanted = sorted(set(map(int, indices)))
         with _naming(self._path):
             try:
-                found = self._found(wanted)
+                frames = self._frames_numbered(wanted)
             except (MistrustError, FFmpegError):
                 if self._is_counted:
                     raise
@@ -95,18 +96,18 @@ class Video:
                     f"{self._path}: damaged or cut; its {self.length} frames are numbered anew"
                 ) from None
         if len(wanted) == 1:
-            frame = found[wanted[0]]
+            frame = frames[wanted[0]]
             return np.broadcast_to(frame, (len(indices), *frame.shape))
-        return np.stack([found[int(i)] for i in indices])
+        return np.stack([frames[int(i)] for i in indices])
 
-    def _found(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
-        """All that are wanted."""
-        found = self._by_time(wanted) if self._index.times else self._by_count(wanted)
-        if len(found) == len(wanted):
-            return found
+    def _frames_numbered(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+        """Frame number -> pixels, for all `wanted` numbers."""
+        frames = self._by_time(wanted) if self._index.times else self._by_count(wanted)
+        if len(frames) == len(wanted):
+            return frames
         if not self._is_counted:
             raise MistrustError
-        missing = next(i for i in wanted if i not in found)
+        missing = next(i for i in wanted if i not in frames)
         raise UserError(
             f"{self._path}: frame {missing} of {self.length} cannot be decoded; replace the file or"
             " leave it out"
@@ -114,11 +115,11 @@ class Video:
 
     @property
     def _is_picture(self) -> bool:
-        """Whether the file is a picture's (JPEG, PNG, ...), a video of one frame."""
+        """Whether the file is a picture (JPEG, PNG, ...), that is, a video of one frame."""
         return self._container.format.name.endswith("_pipe")
 
     def _open(self) -> None:
-        """Opens the file as a Python object, by which FFmpeg reaches no other file or address."""
+        """Opens the file as a Python object, so that FFmpeg cannot reach other files or hosts."""
         self._opened.close()
         file = self._opened.enter_context(self._path.open("rb", buffering=0))
         self._container = self._opened.enter_context(
@@ -128,14 +129,14 @@ class Video:
         if not isinstance(stream, av.VideoStream):
             raise UserError(f"{self._path} holds no video stream")
         if stream.codec_context is None:
-            raise UserError(f"{self._path}: there is no decoder for its video; encode it anew")
+            raise UserError(f"{self._path}: no decoder for its video codec; encode it again")
         self._stream = stream
         self._stream.thread_count = 1  # worker processes share the cores already
 
-    def _by_packets(self) -> Index:
-        """What the packets say, where the first frames agree."""
+    def _by_packets(self) -> FrameIndex:
+        """Indexes the frames by packets; raises MistrustError if the first frames disagree."""
         if self._is_picture:
-            raise MistrustError  # JPEGs may have others behind the first
+            raise MistrustError  # a JPEG file may hold further pictures after the first
         packets, head = Packets(self._stream.codec.canonical_name), list[av.VideoFrame]()
         count = 0
         for packet in self._packets():
@@ -159,22 +160,22 @@ class Video:
         if first is None:
             raise UserError(f"{self._path} holds no frame that can be decoded")
         self._shape = _shape(first)
-        self._index = Index(1 + sum(1 for _ in frames))
+        self._index = FrameIndex(1 + sum(1 for _ in frames))
         self._packed = self._seen
 
     def _by_time(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         times, keyframes = self._index.times, self._index.keyframes
-        found: dict[int, np.ndarray] = {}
+        pixels: dict[int, np.ndarray] = {}
         groups = itertools.groupby(wanted, lambda i: bisect_right(keyframes, times[i]) - 1)
         for group, members in groups:
             begin = keyframes[max(group, 0)]
             self._container.seek(begin, stream=self._stream)
-            found |= self._decode({times[i]: i for i in members}, begin)
-        missing = {times[i]: i for i in wanted if i not in found}
-        if missing:  # the seek was inexact, or a keyframe was none
+            pixels |= self._decode({times[i]: i for i in members}, begin)
+        missing = {times[i]: i for i in wanted if i not in pixels}
+        if missing:  # the seek was inexact, or a keyframe was not one
             self._open()
-            found |= self._decode(missing, times[0])
-        return found
+            pixels |= self._decode(missing, times[0])
+        return pixels
 
     def _by_count(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         self._open()
@@ -183,10 +184,10 @@ class Video:
         return {i: self._pixels(frame) for i, frame in enumerate(frames) if i in chosen}
 
     def _decode(self, numbers: Mapping[int, int], begin: int) -> dict[int, np.ndarray]:
-        """Decodes from here on until all of `numbers` (by time) are found or passed; frames shown
-        before `begin` may lack those that they refer to.
+        """Decodes from the current position until all `numbers` (time -> frame number) are found or
+        passed. Frames shown before `begin` may lack their reference frames.
         """
-        found: dict[int, np.ndarray] = {}
+        pixels: dict[int, np.ndarray] = {}
         last = max(numbers)
         for frame in self._frames(numbers):
             if frame.pts is None:
@@ -194,24 +195,27 @@ class Video:
             if frame.is_corrupt and frame.pts >= begin:
                 raise MistrustError
             if frame.pts in numbers:
-                found[numbers[frame.pts]] = self._pixels(frame)
+                pixels[numbers[frame.pts]] = self._pixels(frame)
             if frame.pts >= last:
                 break
-        return found
+        return pixels
 
     def _frames(self, wanted: Container[int | None] | None = None) -> Iterator[av.VideoFrame]:
-        """Frames from here on; with `wanted` times, less the others that no frame refers to."""
+        """Yields frames from the current position on.
+
+        Given `wanted` times, other frames are skipped unless they are reference frames.
+        """
         for packet in self._packets():
             needed = wanted is None or packet is None or packet.pts in wanted
             self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
             yield from self._decoded(packet)
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Packets up to the end, or to where the file cannot be read on; then None, at which the
-        decoder hands out what it still holds. Empty ones, which AVI has, would end it before.
+        """Yields packets up to the end or the first unreadable place, then None, which flushes the
+        decoder. Empty packets (AVI has them) are skipped; they would flush it too early.
         """
         self._seen = 0
-        with contextlib.suppress(FFmpegError, IndexError):  # PyAV's, where streams are added
+        with contextlib.suppress(FFmpegError, IndexError):  # IndexError: a stream was added
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     self._seen += 1
@@ -221,7 +225,7 @@ class Video:
     def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
             return self._stream.decode(packet)
-        # Of this packet; FFmpeg shows those behind it. A ValueError says that no codec is known.
+        # One bad packet: FFmpeg shows those after it. A ValueError means that the codec is unknown.
         except (FFmpegError, ValueError):
             if self._is_counted:
                 return []
@@ -241,13 +245,14 @@ def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | Fram
     """Opens a video file, or a folder of frames, for the length of a `with` block.
 
     Args:
-      path: of the file, or, of a folder of frames, with the pattern of its files
+      path: the file, or, for a folder of frames, its path with the pattern of the file names
         (`frame_folder`).
-      size: the edge that FFmpeg scales frames to (`scaling.Scaler`); 0 = as large as they are, as
-        pictures (JPEG, PNG, ...), alone or in a folder of frames, always are.
+      size: edge in pixels that FFmpeg scales frames to (`scaling.Scaler`); 0 = original size.
+        Pictures (JPEG, PNG, ...), alone or in a folder of frames, are never scaled.
 
     Raises:
-      UserError: naming the file, if it is missing, is no video, or breaks while it is read.
+      UserError: if the file is missing, is no video, or fails while it is read; the message names
+        it.
     """
     path = pathlib.Path(path)
     if is_pattern(path):
@@ -264,10 +269,10 @@ def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | Fram
 def read_chosen(
     video: Video | FrameFolder, choose: Callable[[int], Sequence[int]]
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """The frames whose numbers `choose` takes of a length; anew, if reading shows another length.
+    """Reads the frames that `choose(length)` selects; again, if reading corrects the length.
 
     Raises:
-      UserError: naming the video, if it breaks while it is read.
+      UserError: if the video fails while it is read; the message names it.
     """
     try:
         return video.read(choose(video.length))
@@ -290,5 +295,5 @@ def _shape(frame: av.VideoFrame) -> tuple[int, int]:
 
 
 def _turns(frame: av.VideoFrame) -> int:
-    """Quarter turns, counter-clockwise, at which a frame is shown."""
+    """Number of counter-clockwise quarter turns by which a frame is rotated when shown."""
     return round(frame.rotation / 90)

@@ -1,4 +1,4 @@
-"""Faults of single videos: a result like any other, whatever was raised."""
+"""Faults of single videos: any exception becomes a result, so one bad file ends no job."""
 
 import dataclasses
 import errno
@@ -28,19 +28,19 @@ class Fault:
 
 
 def attempt(make: Callable[[T], R], name: Callable[[T], str], item: T) -> R | Fault:
-    """`make(item)`, or why it failed: the only place where exceptions become faults.
+    """Returns `make(item)`, or the fault if it raises: the only place that makes faults.
 
     Args:
-      make: decodes a video, say.
-      name: what the video of an item is called, for errors that do not name it.
-      item: what `make` takes.
+      make: for example, decodes a video.
+      name: the name of an item's video, for errors that do not name it.
+      item: the argument of `make`.
 
     Raises:
-      disk.RefusedError: if no more files can be opened, which is no video's fault.
+      disk.RefusedError: if no more files can be opened, which is not the video's fault.
     """
     try:
         return make(item)
-    except Exception as error:  # libraries raise of every kind at a damaged file, MemoryError too
+    except Exception as error:  # at a damaged file, libraries raise anything, even MemoryError
         disk.raise_shortage(error)
         text = str(error) if isinstance(error, UserError) else _sentence(error, name(item))
         return Fault(text.removesuffix(_CURE) + _CURE + _FEWER if _lacks_memory(error) else text)
@@ -53,6 +53,6 @@ def _sentence(error: Exception, video: str) -> str:
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    """Whether memory was short; a large video needs much of it, so the video may be at fault."""
+    """Whether memory was short: a large video may need too much of it."""
     cause = error.__cause__ if isinstance(error, UserError) else error
     return cause is not None and disk.refusal(cause) == errno.ENOMEM

@@ -1,4 +1,4 @@
-"""A folder of videos, without annotations: what is in it, and its clips in batches."""
+"""Folders of videos without annotations: lists the videos and reads their clips in batches."""
 
 import dataclasses
 import itertools
@@ -25,35 +25,35 @@ SUFFIXES = (
     ".nut", ".obu", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm",
     ".wmv", ".wtv", ".y4m",
 )  # fmt: skip
-"""Of files that are taken for videos where a folder is named, in small letters."""
+"""Suffixes, in lower case, of the files in a folder that count as videos."""
 
-_KINDS_SHOWN = 5  # of files that are skipped
+_KINDS_SHOWN = 5  # suffixes of skipped files that a message lists
 
 
 def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
-    """The videos in a folder and those below it: relative path -> size and time of change (ns).
+    """Finds the videos in a folder and below it: relative path -> (size, modification time in ns).
 
-    Other files are counted on stderr. Links to folders are not followed; a link to a file that is
-    gone is 0 bytes of time 0.
+    The number of other files is reported on stderr. Links to folders are not followed; a link to a
+    missing file has size 0 and time 0.
 
     Raises:
-      UserError: if there is no such folder, no video in it, or a folder below that cannot be
-        opened: its videos would seem to be gone.
+      UserError: if the folder does not exist, holds no video, or has a subfolder that cannot be
+        opened (its videos would seem to be deleted).
     """
     if not os.path.isdir(folder):
         raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
     videos, others = _files(folder, _refuse)
     if not videos:
         held = _counted(others) if others else "no file"
-        raise UserError(f"--videos={folder} holds no video by its suffix, but {held}")
+        raise UserError(f"--videos={folder} holds no file with a video's suffix, but {held}")
     _report(folder, others)
     return {str(file.relative_to(folder)): stamp(file) or (0, 0) for file in videos}
 
 
 def listed(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The videos in a folder and those below it, none if there are none.
+    """Lists the videos in a folder and below it; the list may be empty.
 
-    What cannot be opened, and the number of other files, are reported on stderr.
+    Folders that cannot be opened and the number of other files are reported on stderr.
     """
     videos, others = _files(folder, _leave_out)
     if videos:
@@ -62,8 +62,8 @@ def listed(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def is_mark_of_macos(name: str) -> bool:
-    """Whether a name is that of a file of attributes, which macOS puts beside each other file on
-    disks of other systems (._a.mp4).
+    """Whether a name is that of a metadata file (._a.mp4), which macOS writes beside each file on
+    disks of other systems.
     """
     return name.startswith("._")
 
@@ -71,9 +71,9 @@ def is_mark_of_macos(name: str) -> bool:
 def _files(
     folder: pathlib.Path, refuse: Callable[[OSError], None]
 ) -> tuple[list[pathlib.Path], Counter[str]]:
-    """The videos in order of their paths, and the numbers of other files by suffix.
+    """Returns (videos in the order of their paths, number of other files by suffix).
 
-    `refuse` is given the error of each folder that cannot be opened.
+    `refuse` is called with the error of each folder that cannot be opened.
     """
     videos: list[pathlib.Path] = []
     others = Counter[str]()
@@ -90,7 +90,7 @@ def _files(
 def _refuse(error: OSError) -> NoReturn:
     disk.raise_shortage(error)
     raise UserError(
-        f"{error.filename}: cannot be opened ({error.strerror}); change its rights, look after the"
+        f"{error.filename}: cannot be opened ({error.strerror}); change its permissions, check the"
         " disk, or move it out of --videos"
     ) from error
 
@@ -112,14 +112,14 @@ def _counted(others: Counter[str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
-    """Some videos of a folder.
+class FolderClips:
+    """The clips of some videos in a folder.
 
     Attributes:
-      paths: of the videos.
-      decoder: a path to its frames.
+      paths: the videos' paths.
+      decoder: reads the frames of a path.
       transform: frames uint8 [T,H,W,3] -> [T,S,S,3]; picklable.
-      workers: how many processes decode.
+      workers: number of processes that decode.
     """
 
     paths: Sequence[str]
@@ -130,11 +130,11 @@ class Clips:
     def batches(
         self, batch_size: int, refuse: Callable[[str, str], None]
     ) -> Iterator[tuple[tuple[str, ...], UInt8[np.ndarray, "B T S S 3"]]]:
-        """Paths, and their clips, in order; the last batch repeats a clip up to `batch_size`.
+        """Yields (paths, clips) in order; the last batch repeats a clip up to `batch_size`.
 
         Args:
           batch_size: B.
-          refuse: is told the path of each video that cannot be used, and why.
+          refuse: called with the path of each video that cannot be used and the reason.
         """
         good = self._good(refuse)
         while chunk := list(itertools.islice(good, batch_size)):

@@ -1,6 +1,6 @@
-"""Videos that come as folders of pictures, one a frame, with the interface of `video.Video`.
+"""Videos stored as folders of pictures, one per frame, with the interface of `decode.Video`.
 
-The path of such a video ends in the pattern of its files' names: `120045/img_{:05d}.jpg`.
+The path of such a video ends in the pattern of its file names: `120045/img_{:05d}.jpg`.
 """
 
 import os
@@ -16,23 +16,23 @@ from tokmerge_jax.types import UserError
 
 _PLACE = re.compile(r"\{:0(\d+)d\}")
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.(?:jpe?g|png|webp|bmp))", re.IGNORECASE | re.DOTALL)
-_USUAL = ("img_{:05d}.jpg", "{:05d}.jpg")  # names of frames beside other pictures
-_RATE = 25.0  # frames a second; pictures do not say
+_USUAL = ("img_{:05d}.jpg", "{:05d}.jpg")  # preferred where a folder holds other pictures too
+_RATE = 25.0  # frames per second; pictures do not state it
 
 
 def is_pattern(path: pathlib.Path | str) -> bool:
-    """Whether a path names the files of a folder of frames."""
+    """Whether a path ends in a pattern of frame files."""
     return _PLACE.search(pathlib.Path(path).name) is not None
 
 
 def pattern(folder: pathlib.Path) -> str | None:
-    """How the pictures in a folder are named, for example "img_{:05d}.jpg"; None if there is none.
+    """The pattern of the picture names in a folder, such as "img_{:05d}.jpg"; None if empty.
 
-    Those belong together that differ in their last number only. Where several kinds lie in the
-    folder (optical flow beside the frames, a stray thumbnail), the one of a usual name counts.
+    Pictures whose names differ only in the last number belong together. If the folder holds several
+    kinds (optical flow beside the frames, a stray thumbnail), the kind with a usual name is taken.
 
     Raises:
-      UserError: if it holds several kinds, and not one of these alone is named as frames usually.
+      UserError: if it holds several kinds and not exactly one of them has a usual name.
     """
     try:
         files = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
@@ -46,41 +46,41 @@ def pattern(folder: pathlib.Path) -> str | None:
     if kinds and len(chosen) != 1:
         raise UserError(
             f"{folder}: holds pictures of several kinds, {' and '.join(map(_first, kinds[:3]))};"
-            " leave the frames alone there, or name them img_00001.jpg, img_00002.jpg, ..."
+            " keep only the frames there, or name them img_00001.jpg, img_00002.jpg, ..."
         )
     return chosen[0] if chosen else None
 
 
 def names(path: pathlib.Path) -> list[str]:
-    """The files that a path with a pattern stands for, in the order of their numbers.
+    """The files that match a path with a pattern, in the order of their numbers.
 
     Raises:
-      UserError: if there is no such folder, no such file in it, or one between others is missing.
+      UserError: if the folder or every file is missing, or if there is a gap in the numbers.
     """
     try:
-        found = _numbered(path)
+        files = _numbered(path)
     except OSError as error:
         raise UserError(f"{path}: no such folder of frames ({error.strerror})") from error
-    if not found:
-        raise UserError(f"{path}: the folder holds no such frame")
-    for number in range(min(found), max(found)):
-        if number not in found:
+    if not files:
+        raise UserError(f"{path}: the folder holds no frame with such a name")
+    for number in range(min(files), max(files)):
+        if number not in files:
             missing = path.name.format(number)
-            raise UserError(f"{path}: {missing} is missing; extract the frames of this video anew")
-    return [*found.values()]
+            raise UserError(f"{path}: {missing} is missing; extract the frames of this video again")
+    return [*files.values()]
 
 
 def stamp(path: pathlib.Path) -> tuple[int, ...]:
-    """What changes when the frames of a path with a pattern do: the folder's time of change (ns),
-    their number, and size and time of change (ns) of the first and the last.
+    """A tuple that changes when the frames do: the folder's modification time (ns), the number of
+    frames, and size and modification time (ns) of the first and the last.
 
     Raises:
-      OSError: if there is no such folder.
+      OSError: if the folder does not exist.
     """
-    found = [*_numbered(path).values()]
-    ends = [os.stat(path.with_name(name)) for name in (*found[:1], *found[-1:])]
+    files = [*_numbered(path).values()]
+    ends = [os.stat(path.with_name(name)) for name in (*files[:1], *files[-1:])]
     times = (number for end in ends for number in (end.st_size, end.st_mtime_ns))
-    return (os.stat(path.parent).st_mtime_ns, len(found), *times)
+    return (os.stat(path.parent).st_mtime_ns, len(files), *times)
 
 
 class FrameFolder:
@@ -92,61 +92,62 @@ class FrameFolder:
 
     @property
     def length(self) -> int:
-        """How many frames there are: files, whatever a list says."""
+        """Number of frames, that is, of files, whatever an annotation list states."""
         return len(self._names)
 
     @property
     def unshown(self) -> int:
-        """Number of files of which no frame is shown."""
+        """Number of files without a shown frame: none."""
         return 0
 
     @property
     def rate(self) -> float:
-        """Frames per second: 25, as most videos have, for nothing tells.
+        """Frames per second, assumed to be 25, since pictures do not state it.
 
-        So `config.data.trim_seconds`, in seconds, is exact only of frames extracted at that rate.
+        So `config.data.trim_seconds` is exact only for frames extracted at that rate.
         """
         return _RATE
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
-        """RGB frames by number, in any order, repeats allowed.
+        """Reads RGB frames by number, in any order, repeats allowed.
 
         Raises:
-          UserError: naming the file that cannot be decoded or is of another size than the first.
+          UserError: if a file cannot be decoded or differs in size from the first; the message
+            names it.
         """
-        found = {index: self._frame(index) for index in dict.fromkeys(map(int, indices))}
-        size = next(iter(found.values())).shape
-        for index, pixels in found.items():
+        frames = {index: self._frame(index) for index in dict.fromkeys(map(int, indices))}
+        size = next(iter(frames.values())).shape
+        for index, pixels in frames.items():
             if pixels.shape != size:
                 file = self._path.with_name(self._names[index])
-                raise UserError(f"{file}: is of another size than other frames; extract them anew")
-        return np.stack([found[int(index)] for index in indices])
+                raise UserError(f"{file}: differs in size from other frames; extract them again")
+        return np.stack([frames[int(index)] for index in indices])
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Does nothing: no file is left open."""
 
     def _frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         file = self._path.with_name(self._names[index])
         try:
             with Image.open(file) as picture:
                 return np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises of damaged files
-            raise UserError(f"{file}: cannot be decoded; extract the frames anew") from error
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for damaged files
+            raise UserError(f"{file}: cannot be decoded; extract the frames again") from error
 
 
 def _place(numbers: Sequence[str]) -> str:
-    """The pattern of numbers: as many digits as one with leading zeros has, or the shortest."""
+    """The pattern of `numbers`: its digits are those of one with leading zeros, or the fewest."""
     first = min(numbers, key=lambda number: (not number.startswith("0"), len(number)))
     return f"{{:0{len(first)}d}}"
 
 
 def _first(kind: str) -> str:
-    """How a frame of that pattern is named, for messages."""
+    """The name of frame 1 by that pattern, for messages."""
     return _PLACE.sub(lambda place: f"{1:0{int(place[1])}d}", kind)
 
 
 def _numbered(path: pathlib.Path) -> dict[int, str]:
-    """The files that a path with a pattern stands for, by their numbers, in order."""
+    """Number -> file name, in order, of the files that match a path with a pattern."""
     place = _PLACE.search(path.name)
     assert place is not None
     before, after = path.name[: place.start()], path.name[place.end() :]

@@ -1,7 +1,7 @@
-"""What the packets of a stream say of its frames, and whether to trust it.
+"""Numbers the frames of a stream by its packets, and detects where packets cannot be trusted.
 
-A container says when each packet is shown, without decoding it, but not every packet is a frame:
-some are hidden, damaged, empty, half a frame, or need others that were cut off.
+A container states when each packet is shown, without decoding it, but not every packet is a frame:
+some are hidden, damaged, empty, half a frame, or depend on packets that were cut off.
 """
 
 import dataclasses
@@ -12,22 +12,25 @@ from collections.abc import Sequence
 import av
 
 HEAD = 2
-"""Number of frames that are decoded to see whether packets are frames."""
+"""Number of frames that are decoded to test whether packets are frames."""
 
-_UNCODED = 16  # bytes; an MPEG-4 packet that small may be a note that there is no picture
-_HOLE = bytes(32)  # no lossy codec writes such a run of zeros, but to keep a constant rate, these:
+_UNCODED = 16  # bytes; a smaller MPEG-4 packet may only state that there is no picture
+_HOLE = bytes(32)  # no lossy codec writes this many zeros, except these, to keep a constant rate:
 _FILLED = ("mpeg1video", "mpeg2video")
 
 
 class MistrustError(Exception):
-    """Packets are not frames; only decoding tells how many there are."""
+    """Packets are not frames; only decoding can count the frames."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Index:
-    """When the frames of a stream are shown (ticks, ascending) and which are keyframes.
+class FrameIndex:
+    """The frames of a stream.
 
-    `times` is empty if the frames are to be counted from the start; `count` is known all the same.
+    Attributes:
+      count: number of frames.
+      times: when each is shown, in ticks, ascending; () if frames must be counted from the start.
+      keyframes: when keyframes are shown, in ticks, ascending.
     """
 
     count: int
@@ -37,15 +40,16 @@ class Index:
 
 @dataclasses.dataclass
 class Packets:
-    """Notes of a stream's packets, taken in their order.
+    """The facts about a stream's packets, collected in their order.
 
     Attributes:
-      codec: FFmpeg's name of it.
-      times: when those are shown that hold frames that are shown.
-      turns: when packets are to be decoded, where they say so.
-      keyframes: when keyframes are shown, those too that are discarded.
-      begin_whole: whether the first is a keyframe, needing none that was cut off; None before.
-      are_doubtful: whether one is damaged, or may hold no frame.
+      codec: FFmpeg's name of the codec.
+      times: presentation times (ticks) of the packets whose frames are shown.
+      turns: decoding times (ticks), where packets state them.
+      keyframes: presentation times of keyframes, discarded ones too.
+      begin_whole: whether the first packet is a keyframe, so that nothing it needs was cut off;
+        None before the first packet.
+      are_doubtful: whether any packet is damaged or may hold no frame.
     """
 
     codec: str
@@ -56,7 +60,7 @@ class Packets:
     are_doubtful: bool = False
 
     def add(self, packet: av.Packet) -> None:
-        """Notes the next packet."""
+        """Adds the next packet."""
         if self.begin_whole is None:
             self.begin_whole = packet.is_keyframe
         if packet.dts is not None:
@@ -70,45 +74,45 @@ class Packets:
         if not packet.is_discard:  # as edit lists ask for
             self.times.append(packet.pts)
 
-    def index(self, head: Sequence[av.VideoFrame], count: int, is_reordered: bool) -> Index:
-        """Of the frames.
+    def index(self, head: Sequence[av.VideoFrame], count: int, is_reordered: bool) -> FrameIndex:
+        """Builds the index of the frames.
 
         Args:
-          head: all frames of the first packets, `HEAD` at least if there are as many.
-          count: number of these packets, less those that hold no frame that is shown.
-          is_reordered: whether the codec's order of decoding may be another than that of showing.
+          head: all frames of the first packets, at least `HEAD` if the stream has that many.
+          count: number of these packets whose frames are shown.
+          is_reordered: whether the codec may decode frames in another order than it shows them.
 
         Raises:
-          MistrustError: if the packets, or the first frames, show that it would be wrong.
+          MistrustError: if the packets or the first frames show that the index would be wrong.
         """
         shown = sorted({time for time in self.times if time is not None})
         if self.are_doubtful or len(shown) < len(self.times):
             raise MistrustError
         if not head or head[0].pts is None or not (self.begin_whole or head[0].key_frame):
             raise MistrustError
-        # AVI repeats the order of decoding as if it were that of showing.
+        # AVI states the decoding order as if it were the presentation order.
         if is_reordered and self.begin_whole and self.times == shown:
-            if len(head) < count:  # what was cut off is missed without a gap in the times
+            if len(head) < count:  # frames need a part that was cut off, without a gap in the times
                 raise MistrustError
-            return Index(len(shown))
+            return FrameIndex(len(shown))
         if any(later <= turn for turn, later in itertools.pairwise(self.turns)):
-            raise MistrustError  # times were guessed, or packets left out
-        first = bisect_left(shown, head[0].pts)  # frames before need what was cut off
+            raise MistrustError  # times were guessed, or packets are missing
+        first = bisect_left(shown, head[0].pts)  # earlier frames need a part that was cut off
         if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD]:
             raise MistrustError
         keyframes = sorted(self.keyframes) or shown[:1]
-        return Index(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
+        return FrameIndex(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
 
 
 def _has_hole(packet: av.Packet, codec: str) -> bool:
-    """Whether a part of a packet never reached the disk, or was lost from it: zeros are read."""
+    """Whether a part of a packet is missing on disk, so that zeros are read."""
     content = bytes(packet)
     return codec not in _FILLED and (_HOLE in content or not content.strip(b"\0"))
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:
-    """Whether a packet says that its frame is not shown, but for others to refer to (RFC 6386,
-    section 9.1; VP9 bitstream specification, section 6.2: bits of the first byte).
+    """Whether a packet's frame is only a reference and is not shown (RFC 6386, section 9.1; VP9
+    bitstream specification, section 6.2: bits of the first byte).
     """
     if codec == "vp8":
         return not memoryview(packet)[0] & 0x10
@@ -116,5 +120,5 @@ def _is_hidden(packet: av.Packet, codec: str) -> bool:
         return False
     first, last = memoryview(packet)[0], memoryview(packet)[-1]
     is_superframe = last & 0xE0 == 0xC0  # its last frame is shown
-    shows = first >> (0 if first >> 4 & 3 == 3 else 1)  # profile 3 has a bit more
+    shows = first >> (0 if first >> 4 & 3 == 3 else 1)  # profile 3 has one more bit
     return not is_superframe and not shows & 0b101

@@ -1,9 +1,9 @@
-"""Frames scaled by FFmpeg on their way to RGB, as decord (0.6) scales what it decodes.
+"""Scales frames with FFmpeg before they become RGB, as decord (0.6) does.
 
-decord asks a filter graph for `scale=W:H`. It is built with FFmpeg 4.1.6, whose filter scales
-bilinearly, widening the kernel where it shrinks a picture (bicubic became the default later), and
-takes 4:2:0 chroma to lie between the pixels, whatever the stream says. Luma and chroma are scaled
-before they become RGB, so this is not RGB frames resized.
+decord uses a filter graph with `scale=W:H`. It is built with FFmpeg 4.1.6, whose filter scales
+bilinearly, with a wider kernel where it shrinks a picture (bicubic became the default later), and
+assumes that 4:2:0 chroma lies between the pixels, whatever the stream states. Luma and chroma are
+scaled before they become RGB, so resizing RGB frames gives other values.
 """
 
 from fractions import Fraction
@@ -14,18 +14,18 @@ from av.filter import Graph
 from jaxtyping import UInt8
 
 _HOW = "flags=bilinear:in_chroma_loc=center"
-_ANY_TIME = Fraction(1, 25)  # a graph wants to know what a tick is, though nothing here is timed
+_ANY_TIME = Fraction(1, 25)  # a graph requires a tick length, though no time is used here
 
 
 class Scaler:
-    """Decoded frames -> RGB of `size` x `size`, upright; the aspect ratio is not kept."""
+    """Converts decoded frames to upright RGB of `size` x `size`, ignoring the aspect ratio."""
 
     def __init__(self, size: int):
         self._size = size
         self._made: tuple[tuple[str, int, int, float], Graph] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "S S 3"]:
-        """Turned first, where a note says that it be shown turned, then scaled."""
+        """Rotates a frame if its metadata asks for it, then scales it."""
         kind = frame.format.name, frame.width, frame.height, frame.rotation
         if self._made is None or kind != self._made[0]:  # a stream may change its size
             self._made = kind, _graph(frame, self._size)
@@ -35,7 +35,7 @@ class Scaler:
 
 
 def _graph(frame: av.VideoFrame, size: int) -> Graph:
-    """A graph of one frame like this in, one out."""
+    """A filter graph for frames of this format and size: one in, one out."""
     graph = Graph()
     graph.threads = 1  # worker processes share the cores already
     source = graph.add_buffer(

@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive a parent that was killed."""
+"""Initialisers of worker processes, which must not outlive a killed parent."""
 
 import multiprocessing
 import os
@@ -7,9 +7,9 @@ import threading
 
 
 def end_with_parent(*_: int) -> None:
-    """To be called first in a worker: ends it when its parent ends, however that happens.
+    """Ends this worker when its parent ends, however that happens; call it first in a worker.
 
-    Without it, the workers of a killed run wait for their next task for ever.
+    Without it, the workers of a killed run wait forever for their next task.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -22,7 +22,7 @@ def end_with_parent(*_: int) -> None:
 
 
 def follow_parent(*_: int) -> None:
-    """To be called first in a worker that sends data: as `end_with_parent`, and by nothing else.
+    """Ends this worker with its parent and ignores signals; call it first in a worker.
 
     A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes at once. A worker that they
     ended in the middle of a message would leave the parent waiting for the rest of it.

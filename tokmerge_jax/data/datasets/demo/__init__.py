@@ -1,4 +1,4 @@
-"""The demo's data sets: clips of `demo_scene` as H.264 files, with captions and with questions."""
+"""The demo's data sets: clips of `scene` as H.264 files, with captions and with questions."""
 
 import concurrent.futures
 import contextlib
@@ -23,32 +23,32 @@ from tokmerge_jax.data.video.workers import end_with_parent
 from tokmerge_jax.progress import tracked
 
 COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
-"""Clips of each split. No story of one is told in another."""
+"""Number of clips per split; splits share no story."""
 
 SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
-"""What a split's stories and pixels follow."""
+"""The seed of each split's stories and pixels."""
 
-_ASKED: Mapping[str, int] = {"train": 3, "test": 1, "val": 1}  # questions of each kind a clip
-_RATE = 8  # frames a second
+_ASKED: Mapping[str, int] = {"train": 3, "test": 1, "val": 1}  # questions of each kind per clip
+_RATE = 8  # frames per second
 _ENCODING = {"crf": "18", "preset": "veryfast"}
-_AT_ONCE = 8  # clips handed to a worker at a time
+_AT_ONCE = 8  # number of clips handed to a worker at a time
 
 
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
-    """Draws the clips of `splits` into `folder` and stores both data sets; clips there stay.
+    """Draws the clips of `splits` into `folder` and stores both data sets; existing clips stay.
 
-    "demo" holds captions, "demo_qa" questions of five kinds about each of the same clips.
+    "demo" holds captions, "demo_qa" questions of five kinds about the same clips.
 
     Args:
-      folder: where prepared data sets live (`config.data.folder`).
-      splits: names of `COUNTS`.
-      workers: processes that draw.
+      folder: the folder of prepared data sets (`config.data.folder`).
+      splits: keys of `COUNTS`.
+      workers: number of processes that draw.
     """
-    told = {split: stories(split) for split in splits}
+    contents = {split: stories(split) for split in splits}
     with disk.held(pathlib.Path(folder), "demo.lock"):
-        draw_clips(folder, "demo", told, workers)
+        draw_clips(folder, "demo", contents, workers)
         for dataset, records in (("demo", _records), ("demo_qa", _questions)):
-            store(folder, dataset, {split: records(split, told[split]) for split in splits})
+            store(folder, dataset, {split: records(split, contents[split]) for split in splits})
         answers = video_text.answers_path(folder, "demo_qa")
         runtime.write_text(answers, json.dumps(questions.ANSWERS, indent=0))
 
@@ -56,28 +56,28 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
 def draw_clips(
     folder: str,
     dataset: str,
-    told: Mapping[str, Sequence[Any]],  # what `draw` takes
+    contents: Mapping[str, Sequence[Any]],  # first arguments of `draw`
     workers: int,
-    draw: Callable[[Any, tuple[int, int]], np.ndarray] = scene.draw,  # a story of its kind
+    draw: Callable[[Any, tuple[int, int]], np.ndarray] = scene.draw,  # Any: a story of its kind
 ) -> None:
-    """Draws what is told in each split, the clips that `clip` names; those that are there stay.
+    """Draws the clips of each split into the files that `clip` names; existing clips stay.
 
     Args:
-      folder: where prepared data sets live.
-      dataset: whose clips they are.
-      told: split -> what each of its clips shows.
-      workers: processes that draw.
-      draw: a function that a module names: (what a clip shows, (its split's seed, its number)) ->
-        uint8 [T,H,W,3].
+      folder: the folder of prepared data sets.
+      dataset: the data set of the clips.
+      contents: split -> the content of each clip.
+      workers: number of processes that draw.
+      draw: a module-level function: (content, (seed of the split, number of the clip)) -> uint8
+        [T,H,W,3].
     """
     root = pathlib.Path(folder)
     todo = [
         (draw, story, (SEEDS[split], number), path)
-        for split, stories in told.items()
+        for split, stories in contents.items()
         for number, story in enumerate(stories)
         if not (path := root / clip(dataset, split, number).path).exists()
     ]
-    for split in told:
+    for split in contents:
         (root / clip(dataset, split, 0).path).parent.mkdir(parents=True, exist_ok=True)
     if todo:
         context = multiprocessing.get_context("spawn")
@@ -92,9 +92,9 @@ def draw_clips(
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that begin in it multiply matrices in one thread: they share the cores already.
+    """Limits processes started inside to one matrix-product thread: they share the cores already.
 
-    NumPy asks once, when it is imported, which is before a pool's initializer runs.
+    NumPy reads the variable once, on import, which is before a pool's initialiser runs.
     """
     name = "OPENBLAS_NUM_THREADS"
     if name in os.environ:
@@ -108,21 +108,21 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def store(folder: str, dataset: str, made: Mapping[str, list[AnyRecord]]) -> None:
-    """Stores a data set's splits; others that are there stay."""
+    """Stores splits of a data set; its other splits stay."""
     others = set(video_text.splits(folder, dataset)) - set(made)
     kept = {split: video_text.read(folder, dataset, split) for split in others}
     video_text.write(folder, dataset, {**kept, **made})
 
 
 def clip(dataset: str, split: str, number: int) -> Clip:
-    """The clip of a story: its name, and its place in the data sets' folder."""
+    """A clip by its number: its name, and its path in the data sets' folder."""
     name = f"{split}/{number:05d}.mp4"
     return Clip(name, f"{dataset}_videos/{name}")
 
 
 @functools.cache
 def stories(split: str) -> tuple[Story, ...]:
-    """What happens in each clip of a split."""
+    """The story of each clip of a split."""
     test = scene.test_stories(COUNTS["test"])
     if split == "test":
         return tuple(test)
@@ -132,7 +132,7 @@ def stories(split: str) -> tuple[Story, ...]:
 
 
 def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
-    """Writes frames of even height and width as H.264 in MP4, whole or not at all."""
+    """Writes frames of even height and width as H.264 in MP4, atomically."""
     part = path.with_name(f"{path.stem}.part.mp4")
     with av.open(str(part), "w") as container:
         stream = container.add_stream("libx264", rate=_RATE, options=_ENCODING)
@@ -148,25 +148,25 @@ def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None
 
 
 def _draw(
-    task: tuple[Callable, Any, tuple[int, int], pathlib.Path],  # a story of the function's kind
+    task: tuple[Callable, Any, tuple[int, int], pathlib.Path],  # Any: a story of its kind
 ) -> None:
     draw, story, seed, path = task
     write_clip(path, draw(story, seed))
 
 
-def _records(split: str, told: Sequence[Story]) -> list[AnyRecord]:
+def _records(split: str, contents: Sequence[Story]) -> list[AnyRecord]:
     return [
         Record((clip("demo", split, number),), (scene.caption(story),))
-        for number, story in enumerate(told)
+        for number, story in enumerate(contents)
     ]
 
 
-def _questions(split: str, told: Sequence[Story]) -> list[AnyRecord]:
+def _questions(split: str, contents: Sequence[Story]) -> list[AnyRecord]:
     return [
         Question(
             (clip("demo", split, number),), f"{split}_{number:05d}_{kind}{i}", question, (answer,)
         )
-        for number, story in enumerate(told)
+        for number, story in enumerate(contents)
         for i in range(_ASKED[split])
         for kind, (question, answer) in questions.ask(
             story, np.random.default_rng([SEEDS[split], 1, number, i])

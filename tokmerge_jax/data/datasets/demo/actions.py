@@ -1,7 +1,7 @@
-"""The demo's actions: clips of `demo_motion` as H.264 files, each with its action's number.
+"""The demo's actions: clips of `motion` as H.264 files, each with the number of its action.
 
-Every scene is shown forwards and backwards, as clips 2 n and 2 n + 1 of a split, which are of an
-action and of its partner: all that a model without the order of time can do is to tell the pairs.
+Every scene is shown forwards and backwards, as clips 2 n and 2 n + 1 of a split, with an action and
+its partner. A model that ignores the order of time can at best recognise the pair.
 """
 
 import json
@@ -18,15 +18,15 @@ from tokmerge_jax.data.datasets.demo.motion import NAMES
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord
 
 COUNTS: Mapping[str, int] = {"train": 3000, "val": 60, "test": 200}
-"""Clips of each split, as many of each action."""
+"""Number of clips per split, equally many of each action."""
 
 
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` and stores "demo_actions"; arguments as in `demo.prepare`."""
-    told = {split: labels(split) for split in splits}
-    records = {split: _records(split, told[split]) for split in splits}
+    actions = {split: labels(split) for split in splits}
+    records = {split: _records(split, actions[split]) for split in splits}
     with disk.held(pathlib.Path(folder), "demo_actions.lock"):
-        demo.draw_clips(folder, "demo_actions", told, workers, draw)
+        demo.draw_clips(folder, "demo_actions", actions, workers, draw)
         demo.store(folder, "demo_actions", records)
         names = video_text.labels_path(folder, "demo_actions")
         runtime.write_text(names, json.dumps(NAMES, indent=0))
@@ -38,13 +38,13 @@ def labels(split: str) -> tuple[int, ...]:
 
 
 def draw(action: int, seed: tuple[int, int]) -> UInt8[np.ndarray, "T H W 3"]:
-    """The clip of that number in a split; `seed` is the split's and the number."""
+    """Draws one clip; `seed` is (seed of the split, number of the clip)."""
     split, number = seed
     return motion.draw(action, (split, number // 2))
 
 
-def _records(split: str, told: Sequence[int]) -> list[AnyRecord]:
+def _records(split: str, actions: Sequence[int]) -> list[AnyRecord]:
     return [
         Action((demo.clip("demo_actions", split, number),), label, motion.FRAMES)
-        for number, label in enumerate(told)
+        for number, label in enumerate(actions)
     ]

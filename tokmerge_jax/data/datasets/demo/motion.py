@@ -1,9 +1,9 @@
-"""The demo's actions, drawn: where two shapes are in each frame of a clip, and its pixels.
+"""Draws the demo's actions: the places of two shapes in each frame, and the pixels.
 
-One shape acts; the other stands, or is moved. Actions come in pairs, and one of a pair is the other
-run backwards: the same frames in another order. So neither a frame nor an unordered set of frames
-tells the two apart; colours, shapes and the texture behind tell of no action. Everything is a pure
-function of a seed, in numpy.
+One shape acts; the other stands still or is moved. Actions come in pairs, and one of a pair is the
+other run backwards: the same frames in reverse order. So neither a frame nor an unordered set of
+frames distinguishes the two; colours, shapes and background texture are independent of the action.
+Everything is a pure function of a seed, in NumPy.
 """
 
 import functools
@@ -17,26 +17,26 @@ from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.data.datasets.demo.scene import COLOURS, DIRECTIONS, EDGE, SHAPES
 
 FRAMES = 40
-"""Frames of a clip."""
+"""Number of frames per clip."""
 
-_RADIUS = 10.0, 13.0
-_MOVING = 0.6, 0.95  # of the clip; before and after, all stand
-_TRAVEL = 36.0, 44.0  # pixels; with the largest shapes that is as far as a frame is wide
+_RADIUS = 10.0, 13.0  # pixels
+_MOVING = 0.6, 0.95  # share of the clip with motion; before and after it, all stands still
+_TRAVEL = 36.0, 44.0  # pixels; the most that a frame has room for, given the largest shapes
 
 Path = Float[np.ndarray, "T 2"]
-"""Where a shape's centre is, (row, column)."""
+"""The places (row, column) of a shape's centre, in pixels."""
 
 Motion = Callable[[np.random.Generator, Float[np.ndarray, "T"], float], tuple[Path, Path]]
-"""`(rng, progress, apart)` -> where the acting shape and the other one are, from any origin.
+"""`(rng, progress, apart)` -> paths of the acting and the other shape, from any origin.
 
-`progress` rises from 0 to 1; shapes whose centres are `apart` touch.
+`progress` [T] rises from 0 to 1; two shapes touch if their centres are `apart` pixels apart.
 """
 
 
 def _passing(
     way: str, rng: np.random.Generator, progress: np.ndarray, apart: float
 ) -> tuple[Path, Path]:
-    """Straight on, beside the other shape."""
+    """The acting shape moves straight past the other one."""
     heading = np.asarray(DIRECTIONS[way])
     aside = heading[::-1] * rng.choice((-1, 1)) * (apart + rng.uniform(3, 12))
     other = aside + heading * rng.uniform(-20, 20)
@@ -45,7 +45,7 @@ def _passing(
 
 
 def _coming(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
-    """Up to the other shape, in any direction."""
+    """The acting shape moves up to the other one, in any direction."""
     heading = _round(rng.uniform(0, 2 * np.pi))
     travel = rng.uniform(*_TRAVEL)
     path = heading * progress[:, None] * travel
@@ -53,7 +53,7 @@ def _coming(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tup
 
 
 def _pushing(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
-    """Up to the other shape, and on with it."""
+    """The acting shape moves up to the other one and pushes it along."""
     heading = _round(rng.uniform(0, 2 * np.pi))
     covered = progress[:, None] * rng.uniform(*_TRAVEL)
     pushed = np.maximum(covered, covered[-1] * rng.uniform(0.35, 0.6)) + apart
@@ -61,7 +61,7 @@ def _pushing(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tu
 
 
 def _circling(rng: np.random.Generator, progress: np.ndarray, apart: float) -> tuple[Path, Path]:
-    """Clockwise around the other shape, half way round or more."""
+    """The acting shape moves clockwise around the other one, by a half turn or more."""
     angles = rng.uniform(0, 2 * np.pi) + progress * rng.uniform(1, 1.6) * np.pi
     path = _round(angles) * (apart + rng.uniform(1, 5))
     return path, np.zeros_like(path)
@@ -74,28 +74,28 @@ _MOTIONS: Mapping[tuple[str, str], Motion] = {
     ("pushes a shape", "drags a shape and lets go"): _pushing,
     ("circles clockwise", "circles counter-clockwise"): _circling,
 }
-"""The names of two actions -> the motion of the first; the second's is that one backwards."""
+"""Names of two actions -> motion of the first; the second is the same motion backwards."""
 
 NAMES: tuple[str, ...] = tuple(name for pair in _MOTIONS for name in pair)
-"""What the acting shape does, by the action's number; `n ^ 1` is n backwards."""
+"""Names of the actions by number; action `n ^ 1` is action n backwards."""
 
 MIRRORED: Mapping[int, int] = {
     NAMES.index(name): NAMES.index(other)
     for pair in (("moves left", "moves right"), ("circles clockwise", "circles counter-clockwise"))
     for name, other in (pair, pair[::-1])
 }
-"""Actions that are one another's mirror image; the others are their own."""
+"""Action -> action of its mirror image; the others are their own mirror images."""
 
 
 def places(
     action: int, rng: np.random.Generator, radii: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "2 T 2"]:
-    """Where the acting shape and the other one are, wholly within the frames.
+    """Returns the paths of the acting and the other shape, entirely within the frames.
 
     Args:
-      action: a place in `NAMES`.
-      rng: draws the place, the speed, and when the motion begins.
-      radii: of the two shapes, within `_RADIUS`.
+      action: an index into `NAMES`.
+      rng: draws the place, the speed and the beginning of the motion.
+      radii: radii of the two shapes in pixels, within `_RADIUS`.
     """
     moving = round(rng.uniform(*_MOVING) * FRAMES)
     begin = rng.integers(FRAMES - moving, endpoint=True)
@@ -108,9 +108,9 @@ def places(
 
 
 def draw(action: int, seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
-    """A clip of `NAMES[action]`, RGB; all else follows `seed`.
+    """Draws an RGB clip of `NAMES[action]`; all else follows from `seed`.
 
-    A seed's clips of an action and of its partner are one another backwards.
+    With the same seed, the clip of an action's partner is the same clip backwards.
     """
     rng = np.random.default_rng(seed)
     radii = rng.uniform(*_RADIUS, size=2)

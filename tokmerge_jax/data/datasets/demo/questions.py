@@ -1,7 +1,8 @@
-"""The demo's questions: what is asked about a clip of `demo_scene`, and the answers to choose from.
+"""The demo's questions about clips of `scene`, and the answers to choose from.
 
-Five questions a clip: colour, shape, direction, count and order. Each names as much of an event as
-tells it from the other one. Everything is a pure function of a story and a generator.
+There are five questions per clip: colour, shape, direction, count and order. Each describes an
+event just enough to distinguish it from the other one. Everything is a pure function of a story and
+a generator.
 """
 
 import itertools
@@ -22,14 +23,14 @@ ANSWERS: tuple[str, ...] = (
     "no",
     *(f"{colour} {shape}" for colour, shape in itertools.product(COLOURS, SHAPES)),
 )
-"""All answers, for every question to choose from."""
+"""The answers to choose from, the same for every question."""
 
 Asked = tuple[str, str]
 """A question and its answer."""
 
 
 def ask(story: Story, rng: np.random.Generator) -> dict[str, Asked]:
-    """The questions about a story by their kind; `rng` chooses what they are about."""
+    """Kind -> (question, answer) about a story; `rng` chooses the event that is asked about."""
     return {kind: question(story, rng) for kind, question in _KINDS.items()}
 
 
@@ -84,11 +85,11 @@ def _pair(event: Event) -> str:
 
 
 def _named(story: Story, rng: np.random.Generator, parts: tuple[str, ...]) -> tuple[Event, str]:
-    """An event and words that mean it alone: one of `parts` that differs, or its place in time."""
+    """Draws an event, and words that mean only it: a part that differs, or its place in time."""
     place = int(rng.integers(2))
     event, other = story[place], story[1 - place]
-    telling = [part for part in parts if getattr(event, part) != getattr(other, part)]
-    part = str(rng.choice([*telling, "order"]))
+    distinctive = [part for part in parts if getattr(event, part) != getattr(other, part)]
+    part = str(rng.choice([*distinctive, "order"]))
     return event, {
         "colour": f"{event.colour} shape",
         "shape": event.shape,

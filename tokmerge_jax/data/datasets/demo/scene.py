@@ -1,9 +1,9 @@
-"""The demo's clips, drawn: what happens in a clip, the sentence that says so, and its pixels.
+"""Draws the demo's clips: the events of a clip, the sentence about them, and the pixels.
 
-A clip shows events, one after the other: a coloured shape appears, moves in a straight line and is
-gone. Neither a single frame nor an unordered set of frames tells which event came first or which
-way a shape moved, so retrieval needs time; the texture behind tells nothing. Everything is a pure
-function of a seed, in numpy.
+A clip shows one event after the other: a coloured shape appears, moves in a straight line and
+disappears. Neither a frame nor an unordered set of frames shows which event came first or which way
+a shape moved, so retrieval needs the order of time; the background texture is independent of the
+events. Everything is a pure function of a seed, in NumPy.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 EVENT_FRAMES = 8
 EDGE = 96
-"""Frames of an event, and pixels of a frame's edge."""
+"""Number of frames per event, and edge of a frame in pixels."""
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "red": (220, 30, 30),
@@ -56,7 +56,7 @@ Story = tuple[Event, Event]
 
 
 def caption(story: Story) -> str:
-    """The sentence that tells a story's two events in their order."""
+    """The sentence that describes a story's two events in their order."""
     first, second = story
     return f"{first}, then {second}"
 
@@ -67,7 +67,7 @@ def _random_story(rng: np.random.Generator) -> Story:
 
 
 def test_stories(count: int) -> list[Story]:
-    """`count` different stories for the test split, each followed by its reverse (`count` even)."""
+    """Draws `count` (even) different stories for the test split, each followed by its reverse."""
     rng = np.random.default_rng(_TEST_CAPTIONS_SEED)
     stories: dict[Story, None] = {}
     while len(stories) < count:
@@ -77,7 +77,7 @@ def test_stories(count: int) -> list[Story]:
 
 
 def train_story(seed: tuple[int, ...], held_out: frozenset[Story]) -> Story:
-    """The story that belongs to `seed`, none of those `held_out` for the test."""
+    """Draws a story from `seed`, never one that is `held_out` for the test."""
     rng = np.random.default_rng(seed)
     while (story := _random_story(rng)) in held_out:
         pass
@@ -85,7 +85,7 @@ def train_story(seed: tuple[int, ...], held_out: frozenset[Story]) -> Story:
 
 
 def _distance(shape: str, y: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
-    """About how far each point lies outside a shape's edge, in pixels; negative inside."""
+    """Approximate signed distance in pixels from each point to a shape's edge; negative inside."""
     across, along = np.abs(x), np.abs(y)
     if shape == "circle":
         return np.hypot(x, y) - radius
@@ -115,7 +115,7 @@ def _texture(rng: np.random.Generator, frames: int, cells: int) -> Float[np.ndar
 
 
 def background(rng: np.random.Generator, frames: int) -> Float[np.ndarray, "T H W 3"]:
-    """So many frames of tinted texture, values of 0 to 255."""
+    """Draws `frames` frames of tinted texture, with values from 0 to 255."""
     tint = rng.uniform(85, 140) + rng.uniform(-8, 8, size=3)
     return tint + 12 * _texture(rng, frames, 8) + 8 * _texture(rng, frames, 24)
 
@@ -127,7 +127,7 @@ def paint(
     radius: float,
     centres: Float[np.ndarray, "T 2"],
 ) -> None:
-    """Draws a shape into `frames`, in place, with smooth edges, at (row, column) of each frame."""
+    """Draws a shape with smooth edges into `frames`, in place, at its centre in each frame."""
     y = np.arange(EDGE)[:, None] - centres[:, 0, None, None]
     x = np.arange(EDGE)[None, :] - centres[:, 1, None, None]
     alpha = np.clip(0.5 - _distance(shape, y, x, radius), 0, 1)[..., None]
@@ -135,17 +135,17 @@ def paint(
 
 
 def shade(colour: str, rng: np.random.Generator) -> Float[np.ndarray, "3"]:
-    """About that colour."""
+    """Draws an RGB shade near a named colour."""
     return np.clip(np.asarray(COLOURS[colour]) + rng.uniform(-12, 12, size=3), 0, 255)
 
 
 def pixels(frames: Float[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T H W 3"]:
-    """Frames as they are stored."""
+    """Rounds and clips frames to uint8."""
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
 def _show(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
-    """Draws an event, which lasts as long as `frames` [t,H,W,3], into them."""
+    """Draws an event into all of `frames` [t,H,W,3], in place."""
     heading = np.asarray(DIRECTIONS[event.direction])
     middle = EDGE / 2 + rng.uniform(-1, 1, size=2) * np.where(heading, 6, 18)
     steps = np.linspace(-0.5, 0.5, len(frames)) * _TRAVEL * rng.uniform(0.85, 1.15)
@@ -155,9 +155,9 @@ def _show(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
 
 
 def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
-    """A story's clip, RGB; places, speeds, shades and background follow `seed`.
+    """Draws the RGB clip of a story, `EVENT_FRAMES` frames per event.
 
-    Each event has `EVENT_FRAMES` frames of its own.
+    Places, speeds, shades and background follow from `seed`.
     """
     rng = np.random.default_rng(seed)
     frames = background(rng, EVENT_FRAMES * len(story))
