@@ -53,9 +53,7 @@ def test_folders_are_named_as_the_first_one_that_is_there(folder, first, name):
 
 def test_none_of_the_first_folders_is_there(folder, monkeypatch):
     videos(folder, "20/00001.jpg", "30/notes.txt")
-    with pytest.raises(
-        UserError, match=r"--videos .*videos holds none of .*the first is '10'\);"
-    ):
+    with pytest.raises(UserError, match=r"--videos .*videos holds none of .*the first is '10'\);"):
         read(folder, "10 37 81\n30 37 81")
     monkeypatch.setattr(actions, "_TRIED", 1)
     with pytest.raises(UserError, match=r"the first is '10'\); name the folder that"):
@@ -277,7 +275,9 @@ def test_names_are_kept_with_the_data_set(folder, ran, capsys):
     config = ActionData(folder=str(folder / "data"), dataset="ssv2")
     write(folder, {"val.txt": "a.mp4 3\n"})
     ran("ssv2", ["val"])
-    assert f"{folder}: no usable CSV of the actions' names (id,name) there" in capsys.readouterr().err
+    assert (
+        f"{folder}: no usable CSV of the actions' names (id,name) there" in capsys.readouterr().err
+    )
     assert prepared.labels(config) == tuple(map(str, range(174)))
     rows = [f"{number},action {number}" for number in reversed(range(174))]
     write(folder, {"sth_labels.csv": "\n".join(["id,name", *rows])})

@@ -388,7 +388,7 @@ def test_all_files_of_a_format_are_needed(folder, prepared):
     [("msrvtt", "train_7k", "umt"), ("msvd_qa", "test", "clip4clip"), ("msrvtt", "test", "vatex")],
 )
 def test_splits_that_a_format_has_not(prepared, dataset, split, format):
-    with pytest.raises(UserError, match=rf"--format {format}: {dataset}, split {split}, has no such format"):
+    with pytest.raises(UserError, match=rf"--format {format}: {dataset}, split {split}, has no"):
         prepared(dataset, split, format=format)
 
 
