@@ -54,6 +54,7 @@ from tokmerge_jax.config import Config, clip, testa
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.merging import schedule
+from tokmerge_jax.merging import testa as space_time
 from tokmerge_jax.progress import Progress, tracked
 from tokmerge_jax.system import System
 from tokmerge_jax.types import UserError
@@ -165,7 +166,9 @@ def merging(system: System) -> dict[str, Any]:
     model, settings = system.config.model, {"merger.r": system.merging.schedule.r}
     if isinstance(model.merger, testa.Merger):
         frames, depth = model.vision.frames, model.vision.depth
-        settings["merger.frames"] = schedule.resolve(model.merger.frames, depth, frames)
+        kind, _ = space_time.find(model.merger.name, model.merger.frames_by)
+        most = partial(kind.most, class_tokens=space_time.protected_frames(settings["merger.r"]))
+        settings["merger.frames"] = schedule.resolve(model.merger.frames, depth, frames, most)
     if isinstance(model, clip.Model) and model.merger.name == "tempme":
         settings |= {"join.cross": model.join.cross, "join.intra": model.join.intra}
     return settings

@@ -6,7 +6,7 @@ vectors per video (1, or one per frame), V videos and Q texts of a gallery.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -148,12 +148,12 @@ class Schedule:
     Attributes:
       r: tokens that merge in each layer.
       tokens: that enter the first layer, of what tokens merge within: a clip, or a frame.
-      protected: so many of them never merge.
+      most: the largest r of a layer, by the number of tokens that enter it.
     """
 
     r: tuple[int, ...]
     tokens: int
-    protected: int = 0
+    most: Callable[[int], int]
 
 
 @dataclasses.dataclass(frozen=True)

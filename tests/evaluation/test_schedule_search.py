@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 
 from tokmerge_jax.evaluation.schedule_search import Space, neighbours, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
-from tokmerge_jax.merging import schedule
+from tokmerge_jax.merging import costs, most, per_layer, schedule
 from tokmerge_jax.types import UserError
 
 TOKENS, DEPTH, WIDTH = 96, 4, 32
+MOST = most("vid_tldr")
 
 
 @functools.cache
 def cost(r):
-    return sum(layer.macs for layer in schedule.vit_cost(r, TOKENS, WIDTH, 48)) / 1e6
+    mergers = per_layer("vid_tldr", r)
+    layers = costs.vit(mergers, TOKENS, width=WIDTH, heads=2, patch_inputs=48)
+    return sum(layer.macs for layer in layers) / 1e6
 
 
 FULL = cost((0,) * DEPTH)
@@ -26,7 +29,7 @@ SHARES = st.floats(1.001 * LEAST / FULL, 1.0)
 
 
 def space(share):
-    return Space(DEPTH, TOKENS, cost, share * FULL)
+    return Space(DEPTH, TOKENS, cost, share * FULL, MOST)
 
 
 def within(r, share):
@@ -49,7 +52,7 @@ def test_a_metric_that_is_no_number_ranks_nothing():
 def test_uniform_schedules_are_the_least_within_the_budget(share):
     expected = []
     for layers in range(1, DEPTH + 1):
-        capped = (schedule.resolve(r, layers, TOKENS) for r in range(TOKENS // 2 + 1))
+        capped = (schedule.resolve(r, layers, TOKENS, MOST) for r in range(TOKENS // 2 + 1))
         full = ((*r, *(0,) * (DEPTH - layers)) for r in capped)
         expected.append(next((r for r in full if within(r, share)), None))
     found = uniform(space(share))

@@ -10,7 +10,7 @@ import pytest
 
 from tokmerge_jax import kernels, parallel
 from tokmerge_jax.layers.block import Block
-from tokmerge_jax.merging import Tokens, mergers
+from tokmerge_jax.merging import Tokens, ToMe
 
 PARTS = sys.modules["tokmerge_jax.kernels.microbatch"]
 
@@ -55,7 +55,7 @@ def test_accelerators_and_many_devices_take_all_at_once(backend, ways, monkeypat
 @pytest.mark.slow
 def test_a_block_in_parts_computes_what_the_whole_does(monkeypatch):
     """Tokens, sizes and gradients, of a block that merges."""
-    layer = Block(2, mergers.ToMe(r=2, class_tokens=1))
+    layer = Block(2, ToMe(r=2, class_tokens=1))
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((6, 9, 8), np.float32))
     size = jnp.asarray(rng.integers(1, 4, (6, 9)), jnp.float32)

@@ -88,7 +88,7 @@ def run(case, spec, proportional):
     vit = case.config["timm_vit"]
     special = 1 + vit.get("distilled", False)
     count = (vit["img_size"] // 16) ** 2 + special
-    r = schedule.resolve(spec, vit["depth"], count, special)
+    r = schedule.resolve(spec, vit["depth"], count, merging.most("tome", special))
     mergers = merging.per_layer("tome", r, special)
     model = ViT(
         vit["num_classes"], vit["embed_dim"], vit["num_heads"], mergers, special, proportional

@@ -14,7 +14,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tokmerge_jax import merging
 from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
-from tokmerge_jax.merging.testa import PruneFrames, Vote
+from tokmerge_jax.merging.prune import PruneFrames
+from tokmerge_jax.merging.testa import Vote
 from tokmerge_jax.types import UserError
 
 
@@ -176,12 +177,33 @@ def test_per_layer():
     assert merging.per_layer("tome", (2,), 1) == (ToMe(2, class_tokens=1),)
 
 
-def test_per_layer_refuses(monkeypatch):
-    monkeypatch.setitem(merging.mergers.MERGERS, "bare", lambda r: ToMe(r))
-    with pytest.raises(UserError, match="'pitome' is unknown; choose one of none, bare, prune, t"):
-        merging.per_layer("pitome", (1,))
-    with pytest.raises(UserError, match=r"'bare' cannot protect class tokens"):
-        merging.per_layer("bare", (1,), 1)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pitome", r"config.model.merger.name='pitome' is none of none, prune, .*tome, .*:Class"),
+        (
+            "vote",
+            "name='vote' acts at 'time', .* it takes none, .* that acts at 'attention' or 'mlp'",
+        ),
+        ("no_such_module:Mine", r"cannot be imported \(No module named 'no_such_module'\); write"),
+        ("json:Mine", r"cannot be imported \(module 'json' has no attribute 'Mine'\)"),
+        (":Mine", "cannot be imported"),
+        (
+            "json:loads",
+            "name='json:loads' is no merger; derive it from tokmerge_jax.merging.Merger",
+        ),
+        ("json:JSONDecoder", "is no merger"),
+        (
+            "tokmerge_jax.merging:Merger",
+            "is no merger; .* with the methods most, macs and __call__",
+        ),
+    ],
+)
+def test_unknown_mergers_are_refused_in_one_sentence(name, message):
+    for ask in (merging.most, lambda name: merging.per_layer(name, (1,))):
+        with pytest.raises(UserError, match=message) as caught:
+            ask(name)
+        assert "\n" not in str(caught.value)
 
 
 KEYS = jnp.ones((2, 9, 4))
@@ -193,10 +215,10 @@ X, VIDEO = Tokens(KEYS), Tokens(KEYS[None])
 @pytest.mark.parametrize(
     ("merger", "tokens", "evidence", "message"),
     [
-        (VidTLDR(2), X, Evidence(KEYS), "VidTLDR reads the entropy of attention, which the block"),
+        (VidTLDR(2), X, Evidence(KEYS), "VidTLDR reads the evidence 'entropy', which the block"),
         (Prune(2), X, Evidence(KEYS), r"pass merging.Evidence\(received=...\), to be computed"),
         (ToMe(2), X, Evidence(), "where merger.needs holds 'keys'"),
-        (ToMe(2), X, KEYS, "ToMe reads the keys of attention, which the block does not give"),
+        (ToMe(2), X, KEYS, "ToMe reads the evidence 'keys', which the block does not give"),
         (ToMe(2), KEYS, Evidence(KEYS), r"ToMe merges merging.Tokens, not \w+; write merging.T"),
         (ToMe(2), Tokens(KEYS[0]), Evidence(KEYS[0]), r"channels\], not \(9, 4\); of a single"),
         (ToMe(2), X, Evidence(KEYS[:, 1:]), r"shape \(2, 9, channels\), not \(2, 8, 4\)"),
@@ -204,7 +226,7 @@ X, VIDEO = Tokens(KEYS), Tokens(KEYS[None])
         (VidTLDR(2), X, Evidence(entropy=KEYS), r"the shape \(2, 9\), not \(2, 9, 4\)"),
         (Vote(2), X, Evidence(KEYS), r"x of shape \[batch, frames, places, channels\], not"),
         (Vote(2), VIDEO, Evidence(KEYS[None]), r"shape \(1, 9, 2, channels\), not \(1, 2, 9, 4\)"),
-        (PruneFrames(1), VIDEO, Evidence(), "PruneFrames reads the received of attention"),
+        (PruneFrames(1), VIDEO, Evidence(), "PruneFrames reads the evidence 'received'"),
     ],
 )
 def test_mergers_say_what_they_need(merger, tokens, evidence, message):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tokmerge_jax.merging import Tokens, matching, merge, schedule, tempme
+from tokmerge_jax.merging import Tokens, ToMe, matching, merge, most, schedule, tempme
 from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.types import UserError
 
@@ -22,10 +22,18 @@ def numbers(text):
 def test_token_counts_of_the_original(i):
     setting = SCHEDULES.config["settings"][i]
     layers, tokens = numbers(setting["merge_layer"]), setting["tokens_per_frame"]
-    r = schedule.resolve(setting["tome_r"], layers[0], tokens, 1)
+    r = schedule.resolve(setting["tome_r"], layers[0], tokens, most("tome", 1))
     clips, percent = numbers(setting["merge_frame_num"]), numbers(setting["merge_token_proportion"])
     stages = tempme.plan(
-        12, setting["frames"], tokens, r, layers, clips, cross=percent[0], intra=percent[1]
+        12,
+        setting["frames"],
+        tokens,
+        r,
+        layers,
+        clips,
+        cross=percent[0],
+        intra=percent[1],
+        within=ToMe,
     )
     class_tokens = [setting["frames"] // stage.clips for stage in stages]
     counts = [(s.clips, c, s.tokens_out) for s, c in zip(stages, class_tokens, strict=True)]
@@ -127,13 +135,13 @@ def test_origin_follows_every_token(k, class_tokens, patches, r, before):
 
 def test_published_cost():
     """Section 8 of the reference: 34.7 GMAC and 97 tokens of B/32, its matching apart."""
-    r = schedule.resolve(2, 8, 50, 1)
-    stages = tempme.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), cross=30, intra=10)
+    r = schedule.resolve(2, 8, 50, most("tome", 1))
+    stages = tempme.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), cross=30, intra=10, within=ToMe)
     layers = tempme.cost(stages, 768, 12, 3 * 32**2, 512)
     assert layers[-1].tokens_out == 97
     assert layers[0].tokens_in == 600
     np.testing.assert_allclose(sum(layer.macs for layer in layers) / 1e9, 34.7 + 0.04, atol=0.05)
-    plain = tempme.plan(12, 12, 50, (0,) * 8, (8,), (1,), cross=0, intra=0)
+    plain = tempme.plan(12, 12, 50, (0,) * 8, (8,), (1,), cross=0, intra=0, within=ToMe)
     total = sum(layer.macs for layer in tempme.cost(plain, 768, 12, 3 * 32**2, 512))
     np.testing.assert_allclose(total / 1e9, 52.9, atol=0.05)
 
@@ -153,4 +161,4 @@ def test_published_cost():
 def test_impossible_plans(settings, fault):
     layers, clips, cross, intra = settings
     with pytest.raises(UserError, match=fault):
-        tempme.plan(12, 12, 50, (2,) * 8, layers, clips, cross=cross, intra=intra)
+        tempme.plan(12, 12, 50, (2,) * 8, layers, clips, cross=cross, intra=intra, within=ToMe)

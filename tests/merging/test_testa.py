@@ -1,5 +1,7 @@
 """TESTA's aggregation: frames by vote, patches in frames, its notation, its cost."""
 
+from functools import partial
+
 import golden
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,9 @@ import numpy as np
 import pytest
 import recipe
 
-from tokmerge_jax.merging import Evidence, Prune, Tokens, ToMe, matching, schedule, testa
-from tokmerge_jax.merging.testa import Clip, InFrames, PruneFrames, Vote
+from tokmerge_jax.merging import Evidence, Prune, Tokens, ToMe, VidTLDR, matching, schedule, testa
+from tokmerge_jax.merging.prune import PruneFrames
+from tokmerge_jax.merging.testa import Clip, InFrames, Vote
 from tokmerge_jax.types import UserError
 
 MERGES = golden.load("testa-merge")
@@ -17,6 +20,7 @@ MODES = golden.load("testa-metrics")
 SCHEDULES = golden.load("testa-schedules").spec
 SIZES = MERGES.config
 SEED = MERGES.spec["seed"]
+MOST = partial(ToMe.most, class_tokens=0)
 
 
 def video(*shape, plus=0):
@@ -98,7 +102,7 @@ def test_votes_of_the_original(vote):
     np.testing.assert_array_equal(pairs.target, t // 2 - r + theirs["dst_idx"])
     if vote == "mode_half":
         x = jnp.asarray(recipe.video((b, p, t, c), HALF.spec["seed"] + 1))
-        frames = Vote(r, vote)(Tokens(by_time(x)), Evidence(keys=metric))
+        frames = Vote(r, vote=vote)(Tokens(by_time(x)), Evidence(keys=metric))
         np.testing.assert_allclose(by_time(frames.x), HALF.arrays["x"], atol=1e-5)
 
 
@@ -125,7 +129,7 @@ def test_nothing_to_merge_changes_nothing():
 )
 def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
     """TESTA's (t - c) // 2, c = 1 where patches merge; schedule and cost know the same frames."""
-    plan = testa.plan("testa", (2,) * 4, r_patches)
+    plan = testa.plan(testa.find("testa"), (2,) * 4, r_patches)
 
     def merged(x):
         clips = [Clip(x)]
@@ -136,9 +140,11 @@ def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
 
     shapes = jax.eval_shape(merged, jax.ShapeDtypeStruct((1, 10, 5, 3), jnp.float32))
     assert [x.shape for x in shapes] == [(1, frames, 5, 3) for frames in left]
-    r = schedule.resolve(2, 4, 10, testa.protected_frames(r_patches))
+    most = partial(Vote.most, class_tokens=testa.protected_frames(r_patches))
+    r = schedule.resolve(2, 4, 10, most)
     assert schedule.token_counts(r, 10) == (10, *left)
-    blocks = testa.cost(r, r_patches, 10, 5, width=8, heads=2, patch_inputs=12)[1:]
+    plan = testa.plan(testa.find("testa"), r, r_patches)
+    blocks = testa.cost(plan, 10, 5, width=8, heads=2, patch_inputs=12)[1:]
     patches = schedule.token_counts(r_patches, 5)[1:]
     tokens = [1 + t * p for t, p in zip(left, patches, strict=True)]
     assert [block.tokens_out for block in blocks] == tokens
@@ -162,34 +168,54 @@ def test_frames_that_are_samples_merge_alike():
     keys, x = video(2, 6, 5, 4), by_time(video(2, 6, 5, 3, plus=1))
     want = Vote(2)(Tokens(x), Evidence(keys=keys))
     evidence = Evidence(keys=by_time(keys).reshape(10, 6, 4))
-    got = InFrames(Vote(2), 5)(Tokens(x.reshape(10, 6, 3)), evidence)
+    got = InFrames(2, frames=5)(Tokens(x.reshape(10, 6, 3)), evidence)
     assert want.size is not None
     np.testing.assert_array_equal(got.x, want.x.reshape(6, 6, 3))
     np.testing.assert_array_equal(got.size, want.size.reshape(6, 6))
 
 
 def test_plan_gives_each_block_its_mergers():
-    plan = testa.plan("testa", (1, 0), (0, 12), "mode")
-    votes = Vote(1, "mode", class_tokens=1)  # patches merge, if in another block
+    plan = testa.plan(testa.find("testa"), (1, 0), (0, 12), "mode")
+    votes = Vote(1, class_tokens=1, vote="mode")  # patches merge, if in another block
     assert [(a.frames, a.patches) for a in plan] == [(votes, None), (None, ToMe(12, 1))]
-    (only,) = testa.plan("testa", (1,), (0,))
+    (only,) = testa.plan(testa.find("testa"), (1,), (0,))
     assert only.frames == Vote(1)
-    (only,) = testa.plan("prune", (1,), (2,))
-    assert (only.frames, only.patches) == (PruneFrames(1), Prune(2, 1))
-    (only,) = testa.plan("none", (1,), (2,))
-    assert only.frames is None
-    assert only.patches is None
+    (only,) = testa.plan(testa.find("prune"), (1,), (2,))
+    assert (only.frames, only.patches) == (PruneFrames(1, 1), Prune(2, 1))
+    (only,) = testa.plan(testa.find("vid_tldr", "prune_frames"), (1,), (2,))
+    assert (only.frames, only.patches) == (PruneFrames(1, 1), VidTLDR(2, 1))
     with pytest.raises(UserError, match=r"config.model.merger.vote='most' is none of min, mode"):
-        testa.plan("testa", (1,), (1,), "most")
-    with pytest.raises(UserError, match="the merger 'best' is unknown"):
-        testa.plan("best", (1,), (1,))
+        testa.plan(testa.find("testa"), (1,), (1,), "most")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ("best",),
+            r"config.model.merger.name='best' is none of none, testa, prune, .*tome, .*:Cl",
+        ),
+        (("vote",), "config.model.merger.name='vote' acts at 'time', where this network merges no"),
+        (("shift",), "config.model.merger.name='shift' acts at 'mlp', .* that acts at 'attention'"),
+        (("testa", "tome"), "config.model.merger.frames_by='tome' acts at 'attention', .*'time'"),
+        (
+            ("testa", "votes"),
+            "config.model.merger.frames_by='votes' is none of prune_frames, vote, m",
+        ),
+    ],
+)
+def test_mergers_that_do_not_fit_are_refused(names, message):
+    with pytest.raises(UserError, match=message):
+        testa.find(*names)
 
 
 @pytest.mark.parametrize("row", SCHEDULES["parse_r"])
 def test_schedules_of_the_original(row):
     r = row["r"]
     r = (r[0], float(r[1])) if row["is_tuple"] else r
-    assert schedule.resolve(r, max(row["num_layers"], len(row["out"])), 10**6) == tuple(row["out"])
+    assert schedule.resolve(r, max(row["num_layers"], len(row["out"])), 10**6, MOST) == tuple(
+        row["out"]
+    )
 
 
 @pytest.mark.parametrize("row", SCHEDULES["parse_merging_type"])
@@ -223,9 +249,8 @@ def test_numbers_are_taken_in_order():
     ],
 )
 def test_cost_of_the_paper(frames, r_frames, r_patches, gmac, tokens):
-    layers = testa.cost(
-        [r_frames] * 12, [r_patches] * 12, frames, 196, width=768, heads=12, patch_inputs=768
-    )
+    plan = testa.plan(testa.find("testa"), [r_frames] * 12, [r_patches] * 12)
+    layers = testa.cost(plan, frames, 196, width=768, heads=12, patch_inputs=768)
     assert round(sum(layer.macs for layer in layers) / 1e9, 1) == gmac
     assert layers[-1].tokens_out == tokens
     assert layers[1].tokens_in == layers[0].tokens_out == 1 + 196 * frames

@@ -44,7 +44,7 @@ def network(case):
     module = TimeSformer(
         width=sizes["width"],
         heads=sizes["heads"],
-        merging=space_time.plan(name, *merged),
+        merging=space_time.plan(space_time.find(name), *merged),
         patch_size=sizes["patch_size"],
         table_frames=sizes["num_frames"],
         table_patches=edge**2,

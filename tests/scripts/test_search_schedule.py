@@ -29,7 +29,10 @@ def run(*arguments, name="search_schedule"):
     ("argument", "message"),
     [
         ("--budget=0", "--budget=0 must be above 0 and at most 1"),
-        ("--budget=0.2", "--budget=0.2 is out of reach: half of the tokens merging in every layer"),
+        (
+            "--budget=0.2",
+            "--budget=0.2 is out of reach: all tokens merging that can, in every layer",
+        ),
         ("--config.model.merger.name=none", "merges nothing; name the merger whose schedule"),
         ("--config.data.folder=nowhere", "data set demo, split val, is not prepared in 'nowhere'"),
     ],

@@ -29,6 +29,6 @@ def system_of(weights: Weights, training: Training | None = None) -> System:
         network=nn.Dense(2),
         weights=weights,
         pixels=PIXELS,
-        merging=Merging(Schedule((), 1), lambda r: ()),
+        merging=Merging(Schedule((), 1, lambda tokens: 0), lambda r: ()),
         training=training,
     )

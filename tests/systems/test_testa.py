@@ -99,7 +99,7 @@ def test_tokens_and_cost_of_other_attentions(attention, tokens):
         ({"vision.learned_scale": True}, "set config.model.merger.frames=0"),
         ({"merger.proportional": True}, "divided attention knows no sizes"),
         ({"merger.vote": "most"}, "config.model.merger.vote='most' is none of min"),
-        ({"merger.name": "best"}, "the merger 'best' is unknown"),
+        ({"merger.name": "best"}, "merger.name='best' is none of none, testa, prune"),
         ({"merger.r": (90, 90)}, "merges r=90 of the 107 tokens that enter layer 1"),
         ({"merger.frames": (17,)}, "merges r=17 of the 32 tokens that enter layer 0"),
         ({"vision.attention": "joint"}, "set it to 0 for joint"),

@@ -36,7 +36,7 @@ class Text(common.Text):
 class Merger(common.Merger):
     """How tokens merge in every frame apart: TempMe's before clips join."""
 
-    name: str = "none"  # or tempme, or tome / vid_tldr in every frame apart
+    name: str = "none"  # or tempme, or any other merger in every frame apart (docs/mergers.md)
     r: Merged = 0  # tokens of a frame that merge in each layer (before the joins)
     proportional: bool = True  # a merged token counts as often as what it stands for
 
@@ -49,6 +49,7 @@ class Join(Part):
     clips: tuple[int, ...] = (2, 2, 3)  # neighbours that become one in each of them
     cross: float = 30.0  # per cent of a joined clip's tokens that merge across clips
     intra: float = 10.0  # per cent of a clip's tokens that merge in each layer from then
+    within: str = "tome"  # what merges those, and the frames' before: any merger of merger.name
     positions: bool = True  # learned positions of the clips that join
 
 

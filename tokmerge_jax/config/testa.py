@@ -37,7 +37,8 @@ class Text(common.BertText):
 class Merger(common.Merger):
     """How frames and patches merge: f1p12, as for 32 frames; `F4P8` is for 96."""
 
-    name: str = "testa"  # or prune; none; another merger of patches
+    name: str = "testa"  # or prune; none; another merger of patches (docs/mergers.md)
+    frames_by: str = ""  # what merges frames; "" = vote, or prune_frames where patches are pruned
     frames: Merged = 1  # that merge in each block
     r: Merged = 12  # patches of each frame that do
     vote: str = "min"  # a frame's score, of its patches': min, mode, mode_half

@@ -41,7 +41,7 @@ L16_TEXT = Text(width=1024, depth=24, heads=16, mlp_width=4096, fusion_layer=19)
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(common.Merger):
-    """vid-TLDR's, or another merger of tokens."""
+    """vid-TLDR's, or another merger of tokens (docs/mergers.md)."""
 
     name: str = "vid_tldr"
     r: Merged = (0,)

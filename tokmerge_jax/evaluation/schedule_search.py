@@ -28,28 +28,27 @@ class Space:
 
     Attributes:
       depth: layers.
-      tokens: tokens that enter the first layer; half of a layer's unprotected ones can merge at
-        most.
+      tokens: tokens that enter the first layer.
       cost: of a schedule; falls as more tokens merge in a layer that merges some.
       budget: what a schedule may cost.
-      protected: so many tokens never merge.
+      most: the largest r of a layer, by the number of tokens that enter it.
     """
 
     depth: int
     tokens: int
     cost: Callable[[Schedule], float]
     budget: float
-    protected: int = 0
+    most: Callable[[int], int]
 
     def holds(self, r: Schedule) -> bool:
         """Whether a schedule can work and is within the budget."""
         return self.can_merge(r) and self.cost(r) <= self.budget
 
     def can_merge(self, r: Schedule) -> bool:
-        """Whether no layer merges more than half of its unprotected tokens."""
+        """Whether no layer merges more tokens than it can."""
         counts = schedule.token_counts(r, self.tokens)
         pairs = zip(r, counts[:-1], strict=True)
-        return all(2 * merged <= max(left - self.protected, 0) for merged, left in pairs)
+        return all(merged <= self.most(entering) for merged, entering in pairs)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -70,13 +69,13 @@ class Trial:
 def uniform(space: Space) -> list[Schedule]:
     """The least r in each of the first m layers that is within the budget, for every m that can.
 
-    Where r is more than half of a layer's tokens, half of them merge.
+    Where r is more than a layer can merge, it merges as many as it can.
     """
     found = []
     for layers in range(1, space.depth + 1):
 
         def first(r: int, layers: int = layers) -> Schedule:
-            return schedule.resolve(r, layers, space.tokens, space.protected) + (0,) * (
+            return schedule.resolve(r, layers, space.tokens, space.most) + (0,) * (
                 space.depth - layers
             )
 
@@ -108,15 +107,15 @@ def neighbours(space: Space, r: Schedule, step: int) -> Iterator[Schedule]:
 def search(
     space: Space,
     evaluate: Callable[[Schedule], float],
-    most: int,
+    trials: int,
     also: Sequence[Schedule] = (),
 ) -> list[Trial]:
-    """Evaluates up to `most` schedules, uniform ones and their better and better neighbours.
+    """Evaluates up to `trials` schedules, uniform ones and their better and better neighbours.
 
     Args:
       space: the schedules to choose from.
       evaluate: tells a schedule's metric, higher is better; called once for each.
-      most: how many schedules to evaluate.
+      trials: number of schedules to evaluate.
       also: further schedules to start from; those that `space` does not hold are left out.
 
     Returns:
@@ -129,7 +128,7 @@ def search(
 
     def visit(schedules: Iterable[Schedule]) -> None:
         for r in schedules:
-            if len(tried) == most:
+            if len(tried) == trials:
                 return
             if r not in tried:
                 value = finite(evaluate(r), f"metric of schedule {r}")
@@ -154,6 +153,6 @@ def _least(make: Callable[[int], Schedule], space: Space) -> Schedule | None:
     if space.holds(make(0)):
         return make(0)
     # From 1 on the cost falls; merging one token costs a matching more than merging none.
-    able = [r for r in range(1, space.tokens // 2 + 1) if space.can_merge(make(r))]
+    able = [r for r in range(1, space.most(space.tokens) + 1) if space.can_merge(make(r))]
     place = bisect.bisect_left(able, True, key=lambda r: space.cost(make(r)) <= space.budget)
     return make(able[place]) if place < len(able) else None

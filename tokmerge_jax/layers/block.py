@@ -10,14 +10,15 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.mlp import MLP, gelu
-from tokmerge_jax.merging import Merger, Tokens
+from tokmerge_jax.merging import Evidence, Merger, Tokens
 
 
 class Block(nn.Module):
-    """x += attention(norm(x)); x = merger(x); x += MLP(norm(x)).
+    """x += attention(norm(x)); x += MLP(norm(x)); x = merger(x) between them or at the end.
 
-    While tokens are traced (`Tokens.origin` is set) or their intermediates are asked for
-    (`mutable=["intermediates"]`), the block records what its merger saw and did.
+    The merger's `place` says where. While tokens are traced (`Tokens.origin` is set) or their
+    intermediates are asked for (`mutable=["intermediates"]`), the block records what its merger
+    saw and did.
 
     Attributes:
       heads: K; channels are those of the tokens.
@@ -59,7 +60,8 @@ class Block(nn.Module):
           tokens: what enters.
           train: whether samples skip halves of the block.
           only: those of the tokens that the network's result is made of, in its last block: they
-            alone are computed, and nothing merges, as merging would change the others.
+            alone are computed, and nothing merges, as merging would change the others; they leave
+            without sizes and origin, which are all tokens'.
           weight: with `only`: how much each token counts for them; None = its size.
         """
         width = tokens.x.shape[-1]
@@ -82,14 +84,31 @@ class Block(nn.Module):
             own if weight is None else weight,
             needs=merger.needs if merger else frozenset(),
         )
-        tokens = tokens.replace(x=(tokens.x if only is None else only) + skip(y))
-        if merger:
-            self.sow("intermediates", "before_merging", tokens)
-            self.sow("intermediates", "evidence", evidence)
-            tokens = merger(tokens, evidence)
-            self.sow("intermediates", "after_merging", tokens)
+        tokens = tokens if only is None else Tokens(only)
+        tokens = tokens.replace(x=tokens.x + skip(y))
+        if merger and merger.place == "attention":
+            tokens = self._merged(merger, tokens, evidence)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
         mlp = MLP(self.mlp_ratio * width, width, self.activation, dtype=self.dtype, name="mlp")
-        tokens = tokens.replace(x=tokens.x + skip(mlp(norm(tokens.x))))
+        x, update = tokens.x, mlp(norm(tokens.x))
+        tokens = tokens.replace(x=x + skip(update))
+        if merger and merger.place == "mlp":
+            if "shift" in merger.needs:
+                evidence = evidence.replace(shift=_distance(update, x))
+            tokens = self._merged(merger, tokens, evidence)
         self.sow("intermediates", "out", tokens.x)
         return tokens
+
+    def _merged(self, merger: Merger, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """The merged tokens; what the merger saw and did is recorded."""
+        self.sow("intermediates", "before_merging", tokens)
+        self.sow("intermediates", "evidence", evidence)
+        tokens = merger(tokens, evidence)
+        self.sow("intermediates", "after_merging", tokens)
+        return tokens
+
+
+def _distance(a: Float[Array, "B N C"], b: Float[Array, "B N C"]) -> Float[Array, "B N"]:
+    """Euclidean distances of tokens in float32; no gradient passes."""
+    a, b = (jax.lax.stop_gradient(x).astype(jnp.float32) for x in (a, b))
+    return jnp.linalg.norm(a - b, axis=-1)

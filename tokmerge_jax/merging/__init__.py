@@ -1,21 +1,26 @@
 """Token merging as pure functions on arrays: it knows no model."""
 
-from tokmerge_jax.merging import matching, merge, mergers, schedule, tempme, testa, vid_tldr
-from tokmerge_jax.merging.mergers import MERGERS, Merger, Prune, ToMe, VidTLDR, per_layer
+from tokmerge_jax.merging import costs, matching, merge, merger, schedule, tempme, testa, vid_tldr
+from tokmerge_jax.merging.merger import Merger, most, per_layer, register
+from tokmerge_jax.merging.prune import Prune
 from tokmerge_jax.merging.tokens import Evidence, Tokens
+from tokmerge_jax.merging.tome import ToMe
+from tokmerge_jax.merging.vid_tldr import VidTLDR
 
 __all__ = [
-    "MERGERS",
     "Evidence",
     "Merger",
     "Prune",
     "ToMe",
     "Tokens",
     "VidTLDR",
+    "costs",
     "matching",
     "merge",
-    "mergers",
+    "merger",
+    "most",
     "per_layer",
+    "register",
     "schedule",
     "tempme",
     "testa",

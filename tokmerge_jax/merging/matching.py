@@ -2,7 +2,7 @@
 
 Source: Token Merging (ICLR 2023), section 3 and appendix B; the vote is TESTA's (Findings of EMNLP
 2023), section 3. Scores are cosines in float32 whatever the metric's type, and no gradient passes
-through a decision. Of equal scores the first wins.
+through a decision. Where scores are equal the first wins: it merges first, or it stays.
 """
 
 import flax.struct
@@ -48,13 +48,24 @@ def bipartite(
         by falling score.
     """
     batch, tokens, _ = metric.shape
-    r = min(r, (tokens - class_tokens) // 2)
+    r = min(r, most(tokens, class_tokens))
     if r <= 0:
         return _identity(batch, tokens)
     even, odd = (slice(class_tokens + (class_tokens + i) % 2, None, 2) for i in (0, 1))
     score = _cosine(metric[:, even], metric[:, odd])
     best, partner = score.max(axis=-1), score.argmax(axis=-1)
     return _best_pairs(best, partner, r, tokens, class_tokens, ordered or class_tokens > 0)
+
+
+def most(tokens: int, class_tokens: int = 0) -> int:
+    """The largest number of pairs of `bipartite`: half of the unprotected tokens."""
+    return max(tokens - class_tokens, 0) // 2
+
+
+def pairs(tokens: int, class_tokens: int = 0) -> int:
+    """The number of pairs that `bipartite` compares."""
+    half = most(tokens, class_tokens)
+    return half * (tokens - class_tokens - half)
 
 
 VOTES = ("min", "mode", "mode_half")
@@ -79,7 +90,7 @@ def voted(
         TESTA counts its own there wherever patches merge too.
     """
     batch, _, frames, _ = metric.shape
-    r = min(r, (frames - class_tokens) // 2)
+    r = min(r, most(frames, class_tokens))
     if r <= 0:
         return _identity(batch, frames)
     units = _unit(metric)
@@ -123,9 +134,9 @@ def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
 
 
 def highest(score: Float[Array, "B N"], r: int) -> Int[Array, "B M"]:
-    """The places of all but the r lowest scores, rising."""
-    order = jnp.argsort(score, axis=-1, stable=True)
-    return jnp.sort(order[:, r:], axis=-1)
+    """The places of all but the r lowest scores, rising; of equal scores the earlier stay."""
+    order = jnp.argsort(score, axis=-1, stable=True, descending=True)
+    return jnp.sort(order[:, : score.shape[1] - r], axis=-1)
 
 
 def _best_pairs(

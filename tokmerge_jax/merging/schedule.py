@@ -1,12 +1,11 @@
-"""How many tokens merge in each layer, what that leaves, and what it costs, without a model."""
+"""How many tokens merge in each layer, and what that leaves."""
 
 import ast
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
-from tokmerge_jax.types import LayerCost, UserError
+from tokmerge_jax.types import UserError
 
 FORMS = (
     "an int (every layer), (int, float) (ToMe's r and inflection), or a list per layer of ints or"
@@ -18,28 +17,28 @@ def resolve(
     spec: Any,  # what a user wrote, in one of `FORMS` or none
     depth: int,
     tokens: int,
-    protected: int = 0,
+    most: Callable[[int], int],
 ) -> tuple[int, ...]:
     """Tokens that merge in each layer.
 
     Args:
       spec: an int: as many in every layer; (r, inflection): ToMe's line from
-        int(r * (1 - inflection)) to 2 r minus that; both capped at half of the unprotected tokens.
+        int(r * (1 - inflection)) to 2 r minus that; both capped at `most`.
         Or one entry a layer, missing ones being 0: an int, or a fraction below 1 of the tokens
         that enter the layer. A str is read as a Python literal ("600,200,100").
       depth: layers.
       tokens: tokens that enter the first layer.
-      protected: tokens that never merge (class, distillation).
+      most: the largest r of a layer, by the tokens that enter it: the merger's (`merger.most`).
 
     Raises:
-      UserError: naming the layer, its tokens and r, if an entry merges more than half.
+      UserError: naming the layer, its tokens and r, if an entry is larger than that.
     """
     if isinstance(spec, str):
         spec = _literal(spec)
     if _is_int(spec) and spec >= 0:
-        return _capped([int(spec)] * depth, tokens, protected)
+        return _capped([int(spec)] * depth, tokens, most)
     if _is_inflected(spec):
-        return _capped(_line(int(spec[0]), float(spec[1]), depth), tokens, protected)
+        return _capped(_line(int(spec[0]), float(spec[1]), depth), tokens, most)
     if not isinstance(spec, list | tuple) or not all(_is_entry(entry) for entry in spec):
         raise UserError(f"the merging schedule r={spec!r} has no known form; write {FORMS}")
     if len(spec) > depth:
@@ -47,42 +46,12 @@ def resolve(
             f"the merging schedule r={spec!r} has {len(spec)} entries for {depth} layers;"
             " leave some out"
         )
-    return tuple(_explicit(list(spec) + [0] * (depth - len(spec)), tokens, protected))
+    return tuple(_explicit(list(spec) + [0] * (depth - len(spec)), tokens, most))
 
 
 def token_counts(r: Sequence[int], tokens: int) -> tuple[int, ...]:
     """Tokens that enter each layer, and those that leave the last: one more than layers."""
     return tuple(tokens - sum(r[:i]) for i in range(len(r) + 1))
-
-
-def vit_cost(
-    r: Sequence[int],
-    tokens: int,
-    width: int,
-    patch_inputs: int,
-    mlp_ratio: int = 4,
-    metric_width: int | None = None,
-) -> tuple[LayerCost, ...]:
-    """Multiply-accumulates of a joint-attention ViT that merges between attention and MLP.
-
-    As papers count "GFLOPs": matrix products alone, norms, softmax and additions left out.
-
-    Args:
-      r: tokens that merge in each layer.
-      tokens: tokens of one clip; all of them are patches.
-      width: channels.
-      patch_inputs: numbers in a patch, 3 * 16 * 16 for example.
-      mlp_ratio: hidden width of the MLP as a multiple of `width`.
-      metric_width: channels of what tokens are matched by; None = `width`.
-    """
-    costs = [LayerCost("patch_embedding", tokens, tokens, tokens * width * patch_inputs)]
-    counts = token_counts(r, tokens)
-    for i, (n, left) in enumerate(itertools.pairwise(counts)):
-        attention = 4 * n * width**2 + 2 * n**2 * width
-        matching = (n - n // 2) * (n // 2) * (metric_width or width) if left < n else 0
-        mlp = 2 * mlp_ratio * left * width**2
-        costs.append(LayerCost(f"block_{i}", n, left, attention + matching + mlp))
-    return tuple(costs)
 
 
 def _literal(text: str) -> Any:  # any Python literal
@@ -114,10 +83,10 @@ def _line(r: int, inflection: float, depth: int) -> list[int]:
     return [int(low + step * i) for i in range(depth)]
 
 
-def _capped(wanted: list[int], tokens: int, protected: int) -> tuple[int, ...]:
+def _capped(wanted: list[int], tokens: int, most: Callable[[int], int]) -> tuple[int, ...]:
     r = []
     for want in wanted:
-        r.append(min(want, max(tokens - protected, 0) // 2))
+        r.append(min(want, most(tokens)))
         tokens -= r[-1]
     return tuple(r)
 
@@ -125,15 +94,14 @@ def _capped(wanted: list[int], tokens: int, protected: int) -> tuple[int, ...]:
 def _explicit(
     entries: list[Any],  # `_is_entry` each
     tokens: int,
-    protected: int,
+    most: Callable[[int], int],
 ) -> Iterator[int]:
     for layer, entry in enumerate(entries):
         r = int(entry) if _is_int(entry) else int(tokens * entry)
-        most = max(tokens - protected, 0) // 2
-        if r > most:
+        if r > most(tokens):
             raise UserError(
                 f"the merging schedule merges r={r} of the {tokens} tokens that enter layer"
-                f" {layer}; at most {most} (half of the unprotected ones) can merge"
+                f" {layer}; at most {most(tokens)} can merge"
             )
         tokens -= r
         yield r

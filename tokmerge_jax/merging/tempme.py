@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from jaxtyping import Array, Float
 
-from tokmerge_jax.merging import matching, merge
-from tokmerge_jax.merging.mergers import Merger, ToMe
+from tokmerge_jax.merging import costs, matching, merge
+from tokmerge_jax.merging.merger import Merger
 from tokmerge_jax.merging.tokens import Tokens
 from tokmerge_jax.types import LayerCost, UserError
 
@@ -55,6 +55,10 @@ class Join:
             joined = joined.replace(x=self._together(shifted))
         return merge.tokens(pairs, joined)
 
+    def macs(self, tokens: int, width: int) -> int:
+        """Multiply-accumulates of joining clips of `tokens` together: cosines, if any merge."""
+        return matching.pairs(tokens, self.clips * self.class_tokens) * width if self.r else 0
+
     def _together(self, x: jax.Array) -> jax.Array:
         """[B k,N,...] -> [B,k N,...]: the class tokens of all clips, then the others of all."""
         x = rearrange(x, "(b k) n ... -> b k n ...", k=self.clips)
@@ -81,7 +85,7 @@ class Stage:
       clips: f, into which the video is cut in this layer's attention.
       tokens: N of each in its attention.
       join: what comes before it, or None.
-      merger: what comes after its attention, or None.
+      merger: what shortens each clip in it, or None.
     """
 
     clips: int
@@ -91,7 +95,7 @@ class Stage:
 
     @property
     def tokens_out(self) -> int:
-        """N of each clip in this layer's MLP."""
+        """N of each clip behind this layer."""
         return self.tokens - (self.merger.r if self.merger else 0)
 
 
@@ -105,6 +109,7 @@ def plan(
     *,
     cross: int | float,
     intra: int | float,
+    within: type[Merger],
 ) -> tuple[Stage, ...]:
     """TempMe's layers: merging within frames, then clips that join and merge across and within.
 
@@ -117,6 +122,7 @@ def plan(
       clips: how many clips become one in each of them.
       cross: percentage of a joined clip's tokens that merge across its clips.
       intra: percentage of a clip's tokens that merge within it, from the first of `layers` on.
+      within: what merges them, and those of frames before.
 
     Raises:
       UserError: if the frames cannot be joined so, or the numbers cannot be.
@@ -131,6 +137,7 @@ def plan(
             dict(zip(layers, clips, strict=True)),
             cross=cross,
             intra=intra,
+            within=within,
         )
     )
 
@@ -138,34 +145,30 @@ def plan(
 def cost(
     stages: Sequence[Stage], width: int, heads: int, patch_inputs: int, embed_dim: int
 ) -> tuple[LayerCost, ...]:
-    """Multiply-accumulates of a ViT over all clips of a video, as `schedule.vit_cost` counts them.
+    """Multiply-accumulates of a ViT over all clips of a video, as `merging.costs` counts them.
 
     Args:
       stages: of `plan`.
       width: channels.
-      heads: K; mean keys, where tokens are matched by those, have width / K channels.
+      heads: K.
       patch_inputs: numbers in a patch.
       embed_dim: E, of the projection of every frame's class token.
     """
     first = stages[0]
     frames = first.clips * (first.join.clips if first.join else 1)
     entering = first.clips * (first.tokens + (first.join.r if first.join else 0))
-    costs = [
+    layers = [
         LayerCost("patch_embedding", entering, entering, (entering - frames) * width * patch_inputs)
     ]
     for i, stage in enumerate(stages):
-        n, left = stage.tokens, stage.tokens_out
-        macs = 4 * n * width**2 + 2 * n**2 * width + 8 * left * width**2
-        if stage.join and stage.join.r:
-            macs += _pairs(n + stage.join.r, stage.join.clips * stage.join.class_tokens) * width
-        if stage.merger:
-            metric = width // heads if "keys" in stage.merger.needs else width
-            macs += _pairs(n, frames // stage.clips) * metric
-        tokens_in = costs[-1].tokens_out
-        costs.append(LayerCost(f"block_{i}", tokens_in, stage.clips * left, stage.clips * macs))
+        macs = costs.block(stage.merger, stage.tokens, width, heads)
+        if stage.join:
+            macs += stage.join.macs(stage.tokens + stage.join.r, width)
+        left = stage.clips * stage.tokens_out
+        layers.append(LayerCost(f"block_{i}", layers[-1].tokens_out, left, stage.clips * macs))
     projection = frames * width * embed_dim
-    left = costs[-1].tokens_out
-    return (*costs, LayerCost("projection", left, left, projection))
+    left = layers[-1].tokens_out
+    return (*layers, LayerCost("projection", left, left, projection))
 
 
 def _check(
@@ -202,30 +205,31 @@ def _stages(
     *,
     cross: int | float,
     intra: int | float,
+    within: type[Merger],
 ) -> Iterator[Stage]:
     clips, class_tokens, first = frames, 1, min(joining)
     for layer in range(depth):
         k = joining.get(layer, 1)
-        wanted = _share(tokens * k, cross, (tokens - class_tokens) * k) if layer in joining else 0
+        joined = tokens * k
+        wanted = (
+            min(matching.most(joined, class_tokens * k), _share(joined, cross))
+            if layer in joining
+            else 0
+        )
         across = wanted if k > 1 else 0
         join = Join(k, class_tokens, across) if layer in joining else None
-        clips, class_tokens, left = clips // k, class_tokens * k, tokens * k - wanted
-        within = r[layer] if layer < first else _share(left, intra, left - class_tokens)
-        tokens = tokens * k - across
-        merger = ToMe(within, class_tokens) if within else None
+        clips, class_tokens, left = clips // k, class_tokens * k, joined - wanted
+        inside = min(within.most(left, class_tokens), _share(left, intra))
+        inside = r[layer] if layer < first else inside
+        tokens = joined - across
+        merger = within.at(layer, depth, inside, class_tokens) if inside else None
         yield Stage(clips, tokens, join, merger)
-        tokens -= within
+        tokens -= inside
 
 
-def _share(tokens: int, percentage: int | float, free: int) -> int:
-    """So many per cent of the tokens, at most half of the free ones.
+def _share(tokens: int, percentage: int | float) -> int:
+    """A percentage of the tokens.
 
     In the order of the original's operations, which decides what is just below a whole number.
     """
-    return min(free // 2, int(tokens * (percentage / 100)))
-
-
-def _pairs(tokens: int, class_tokens: int) -> int:
-    """How many pairs a matching compares."""
-    free = tokens - class_tokens
-    return (free // 2) * (free - free // 2)
+    return int(tokens * (percentage / 100))

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any
 
 import flax.struct
 import jax
@@ -15,92 +15,52 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from jaxtyping import Array, Float
 
-from tokmerge_jax.merging import matching, merge, mergers, schedule
-from tokmerge_jax.merging.mergers import Merger
+from tokmerge_jax.config.parts import none_of
+from tokmerge_jax.merging import costs, matching, merge, merger, schedule
+from tokmerge_jax.merging.merger import Merger, Place, register
 from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 from tokmerge_jax.types import LayerCost, UserError
 
 
-@runtime_checkable
-class FrameMerger(Protocol):
-    """What a block may do to its frames: T become T - r, all places of a frame alike.
-
-    Attributes:
-      needs: the parts of `Evidence` that it reads, of the attention over time at each place.
-    """
-
-    needs: ClassVar[frozenset[str]]
-
-    @property
-    def r(self) -> int:
-        """Frames that merge away."""
-        ...
-
-    def __call__(self, frames: Tokens, evidence: Evidence) -> Tokens:
-        """Frames [B,T,P,C] and evidence about [B,P,T] -> frames [B,T-r,P,C].
-
-        Sizes are [B,T,P]; an origin is that of whole frames, [B,T].
-        """
-        ...
-
-
+@register("vote")
 @dataclasses.dataclass(frozen=True)
-class Vote:
+class Vote(Merger):
     """Merges the r frames whose places are most like another frame's; see `matching.voted`.
 
     Attributes:
-      r: frames that merge away, capped at (T - class_tokens) // 2.
       vote: what a frame's score is, of those at its places.
-      class_tokens: see `matching.voted`.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"keys"})
-    r: int
+    needs = frozenset({"keys"})
+    place = "time"
     vote: str = "min"
-    class_tokens: int = 0
 
-    def __call__(self, frames: Tokens, evidence: Evidence) -> Tokens:
+    @staticmethod
+    def most(tokens: int, class_tokens: int) -> int:
+        """Half of the frames but for `class_tokens`, which `matching.voted` explains."""
+        return matching.most(tokens, class_tokens)
+
+    def macs(self, tokens: int, width: int, heads: int) -> int:
+        """Cosines of mean keys, at each place."""
+        return matching.pairs(tokens) * (width // heads)
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Frames [B,T,P,C] and keys [B,P,T,D] -> frames [B,T-r,P,C]."""
-        keys = read("keys", self, frames, evidence, frames=True)
+        keys = read("keys", self, tokens, evidence, frames=True)
         pairs = matching.voted(keys, self.r, self.vote, self.class_tokens)
-        return merge.tokens(pairs, frames)
+        return merge.tokens(pairs, tokens)
 
 
 @dataclasses.dataclass(frozen=True)
-class PruneFrames:
-    """Drops the r frames that get the least attention from the others, at all places together.
-
-    Attributes:
-      r: frames that are dropped.
-    """
-
-    needs: ClassVar[frozenset[str]] = frozenset({"received"})
-    r: int
-
-    def __call__(self, frames: Tokens, evidence: Evidence) -> Tokens:
-        """Frames [B,T,P,C] and the attention [B,P,T] that they get -> frames [B,T-r,P,C]."""
-        received = read("received", self, frames, evidence, frames=True)
-        kept = matching.highest(received.mean(axis=1), self.r)
-        return merge.keep(kept, frames)
-
-
-@dataclasses.dataclass(frozen=True)
-class InFrames:
+class InFrames(Vote):
     """A vote on frames as the merger of a network that takes each frame as a sample.
 
     Attributes:
-      merger: the vote.
       frames: T.
     """
 
-    needs: ClassVar[frozenset[str]] = Vote.needs
-    merger: Vote
-    frames: int
-
-    @property
-    def r(self) -> int:
-        """None of a frame's tokens merge away."""
-        return 0
+    place = "attention"
+    frames: int = 1
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B T,N,C] -> tokens [B (T-r),N,C]; they cannot be traced.
@@ -115,7 +75,7 @@ class InFrames:
         about = jax.tree.map(
             lambda x: rearrange(x, "(b t) n ... -> b n t ...", t=self.frames), evidence
         )
-        merged = self.merger(jax.tree.map(by_frame, tokens), about)
+        merged = super().__call__(jax.tree.map(by_frame, tokens), about)
         return jax.tree.map(lambda x: rearrange(x, "b t ... -> (b t) ..."), merged)
 
 
@@ -138,7 +98,7 @@ class Clip(flax.struct.PyTreeNode):
         """Patches that remember where each of `x` goes."""
         return cls(x, origin=_iota(len(x), x.shape[1] * x.shape[2]))
 
-    def merge_frames(self, merger: FrameMerger, evidence: Evidence) -> "Clip":
+    def merge_frames(self, merger: Merger, evidence: Evidence) -> "Clip":
         """[B,T,P,C] -> [B,T-r,P,C]; the evidence is about [B,P,T]."""
         batch, frames, patches, _ = self.x.shape
         own = None if self.origin is None else _iota(batch, frames)
@@ -191,11 +151,11 @@ class Aggregation:
     """What one block does: frames merge after its attention over time, patches after that in space.
 
     Attributes:
-      frames: or None.
-      patches: or None.
+      frames: what acts at the place "time", or None.
+      patches: what acts at the place "attention", or None.
     """
 
-    frames: FrameMerger | None = None
+    frames: Merger | None = None
     patches: Merger | None = None
 
 
@@ -207,37 +167,59 @@ def protected_frames(r_patches: Sequence[int]) -> int:
     return int(any(r_patches))
 
 
+def find(
+    name: str, frames: str = "", places: Sequence[Place] = ("attention",)
+) -> tuple[type[Merger], type[Merger]]:
+    """What merges frames, and what merges the patches of each.
+
+    Args:
+      name: "testa" is ToMe of patches, another one a merger of them (`merger.find`).
+      frames: a merger at the place "time"; "" is the vote, or pruning where patches are pruned.
+      places: where the network can merge patches.
+
+    Raises:
+      UserError: see `merger.find`.
+    """
+    patches = "tome" if name in ("testa", "none") else name
+    frames = frames or ("prune_frames" if name == "prune" else "vote")
+    return (
+        merger.find(frames, ("time",), key="model.merger.frames_by", also=()),
+        merger.find(patches, places, also=("none", "testa")),
+    )
+
+
 def plan(
-    name: str, r_frames: Sequence[int], r_patches: Sequence[int], vote: str = "min"
+    kinds: tuple[type[Merger], type[Merger]],
+    r_frames: Sequence[int],
+    r_patches: Sequence[int],
+    vote: str = "min",
 ) -> tuple[Aggregation, ...]:
     """What every block does.
 
     Args:
-      name: "testa" (frames vote, patches merge by their keys), "prune" (both are dropped), another
-        key of `MERGERS` (patches merge by it, frames vote), or "none".
+      kinds: what merges frames and what merges patches (`find`).
       r_frames: frames that merge away in each block (`schedule.resolve`, of which
         `protected_frames` are protected).
       r_patches: patches of each frame that do.
-      vote: see `matching.voted`.
+      vote: of `Vote`, if frames merge by that.
 
     Raises:
-      UserError: if the name or the vote is unknown.
+      UserError: if the vote is unknown.
     """
     if vote not in matching.VOTES:
-        known = ", ".join(matching.VOTES)
-        raise UserError(f"config.model.merger.vote={vote!r} is none of {known}")
-    if name == "none":
-        return (Aggregation(),) * len(r_frames)
-    patches = mergers.per_layer("tome" if name == "testa" else name, r_patches, class_tokens=1)
-    protected = protected_frames(r_patches)
+        raise none_of("model.merger.vote", vote, matching.VOTES)
+    depth, protected = len(r_frames), protected_frames(r_patches)
 
-    def of_frames(r: int) -> FrameMerger | None:
-        if not r:
-            return None
-        return PruneFrames(r) if name == "prune" else Vote(r, vote, protected)
+    def of_frames(layer: int, r: int) -> Merger:
+        found = kinds[0].at(layer, depth, r, protected)
+        return dataclasses.replace(found, vote=vote) if isinstance(found, Vote) else found
 
-    pairs = zip(r_frames, patches, strict=True)
-    return tuple(Aggregation(of_frames(r), merger) for r, merger in pairs)
+    return tuple(
+        Aggregation(
+            of_frames(i, r) if r else None, kinds[1].at(i, depth, s, class_tokens=1) if s else None
+        )
+        for i, (r, s) in enumerate(zip(r_frames, r_patches, strict=True))
+    )
 
 
 def of_testa(
@@ -259,7 +241,7 @@ def of_testa(
     """
     kinds = _kinds(merging_type, depth)
     if not isinstance(r, list):
-        r = schedule.resolve(r, depth, sys.maxsize)
+        r = schedule.resolve(r, depth, sys.maxsize, most=lambda tokens: tokens)
     numbers = iter(r)
     taken = [
         (next(numbers, 0) if "frame" in kind else 0, next(numbers, 0) if "patch" in kind else 0)
@@ -282,8 +264,7 @@ def _kinds(merging_type: str | Sequence[str], depth: int) -> Sequence[str]:
 
 
 def cost(
-    r_frames: Sequence[int],
-    r_patches: Sequence[int],
+    plan: Sequence[Aggregation],
     frames: int,
     patches: int,
     *,
@@ -291,34 +272,32 @@ def cost(
     heads: int,
     patch_inputs: int,
 ) -> tuple[LayerCost, ...]:
-    """Multiply-accumulates of a divided space-time ViT, as `schedule.vit_cost` counts them.
+    """Multiply-accumulates of a divided space-time ViT, as `merging.costs` counts them.
 
     Args:
-      r_frames: frames that merge away in each block.
-      r_patches: patches of each frame that do.
+      plan: what each block merges.
       frames: T of the input.
       patches: P of a frame of the input.
       width: channels.
-      heads: K; matching compares mean keys of width / K channels.
+      heads: K.
       patch_inputs: numbers in a patch.
     """
-    tokens, metric = frames * patches, width // heads
-    costs = [LayerCost("patch_embedding", 1 + tokens, 1 + tokens, tokens * width * patch_inputs)]
-    for i, (r, s) in enumerate(zip(r_frames, r_patches, strict=True)):
-        macs = frames * patches * (5 * width**2 + 2 * frames * width)
-        macs += patches * _pairs(frames) * metric if r else 0
-        entering, frames, rows = 1 + frames * patches, frames - r, patches + 1
-        macs += frames * rows * (4 * width**2 + 2 * rows * width)
-        macs += frames * _pairs(rows) * metric if s else 0
-        patches -= s
-        leaving = 1 + frames * patches
-        costs.append(LayerCost(f"block_{i}", entering, leaving, macs + 8 * leaving * width**2))
-    return tuple(costs)
-
-
-def _pairs(places: int) -> int:
-    """How many pairs a matching compares."""
-    return (places // 2) * (places - places // 2)
+    tokens = 1 + frames * patches
+    layers = [LayerCost("patch_embedding", tokens, tokens, (tokens - 1) * width * patch_inputs)]
+    for i, block in enumerate(plan):
+        out = frames * patches * width**2  # a second projection of what is seen over time
+        macs = patches * costs.attention(frames, width) + out
+        if block.frames:
+            macs += patches * block.frames.macs(frames, width, heads)
+            frames -= block.frames.r
+        macs += frames * costs.attention(1 + patches, width)
+        if block.patches:
+            macs += frames * block.patches.macs(1 + patches, width, heads)
+            patches -= block.patches.r
+        left = 1 + frames * patches
+        layers.append(LayerCost(f"block_{i}", tokens, left, macs + costs.mlp(left, width)))
+        tokens = left
+    return tuple(layers)
 
 
 def _iota(batch: int, length: int) -> jax.Array:

@@ -29,7 +29,7 @@ class Tokens(flax.struct.PyTreeNode):
 
 
 class Evidence(flax.struct.PyTreeNode):
-    """What attention tells about tokens. A part that no merger asked for is None.
+    """What a layer knows about tokens. A part that no merger asked for is None.
 
     Attributes:
       keys: [B,N,D], each token's key, the mean over heads.
@@ -37,11 +37,13 @@ class Evidence(flax.struct.PyTreeNode):
         left out: the negative entropy, so larger is more peaked.
       received: float32 [B,N], the attention that each token gets from all others, sizes left out:
         sum_i!=j a_ij of the map's mean over heads.
+      shift: float32 [B,N], ||u - x||, u being what the MLP adds to x.
     """
 
     keys: jax.Array | None = None
     entropy: jax.Array | None = None
     received: jax.Array | None = None
+    shift: jax.Array | None = None
 
 
 def read(
@@ -64,7 +66,7 @@ def read(
     found = getattr(evidence, part) if isinstance(evidence, Evidence) else None
     if found is None:
         raise UserError(
-            f"{name} reads the {part} of attention, which the block does not give; pass"
+            f"{name} reads the evidence {part!r}, which the block does not give; pass"
             f" merging.Evidence({part}=...), to be computed where merger.needs holds {part!r}"
         )
     about = (shape[0], shape[2], shape[1]) if frames else shape[:2]

@@ -1,27 +1,66 @@
-"""vid-TLDR's saliency: which tokens are foreground, told from how peaked their attention is.
+"""vid-TLDR: tokens merge by what they are, and the salient ones count more.
 
-Source: vid-TLDR (CVPR 2024), section 3.2.
+Source: vid-TLDR (CVPR 2024), sections 3.2 and 3.3.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tokmerge_jax.merging import matching, merge
+from tokmerge_jax.merging.merger import Merger, register
+from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 
-def foreground(entropy: Float[Array, "B N"]) -> Float[Array, "B N"]:
-    """Weights in [0,1], the most peaked token's being 1 and those of background tokens 0.
 
-    Background is what lies below the mean. The paper scales the entropy to [0,1] before that and
+@register("vid_tldr")
+class VidTLDR(Merger):
+    """Merges the r tokens most like another; a source counts as much as its attention is peaked.
+
+    Background tokens vanish when they merge. The attention of class tokens, which the paper's
+    network has none of, is no measure of the others'.
+    """
+
+    needs = frozenset({"entropy"})
+
+    @staticmethod
+    def most(tokens: int, class_tokens: int) -> int:
+        """Half of the unprotected tokens."""
+        return matching.most(tokens, class_tokens)
+
+    def macs(self, tokens: int, width: int, heads: int) -> int:
+        """Cosines of tokens; the entropy comes with the attention."""
+        del heads
+        return matching.pairs(tokens, self.class_tokens) * width
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and the negative entropy of their attention -> tokens [B,N-r,C]."""
+        entropy = read("entropy", self, tokens, evidence)
+        return merge_salient(tokens, entropy, self.r, self.class_tokens)
+
+
+def merge_salient(tokens: Tokens, score: Float[Array, "B N"], r: int, class_tokens: int) -> Tokens:
+    """Merges the r tokens [B,N,C] most like another; a source counts by its `foreground` score."""
+    pairs = matching.bipartite(tokens.x, r, class_tokens, ordered=True)
+    weight = foreground(score[:, class_tokens:])
+    weight = jnp.pad(weight, ((0, 0), (class_tokens, 0)), constant_values=1)
+    return merge.tokens(pairs, tokens, weight)
+
+
+def foreground(score: Float[Array, "B N"]) -> Float[Array, "B N"]:
+    """Weights in [0,1], that of the highest score being 1 and those of background tokens 0.
+
+    Background is what lies below the mean. The paper scales the score to [0,1] before that and
     the rest to [0,1] after it; the first scale cancels out.
 
     Args:
-      entropy: sum_j a_ij log a_ij of the head-averaged attention map. No gradient passes.
+      score: the paper's is the negative entropy, sum_j a_ij log a_ij of the head-averaged
+        attention map. No gradient passes.
 
     Returns:
       float32 weights; 1 for all tokens of a video whose values are all equal.
     """
-    entropy = jax.lax.stop_gradient(entropy).astype(jnp.float32)
-    above = entropy - entropy.min(axis=-1, keepdims=True)
+    score = jax.lax.stop_gradient(score).astype(jnp.float32)
+    above = score - score.min(axis=-1, keepdims=True)
     above = jax.nn.relu(above - above.mean(axis=-1, keepdims=True))
     most = above.max(axis=-1, keepdims=True)
     return jnp.where(most > 0, above / jnp.where(most > 0, most, 1), 1)

@@ -133,5 +133,6 @@ class TimeSformer(nn.Module):
                 continue
             assert isinstance(merging.frames, Vote)
             assert merging.patches is None
-            yield InFrames(merging.frames, frames)
-            frames -= merging.frames.r
+            vote = merging.frames
+            yield InFrames(vote.r, vote.class_tokens, vote.vote, frames)
+            frames -= vote.r

@@ -15,12 +15,11 @@ from tokmerge_jax.checkpoints import torch_file
 from tokmerge_jax.checkpoints.tables.clip import sizes
 from tokmerge_jax.config import tds_clip
 from tokmerge_jax.config.clip import Retrieval
-from tokmerge_jax.config.parts import none_of
 from tokmerge_jax.data.pixels import clip, rand_augment
 from tokmerge_jax.data.pixels.normalise import normalise
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.layers.mlp import gelu, quick_gelu
-from tokmerge_jax.merging import MERGERS, Tokens, schedule, tempme
+from tokmerge_jax.merging import Tokens, schedule, tempme
 from tokmerge_jax.merging.tempme import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.signatures import TraceVideo
@@ -81,7 +80,8 @@ def merging_of(config: Retrieval) -> Merging:
         patch, embed_dim = 3 * vision.patch_size**2, config.model.embed_dim
         return tempme.cost(_stages(config, r), vision.width, vision.heads, patch, embed_dim)
 
-    return Merging(Schedule(_schedule(config), tokens_of_frame(config), protected=1), cost_of)
+    most = merging.most(_in_frames(config), 1)
+    return Merging(Schedule(_schedule(config), tokens_of_frame(config), most), cost_of)
 
 
 def pixels(video: ArrayLike) -> jax.Array:
@@ -109,7 +109,7 @@ def frame_schedule(config: Framewise, layers: int) -> tuple[int, ...]:
     """r of each of the first `layers` layers, in which frames are apart."""
     merger = config.model.merger
     r = 0 if merger.name == "none" else merger.r
-    return schedule.resolve(r, layers, tokens_of_frame(config), protected=1)
+    return schedule.resolve(r, layers, tokens_of_frame(config), merging.most(_in_frames(config), 1))
 
 
 def layers_with_positions(config: Retrieval) -> list[int]:
@@ -140,10 +140,11 @@ def sized(config: Retrieval) -> Retrieval:
 
 
 def check(config: Retrieval) -> None:
-    """Raises UserError unless the merger is known."""
-    merger, known = config.model.merger.name, ("none", "tempme", *sorted(MERGERS))
-    if merger not in known:
-        raise none_of("model.merger.name", merger, known)
+    """Raises UserError unless the mergers are known."""
+    own = ("none", "tempme")
+    if config.model.merger.name not in own:
+        merging.merger.find(config.model.merger.name, also=own)
+    merging.merger.find(config.model.join.within, key="model.join.within", also=())
 
 
 def stages_of(config: Retrieval) -> tuple[Stage, ...]:
@@ -210,7 +211,15 @@ def _stages(config: Retrieval, r: Sequence[int]) -> tuple[Stage, ...]:
         join.clips,
         cross=join.cross,
         intra=join.intra,
+        within=merging.merger.find(join.within, key="model.join.within"),
     )
+
+
+def _in_frames(config: Framewise) -> str:
+    """The name of what merges tokens within frames."""
+    if isinstance(config, Retrieval) and config.model.merger.name == "tempme":
+        return config.model.join.within
+    return config.model.merger.name
 
 
 def _schedule(config: Retrieval) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ def build(config: tds_clip.Recognition) -> System:
         clip_vision.frame_schedule(config, vision.depth),
         clip_vision.tokens_of_frame(config),
     )
-    network = _network(config, own)
+    network, most = _network(config, own), merging.most(config.model.merger.name, 1)
 
     def init(key: jax.Array) -> Params:
         shape = (1, vision.frames, data.neighbours, vision.image_size, vision.image_size, 3)
@@ -75,7 +75,7 @@ def build(config: tds_clip.Recognition) -> System:
                 vision.image_size, data.scale, train.augment, train.grey, train.min_area
             ),
         ),
-        merging=Merging(Schedule(own, tokens, protected=1), partial(cost, config)),
+        merging=Merging(Schedule(own, tokens, most), partial(cost, config)),
         training=Training(
             smoothed_loss(network, vision.frames, train.label_smoothing, train.mixup),
             _collate,

@@ -15,7 +15,8 @@ from tokmerge_jax.checkpoints.tables.testa import Vision
 from tokmerge_jax.config.testa import Config
 from tokmerge_jax.data.pixels import umt
 from tokmerge_jax.data.pixels.normalise import normalise
-from tokmerge_jax.merging import schedule, testa
+from tokmerge_jax.merging import Merger, costs, schedule, testa
+from tokmerge_jax.merging.merger import BLOCK
 from tokmerge_jax.merging.testa import Aggregation
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.testa import TESTA
@@ -38,7 +39,7 @@ def transformer(config: Config) -> TimeSformer:
     return TimeSformer(
         width=vision.width,
         heads=vision.heads,
-        merging=_plan(config),
+        merging=_plan(config, _schedules(config)[1]),
         patch_size=vision.patch_size,
         table_frames=vision.frames,
         table_patches=_patches(config),
@@ -66,8 +67,8 @@ def pixels_of(config: Config) -> Pixels:
 
 def merging_of(config: Config) -> Merging:
     """How many of a frame's patches merge, and what encoding a video costs."""
-    r = _schedules(config)[1]
-    return Merging(Schedule(r, _tokens(config), protected=1), partial(_cost, config))
+    r, most = _schedules(config)[1], partial(_kinds(config)[1].most, class_tokens=1)
+    return Merging(Schedule(r, _tokens(config), most), partial(_cost, config))
 
 
 def optimizer_of(config: Config) -> Callable[[LearningRate], optax.GradientTransformation]:
@@ -128,9 +129,17 @@ def check(config: Config) -> None:
         )
 
 
-def _plan(config: Config) -> tuple[Aggregation, ...]:
+def _kinds(config: Config) -> tuple[type[Merger], type[Merger]]:
+    """What merges frames, and what merges patches."""
     merger, attention = config.model.merger, config.model.vision.attention
-    plan = testa.plan(merger.name, *_schedules(config), merger.vote)
+    places = ("attention",) if attention == "divided" else BLOCK
+    return testa.find(merger.name, merger.frames_by, places)
+
+
+def _plan(config: Config, r: Sequence[int]) -> tuple[Aggregation, ...]:
+    """What the blocks merge where `r` patches of a frame do."""
+    merger, attention = config.model.merger, config.model.vision.attention
+    plan = testa.plan(_kinds(config), _schedules(config)[0], r, merger.vote)
     if attention != "divided" and any(part.frames for part in plan):
         raise UserError(
             f"config.model.merger.frames is for config.model.vision.attention=divided;"
@@ -141,22 +150,16 @@ def _plan(config: Config) -> tuple[Aggregation, ...]:
 
 def _cost(config: Config, r: Sequence[int]) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
-    vision, (r_frames, _) = config.model.vision, _schedules(config)
-    width, inputs = vision.width, 3 * vision.patch_size**2
+    vision, plan = config.model.vision, _plan(config, r)
+    sizes = {
+        "width": vision.width,
+        "heads": vision.heads,
+        "patch_inputs": 3 * vision.patch_size**2,
+    }
     if vision.attention == "divided":
-        return testa.cost(
-            r_frames,
-            r,
-            vision.frames,
-            _patches(config),
-            width=width,
-            heads=vision.heads,
-            patch_inputs=inputs,
-        )
+        return testa.cost(plan, vision.frames, _patches(config), **sizes)
     samples = vision.frames if vision.attention == "space" else 1
-    layers = schedule.vit_cost(
-        r, _tokens(config), width, inputs, metric_width=width // vision.heads
-    )
+    layers = costs.vit([block.patches for block in plan], _tokens(config), **sizes)
     return tuple(
         LayerCost(
             layer.name, samples * layer.tokens_in, samples * layer.tokens_out, samples * layer.macs
@@ -181,6 +184,9 @@ def _schedules(config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:
     merger, vision = config.model.merger, config.model.vision
     if merger.name == "none":
         return (0,) * vision.depth, (0,) * vision.depth
-    patches = schedule.resolve(merger.r, vision.depth, _tokens(config), protected=1)
-    protected = testa.protected_frames(patches)
-    return schedule.resolve(merger.frames, vision.depth, vision.frames, protected), patches
+    frames, patches = _kinds(config)
+    r_patches = schedule.resolve(
+        merger.r, vision.depth, _tokens(config), partial(patches.most, class_tokens=1)
+    )
+    most = partial(frames.most, class_tokens=testa.protected_frames(r_patches))
+    return schedule.resolve(merger.frames, vision.depth, vision.frames, most), r_patches

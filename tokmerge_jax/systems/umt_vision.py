@@ -12,7 +12,7 @@ from tokmerge_jax import merging, runtime
 from tokmerge_jax.config.umt import Config
 from tokmerge_jax.data.pixels import umt
 from tokmerge_jax.data.pixels.normalise import normalise
-from tokmerge_jax.merging import schedule
+from tokmerge_jax.merging import costs, schedule
 from tokmerge_jax.models.umt_vit import UMTViT
 from tokmerge_jax.signatures import LearningRate, TraceVideo
 from tokmerge_jax.system import Merging, Pixels
@@ -60,12 +60,18 @@ def pixels_of(config: Config) -> Pixels:
 
 def merging_of(config: Config) -> Merging:
     """How many of a video's tokens merge, and what encoding it costs."""
-    vision, tokens = config.model.vision, _tokens(config)
+    vision, tokens, name = config.model.vision, _tokens(config), config.model.merger.name
 
     def cost_of(r: Sequence[int]) -> tuple[LayerCost, ...]:
-        return schedule.vit_cost(r, tokens, vision.width, 3 * vision.patch_size**2)
+        return costs.vit(
+            merging.per_layer(name, r),
+            tokens,
+            width=vision.width,
+            heads=vision.heads,
+            patch_inputs=3 * vision.patch_size**2,
+        )
 
-    return Merging(Schedule(_schedule(config), tokens), cost_of)
+    return Merging(Schedule(_schedule(config), tokens, merging.most(name)), cost_of)
 
 
 def optimizer_of(config: Config) -> Callable[[LearningRate], optax.GradientTransformation]:
@@ -114,4 +120,5 @@ def _tokens(config: Config) -> int:
 def _schedule(config: Config) -> tuple[int, ...]:
     merger = config.model.merger
     wanted = 0 if merger.name == "none" else merger.r
-    return schedule.resolve(wanted, config.model.vision.depth, _tokens(config))
+    most = merging.most(merger.name)
+    return schedule.resolve(wanted, config.model.vision.depth, _tokens(config), most)

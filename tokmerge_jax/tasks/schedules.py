@@ -98,12 +98,12 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
     if not 0 < share <= 1:
         raise UserError(f"--budget={share:g} must be above 0 and at most 1")
     layers, tokens = len(plain.merging.schedule.r), plain.merging.schedule.tokens
-    protected = plain.merging.schedule.protected
-    space = Space(layers, tokens, lambda r: _gmac(plain, r), share * full, protected)
+    most = plain.merging.schedule.most
+    space = Space(layers, tokens, lambda r: _gmac(plain, r), share * full, most)
     if not uniform(space):
-        least = _gmac(plain, schedule.resolve(tokens, layers, tokens, protected)) / full
+        least = _gmac(plain, schedule.resolve(tokens, layers, tokens, most)) / full
         raise UserError(
-            f"--budget={share:g} is out of reach: half of the tokens merging in every layer"
+            f"--budget={share:g} is out of reach: all tokens merging that can, in every layer,"
             f" still costs {least:.3f} of the unmerged GMAC; raise it"
         )
     return space

@@ -1,0 +1,176 @@
+"""What a merger is, and mergers by the names that configurations use.
+
+A method is one file with a subclass of `Merger`: in this folder, where `register` names it, or
+anywhere, where a configuration calls it "module:Class". Nothing else has to know it.
+"""
+
+import abc
+import dataclasses
+import importlib
+import inspect
+import pathlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar, Literal, TypeVar
+
+from tokmerge_jax.config.parts import none_of
+from tokmerge_jax.merging.tokens import Evidence, Tokens
+from tokmerge_jax.types import UserError
+
+Place = Literal["time", "attention", "mlp"]
+"""Where a layer calls a merger: on whole frames after TESTA's attention over time, on tokens
+between attention and MLP, or on tokens after the MLP."""
+
+BLOCK: tuple[Place, ...] = ("attention", "mlp")
+"""The places of `layers.block.Block`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Merger(abc.ABC):
+    """Shortens the tokens of one layer: N become N - r.
+
+    Attributes:
+      needs: the parts of `Evidence` that it reads; nothing else is computed for it.
+      place: where the layer calls it.
+      r: number of tokens that go.
+      class_tokens: number of leading tokens that stay as they are.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    place: ClassVar[Place] = "attention"
+    r: int
+    class_tokens: int = 0
+
+    @classmethod
+    def at(cls, layer: int, depth: int, r: int, class_tokens: int) -> "Merger":
+        """The merger of layer `layer` of `depth`; what depends on the depth is decided here."""
+        del layer, depth
+        return cls(r, class_tokens)
+
+    @staticmethod
+    @abc.abstractmethod
+    def most(tokens: int, class_tokens: int) -> int:
+        """The largest r in a layer that `tokens` enter; a larger one is capped by the call."""
+
+    @abc.abstractmethod
+    def macs(self, tokens: int, width: int, heads: int) -> int:
+        """Multiply-accumulates of its own in a layer that `tokens` of `width` channels enter.
+
+        Evidence that the layer does not have anyway is part of them.
+        """
+
+    @abc.abstractmethod
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and what the layer knows about them -> tokens [B,N-r,C].
+
+        At the place "time" tokens are frames [B,T,P,C], their sizes [B,T,P], and evidence is about
+        [B,P,T]; an origin is that of whole frames, [B,T].
+        """
+
+
+M = TypeVar("M", bound=type[Merger])
+
+_MERGERS: dict[str, type[Merger]] = {}
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Makes a merger known to configurations by a name."""
+
+    def add(kind: M) -> M:
+        _MERGERS[name] = kind
+        return kind
+
+    return add
+
+
+def names(places: Sequence[Place] = BLOCK) -> list[str]:
+    """The names of all registered mergers that act at one of `places`."""
+    for module in pkgutil.iter_modules([str(pathlib.Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")  # which registers what it holds
+    return sorted(name for name, kind in _MERGERS.items() if kind.place in places)
+
+
+def find(
+    name: str,
+    places: Sequence[Place] = BLOCK,
+    *,
+    key: str = "model.merger.name",
+    also: Sequence[str] = ("none",),
+) -> type[Merger]:
+    """The merger of a name.
+
+    Args:
+      name: a registered name, or "module:Class".
+      places: where the network can call a merger.
+      key: what the configuration calls it, for the message.
+      also: what else the key may be, for the message.
+
+    Raises:
+      UserError: if there is no such merger, it is not complete, or it acts elsewhere.
+    """
+    known = [*also, *names(places), "module:Class"]
+    if ":" not in name and name not in _MERGERS:
+        raise none_of(key, name, known)
+    kind = _imported(name, key) if ":" in name else _MERGERS[name]
+    if kind.place not in places:
+        raise UserError(
+            f"config.{key}={name!r} acts at {kind.place!r}, where this network merges nothing; it"
+            f" takes {', '.join(known)} that acts at {' or '.join(map(repr, places))}"
+        )
+    return kind
+
+
+def most(name: str, class_tokens: int = 0) -> Callable[[int], int]:
+    """The largest r of the merger `name` in a layer, by the number of tokens that enter it.
+
+    Raises:
+      UserError: see `find`.
+    """
+    if name == "none":
+        return lambda tokens: 0
+    return partial(find(name).most, class_tokens=class_tokens)
+
+
+def per_layer(
+    name: str, schedule: Sequence[int], class_tokens: int = 0
+) -> tuple[Merger | None, ...]:
+    """One merger per layer of `schedule` (`schedule.resolve`), None where r is 0.
+
+    Args:
+      name: see `find`; or "none".
+      schedule: r of each layer.
+      class_tokens: number of leading tokens that stay as they are.
+
+    Raises:
+      UserError: see `find`.
+    """
+    if name == "none":
+        return (None,) * len(schedule)
+    kind = find(name)
+    return tuple(
+        kind.at(layer, len(schedule), r, class_tokens) if r else None
+        for layer, r in enumerate(schedule)
+    )
+
+
+def _imported(name: str, key: str) -> type[Merger]:
+    """The class "module:Class".
+
+    Raises:
+      UserError: if there is none, or it is no merger or lacks a method of one.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"config.{key}={name!r} cannot be imported ({error}); write module:Class, of a module"
+            " that Python finds"
+        ) from error
+    if not inspect.isclass(kind) or not issubclass(kind, Merger) or inspect.isabstract(kind):
+        raise UserError(
+            f"config.{key}={name!r} is no merger; derive it from tokmerge_jax.merging.Merger, with"
+            " the methods most, macs and __call__"
+        )
+    return kind

@@ -1,0 +1,56 @@
+"""Representation Shift: a token matters as much as the MLP changes it.
+
+Source: Representation Shift (ICCV 2025), section 3.3. No code of it could be had; that tokens go
+after the MLP follows from the paper's GFLOPs.
+"""
+
+from tokmerge_jax.merging import matching
+from tokmerge_jax.merging.merger import Merger, register
+from tokmerge_jax.merging.prune import drop, most_dropped
+from tokmerge_jax.merging.tokens import Evidence, Tokens, read
+from tokmerge_jax.merging.vid_tldr import merge_salient
+
+
+@register("shift")
+class Shift(Merger):
+    """vid-TLDR's merging after the MLP: a source counts as much as the MLP shifts it."""
+
+    needs = frozenset({"shift"})
+    place = "mlp"
+
+    @staticmethod
+    def most(tokens: int, class_tokens: int) -> int:
+        """Half of the unprotected tokens."""
+        return matching.most(tokens, class_tokens)
+
+    def macs(self, tokens: int, width: int, heads: int) -> int:
+        """Cosines of tokens, and the norms of their shifts."""
+        del heads
+        return (matching.pairs(tokens, self.class_tokens) + tokens) * width
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and their shifts -> tokens [B,N-r,C]."""
+        shift = read("shift", self, tokens, evidence)
+        return merge_salient(tokens, shift, self.r, self.class_tokens)
+
+
+@register("shift_prune")
+class ShiftPrune(Merger):
+    """Drops the r tokens that the MLP shifts least; nothing merges."""
+
+    needs = frozenset({"shift"})
+    place = "mlp"
+
+    @staticmethod
+    def most(tokens: int, class_tokens: int) -> int:
+        """All unprotected tokens, but one token is left."""
+        return most_dropped(tokens, class_tokens)
+
+    def macs(self, tokens: int, width: int, heads: int) -> int:
+        """The norms of shifts."""
+        del heads
+        return tokens * width
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Tokens [B,N,C] and their shifts -> tokens [B,N-r,C] in their order."""
+        return drop(tokens, read("shift", self, tokens, evidence), self.r, self.class_tokens)
