@@ -1,8 +1,8 @@
 """Something-Something V1 action recognition, CLIP ViT-L/14 with TDS-CLIP.
 
 Target: none is published.
-Start: OpenAI's ViT-L-14.pt (`docs/tds_clip.md`), then scripts/train.py, as no checkpoint is
-published; CKPT is what that leaves.
+Checkpoint: none is published; scripts/train.py starts from OpenAI's ViT-L-14.pt
+(`docs/tds_clip.md`). CKPT is what that leaves.
 Side4Video, the same without differences: --config.model.side.differences=False;
 top-1 61.0 (its README).
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 2 clips, mean of the views' softmax.

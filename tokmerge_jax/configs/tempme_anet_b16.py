@@ -2,8 +2,8 @@
 
 Target: TempMe's paper has a row that could not be read here; none is quoted.
 Cost: 652.2 of 1124.1 GMAC, 664 tokens at the end.
-Start: OpenAI's ViT-B-16.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
-publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Checkpoint: TempMe publishes none; scripts/train.py starts from OpenAI's ViT-B-16.pt
+(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: val1 split, captions joined to a paragraph; 64 frames, 64 words, cosines

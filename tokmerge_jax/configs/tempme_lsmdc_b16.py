@@ -2,8 +2,8 @@
 
 Target: TempMe's paper has a row that could not be read here; none is quoted.
 Cost: 121.3 of 210.8 GMAC, 127 tokens at the end (in the paper 121.4 of 211.3).
-Start: OpenAI's ViT-B-16.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
-publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Checkpoint: TempMe publishes none; scripts/train.py starts from OpenAI's ViT-B-16.pt
+(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: 1000 test clips, one caption each; 12 frames, 32 words, cosines.

@@ -3,8 +3,8 @@
 Target: TempMe (LoRA) T2V R@1 + R@5 + R@10 206.7 (the paper's table, as its reviews quote it);
 LoRA alone 201.4.
 Cost: 121.3 of 210.8 GMAC, 127 tokens at the end (in the paper 121.4 of 211.3).
-Start: OpenAI's ViT-B-16.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
-publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Checkpoint: TempMe publishes none; scripts/train.py starts from OpenAI's ViT-B-16.pt
+(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b16.py.
 Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
 Variants: configs/tempme_msrvtt_b16.py trains LoRA and positions alone, as published;

@@ -3,8 +3,8 @@
 Target: TempMe (LoRA) T2V R@1 46.1 (a public review of the paper quotes it);
 R@5/10 71.8/80.7 (unverified).
 Cost: 34.7 of 52.9 GMAC, 97 tokens at the end.
-Start: OpenAI's ViT-B-32.pt (`docs/tempme.md` says where from), then scripts/train.py, as TempMe
-publishes no checkpoint; CKPT is what that leaves, or its best.pth.
+Checkpoint: TempMe publishes none; scripts/train.py starts from OpenAI's ViT-B-32.pt
+(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b32.py.
 Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
 Variants: configs/tempme_msrvtt_b32.py trains LoRA and positions alone, as published;
