@@ -32,7 +32,7 @@ import rich
 
 from tokmerge_jax import command_line, registry
 from tokmerge_jax.config import Config
-from tokmerge_jax.evaluation import report
+from tokmerge_jax.evaluation import published, report
 from tokmerge_jax.tasks import evaluation
 
 
@@ -42,11 +42,20 @@ def main(config: Config) -> None:
     source, params = evaluation.inputs(system)
     folder = command_line.output(config)
     try:
-        results = evaluation.evaluate(command_line.config_name(), system, params, source, folder)
+        results = evaluation.evaluate(
+            command_line.config_name(),
+            system,
+            params,
+            source,
+            folder,
+            publication=command_line.publication(),
+        )
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     rich.print(report.table(results), *report.mistakes(results))
+    if rows := results.get("published"):
+        rich.print(published.table(rows))
     if picture := evaluation.draw(system, results, source, folder):
         print(f"Drew {picture}")
     print(f"Results and scores are in {folder}")

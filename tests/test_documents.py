@@ -62,11 +62,22 @@ def test_what_is_not_there_is_noticed():
     assert sorted(missing(said)) == ["fly", "tokmerge_jax.merging.magic", "tokmerge_jax/none/"]
 
 
+def drawing(name):
+    """The program of docs/ that makes a page or a picture."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_published_numbers_is_that_of_the_configurations():
+    page = (ROOT / "docs" / "numbers.md").read_text("utf-8")
+    assert page == drawing("numbers").page(), "write it again: python docs/numbers.py"
+
+
 def test_the_picture_shows_the_floors_of_the_contract():
-    spec = importlib.util.spec_from_file_location("floors", ROOT / "docs" / "floors.py")
-    assert spec
-    assert spec.loader
-    floors = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(floors)
+    floors = drawing("floors")
     assert floors.drawn() == floors.floors(), "draw it again: python docs/floors.py"
     assert all(floors.summary(room) for floor in floors.floors() for room in floor)

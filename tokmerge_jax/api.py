@@ -181,7 +181,7 @@ def evaluate(
       output: for results.json and scores.npz, if not the configuration's (results/NAME).
 
     Returns:
-      What results.json holds: "headline", "scores", "protocol", "gmac" and so on.
+      What results.json holds: "headline", "scores", "protocol", "gmac", "published" and so on.
 
     Raises:
       UserError: if something is missing or does not fit; a video fails that must not be left out.
@@ -190,7 +190,10 @@ def evaluate(
     system, name = registry.build(built), _name(config)
     with jax.default_matmul_precision("highest"):
         source, params = tasks.inputs(system)
-        return tasks.evaluate(name, system, params, source, built.folder(name))
+        publication = files.read(config)[1] if isinstance(config, str) else None
+        return tasks.evaluate(
+            name, system, params, source, built.folder(name), publication=publication
+        )
 
 
 def train(

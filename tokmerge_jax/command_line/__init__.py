@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, FieldReference, config_flags
 import tokmerge_jax.command_line.limits  # noqa: F401 (before anything imports JAX)
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config, Part, files
+from tokmerge_jax.config.published import Publication
 from tokmerge_jax.types import UserError
 
 
@@ -26,14 +27,14 @@ class _Missing:
     """Stands for the configuration where the command line names none."""
 
 
-_load = functools.cache(files.load)  # a file is a program: it runs once
+_read = functools.cache(files.read)  # a file is a program: it runs once
 
 
 def _open(name: str) -> ConfigDict:
     """A file's configuration as flags can set its keys: they do so neither in frozen dataclasses
     nor where a key takes values of several types.
     """
-    return _settable(_load(name)).lock()
+    return _settable(_read(name)[0]).lock()
 
 
 def _settable(part: Part) -> ConfigDict:
@@ -95,7 +96,7 @@ def config() -> Config:
     """
     if isinstance(_CONFIG.value, _Missing):
         raise UserError("--config is missing; name a file of configs/, see --help")
-    loaded = _load(_name())
+    loaded, _ = _read(_name())
     values = {key: attrgetter(key)(_CONFIG.value) for key in loaded.keys}
     return loaded.override(values).resolved()
 
@@ -139,7 +140,7 @@ def _explained() -> Iterator[None]:
 def _keys_like(name: str) -> str:
     """Names the keys of the configuration, if one is loaded, that end like an unknown flag."""
     missing = isinstance(flags.FLAGS["config"].value, _Missing)
-    keys = () if missing else _load(_name()).keys
+    keys = () if missing else _read(_name())[0].keys
     options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
     return f"; the configuration has {' or '.join(options)}" if options else ""
 
@@ -150,6 +151,11 @@ def output(config: Config) -> pathlib.Path:
     with disk.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def publication() -> Publication | None:
+    """What the configuration's file says is published."""
+    return _read(_name())[1]
 
 
 def config_name() -> str:

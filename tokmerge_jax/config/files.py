@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 
 from tokmerge_jax.config.common import Config
+from tokmerge_jax.config.published import Publication, Published
 from tokmerge_jax.errors import UserError
 
 _FOLDER = pathlib.Path(__file__).parents[1] / "configs"
@@ -20,6 +21,20 @@ def load(name: str) -> Config:
     Raises:
       UserError: if it cannot be read, or builds no configuration.
     """
+    return read(name)[0]
+
+
+def read(name: str) -> tuple[Config, Publication | None]:
+    """The configuration of a file, and the numbers that its `PUBLISHED` holds, if it has that.
+
+    Numbers are of the configuration without a variant.
+
+    Args:
+      name: as of `load`.
+
+    Raises:
+      UserError: as `load`; also if `PUBLISHED` holds something else.
+    """
     path, variant = split(name)
     try:
         loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
@@ -28,6 +43,8 @@ def load(name: str) -> Config:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
         config = module.get_config(variant) if variant else module.get_config()
+        numbers = tuple(getattr(module, "PUBLISHED", ()))
+        plain = module.get_config() if numbers and variant else config
     except UserError:
         raise
     except OSError as error:
@@ -38,12 +55,17 @@ def load(name: str) -> Config:
         raise UserError(
             f"--config={name} names no configuration ({error}); name a file of configs/"
         ) from error
-    if not isinstance(config, Config):
+    for each in (config, plain):
+        if not isinstance(each, Config):
+            raise UserError(
+                f"--config={name}: its get_config returns a {type(each).__name__}; build a"
+                " configuration of tokmerge_jax.config, as the files of configs/ do"
+            )
+    if not all(isinstance(number, Published) for number in numbers):
         raise UserError(
-            f"--config={name}: its get_config returns a {type(config).__name__}; build a"
-            " configuration of tokmerge_jax.config, as the files of configs/ do"
+            f"--config={name}: its PUBLISHED is no tuple of tokmerge_jax.config.published.Published"
         )
-    return config
+    return config, Publication(plain.resolved(), numbers) if numbers else None
 
 
 def split(name: str) -> tuple[pathlib.Path, str]:

@@ -9,6 +9,9 @@ Command: python scripts/eval.py --config configs/anet_qa_b16.py --config.checkpo
 """
 
 from tokmerge_jax.config import umt
+from tokmerge_jax.config.published import UMT_ZOO, Published
+
+PUBLISHED = (Published("all", "accuracy", 44.8, UMT_ZOO),)
 
 
 def get_config() -> umt.QuestionAnswering:

@@ -9,6 +9,9 @@ Command: python scripts/eval.py --config configs/msrvtt_mc_l16.py --config.check
 """
 
 from tokmerge_jax.config import umt
+from tokmerge_jax.config.published import UMT_ZOO, Published
+
+PUBLISHED = (Published("all", "accuracy", 97.3, UMT_ZOO),)
 
 
 def get_config() -> umt.Retrieval:

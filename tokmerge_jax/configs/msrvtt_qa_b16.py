@@ -8,6 +8,9 @@ Command: python scripts/eval.py --config configs/msrvtt_qa_b16.py --config.check
 """
 
 from tokmerge_jax.config import umt
+from tokmerge_jax.config.published import UMT_ZOO, UNMERGED, Published
+
+PUBLISHED = (Published("all", "accuracy", 44.9, UMT_ZOO, UNMERGED),)
 
 
 def get_config() -> umt.QuestionAnswering:

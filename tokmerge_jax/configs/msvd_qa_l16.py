@@ -8,6 +8,9 @@ Command: python scripts/eval.py --config configs/msvd_qa_l16.py --config.checkpo
 """
 
 from tokmerge_jax.config import umt
+from tokmerge_jax.config.published import UMT_ZOO, UNMERGED, Published
+
+PUBLISHED = (Published("all", "accuracy", 55.2, UMT_ZOO, UNMERGED),)
 
 
 def get_config() -> umt.QuestionAnswering:

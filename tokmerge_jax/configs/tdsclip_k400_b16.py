@@ -11,6 +11,9 @@ Command: python scripts/eval.py --config configs/tdsclip_k400_b16.py --config.ch
 """
 
 from tokmerge_jax.config import tds_clip
+from tokmerge_jax.config.published import TDSCLIP_README, Published
+
+PUBLISHED = (Published("all", "top-1", 83.9, TDSCLIP_README),)
 
 
 def get_config() -> tds_clip.Recognition:

@@ -14,6 +14,9 @@ Command: python scripts/eval.py --config configs/tempme_anet_b32.py --config.che
 """
 
 from tokmerge_jax.config import clip
+from tokmerge_jax.config.published import TEMPME_REVIEWS, recalls
+
+PUBLISHED = recalls(TEMPME_REVIEWS, (44.9,))
 
 
 def get_config(variant: str = "lora") -> clip.Retrieval:

@@ -14,6 +14,9 @@ Command: python scripts/eval.py --config configs/tempme_didemo_b32.py --config.c
 """
 
 from tokmerge_jax.config import clip
+from tokmerge_jax.config.published import TEMPME_REVIEWS, recalls
+
+PUBLISHED = recalls(TEMPME_REVIEWS, (48.0,))
 
 
 def get_config(variant: str = "lora") -> clip.Retrieval:

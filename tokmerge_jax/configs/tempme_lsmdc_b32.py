@@ -13,6 +13,9 @@ Command: python scripts/eval.py --config configs/tempme_lsmdc_b32.py --config.ch
 """
 
 from tokmerge_jax.config import clip
+from tokmerge_jax.config.published import TEMPME_REVIEWS, recalls
+
+PUBLISHED = recalls(TEMPME_REVIEWS, (23.5,))
 
 
 def get_config(variant: str = "lora") -> clip.Retrieval:

@@ -15,6 +15,9 @@ Command: python scripts/eval.py --config configs/tempme_msrvtt_b16.py --config.c
 """
 
 from tokmerge_jax.config import clip
+from tokmerge_jax.config.published import TEMPME_REVIEWS, Published
+
+PUBLISHED = (Published("text_to_video", "R@1/5/10 sum", 206.7, TEMPME_REVIEWS),)
 
 
 def get_config(variant: str = "lora") -> clip.Retrieval:

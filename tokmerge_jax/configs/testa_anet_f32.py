@@ -11,6 +11,9 @@ Command: python scripts/eval.py --config configs/testa_anet_f32.py --config.chec
 """
 
 from tokmerge_jax.config import testa
+from tokmerge_jax.config.published import TESTA_README, recalls
+
+PUBLISHED = recalls(TESTA_README, (51.6, 79.1, 88.3))
 
 
 def get_config() -> testa.Retrieval:

@@ -10,6 +10,9 @@ Command: python scripts/eval.py --config configs/testa_condmov_f32.py --config.c
 """
 
 from tokmerge_jax.config import testa
+from tokmerge_jax.config.published import TESTA_README, recalls
+
+PUBLISHED = recalls(TESTA_README, (21.5, 42.4, 50.7))
 
 
 def get_config() -> testa.Retrieval:

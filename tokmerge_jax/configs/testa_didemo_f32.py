@@ -11,6 +11,9 @@ Command: python scripts/eval.py --config configs/testa_didemo_f32.py --config.ch
 """
 
 from tokmerge_jax.config import testa
+from tokmerge_jax.config.published import TESTA_README, recalls
+
+PUBLISHED = recalls(TESTA_README, (57.7, 83.3, 89.4))
 
 
 def get_config() -> testa.Retrieval:

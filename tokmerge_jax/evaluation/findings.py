@@ -3,6 +3,7 @@
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from statistics import harmonic_mean
 
 import numpy as np
 
@@ -66,7 +67,11 @@ def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence
     return Findings(
         headline=("T2V R@1", final["text_to_video"]["R@1"]),
         scores=final,
-        further={"similarity_scores": plain, "equal_scores": _equal_scores(scores, relevant)},
+        further={
+            "harmonic_mean": {"R@1": harmonic_mean([row["R@1"] for row in final.values()])},
+            "similarity_scores": plain,
+            "equal_scores": _equal_scores(scores, relevant),
+        },
         protocol=_protocol(config, gallery.videos, broken) | rules,
         clips_per_second=scores.clips_per_second,
         arrays={

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from statistics import harmonic_mean
 
 import jax
 import numpy as np
@@ -211,10 +212,12 @@ def _numbers(found: Mapping[str, Json]) -> dict[str, str]:
     """What a run is compared by: cells by the names of their columns."""
     scores, headline = found["scores"], found["headline"]
     if "text_to_video" in scores:
-        return {
+        recalls = {
             f"{short} R@1/5/10": "/".join(f"{scores[way][recall]:.3g}" for recall in _RECALLS)
             for way, short in DIRECTIONS.items()
         }
+        mean = harmonic_mean([scores[way]["R@1"] for way in DIRECTIONS])
+        return {**recalls, "mean R@1": f"{mean:.3g}"}
     if headline["name"] in _TOPS:
         return {name: f"{scores['all'][name]:.1f}" for name in _TOPS}
     return {headline["name"]: f"{headline['value']:.1f}"}

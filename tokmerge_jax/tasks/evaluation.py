@@ -16,6 +16,7 @@ from tokmerge_jax import checkpoints, data, disk, evaluation, parallel, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
 from tokmerge_jax.config.common import Data
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
+from tokmerge_jax.config.published import Publication
 from tokmerge_jax.data.datasets import prepared
 from tokmerge_jax.data.video import checking
 from tokmerge_jax.evaluation import (
@@ -24,6 +25,7 @@ from tokmerge_jax.evaluation import (
     findings,
     metrics,
     multiple_choice,
+    published,
     report,
     writing,
 )
@@ -297,7 +299,9 @@ def evaluate(
     params: Params,
     source: data.Source,
     folder: pathlib.Path,
+    *,
     split: str = "",
+    publication: Publication | None = None,
 ) -> dict[str, Json]:
     """Evaluates, writes results.json and scores.npz into `folder`, and returns the results.
 
@@ -310,6 +314,7 @@ def evaluate(
       source: of `open_source`.
       folder: for the results.
       split: that of `open_source`.
+      publication: the numbers that are known of the configuration, to stand beside these.
     """
     config, task = _with_split(system.config, split), _task(system.config)
     record = task.needed(system)
@@ -325,6 +330,8 @@ def evaluate(
         found = task.evaluate(run, record)
         known["files"] = runtime.digest([stamps])
         results = report.results(name, system, config, found, known, watch.seconds)
+        if publication:
+            results["published"] = published.compare(results, config, publication)
         report.write(folder, results, found.arrays)
     for warning in report.warnings(results):
         print(warning, file=sys.stderr)

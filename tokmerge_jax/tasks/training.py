@@ -79,7 +79,7 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
 
     def measure(step: int, params: Params) -> float:
         place = folder / "trials" / f"{step:06d}"
-        results = evaluation.evaluate(f"step {step}", system, params, source, place, split)
+        results = evaluation.evaluate(f"step {step}", system, params, source, place, split=split)
         shutil.rmtree(place / "cache")  # features of parameters that training has left behind
         headline = results["headline"]
         print(f"\nAfter {step} steps: {headline['name']} {headline['value']:g} % on {split!r}")

@@ -1,0 +1,80 @@
+"""Published numbers of configurations: what a paper or repository states, and who says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tokmerge_jax.config.common import Config
+
+Row = Literal["text_to_video", "video_to_text", "both", "all"]
+"""Whose number it is: texts ranking videos, videos ranking texts, the mean of both, all videos."""
+
+UNMERGED: Mapping[str, object] = {"model.merger.name": "none"}
+"""Keys of a number that was published for the network without merging."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a number stands.
+
+    Attributes:
+      name: the paper and table, or the repository and file.
+      grade: A, the official repository; B, a public leaderboard; C, a later paper of the same
+        authors; D, third parties that quote the paper and agree.
+    """
+
+    name: str
+    grade: Literal["A", "B", "C", "D"]
+
+
+UMT_ZOO = Source("OpenGVLab/unmasked_teacher, MODEL_ZOO.md", "A")
+SHIFT = Source("Representation Shift (arXiv 2508.00367), table 3", "C")
+LEADERBOARD = Source("OpenCodePapers, leaderboard", "B")
+TEMPME_REVIEWS = Source("reviews of TempMe (arXiv 2409.01156)", "D")
+TDSCLIP_README = Source("BBYL9413/TDS-CLIP, README", "A")
+TESTA_README = Source("RenShuhuai-Andy/TESTA, README", "A")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that somebody states for a configuration.
+
+    Attributes:
+      row: whose number it is.
+      metric: its name in results.json, such as "R@1", or "harmonic mean of R@1", "R@1/5/10 sum".
+      value: in per cent; a sum of three such.
+      source: who states it.
+      changes: keys of the configuration that were different there.
+    """
+
+    row: Row
+    metric: str
+    value: float
+    source: Source
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A configuration as its file has it, and the numbers published for it."""
+
+    config: Config
+    numbers: tuple[Published, ...] = ()
+
+
+def recalls(
+    source: Source,
+    text_to_video: tuple[float, ...],
+    video_to_text: tuple[float, ...] = (),
+    changes: Mapping[str, object] | None = None,
+) -> tuple[Published, ...]:
+    """R@1, R@5 and R@10 of one or both directions, or the first of them."""
+    directions: dict[Row, tuple[float, ...]] = {
+        "text_to_video": text_to_video,
+        "video_to_text": video_to_text,
+    }
+    return tuple(
+        Published(row, f"R@{k}", value, source, changes or {})
+        for row, values in directions.items()
+        for k, value in zip((1, 5, 10), values, strict=False)
+    )

@@ -1,0 +1,104 @@
+"""An evaluation's numbers beside the published ones, and how the two protocols differ."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from tokmerge_jax.config import Config
+from tokmerge_jax.config.published import Publication, Published
+from tokmerge_jax.types import Json
+
+HARMONIC_MEAN = "harmonic mean of R@1"
+SUM = "R@1/5/10 sum"
+
+_SHORT = {"text_to_video": "T2V ", "video_to_text": "V2T ", "both": "", "all": ""}
+_PARTS = ("model.", "data.", "eval.")
+_NO_PROTOCOL = {
+    "model.drop_path", "model.dropout", "model.sizes", "data.folder", "data.on_broken",
+    "data.vocabulary", "data.workers", "eval.batch_size", "eval.memory_gib",
+}  # fmt: skip
+"""Keys of `_PARTS` that change how an evaluation runs, and none of its numbers."""
+
+
+def compare(
+    results: Mapping[str, Json], config: Config, publication: Publication
+) -> list[dict[str, Json]]:
+    """A row, as JSON holds it, for each published number that `results` have as well.
+
+    Args:
+      results: of `report.results`.
+      config: the configuration that was evaluated.
+      publication: of its file.
+    """
+    rows = []
+    for number in publication.numbers:
+        here = _measured(results, number)
+        if here is None:
+            continue
+        rows.append(
+            {
+                "number": f"{_SHORT[number.row]}{number.metric}",
+                "here": here,
+                "published": number.value,
+                "difference": here - number.value,
+                "source": number.source.name,
+                "grade": number.source.grade,
+                "protocol": _differences(results, config, publication, number),
+            }
+        )
+    return rows
+
+
+def table(rows: Sequence[Mapping[str, Json]]) -> Table:
+    """The rows of `compare` for a reader."""
+    view = Table(title="beside published numbers", title_justify="left", pad_edge=False)
+    for column in ("", "here", "published", "difference"):
+        view.add_column(column, justify="right" if column else "left")
+    view.add_column("in this run")
+    view.add_column("source, grade")
+    for row in rows:
+        view.add_row(
+            row["number"],
+            f"{row['here']:.1f}",
+            f"{row['published']:.1f}",
+            f"{row['difference']:+.1f}",
+            escape("\n".join(row["protocol"]) or "same protocol"),
+            escape(f"{row['source']}, {row['grade']}"),
+        )
+    return view
+
+
+def _measured(results: Mapping[str, Json], number: Published) -> float | None:
+    """The number that the results hold for a published one; None if they hold none."""
+    if number.row == "both":
+        return results.get("harmonic_mean", {}).get("R@1")
+    scores = results["scores"].get(number.row, {})
+    if number.metric == SUM:
+        recalls = [scores.get(f"R@{k}") for k in (1, 5, 10)]
+        return None if None in recalls else sum(recalls)
+    return scores.get(number.metric)
+
+
+def _differences(
+    results: Mapping[str, Json], config: Config, publication: Publication, number: Published
+) -> list[str]:
+    """What this run did otherwise, a phrase each: keys with their values, videos left out."""
+    here = config.resolved()
+    there = publication.config.override(number.changes)
+    keys = [key for key in here.keys if key.startswith(_PARTS) and key not in _NO_PROTOCOL]
+    known = {*there.keys}
+    phrases = [
+        f"{key}={_value(here, key)}, there {_value(there, key)}"
+        for key in keys
+        if key in known and _value(here, key) != _value(there, key)
+    ]
+    left_out = results["protocol"]["left_out"]
+    return phrases + ([f"{len(left_out)} broken videos left out"] if left_out else [])
+
+
+def _value(config: Config, key: str) -> object:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
