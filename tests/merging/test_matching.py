@@ -120,6 +120,12 @@ def test_edges(name):
     check(ours, part(EDGES, f"{name}/"))
 
 
+def test_of_equal_scores_the_earlier_stay():
+    score = jnp.array([[1.0, 1.0, 0.0, 1.0], [0.0, 2.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(matching.highest(score, 2), [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(matching.highest(score, 0), [[0, 1, 2, 3]] * 2)
+
+
 def test_equal_scores_go_to_the_first():
     metric = jnp.ones((1, 7, 3))
     found = bipartite(metric, 2)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tokmerge_jax.merging import Tokens, ToMe, matching, merge, most, schedule, tempme
+from tokmerge_jax.merging import Prune, Tokens, ToMe, matching, merge, most, schedule, tempme
 from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.types import UserError
 
@@ -162,3 +162,12 @@ def test_impossible_plans(settings, fault):
     layers, clips, cross, intra = settings
     with pytest.raises(UserError, match=fault):
         tempme.plan(12, 12, 50, (2,) * 8, layers, clips, cross=cross, intra=intra, within=ToMe)
+
+
+def test_another_merger_within_clips():
+    """Pruning within frames and clips: more than half, as it can, at its own cost."""
+    stages = tempme.plan(3, 4, 10, (7, 0), (1,), (2,), cross=0, intra=80, within=Prune)
+    assert [stage.merger for stage in stages] == [Prune(7, 1), Prune(4, 2), None]
+    assert [stage.tokens_out for stage in stages] == [3, 2, 2]
+    first = tempme.cost(stages, 8, 2, 12, 5)[1]
+    assert first.macs == 4 * (4 * 10 * 64 + 2 * 100 * 8 + 100 * 8 + 8 * 3 * 64)

@@ -160,7 +160,7 @@ def test_pruning_keeps_what_gets_attention():
     clip = clip.merge_patches(Prune(2, 1), Evidence(received=received), rows)
     np.testing.assert_array_equal(clip.x[0, :, :, 0], [[0, 2], [10, 11]])
     assert clip.size is None
-    with pytest.raises(UserError, match="what is pruned is nowhere afterwards"):
+    with pytest.raises(UserError, match="dropped tokens cannot be followed"):
         Clip.traced(x).merge_frames(PruneFrames(1), evidence)
 
 

@@ -87,7 +87,9 @@ def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
       UserError: if they are traced.
     """
     if tokens.origin is not None:
-        raise UserError("what is pruned is nowhere afterwards; trace a merger that merges")
+        raise UserError(
+            "dropped tokens cannot be followed; choose a config.model.merger.name that merges"
+        )
     size = None if tokens.size is None else _take(tokens.size, kept)
     return Tokens(_take(tokens.x, kept), size)
 
