@@ -9,7 +9,7 @@ import row_batches
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.configs import tdsclip_ssv2_b16
-from tokmerge_jax.evaluation import actions, findings
+from tokmerge_jax.evaluation import actions, outcomes
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import Recognition
 from tokmerge_jax.types import Actions, UserError
@@ -112,7 +112,7 @@ def test_what_is_no_number_has_no_rank(tmp_path):
     with pytest.raises(UserError, match=r"logit of video b\.mp4 and view 0 and action 0 is -inf"):
         actions.view_scores(logits, ["a.mp4", "b.mp4"])
     with pytest.raises(UserError, match="score of video 1 and action 0 is inf"):
-        actions.Recognised(np.array([[0.1, 0.9], [np.inf, 0.0]], np.float32), None)
+        actions.ActionScores(np.array([[0.1, 0.9], [np.inf, 0.0]], np.float32), None)
 
 
 def test_findings():
@@ -121,7 +121,7 @@ def test_findings():
     names = ("a", "b", "c", "d")
     asked = Actions(tuple("vwxyz"), (0, 1, 2, 2, 2), names)
     config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
-    found = findings.actions(actions.Recognised(scores, 7.5), asked, config, ["broken.mp4"])
+    found = outcomes.actions(actions.ActionScores(scores, 7.5), asked, config, ["broken.mp4"])
     assert found.headline == ("top-1", 60.0)
     all_ = {"top-1": 60.0, "top-5": 100.0, "mean class": 55.56, "count": 5}
     assert found.scores == {"all": all_}

@@ -20,7 +20,7 @@ from small_questions import ABOUT, ANSWERING, ANSWERS, QUESTIONS
 
 from tokmerge_jax.config import testa
 from tokmerge_jax.configs import demo_qa
-from tokmerge_jax.evaluation import findings
+from tokmerge_jax.evaluation import outcomes
 from tokmerge_jax.evaluation.answering import Ranking
 from tokmerge_jax.evaluation.answers import Answers, size_of
 from tokmerge_jax.types import Questions, UserError
@@ -229,7 +229,7 @@ def test_accuracy_of_the_original():
         np.zeros((len(once), 1), np.float32),
         None,
     )
-    found = findings.answers(ranking, questions, demo_qa.get_config(), [])
+    found = outcomes.answers(ranking, questions, demo_qa.get_config(), [])
     assert found.headline == ("accuracy", case["expected"]["overall"])
     assert found.scores["what ..."]["count"] == len(once)
     assert json.dumps(found.protocol)

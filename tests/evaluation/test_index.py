@@ -170,7 +170,7 @@ def test_features_that_the_machine_refuses_are_not_damaged(full, monkeypatch):
 )
 def test_an_index_of_something_else(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
-    with pytest.raises(UserError, match=r"index\.json is damaged, or not of scripts/search\.py"):
+    with pytest.raises(UserError, match=r"index\.json is damaged, or not written by scripts"):
         describe(tmp_path)
 
 
@@ -276,10 +276,10 @@ def test_a_log_that_was_cut_loses_its_last_line_alone(full, tmp_path, cut):
 
 
 def test_an_index_of_another_model_is_refused(full, tmp_path):
-    said = r"index was made with checkpoint=a \(now b\); go back to that"
+    said = r"index was made with checkpoint=a \(now b\); use those settings"
     with pytest.raises(UserError, match=said):
         Index(tmp_path / "index", {**FACTS, "checkpoint": "b"})
-    with pytest.raises(UserError, match=r"with model\.merger\.name=none \(now tome\); go back"):
+    with pytest.raises(UserError, match=r"with model\.merger\.name=none \(now tome\); use those"):
         Index(tmp_path / "index", {**FACTS, "model": {"merger": {"name": "tome"}}})
     with pytest.raises(UserError, match=r"made with frames=.* \(now None\), more=None \(now 1\);"):
         Index(

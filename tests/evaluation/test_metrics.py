@@ -111,7 +111,7 @@ def test_ties_as_tempme_counts():
     found = metrics.every_tie(sim, sim.T, one)
     for way, name in zip(BOTH, ("t2v_ties", "v2t_ties"), strict=True):
         np.testing.assert_allclose(tempme(found, way), TEMPME.arrays[name], atol=0.006)
-    with pytest.raises(UserError, match="needs one text a video"):
+    with pytest.raises(UserError, match="needs one text per video"):
         metrics.every_tie(sim[:2], sim.T[:, :2], one[:2])
 
 

@@ -13,7 +13,7 @@ from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.configs import msrvtt_mc_b16
-from tokmerge_jax.evaluation import findings, multiple_choice
+from tokmerge_jax.evaluation import multiple_choice, outcomes
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import MultipleChoice
 from tokmerge_jax.types import Choices, UserError
@@ -57,7 +57,7 @@ def test_scores_and_accuracy(compiled, tmp_path):
     np.testing.assert_array_equal(chosen.scores.argmax(axis=1), CASE.arrays["prediction"])
     videos = tuple(map(str, range(len(IDS))))
     asked = Choices(videos, (("x",) * OPTIONS,) * len(IDS), tuple(CASE.config["answers"]))
-    found = findings.choices(chosen, asked, msrvtt_mc_b16.get_config(), [])
+    found = outcomes.choices(chosen, asked, msrvtt_mc_b16.get_config(), [])
     assert found.headline == ("accuracy", CASE.spec["expected"]["accuracy"])
     again = choose(compiled, tmp_path, lambda *_: pytest.fail("all is known"))
     np.testing.assert_array_equal(again.scores, chosen.scores)

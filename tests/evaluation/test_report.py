@@ -10,8 +10,8 @@ import rich.console
 
 import tokmerge_jax
 from tokmerge_jax.configs import demo, tdsclip_ssv2_b16
-from tokmerge_jax.evaluation import Scores, findings, report
-from tokmerge_jax.evaluation.actions import Recognised
+from tokmerge_jax.evaluation import Scores, outcomes, report
+from tokmerge_jax.evaluation.actions import ActionScores
 from tokmerge_jax.types import Actions, Gallery, UserError
 
 FACTS = {"checkpoint": "0123456789abcdef" * 4}
@@ -31,7 +31,7 @@ def system():
 
 @pytest.fixture(scope="module")
 def found(system):
-    outcome = findings.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
+    outcome = outcomes.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
     return report.results("name", system, system.config, outcome, FACTS, {"re-rank": 1.234})
 
 
@@ -65,7 +65,7 @@ def test_protocol_and_cost_stand_beside_them(found):
 def test_files_are_named_without_the_folders_of_a_machine(system):
     places = {"checkpoint": "/home/jane/weights/demo.pth", "output": "results/demo"}
     config = system.config.override({**places, "data.folder": "/home/jane/data"})
-    outcome = findings.retrieval(SCORES, GALLERY, config, [])
+    outcome = outcomes.retrieval(SCORES, GALLERY, config, [])
     found = report.results("name", system, config, outcome, FACTS, {})
     assert "jane" not in json.dumps(found)
     assert found["checkpoint"] == {"name": "demo.pth", "digest": "0123456789abcdef"}
@@ -80,7 +80,7 @@ def test_queries_of_equal_scores_are_reported(system, counting):
     """CLIP4Clip finds all of them right; the results and a warning say why."""
     config = system.config.override({"eval": {"metrics": counting, "rerank": False}})
     even = np.full((2, 3), 0.5, np.float32)
-    outcome = findings.retrieval(Scores(even, even.T, even, None), GALLERY, config, [])
+    outcome = outcomes.retrieval(Scores(even, even.T, even, None), GALLERY, config, [])
     found = report.results("name", system, config, outcome, FACTS, {})
     if counting == "clip4clip":
         assert found["headline"]["value"] == 100.0
@@ -89,7 +89,10 @@ def test_queries_of_equal_scores_are_reported(system, counting):
         "video_to_text": {"right_and_wrong": 2, "all": 2},
     }
     warnings = report.warnings(found)
-    assert [w.split(" queries")[0] for w in warnings] == ["text-to-video: 3", "video-to-text: 2"]
+    assert [w.split(" queries")[0].split(" scores of ") for w in warnings] == [
+        ["text-to-video: all", "3"],
+        ["video-to-text: all", "2"],
+    ]
 
 
 def test_healthy_scores_bring_no_warning(found):
@@ -172,7 +175,7 @@ def recognised(system):
     config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
     asked = Actions(("v", "w", "x"), (1, 1, 2), ("a", "b [left]", "c [right]"))
     scores = np.array([[0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1]], np.float32)
-    outcome = findings.actions(Recognised(scores, 12.5), asked, config, [])
+    outcome = outcomes.actions(ActionScores(scores, 12.5), asked, config, [])
     return report.results("tds", system, config, outcome, FACTS, {})
 
 
@@ -187,7 +190,7 @@ def test_actions_are_told(recognised):
         " top-1 top-5 mean class count ",
         " all 33.3 100.0 25.0 3 ",
         "ssv2, split val: 3 videos, 3 actions",
-        " GFLOP) a view 6 views a video (2 clips, 3 crops of each) 12.5 views/s",
+        " GFLOP) per view 6 views per video (2 clips, 3 crops each) 12.5 views/s",
     ):
         assert part in shown
 
@@ -205,7 +208,7 @@ def test_actions_side_by_side(recognised):
     other = {**recognised["protocol"], "neighbours": 1}  # the network's, not the counting's
     shown = words(report.compare({"one": recognised, "other": {**recognised, "protocol": other}}))
     assert " run top-1 top-5 tokens GMAC share views/s " in shown
-    assert "ssv2, val: 3 videos, 3 actions, 6 views a video (2 clips, 3 crops of each)" in shown
+    assert "ssv2, val: 3 videos, 3 actions, 6 views per video (2 clips, 3 crops each)" in shown
     assert re.search(r" other 33\.3 100\.0 \d+ [\d.]+ 100% 12\.5 ", shown)
 
 

@@ -136,7 +136,7 @@ def test_little_memory_gives_the_same(tmp_path):
 
 
 def test_too_little_memory_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"config\.eval\.memory_gib=1e-06 is too little.*it takes"):
+    with pytest.raises(UserError, match=r"config\.eval\.memory_gib=1e-06 is too little.*set it to"):
         small_gallery.run(tmp_path, gib=1e-6)
 
 
@@ -223,14 +223,14 @@ def test_what_is_left_scores_as_if_there_were_no_others(tmp_path, monkeypatch):
         return small_gallery.batches(size, np.setdiff1d(rows, gone))
 
     run = functools.partial(small_gallery.run, tmp_path / "some")
-    some = run(source=decodable, left=lambda: (videos, texts))
+    some = run(source=decodable, usable=lambda: (videos, texts))
     asked = []
 
     def again(size, rows):
         asked.append(rows.tolist())
         return decodable(size, rows)
 
-    run(source=again, left=lambda: (videos, texts))
+    run(source=again, usable=lambda: (videos, texts))
     assert asked == [[*gone]]  # it may be decoded by now; nothing else is done again
     monkeypatch.setattr(small_gallery, "VIDEO", small_gallery.VIDEO[videos])
     monkeypatch.setattr(small_gallery, "VIDEOS", len(videos))
@@ -247,7 +247,7 @@ def test_scores_of_another_part_of_the_gallery_are_other_scores(tmp_path):
     def run(folder, video, text):
         videos = [v for v in range(small_gallery.VIDEOS) if v != video]
         texts = [t for t in range(small_gallery.TEXTS) if t != text]
-        return small_gallery.run(folder, k=99, left=lambda: (videos, texts))
+        return small_gallery.run(folder, k=99, usable=lambda: (videos, texts))
 
     run(tmp_path / "resumed", 3, 5)
     resumed, fresh = (run(tmp_path / folder, 7, 6) for folder in ("resumed", "fresh"))

@@ -190,7 +190,7 @@ def test_trials_of_other_videos_are_not_compared_but_evaluated_again(tmp_path):
     whole, evaluated = logged(path)
     content = path.read_text().splitlines(keepends=True)
     path.write_text("".join(content[:3]))
-    said = r"trials\.jsonl: the videos left out are a, b, and were none in earlier trials, which"
+    said = r"trials\.jsonl: this trial left out other videos \(a, b\) than earlier ones \(none\)"
     metric = lambda r: METRIC(r) - 1  # noqa: E731
     with pytest.raises(UserError, match=said):
         logged(path, metric=metric, left_out="ab")
@@ -206,7 +206,7 @@ def test_trials_of_other_videos_are_not_compared_but_evaluated_again(tmp_path):
 def test_of_many_videos_left_out_a_few_are_named(tmp_path):
     path = tmp_path / "trials.jsonl"
     path.write_text(json.dumps({**WHOLE, "left_out": [*"abcde"]}) + "\n")
-    with pytest.raises(UserError, match=r"are none, and were a, b, c, 2 more in earlier"):
+    with pytest.raises(UserError, match=r"videos \(none\) than earlier ones \(a, b, c, 2 more\)"):
         TrialLog(path, "a").add((2,), gmac=1.0, metric="R@1", value=1.0, left_out=[])
 
 
@@ -231,5 +231,5 @@ def test_a_log_that_is_not_ours_is_told(line, tmp_path):
     path.write_text(json.dumps(WHOLE) + "\n")
     assert (1,) in TrialLog(path, "a")
     path.write_text(line + "\n", "latin1")
-    with pytest.raises(UserError, match=r"trials\.jsonl is no log of schedules, or is old; move"):
+    with pytest.raises(UserError, match=r"trials\.jsonl is not a log of schedules, or has an old"):
         TrialLog(path, "a")

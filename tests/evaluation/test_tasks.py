@@ -99,7 +99,7 @@ def test_a_model_that_tells_nothing_is_reported(system, tmp_path, capsys):
     source = source_of(even, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
     found = tasks.evaluate("run", even, {}, source, tmp_path / "out")
     assert found["equal_scores"] == {"all": {"right_and_wrong": 3, "all": 3}}
-    assert "all: 3 queries have equal scores alone" in capsys.readouterr().err
+    assert "all: all scores of 3 queries are equal" in capsys.readouterr().err
 
 
 def test_other_videos_are_recognised(system, tmp_path):
@@ -136,14 +136,14 @@ def test_videos_that_cannot_be_decoded_are_left_out(system, tmp_path, capsys):
     assert source.read == [[1]]
     assert (whole["protocol"]["left_out"], whole["scores"]["all"]["count"]) == ([], 3)
     nothing = dataclasses.replace(source, faults=(0, 1, 2))
-    with pytest.raises(UserError, match="no video can be decoded; the first: a: cannot be"):
+    with pytest.raises(UserError, match="no video can be decoded; the first fault: a: cannot be"):
         tasks.evaluate("run", system, {}, nothing, tmp_path / "none")
 
 
 def test_a_video_that_cannot_be_decoded_stops_the_run(system, tmp_path):
     source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
     broken = dataclasses.replace(source, faults=(1,))
-    with pytest.raises(UserError, match=r"b: cannot be decoded; the same command .*=skip"):
+    with pytest.raises(UserError, match=r"b: cannot be decoded; then run the same command .*=skip"):
         tasks.evaluate("run", system, {}, broken, tmp_path / "out")
     tasks.evaluate("run", system, {}, source, tmp_path / "out")
     assert source.read == [[0, 1, 2], [1, 2]]  # what comes before is kept

@@ -16,8 +16,8 @@ from tokmerge_jax.configs import testa_anet_qa_f32
 from tokmerge_jax.data.datasets import testa
 from tokmerge_jax.data.datasets.video_text import Question
 from tokmerge_jax.data.text import tokenizers
-from tokmerge_jax.evaluation import answering, findings, report, writing
-from tokmerge_jax.evaluation.writing import Written
+from tokmerge_jax.evaluation import answering, outcomes, report, writing
+from tokmerge_jax.evaluation.writing import WrittenAnswers
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import Writing
 from tokmerge_jax.types import Questions, UserError
@@ -120,7 +120,7 @@ def test_keys_and_values_count_in_the_memory(tmp_path):
     question = 3 * 2 * WORDS + (IDS.shape[1] + 2 * 2 * LENGTH) * PLACE
     check(run(tmp_path / "two", source=source, gib=4 * 2 * question / 2**30))
     assert sizes == [2]
-    with pytest.raises(UserError, match=r"is too little .* fewer beams \(config.eval.beams\)"):
+    with pytest.raises(UserError, match=r"is too little .* the beams \(config.eval.beams\)"):
         run(tmp_path / "none", gib=4 * (question - 1) / 2**30)
 
 
@@ -143,11 +143,11 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
     assert capsys.readouterr().err == told
     ids, truths = (tuple(getattr(record, name) for record in records) for name in ("id", "answers"))
     predicted = [record.question for record in records if isinstance(record, Question)]
-    found = Written(
+    found = WrittenAnswers(
         np.zeros((len(ids), LENGTH), np.int32), np.zeros(len(ids), np.float32), 12, None
     )
     config = testa_anet_qa_f32.get_config().resolved()
-    result = findings.written(found, predicted, asked(ids, truths), config, [])
+    result = outcomes.written(found, predicted, asked(ids, truths), config, [])
     assert f"{result.headline[1]}%" == case["result"]["acc"]
     assert result.protocol["answering"] == "generate"
     assert result.protocol["beams"] == 3
@@ -162,8 +162,8 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
         "gmac": 1.0,
         "gflop": 2.0,
     }
-    assert "answers written, of at most 10 pieces, 3 beams" in str(report.table(rows).caption)
-    ranked = findings.answers(
+    assert "generated answers of at most 10 pieces, 3 beams" in str(report.table(rows).caption)
+    ranked = outcomes.answers(
         answering.Ranking(np.zeros((6, 1), np.int32), np.zeros((6, 1), np.float32), None),
         asked(ids, truths),
         config,

@@ -138,7 +138,7 @@ def test_a_folder_stands_for_its_videos_or_is_one_video_s_frames(tmp_path, monke
     with pytest.raises(UserError) as fault:
         sources([notes, "x" * 300, "no.mp4"])
     assert [line.split(": ")[1][:18] for line in str(fault.value).splitlines()] == [
-        "holds no video, an",
+        "holds no video and",
         "no such file; name",
         "no such file; name",
     ]
@@ -166,11 +166,11 @@ def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
         (["README.md"], "--config is missing"),
         (
             ["--config=configs/msrvtt_b16.py", "README.md"],
-            "'vid_tldr' tells no actions; use --config",
+            "'vid_tldr' does not recognise actions; use",
         ),
         ([SSV2], "no video is named: classify.py --config"),
         ([SSV2, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
-        ([SSV2, "docs"], "docs: holds no video, and no pictures with numbers; name"),
+        ([SSV2, "docs"], "docs: holds no video and no numbered pictures; name"),
         ([SSV2, "--top=0", "README.md"], "--top=0"),
         ([SSV2, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json lies in no"),
         ([SSV2, "--config.data.labels=no.csv", "README.md"], "no.csv: cannot be read"),

@@ -60,7 +60,7 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
     monkeypatch.setattr(Decoder, "__call__", read)
     gallery = Gallery(("0", "1", "2"), ("", "", ""), ((0,), (1,), (2,)))
     plain = data.Source(gallery, (), ("0", "1", "2"), Decoder("", 1, 0), 0)
-    kept = schedules.Kept
+    kept = schedules.CachedSource
     with pytest.raises(UserError, match="1: cannot be decoded"):
         list(kept(**vars(plain), transform=np.copy).clips(np.copy, [0, 1, 2], stop))
     assert decoded == ["0", "1"]

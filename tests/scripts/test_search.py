@@ -112,10 +112,10 @@ def test_what_a_video_shows_finds_it(made):
 def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
     searcher = search.Searcher(made[1])
     for text, fault in (
-        ("", "'' holds no word; say in words"),
-        (" \t", r"holds no word; say in words"),
-        ("?! ...", "holds no word; say in words"),  # the system's cleaning leaves nothing
-        ("a \udcff dog", r"'a \\udcff dog' is no UTF-8 text"),  # as the command line may have it
+        ("", "'' holds no word; describe in words"),
+        (" \t", r"holds no word; describe in words"),
+        ("?! ...", "holds no word; describe in words"),  # the system's cleaning leaves nothing
+        ("a \udcff dog", r"'a \\udcff dog' is not UTF-8 text"),  # as the command line may have it
     ):
         with pytest.raises(UserError, match=fault):
             searcher([caption(0), text])
@@ -162,7 +162,7 @@ def test_another_model_or_folder_is_refused(copied, tmp_path):
     with pytest.raises(UserError, match=r"made with model\.merger\.name=vid_tldr \(now none\)"):
         search.index_videos(plain, videos, target)
     write_clips(tmp_path / "other", [1])
-    with pytest.raises(UserError, match=r"is of the videos in .*videos; name that folder"):
+    with pytest.raises(UserError, match=r"holds the videos of .*videos; name that folder"):
         search.index_videos(configuration(), tmp_path / "other", target)
     videos.rename(tmp_path / "moved")
     before = features(target)
@@ -170,7 +170,7 @@ def test_another_model_or_folder_is_refused(copied, tmp_path):
     assert features(target).keys() == before.keys()
     assert search.Searcher(target).folder == tmp_path / "moved"
     (tmp_path / "moved").rename(tmp_path / "unplugged")
-    with pytest.raises(UserError, match=r"is of the videos in .*moved; name that folder"):
+    with pytest.raises(UserError, match=r"holds the videos of .*moved; name that folder"):
         search.index_videos(configuration(), tmp_path / "other", target)
     assert features(target).keys() == before.keys()
 
@@ -190,15 +190,15 @@ def test_settings_that_cannot_be(copied):
         ("about.videos", 5, r"index\.json is damaged"),
         ("about.config", [], r"index\.json is damaged"),
         ("about.config.system", "none_such", "config.system='none_such' is no known system"),
-        ("about.config.model", {}, "no configuration that can be built"),
-        ("about.config.model.vision.width", "wide", "no configuration that can be built"),
+        ("about.config.model", {}, "no valid configuration"),
+        ("about.config.model.vision.width", "wide", "no valid configuration"),
         ("about.config.model.vision.width", 10**9, "vision.width=1000000000 is no network's size"),
         ("about.config.model.vision.depth", 10**9, "vision.depth=1000000000 is no network's size"),
         ("about.config.model.vision.width", 2**16, "weights that it was made with: .*do not fit"),
-        ("about.config.checkpoint", 5, "no configuration that can be built"),
-        ("about.config.data.vocabulary", 5, "no configuration that can be built"),
-        ("about.config.eval.top_k", 2.5, "no configuration that can be built"),
-        ("about.config.eval", 2.5, "no configuration that can be built"),
+        ("about.config.checkpoint", 5, "no valid configuration"),
+        ("about.config.data.vocabulary", 5, "no valid configuration"),
+        ("about.config.eval.top_k", 2.5, "no valid configuration"),
+        ("about.config.eval", 2.5, "no valid configuration"),
         ("facts.model", 5, r"was made with model=5"),
     ],
 )

@@ -81,14 +81,14 @@ def run(
     batch_size=4,
     k=3,
     gib=1.0,
-    left=None,
+    usable=None,
 ):
     """Scores of the gallery."""
     mesh = parallel.make_mesh({"data": devices})
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
     context = evaluation.Context(evaluation.Model(PARAMS, mesh), source, store, Stopwatch())
-    return evaluation.evaluate(context, retrieval, VIDEOS, (IDS, MASK), options, left=left)
+    return evaluation.evaluate(context, retrieval, VIDEOS, (IDS, MASK), options, usable=usable)
 
 
 def by_hand(k=3):

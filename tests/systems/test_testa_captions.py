@@ -189,7 +189,10 @@ PRETRAIN = "--config=configs/testa_pretrain.py"
     ("arguments", "says"),
     [
         (["README.md"], "--config is missing"),
-        (["--config=configs/testa_didemo_f32.py", "README.md"], "'testa' writes no captions; use"),
+        (
+            ["--config=configs/testa_didemo_f32.py", "README.md"],
+            "'testa' does not write captions",
+        ),
         ([PRETRAIN], "no video is named"),
         (["--config=nowhere.py"], "--config=nowhere.py cannot be loaded"),
         ([PRETRAIN, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),

@@ -1,4 +1,4 @@
-"""Retrieval, multiple choice, questions, actions: scores and results; what is computed is kept."""
+"""Evaluates retrieval, multiple choice, question answering and action recognition, resumably."""
 
 from tokmerge_jax.evaluation.context import Context, Model
 from tokmerge_jax.evaluation.retrieval import Scores, evaluate

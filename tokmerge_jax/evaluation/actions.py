@@ -1,6 +1,6 @@
-"""Action recognition: the scores of a video's views, and what is counted of them.
+"""Action recognition: scores of videos from several views, and the metrics.
 
-Source: TDS-CLIP (2024), whose views' softmax is averaged, not their logits.
+Source: TDS-CLIP (2024), which averages the softmax of the views, not their logits.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from tokmerge_jax.types import Json
 
 
 @dataclasses.dataclass(frozen=True)
-class Recognised:
-    """What speaks for each action.
+class ActionScores:
+    """The score of each action in each video.
 
     Attributes:
       scores: float32 [V,C], see `view_scores`.
-      clips_per_second: views classified a second, compiling apart; None if too few were.
+      clips_per_second: views classified per second, without compilation; None if not measured.
 
     Raises:
       UserError: if a score is not finite.
@@ -47,19 +47,19 @@ def evaluate(
     views: int,
     classes: int,
     batch_size: int,
-) -> Recognised:
+) -> ActionScores:
     """Scores every video's actions.
 
     Args:
-      context: the scores of whose videos that never come stay 0.
-      recognition: the function to use.
-      videos: their names.
-      views: of a video.
-      classes: number of actions.
-      batch_size: videos at a time, each of all its views.
+      context: model, videos, store and stopwatch; scores of videos that are left out stay 0.
+      recognition: the system's functions.
+      videos: names of the V videos.
+      views: number of views per video.
+      classes: C, number of actions.
+      batch_size: number of videos per batch, each with all its views.
 
     Raises:
-      UserError: naming a video whose scores are not finite.
+      UserError: if a score is not finite; the message names the video.
     """
     model, store, watch = context.model, context.store, context.watch
     count = len(videos)
@@ -77,16 +77,16 @@ def evaluate(
             names = [videos[int(row)] for row in index[mask]]
             rows.write(index[mask], view_scores(logits[mask], names))
             bar.update(int(mask.sum()))
-    return Recognised(np.array(rows.values), speed.clips_per_second)
+    return ActionScores(np.array(rows.values), speed.clips_per_second)
 
 
 def view_scores(
     logits: Float[np.ndarray, "B V C"], videos: Sequence[str] | None = None
 ) -> Float32[np.ndarray, "B C"]:
-    """Each video's probabilities of C actions: the mean over its V views of their softmax.
+    """Each video's probabilities of C actions: the softmax, averaged over its V views.
 
     Raises:
-      UserError: naming the first of the `videos` whose logits are not finite.
+      UserError: if a logit is not finite; the message names the video.
     """
     finite(logits, "logit", video=videos, view=None, action=None)
     exps = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
@@ -94,7 +94,7 @@ def view_scores(
 
 
 def protocol(data: ActionData) -> dict[str, Json]:
-    """How videos are looked at, by `config.data`, and scored, as JSON holds it."""
+    """The protocol for results.json: views (from `config.data`) and score."""
     return {
         **{key: getattr(data, key) for key in ("clips", "crops", "neighbours", "wrap")},
         "scale": data.scale if isinstance(data.scale, int) else list(data.scale),
@@ -105,7 +105,7 @@ def protocol(data: ActionData) -> dict[str, Json]:
 def places(
     scores: Float[np.ndarray, "B C"], labels: Int[np.ndarray, " B"]
 ) -> Int[np.ndarray, " B"]:
-    """The place of each video's action, from 0; of equal scores the smaller number comes first."""
+    """The rank of each video's true action, from 0; ties rank by action number."""
     right = np.take_along_axis(scores, labels[:, None], axis=1)
     earlier = np.arange(scores.shape[1])[None] < labels[:, None]
     return ((scores > right) | ((scores == right) & earlier)).sum(axis=1)
@@ -114,22 +114,22 @@ def places(
 def confusion(
     scores: Float[np.ndarray, "B C"], labels: Int[np.ndarray, " B"]
 ) -> Int[np.ndarray, "C C"]:
-    """How many videos of each action (row) were taken for each (column)."""
+    """Counts videos by true action (row) and predicted action (column)."""
     classes = scores.shape[1]
     pairs = labels * classes + scores.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def by_class(matrix: Int[np.ndarray, "C C"]) -> Float[np.ndarray, " C"]:
-    """Per cent of each action's videos that were taken for it; NaN of actions without a video."""
+    """Accuracy of each action in percent; NaN for actions without a video."""
     videos = matrix.sum(axis=1)
     return np.where(videos > 0, 100 * matrix.diagonal() / np.maximum(videos, 1), np.nan)
 
 
 def confused(matrix: Int[np.ndarray, "C C"], most: int) -> list[tuple[int, int, int]]:
-    """Which actions were taken for which others, and how often: the `most` frequent, these first.
+    """Returns the `most` frequent confusions (true action, predicted action, count).
 
-    Of equally frequent ones those of smaller numbers come first.
+    The most frequent come first; ties are in the order of action numbers.
     """
     classes = len(matrix)
     wrong = np.where(np.eye(classes, dtype=bool), 0, matrix).ravel()
@@ -138,13 +138,13 @@ def confused(matrix: Int[np.ndarray, "C C"], most: int) -> list[tuple[int, int, 
 
 
 def summary(scores: Float[np.ndarray, "B C"], labels: Int[np.ndarray, " B"]) -> dict[str, float]:
-    """What share of the videos has its action first, and among the first five; per cent.
+    """Top-1 and top-5 accuracy in percent, and the mean top-1 accuracy over actions.
 
-    "mean class" is the mean over the actions that have videos of the first, as each counts alike.
+    "mean class" weights all actions that have videos equally.
     """
     place = places(scores, labels)
-    found: dict[str, Bool[np.ndarray, " B"]] = {f"top-{k}": place < k for k in (1, 5)}
+    among: dict[str, Bool[np.ndarray, " B"]] = {f"top-{k}": place < k for k in (1, 5)}
     each = by_class(confusion(scores, labels))
-    return {name: percent(right) for name, right in found.items()} | {
+    return {name: percent(right) for name, right in among.items()} | {
         "mean class": round(float(np.nanmean(each)), 2)
     }

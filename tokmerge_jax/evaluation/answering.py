@@ -1,8 +1,8 @@
 """Question answering by ranking a list of answers.
 
-Each video is encoded once however many questions it has, each question read once however many
-answers; of these, the ones that begin most likely are scored whole (`answers.Answers`). Protocols:
-UMT (ICCV 2023), after ALBEF (NeurIPS 2021), section 4; TESTA (Findings of EMNLP 2023).
+Each video is encoded once for all its questions, and each question is read once for all answers.
+The answers whose first word piece is likeliest are scored completely (`answers.Answers`).
+Protocols: UMT (ICCV 2023), after ALBEF (NeurIPS 2021), section 4; TESTA (Findings of EMNLP 2023).
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ from tokmerge_jax.signatures import Memory
 from tokmerge_jax.system import Answering
 from tokmerge_jax.types import Questions, UserError
 
-_PER_CALL = 8  # most questions about a video that are read in one call
-COPIES = 3  # arrays of the logits' size that scoring holds at once, about
+_PER_CALL = 8  # largest number of questions about a video per call
+COPIES = 3  # approximate number of arrays as large as the logits that scoring holds at once
 
 Respond = Callable[[Memory, Int[np.ndarray, "B P"]], tuple[np.ndarray, ...]]
-"""`(memory of B videos, numbers of P questions about each, -1 = none)` -> arrays [B,P,...]."""
+"""(memory of B videos, numbers [B,P] of questions about each; -1 = padding) -> arrays [B,P,...]."""
 
 
 def generation(options: GeneratingOptions, end: int) -> decoding.Options:
-    """How answers are generated that the piece `end` ends; 0 is padding."""
+    """The options of generating answers; `end` is the id of the end token, 0 is padding."""
     return decoding.Options(end, 0, options.max_length, options.min_length, options.beams)
 
 
@@ -41,9 +41,9 @@ class Ranking:
     """The best answers of every question.
 
     Attributes:
-      answers: int32 [Q,k], numbers of the answer list, best first.
-      scores: float32 [Q,k], log p(answer); its first piece counts `first_piece` times.
-      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+      answers: int32 [Q,k], indices into the answer list, best first.
+      scores: float32 [Q,k], log p(answer), with its first piece counted `first_piece` times.
+      clips_per_second: videos encoded per second, without compilation; None if not measured.
 
     Raises:
       UserError: if a score is not finite.
@@ -68,12 +68,13 @@ def evaluate(
     """Ranks the answers of all questions.
 
     Args:
-      context: questions about whose videos that never come stay 0 in the ranking.
-      answering: the functions to use.
-      questions: what is asked about which video.
-      texts: the questions' ids, and which of them are not padding.
+      context: model, videos, store and stopwatch; the ranking of questions about videos that are
+        left out stays 0.
+      answering: the system's functions.
+      questions: the questions and their videos.
+      texts: the questions' ids, and their mask (False on padding).
       answer_ids: the answer list's ids.
-      options: how.
+      options: the `eval` part of the configuration.
 
     Raises:
       UserError: if `options.memory_gib` is too little for one question, or a score is not finite.
@@ -105,20 +106,20 @@ def each_question(
     held: int,
     options: AnsweringOptions,
 ) -> float | None:
-    """Fills `rows` with what `respond` says to all open questions.
+    """Fills `rows` with the responses to all questions that have none yet.
 
     Args:
-      context: as of `evaluate`.
-      answering: its `encode_video` and `video_memory` are used.
-      questions: what is asked about which video.
+      context: as in `evaluate`.
+      answering: the system's functions `encode_video` and `video_memory`.
+      questions: the questions and their videos.
       respond: answers questions about the videos of a batch.
-      rows: one array for each that `respond` gives; the last is done where all are.
-      held: float32 numbers that answering one question holds at once, about; where one of each
-        video in a batch is too much for `options.memory_gib`, batches are smaller.
-      options: how.
+      rows: one array on disk per result of `respond`; a question is done when the last one is.
+      held: approximate number of float32 values that answering one question holds at once; if one
+        question per video of a batch exceeds `options.memory_gib`, batches get smaller.
+      options: the `eval` part of the configuration.
 
     Returns:
-      Videos encoded a second, if it could be measured.
+      Videos encoded per second; None if not measured.
     """
     model, watch = context.model, context.watch
     ways, about = model.mesh.shape["data"], np.asarray(questions.about)
@@ -131,20 +132,20 @@ def each_question(
     count, todo = len(rows[-1].values), rows[-1].todo
     wanted = np.unique(about[todo])
     speed, encode = Speed(context.store), model.compiled(answering.encode_video)
-    remember = model.compiled(answering.video_memory)
+    video_memory = model.compiled(answering.video_memory)
     with Progress("answering", count, "question", done=count - len(todo), compiles=True) as bar:
         for batch in context.batches(videos * ways, wanted) if len(wanted) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()
             with watch("answer"):
-                memory = remember(tokens)
+                memory = video_memory(tokens)
                 for asked in _chunks(np.asarray(batch["index"]), about, together):
                     bar.update(_write(rows, asked, respond(memory, asked)))
     return speed.clips_per_second
 
 
 class Ranker:
-    """Ranks answers of questions about the videos of a batch; `Respond`."""
+    """Ranks the answers to questions about the videos of a batch; a `Respond`."""
 
     def __init__(
         self,
@@ -166,26 +167,28 @@ class Ranker:
     def __call__(
         self, memory: Memory, asked: Int[np.ndarray, "B P"]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Answers and scores [B,P,k] of the questions `asked` (-1 = none) about B videos."""
+        """Returns (answers, scores) [B,P,k] for the questions `asked` (-1 = padding)."""
         ids, mask = (part[asked] for part in self._texts)
-        seen = self._read(memory, ids, mask)
-        start = self._steps(seen, mask, [self._first] * asked.size)[:, self._first_place]
+        question_memory = self._read(memory, ids, mask)
+        start = self._steps(question_memory, mask, [self._first] * asked.size)[:, self._first_place]
         finite(start, "likelihood of an answer's first piece", question=asked.ravel())
         kept = np.argsort(-start, axis=1, kind="stable")[:, : self._kept]
         trees = [self._answers.tree(row) for row in kept]
-        steps = self._steps(seen, mask, trees)
+        steps = self._steps(question_memory, mask, trees)
         whole = [self._answers.log_likelihood(*pair) for pair in zip(kept, steps, strict=True)]
         scores = self._more_often * np.take_along_axis(start, kept, axis=1) + np.stack(whole)
-        best = np.lexsort((kept, -scores))  # of equal scores the lower answer number first
-        found = (np.take_along_axis(part, best, axis=1) for part in (kept, scores))
-        answers, scores = (part.reshape((*asked.shape, -1)) for part in found)
+        best = np.lexsort((kept, -scores))  # ties rank by answer number
+        ranked = (np.take_along_axis(part, best, axis=1) for part in (kept, scores))
+        answers, scores = (part.reshape((*asked.shape, -1)) for part in ranked)
         return answers, scores
 
-    def _steps(self, seen: Memory, mask: np.ndarray, trees: list[Tree]) -> Float[np.ndarray, "G E"]:
-        """Log-probabilities of the trees' steps."""
+    def _steps(
+        self, question_memory: Memory, mask: np.ndarray, trees: list[Tree]
+    ) -> Float[np.ndarray, "G E"]:
+        """Log-probabilities [G,E] of the trees' steps."""
         trees = [tree.padded(size_of(trees)) for tree in trees]
         logs = self._next(
-            seen,
+            question_memory,
             mask,
             ids=np.stack([tree.ids for tree in trees]),
             visible=np.stack([tree.visible for tree in trees]),
@@ -199,7 +202,7 @@ class Ranker:
 def _chunks(
     videos: Int[np.ndarray, " B"], about: Int[np.ndarray, " Q"], together: int
 ) -> Iterator[Int[np.ndarray, "B P"]]:
-    """The questions about the videos, P of each at a time; -1 where there is none."""
+    """Yields numbers [B,P] of the questions about the videos, P per video at a time; -1 pads."""
     queues = [np.flatnonzero(about == video) for video in videos]
     for begin in range(0, max(map(len, queues)), together):
         parts = [queue[begin : begin + together] for queue in queues]
@@ -207,24 +210,24 @@ def _chunks(
         yield np.stack(filled)
 
 
-def _write(rows: tuple[Rows, ...], asked: np.ndarray, found: tuple[np.ndarray, ...]) -> int:
-    """Stores what was found for the questions that were asked, and says how many those are new."""
+def _write(rows: tuple[Rows, ...], asked: np.ndarray, arrays: tuple[np.ndarray, ...]) -> int:
+    """Stores the responses to the questions `asked`; returns the number of new ones."""
     real = asked >= 0
     places = asked[real]
     fresh = np.isin(places, rows[-1].todo).sum()
-    for part, values in zip(rows, found, strict=True):
+    for part, values in zip(rows, arrays, strict=True):
         part.write(places, finite(values[real], "score of an answer", question=places))
     return int(fresh)
 
 
 def _per_call(videos: int, most: int, held: int, limit_gib: float) -> tuple[int, int]:
-    """Of how many of a device's `videos` how many questions each are answered at a time."""
+    """Returns (videos per device, questions per video) of a call within the memory limit."""
     fitting = int(limit_gib * 2**30 // (4 * held))
     if fitting < 1:
         raise UserError(
-            f"config.eval.memory_gib={limit_gib:g} is too little to answer a question; it takes"
-            f" {4 * held / 2**30:.2f}, or fewer answers that are scored (config.eval.top_k), or"
-            " fewer beams (config.eval.beams)"
+            f"config.eval.memory_gib={limit_gib:g} is too little to answer a question; set it to at"
+            f" least {4 * held / 2**30:.2f}, or reduce the scored answers (config.eval.top_k) or"
+            " the beams (config.eval.beams)"
         )
     videos = min(videos, fitting)
     return videos, min(fitting // videos, most, _PER_CALL)

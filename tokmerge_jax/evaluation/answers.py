@@ -1,8 +1,8 @@
-"""An answer list as a tree: answers that begin alike share their beginnings.
+"""The answer list as a prefix tree: answers share the word pieces that they begin with.
 
-What follows a beginning depends on nothing else, so its state in the decoder is computed once for
-all answers that have it. Most answers are one word piece and an end token: rows of five ids would
-hold several times as many positions as the tree has nodes.
+The decoder's state after a prefix depends only on the prefix, so it is computed once for all
+answers that share it. Most answers are one word piece and an end token: rows of five ids would hold
+several times as many positions as the tree has nodes.
 """
 
 import dataclasses
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-_STEP = 64  # sizes of trees are multiples of this, so that few programs are compiled
+_STEP = 64  # tree sizes are multiples of this, so that few programs are compiled
 
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Beginnings of answers as one row of word pieces, for `signatures.NextPiece`.
+    """Prefixes of answers as one row of word pieces, for `signatures.NextPiece`.
 
     Attributes:
-      ids: the last piece of each of M beginnings.
-      positions: its place in its answers.
-      visible: [reader, read], the pieces of a beginning; a place that only pads sees itself.
-      places: the beginning that each of E steps goes out from.
-      pieces: the piece that the step adds.
+      ids: the last piece of each of M prefixes.
+      positions: the position of that piece in its answers.
+      visible: the attention mask [query, key]: a prefix sees its own pieces, padding sees itself.
+      places: for each of E steps, the index of the prefix that it continues.
+      pieces: for each step, the piece that it adds.
     """
 
     ids: Int[np.ndarray, " M"]
@@ -33,7 +33,7 @@ class Tree:
     pieces: Int[np.ndarray, " E"]
 
     def padded(self, nodes: int) -> "Tree":
-        """The same with `nodes` beginnings, those that are added meaning nothing."""
+        """The same tree padded to `nodes` prefixes."""
         more = nodes - len(self.ids)
         visible = np.eye(nodes, dtype=bool)
         visible[: len(self.ids), : len(self.ids)] = self.visible
@@ -45,7 +45,7 @@ class Answers:
     """A list of A answers of at most L word pieces, start token included."""
 
     def __init__(self, ids: Int[np.ndarray, "A L"]) -> None:
-        """Takes the answers' ids; 0 is padding, and the start token is that of the first one."""
+        """Builds the tree of the answers' ids; 0 is padding, and all share one start token."""
         self._ids = ids
         self._steps = np.asarray(ids[:, 1:] != 0)
         nodes: dict[tuple[int, ...], int] = {(int(ids[0, 0]),): 0}
@@ -64,7 +64,9 @@ class Answers:
         return len(self._ids)
 
     def first_pieces(self) -> tuple[Tree, Int[np.ndarray, " A"]]:
-        """The start token with a step to every first piece, and each answer's place among those."""
+        """Returns (tree with a step from the start token to every first piece, index [A] of each
+        answer's first piece among those steps).
+        """
         pieces, place = np.unique(self._ids[:, 1], return_inverse=True)
         places = np.zeros_like(pieces)
         return Tree(
@@ -72,7 +74,7 @@ class Answers:
         ), place
 
     def tree(self, kept: Int[np.ndarray, " k"]) -> Tree:
-        """All beginnings of the answers `kept`, and each of their steps (k times L - 1)."""
+        """The tree of all prefixes of the answers `kept`, with k (L - 1) steps."""
         paths = self._paths[kept]
         nodes = np.unique(np.append(paths, 0))
         visible = np.zeros((len(nodes), len(nodes)), bool)
@@ -87,17 +89,17 @@ class Answers:
         )
 
     def most_nodes(self, kept: int) -> int:
-        """What `size_of` can be at most for trees of `kept` answers."""
+        """Upper bound of `size_of` for trees of `kept` answers."""
         longest = np.sort(self._steps.sum(axis=1))[-kept:]
         return _rounded(1 + int((longest - 1).sum()))
 
     def log_likelihood(self, kept: Int[np.ndarray, " k"], steps: np.ndarray) -> np.ndarray:
-        """Sums of the log-probabilities `steps` of a tree's steps, by answer [k]."""
+        """Sums the log-probabilities `steps` of a tree's steps for each answer; [k]."""
         return np.where(self._steps[kept], steps.reshape(len(kept), -1), 0).sum(axis=1)
 
 
 def size_of(trees: Sequence[Tree]) -> int:
-    """A number of nodes that all of the trees fit into, one of few."""
+    """A common, rounded number of nodes to which all trees can be padded."""
     return _rounded(max(len(tree.ids) for tree in trees))
 
 

@@ -1,4 +1,4 @@
-"""What every evaluation has at hand: a model on its devices, videos, results on disk, a clock."""
+"""What every evaluation works with: a model on devices, videos, stored results, a stopwatch."""
 
 import dataclasses
 import functools
@@ -18,21 +18,21 @@ R = TypeVar("R")
 Rows = TypeVar("Rows")
 
 Batches = Callable[[int, np.ndarray], Iterator[Batch]]
-"""`(batch size, rows)` -> batches of `video`, `index` and `mask` of those of the videos in these
-rows that can be decoded, in order."""
+"""(batch size, rows) -> batches of `video`, `index` and `mask` of the videos in these rows, in
+order, without videos that cannot be decoded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Parameters, and the devices that they are used on."""
+    """Parameters and the mesh of devices that they are used on."""
 
     params: Params
     mesh: jax.sharding.Mesh
 
     def compiled(self, function: Callable[Concatenate[Params, P], R]) -> Callable[P, R]:
-        """A system's function of these parameters; rows of host arrays are split over the devices.
+        """Compiles a system's function and binds the parameters.
 
-        Whatever is no numpy array is passed on as it is.
+        Rows of NumPy arrays are split over the devices; other arguments are passed on unchanged.
         """
         program = runtime.jit(function)
 
@@ -50,7 +50,7 @@ class Model:
 
     @functools.cached_property
     def _placed(self) -> Params:
-        """The parameters on the devices, once for all functions."""
+        """The parameters on the devices, shared by all functions."""
         return parallel.replicate(self.mesh, dict(self.params))
 
 
@@ -59,11 +59,10 @@ class Context:
     """What an evaluation works with.
 
     Attributes:
-      model: what is evaluated.
-      batches: its videos.
-      store: keeps results as they come, and belongs to this model and these videos; an evaluation
-        goes on where it says that one was.
-      watch: notes how long each stage takes.
+      model: the model to evaluate.
+      batches: the videos.
+      store: the results so far of this model and these videos, from which an evaluation resumes.
+      watch: measures the time of each stage.
     """
 
     model: Model
@@ -75,7 +74,9 @@ class Context:
 def ahead(
     function: Callable[..., R], inputs: Iterable[tuple[Rows, tuple[np.ndarray, ...]]]
 ) -> Iterator[tuple[Rows, R]]:
-    """Rows and `function` of their arrays, one batch late: the host prepares the next meanwhile."""
+    """Yields (rows, `function` of their arrays) one batch late, so that the host prepares the next
+    batch while the device works.
+    """
     pending = None
     try:
         for index, arrays in inputs:
@@ -83,7 +84,7 @@ def ahead(
             if pending is not None:
                 yield pending
             pending = result
-    except UserError:  # a video that stops the run: what comes before it is kept
+    except UserError:  # a broken video stops the run; results before it are kept
         if pending is not None:
             yield pending
         raise

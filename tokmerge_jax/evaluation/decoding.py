@@ -1,10 +1,9 @@
-"""Texts word by word: the likeliest words, words drawn from a nucleus, or beam search.
+"""Autoregressive text generation: greedy decoding, nucleus sampling and beam search.
 
-Everything has a static shape and runs inside the caller's `jax.jit`; what a decoder keeps of the
-words that it has read (keys and values) is the caller's `state`. The rules are those of Hugging
-Face's transformers 4.21, with which BLIP (ICML 2022) and TESTA (EMNLP 2023) generate. Sources:
-nucleus sampling, Holtzman et al. (ICLR 2020), section 3.1; repetition penalty, CTRL (2019),
-section 4.1.
+All shapes are static, and everything runs inside the caller's `jax.jit`; the decoder's key/value
+cache is part of the caller's `state`. The rules are those of Hugging Face's transformers 4.21, with
+which BLIP (ICML 2022) and TESTA (EMNLP 2023) generate. Sources: nucleus sampling, Holtzman et al.
+(ICLR 2020), section 3.1; repetition penalty, CTRL (2019), section 4.1.
 """
 
 import dataclasses
@@ -19,31 +18,32 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from tokmerge_jax.types import UserError
 
 Step = Callable[[PyTree, jax.Array, jax.Array], tuple[jax.Array, PyTree]]
-"""`(state, ids int32 [R], position int32 []) -> (logits float32 [R,W], state)`: reads one more
-word of each row and tells which may come next. Every leaf of `state` has the rows as first axis.
-Rows of texts that have ended go on like the others; what they give is not used."""
+"""`(state, ids int32 [R], position int32 []) -> (logits float32 [R,W], state)`: reads one word of
+each row and predicts the next one. The first axis of every leaf of `state` is the rows. Rows whose
+texts have ended are computed too, but not used."""
 
-_CLOSED = -1e9  # score of the beams that do not count yet: all but one, as they begin alike
+_CLOSED = -1e9  # initial score of all beams but one, since all begin with the same prompt
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to generate.
+    """The options of text generation.
 
     Attributes:
-      end: id of the word that ends a text.
-      pad: id after the end.
-      max_length: L, ids of a text at most, its prompt included.
-      min_length: no text ends before it has so many ids, its prompt included.
-      beams: K of beam search; 1 follows a single text.
-      length_penalty: beam search compares log-likelihood / length ** length_penalty, where the end
-        does not count in the length. Likelihoods being negative, more favours longer texts.
-      repetition_penalty: logits (in beam search log-probabilities) of words that were read are
-        divided by it if positive, multiplied if negative; 1 = none.
-      top_p: words are drawn from the fewest likeliest ones that together have this probability;
-        0 = always the likeliest one. Not with beams.
-      top_k: words are drawn from so many likeliest ones; 0 = any. transformers sets 50 where it is
-        not told otherwise, so BLIP's captions are drawn so.
+      end: id of the end token.
+      pad: id of padding after the end.
+      max_length: L, largest number of ids in a text, including its prompt.
+      min_length: smallest number of ids before a text may end, including its prompt.
+      beams: K, number of beams; 1 = no beam search.
+      length_penalty: beam search compares log-likelihood / length ** length_penalty, without the
+        end token in the length. Since log-likelihoods are negative, a larger penalty favours longer
+        texts.
+      repetition_penalty: logits (in beam search, log-probabilities) of words that occurred before
+        are divided by it if positive and multiplied by it if negative; 1 = no penalty.
+      top_p: words are drawn from the smallest set of likeliest words with this total probability;
+        0 = greedy decoding. Not with beams.
+      top_k: words are drawn from this number of likeliest words; 0 = from all. The default is that
+        of transformers, with which BLIP's captions are drawn.
     """
 
     end: int
@@ -82,13 +82,13 @@ class Options:
 
 
 class Texts(NamedTuple):
-    """What was generated.
+    """Generated texts.
 
     Attributes:
-      ids: int32 [B,L]: prompt, words, the end if it was reached, `Options.pad`.
-      length: int32 [B], of the ids that are no padding.
-      score: float32 [B], log-likelihood of what follows the prompt, over a power of the length (see
-        `Options.length_penalty`). Where there are beams, repetition is penalised in it.
+      ids: int32 [B,L]: prompt, words, the end token if it was reached, padding.
+      length: int32 [B], number of ids without padding.
+      score: float32 [B], log-likelihood of the words after the prompt, divided by a power of the
+        length (`Options.length_penalty`). With beams it includes the repetition penalty.
     """
 
     ids: jax.Array
@@ -103,23 +103,23 @@ def generate(
     options: Options,
     key: PRNGKeyArray | None = None,
 ) -> Texts:
-    """Goes on with every prompt; stops when all texts have ended.
+    """Continues every prompt until all texts have ended.
 
     Args:
       step: the decoder, see `Step`. Positions are 0, 1, ...
-      state: before the first word, of R = B * K rows, the beams of a text in a row.
-      prompt: what the texts begin with, at least a start word.
-      options: how.
-      key: of the draws; needed if `options.top_p` is not 0.
+      state: the state before the first word, with R = B * K rows, the K beams of a text adjacent.
+      prompt: the beginnings of the texts, at least a start token.
+      options: the options of generation.
+      key: random key, needed if `options.top_p` is not 0.
 
     Raises:
-      UserError: if a prompt leaves no room, `options` name words that the decoder does not know, or
-        words are to be drawn without a key.
+      UserError: if a prompt is as long as `max_length`, `options` names ids outside the decoder's
+        vocabulary, or the key is missing.
     """
     read = prompt.shape[1]
     if not 0 < read < options.max_length:
         raise UserError(
-            f"prompts of {read} words cannot go on to generation's max_length={options.max_length};"
+            f"prompts of {read} words do not fit generation's max_length={options.max_length};"
             " give at least one word, and raise max_length"
         )
     if options.top_p and key is None:
@@ -134,7 +134,7 @@ def generate(
 
 
 def _read(step: Step, state: PyTree, ids: Int[Array, "R P"]) -> PyTree:
-    """The state after all these words."""
+    """The state after reading all ids."""
     if not ids.shape[1]:
         return state
     positions = jnp.arange(ids.shape[1], dtype=jnp.int32)
@@ -143,9 +143,9 @@ def _read(step: Step, state: PyTree, ids: Int[Array, "R P"]) -> PyTree:
 
 
 class _Following(NamedTuple):
-    """One text a sample; its score is not divided by the length yet."""
+    """One text per sample; its score is not yet divided by the length."""
 
-    at: jax.Array  # the place of the word that is to be read
+    at: jax.Array  # position of the next word to read
     state: PyTree
     done: jax.Array
     texts: Texts
@@ -185,7 +185,7 @@ def _next_words(step: Step, options: Options, key: jax.Array | None, now: _Follo
 
 
 def _draw(key: jax.Array, scores: Float[Array, "R W"], options: Options) -> Int[Array, " R"]:
-    """A word of each row's nucleus; probabilities are those among the `top_k` words."""
+    """Draws a word from each row's nucleus, with probabilities among the `top_k` words."""
     best, words = jax.lax.top_k(scores, min(options.top_k or scores.shape[1], scores.shape[1]))
     if options.top_p < 1:
         sums = jnp.cumsum(jax.nn.softmax(best), axis=1)
@@ -196,14 +196,14 @@ def _draw(key: jax.Array, scores: Float[Array, "R W"], options: Options) -> Int[
 
 
 class _Searching(NamedTuple):
-    """K open texts a sample, and the best K that ended, best first."""
+    """K unfinished texts per sample, and the best K finished ones, best first."""
 
     at: jax.Array
     state: PyTree
     done: jax.Array
     ids: jax.Array  # int32 [B,K,L]
     scores: jax.Array  # float32 [B,K], log-likelihoods
-    found: Texts  # [B,K,...], of score -inf where none is
+    finished: Texts  # [B,K,...], with score -inf where there is none
 
 
 def _search(step: Step, options: Options, at: jax.Array, state: PyTree, ids: jax.Array) -> Texts:
@@ -214,11 +214,11 @@ def _search(step: Step, options: Options, at: jax.Array, state: PyTree, ids: jax
     none = Texts(ids, jnp.zeros(size, jnp.int32), jnp.full(size, -jnp.inf))
     now = _Searching(at, state, jnp.zeros(len(ids), bool), ids, scores, none)
     now = _until_done(functools.partial(_next_beams, step, options), now, options)
-    # A search that was not done has reached the full length: its open texts count as they are.
+    # A search that is not done has reached the full length: its unfinished texts count too.
     scores = jnp.where(now.done[:, None], -jnp.inf, now.scores)
     scores = _relative(scores, options.max_length, options)
-    found = _best(now.found, Texts(now.ids, jnp.full(size, options.max_length), scores))
-    return jax.tree.map(lambda x: x[:, 0], found)
+    finished = _best(now.finished, Texts(now.ids, jnp.full(size, options.max_length), scores))
+    return jax.tree.map(lambda x: x[:, 0], finished)
 
 
 def _next_beams(step: Step, options: Options, now: _Searching) -> _Searching:
@@ -227,30 +227,30 @@ def _next_beams(step: Step, options: Options, now: _Searching) -> _Searching:
     likelihood = jax.nn.log_softmax(logits)
     likelihood = _allowed(likelihood, now.ids.reshape(-1, options.max_length), length, options)
     total = now.scores[..., None] + likelihood.reshape(*now.scores.shape, -1)
-    # At most K of 2 K continuations end a text, one of each beam: K are left to go on with.
+    # At most K of 2 K continuations end a text, one per beam, so at least K remain to continue.
     scores, place = jax.lax.top_k(total.reshape(len(total), -1), 2 * beams)
     parent, word = jnp.divmod(place, total.shape[2])
     ids, ends = _write(_pick(now.ids, parent), word, length), word == options.end
     relative = _relative(scores, length, options)
     ended = jnp.where(ends & ~now.done[:, None], relative, -jnp.inf)[:, :beams]
     longer = jnp.full(ended.shape, length + 1)
-    found = _best(now.found, Texts(ids[:, :beams], longer, ended))
-    # Done if K texts ended and the best continuation is no better than the worst of those.
-    done = now.done | (found.score[:, -1] >= relative[:, 0])
+    finished = _best(now.finished, Texts(ids[:, :beams], longer, ended))
+    # Done if K texts are finished and the best continuation does not beat the worst of them.
+    done = now.done | (finished.score[:, -1] >= relative[:, 0])
     still = jnp.argsort(ends, axis=1)[:, :beams]
     ids, scores, parent = (_pick(x, still) for x in (ids, scores, parent))
-    return _Searching(length, _reorder(state, parent), done, ids, scores, found)
+    return _Searching(length, _reorder(state, parent), done, ids, scores, finished)
 
 
-def _best(found: Texts, more: Texts) -> Texts:
-    """The K best of both, best first; of equal ones the later found, as in the original."""
-    both = jax.tree.map(lambda new, old: jnp.concatenate([new, old], axis=1), more, found)
-    score, place = jax.lax.top_k(both.score, found.score.shape[1])
+def _best(finished: Texts, more: Texts) -> Texts:
+    """The K best texts of both, best first; ties prefer the later text, as in the original."""
+    both = jax.tree.map(lambda new, old: jnp.concatenate([new, old], axis=1), more, finished)
+    score, place = jax.lax.top_k(both.score, finished.score.shape[1])
     return Texts(_pick(both.ids, place), _pick(both.length, place), score)
 
 
 def _reorder(state: PyTree, parent: Int[Array, "B K"]) -> PyTree:
-    """The state of R = B * K rows, each taken from one of the rows of its sample."""
+    """Reorders the R = B * K rows of the state: each takes the row of its parent beam."""
     return jax.tree.map(
         lambda x: _pick(x.reshape(*parent.shape, *x.shape[1:]), parent).reshape(x.shape), state
     )
@@ -264,12 +264,12 @@ def _until_done(body: Callable[[PyTree], PyTree], now: PyTree, options: Options)
 def _allowed(
     scores: Float[Array, "R W"], ids: Int[Array, "R L"], length: Int[Array, ""], options: Options
 ) -> Float[Array, "R W"]:
-    """What words are chosen by: repetition costs, and no text ends too early."""
+    """Scores for choosing words: repetition is penalised, and no text ends too early."""
     words = scores.shape[1]
     if max(options.end, options.pad) >= words:
         raise UserError(
-            f"generation's end={options.end} and pad={options.pad} must be below {words}, the "
-            "number of words that the decoder knows"
+            f"generation's end={options.end} and pad={options.pad} must be below {words}, the"
+            " size of the decoder's vocabulary"
         )
     if options.repetition_penalty != 1:
         read = jnp.where(jnp.arange(ids.shape[1])[None] < length, ids, words)
@@ -281,7 +281,7 @@ def _allowed(
 
 
 def _are_in(ids: Int[Array, "R L"], words: int) -> Bool[Array, "R W"]:
-    """Which of so many words each row has; ids beyond them count for none."""
+    """Marks the words that each row contains; ids of `words` or more are ignored."""
     mark = jax.vmap(lambda row: jnp.zeros(words, bool).at[row].set(True, mode="drop"))
     return mark(ids)
 
@@ -301,5 +301,5 @@ def _write(
 
 
 def _pick(x: jax.Array, places: Int[Array, "B M"]) -> jax.Array:
-    """[B,K,...] -> [B,M,...]: so many entries of each sample."""
+    """[B,K,...] -> [B,M,...]: takes M entries of each sample."""
     return jax.vmap(lambda row, place: row[place])(x, places)

@@ -1,10 +1,10 @@
-"""An index of videos on disk, to be searched by text: features that are computed once.
+"""An index of videos on disk for search by text: features are computed once.
 
-The folder holds `index.json` (what the features depend on), `videos.jsonl` (a line for each file
-that was looked at, the last one counts), `broken.txt` (files that cannot be used, if there are any)
-and `features/`, one .safetensors file a video with its embedding and its tokens: 4 bytes a number,
-4.5 MB for the 1452 tokens of UMT-B/16 on MSRVTT. A search reads the embeddings of all videos and
-the tokens of its candidates alone.
+The folder holds `index.json` (the facts that features depend on), `videos.jsonl` (one line per
+indexed file; the last line of a file counts), `broken.txt` (unusable files, if any) and
+`features/`, one .safetensors file per video with its embedding and its tokens: 4 bytes per number,
+4.5 MB for the 1452 tokens of UMT-B/16 on MSRVTT. A search reads the embeddings of all videos, but
+only the tokens of its candidates.
 """
 
 import dataclasses
@@ -29,20 +29,20 @@ from tokmerge_jax.system import Retrieval
 from tokmerge_jax.types import Json, UserError
 
 Stamp = tuple[int, ...]
-"""A file's size, and its time of change in nanoseconds: equal as long as the file is."""
+"""A file's size and its modification time in nanoseconds: unchanged as long as the file is."""
 
-_NAMED = 10  # changed facts that an error names
-_TEXTS = 16  # texts that are encoded at a time, so that one program serves all queries
+_NAMED = 10  # number of changed facts that an error names
+_TEXTS = 16  # texts per batch, fixed so that one compiled program serves all queries
 
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-    """A video that a text found.
+    """A video in the result of a search.
 
     Attributes:
-      path: of the video, relative to the folder that was indexed.
-      cosine: of the embeddings.
-      score: of the matching head, by which hits are ranked; None without one.
+      path: the video's path, relative to the indexed folder.
+      cosine: cosine similarity of the embeddings.
+      score: score of the matching head, by which hits are ranked; None without a matching head.
     """
 
     path: str
@@ -51,18 +51,19 @@ class Hit:
 
 
 class Index:
-    """Features of videos by path."""
+    """The features of videos, by path."""
 
     def __init__(self, folder: pathlib.Path, facts: Mapping[str, Json], about: Json = None) -> None:
-        """Opens or makes the index in `folder`.
+        """Opens or creates the index in `folder`.
 
         Args:
-          folder: the index's.
-          facts: what features depend on (anything that JSON holds).
-          about: kept beside them for whoever opens the index again; None leaves what is there.
+          folder: the index's folder.
+          facts: everything that the features depend on (JSON values).
+          about: JSON value stored beside the facts for later readers; None keeps the stored one.
 
         Raises:
-          UserError: if the index was made on other facts, naming them, or cannot be made.
+          UserError: if the index was made with other facts (the message names them), or cannot be
+            created.
         """
         self._folder, self._log = folder, folder / "videos.jsonl"
         with disk.explained(folder):
@@ -78,18 +79,19 @@ class Index:
 
     @property
     def videos(self) -> tuple[str, ...]:
-        """The paths that can be found, ascending."""
+        """The paths that can be searched, ascending."""
         return tuple(sorted(path for path, (_, fault) in self._entries.items() if not fault))
 
     @property
     def faults(self) -> dict[str, str]:
-        """Why videos cannot be found."""
+        """Path -> reason of the videos that cannot be searched."""
         return {path: fault for path, (_, fault) in sorted(self._entries.items()) if fault}
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
-        """Forgets what is gone, changed or broken; returns the files to be looked at, ascending.
+        """Removes entries of deleted, changed and broken files; returns the files to index.
 
-        Broken ones are tried again: a fault may have passed without a change of the file.
+        Broken files are tried again, since a fault may pass without a change of the file. The
+        returned paths are ascending.
         """
         stale = [
             path
@@ -100,7 +102,7 @@ class Index:
             del self._entries[path]
         lines = [self._line(path, *entry) for path, entry in sorted(self._entries.items())]
         runtime.write_text(self._log, "".join(lines))
-        for path in stale:  # only now: whatever the log names is there
+        for path in stale:  # after the log, so that every logged feature file exists
             self._feature(path).unlink(missing_ok=True)
         return sorted(files.keys() - self._entries.keys())
 
@@ -110,15 +112,15 @@ class Index:
         stamp: Stamp,
         features: Mapping[str, Float[np.ndarray, "..."]],
     ) -> None:
-        """Stores a video's features, then the note that they are there.
+        """Stores a video's features, then its line in the log.
 
         Args:
           path: the video.
-          stamp: of its file.
-          features: "embedding" [F,E] and, of models that re-rank, "tokens" [N,C].
+          stamp: the stamp of its file.
+          features: "embedding" [F,E] and, for models that re-rank, "tokens" [N,C].
 
         Raises:
-          UserError: if they are not finite, or cannot be written.
+          UserError: if features are not finite or cannot be written.
         """
         part = self._feature(path).with_suffix(".part")
         for name, array in features.items():
@@ -130,12 +132,12 @@ class Index:
             self._note(path, stamp, "")
 
     def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
-        """Notes why a file cannot be found, naming it."""
+        """Records the fault of an unusable file."""
         with disk.explained(self._folder):
             self._note(path, stamp, fault)
 
     def report(self) -> pathlib.Path | None:
-        """Writes `broken.txt`, a line for each file that cannot be used; None if all can."""
+        """Writes `broken.txt`, one line per unusable file; returns None if there is none."""
         file = self._folder / "broken.txt"
         if not self.faults:
             file.unlink(missing_ok=True)
@@ -154,58 +156,62 @@ class Index:
         memory_gib: float,
         shapes: Mapping[str, tuple[int, ...]],
     ) -> list[list[Hit]]:
-        """The best `top_k` videos of each text, best first.
+        """Returns the best `top_k` videos for each text, best first.
 
         Args:
-          model: what the index was made with.
-          retrieval: its functions; where they have a matching head, it ranks the videos.
-          texts: ids, and which of them are not padding.
-          top_k: how many, fewer if there are fewer videos.
-          memory_gib: bound on what matching holds at once.
-          shapes: of the features of one video by name, as the model makes them.
+          model: the model that the index was made with.
+          retrieval: its functions; a matching head, if any, ranks the videos.
+          texts: ids, and their mask (False on padding).
+          top_k: number of videos per text, fewer if the index holds fewer.
+          memory_gib: memory limit of matching, in GiB.
+          shapes: feature name -> expected shape for one video.
 
         Raises:
-          UserError: if a score is not finite, or features are gone or damaged.
+          UserError: if a score is not finite, or features are missing or damaged.
         """
         videos = self.videos
         if not videos:
             return [[] for _ in texts[0]]
         matching = retrieval.matching
         names = ("embedding", "states") if matching else ("embedding",)
-        words = _encode(model, retrieval.encode_text, texts, names)
+        text_features = _encode(model, retrieval.encode_text, texts, names)
         embedding = np.stack([self.load(path, "embedding", shapes["embedding"]) for path in videos])
-        cosine = words["embedding"] @ embedding.mean(axis=1).T
+        cosine = text_features["embedding"] @ embedding.mean(axis=1).T
         runtime.finite(cosine, "similarity", text=None, video=videos)
         wanted = candidates(cosine, top_k)
-        seen = np.flatnonzero(wanted.any(axis=0))
-        found, cosine, wanted = [videos[v] for v in seen], cosine[:, seen], wanted[:, seen]
+        wanted_videos = np.flatnonzero(wanted.any(axis=0))
+        paths, cosine, wanted = (
+            [videos[v] for v in wanted_videos],
+            cosine[:, wanted_videos],
+            wanted[:, wanted_videos],
+        )
         if matching is None:
-            return [_hits(found, *row, None) for row in zip(wanted, cosine, strict=True)]
+            return [_hits(paths, *row, None) for row in zip(wanted, cosine, strict=True)]
         scores = _Scores(wanted.T.shape)
         match(
             model,
             matching,
-            _Tokens(self, found, shapes["tokens"]),
-            (words["states"], texts[1]),
+            _Tokens(self, paths, shapes["tokens"]),
+            (text_features["states"], texts[1]),
             wanted.T,
             scores,
             memory_gib=memory_gib,
-            names=found,
+            names=paths,
         )
         rows = zip(wanted, cosine, scores.values.T, strict=True)
-        return [_hits(found, *row) for row in rows]
+        return [_hits(paths, *row) for row in rows]
 
     def load(self, path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A video's "embedding" [F,E] or "tokens" [N,C], of that shape.
+        """Reads a video's "embedding" [F,E] or "tokens" [N,C] and checks its shape.
 
         Raises:
-          UserError: if its features are gone or damaged, or are of another shape or type; or if
-            the machine refuses to read them.
+          UserError: if the features are missing, damaged or of another shape or type, or if the
+            machine refuses to read them.
         """
         file = self._feature(path)
         with disk.explained(file):
             try:
-                file.open("rb").close()  # whatever the reason, safetensors says "no such file"
+                file.open("rb").close()  # safetensors reports every failure as "no such file"
                 with safe_open(file, "np") as arrays:
                     array = runtime.finite(arrays.get_tensor(name), name)
             except (FileNotFoundError, SafetensorError, TypeError, UserError) as error:
@@ -214,7 +220,7 @@ class Index:
                 ) from error
         if array.dtype != np.float32 or array.shape != shape:
             raise UserError(
-                f"{file}, the features of {path}: {name} is {array.dtype} {array.shape} where the"
+                f"{file}, the features of {path}: {name} is {array.dtype} {array.shape}, but the"
                 f" model makes float32 {shape}; remove it and index again"
             )
         return array
@@ -234,10 +240,10 @@ class Index:
 
 
 def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
-    """The files that the index in `folder` has looked at: what they were, and their faults.
+    """Reads the log of the index in `folder`: path -> (stamp, fault).
 
     Raises:
-      UserError: if a line is none of ours.
+      UserError: if a line is damaged.
     """
     log = folder / "videos.jsonl"
     known = {}
@@ -245,7 +251,7 @@ def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
     for number, line in enumerate(lines, 1):
         try:
             path, stamp, fault = json.loads(line)
-            os.fsencode(path)  # as the name of its features is made
+            os.fsencode(path)  # fails here if no feature file can have that name
             known[path] = tuple(map(operator.index, stamp)), fault
         except (TypeError, ValueError, RecursionError) as error:
             raise UserError(
@@ -255,10 +261,10 @@ def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
 
 
 def describe(folder: pathlib.Path) -> dict[str, Json]:
-    """What the index in `folder` depends on ("facts"), and what was kept beside it ("about").
+    """Reads the index.json of `folder`: "facts" (what features depend on) and "about".
 
     Raises:
-      UserError: if there is none.
+      UserError: if there is no index.
     """
     file = folder / "index.json"
     if not file.is_file():
@@ -273,14 +279,14 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
         or not isinstance(known.get("facts"), dict)
     ):
         raise UserError(
-            f"{file} is damaged, or not of scripts/search.py; index into another folder (--index)"
+            f"{file} is damaged, or not written by scripts/search.py; use another folder (--index)"
         )
     return known
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tokens:
-    """The tokens of an index's videos, read when asked for."""
+    """The tokens of an index's videos, read on demand."""
 
     index: Index
     videos: Sequence[str]
@@ -304,19 +310,19 @@ class _Scores:
 def _encode(
     model: Model, encode: EncodeText, texts: tuple[np.ndarray, np.ndarray], names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The named features of all texts: "embedding" [Q,E], "states" [Q,L,C]."""
+    """Computes the named features of all texts: "embedding" [Q,E], "states" [Q,L,C]."""
     size = parallel.batch_size(model.mesh, _TEXTS)
-    found = [
+    parts = [
         [np.asarray(read[name], np.float32)[: len(rows)] for name in names]
         for rows, read in ahead(model.compiled(encode), text_batches(texts, size))
     ]
-    return dict(zip(names, map(np.concatenate, zip(*found, strict=True)), strict=True))
+    return dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True))
 
 
 def _hits(
     paths: Sequence[str], wanted: np.ndarray, cosine: np.ndarray, scores: np.ndarray | None
 ) -> list[Hit]:
-    """What one text found among `paths`, best first, by the scores if there are any."""
+    """The hits of one text among `paths`, best first, by the scores or else the cosines."""
     ranked = cosine if scores is None else scores
     best = sorted(np.flatnonzero(wanted).tolist(), key=lambda v: -ranked[v])
     return [
@@ -325,7 +331,7 @@ def _hits(
 
 
 def _check(folder: pathlib.Path, known: Mapping[str, Json], facts: Mapping[str, Json]) -> None:
-    """Refuses an index that was made on other facts than `facts`."""
+    """Raises UserError if an index was made with other facts than `facts`."""
     old, new = (flatten_dict(dict(tree), sep=".") for tree in (known, facts))
     changed = [
         f"{key}={old.get(key)!s:.40} (now {new.get(key)!s:.40})"
@@ -336,6 +342,6 @@ def _check(folder: pathlib.Path, known: Mapping[str, Json], facts: Mapping[str, 
         named = ", ".join(changed[:_NAMED])
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         raise UserError(
-            f"the index in {folder} was made with {named}{more}; go back to that, or make"
-            " another index in a folder of its own"
+            f"the index in {folder} was made with {named}{more}; use those settings, or make a new"
+            " index in another folder"
         )

@@ -1,4 +1,4 @@
-"""Recall and ranks of retrieval, in both directions, as each line of work counts them; accuracy."""
+"""Recalls and ranks of retrieval in both directions, by the rules of each paper; accuracy."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +10,11 @@ from tokmerge_jax.runtime import finite
 from tokmerge_jax.types import UserError
 
 Relevant = Sequence[Sequence[int]]
-"""For each row of a score matrix, the columns that are right (at least one)."""
+"""For each row of a score matrix, its right columns (at least one)."""
 
 
 def order(scores: Float[np.ndarray, "R S"]) -> Int[np.ndarray, "R S"]:
-    """Each row's columns, best first; of equal scores the larger index comes first.
+    """Sorts each row's columns, best first; among ties the larger index comes first.
 
     Raises:
       UserError: if a score is not finite.
@@ -23,13 +23,13 @@ def order(scores: Float[np.ndarray, "R S"]) -> Int[np.ndarray, "R S"]:
 
 
 def ranks(scores: Float[np.ndarray, "R S"], relevant: Relevant) -> Int[np.ndarray, " R"]:
-    """The place of each row's best right column, counted from 0."""
+    """The rank of each row's best right column, from 0."""
     place = np.argsort(order(scores), axis=1)
     return np.array([place[row, list(right)].min() for row, right in enumerate(relevant)])
 
 
 def recall(place: Int[np.ndarray, " R"]) -> dict[str, float]:
-    """R@1, R@5 and R@10 in percent, median and mean rank counted from 1; two decimals."""
+    """R@1, R@5 and R@10 in percent, median and mean rank from 1, all with two decimals."""
     values = {f"R@{k}": 100 * np.mean(place < k) for k in (1, 5, 10)}
     values |= {"MedR": np.median(place) + 1, "MeanR": np.mean(place) + 1}
     return {name: round(float(value), 2) for name, value in values.items()}
@@ -38,15 +38,15 @@ def recall(place: Int[np.ndarray, " R"]) -> dict[str, float]:
 def equal_scores(
     scores: Float[np.ndarray, "R S"], right: Bool[np.ndarray, "R S"]
 ) -> dict[str, int]:
-    """The number of rows whose rank comes from a rule on ties.
+    """Counts the rows whose rank depends on the rule for ties.
 
     Args:
-      scores: of each row's columns; -inf is not ranked.
-      right: the columns that are.
+      scores: score of each column; -inf = not ranked.
+      right: marks the right columns.
 
     Returns:
-      "right_and_wrong": rows whose best right column has the score of a wrong one; "all": rows
-      that have several columns, of one score.
+      "right_and_wrong": number of rows whose best right column ties with a wrong one; "all": number
+      of rows whose columns (more than one) all have the same score.
     """
     ranked = scores > -np.inf
     best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
@@ -57,7 +57,7 @@ def equal_scores(
 
 
 def percent(right: Bool[np.ndarray, " R"]) -> float:
-    """The share of what is right, in percent to two decimals."""
+    """The share of True, in percent with two decimals."""
     return round(100 * float(np.mean(right)), 2)
 
 
@@ -66,7 +66,7 @@ def both_directions(
     video_to_text: Float[np.ndarray, "V Q"],
     relevant: Relevant,
 ) -> Mapping[str, dict[str, float]]:
-    """`recall` of each direction; `relevant` holds the right videos of each text.
+    """`recall` in each direction; `relevant` holds the right videos of each text.
 
     The original's names are `img_r*` for text-to-video and `txt_r*` for video-to-text.
     """
@@ -85,11 +85,11 @@ def grouped(
     video_to_text: Float[np.ndarray, "V Q"],
     relevant: Relevant,
 ) -> Mapping[str, dict[str, float]]:
-    """Both directions as CLIP4Clip counts them: equal scores stand in nobody's way.
+    """Recalls in both directions by CLIP4Clip's rules, where ties never lower a rank.
 
-    A text's place is the number of videos with a higher score than its best right one. A video
-    ranks the videos' groups of texts, by the best score in each; with several texts a video, the
-    median of the first direction is the lower of two middle ones.
+    A text's rank is the number of videos that score higher than its best right one. A video ranks
+    groups of texts (those of each video) by their best score. With several texts per video, the
+    text-to-video median is the lower of the two middle ranks.
     """
     groups: list[list[int]] = [[] for _ in _finite(video_to_text)]
     for text, videos in enumerate(relevant):
@@ -115,10 +115,10 @@ def every_tie(
     video_to_text: Float[np.ndarray, "V Q"],
     relevant: Relevant,
 ) -> Mapping[str, dict[str, float]]:
-    """Both directions as TempMe's code counts them: a row once for each score equal to the right.
+    """Recalls in both directions by the rules of TempMe's code, which counts each tie as a row.
 
-    Among n equal scores it takes all n places, so the numbers are not of rows any more; without
-    equal scores they are those of `grouped`. Each text must have a video of its own.
+    A row whose right score ties with n - 1 others counts n times, once at each of the n ranks.
+    Without ties the numbers equal those of `grouped`. Each text must have a video of its own.
     """
 
     def places(scores: np.ndarray) -> np.ndarray:
@@ -135,12 +135,12 @@ def every_tie(
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How a line of work counts.
+    """The rules by which a paper computes recalls.
 
     Attributes:
-      both_directions: does it.
-      ties: what it makes of equal scores.
-      captions: what video-to-text makes of a video's several captions.
+      both_directions: computes the recalls.
+      ties: its rule for equal scores, in words.
+      captions: its rule for several captions of a video in video-to-text, in words.
     """
 
     both_directions: Callable[..., Mapping[str, dict[str, float]]]
@@ -149,9 +149,9 @@ class Protocol:
 
 
 def check(name: str, relevant: Relevant, videos: int) -> None:
-    """Raises UserError unless a gallery of so many videos can be counted by the protocol `name`."""
+    """Raises UserError unless the protocol `name` applies to a gallery of `videos` videos."""
     if name == "tempme" and [list(v) for v in relevant] != [[i] for i in range(videos)]:
-        raise UserError("config.eval.metrics='tempme' needs one text a video; take 'clip4clip'")
+        raise UserError("config.eval.metrics='tempme' needs one text per video; use 'clip4clip'")
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -159,7 +159,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "clip4clip": Protocol(grouped, "in nobody's way", "one group, its best score"),
     "tempme": Protocol(every_tie, "each counts", "none"),
 }
-"""By `config.eval.metrics`."""
+"""Value of `config.eval.metrics` -> rules."""
 
 
 def _finite(scores: Float[np.ndarray, "R S"]) -> Float[np.ndarray, "R S"]:
@@ -168,8 +168,8 @@ def _finite(scores: Float[np.ndarray, "R S"]) -> Float[np.ndarray, "R S"]:
 
 def _recall_to_50(place: Int[np.ndarray, " R"], lower_median: bool = False) -> dict[str, float]:
     """`recall`, and R@50."""
-    found = {**recall(place), "R@50": round(100 * float(np.mean(place < 50)), 2)}
+    values = {**recall(place), "R@50": round(100 * float(np.mean(place < 50)), 2)}
     if lower_median:
-        found["MedR"] = float(np.sort(place)[(len(place) - 1) // 2] + 1)
+        values["MedR"] = float(np.sort(place)[(len(place) - 1) // 2] + 1)
     order = ("R@1", "R@5", "R@10", "R@50", "MedR", "MeanR")
-    return {name: found[name] for name in order}
+    return {name: values[name] for name in order}

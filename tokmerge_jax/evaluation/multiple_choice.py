@@ -1,7 +1,7 @@
-"""Multiple choice: which of a video's options says what it shows.
+"""Multiple choice: selects the option that describes a video.
 
-An option's score is 0.7 of its matching probability and 0.3 of its share in a softmax of cosines
-over the temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (ACL 2023).
+An option's score is 0.7 times its matching probability plus 0.3 times its softmax of cosine /
+temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (ACL 2023).
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ MATCH, CONTRAST = 0.7, 0.3
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """What speaks for each option.
+class OptionScores:
+    """The scores of each video's options.
 
     Attributes:
       match: float32 [V,O], matching probabilities.
-      contrast: float32 [V,O], shares in the softmax over a video's options.
-      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+      contrast: float32 [V,O], softmax over a video's options.
+      clips_per_second: videos encoded per second, without compilation; None if not measured.
 
     Raises:
       UserError: if a score is not finite.
@@ -43,7 +43,7 @@ class Chosen:
 
     @property
     def scores(self) -> Float[np.ndarray, "V O"]:
-        """What options are ranked by."""
+        """The scores that rank the options."""
         return MATCH * self.match + CONTRAST * self.contrast
 
 
@@ -52,14 +52,14 @@ def evaluate(
     choosing: MultipleChoice,
     texts: tuple[Int[np.ndarray, "V O L"], Bool[np.ndarray, "V O L"]],
     batch_size: int,
-) -> Chosen:
+) -> OptionScores:
     """Scores every video's options.
 
     Args:
-      context: the scores of whose videos that never come stay 0.
-      choosing: the functions to use.
-      texts: ids of the options, and which of them are not padding.
-      batch_size: videos encoded at a time.
+      context: model, videos, store and stopwatch; scores of videos that are left out stay 0.
+      choosing: the system's functions.
+      texts: ids of the options, and their mask (False on padding).
+      batch_size: number of videos per batch.
 
     Raises:
       UserError: if a score is not finite.
@@ -70,7 +70,7 @@ def evaluate(
         name: store.make(name, shape, np.float32, range(shape[0])) for name in ("match", "contrast")
     }
     encode, read = model.compiled(choosing.encode_video), model.compiled(choosing.encode_text)
-    remember, choose = model.compiled(choosing.video_memory), model.compiled(choosing.choose)
+    video_memory, choose = model.compiled(choosing.video_memory), model.compiled(choosing.choose)
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
     todo = rows["contrast"].todo
     done = shape[0] - len(todo)
@@ -78,21 +78,23 @@ def evaluate(
         for batch in context.batches(size, todo) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("encode videos"), speed(int(mask.sum())):
-                seen = encode(np.asarray(batch["video"]))
-                seen["tokens"].block_until_ready()
+                video_features = encode(np.asarray(batch["video"]))
+                video_features["tokens"].block_until_ready()
             with watch("choose"):
                 ids, known = (part[index] for part in texts)
-                words = read(*(rearrange(x, "b p l -> (b p) l") for x in (ids, known)))
+                text_features = read(*(rearrange(x, "b p l -> (b p) l") for x in (ids, known)))
                 embedding, states = (
-                    rearrange(words[name], "(b p) ... -> b p ...", b=len(ids))
+                    rearrange(text_features[name], "(b p) ... -> b p ...", b=len(ids))
                     for name in ("embedding", "states")
                 )
-                memory = remember(seen["tokens"])
-                probabilities = choose(memory, seen["embedding"], embedding, states, known)
+                memory = video_memory(video_features["tokens"])
+                probabilities = choose(
+                    memory, video_features["embedding"], embedding, states, known
+                )
                 for name in ("match", "contrast"):
                     values = np.asarray(probabilities[name])[: mask.sum()]
                     finite(values, f"probability ({name})", video=index[mask], option=None)
                     rows[name].write(index[mask], values)
             bar.update(int(mask.sum()))
     match, contrast = (np.array(rows[name].values) for name in ("match", "contrast"))
-    return Chosen(match, contrast, speed.clips_per_second)
+    return OptionScores(match, contrast, speed.clips_per_second)

@@ -1,4 +1,4 @@
-"""What an evaluation found: results.json, score matrices, and tables for people."""
+"""Reports of evaluations: results.json, score matrices, and tables for the terminal."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
-from tokmerge_jax.evaluation.findings import Findings
+from tokmerge_jax.evaluation.outcomes import Outcome
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, UserError
 
@@ -27,42 +27,42 @@ _SAME = ("metric", "dataset", "split", "paragraph", "reranked", "answering", "ca
          "plus_similarity", "dual_softmax", "metrics", "score", "beams", "max_length", "min_length",
          "question_padding", "sampling", "decode_size", "trim_seconds", "left_out",
          "clips", "crops", "wrap", "scale", *_COUNTS)  # fmt: skip
-_BEFORE = {"answering": "rank", "decode_size": 0}  # of results that are older than the choice
-_MISTAKES = 5  # of a kind that are shown
+_BEFORE = {"answering": "rank", "decode_size": 0}  # defaults for results that lack these keys
+_MISTAKES = 5  # number of rows in each table of mistakes
 
 
 def results(
     name: str,
     system: System,
     config: Config,
-    found: Findings,
+    outcome: Outcome,
     facts: Mapping[str, Json],
     seconds: Mapping[str, float],
 ) -> dict[str, Json]:
-    """Everything worth keeping of an evaluation, as JSON holds it.
+    """Builds the content of results.json.
 
     Args:
-      name: what the run is called.
-      system: what was evaluated.
-      config: the system's, with the split that it was evaluated on.
-      found: its outcome.
-      facts: that the scores depend on (`store.model_facts`).
-      seconds: of each stage, over all sittings.
+      name: the run's name.
+      system: the evaluated system.
+      config: its configuration, with the evaluated split.
+      outcome: the evaluation's outcome.
+      facts: everything that the scores depend on (`store.model_facts`).
+      seconds: stage -> seconds, summed over all interrupted and resumed runs.
     """
     cost = system.merging.cost
     macs = sum(layer.macs for layer in cost)
-    headline, value = found.headline
+    headline, value = outcome.headline
     return {
         "name": name,
         "system": system.name,
         "headline": {"name": headline, "value": value},
-        "scores": found.scores,
-        **found.further,
-        "protocol": found.protocol,
+        "scores": outcome.scores,
+        **outcome.further,
+        "protocol": outcome.protocol,
         "gmac": macs / 1e9,
         "gflop": 2 * macs / 1e9,
         "tokens": [layer.tokens_in for layer in cost] + [cost[-1].tokens_out],
-        "clips_per_second": found.clips_per_second,
+        "clips_per_second": outcome.clips_per_second,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": runtime.versions(),
         "fingerprint": runtime.fingerprint(facts),
@@ -75,22 +75,22 @@ def results(
 
 
 def settings(config: Config) -> dict[str, Json]:
-    """A configuration as JSON holds it, its files named as by `file_name`."""
+    """A configuration as JSON values, with paths shortened by `file_name`."""
     return jax.tree.map(file_name, json.loads(json.dumps(config.to_dict())))
 
 
 def file_name(value: Json) -> Json:
-    """The last part of a whole path, which is of one machine and tells whose; else `value`."""
+    """Shortens an absolute path, which would reveal the machine, to its last part; else `value`."""
     whole = isinstance(value, str) and pathlib.Path(value).is_absolute()
     return pathlib.Path(value).name if whole else value
 
 
-def warnings(found: Mapping[str, Json]) -> list[str]:
-    """What is to be said of results whose queries have nothing but equal scores, one a sentence."""
+def warnings(results: Mapping[str, Json]) -> list[str]:
+    """Warnings, one sentence each, about queries whose scores are all equal."""
     return [
-        f"{row.replace('_', '-')}: {equal['all']} queries have equal scores alone, so their ranks"
-        f" mean nothing (ties: {found['protocol']['ties']}); look at the weights"
-        for row, equal in found.get("equal_scores", {}).items()
+        f"{row.replace('_', '-')}: all scores of {equal['all']} queries are equal, so their ranks"
+        f" mean nothing (ties: {results['protocol']['ties']}); check the weights"
+        for row, equal in results.get("equal_scores", {}).items()
         if equal["all"]
     ]
 
@@ -108,36 +108,36 @@ def write(
 
 
 def read(path: pathlib.Path) -> dict[str, Json]:
-    """The results of a folder, or of its results.json.
+    """Reads the results in a folder, or in a results.json.
 
     Raises:
-      UserError: if they are not there or not ours.
+      UserError: if they are missing or not written by an evaluation.
     """
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"{path} holds no results.json; write one with scripts/eval.py")
     try:
-        found = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except ValueError as error:
-        raise UserError(f"{file} is no JSON ({error}); evaluate again") from error
+        raise UserError(f"{file} is not JSON ({error}); evaluate again") from error
     wanted = {"headline", "scores", "gmac", "protocol"}
-    if not isinstance(found, dict) or not wanted <= found.keys():
-        raise UserError(f"{file} is no result of scripts/eval.py")
-    return found
+    if not isinstance(content, dict) or not wanted <= content.keys():
+        raise UserError(f"{file} is not a result of scripts/eval.py")
+    return content
 
 
-def table(found: Mapping[str, Json]) -> Table:
-    """The numbers of one evaluation, with their protocol below."""
-    result = Table(title=found["name"], caption=_caption(found), caption_justify="left")
+def table(results: Mapping[str, Json]) -> Table:
+    """A table of one evaluation's metrics, with the protocol below."""
+    result = Table(title=results["name"], caption=_caption(results), caption_justify="left")
     result.add_column("")
-    for name in next(iter(found["scores"].values())):
+    for name in next(iter(results["scores"].values())):
         result.add_column(name, justify="right")
-    rules = found["protocol"]
-    kinds = {"": found["scores"]}
-    if "similarity_scores" in found:
-        kinds = {", cosine": found["similarity_scores"]}
+    rules = results["protocol"]
+    kinds = {"": results["scores"]}
+    if "similarity_scores" in results:
+        kinds = {", cosine": results["similarity_scores"]}
         if again := _scored_again(rules):
-            kinds = {f", {again}": found["scores"], **kinds}
+            kinds = {f", {again}": results["scores"], **kinds}
     for kind, scores in kinds.items():
         for row, values in scores.items():
             cells = (
@@ -148,12 +148,14 @@ def table(found: Mapping[str, Json]) -> Table:
     return result
 
 
-def mistakes(found: Mapping[str, Json]) -> list[Table]:
-    """Of action recognition: the actions that were recognised least, and those confused most often.
+def mistakes(results: Mapping[str, Json]) -> list[Table]:
+    """Tables of the actions with the lowest accuracy and of the most frequent confusions.
 
-    Tables without a row are left out; of other tasks' results there are none.
+    Empty tables are left out; other tasks than action recognition have none.
     """
-    wrong = [(name, row) for name, row in found.get("classes", {}).items() if row["accuracy"] < 100]
+    wrong = [
+        (name, row) for name, row in results.get("classes", {}).items() if row["accuracy"] < 100
+    ]
     wrong.sort(key=lambda item: (item[1]["accuracy"], -item[1]["count"]))
     worst = Table("action", title="least recognised", title_justify="left")
     for column in ("top-1", "videos"):
@@ -162,16 +164,16 @@ def mistakes(found: Mapping[str, Json]) -> list[Table]:
         worst.add_row(escape(name), f"{row['accuracy']:.1f}", str(row["count"]))
     confused = Table("action", "taken for", title="most often confused", title_justify="left")
     confused.add_column("videos", justify="right")
-    for pair in found.get("confused", [])[:_MISTAKES]:
+    for pair in results.get("confused", [])[:_MISTAKES]:
         confused.add_row(escape(pair["action"]), escape(pair["taken_for"]), str(pair["count"]))
     return [table for table in (worst, confused) if table.row_count]
 
 
 def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
-    """Several evaluations side by side, a row each; cost as a share of the first one's.
+    """A table of several evaluations, one per row, with the cost as a share of the first one's.
 
     Raises:
-      UserError: if they are of different videos, texts or questions.
+      UserError: if they use different videos, texts or questions.
     """
     check_same(runs)
     first = next(iter(runs))
@@ -179,13 +181,13 @@ def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
     result.add_column("run")
     for column in (*_numbers(runs[first]), "tokens", "GMAC", "share", f"{_unit(runs[first])}s/s"):
         result.add_column(column, justify="right")
-    for name, found in runs.items():
-        speed, share = found["clips_per_second"], found["gmac"] / runs[first]["gmac"]
+    for name, run in runs.items():
+        speed, share = run["clips_per_second"], run["gmac"] / runs[first]["gmac"]
         result.add_row(
             name,
-            *_numbers(found).values(),
-            str(found["tokens"][-1]),
-            _number(found["gmac"]),
+            *_numbers(run).values(),
+            str(run["tokens"][-1]),
+            _number(run["gmac"]),
             f"{share:.0%}",
             "-" if speed is None else f"{speed:.1f}",
         )
@@ -193,10 +195,10 @@ def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
 
 
 def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
-    """Checks that the numbers of several evaluations, by name, mean the same.
+    """Checks that several evaluations (name -> results) can be compared.
 
     Raises:
-      UserError: if they are of different metrics, videos, texts or questions.
+      UserError: if their metrics, videos, texts or questions differ.
     """
     first, *others = runs
     for other in others:
@@ -208,9 +210,9 @@ def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
                 )
 
 
-def _numbers(found: Mapping[str, Json]) -> dict[str, str]:
-    """What a run is compared by: cells by the names of their columns."""
-    scores, headline = found["scores"], found["headline"]
+def _numbers(results: Mapping[str, Json]) -> dict[str, str]:
+    """Column name -> cell of the metrics that runs are compared by."""
+    scores, headline = results["scores"], results["headline"]
     if "text_to_video" in scores:
         recalls = {
             f"{short} R@1/5/10": "/".join(f"{scores[way][recall]:.3g}" for recall in _RECALLS)
@@ -223,12 +225,12 @@ def _numbers(found: Mapping[str, Json]) -> dict[str, str]:
     return {headline["name"]: f"{headline['value']:.1f}"}
 
 
-def _rules(found: Mapping[str, Json]) -> dict[str, Json]:
-    return {**_BEFORE, "metric": found["headline"]["name"], **found["protocol"]}
+def _rules(results: Mapping[str, Json]) -> dict[str, Json]:
+    return {**_BEFORE, "metric": results["headline"]["name"], **results["protocol"]}
 
 
-def _title(found: Mapping[str, Json]) -> str:
-    rules = found["protocol"]
+def _title(results: Mapping[str, Json]) -> str:
+    rules = results["protocol"]
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [f"{rules['dataset']}, {rules['split']}: {', '.join(counts)}"]
     if "reranked" in rules:
@@ -239,18 +241,18 @@ def _title(found: Mapping[str, Json]) -> str:
 
 
 def _views(rules: Mapping[str, Json]) -> str:
-    """Of how many a video's score is the mean."""
+    """The number of views that a video's score is averaged over, in words."""
     clips, crops = rules["clips"], rules["crops"]
-    return f"{clips * crops} views a video ({clips} clips, {crops} crops of each)"
+    return f"{clips * crops} views per video ({clips} clips, {crops} crops each)"
 
 
-def _unit(found: Mapping[str, Json]) -> str:
-    """What costs are of, and is counted in speed."""
-    return "view" if "crops" in found["protocol"] else "clip"
+def _unit(results: Mapping[str, Json]) -> str:
+    """The unit of cost and speed: "view" or "clip"."""
+    return "view" if "crops" in results["protocol"] else "clip"
 
 
 def _scored_again(rules: Mapping[str, Json]) -> str:
-    """How retrieval's scores came about, if they are not cosines."""
+    """The kind of retrieval's final scores, in words; "" for plain cosines."""
     if rules["reranked"]:
         return f"re-ranked ({rules['candidates']})"
     return f"dual softmax ({rules['dual_softmax']:g})" if rules["dual_softmax"] else ""
@@ -260,12 +262,12 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
-def _caption(found: Mapping[str, Json]) -> str:
-    rules, speed = found["protocol"], found["clips_per_second"]
+def _caption(results: Mapping[str, Json]) -> str:
+    rules, speed = results["protocol"], results["clips_per_second"]
     counts = [f"{rules[key]} {key}" for key in _COUNTS if key in rules]
     parts = [
         f"{rules['dataset']}, split {rules['split']}: {', '.join(counts)}",
-        f"{_number(found['gmac'])} GMAC ({_number(found['gflop'])} GFLOP) a {_unit(found)}",
+        f"{_number(results['gmac'])} GMAC ({_number(results['gflop'])} GFLOP) per {_unit(results)}",
     ]
     if "crops" in rules:
         parts.append(_views(rules))
@@ -273,10 +275,10 @@ def _caption(found: Mapping[str, Json]) -> str:
         parts.append(f"{rules['truths_among_answers']:g} % of the right answers are in the list")
     if rules.get("answering") == "generate":
         parts.append(
-            f"answers written, of at most {rules['max_length']} pieces, {rules['beams']} beams"
+            f"generated answers of at most {rules['max_length']} pieces, {rules['beams']} beams"
         )
     if speed is not None:
-        parts.append(f"{speed:.1f} {_unit(found)}s/s")
+        parts.append(f"{speed:.1f} {_unit(results)}s/s")
     if rules["left_out"]:
         parts.append(f"{len(rules['left_out'])} broken videos left out")
     return "\n".join(parts)

@@ -1,8 +1,8 @@
-"""Text-video retrieval: encode, compare, pick candidates, score those again with the fusion layers.
+"""Text-video retrieval: encode, compare, select candidates, re-rank them with the matching head.
 
-What two calls share is computed once: a video's cross-attention keys and values serve all its
-candidates, and a pair that both directions ask for is scored once. `system.Retrieval` is all that
-is known of the model. Protocol: UMT (ICCV 2023), evaluation.
+Shared work is done once: a video's cross-attention keys and values serve all its candidates, and a
+pair that both directions need is scored once. The model is known only through `system.Retrieval`.
+Protocol: UMT (ICCV 2023), evaluation.
 """
 
 import dataclasses
@@ -29,18 +29,18 @@ from tokmerge_jax.types import UserError
 NO_CANDIDATE = np.float32(-100)
 """The score of a pair that is not re-ranked, as in the original."""
 
-_TEXTS = 64  # texts that are encoded at a time
-_PER_CALL = 32  # most texts that are matched with a video in one call
-_COPIES = 16  # arrays of the texts' size that matching holds at once, about (MLP: 4 and 4)
+_TEXTS = 64  # texts per batch when encoding
+_PER_CALL = 32  # largest number of texts matched with a video per call
+_COPIES = 16  # approximate number of arrays as large as the texts that matching holds at once
 
 Texts = tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]
-"""Ids of texts, and which of them are not padding."""
+"""Ids of texts, and their mask (False on padding)."""
 
 Places = Int[np.ndarray, "..."] | int
-"""Numbers of videos or texts, or of one."""
+"""Indices of videos or texts."""
 
 _Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
-"""The rows that a batch is about, and its arrays, whose first rows are these; the rest pads."""
+"""(rows of a batch, its arrays); the arrays may have more rows, which are padding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,12 @@ class Scores:
     """All scores of a gallery.
 
     Attributes:
-      similarity: float32 [V,Q], means over a video's embeddings of cosines.
-      text_to_video: float32 [Q,V], what texts rank videos by: matching scores of the candidates,
-        `NO_CANDIDATE` elsewhere; without re-ranking the similarity, by `dual_softmax` if asked.
-      video_to_text: float32 [V,Q], what videos rank texts by.
-      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+      similarity: float32 [V,Q], cosine similarity, averaged over a video's embeddings.
+      text_to_video: float32 [Q,V], scores by which texts rank videos. With re-ranking, matching
+        scores of the candidates and `NO_CANDIDATE` elsewhere; otherwise the similarity, after
+        `dual_softmax` if configured.
+      video_to_text: float32 [V,Q], scores by which videos rank texts.
+      clips_per_second: videos encoded per second, without compilation; None if not measured.
 
     Raises:
       UserError: if a score is not finite.
@@ -76,34 +77,34 @@ def evaluate(
     texts: Texts,
     options: RetrievalOptions,
     *,
-    left: Callable[[], tuple[Sequence[int], Sequence[int]]] | None = None,
+    usable: Callable[[], tuple[Sequence[int], Sequence[int]]] | None = None,
 ) -> Scores:
     """Scores all videos and texts of a gallery.
 
     Args:
-      context: whose videos that never come are no part of the scores if `left` says so.
-      retrieval: the functions to use; what only its matching head reads is kept only if it has one.
-      videos: V.
-      texts: of the gallery.
-      options: how.
-      left: gives, when the videos have ended, the videos and the texts that are scored, as if there
-        were no others: V and Q of the scores are their numbers. None = all.
+      context: model, videos, store and stopwatch.
+      retrieval: the system's functions; without a matching head, tokens and states are not kept.
+      videos: number of videos in the gallery.
+      texts: the gallery's texts.
+      options: the `eval` part of the configuration.
+      usable: called after all videos were read; returns the videos and the texts to score. The
+        others are treated as absent, so V and Q of the scores count only these. None = all.
 
     Raises:
-      UserError: if there is no matching head to re-rank with, `options.memory_gib` is too little
-        for one pair, or a score is not finite.
+      UserError: if re-ranking is configured but there is no matching head, `options.memory_gib` is
+        too little for one pair, or a score is not finite.
     """
     matching, reranking = retrieval.matching, options.reranking
     if reranking and matching is None:
         raise UserError("config.eval.rerank needs a matching head, and this system has none")
     with context.watch("encode texts"):
-        words = _encode_texts(context, retrieval, texts)
+        text_features = _encode_texts(context, retrieval, texts)
     speed = Speed(context.store)
     with context.watch("encode videos"):
-        seen = _encode_videos(context, retrieval, videos, options.batch_size, speed)
-    scored, asked = left() if left else (range(videos), range(len(texts[0])))
-    embedding = seen["embedding"].mean(axis=1)[list(scored)]
-    similarity = embedding @ words["embedding"][list(asked)].T
+        video_features = _encode_videos(context, retrieval, videos, options.batch_size, speed)
+    scored, asked = usable() if usable else (range(videos), range(len(texts[0])))
+    embedding = video_features["embedding"].mean(axis=1)[list(scored)]
+    similarity = embedding @ text_features["embedding"][list(asked)].T
     finite(similarity, "similarity", video=None, text=None)
     clips_per_second = speed.clips_per_second
     if matching is None or reranking is None:
@@ -120,8 +121,8 @@ def evaluate(
         match(
             context.model,
             matching,
-            _Part(seen["tokens"], scored),
-            (_Part(words["states"], asked), _Part(texts[1], asked)),
+            _Part(video_features["tokens"], scored),
+            (_Part(text_features["states"], asked), _Part(texts[1], asked)),
             wanted,
             rows,
             memory_gib=reranking.memory_gib,
@@ -134,14 +135,15 @@ def evaluate(
 
 
 def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:
-    """Each score times its column's softmax over all rows: what suits every row counts less.
+    """Multiplies each score by its column's softmax over all rows.
 
-    It looks at all queries of the gallery at once, so its numbers are no others' equals. Source:
-    CAMoE (arXiv 2109.04290), section 3.4.
+    Columns that are similar to every row count less. It uses all queries of the gallery at once, so
+    the results cannot be compared with those of other protocols. Source: CAMoE (arXiv 2109.04290),
+    section 3.4.
 
     Args:
-      similarity: of queries (rows) and what they rank (columns).
-      scale: of the similarities in the softmax; CLIP's is 100.
+      similarity: similarity of queries (rows) and ranked items (columns).
+      scale: factor of the similarities in the softmax; CLIP's is 100.
     """
     logits = np.float32(scale) * similarity
     share = np.exp(logits - logits.max(axis=0, keepdims=True))
@@ -156,7 +158,7 @@ def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndar
 
 
 def _encode_texts(context: Context, retrieval: Retrieval, texts: Texts) -> "_Features":
-    """Embeddings [Q,E] of all texts, and states [Q,L,C] if they are matched."""
+    """Computes embeddings [Q,E] of all texts and, for a matching head, states [Q,L,C]."""
     count = len(texts[0])
     size = parallel.batch_size(context.model.mesh, min(_TEXTS, count))
     names = ("embedding", "states") if retrieval.matching else ("embedding",)
@@ -168,18 +170,18 @@ def _encode_texts(context: Context, retrieval: Retrieval, texts: Texts) -> "_Fea
 
 
 def text_batches(texts: Texts, size: int, rows: np.ndarray | None = None) -> Iterator[_Input]:
-    """Ids and masks of the texts `rows` (None = all), `size` at a time; the last ones repeat."""
+    """Yields ids and masks of the texts `rows` (None = all) in batches of `size`; repeats pad."""
     wanted = np.arange(len(texts[0])) if rows is None else rows
     for first in range(0, len(wanted), size):
         index = wanted[first : first + size]
-        padded = np.resize(index, size)  # to the one size that is compiled
+        padded = np.resize(index, size)  # to the compiled size
         yield index, tuple(part[padded] for part in texts)
 
 
 def _encode_videos(
     context: Context, retrieval: Retrieval, videos: int, batch_size: int, speed: Speed
 ) -> "_Features":
-    """Embeddings [V,F,E] of all videos, and tokens [V,N,C] if they are matched."""
+    """Computes embeddings [V,F,E] of all videos and, for a matching head, tokens [V,N,C]."""
     size = parallel.batch_size(context.model.mesh, batch_size)
 
     def inputs(rows: np.ndarray) -> Iterator[_Input]:
@@ -198,7 +200,7 @@ def _encode_videos(
 
 
 class _Part:
-    """Some rows of an array on disk, read when they are asked for."""
+    """Some rows of an array on disk, read on demand."""
 
     def __init__(self, values: np.ndarray, rows: Sequence[int]) -> None:
         self._values, self._rows = values, np.asarray(rows)
@@ -208,7 +210,7 @@ class _Part:
 
 
 class _Features:
-    """Arrays of one row per video or text, on disk."""
+    """Arrays on disk with one row per video or text."""
 
     def __init__(
         self,
@@ -233,7 +235,7 @@ class _Features:
         inputs: Callable[[np.ndarray], Iterator[_Input]],
         written: Callable[[int], None],
     ) -> None:
-        """Fills in the rows that are missing; calls `written(rows)` each time.
+        """Computes the missing rows; calls `written(number of rows)` after each batch.
 
         Raises:
           UserError: if a feature is not finite.
@@ -250,7 +252,7 @@ class _Features:
                 written(len(index))
 
     def _missing(self) -> np.ndarray:
-        """The rows that one of the arrays lacks, ascending."""
+        """The rows that at least one of the arrays lacks, ascending."""
         every = np.arange(self._count)
         todo = [every if rows is None else rows.todo for rows in self._rows.values()]
         return np.unique(np.concatenate(todo))
@@ -265,61 +267,61 @@ class _Features:
 
 
 @runtime_checkable
-class Tokens(Protocol):
-    """All videos' tokens [V,N,C], or what texts are: an array, or what reads what is asked for."""
+class RowReader(Protocol):
+    """Rows that can be read by index, such as the tokens [V,N,C] of all videos."""
 
     def __getitem__(self, places: Places, /) -> np.ndarray:
-        """Those of some videos or texts, or of one."""
+        """Reads the rows at `places`, or one row."""
         ...
 
 
 @runtime_checkable
-class Results(Protocol):
-    """Where scores [V,Q] go, row by row.
+class ScoreWriter(Protocol):
+    """A writer of scores [V,Q], row by row.
 
     Attributes:
-      todo: the rows that are still to be computed.
+      todo: the rows that are not computed yet.
     """
 
     @property
     def todo(self) -> np.ndarray: ...  # noqa: D102
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Takes the scores of some videos."""
+        """Stores the scores of some videos."""
         ...
 
 
 def match(
     model: Model,
     matching: Matching,
-    tokens: Tokens,
-    texts: tuple[Tokens, Tokens],
+    tokens: RowReader,
+    texts: tuple[RowReader, RowReader],
     wanted: Bool[np.ndarray, "V Q"],
-    rows: Results,
+    rows: ScoreWriter,
     *,
     memory_gib: float,
     names: Sequence[str] | None = None,
     written: Callable[[], None] = lambda: None,
 ) -> None:
-    """Fills `rows` [V,Q] with the matching scores of the wanted pairs, each computed once.
+    """Computes the matching scores of the wanted pairs, each once, and writes them to `rows`.
 
-    As many videos as the mesh splits data into are worked on together, each with its own texts.
+    Each data shard of the mesh works on one video at a time, with that video's own texts.
 
     Args:
-      model: the parameters.
-      matching: the functions to use.
-      tokens: of all videos.
+      model: parameters and mesh.
+      matching: the matching head's functions.
+      tokens: tokens [V,N,C] of all videos.
       texts: states [Q,L,C] and masks [Q,L] of all texts.
-      wanted: the pairs.
-      rows: takes the scores.
-      memory_gib: bound on what is held at once.
-      names: of the videos, for messages; None = their numbers.
-      written: called after scores have been written.
+      wanted: marks the pairs.
+      rows: receives the scores.
+      memory_gib: memory limit in GiB.
+      names: names of the videos, for messages; None = their numbers.
+      written: called after each write.
 
     Raises:
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
     """
-    remember, score = model.compiled(matching.video_memory), model.compiled(matching.match)
+    video_memory, score = model.compiled(matching.video_memory), model.compiled(matching.match)
     together, todo = model.mesh.shape["data"], rows.todo
     most = int(wanted.sum(axis=1).max())
     done = len(wanted) - len(todo)
@@ -327,7 +329,7 @@ def match(
         for first in range(0, len(todo), together):
             videos = todo[first : first + together]
             padded = np.resize(videos, together)
-            memory = remember(tokens[padded])
+            memory = video_memory(tokens[padded])
             size = _texts_per_call(memory, texts[0], most, memory_gib)
             scores = np.zeros((len(videos), wanted.shape[1]), np.float32)
             queues = [np.flatnonzero(wanted[video]) for video in padded]
@@ -344,12 +346,12 @@ def match(
 
 
 def _fill(index: np.ndarray, size: int) -> np.ndarray:
-    """`index`, padded to `size` with 0."""
+    """Pads `index` with 0 to `size`."""
     return np.pad(index, (0, size - len(index)))
 
 
-def _texts_per_call(memory: Memory, states: Tokens, most: int, limit_gib: float) -> int:
-    """How many texts each video is matched with at a time, so that all fits into the limit."""
+def _texts_per_call(memory: Memory, states: RowReader, most: int, limit_gib: float) -> int:
+    """Number of texts per video and call that fit into the memory limit."""
     videos = len(jax.tree.leaves(memory)[0])
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(memory))
     per_text = videos * _COPIES * 4 * states[0].size
@@ -358,6 +360,6 @@ def _texts_per_call(memory: Memory, states: Tokens, most: int, limit_gib: float)
         needed = (held + per_text) / 2**30
         raise UserError(
             f"config.eval.memory_gib={limit_gib:g} is too little to match {videos} videos with one"
-            f" text each; it takes {needed:.2f}"
+            f" text each; set it to at least {needed:.2f}"
         )
     return min(fitting, most, _PER_CALL)

@@ -1,12 +1,11 @@
-"""The merging schedule of the best metric whose cost is within a budget.
+"""Searches the merging schedule with the best metric whose cost is within a budget.
 
-How good a schedule is shows only in an evaluation, which is dear and says little of others. So the
-search starts from the uniform schedules (the same r in each of the first m layers, just within the
-budget), which therefore are never better than what it finds, and climbs from the best: one layer
-merges a step fewer tokens, and another one as many as bring the cost back to the budget; or one
-merges a step more, for less than the budget may be better still, above all where a network was
-trained with merging. Steps get smaller where none helps. Nothing is random: the same metrics lead
-to the same end.
+The quality of a schedule is known only from an evaluation, which is expensive. So the search starts
+from the uniform schedules (the same r in each of the first m layers, just within the budget) and
+climbs from the best one; its result is never worse than those. A step lets one layer merge fewer
+tokens and another one more, until the cost is back within the budget; or one layer merges more,
+since less than the budget can be better, especially for a network trained with merging. If no step
+helps, steps get smaller. Nothing is random: the same metrics lead to the same schedule.
 """
 
 import bisect
@@ -19,7 +18,7 @@ from tokmerge_jax.runtime import finite
 
 Schedule = tuple[int, ...]
 
-_STEPS = (12, 24, 48)  # tokens are divided by these
+_STEPS = (12, 24, 48)  # a step is the number of tokens divided by these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +26,11 @@ class Space:
     """The schedules to choose from.
 
     Attributes:
-      depth: layers.
-      tokens: tokens that enter the first layer.
-      cost: of a schedule; falls as more tokens merge in a layer that merges some.
-      budget: what a schedule may cost.
-      most: the largest r of a layer, by the number of tokens that enter it.
+      depth: number of layers.
+      tokens: number of tokens that enter the first layer.
+      cost: schedule -> cost; it falls as more tokens merge in a layer that merges any.
+      budget: largest allowed cost.
+      most: number of tokens that enter a layer -> largest r of the layer.
     """
 
     depth: int
@@ -41,7 +40,7 @@ class Space:
     most: Callable[[int], int]
 
     def holds(self, r: Schedule) -> bool:
-        """Whether a schedule can work and is within the budget."""
+        """Whether a schedule is possible and within the budget."""
         return self.can_merge(r) and self.cost(r) <= self.budget
 
     def can_merge(self, r: Schedule) -> bool:
@@ -53,11 +52,11 @@ class Space:
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Trial:
-    """An evaluated schedule; of two, the better is the one with the higher value, then the cheaper.
+    """An evaluated schedule, ordered by value, then by saving.
 
     Attributes:
-      value: the metric.
-      saving: minus the cost.
+      value: the metric; higher is better.
+      saving: the negative cost.
       r: the schedule.
     """
 
@@ -67,11 +66,11 @@ class Trial:
 
 
 def uniform(space: Space) -> list[Schedule]:
-    """The least r in each of the first m layers that is within the budget, for every m that can.
+    """The uniform schedules: for each m, the smallest r in the first m layers within the budget.
 
-    Where r is more than a layer can merge, it merges as many as it can.
+    A layer that cannot merge r tokens merges as many as it can.
     """
-    found = []
+    schedules = []
     for layers in range(1, space.depth + 1):
 
         def first(r: int, layers: int = layers) -> Schedule:
@@ -79,15 +78,16 @@ def uniform(space: Space) -> list[Schedule]:
                 space.depth - layers
             )
 
-        found.append(_least(first, space))
-    return list(dict.fromkeys(r for r in found if r is not None))
+        schedules.append(_least(first, space))
+    return list(dict.fromkeys(r for r in schedules if r is not None))
 
 
 def neighbours(space: Space, r: Schedule, step: int) -> Iterator[Schedule]:
-    """Schedules within the budget that differ from `r` by about a step.
+    """Yields schedules within the budget that differ from `r` by about a step.
 
-    First those with up to `step` fewer in one layer and the least that pays for it in another, then
-    those with `step` more in one layer. Layers up to the first one after those that merge change.
+    First, one layer merges up to `step` fewer tokens and another one the fewest more that bring the
+    cost back within the budget; then, one layer merges `step` more. Only layers that merge, and the
+    first one after them, change.
     """
     used = max((layer + 1 for layer, merged in enumerate(r) if merged), default=0)
     layers = range(min(used + 1, space.depth))
@@ -95,9 +95,9 @@ def neighbours(space: Space, r: Schedule, step: int) -> Iterator[Schedule]:
         given = _replaced(r, giving, max(r[giving] - step, 0))
         for taking in layers:
             if giving != taking and r[giving]:
-                found = _least(functools.partial(_replaced, given, taking), space)
-                if found is not None and found != r:
-                    yield found
+                changed = _least(functools.partial(_replaced, given, taking), space)
+                if changed is not None and changed != r:
+                    yield changed
     for layer in layers:
         more = _replaced(r, layer, r[layer] + step)
         if space.holds(more):
@@ -110,16 +110,16 @@ def search(
     trials: int,
     also: Sequence[Schedule] = (),
 ) -> list[Trial]:
-    """Evaluates up to `trials` schedules, uniform ones and their better and better neighbours.
+    """Evaluates up to `trials` schedules: uniform ones, then neighbours of the best one so far.
 
     Args:
       space: the schedules to choose from.
-      evaluate: tells a schedule's metric, higher is better; called once for each.
-      trials: number of schedules to evaluate.
-      also: further schedules to start from; those that `space` does not hold are left out.
+      evaluate: schedule -> metric, higher is better; called once per schedule.
+      trials: largest number of schedules to evaluate.
+      also: further schedules to start from; those outside `space` are left out.
 
     Returns:
-      What was tried, best first; empty if the budget is less than any schedule costs.
+      All trials, best first; empty if every schedule costs more than the budget.
 
     Raises:
       UserError: if a metric is not finite.
@@ -149,10 +149,10 @@ def _replaced(r: Schedule, layer: int, merged: int) -> Schedule:
 
 
 def _least(make: Callable[[int], Schedule], space: Space) -> Schedule | None:
-    """`make` of the least number that gives a schedule within the budget; None if none does."""
+    """The schedule `make(r)` with the smallest r that is within the budget; None without one."""
     if space.holds(make(0)):
         return make(0)
-    # From 1 on the cost falls; merging one token costs a matching more than merging none.
+    # The cost falls from r = 1 on; r = 1 may cost more than r = 0 because of the matching.
     able = [r for r in range(1, space.most(space.tokens) + 1) if space.can_merge(make(r))]
     place = bisect.bisect_left(able, True, key=lambda r: space.cost(make(r)) <= space.budget)
     return make(able[place]) if place < len(able) else None

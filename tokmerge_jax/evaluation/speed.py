@@ -1,4 +1,4 @@
-"""How many videos a second a run encodes, over all its sittings."""
+"""Measures how many videos per second a run encodes, also over resumed runs."""
 
 import time
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ _NOTE = "encoded"
 
 
 class Speed:
-    """Times batches after a sitting's first one, whose time goes into compiling.
+    """Times all batches of a process but the first, which includes compilation.
 
-    The store keeps the numbers with every batch, so that what a killed sitting did counts.
+    The store keeps the numbers after every batch, so the batches of a killed process count too.
     """
 
     def __init__(self, store: Store) -> None:
@@ -28,7 +28,7 @@ class Speed:
         self.add(clips)
 
     def add(self, clips: int) -> None:
-        """Counts `clips` videos that were encoded since the last ones."""
+        """Adds `clips` videos that were encoded since the previous call."""
         now = time.perf_counter()
         if not self._first:
             self._clips += clips
@@ -38,5 +38,5 @@ class Speed:
 
     @property
     def clips_per_second(self) -> float | None:
-        """Of all sittings; None if none had two batches."""
+        """The mean speed of all processes; None if none had two batches."""
         return self._clips / self._seconds if self._clips else None

@@ -1,8 +1,8 @@
-"""Results on disk as they come, so that a run that was killed goes on where it was.
+"""Writes results to disk as they are computed, so that a killed run can resume.
 
-A store belongs to the facts that its numbers depend on: other facts, another folder. Rows that are
-about a video also depend on its file: of one that has changed they are computed again. A store is
-written by one process, which may drive any number of devices.
+A store belongs to the facts that its numbers depend on; other facts get another folder. Rows about
+a video also depend on its file; if the file changes, they are computed again. One process writes a
+store; it may drive any number of devices.
 """
 
 import errno
@@ -27,12 +27,12 @@ from tokmerge_jax.types import Json, Params
 
 T = TypeVar("T")
 
-_NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # of file systems without it
-_VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of systems that tell actions
+_NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # file system cannot preallocate
+_VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of `config.data` in action recognition
 
 
 def model_facts(system: System, params: Params) -> dict[str, Json]:
-    """What features, or an action's logits, depend on beside the video or text itself."""
+    """The facts that features, or logits of actions, depend on beside the video or text itself."""
     config, data = system.config, system.config.data
     scaled = [data.decode_size] if data.decode_size else []
     actions = isinstance(data, ActionData)
@@ -49,20 +49,20 @@ def model_facts(system: System, params: Params) -> dict[str, Json]:
 
 
 class Rows:
-    """An array on disk whose rows are written one after the other or in any order.
+    """An array on disk whose rows are written in any order.
 
-    They are read through a memory map but written as files are: where a disk is full, a map ends
-    the process (SIGBUS), a file raises OSError.
+    Rows are read through a memory map, but written through the file: on a full disk a map would
+    kill the process (SIGBUS), a file raises OSError.
 
     Attributes:
-      values: the rows; zero where nothing has been written.
+      values: the rows; zero where nothing was written yet.
     """
 
     def __init__(self, file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Opens what `allocate` made: the numbers, and a byte a row, 1 where it has been written.
+        """Opens an allocated array: the numbers, and one byte per row, 1 if the row was written.
 
         Raises:
-          ValueError: if its size is another.
+          ValueError: if the file has another size.
           OSError: if it cannot be read.
         """
         self._file, self._marks = file, file.with_suffix(".done")
@@ -71,22 +71,22 @@ class Rows:
 
     @staticmethod
     def allocate(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Makes an array of zeros, its room on the disk taken at once, and no row written."""
+        """Creates an array of zeros without written rows, reserving its disk space at once."""
         _allocate(file, math.prod(shape) * jnp.dtype(dtype).itemsize)
         _allocate(file.with_suffix(".done"), shape[0])
 
     @property
     def todo(self) -> np.ndarray:
-        """The rows that have not been written yet, ascending."""
+        """The rows that are not written yet, ascending."""
         return np.flatnonzero(self._done != 1)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Stores `values[i]` as row `rows[i]`: first the numbers, then the note that they are."""
+        """Stores `values[i]` as row `rows[i]`: first the numbers, then their marks."""
         _write(self._file, rows, np.asarray(values, self.values.dtype))
         _write(self._marks, rows, np.ones(len(rows), np.uint8))
 
     def forget(self, rows: np.ndarray) -> None:
-        """Makes rows that are still to be written of these."""
+        """Marks rows as not written."""
         _write(self._marks, rows, np.zeros(len(rows), np.uint8))
 
 
@@ -94,7 +94,7 @@ class Store:
     """A folder of `Rows` and notes that belongs to one set of facts.
 
     Attributes:
-      fingerprint: of the facts.
+      fingerprint: fingerprint of the facts.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class Store:
         facts: Mapping[str, Json],
         stamps: UInt64[np.ndarray, " V"] | None = None,
     ) -> None:
-        """Opens or makes the folder of `facts` (anything that JSON holds) under `root`.
+        """Opens or creates the folder for `facts` (JSON values) under `root`.
 
-        `stamps` differ where the videos' files do; None: they never change.
+        `stamps` identify the content of the videos' files; None = the files never change.
         """
         self._stamps = stamps
         self.fingerprint = runtime.fingerprint(facts)
@@ -115,10 +115,9 @@ class Store:
         self.note("facts", facts)
 
     def open(self, name: str, videos: Sequence[int] | None = None) -> Rows | None:
-        """The array `name`; None if it has not been made, or is damaged, which is reported.
+        """Opens the array `name`; None if it does not exist or is damaged, which is reported.
 
-        `videos` are those that its rows are about: rows of files that have changed are to be
-        written again.
+        `videos` are the videos of its rows: rows of changed files are marked as not written.
         """
         note = self.noted(f"{name}.array", dict)
         if note is None:
@@ -133,7 +132,7 @@ class Store:
         return rows
 
     def _renew(self, name: str, rows: Rows, stamps: UInt64[np.ndarray, " R"]) -> None:
-        """Forgets the rows that were written when their files had other stamps."""
+        """Marks rows as not written if their files had other stamps."""
         file = self._rows(name).with_suffix(".stamps")
         known = np.fromfile(file, np.uint64) if file.exists() else np.zeros(0, np.uint64)
         same = known == stamps if known.shape == stamps.shape else np.zeros(len(stamps), bool)
@@ -151,26 +150,26 @@ class Store:
         dtype: DTypeLike,
         videos: Sequence[int] | None = None,
     ) -> Rows:
-        """The array `name`, opened, or made of zeros; its first axis is the rows.
+        """Opens the array `name`, or creates it with zeros; its first axis is the rows.
 
-        `videos` as of `open`.
+        `videos` as in `open`.
         """
         kind, rows = jnp.dtype(dtype), self.open(name, videos)
         if rows is not None and (rows.values.shape, rows.values.dtype) == (shape, kind):
             return rows
         self._path(f"{name}.array").unlink(missing_ok=True)
         Rows.allocate(self._rows(name), shape, kind)
-        self.note(f"{name}.array", {"shape": shape, "dtype": kind.name})  # last: now it is made
+        self.note(f"{name}.array", {"shape": shape, "dtype": kind.name})  # last: now it is complete
         rows = self.open(name, videos)
         assert rows is not None
         return rows
 
     def note(self, name: str, value: Json) -> None:
-        """Writes a value that JSON holds, whole or not at all."""
+        """Writes a JSON value under a name, atomically."""
         runtime.write_text(self._path(name), json.dumps(value, indent=1))
 
     def noted(self, name: str, kind: type[T]) -> T | None:
-        """What was noted; None if nothing, or no `kind`, which is reported."""
+        """Reads the value noted under a name; None if there is none or, reported, no `kind`."""
         if not self._path(name).exists():
             return None
         try:
@@ -197,14 +196,14 @@ def _mapped(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.
     kind, size = jnp.dtype(dtype), file.stat().st_size
     if size != math.prod(shape) * kind.itemsize:
         raise ValueError(f"{file} has {size} bytes, not those of {kind} {shape}")
-    if not size:  # which no map can have
+    if not size:  # an empty file cannot be mapped
         return np.zeros(shape, kind)
     return np.memmap(file, kind, "r", shape=shape)
 
 
 def _allocate(file: pathlib.Path, size: int) -> None:
-    """Makes a file of zeros that has its room, where the file system can give it at once; elsewhere
-    a full disk is noticed row by row.
+    """Creates a file of zeros, reserving its space where the file system can; elsewhere a full disk
+    is noticed only when rows are written.
     """
     with disk.explained(file), file.open("wb") as opened:
         opened.truncate(size)
@@ -222,4 +221,4 @@ def _write(file: pathlib.Path, rows: np.ndarray, values: np.ndarray) -> None:
             opened.seek(row * value.nbytes)
             opened.write(value.tobytes())
         opened.flush()
-        os.fsync(opened.fileno())  # a note must not reach the disk before its numbers
+        os.fsync(opened.fileno())  # a mark must not reach the disk before its numbers

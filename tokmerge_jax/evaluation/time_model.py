@@ -1,10 +1,10 @@
-"""Seconds that encoding a clip takes on a machine, from what its layers cost and some measurements.
+"""Predicts the seconds that encoding a clip takes on a machine, from its layers' cost.
 
-Merging saves multiply-accumulates, and these do not tell all: attention's exponentials take time by
-pairs of tokens, and a layer that merges looks for what is alike, gathers and scatters. Each has a
-price, fitted to schedules that were timed; what grows with the tokens alone, such as norms, is in
-the price of the products, most of which do as well. Prices of one network share out what grows
-alike: the sum is what they are good for, for schedules like those.
+Multiply-accumulates alone do not predict the time: the exponentials of attention cost time per pair
+of tokens, and a merging layer matches, gathers and scatters. Each of the three has a price, fitted
+to timed schedules; work that grows with the number of tokens, such as norms, is part of the price
+of the products. Since the three grow together, single prices mean little: only their sum does, and
+only for schedules like those that were timed.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ Costs = Sequence[LayerCost]
 
 @dataclasses.dataclass(frozen=True)
 class TimeModel:
-    """What a machine takes for each thing that layers do.
+    """The time prices of a machine, in seconds.
 
     Attributes:
-      per_mac: seconds of a multiply-accumulate in a product.
-      per_pair: of two tokens of a clip that enter a layer, beside their products. Where frames
-        attend apart it stands for fewer pairs.
-      per_merge: of a token that enters a layer that merges, for the merging.
+      per_mac: seconds per multiply-accumulate of the products.
+      per_pair: seconds per pair of tokens that enter a layer, beyond the products. (With attention
+        within frames, fewer pairs are real.)
+      per_merge: seconds of merging per token that enters a merging layer.
     """
 
     per_mac: float
@@ -35,33 +35,33 @@ class TimeModel:
     per_merge: float
 
     def seconds(self, costs: Costs) -> float:
-        """Of a clip whose layers cost this."""
+        """The predicted seconds for a clip whose layers have these costs."""
         return float(_amounts(costs) @ dataclasses.astuple(self))
 
 
 TERMS = len(dataclasses.fields(TimeModel))
-"""Prices in the model."""
+"""Number of prices in the model."""
 
 LEAST = TERMS + 2
-"""Schedules that a fit needs: with as many as prices, or one more, it would tell little else."""
+"""Smallest number of schedules for a fit; fewer would leave nothing to check it with."""
 
 
 def fit(costs: Sequence[Costs], seconds: Sequence[float]) -> TimeModel:
-    """The prices, none below 0, whose squared relative errors are least in sum.
+    """Fits non-negative prices by least squares of the relative errors.
 
     Args:
-      costs: the layers of each schedule that was timed.
-      seconds: that each took.
+      costs: the layers' costs of each timed schedule.
+      seconds: the time of each.
 
     Raises:
-      UserError: if there are too few to tell how well they fit.
+      UserError: if there are too few schedules to judge the fit.
     """
     _check(len(costs))
     return _fit(costs, seconds)
 
 
 def leave_one_out(costs: Sequence[Costs], seconds: Sequence[float]) -> list[float]:
-    """What each schedule would take by a fit to all others; arguments and errors as for `fit`."""
+    """Predicts the time of each schedule from all others; arguments and errors as in `fit`."""
     _check(len(costs))
     predicted = []
     for i, left_out in enumerate(costs):
@@ -80,7 +80,7 @@ def _check(schedules: int) -> None:
 
 
 def _amounts(costs: Costs) -> Float[np.ndarray, "terms"]:
-    """How much of what has a price there is in all layers."""
+    """The amounts [3] in all layers: multiply-accumulates, pairs of tokens, merging tokens."""
     tokens = [(layer.tokens_in, layer.tokens_out) for layer in costs]
     macs = sum(layer.macs for layer in costs)
     pairs = sum(entering**2 for entering, _ in tokens)

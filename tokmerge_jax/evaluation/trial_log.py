@@ -1,4 +1,4 @@
-"""Evaluated schedules on disk, a line of JSON each, so that none is ever evaluated twice."""
+"""A log of evaluated schedules, one JSON line each, so that none is evaluated twice."""
 
 import json
 import pathlib
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from tokmerge_jax import runtime
 from tokmerge_jax.types import Json, UserError
 
-_NAMED = 3  # videos that an error names
+_NAMED = 3  # number of videos that an error names
 
 
 class TrialLog:
-    """What is known of schedules under one set of facts; lines of other facts stay as they are.
+    """The trials made under one set of facts; lines of other facts stay unchanged.
 
-    Metrics of other videos cannot be compared, so trials that left out others than the last one did
-    are not known either.
+    Metrics over different videos cannot be compared, so trials that left out other videos than the
+    last trial are ignored too.
     """
 
     def __init__(self, path: pathlib.Path, facts: str) -> None:
         """Opens the log at `path`, which need not exist, for the fingerprint `facts`.
 
         Raises:
-          UserError: if a line is not one of ours.
+          UserError: if a line is not a trial.
         """
         self._path, self._facts = path, facts
         try:
@@ -29,18 +29,20 @@ class TrialLog:
             whole = text[: text.rfind("\n") + 1]
             lines = [_checked(json.loads(line)) for line in whole.splitlines()]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise UserError(f"{path} is no log of schedules, or is old; move it away") from error
+            raise UserError(
+                f"{path} is not a log of schedules, or has an old format; move it away"
+            ) from error
         ours = [line for line in lines if line["facts"] == facts]
         alike = [line for line in ours if line["left_out"] == ours[-1]["left_out"]]
         self._known = {tuple(line["r"]): line for line in alike}
-        if whole != text:  # killed while it wrote
+        if whole != text:  # the process was killed while writing
             runtime.write_text(path, whole)
 
     def __contains__(self, r: Sequence[int]) -> bool:
         return tuple(r) in self._known
 
     def __getitem__(self, r: Sequence[int]) -> dict[str, Json]:
-        """What was added about a schedule."""
+        """The trial of a schedule."""
         return self._known[tuple(r)]
 
     def add(
@@ -49,7 +51,8 @@ class TrialLog:
         """Adds a schedule's cost, its metric's name and value, and the videos that were left out.
 
         Raises:
-          UserError: if the known trials left out others; the next log at `path` knows this one.
+          UserError: if earlier trials left out other videos; a new log at this path uses the new
+            trial and ignores those.
         """
         line = {"r": [*r], "gmac": gmac, "metric": metric, "value": value}
         line |= {"left_out": [*left_out], "facts": self._facts}
@@ -58,24 +61,24 @@ class TrialLog:
         before = next(iter(self._known.values()), line)["left_out"]
         if before != line["left_out"]:
             raise UserError(
-                f"{self._path}: the videos left out are {_named(left_out)}, and were"
-                f" {_named(before)} in earlier trials, which cannot be compared; the same command"
-                " evaluates those again"
+                f"{self._path}: this trial left out other videos ({_named(left_out)}) than earlier"
+                f" ones ({_named(before)}), so they cannot be compared; run the same command again"
+                " to evaluate the earlier ones anew"
             )
         self._known[tuple(r)] = line
 
 
 def _named(videos: Sequence[str]) -> str:
-    """A few of the videos, and how many they are."""
+    """Names the first videos and gives the number of the others."""
     more = [f"{len(videos) - _NAMED} more"] if len(videos) > _NAMED else []
     return ", ".join([*videos[:_NAMED], *more]) or "none"
 
 
 def _checked(line: dict[str, Json]) -> dict[str, Json]:
-    """A line whose r are whole numbers, whose value and GMAC are numbers; the rest of it texts."""
+    """Returns a line of the log after checking its fields' types; raises ValueError otherwise."""
     numbers, metric = (line["value"], line["gmac"]), line["metric"]
     whole = all(type(merged) is int for merged in line["r"])
     texts = all(isinstance(text, str) for text in (metric, *line["left_out"]))
     if not (whole and texts and all(isinstance(x, int | float) for x in numbers)):
-        raise ValueError("this is no schedule")
+        raise ValueError("this is not a trial")
     return line

@@ -1,7 +1,7 @@
-"""Question answering by writing answers: beam search over a decoder that has read the question.
+"""Question answering by generating answers: beam search with a decoder, given the question.
 
-Each video is encoded once however many questions it has. Protocol: TESTA (Findings of EMNLP 2023),
-after BLIP (ICML 2022).
+Each video is encoded once for all its questions. Protocol: TESTA (Findings of EMNLP 2023), after
+BLIP (ICML 2022).
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ from tokmerge_jax.signatures import Memory
 from tokmerge_jax.system import Answering, Writing
 from tokmerge_jax.types import Questions
 
-_CACHES = 2  # what beams have read, and the same in the order of the next beams
+_CACHES = 2  # key/value caches held at once: the beams', and the same reordered
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
-    """The answer to every question.
+class WrittenAnswers:
+    """The generated answer to every question.
 
     Attributes:
-      ids: int32 [Q,L], its start, its pieces, its end if there was room, 0 after it.
-      scores: float32 [Q], its log-likelihood over its length (`decoding.Texts`).
-      padded_to: length of the longest question, to which all were padded.
-      clips_per_second: videos encoded a second, compiling apart; None if too few were.
+      ids: int32 [Q,L]: start token, word pieces, end token if there was room, then 0.
+      scores: float32 [Q], log-likelihood divided by length (`decoding.Texts`).
+      padded_to: number of tokens to which all questions were padded (the longest one's).
+      clips_per_second: videos encoded per second, without compilation; None if not measured.
 
     Raises:
       UserError: if a score is not finite.
@@ -50,10 +50,10 @@ def evaluate(
     questions: Questions,
     texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
     options: GeneratingOptions,
-) -> Written:
-    """Answers all questions by `writing`; other arguments and errors as of `answering.evaluate`."""
+) -> WrittenAnswers:
+    """Generates answers to all questions; arguments and errors as in `answering.evaluate`."""
     count, longest = len(questions.texts), int(texts[1].sum(axis=1).max())
-    ids, mask = (part[:, :longest] for part in texts)  # padding is attended to: none of all
+    ids, mask = (part[:, :longest] for part in texts)  # common padding, which would be attended to
     name = f"beams{options.beams}_length{options.min_length}to{options.max_length}"
     rows = (
         context.store.make(
@@ -68,11 +68,11 @@ def evaluate(
         context, answering, questions, writer, rows=rows, held=held, options=options
     )
     written, scores = (np.array(part.values) for part in rows)
-    return Written(written, scores, longest, speed)
+    return WrittenAnswers(written, scores, longest, speed)
 
 
 class Writer:
-    """Answers questions about the videos of a batch; `answering.Respond`."""
+    """Generates answers to questions about the videos of a batch; an `answering.Respond`."""
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Writer:
         self._texts = texts
 
     def __call__(self, memory: Memory, asked: Int[np.ndarray, "B P"]) -> tuple[np.ndarray, ...]:
-        """Ids [B,P,L] and scores [B,P] of answers to the questions `asked` about B videos."""
+        """Returns (ids [B,P,L], scores [B,P]) of answers to the questions `asked`."""
         ids, mask = (part[asked] for part in self._texts)
-        found = self._write(self._read(memory, ids, mask))
-        parts = (np.asarray(found[name]) for name in ("ids", "score"))
+        written_texts = self._write(self._read(memory, ids, mask))
+        parts = (np.asarray(written_texts[name]) for name in ("ids", "score"))
         return tuple(part.reshape((*asked.shape, *part.shape[1:])) for part in parts)

@@ -1,1 +1,1 @@
-"""Videos of one's own: searched by text, recognised, captioned, without any data set."""
+"""Search, action recognition and captions for the user's own videos, without a data set."""

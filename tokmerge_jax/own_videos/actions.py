@@ -1,4 +1,4 @@
-"""Which actions one's own videos show."""
+"""Action recognition in the user's own videos."""
 
 import pathlib
 import sys
@@ -16,23 +16,24 @@ from tokmerge_jax.system import Recognition, System
 from tokmerge_jax.types import Json, UserError
 
 Scores = Mapping[str, Float32[np.ndarray, " C"]]
-"""The probability of each action, by video."""
+"""Video -> probability of each action."""
 
 
 def recognition_of(system: System) -> Recognition:
-    """How the system tells actions; raises UserError if it tells none."""
+    """The system's functions for action recognition; raises UserError if it has none."""
     if system.recognition is None:
         raise UserError(
-            f"the system {system.name!r} tells no actions; use --config configs/tdsclip_ssv2_b16.py"
+            f"the system {system.name!r} does not recognise actions; use"
+            " --config configs/tdsclip_ssv2_b16.py"
         )
     return system.recognition
 
 
 def names_of(system: System) -> Sequence[str]:
-    """The names of the actions, or, with a note on stderr, their numbers.
+    """The names of the actions or, reported on stderr, their numbers.
 
     Raises:
-      UserError: if the names are those of other actions.
+      UserError: if the number of names is not the model's number of actions.
     """
     config = expect(system.config, tds_clip.Recognition)
     data, classes = config.data, config.model.classes
@@ -58,7 +59,7 @@ def names_of(system: System) -> Sequence[str]:
 def classify(
     system: System, task: Recognition, sources: Mapping[str, str]
 ) -> tuple[Scores, list[str]]:
-    """The actions' probabilities in each video of `videos.sources`, and a sentence for each other.
+    """Returns the actions' probabilities in each video, and a sentence per undecodable video.
 
     Raises:
       UserError: if the weights cannot be read, or a probability is not finite.
@@ -68,9 +69,9 @@ def classify(
     predict = model.compiled(task.classify)
     scores: dict[str, np.ndarray] = {}
     for names, logits in videos.predictions(
-        system, model, predict, sources, faults=faults, doing="telling actions"
+        system, model, predict, sources, faults=faults, doing="recognising actions"
     ):
-        of_views = recognition.view_scores(np.asarray(logits)[: len(names)], names)  # others pad
+        of_views = recognition.view_scores(np.asarray(logits)[: len(names)], names)  # no padding
         scores |= dict(zip(names, of_views, strict=True))
     return scores, faults
 
@@ -78,7 +79,7 @@ def classify(
 def likeliest(
     scores: Float32[np.ndarray, " C"], names: Sequence[str], count: int
 ) -> Iterator[dict[str, Json]]:
-    """The `count` most probable actions, best first; of equal ones, the smaller number first."""
+    """Yields the `count` most probable actions, best first; ties rank by action number."""
     for number in np.argsort(-scores, kind="stable")[:count].tolist():
         yield {"id": number, "name": names[number], "probability": float(scores[number])}
 
@@ -86,14 +87,14 @@ def likeliest(
 def record(
     system: System, name: str, scores: Scores, names: Sequence[str], count: int
 ) -> dict[str, Json]:
-    """The `count` likeliest actions of each video, and what they depend on, as JSON holds it.
+    """A JSON record of the `count` likeliest actions in each video, with their settings.
 
     Args:
-      system: that was asked.
-      name: of its configuration.
-      scores: of `classify`.
-      names: of the actions.
-      count: of actions a video.
+      system: the system that was used.
+      name: the name of its configuration.
+      scores: the result of `classify`.
+      names: names of the actions.
+      count: number of actions per video.
     """
     return {
         **videos.facts(system, name),

@@ -1,4 +1,4 @@
-"""Captions of one's own videos."""
+"""Captions for the user's own videos."""
 
 import functools
 import itertools
@@ -15,14 +15,15 @@ from tokmerge_jax.system import Captioning, System
 from tokmerge_jax.types import Json, UserError
 
 Captions = Mapping[str, tuple[str, float]]
-"""The caption of each video, and its score."""
+"""Video -> (caption, score)."""
 
 
 def captioning_of(system: System) -> Captioning:
-    """How the system writes captions; raises UserError if it writes none."""
+    """The system's functions for captions; raises UserError if it has none."""
     if system.captioning is None:
         raise UserError(
-            f"the system {system.name!r} writes no captions; use --config configs/testa_pretrain.py"
+            f"the system {system.name!r} does not write captions; use"
+            " --config configs/testa_pretrain.py"
         )
     return system.captioning
 
@@ -30,14 +31,14 @@ def captioning_of(system: System) -> Captioning:
 def write(
     system: System, captioning: Captioning, sources: Mapping[str, str]
 ) -> tuple[Captions, list[str]]:
-    """Captions of the videos of `videos.sources`, and a sentence for each that cannot be decoded.
+    """Returns captions of the videos, and a sentence per undecodable video.
 
     Raises:
       UserError: if the weights cannot be read, or a score is not finite.
     """
     model = videos.model(system)
     caption, key = model.compiled(captioning.caption), jax.random.key(system.config.seed)
-    keys = map(functools.partial(jax.random.fold_in, key), itertools.count())  # one a batch
+    keys = map(functools.partial(jax.random.fold_in, key), itertools.count())  # one per batch
     captions: dict[str, tuple[str, float]] = {}
     faults: list[str] = []
     for names, written in videos.predictions(
@@ -55,7 +56,7 @@ def write(
 
 
 def record(system: System, name: str, captions: Captions) -> dict[str, Json]:
-    """The captions, and what they depend on, as JSON holds it; `name` is the configuration's."""
+    """A JSON record of the captions with their settings; `name` is the configuration's."""
     config = expect(system.config, Pretraining)
     search = config.caption.to_dict()
     return {

@@ -1,4 +1,4 @@
-"""Searching one's own videos by text: a folder is encoded once, then asked as often as one likes.
+"""Text search in the user's own videos: a folder is encoded once, then searched at will.
 
 config = ...  # of a retrieval system, with its checkpoint
 if __name__ == "__main__":  # worker processes read the script again
@@ -36,20 +36,20 @@ Path = str | os.PathLike[str]
 
 
 def index_videos(config: Config, videos: Path, target: Path) -> Index:
-    """Encodes the videos of a folder, and of those below it, into the index `target`.
+    """Encodes the videos in a folder and its subfolders into the index `target`.
 
-    Files that are there already are left alone; new and changed ones are encoded, those that are
-    gone are forgotten. Stopped or killed, the same call goes on. Files that cannot be used are
-    in `Index.faults` and in the index's `broken.txt`.
+    Only new and changed files are encoded; deleted ones are removed from the index. After a stop or
+    kill, the same call resumes. Unusable files are listed in `Index.faults` and in the index's
+    `broken.txt`.
 
     Args:
-      config: of a retrieval system; its `checkpoint` holds the weights.
-      videos: the folder.
-      target: the index's folder.
+      config: the configuration of a retrieval system; its `checkpoint` holds the weights.
+      videos: the folder of the videos.
+      target: the folder of the index.
 
     Raises:
-      UserError: if something is missing, the system cannot search, the index is another model's
-        or another folder's, another process writes it, or the machine refuses to.
+      UserError: if something is missing, the system does not support retrieval, the index belongs
+        to another model or folder, another process writes it, or a file cannot be written.
     """
     base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
     system, files = registry.build(config), folders.find(base)
@@ -76,7 +76,7 @@ def _encode(
     files: Mapping[str, Stamp],
     stored: Index,
 ) -> None:
-    """Encodes the clips, and stores each as soon as it is."""
+    """Encodes the clips and stores the features of each at once."""
     done = len(files) - len(clips.paths)
     with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
 
@@ -88,26 +88,29 @@ def _encode(
         inputs = ((paths, (video,)) for paths, video in batches)
         for paths, seen in ahead(encode, inputs):
             arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
-            for row, path in enumerate(paths):  # further rows pad
+            for row, path in enumerate(paths):  # further rows are padding
                 stored.add(path, files[path], {name: x[row] for name, x in arrays.items()})
                 bar.update()
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
-    """Refuses an index of another folder, unless that has moved: its videos would be forgotten."""
+    """Raises UserError for an index of another folder, unless that folder has moved.
+
+    Otherwise all its videos would be removed from the index.
+    """
     if (place / "index.json").exists():
         known = pathlib.Path(_about(place)["videos"])
         looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
         moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
         if known != videos and not moved:
             raise UserError(
-                f"the index in {place} is of the videos in {known}; name that folder (--videos), or"
-                " another one for the index (--index)"
+                f"the index in {place} holds the videos of {known}; name that folder (--videos), or"
+                " another folder for the index (--index)"
             )
 
 
 class Searcher:
-    """An index, and the model that it was made with, to be asked.
+    """Searches an index with the model that made it.
 
     Attributes:
       index: the index.
@@ -118,7 +121,7 @@ class Searcher:
         """Opens the index in `folder` and loads its model.
 
         Raises:
-          UserError: if there is no index, or its checkpoint is gone or another one by now.
+          UserError: if there is no index, or its checkpoint is missing or has changed.
         """
         place = pathlib.Path(folder)
         about = _about(place)
@@ -129,13 +132,13 @@ class Searcher:
     def _open(self, place: pathlib.Path, config: Config) -> None:
         system = registry.build(config)
         self._options, self._retrieval = system.config.eval, _retrieval(system)
-        self._retrieval.tokenize([""])  # the vocabulary is there
+        self._retrieval.tokenize([""])  # checks that the vocabulary exists
         try:
             params = checkpoints.load_checkpoint(config.checkpoint, system)
         except UserError as error:
             raise UserError(
-                f"the index in {place} needs the weights that it was made with: {error}; where they"
-                " are elsewhere now, index again with --config.checkpoint=PLACE (quickly done)"
+                f"the index in {place} needs the weights that it was made with: {error}; if they"
+                " have moved, index again with --config.checkpoint=PATH (no video is encoded again)"
             ) from error
         self.index = Index(place, model_facts(system, params))
         self._model = Model(params, parallel.make_mesh({"data": -1}))
@@ -145,13 +148,13 @@ class Searcher:
     def __call__(
         self, texts: Sequence[str], top_k: int = 10, rerank: bool = True
     ) -> list[list[Hit]]:
-        """The videos that fit each text best, best first.
+        """Returns the videos that fit each text best, best first.
 
         Args:
-          texts: what to look for.
-          top_k: how many videos for each.
-          rerank: rank the configuration's `eval.top_k` most similar ones (at least `top_k`) by the
-            matching head, if the system has one.
+          texts: the queries.
+          top_k: number of videos per text.
+          rerank: whether the matching head, if the system has one, re-ranks the most similar videos
+            (the configuration's `eval.top_k` of them, at least `top_k`).
 
         Raises:
           UserError: if a text holds no word.
@@ -177,59 +180,56 @@ class Searcher:
 
 
 def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
-    """Refuses texts that read like an empty one, for which no video is better than another."""
+    """Raises UserError for texts without a word, for which all videos would be equal."""
     check_list(texts, "texts")
     for text in texts:
         if text != text.encode(errors="ignore").decode():
-            raise UserError(f"{text!r:.60} is no UTF-8 text; write it anew")
+            raise UserError(f"{text!r:.60} is not UTF-8 text; type it again")
     lengths = tokenize(["", *texts])[1].sum(axis=1)
     for text, length in zip(texts, lengths[1:], strict=True):
         if length == lengths[0]:
-            raise UserError(f"{text!r:.60} holds no word; say in words what to look for")
+            raise UserError(f"{text!r:.60} holds no word; describe in words what to look for")
 
 
 def _retrieval(system: System) -> Retrieval:
     if system.retrieval is None:
-        raise UserError(f"the system {system.name!r} does not search; choose one of retrieval")
+        raise UserError(f"the system {system.name!r} cannot search; use a retrieval system")
     return system.retrieval
 
 
 def _about(place: pathlib.Path) -> dict[str, Json]:
-    """What `index_videos` kept: the configuration ("config") and the folder ("videos")."""
+    """Reads what `index_videos` stored: the configuration ("config") and the folder ("videos")."""
     match index.describe(place)["about"]:
         case {"config": dict(), "videos": str()} as about:
             return about
     raise UserError(
-        f"{place}/index.json is damaged, or not of scripts/search.py; index into another folder"
+        f"{place}/index.json is damaged, or not written by scripts/search.py; use another folder"
     )
 
 
 @contextlib.contextmanager
 def _as_stored(place: pathlib.Path) -> Iterator[None]:
-    """Reports whatever a configuration breaks that is damaged, or none of `index_videos`."""
+    """Turns any error caused by a damaged or foreign configuration into a UserError."""
     try:
         with disk.explained(place):
             yield
     except UserError:
         raise
-    except Exception as error:  # any: each part of a configuration is read where it is needed
+    except Exception as error:  # a damaged configuration may fail anywhere, with any error
         raise UserError(
-            f"{place}/index.json holds no configuration that can be built"
-            f" ({type(error).__name__}: {error!s:.200}); index into another folder"
+            f"{place}/index.json holds no valid configuration"
+            f" ({type(error).__name__}: {error!s:.200}); use another folder"
         ) from error
 
 
 def _clip(pixels: Pixels) -> jax.ShapeDtypeStruct:
-    """The shape and type of the frames of one video."""
+    """The shape and dtype of one video's frames."""
     size = pixels.image_size
     return jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
 
 
 def _portable(system: System) -> System:
-    """The system, its configuration true on any machine: whole paths, r and number type spelt out.
-
-    JSON holds it.
-    """
+    """The system with a configuration that can be stored: full paths, explicit r and dtype."""
     config = system.config
     changes = {
         "checkpoint": _whole(config.checkpoint),
@@ -241,16 +241,15 @@ def _portable(system: System) -> System:
 
 
 def _restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
-    """The configuration of an index."""
+    """Restores the configuration of an index."""
     try:
         return restore(registry.config_class(kept["system"]), kept)
     except UserError as error:
         raise UserError(
-            f"{place}/index.json holds no configuration that can be built ({error}); index into"
-            " another folder"
+            f"{place}/index.json holds no valid configuration ({error}); use another folder"
         ) from error
 
 
 def _whole(name: str) -> str:
-    """The whole path, if `name` is of a file or folder here."""
+    """The absolute path, if `name` is an existing file or folder; else `name`."""
     return str(pathlib.Path(name).resolve()) if pathlib.Path(name).exists() else name

@@ -1,4 +1,4 @@
-"""Videos of one's own: which files they are, and what a system predicts of each."""
+"""The user's own videos: finds their files and runs a system on each."""
 
 import os
 import pathlib
@@ -21,26 +21,26 @@ T = TypeVar("T")
 
 
 def sources(videos: Sequence[str]) -> dict[str, str]:
-    """What to decode for each video: its path, or the pattern of its frames -> its name.
+    """Maps the path of each video, or the pattern of its frames, to its name.
 
     Args:
       videos: files, folders of videos, or folders of one video's frames; a folder that holds both
-        is one of videos.
+        counts as a folder of videos.
 
     Raises:
-      UserError: naming those that are nothing of the kind.
+      UserError: if one is none of these; the message names all such.
     """
-    found = {video: _sources(video) for video in videos}
-    missing = [video for video, those in found.items() if not those]
+    by_video = {video: _sources(video) for video in videos}
+    missing = [video for video, those in by_video.items() if not those]
     if missing:
         raise UserError("\n".join(map(_fault, missing)))
-    return {path: name for those in found.values() for path, name in those.items()}
+    return {path: name for those in by_video.values() for path, name in those.items()}
 
 
 def _sources(video: str) -> dict[str, str]:
-    """As `sources`, of one argument; {} if it is nothing of the kind."""
+    """`sources` for one argument; {} if it is neither a video nor such a folder."""
     path = pathlib.Path(video)
-    if not os.path.isdir(path):  # as isfile, also False of names that no file can have
+    if not os.path.isdir(path):  # like isfile, False for names that no file can have
         return {str(path): video} if os.path.isfile(path) else {}
     if held := folder.listed(path):
         return {str(file): str(file) for file in held}
@@ -50,12 +50,12 @@ def _sources(video: str) -> dict[str, str]:
 
 def _fault(video: str) -> str:
     if os.path.isdir(video):
-        return f"{video}: holds no video, and no pictures with numbers; name a video or its frames"
+        return f"{video}: holds no video and no numbered pictures; name a video or its frames"
     return f"{video}: no such file; name a video"
 
 
 def model(system: System) -> Model:
-    """The system with the configuration's weights, on its devices."""
+    """Loads the configuration's weights onto the devices."""
     params = checkpoints.load_checkpoint(system.config.checkpoint, system)
     return Model(params, parallel.make_mesh(system.config.mesh.to_dict()))
 
@@ -69,15 +69,15 @@ def predictions(
     faults: list[str],
     doing: str,
 ) -> Iterator[tuple[tuple[str, ...], T]]:
-    """Names of videos, and what is predicted of them; rows beyond these only pad.
+    """Yields (names of videos, predictions); further rows of the predictions are padding.
 
     Args:
-      system: says how videos are decoded.
-      model: of `model`.
-      predict: of uint8 [B,T,S,S,3], compiled.
-      videos: of `sources`.
-      faults: gets a sentence for each video that cannot be decoded.
-      doing: what the progress bar says.
+      system: the system, which defines how videos are decoded.
+      model: the result of `model`.
+      predict: a compiled function of uint8 [B,T,S,S,3].
+      videos: the result of `sources`.
+      faults: receives a sentence for each video that cannot be decoded.
+      doing: label of the progress bar.
     """
     config = system.config
     size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
@@ -96,7 +96,7 @@ def predictions(
 
 
 def facts(system: System, name: str) -> dict[str, Json]:
-    """What every prediction depends on, as JSON holds it; `name` is the configuration's."""
+    """The settings that every prediction depends on, as JSON; `name` is the configuration's."""
     config = system.config
     return {
         "config": name,

@@ -1,1 +1,1 @@
-"""Whole jobs: evaluating, training, searching a schedule, converting weights."""
+"""Whole jobs: evaluation, training, schedule search, conversion of weights."""

@@ -1,4 +1,4 @@
-"""Converting PyTorch's weights into a folder of ours, and back."""
+"""Converts PyTorch checkpoints into our format, and back."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import UserError
 
 
-class Alike(NamedTuple):
-    """Tensors of all layers that became the same: how many, and of how many numbers."""
+class TensorGroup(NamedTuple):
+    """A group of alike tensors in all layers: number of tensors, and of values in them."""
 
     tensors: int
     numbers: int
 
 
-Summary = Mapping[tuple[str, str], Alike]
-"""(tensors of the checkpoint, what they became), with * for numbers."""
+Summary = Mapping[tuple[str, str], TensorGroup]
+"""(names in the checkpoint, our names) -> tensors; * stands for numbers."""
 
 
 def convert(
@@ -34,20 +34,20 @@ def convert(
     reverse: bool = False,
     fold_lora: bool = False,
 ) -> Summary:
-    """Converts weights one way or the other.
+    """Converts weights from PyTorch, or to PyTorch.
 
     Args:
-      config: which network it is.
-      source: PyTorch's file or folder, or with `reverse` weights of ours.
-      target: the new folder, or with `reverse` a new .safetensors file.
-      reverse: from our weights to PyTorch's names, as a fine-tuned checkpoint has them.
-      fold_lora: fold LoRA into the weights that it changes.
+      config: the configuration of the network.
+      source: PyTorch's file or folder; with `reverse`, our weights.
+      target: the new folder; with `reverse`, a new .safetensors file.
+      reverse: convert our weights to PyTorch's names, as in a fine-tuned checkpoint.
+      fold_lora: add LoRA to the weights that it changes.
 
     Returns:
-      What became of the tensors; with `reverse` nothing.
+      a summary of the converted tensors; empty with `reverse`.
 
     Raises:
-      UserError: listing everything that does not fit; if `target` exists, or there is no LoRA.
+      UserError: if tensors do not fit (the message lists them), `target` exists, or LoRA is absent.
     """
     model = config.model
     if isinstance(model, clip.Model) and model.sizes == "checkpoint" and not reverse:
@@ -55,11 +55,11 @@ def convert(
     system = registry.build(config)
     lora = isinstance(model, clip.Model) and model.lora_rank > 0
     if target.exists():
-        raise UserError(f"--target={target} exists already; remove it, or name another")
+        raise UserError(f"--target={target} already exists; remove it or name another")
     if fold_lora and (reverse or not lora):
         raise UserError(
-            "--merge_lora folds LoRA on the way into our folder; this configuration has none"
-            " (config.model.lora_rank), or --reverse was asked for"
+            "--merge_lora needs a configuration with LoRA (config.model.lora_rank), and works only"
+            " without --reverse"
         )
     if reverse:
         _to_torch(system, source, target)
@@ -68,7 +68,7 @@ def convert(
 
 
 def _from_torch(system: System, source: epath.Path, target: epath.Path, fold_lora: bool) -> Summary:
-    """A checkpoint of PyTorch -> our folder."""
+    """Converts a PyTorch checkpoint into our folder."""
     tensors = torch_file.read(source)
     names = checkpoints.table(system, tensors)
     params = rules.load(names, tensors, system.weights.shapes, f"the weights of {source}")
@@ -80,13 +80,13 @@ def _from_torch(system: System, source: epath.Path, target: epath.Path, fold_lor
         constants["dtypes"] = rules.dtypes(names, tensors)
     checkpoints.save_checkpoint(target, params, system, constants)
     return {
-        kind: Alike(len(alike), sum(tensors[name].size for name in alike))
-        for kind, alike in rules.summary(names, tensors).items()
+        kind: TensorGroup(len(names), sum(tensors[name].size for name in names))
+        for kind, names in rules.summary(names, tensors).items()
     }
 
 
 def _to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
-    """Our weights -> a .safetensors file of PyTorch's names and types."""
+    """Converts our weights into a .safetensors file with PyTorch's names and dtypes."""
     if target.suffix != ".safetensors":
         raise UserError(f"--target={target} must end in .safetensors when converting back")
     params = checkpoints.load_checkpoint(source, system)
@@ -97,7 +97,7 @@ def _to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
 
 
 def _digest(source: epath.Path) -> str:
-    """The SHA-256 of a checkpoint's bytes, of one file after the other where it has several."""
+    """The SHA-256 of a checkpoint's bytes, all its files in order."""
     total = hashlib.sha256()
     for part in torch_file.files(source):
         with part.open("rb") as file:

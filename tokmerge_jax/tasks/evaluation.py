@@ -1,4 +1,4 @@
-"""Evaluating whatever a data set asks: retrieval, multiple choice, questions or actions."""
+"""Evaluates a system on a data set: retrieval, multiple choice, questions or actions."""
 
 import dataclasses
 import functools
@@ -22,36 +22,36 @@ from tokmerge_jax.data.video import checking
 from tokmerge_jax.evaluation import (
     actions,
     answering,
-    findings,
     metrics,
     multiple_choice,
+    outcomes,
     published,
     report,
     writing,
 )
-from tokmerge_jax.evaluation.findings import Findings
+from tokmerge_jax.evaluation.outcomes import Outcome
 from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System, Writing
 from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Json, Params, Questions, UserError
 from tokmerge_jax.visualize import confusion
 
 T = TypeVar("T")
 R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition)
-Outcome = TypeVar(
-    "Outcome",
-    multiple_choice.Chosen,
+Scored = TypeVar(
+    "Scored",
+    multiple_choice.OptionScores,
     answering.Ranking,
-    writing.Written,
-    actions.Recognised,
+    writing.WrittenAnswers,
+    actions.ActionScores,
 )
 
-Asked = Any  # a `Gallery`, `Choices`, `Questions` or `Actions`, as the data set's kind says
+AnyGallery = Any  # `Gallery`, `Choices`, `Questions` or `Actions`, by the kind of the data set
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One evaluation: what is evaluated on what, how, and where its results are kept.
+    """One evaluation: the system, its inputs and the store of its results.
 
-    `faults` says of rows of the gallery why their videos could not be decoded.
+    `faults` maps rows of the gallery to the reason why their videos could not be decoded.
     """
 
     system: System
@@ -65,38 +65,36 @@ class Run:
 
     @property
     def context(self) -> evaluation.Context:
-        """What the evaluation works with."""
+        """The context that the task's evaluation takes."""
         return evaluation.Context(self.model, self.batches, self.store, self.watch)
 
     def batches(self, batch_size: int, rows: np.ndarray) -> Iterator[Batch]:
-        """Those of the videos in `rows` that can be decoded; the others are put into `faults`."""
+        """Yields the videos in `rows` that can be decoded; adds the others to `faults`."""
         return self.source.batches(
             self.system.pixels.transform, batch_size, rows.tolist(), self._refuse
         )
 
-    def left(self) -> tuple[Asked, list[int]]:
-        """What is asked of the videos that could be decoded, and its rows (`Gallery.without`).
+    def usable(self) -> tuple[AnyGallery, list[int]]:
+        """Returns the gallery without undecodable videos, and its rows (`Gallery.without`).
 
         Raises:
-          UserError: if there is none.
+          UserError: if no video is left.
         """
-        asked, rows = self.source.gallery.without(self.faults)
-        if not asked.videos:
-            raise UserError(f"no video can be decoded; the first: {self.faults[0]}")
-        return asked, rows
+        gallery, rows = self.source.gallery.without(self.faults)
+        if not gallery.videos:
+            raise UserError(f"no video can be decoded; the first fault: {self.faults[0]}")
+        return gallery, rows
 
     @property
     def broken(self) -> list[str]:
-        """Names of all videos that are left out: first those that preparation refused, then those
-        that failed in this run.
-        """
+        """Names of all videos that are left out: those found by preparation, then by this run."""
         return [*self.source.broken, *(self.source.gallery.videos[row] for row in self.faults)]
 
     def _refuse(self, row: int, fault: str) -> None:
         if self.config.data.on_broken == "stop":
             raise UserError(
-                f"{fault}; the same command goes on from here when that is done, or leaves out such"
-                " videos with --config.data.on_broken=skip"
+                f"{fault}; then run the same command again to continue from here, or add"
+                " --config.data.on_broken=skip to leave out broken videos"
             )
         print(f"\n{fault}; left out", file=sys.stderr)
         self.faults[row] = fault
@@ -104,61 +102,61 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Task(Generic[R]):
-    """How one kind of data set is evaluated.
+    """The evaluation of one kind of data set.
 
     Attributes:
       open: opens the data set.
-      record: what a system offers for it; None if it cannot do it.
-      texts: ids, masks: what the record makes of the data set's texts.
-      evaluate: does it.
-      draw: makes a picture of results, what they are about and arrays; None if there is none.
+      record: the system's functions for the task; None if it does not support the task.
+      texts: tokenises the data set's texts into ids and masks.
+      evaluate: runs the evaluation.
+      draw: draws a figure from (results, gallery, arrays); None if the task has no figure.
     """
 
-    open: Callable[[Any, int], data.Source]  # of the `data` part that its class reads
+    open: Callable[[Any, int], data.Source]  # Any: the `data` part of the kind's class
     record: Callable[[System], R | None]
-    texts: Callable[[R, Asked], tuple[np.ndarray, ...]]
-    evaluate: Callable[[Run, R], Findings]
-    draw: Callable[[Mapping[str, Json], Asked, Mapping[str, np.ndarray]], Figure] | None = None
+    texts: Callable[[R, AnyGallery], tuple[np.ndarray, ...]]
+    evaluate: Callable[[Run, R], Outcome]
+    draw: Callable[[Mapping[str, Json], AnyGallery, Mapping[str, np.ndarray]], Figure] | None = None
 
     def needed(self, system: System) -> R:
-        """The record of a system.
+        """The system's functions for the task.
 
         Raises:
-          UserError: if the system cannot do the task.
+          UserError: if the system does not support the task.
         """
         record, name = self.record(system), system.config.data.dataset
         if record is None:
             raise UserError(
-                f"the system {system.name!r} cannot work on {prepared.spec(name).kind}, which"
-                f" config.data.dataset={name!r} holds; choose that data set's configuration"
+                f"the system {system.name!r} does not support {prepared.spec(name).kind}, which"
+                f" config.data.dataset={name!r} holds; use a configuration of that data set"
             )
         return record
 
 
-def _only(found: Outcome, rows: list[int]) -> Outcome:
-    """An outcome less the rows of what is asked of videos that are left out."""
-    arrays = {name: x[rows] for name, x in vars(found).items() if isinstance(x, np.ndarray)}
-    return dataclasses.replace(found, **arrays)
+def _only(scored: Scored, rows: list[int]) -> Scored:
+    """Keeps only `rows` of all arrays, without those of videos that are left out."""
+    arrays = {name: x[rows] for name, x in vars(scored).items() if isinstance(x, np.ndarray)}
+    return dataclasses.replace(scored, **arrays)
 
 
 def _captions(retrieval: Retrieval, gallery: Gallery) -> tuple[np.ndarray, ...]:
     return retrieval.tokenize(gallery.texts)
 
 
-def _retrieve(run: Run, retrieval: Retrieval) -> Findings:
+def _retrieve(run: Run, retrieval: Retrieval) -> Outcome:
     ids, mask = run.texts
     gallery, options = run.source.gallery, expect(run.config.eval, RetrievalOptions)
     retrieval.tokenize.report_cut(gallery.texts, "captions")
     metrics.check(options.metrics, gallery.relevant, len(gallery.videos))
 
-    def left() -> tuple[list[int], list[int]]:
-        _, texts = run.left()
+    def usable() -> tuple[list[int], list[int]]:
+        _, texts = run.usable()
         return [row for row in range(len(gallery.videos)) if row not in run.faults], texts
 
     scores = evaluation.evaluate(
-        run.context, retrieval, len(gallery.videos), (ids, mask), options, left=left
+        run.context, retrieval, len(gallery.videos), (ids, mask), options, usable=usable
     )
-    return findings.retrieval(scores, run.left()[0], run.config, run.broken)
+    return outcomes.retrieval(scores, run.usable()[0], run.config, run.broken)
 
 
 def _options(choosing: MultipleChoice, choices: Choices) -> tuple[np.ndarray, ...]:
@@ -167,14 +165,14 @@ def _options(choosing: MultipleChoice, choices: Choices) -> tuple[np.ndarray, ..
     return tuple(rearrange(x, "(v p) l -> v p l", v=videos) for x in (ids, mask))
 
 
-def _choose(run: Run, choosing: MultipleChoice) -> Findings:
+def _choose(run: Run, choosing: MultipleChoice) -> Outcome:
     ids, mask = run.texts
     options = [option for row in run.source.gallery.options for option in row]
     choosing.tokenize.report_cut(options, "options")
     size = run.config.eval.batch_size
     chosen = multiple_choice.evaluate(run.context, choosing, (ids, mask), size)
-    asked, rows = run.left()
-    return findings.choices(_only(chosen, rows), asked, run.config, run.broken)
+    gallery, rows = run.usable()
+    return outcomes.choices(_only(chosen, rows), gallery, run.config, run.broken)
 
 
 def _questions(answers: Answering, questions: Questions) -> tuple[np.ndarray, ...]:
@@ -183,52 +181,52 @@ def _questions(answers: Answering, questions: Questions) -> tuple[np.ndarray, ..
     return ids, mask, answer_ids
 
 
-def _answer(run: Run, answers: Answering) -> Findings:
-    options, asked = expect(run.config.eval, AnsweringOptions), run.source.gallery
-    answers.tokenize.report_cut(asked.texts, "questions")
+def _answer(run: Run, answers: Answering) -> Outcome:
+    options, gallery = expect(run.config.eval, AnsweringOptions), run.source.gallery
+    answers.tokenize.report_cut(gallery.texts, "questions")
     if answers.writing and options.answering == "generate":
         return _write(run, answers, answers.writing)
     ids, mask, answer_ids = run.texts
-    answers.tokenize_answers.report_cut(asked.answers, "answers")
-    ranking = answering.evaluate(run.context, answers, asked, (ids, mask), answer_ids, options)
-    asked, rows = run.left()
-    return findings.answers(_only(ranking, rows), asked, run.config, run.broken)
+    answers.tokenize_answers.report_cut(gallery.answers, "answers")
+    ranking = answering.evaluate(run.context, answers, gallery, (ids, mask), answer_ids, options)
+    gallery, rows = run.usable()
+    return outcomes.answers(_only(ranking, rows), gallery, run.config, run.broken)
 
 
-def _write(run: Run, answers: Answering, writes: Writing) -> Findings:
+def _write(run: Run, answers: Answering, writes: Writing) -> Outcome:
     ids, mask, _ = run.texts
-    asked, options = run.source.gallery, expect(run.config.eval, GeneratingOptions)
-    found = writing.evaluate(run.context, answers, writes, asked, (ids, mask), options)
-    asked, rows = run.left()
-    found = _only(found, rows)
-    return findings.written(found, writes.spell(found.ids), asked, run.config, run.broken)
+    gallery, options = run.source.gallery, expect(run.config.eval, GeneratingOptions)
+    written = writing.evaluate(run.context, answers, writes, gallery, (ids, mask), options)
+    gallery, rows = run.usable()
+    written = _only(written, rows)
+    return outcomes.written(written, writes.spell(written.ids), gallery, run.config, run.broken)
 
 
-def _no_texts(recognition: Recognition, asked: Actions) -> tuple[np.ndarray, ...]:
-    del recognition, asked
+def _no_texts(recognition: Recognition, gallery: Actions) -> tuple[np.ndarray, ...]:
+    del recognition, gallery
     return ()
 
 
-def _recognise(run: Run, recognition: Recognition) -> Findings:
-    config, asked = expect(run.config, tds_clip.Recognition), run.source.gallery
-    found = actions.evaluate(
+def _recognise(run: Run, recognition: Recognition) -> Outcome:
+    config, gallery = expect(run.config, tds_clip.Recognition), run.source.gallery
+    scores = actions.evaluate(
         run.context,
         recognition,
-        asked.videos,
+        gallery.videos,
         views=config.data.crops * config.data.clips,
-        classes=len(asked.names),
+        classes=len(gallery.names),
         batch_size=config.eval.batch_size,
     )
-    asked, rows = run.left()
-    return findings.actions(_only(found, rows), asked, config, run.broken)
+    gallery, rows = run.usable()
+    return outcomes.actions(_only(scores, rows), gallery, config, run.broken)
 
 
 def _draw_confusion(
-    found: Mapping[str, Json], asked: Actions, arrays: Mapping[str, np.ndarray]
+    results: Mapping[str, Json], gallery: Actions, arrays: Mapping[str, np.ndarray]
 ) -> Figure:
-    rules, headline = found["protocol"], found["headline"]
+    rules, headline = results["protocol"], results["headline"]
     title = f"{rules['dataset']}, {rules['split']}: {headline['name']} {headline['value']:.1f} %"
-    return confusion.draw(arrays["confusion"], asked.names, found["confused"], title)
+    return confusion.draw(arrays["confusion"], gallery.names, results["confused"], title)
 
 
 _TASKS: Mapping[str, Task] = {
@@ -239,11 +237,11 @@ _TASKS: Mapping[str, Task] = {
         data.open_actions, lambda system: system.recognition, _no_texts, _recognise, _draw_confusion
     ),
 }
-"""By the kind of a data set's records."""
+"""Kind of a data set's records -> task."""
 
 
 def inputs(system: System) -> tuple[data.Source, Params]:
-    """Videos and parameters; whatever is missing is told at once, before any long work."""
+    """Opens the videos and loads the parameters; reports everything missing in one error."""
     faults = []
 
     def attempt(load: Callable[[], T]) -> T | None:
@@ -264,11 +262,11 @@ def inputs(system: System) -> tuple[data.Source, Params]:
 
 
 def open_source(system: System, split: str = "") -> data.Source:
-    """What the configuration's data set asks, in its evaluation split or in the one named.
+    """Opens the configuration's data set, in its evaluation split or the given one.
 
     Raises:
-      UserError: if it is not prepared, or the system cannot do the task or tells another number of
-        actions.
+      UserError: if it is not prepared, the system does not support the task, or its number of
+        actions differs.
     """
     config = _with_split(system.config, split).data
     task = _task(system.config)
@@ -279,10 +277,10 @@ def open_source(system: System, split: str = "") -> data.Source:
 
 
 def open_training(system: System) -> data.TrainingSource:
-    """The rows that the configuration trains on.
+    """Opens the training rows of the configuration's data set.
 
     Raises:
-      UserError: as `open_source`; also if nothing can be trained on such a data set.
+      UserError: as in `open_source`; also if this kind of data set cannot be trained on.
     """
     config = system.config
     _task(config).needed(system)
@@ -305,16 +303,16 @@ def evaluate(
 ) -> dict[str, Json]:
     """Evaluates, writes results.json and scores.npz into `folder`, and returns the results.
 
-    What was computed is kept in `folder/cache`: the same call goes on where it was.
+    Intermediate results are kept in `folder/cache`, so that the same call resumes after a stop.
 
     Args:
-      name: what the run is called.
-      system: what to evaluate.
+      name: the run's name.
+      system: the system to evaluate.
       params: its parameters.
-      source: of `open_source`.
-      folder: for the results.
-      split: that of `open_source`.
-      publication: the numbers that are known of the configuration, to stand beside these.
+      source: the result of `open_source`.
+      folder: the folder for the results.
+      split: the split given to `open_source`.
+      publication: the published numbers of the configuration, to report beside the results.
     """
     config, task = _with_split(system.config, split), _task(system.config)
     record = task.needed(system)
@@ -327,40 +325,40 @@ def evaluate(
         before = store.noted(seconds, dict)
         watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))
         run = Run(system, config, source, texts, model, store, watch)
-        found = task.evaluate(run, record)
+        outcome = task.evaluate(run, record)
         known["files"] = runtime.digest([stamps])
-        results = report.results(name, system, config, found, known, watch.seconds)
+        results = report.results(name, system, config, outcome, known, watch.seconds)
         if publication:
             results["published"] = published.compare(results, config, publication)
-        report.write(folder, results, found.arrays)
+        report.write(folder, results, outcome.arrays)
     for warning in report.warnings(results):
         print(warning, file=sys.stderr)
     return results
 
 
 def draw(
-    system: System, found: Mapping[str, Json], source: data.Source, folder: pathlib.Path
+    system: System, results: Mapping[str, Json], source: data.Source, folder: pathlib.Path
 ) -> pathlib.Path | None:
-    """Draws what `evaluate` found and wrote into `folder`, beside it; None if nothing is to see.
+    """Draws the results of `evaluate` into their folder; None if the task has no figure.
 
     Args:
-      system: what was evaluated.
-      found: the results.
-      source: what they are about.
-      folder: theirs.
+      system: the evaluated system.
+      results: the results.
+      source: the evaluated data.
+      folder: the folder of the results.
     """
     task, target = _task(system.config), folder / "confusion.png"
     if task.draw is None:
         return None
     with np.load(folder / "scores.npz") as arrays:
-        picture = task.draw(found, source.gallery, arrays)
+        picture = task.draw(results, source.gallery, arrays)
     with disk.explained(target):
         picture.savefig(target)
     return target
 
 
 def protocol(system: System, split: str) -> str:
-    """What the numbers of `evaluate` mean, as JSON: equal where they can be compared."""
+    """The evaluation protocol as JSON; results with equal protocols can be compared."""
     config = system.config
     keys = config.data.to_dict()
     views = {key: keys[key] for key in ("clips", "crops") if key in keys}
@@ -369,13 +367,13 @@ def protocol(system: System, split: str) -> str:
 
 
 def evaluation_rules(config: Config) -> dict[str, Json]:
-    """What `config.eval` says of the numbers, without the sizes that change none."""
+    """`config.eval` without the batch sizes and limits that do not affect the numbers."""
     sizes = ("batch_size", "memory_gib")
     return {key: value for key, value in config.eval.to_dict().items() if key not in sizes}
 
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:
-    """What the numbers of `evaluate` depend on: equal where all of it is."""
+    """A fingerprint of everything that the numbers of `evaluate` depend on."""
     task = _task(system.config)
     texts = task.texts(task.needed(system), source.gallery)
     known = facts(system, source, params, texts)
@@ -388,7 +386,7 @@ def fingerprint(system: System, params: Params, source: data.Source) -> str:
 def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Json]:
-    """What a model's scores depend on beside the files. A cache of other facts is left alone."""
+    """The facts that a model's scores depend on, beside the videos' files."""
     return {
         **evaluation.model_facts(system, params),
         "texts": runtime.digest(texts),
@@ -397,30 +395,30 @@ def facts(
 
 
 def _stamps(config: Data, source: data.Source) -> np.ndarray:
-    """A number of each video's file, uint64, that differs where the file does."""
+    """A number per video, uint64, that changes when its file does."""
     stamps = [checking.stamp(pathlib.Path(config.folder, path)) for path in source.paths]
     digests = [runtime.fingerprint({"stamp": stamp}) for stamp in stamps]
     return np.array([int(digest, 16) for digest in digests], np.uint64)
 
 
-def _scored(asked: Gallery | Choices | Questions | Actions) -> dict[str, Json]:
-    """What the scores depend on of what a data set asks: of actions neither labels nor names."""
-    if isinstance(asked, Actions):
-        return {"videos": asked.videos}
-    return dataclasses.asdict(asked)
+def _scored(gallery: Gallery | Choices | Questions | Actions) -> dict[str, Json]:
+    """The part of a gallery that scores depend on: for actions, neither labels nor names."""
+    if isinstance(gallery, Actions):
+        return {"videos": gallery.videos}
+    return dataclasses.asdict(gallery)
 
 
 def _check_actions(system: System) -> None:
-    """Raises UserError unless the system tells as many actions as a data set of actions has."""
+    """Raises UserError unless the system has as many classes as the data set has actions."""
     if prepared.spec(system.config.data.dataset).kind != "actions":
         return
     config = expect(system.config, tds_clip.Recognition)
-    known, told = len(prepared.labels(config.data)), config.model.classes
-    if told != known:
+    known, classes = len(prepared.labels(config.data)), config.model.classes
+    if classes != known:
         raise UserError(
-            f"config.model.classes={told} must be {known}, the number of actions of"
-            f" config.data.dataset={config.data.dataset!r}; set it, or choose that data set's"
-            " configuration"
+            f"config.model.classes={classes} must be {known}, the number of actions of"
+            f" config.data.dataset={config.data.dataset!r}; set it, or use the configuration of"
+            " that data set"
         )
 
 
@@ -429,5 +427,5 @@ def _task(config: Config) -> Task:
 
 
 def _with_split(config: Config, split: str) -> Config:
-    """The configuration, its evaluation split set to `split` unless that is empty."""
+    """The configuration with the evaluation split `split`, unless that is empty."""
     return config.override({"data.split": split or config.data.split})

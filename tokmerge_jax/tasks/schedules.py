@@ -1,4 +1,4 @@
-"""Searching the merging schedule of the best metric whose cost is within a budget."""
+"""Searches the merging schedule with the best metric within a cost budget."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.types import Json, Params, UserError
 
-_KEPT_GIB = 2  # a split whose frames take no more stays in memory
+_CACHED_GIB = 2  # largest size of a split's frames that stay in memory
 
 
 def search_schedule(
@@ -36,25 +36,25 @@ def search_schedule(
     split: str = "val",
     trials: int = 40,
 ) -> dict[str, Json]:
-    """Evaluates schedules of the merger: uniform ones, the configuration's, changes to the best.
+    """Evaluates uniform schedules, the configuration's schedule and neighbours of the best one.
 
-    Stopped or killed, the same call goes on; another budget, or more trials, evaluates only what is
-    new.
+    After a stop or kill, the same call resumes; with another budget or more trials, only new
+    schedules are evaluated.
 
     Args:
-      config: of a system that merges, with its checkpoint.
-      folder: keeps each evaluation (`trials.jsonl`, `schedules/`), and the search's table
+      config: the configuration of a system with a merger, and its checkpoint.
+      folder: holds each evaluation (`trials.jsonl`, `schedules/`) and the search's table
         (`budget_BUDGET.json`).
-      name: what the search is called.
-      budget: GMAC at most, as a share of those without merging.
-      split: to evaluate on.
+      name: the name of the search.
+      budget: largest cost, as a share of the GMAC without merging.
+      split: the split to evaluate on.
       trials: number of schedules to evaluate.
 
     Returns:
-      The table: "metric", "unmerged_gmac", "best" (an r), and "schedules", best first.
+      the table: "metric", "unmerged_gmac", "best" (an r), and "schedules", best first.
 
     Raises:
-      UserError: if nothing merges, no schedule is within the budget, or something is missing.
+      UserError: if there is no merger, no schedule is within the budget, or something is missing.
     """
     config = config.override({"data.split": split})
     own = registry.build(config)
@@ -65,8 +65,8 @@ def search_schedule(
     known = _facts(plain, params, source)
     with disk.held(folder):
         log = TrialLog(folder / "trials.jsonl", known)
-        places = folder / "schedules" / known[:8]  # of these weights and videos
-        evaluate = Evaluation(plain, params, kept(source, plain), places, log, trials)
+        places = folder / "schedules" / known[:8]  # for these weights and videos only
+        evaluate = Evaluation(plain, params, cached_source(source, plain), places, log, trials)
         ranking = search(space, evaluate, trials, [own.merging.schedule.r])
         starts = dict.fromkeys(uniform(space), "uniform")
         starts = {own.merging.schedule.r: "configuration"} | starts
@@ -86,10 +86,10 @@ def search_schedule(
 
 
 def _budgeted(plain: System, share: float, full: float) -> Space:
-    """The schedules that cost at most this share of the unmerged GMAC, which are `full`.
+    """The schedules that cost at most `share` of the GMAC without merging, `full`.
 
     Raises:
-      UserError: if there are none, or nothing merges.
+      UserError: if there is no such schedule, or no merger.
     """
     if plain.config.model.merger.name == "none":
         raise UserError(
@@ -103,20 +103,20 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
     if not uniform(space):
         least = _gmac(plain, schedule.resolve(tokens, layers, tokens, most)) / full
         raise UserError(
-            f"--budget={share:g} is out of reach: all tokens merging that can, in every layer,"
-            f" still costs {least:.3f} of the unmerged GMAC; raise it"
+            f"--budget={share:g} is out of reach: merging as many tokens as possible in every layer"
+            f" still costs {least:.3f} of the unmerged GMAC; raise the budget"
         )
     return space
 
 
 def _unmerged(config: Config) -> float:
-    """GMAC of one clip where nothing merges at all."""
+    """GMAC per clip without merging."""
     plain = registry.build(config.override({"model.merger.name": "none"}))
     return _gmac(plain, plain.merging.schedule.r)
 
 
 def _gmac(system: System, r: Sequence[int]) -> float:
-    """Of one clip with this schedule."""
+    """GMAC per clip with schedule `r`."""
     return sum(layer.macs for layer in system.merging.cost_of(r)) / 1e9
 
 
@@ -126,13 +126,13 @@ def _with_schedule(config: Config, r: Schedule) -> Config:
 
 
 def _shown(r: Schedule) -> Schedule:
-    """The schedule as configurations have it, without the zeros at its end."""
+    """The schedule as in configurations, without trailing zeros."""
     used = max((layer + 1 for layer, merged in enumerate(r) if merged), default=1)
     return r[:used]
 
 
 def _facts(plain: System, params: Params, source: data.Source) -> str:
-    """A fingerprint of what the metric depends on beside the schedule."""
+    """A fingerprint of everything that the metric depends on, beside the schedule."""
     rules = evaluation.evaluation_rules(plain.config)
     return runtime.fingerprint(
         {**rules, "evaluation": evaluation.fingerprint(plain, params, source)}
@@ -141,7 +141,7 @@ def _facts(plain: System, params: Params, source: data.Source) -> str:
 
 @dataclasses.dataclass
 class Evaluation:
-    """The metric of a schedule, from the log or by evaluating it."""
+    """Returns the metric of a schedule, from the log or from a new evaluation."""
 
     system: System
     params: Params
@@ -153,7 +153,7 @@ class Evaluation:
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def __call__(self, r: Schedule) -> float:
-        """The headline of results.json."""
+        """Returns the headline value of results.json for schedule `r`."""
         self.asked += 1
         if r not in self.log:
             print(f"schedule {self._progress()}: r={_shown(r)}", file=sys.stderr)
@@ -177,17 +177,17 @@ class Evaluation:
         place = self.folder / "-".join(map(str, _shown(r)))
         system = registry.build(_with_schedule(self.system.config, r))
         results = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
-        shutil.rmtree(place / "cache")  # features, large and of no more use
+        shutil.rmtree(place / "cache")  # features, which are large and no longer needed
         return results
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept(data.Source):
-    """A source that decodes its videos once, when they are first asked for.
+class CachedSource(data.Source):
+    """A source that decodes each video once and keeps it in memory.
 
     Attributes:
-      transform: of the source's own system.
-      known: clips by row, or why there is none.
+      transform: the transform of the source's system.
+      known: row -> clip, or its fault.
     """
 
     transform: Transform
@@ -196,7 +196,7 @@ class Kept(data.Source):
     def clips(
         self, transform: Transform, rows: Sequence[int], refuse: Refuse
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """See `data.Source`; `transform` must be the source's own."""
+        """Yields as `data.Source.clips`; `transform` must be the source's own."""
         assert transform == self.transform
         new = [row for row in rows if row not in self.known]
         if new:
@@ -209,7 +209,7 @@ class Kept(data.Source):
                 refuse(row, clip)
 
     def _decode(self, rows: Sequence[int], refuse: Refuse) -> None:
-        """Makes clips or faults of rows known; a fault is reported at once, and may end it."""
+        """Adds the clips or faults of rows to `known`; each fault also goes to `refuse` at once."""
 
         def note(row: int, fault: str) -> None:
             self.known[row] = fault
@@ -219,20 +219,20 @@ class Kept(data.Source):
         self.known.update(tracked(clips, "decoding videos", len(rows), "video"))
 
 
-def kept(source: data.Source, system: System) -> data.Source:
-    """The source, as `Kept` if its frames fit into `_KEPT_GIB`."""
+def cached_source(source: data.Source, system: System) -> data.Source:
+    """The source, wrapped in `CachedSource` if its frames fit into `_CACHED_GIB`."""
     looked_at, pixels = system.config.data, system.pixels
     views = looked_at.crops * looked_at.clips * looked_at.neighbours
     size = len(source.paths) * pixels.frames * views * 3 * pixels.image_size**2
-    if size > _KEPT_GIB * 2**30:
+    if size > _CACHED_GIB * 2**30:
         return source
-    return Kept(**vars(source), transform=pixels.transform)
+    return CachedSource(**vars(source), transform=pixels.transform)
 
 
 def _rows(
     ranking: Sequence[Trial], plain: System, full: float, starts: Mapping[Schedule, str]
 ) -> list[dict[str, Json]]:
-    """The schedules that were tried, as JSON holds them; `starts` says where some come from."""
+    """The evaluated schedules as JSON rows; `starts` names the origin of starting schedules."""
     return [
         {
             "r": _shown(trial.r),

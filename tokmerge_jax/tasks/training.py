@@ -1,4 +1,4 @@
-"""Training a system on its configuration's data set, and evaluating it on the way."""
+"""Trains a system on its configuration's data set, with evaluations in between."""
 
 import dataclasses
 import shutil
@@ -19,13 +19,13 @@ from tokmerge_jax.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a sitting of a training leaves.
+    """The result of a training that has ended or was stopped.
 
     Attributes:
-      params: the parameters so far, to evaluate and to keep.
-      step: finished steps; fewer than the plan's if it was asked to stop.
-      plan: the whole training.
-      trials: evaluations on the way: the headline by finished steps.
+      params: the parameters so far, for evaluation and export.
+      step: number of finished steps; fewer than the plan's if training was stopped.
+      plan: the plan of the whole training.
+      trials: evaluations in between: number of finished steps -> headline value.
     """
 
     params: Params
@@ -35,21 +35,21 @@ class Trained:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done."""
+        """Whether all steps are finished."""
         return self.step == self.plan.steps
 
 
 def train(system: System, folder: Path) -> Trained:
-    """Trains to the end, or until it is asked to stop; the same call goes on from there.
+    """Trains to the end or until a stop is requested; the same call resumes from there.
 
     Args:
-      system: what to train, on its configuration's data.
-      folder: keeps the run: settings, checkpoints, `loss.png`; at the end `parameters/`, and with
-        `config.train.eval_split` the best ones in `best/`.
+      system: the system to train, on its configuration's data.
+      folder: holds the run: settings, checkpoints, `loss.png`; at the end `parameters/`, and, with
+        `config.train.eval_split`, the best parameters in `best/`.
 
     Raises:
-      UserError: if the system has no loss, something is missing, `folder` holds a run of other
-        settings or is in use, or the loss is no longer finite.
+      UserError: if the system has no loss, something is missing, `folder` holds a run with other
+        settings or is in use, or the loss is not finite any more.
     """
     training_of(system)
     source = evaluation.open_training(system)
@@ -71,7 +71,7 @@ def train(system: System, folder: Path) -> Trained:
 
 
 def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None:
-    """Evaluations on `config.train.eval_split`, if it is set; the best parameters go to `best`."""
+    """Evaluations on `config.train.eval_split`, or None; the best parameters go to `best/`."""
     split, epochs = system.config.train.eval_split, system.config.train.eval_epochs
     if not split:
         return None
@@ -80,7 +80,7 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
     def measure(step: int, params: Params) -> float:
         place = folder / "trials" / f"{step:06d}"
         results = evaluation.evaluate(f"step {step}", system, params, source, place, split=split)
-        shutil.rmtree(place / "cache")  # features of parameters that training has left behind
+        shutil.rmtree(place / "cache")  # features of parameters that change with the next step
         headline = results["headline"]
         print(f"\nAfter {step} steps: {headline['name']} {headline['value']:g} % on {split!r}")
         return headline["value"]
@@ -89,7 +89,7 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
         part, best = folder / "best.part", folder / "best"
         shutil.rmtree(part, ignore_errors=True)
         checkpoints.save_checkpoint(part, params, system, {"steps": step})
-        shutil.rmtree(best, ignore_errors=True)  # only now: a full disk leaves the earlier ones
+        shutil.rmtree(best, ignore_errors=True)  # last, so that a full disk loses nothing
         part.rename(best)
 
     protocol = evaluation.protocol(system, split)
@@ -102,8 +102,8 @@ def _initial(system: System) -> Params:
         return checkpoints.load_checkpoint(system.config.checkpoint, system, to_train=True)
     if training_of(system).trainable:
         print(
-            "config.checkpoint is empty: what this training freezes stays random; name the weights"
-            " to start from",
+            "config.checkpoint is empty: the parameters that this training freezes stay random;"
+            " name the weights to start from",
             file=sys.stderr,
         )
     return jax.jit(system.weights.init)(jax.random.key(system.config.seed))

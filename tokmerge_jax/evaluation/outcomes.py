@@ -1,4 +1,4 @@
-"""What an evaluation of each task found: numbers by name, and the protocol that they came by."""
+"""The outcome of an evaluation for each task: metrics by name, and the protocol behind them."""
 
 import dataclasses
 from collections import defaultdict
@@ -15,27 +15,27 @@ from tokmerge_jax.config.evaluation import (
     GeneratingOptions,
     RetrievalOptions,
 )
-from tokmerge_jax.evaluation import actions as recognition
+from tokmerge_jax.evaluation import actions as action_metrics
 from tokmerge_jax.evaluation import metrics
-from tokmerge_jax.evaluation.actions import Recognised
+from tokmerge_jax.evaluation.actions import ActionScores
 from tokmerge_jax.evaluation.answering import Ranking
-from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, Chosen
+from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, OptionScores
 from tokmerge_jax.evaluation.retrieval import NO_CANDIDATE, Scores
-from tokmerge_jax.evaluation.writing import Written
+from tokmerge_jax.evaluation.writing import WrittenAnswers
 from tokmerge_jax.types import Actions, Choices, Gallery, Json, Questions
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class Outcome:
     """The outcome of one evaluation.
 
     Attributes:
-      headline: the one number to compare runs by, in percent, and its name.
-      scores: metrics by row (a direction, a kind of question) and name.
-      further: other things that JSON holds, for results.json.
-      protocol: how the numbers came about, in the words of the papers.
-      clips_per_second: videos encoded a second; None if too few were.
-      arrays: what the numbers were computed from, for scores.npz.
+      headline: name and value, in percent, of the metric to compare runs by.
+      scores: row (a direction, a kind of question) -> metric -> value.
+      further: other JSON values for results.json.
+      protocol: the rules behind the numbers, in the papers' terms.
+      clips_per_second: videos encoded per second; None if not measured.
+      arrays: the arrays that the numbers were computed from, for scores.npz.
     """
 
     headline: tuple[str, float]
@@ -46,8 +46,8 @@ class Findings:
     arrays: Mapping[str, np.ndarray]
 
 
-def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence[str]) -> Findings:
-    """Both directions: the re-ranked ones if re-ranking was asked for, and the cosines alone."""
+def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence[str]) -> Outcome:
+    """Recalls in both directions, by the final scores and by cosine similarity alone."""
     options = expect(config.eval, RetrievalOptions)
     reranking = options.reranking
     relevant, counting = gallery.relevant, metrics.PROTOCOLS[options.metrics]
@@ -64,7 +64,7 @@ def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence
         "ties": counting.ties,
         "captions_of_a_video": counting.captions,
     }
-    return Findings(
+    return Outcome(
         headline=("T2V R@1", final["text_to_video"]["R@1"]),
         scores=final,
         further={
@@ -83,7 +83,7 @@ def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence
 
 
 def _equal_scores(scores: Scores, relevant: metrics.Relevant) -> dict[str, dict[str, int]]:
-    """`metrics.equal_scores` of both directions; what is no candidate is not ranked."""
+    """`metrics.equal_scores` in both directions; pairs that are not candidates do not count."""
     right = np.zeros(scores.text_to_video.shape, bool)
     for text, videos in enumerate(relevant):
         right[text, list(videos)] = True
@@ -95,41 +95,43 @@ def _equal_scores(scores: Scores, relevant: metrics.Relevant) -> dict[str, dict[
     }
 
 
-def choices(chosen: Chosen, asked: Choices, config: Config, broken: Sequence[str]) -> Findings:
-    """How often the right option was the best one."""
-    right = chosen.scores.argmax(axis=1) == np.asarray(asked.answers)
-    truth = np.arange(len(asked.options[0])) == np.asarray(asked.answers)[:, None]
+def choices(
+    chosen: OptionScores, gallery: Choices, config: Config, broken: Sequence[str]
+) -> Outcome:
+    """Accuracy of the best option."""
+    right = chosen.scores.argmax(axis=1) == np.asarray(gallery.answers)
+    truth = np.arange(len(gallery.options[0])) == np.asarray(gallery.answers)[:, None]
     accuracy = metrics.percent(right)
     rules = {
-        "options": len(asked.options[0]),
+        "options": len(gallery.options[0]),
         "score": f"{MATCH} matching + {CONTRAST} contrast",
         "ties": "lower number first",
     }
-    return Findings(
+    return Outcome(
         headline=("accuracy", accuracy),
         scores={"all": {"accuracy": accuracy, "count": len(right)}},
         further={"equal_scores": {"all": metrics.equal_scores(chosen.scores, truth)}},
-        protocol=_protocol(config, asked.videos, broken) | rules,
+        protocol=_protocol(config, gallery.videos, broken) | rules,
         clips_per_second=chosen.clips_per_second,
         arrays={"match": chosen.match, "contrast": chosen.contrast},
     )
 
 
-def answers(ranking: Ranking, asked: Questions, config: Config, broken: Sequence[str]) -> Findings:
-    """How often the best answer of the list is a right one; config.eval says how it was scored."""
-    spelled = [[asked.answers[number] for number in row] for row in ranking.answers]
+def answers(ranking: Ranking, gallery: Questions, config: Config, broken: Sequence[str]) -> Outcome:
+    """Accuracy of the best answer in the list; `config.eval` decides how answers are scored."""
+    spelled = [[gallery.answers[number] for number in row] for row in ranking.answers]
     truth = [
         [answer in truth for answer in row]
-        for row, truth in zip(spelled, asked.truths, strict=True)
+        for row, truth in zip(spelled, gallery.truths, strict=True)
     ]
-    known, smoothing = set(asked.answers), config.model.label_smoothing
+    known, smoothing = set(gallery.answers), config.model.label_smoothing
     score = f"log p(answer), labels smoothed {smoothing:g}" if smoothing else "log p(answer)"
     twice = expect(config.eval, AnsweringOptions).first_piece == 2
     rules = {
         "answering": "rank",
-        "answers": len(asked.answers),
+        "answers": len(gallery.answers),
         "truths_among_answers": metrics.percent(
-            np.array([not known.isdisjoint(truth) for truth in asked.truths])
+            np.array([not known.isdisjoint(truth) for truth in gallery.truths])
         ),
         "candidates": ranking.answers.shape[1],
         "score": f"log p(first piece) + {score}" if twice else score,
@@ -138,95 +140,99 @@ def answers(ranking: Ranking, asked: Questions, config: Config, broken: Sequence
     equal = {"equal_scores": {"all": metrics.equal_scores(ranking.scores, np.array(truth))}}
     return _accuracy(
         [row[0] for row in spelled],
-        asked,
+        gallery,
         equal,
-        _protocol(config, asked.videos, broken) | rules,
+        _protocol(config, gallery.videos, broken) | rules,
         ranking.clips_per_second,
         {"answers": ranking.answers, "scores": ranking.scores},
     )
 
 
 def written(
-    found: Written,
+    answers_written: WrittenAnswers,
     predicted: Sequence[str],
-    asked: Questions,
+    gallery: Questions,
     config: Config,
     broken: Sequence[str],
-) -> Findings:
-    """How often the answer `predicted`, which `found` spells, is a right one."""
+) -> Outcome:
+    """Accuracy of generated answers; `predicted` are the texts of `answers_written`."""
     options = expect(config.eval, GeneratingOptions)
     rules = {
         "answering": "generate",
         "beams": options.beams,
         "max_length": options.max_length,
         "min_length": options.min_length,
-        "question_padding": f"attended to, up to {found.padded_to} pieces",
+        "question_padding": f"attended to, up to {answers_written.padded_to} pieces",
     }
     return _accuracy(
         predicted,
-        asked,
+        gallery,
         {},
-        _protocol(config, asked.videos, broken) | rules,
-        found.clips_per_second,
-        {"ids": found.ids, "scores": found.scores},
+        _protocol(config, gallery.videos, broken) | rules,
+        answers_written.clips_per_second,
+        {"ids": answers_written.ids, "scores": answers_written.scores},
     )
 
 
-def actions(found: Recognised, asked: Actions, config: Config, broken: Sequence[str]) -> Findings:
-    """How often the right action was the best one, or among the best; of all, and of each.
+def actions(
+    scored: ActionScores, gallery: Actions, config: Config, broken: Sequence[str]
+) -> Outcome:
+    """Top-1 and top-5 accuracy, overall and per action.
 
-    Actions without a video are not among `further["classes"]`.
+    `further["classes"]` leaves out actions without a video.
     """
-    labels = np.asarray(asked.labels)
-    truth = np.arange(len(asked.names)) == labels[:, None]
-    matrix = recognition.confusion(found.scores, labels)
-    numbers = recognition.summary(found.scores, labels)
-    each = zip(asked.names, recognition.by_class(matrix), matrix.sum(axis=1), strict=True)
+    labels = np.asarray(gallery.labels)
+    truth = np.arange(len(gallery.names)) == labels[:, None]
+    matrix = action_metrics.confusion(scored.scores, labels)
+    numbers = action_metrics.summary(scored.scores, labels)
+    each = zip(gallery.names, action_metrics.by_class(matrix), matrix.sum(axis=1), strict=True)
     rules = {
-        "actions": len(asked.names),
+        "actions": len(gallery.names),
         "frames": config.model.vision.frames,
-        **recognition.protocol(expect(config.data, ActionData)),
+        **action_metrics.protocol(expect(config.data, ActionData)),
         "ties": "lower number first",
     }
-    return Findings(
+    return Outcome(
         headline=("top-1", numbers["top-1"]),
         scores={"all": {**numbers, "count": len(labels)}},
         further={
-            "equal_scores": {"all": metrics.equal_scores(found.scores, truth)},
+            "equal_scores": {"all": metrics.equal_scores(scored.scores, truth)},
             "classes": {
                 name: {"accuracy": round(float(accuracy), 2), "count": int(count)}
                 for name, accuracy, count in each
                 if count
             },
             "confused": [
-                {"action": asked.names[true], "taken_for": asked.names[other], "count": count}
-                for true, other, count in recognition.confused(matrix, _CONFUSED)
+                {"action": gallery.names[true], "taken_for": gallery.names[other], "count": count}
+                for true, other, count in action_metrics.confused(matrix, _CONFUSED)
             ],
         },
-        protocol=_protocol(config, asked.videos, broken) | rules,
-        clips_per_second=found.clips_per_second,
-        arrays={"scores": found.scores, "labels": labels, "confusion": matrix},
+        protocol=_protocol(config, gallery.videos, broken) | rules,
+        clips_per_second=scored.clips_per_second,
+        arrays={"scores": scored.scores, "labels": labels, "confusion": matrix},
     )
 
 
 def _accuracy(
     predicted: Sequence[str],
-    asked: Questions,
+    gallery: Questions,
     further: Mapping[str, Json],
     protocol: Mapping[str, Json],
     clips_per_second: float | None,
     arrays: Mapping[str, np.ndarray],
-) -> Findings:
-    """Accuracy by exact match, of all questions and of those that begin with the same word."""
-    last = dict(zip(asked.ids, predicted, strict=True))  # of a question asked twice, the last one
-    right = np.array([last[i] in truth for i, truth in zip(asked.ids, asked.truths, strict=True)])
+) -> Outcome:
+    """Accuracy by exact match, over all questions and over those with the same first word."""
+    last = dict(zip(gallery.ids, predicted, strict=True))  # a repeated question keeps the last
+    right = np.array(
+        [last[i] in truth for i, truth in zip(gallery.ids, gallery.truths, strict=True)]
+    )
     kinds = defaultdict(list)
-    for question, correct in zip(asked.texts, right, strict=True):
+    for question, correct in zip(gallery.texts, right, strict=True):
         kinds[(question.lower().split() or [""])[0]].append(correct)
     common = sorted(kinds, key=lambda word: -len(kinds[word]))[:_KINDS]
     rows = {"all": right, **{f"{word} ...": np.array(kinds[word]) for word in common}}
-    rules = {"questions": len(asked.texts), "match": "exact, case and spaces count"}
-    return Findings(
+    rules = {"questions": len(gallery.texts), "match": "exact, case and spaces count"}
+    return Outcome(
         headline=("accuracy", metrics.percent(right)),
         scores={
             name: {"accuracy": metrics.percent(part), "count": len(part)}
@@ -239,8 +245,8 @@ def _accuracy(
     )
 
 
-_KINDS = 8  # first words of questions that have a row of their own
-_CONFUSED = 20  # pairs of actions that are told
+_KINDS = 8  # number of first words that have a row of their own
+_CONFUSED = 20  # number of confused pairs of actions that are listed
 
 
 def _protocol(config: Config, videos: Sequence[str], broken: Sequence[str]) -> dict[str, Json]:
