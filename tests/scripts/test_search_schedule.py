@@ -29,7 +29,7 @@ def run(*arguments, name="search_schedule"):
     ("argument", "message"),
     [
         ("--budget=0", "--budget=0 must be above 0 and at most 1"),
-        ("--budget=0.2", "--budget=0.2 is out of reach: merging as many tokens as possible in every"),
+        ("--budget=0.2", "--budget=0.2 is out of reach: merging as many tokens as possible"),
         ("--config.model.merger.name=none", "merges nothing; name the merger whose schedule"),
         ("--config.data.folder=nowhere", "data set demo, split val, is not prepared in 'nowhere'"),
     ],
