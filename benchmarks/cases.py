@@ -17,7 +17,7 @@ from tokmerge_jax.config import expect, tds_clip, umt
 from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
 from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import System
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import Params, UserError
 
 _GALLERY = flags.DEFINE_integer(

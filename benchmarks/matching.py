@@ -19,7 +19,7 @@ from tokmerge_jax.evaluation import answering
 from tokmerge_jax.evaluation.answers import Answers
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.system import System
-from tokmerge_jax.systems import reranked
+from tokmerge_jax.systems.matching import run
 from tokmerge_jax.types import Params
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.A
         params: Params, tokens: jax.Array, ids: jax.Array, mask: jax.Array, answers: jax.Array
     ) -> jax.Array:
         def call(method: Callable[..., T], *arrays: PyTree) -> T:
-            return reranked.run(network, method, params, *arrays)
+            return run(network, method, params, *arrays)
 
         states = call(network.read, call(network.memory, tokens), ids[0], mask[0])
         see, memory = jnp.ones((1, 1, 1), bool), call(network.answer_memory, states)

@@ -27,9 +27,9 @@ from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.common import QuestionData, TextData
 from tokmerge_jax.config.tds_clip import Recognition
-from tokmerge_jax.merging import tempme
 from tokmerge_jax.system import System
-from tokmerge_jax.systems import clip_vision
+from tokmerge_jax.systems.tds_clip import TDSTower
+from tokmerge_jax.systems.towers.clip import ClipTower
 from tokmerge_jax.training import step
 from tokmerge_jax.training.loop import training_of
 from tokmerge_jax.types import Params, UserError
@@ -187,12 +187,10 @@ def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
 def _side_macs(system: System) -> tuple[int, int]:
     """All of TDS-CLIP's side network, and its layers that read what needs no gradient."""
     config = expect(system.config, Recognition)
-    vision, side = config.model.vision, config.model.side
-    stages = clip_vision.frame_stages(config, system.merging.schedule.r)
-    patch = 3 * vision.patch_size**2
-    tower = tempme.cost(stages, vision.width, vision.heads, patch, embed_dim=0)
-    places = vision.frames * (clip_vision.tokens_of_frame(config) - 1)
-    stem = 3 * patch * places * (config.data.neighbours if side.differences else 1)
-    taps = vision.width * sum(layer.tokens_out for layer in tower[1:-1])
-    beside = clip_macs(system) - sum(layer.macs for layer in tower)
+    tower, side, width = TDSTower(config), config.model.side, config.model.vision.width
+    frozen = ClipTower(config).cost(tower.r)
+    places = config.model.vision.frames * tower.patches
+    stem = 3 * tower.patch_inputs * places * (1 + tower.differences)
+    taps = width * sum(layer.tokens_out for layer in frozen[1:])
+    beside = clip_macs(system) - sum(layer.macs for layer in frozen)
     return beside, (stem + taps) * side.width

@@ -28,7 +28,7 @@ from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions
 from tokmerge_jax.evaluation import actions, answering
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import System
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import Batch, Params, Questions
 
 Inputs = dict[str, np.ndarray]

@@ -16,7 +16,7 @@ import tokmerge_jax
 from tokmerge_jax.configs import demo as demo_config
 from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.demo import scene
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -21,7 +21,8 @@ from tokmerge_jax.config import files
 from tokmerge_jax.data.datasets import actions, specs
 from tokmerge_jax.data.pixels.pretraining import PretrainingAugment
 from tokmerge_jax.merging import schedule
-from tokmerge_jax.systems import clip_vision, umt_vision
+from tokmerge_jax.systems.tempme import TempMeTower
+from tokmerge_jax.systems.towers.umt import UMTTower
 from tokmerge_jax.types import UserError
 
 built = functools.cache(tokmerge_jax.build)
@@ -196,7 +197,7 @@ def test_schedules_of_vid_tldr_s_readme(name):
     if off:
         config = config.override({"model.merger.r": (), "model.vision.frames": row["frames"]})
     assert [*config.model.merger.r] == row["r"]
-    merging = umt_vision.merging_of(config)
+    merging = UMTTower(config).merging
     counts = schedule.token_counts(merging.schedule.r, merging.schedule.tokens)
     assert [*counts[1:7], counts[-1]] == row["tokens"]
     gmac = sum(layer.macs for layer in merging.cost) / 1e9
@@ -232,7 +233,7 @@ def test_tempme_trains_lora_or_all(name, tuning):
 def test_the_script_of_tempme(name):
     config = load(f"{name}:script")
     gmac, tokens = TEMPME_SCRIPT[config.model.vision.frames]
-    layers = clip_vision.merging_of(config).cost
+    layers = TempMeTower(config).merging.cost
     assert sum(layer.macs for layer in layers) / 1e9 == pytest.approx(gmac, abs=0.05)
     assert layers[-1].tokens_out == tokens
     assert f"({gmac} GMAC, {tokens} tokens)" in text_of(name)

@@ -15,11 +15,11 @@ from tokmerge_jax.types import UserError
 _SYSTEMS = {
     "tds_clip": "tokmerge_jax.systems.tds_clip",
     "tempme": "tokmerge_jax.systems.tempme",
-    "testa": "tokmerge_jax.systems.testa",
-    "testa_pretrain": "tokmerge_jax.systems.testa_pretrain",
-    "testa_qa": "tokmerge_jax.systems.testa_qa",
-    "vid_tldr": "tokmerge_jax.systems.vid_tldr",
-    "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr_qa",
+    "testa": "tokmerge_jax.systems.testa.retrieval",
+    "testa_pretrain": "tokmerge_jax.systems.testa.pretraining",
+    "testa_qa": "tokmerge_jax.systems.testa.qa",
+    "vid_tldr": "tokmerge_jax.systems.vid_tldr.retrieval",
+    "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr.qa",
 }
 
 

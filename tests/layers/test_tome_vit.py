@@ -13,7 +13,7 @@ from parameters import slow
 
 from tokmerge_jax import merging
 from tokmerge_jax.layers.block import Block
-from tokmerge_jax.layers.patches import patchify
+from tokmerge_jax.layers.functional import patchify
 from tokmerge_jax.merging import Merger, Tokens, schedule
 
 

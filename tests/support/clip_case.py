@@ -8,7 +8,7 @@ import recipe
 
 import tokmerge_jax
 from tokmerge_jax.config import clip
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 
 
 def config_of(case) -> clip.Retrieval:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import small_system
 
+from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.system import Training, Weights
 from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.loop import Plan, Report, fit
@@ -62,7 +63,7 @@ def remembering_loss(params, state, batch, key, epoch, *, train=True):
     inputs = {"video": batch["video"] + noise, "text": batch["text"]}
 
     def embed(params):
-        return [losses.unit(x @ params[name]["kernel"]) for name, x in inputs.items()]
+        return [unit(x @ params[name]["kernel"]) for name, x in inputs.items()]
 
     state = momentum.follow(state, params)
     video, text = embed(params)

@@ -14,7 +14,7 @@ from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.models.tds_clip import TDSCLIP, SideNetwork
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 
 SMALL = {
     "vision.width": 64,

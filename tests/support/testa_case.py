@@ -7,7 +7,7 @@ import recipe
 import tokmerge_jax
 from tokmerge_jax.config import testa
 from tokmerge_jax.merging import testa as space_time
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 
 
 def config_of(case) -> testa.Retrieval:

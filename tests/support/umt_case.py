@@ -12,7 +12,7 @@ import recipe
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import umt
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 
 TOLERANCE = 2e-4
 

@@ -13,7 +13,7 @@ from jax import ShapeDtypeStruct as Shape
 import tokmerge_jax
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.common import TextModel
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
 CONFIGS = (

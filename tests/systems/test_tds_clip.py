@@ -15,8 +15,7 @@ from tds_clip_case import SMALL
 import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.systems import tds_clip
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.training import step
 from tokmerge_jax.types import UserError
 
@@ -120,7 +119,7 @@ def test_loss_of_running_statistics(case):
     found, system, params, batch = case
     memory, plain = (
         system.training.init_loss_state(params, KEY),
-        tds_clip.smoothed_loss(system.network, 4, 0.0),
+        functools.partial(system.training.loss, smoothing=0.0),
     )
 
     @jax.jit

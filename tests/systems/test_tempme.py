@@ -15,7 +15,7 @@ from tokmerge_jax import checkpoints
 from tokmerge_jax.config import clip
 from tokmerge_jax.layers.lora import PROJECTIONS, merge_lora
 from tokmerge_jax.merging import VidTLDR
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
 CASE = golden.load("tempme-tiny")

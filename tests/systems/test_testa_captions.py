@@ -16,8 +16,9 @@ from tokmerge_jax import checkpoints
 from tokmerge_jax.config.parts import flat
 from tokmerge_jax.configs import testa_pretrain as configuration
 from tokmerge_jax.data.video.clips import decoder
-from tokmerge_jax.systems import testa_pretrain
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.testa import pretraining
+from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def after(system, params, videos):
     def forward(params, video, ids):
         tokens = system.retrieval.encode_video(params, video)["tokens"]
         memory = system.retrieval.matching.video_memory(params, tokens)
-        own = {"params": testa_pretrain.decoder_params(params)}
+        own = {"params": pretraining.decoder_params(params)}
         return jax.nn.log_softmax(decoder.apply(own, ids, memory, method=run))
 
     return lambda ids: np.array(forward(params, videos, ids))
@@ -129,7 +130,9 @@ def captions(system, **changes):
     config.check()
     decoder = system.network.text.clone(predicts_words=True)
     tokenize = system.captioning.tokenize
-    return testa_pretrain.captioner(config, system.network, decoder, tokenize)
+    return pretraining.captioner(
+        config.caption, TimeSformerTower(config), system.network, decoder, tokenize
+    )
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from functools import partial
 
 import clips
 import golden
@@ -25,8 +26,9 @@ from tokmerge_jax.checkpoints.tables import testa as table
 from tokmerge_jax.configs import testa_pretrain as configuration
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
-from tokmerge_jax.systems import testa_pretrain
+from tokmerge_jax.systems.testa import pretraining
 from tokmerge_jax.training import losses, momentum
+from tokmerge_jax.training.objectives import testa
 from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -89,8 +91,8 @@ def found(system, params):
         drawn.append(losses.most_likely(key, weights))
         return drawn[-1]
 
-    decoder = system.network.text.clone(predicts_words=True)
-    loss = testa_pretrain.pretraining_loss(system.network, decoder, SIZES["alpha"], sampler=sampler)
+    settings = {"alpha": SIZES["alpha"], "alpha_epochs": 2.0, "sampler": sampler}
+    loss = partial(system.training.loss, **settings)
     memory = remembered(system)
 
     def run(params):
@@ -170,7 +172,7 @@ def test_there_and_back(system, params):
 def test_the_decoder_shares_all_but_attention_to_what_was_said(params):
     own = params["decoder"]["layer_1"]
     assert set(own) == {"attention", "attention_norm"}
-    full = testa_pretrain.decoder_params(params)
+    full = pretraining.decoder_params(params)
     read = rules.load(
         rules.RuleSet(
             bert.rules("text_decoder.bert", "text", SIZES["layers"], 0, token_types=False)
@@ -221,7 +223,7 @@ def test_weight_decay_is_the_originals(system, params):
     marks = jax.tree.map(
         lambda leaf, mark: np.full(np.shape(leaf), mark, np.float32),
         params,
-        testa_pretrain.decayed(params),
+        pretraining.decayed(params),
     )
     for name, marked in rules.unload(system.weights.names[0], marks).items():
         expected = not any(part in name for part in ("bias", "LayerNorm.weight"))
@@ -230,9 +232,9 @@ def test_weight_decay_is_the_originals(system, params):
 
 def test_negative_weights_by_hand():
     similarity = jnp.log(jnp.array([[1.0, 3.0], [9.0, 1.0]]))
-    found = testa_pretrain.negative_weights(similarity)
+    found = testa.negative_weights(similarity)
     np.testing.assert_allclose(found, [[0, 0.7501], [0.9001, 0]], rtol=1e-6)
-    far = testa_pretrain.negative_weights(jnp.array([[200.0, 0, 0]] * 3))
+    far = testa.negative_weights(jnp.array([[200.0, 0, 0]] * 3))
     np.testing.assert_allclose(far[0], [0, 1e-4, 1e-4])  # never all zero
 
 

@@ -23,7 +23,7 @@ from tokmerge_jax.data.datasets import galleries
 from tokmerge_jax.evaluation import answering, writing
 from tokmerge_jax.models.answerer import log_probability
 from tokmerge_jax.runtime import Stopwatch
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import Questions, UserError
 
 CASE = golden.load("testa-vqa")

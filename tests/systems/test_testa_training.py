@@ -1,5 +1,7 @@
 """TESTA's fine-tuning against the original: losses, negatives, gradients, and what it remembers."""
 
+from functools import partial
+
 import golden
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ from umt_case import close
 import tokmerge_jax
 from tokmerge_jax import parallel
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.systems import testa_training
 from tokmerge_jax.training import losses
+from tokmerge_jax.training.objectives import bound, testa
 from tokmerge_jax.types import UserError
 
 CASE = golden.load("testa-retrieval-loss")
@@ -70,7 +72,7 @@ def learned(start):
         drawn.append(chosen)
         return chosen
 
-    loss = testa_training.retrieval_loss(system.network, SIZES["alpha"], sampler=sampler)
+    loss = partial(testa.retrieval, bound(system.network), alpha=SIZES["alpha"], sampler=sampler)
 
     def run(params):
         drawn.clear()
@@ -146,8 +148,12 @@ def test_what_cannot_work_is_told(changes, message):
 def test_two_devices_in_parts_learn_what_one_does_at_once(start, learned):
     system, params, memory, batch = start
     total, _, after, _, gradient = learned
-    loss = testa_training.retrieval_loss(
-        system.network, SIZES["alpha"], in_parts=2, sampler=losses.most_likely
+    loss = partial(
+        testa.retrieval,
+        bound(system.network),
+        alpha=SIZES["alpha"],
+        parts=2,
+        sampler=losses.most_likely,
     )
 
     def run(params, memory, batch):

@@ -7,11 +7,14 @@ import pytest
 import testa_case
 
 import tokmerge_jax
-from tokmerge_jax.systems import timesformer_vision
-from tokmerge_jax.systems.clip_vision import MEAN, STD
+from tokmerge_jax.systems.towers import CLIP_MEAN as MEAN
+from tokmerge_jax.systems.towers import CLIP_STD as STD
+from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
 
 CASE = golden.load("testa-augment")
 IMAGE = CASE.arrays["in/image"].astype(np.uint8)
+
+normalise = TimeSformerTower(testa_case.testa.Retrieval()).normalise
 
 
 def small(**vision):
@@ -22,7 +25,7 @@ def small(**vision):
 
 @pytest.mark.parametrize(("name", "image"), [("norm", IMAGE), ("norm_dark", IMAGE // 128)])
 def test_pixels_are_the_originals(name, image):
-    ours = timesformer_vision.pixels(image[None, None])
+    ours = normalise(image[None, None])
     theirs = np.moveaxis(CASE.arrays[name][0], 0, -1)
     np.testing.assert_allclose(ours[0, 0], theirs, atol=1e-6)
 
@@ -32,7 +35,7 @@ def test_a_clip_without_a_byte_above_one_is_not_divided():
     dark[1, 2] = 1
     bright = dark.copy()
     bright[0, 0] = 2
-    ours = np.asarray(timesformer_vision.pixels(np.stack([[dark, dark], [dark, bright]])))
+    ours = np.asarray(normalise(np.stack([[dark, dark], [dark, bright]])))
     black, white = (-np.array(MEAN)) / STD, (1 - np.array(MEAN)) / STD
     np.testing.assert_allclose(ours[0, 0, 1, 2], white, atol=1e-6)
     np.testing.assert_allclose(ours[0, 0, 0, 0], black, atol=1e-6)
@@ -42,7 +45,7 @@ def test_a_clip_without_a_byte_above_one_is_not_divided():
 
 def test_floats_are_normalised_already():
     clip = jnp.full((1, 2, 4, 4, 3), 0.5)
-    np.testing.assert_array_equal(timesformer_vision.pixels(clip), clip)
+    np.testing.assert_array_equal(normalise(clip), clip)
 
 
 def test_the_decoder_scales_to_the_size_of_the_network():

@@ -8,7 +8,7 @@ import umt_case
 
 import tokmerge_jax
 from tokmerge_jax.configs import demo, msrvtt_b16, msrvtt_l16
-from tokmerge_jax.systems import umt_vision
+from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD
 from tokmerge_jax.types import UserError
 
 
@@ -66,7 +66,7 @@ def test_uint8_frames_are_normalised():
     frames = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
     assert system.retrieval
     encode = jax.jit(system.retrieval.encode_video)
-    mean, std = np.array([umt_vision.MEAN, umt_vision.STD], np.float32)
+    mean, std = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32)
     by_hand = (frames / np.float32(255) - mean) / std
     ours, expected = encode(params, frames), encode(params, by_hand)
     np.testing.assert_allclose(ours["embedding"], expected["embedding"], rtol=0, atol=1e-5)

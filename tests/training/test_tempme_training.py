@@ -1,5 +1,7 @@
 """TempMe's training against the original: loss, gradients, optimiser; and what must not move."""
 
+from functools import partial
+
 import clip_case
 import golden
 import jax
@@ -13,8 +15,8 @@ from jax.sharding import PartitionSpec as P
 import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.systems import tempme
 from tokmerge_jax.training import losses, optimizer, parts, step
+from tokmerge_jax.training.objectives import bound, clip
 
 KEY = jax.random.key(0)
 
@@ -144,7 +146,7 @@ def check(gradient, expected):
 def test_parts_have_the_gradient_of_the_whole(case, many):
     _, system, params, _ = case
     batch, total, expected = many
-    loss = tempme.contrastive_loss(system.network, 4)
+    loss = partial(clip.retrieval, bound(system.network), parts=4)
     (again, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch, KEY)
     close(again, total)
     check(gradient, expected)
@@ -157,7 +159,7 @@ def test_eight_devices_find_the_gradient_of_one(case, many, in_parts):
     batch, total, expected = many
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split, whole = (jax.sharding.NamedSharding(mesh, spec) for spec in (P("data"), P()))
-    loss = tempme.contrastive_loss(system.network, in_parts)
+    loss = partial(clip.retrieval, bound(system.network), parts=in_parts)
     with jax.set_mesh(mesh):
         placed = jax.device_put(params, whole), jax.device_put(batch, split)
         (total8, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(*placed, KEY)

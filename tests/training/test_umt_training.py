@@ -15,8 +15,9 @@ import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect, umt
 from tokmerge_jax.models.umt import UMT
-from tokmerge_jax.systems import vid_tldr
 from tokmerge_jax.training import losses, optimizer, step
+from tokmerge_jax.training.objectives import bound
+from tokmerge_jax.training.objectives import umt as objective
 
 
 def set_up(name):
@@ -24,7 +25,7 @@ def set_up(name):
     case = golden.load(name)
     system, params = umt_case.system_of(case)
     assert isinstance(system.network, UMT)
-    loss = vid_tldr.retrieval_loss(system.network, sampler=losses.most_likely)
+    loss = partial(objective.retrieval, bound(system.network), sampler=losses.most_likely)
 
     def without_dropout(params, batch, key, *, train=True):
         del train
@@ -187,8 +188,12 @@ def with_words():
         system = tokmerge_jax.build(config)
         params = system.weights.init(jax.random.key(3))
         assert isinstance(system.network, UMT)
-        loss = vid_tldr.retrieval_loss(
-            system.network, config.train.losses.to_dict(), losses.most_likely, lambda: 7
+        loss = partial(
+            objective.retrieval,
+            bound(system.network),
+            weights=config.train.losses.to_dict(),
+            sampler=losses.most_likely,
+            mask_id=lambda: 7,
         )
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))
         found.append(run(params, batch, jax.random.key(1)))

@@ -88,7 +88,7 @@ class Patches:
     """A patch convolution [D, colours, frames, P, P] <-> a kernel [frames * P * P * colours, D].
 
     The kernel's rows go by frame, patch row, patch column, colour, within a frame as
-    `layers.patches.patchify` does. Convolutions over single places (P = 1) are of this kind too.
+    `layers.functional.patchify` does. Convolutions over single places (P = 1) are of this kind too.
 
     Attributes:
       colours: numbers of a pixel.

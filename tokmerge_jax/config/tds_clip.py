@@ -6,7 +6,7 @@ Source: TDS-CLIP (arXiv 2408.10688) on CLIP (ICML 2021); `docs/tds_clip.md` name
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from tokmerge_jax.config import checks, common
 from tokmerge_jax.config.common import ActionData as ActionData
@@ -51,6 +51,7 @@ class Model(common.Model):
     side: Side = Side()
     classes: int = 174
     merger: Merger = Merger()
+    activation: ClassVar[str] = "quick_gelu"  # of the frozen CLIP, which is OpenAI's
 
 
 L14 = Vision(width=1024, depth=24, heads=16, patch_size=14)

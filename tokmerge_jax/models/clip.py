@@ -12,7 +12,7 @@ from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from tokmerge_jax.layers.unit import unit
+from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.models.clip_vit import EPSILON, CLIPViT
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
 from tokmerge_jax.layers.dense import Dense, normed, product
-from tokmerge_jax.layers.patches import patchify
+from tokmerge_jax.layers.functional import patchify
 from tokmerge_jax.layers.side import EPSILON, SideBlock, over_time
 from tokmerge_jax.merging import Tokens
 from tokmerge_jax.models.clip_vit import CLIPViT

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.unit import unit
+from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.timesformer import TimeSformer
 

@@ -16,8 +16,7 @@ from jaxtyping import Array, Float
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.divided import DividedBlock
-from tokmerge_jax.layers.patches import patchify
-from tokmerge_jax.layers.positions import nearest, nearest_grid
+from tokmerge_jax.layers.functional import nearest, nearest_grid, patchify
 from tokmerge_jax.merging import Merger, Tokens
 from tokmerge_jax.merging.testa import Aggregation, Clip, InFrames, Vote
 

@@ -9,7 +9,8 @@ from einops import reduce
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.unit import unit
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.umt_vit import UMTViT
 
@@ -38,6 +39,11 @@ class UMT(Matcher):
         self.text_projection = nn.Dense(self.embed_dim, dtype=self.dtype)
         self.temperature = self.param("temperature", nn.initializers.constant(0.07), ())
 
+    @property
+    def vocabulary(self) -> int:
+        """W, the number of words that it knows."""
+        return self.text.vocab_size
+
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
     ) -> tuple[Float[Array, "B N C"], Float[Array, "B F E"]]:
@@ -56,6 +62,18 @@ class UMT(Matcher):
         """Token ids -> states and embeddings of unit norm (float32)."""
         states = self.text.encode_text(ids, mask, train=train)
         return states, unit(self.text_projection(states[:, 0]))
+
+    def predict_words(
+        self,
+        ids: Int[Array, "B L"],
+        mask: Bool[Array, "B L"],
+        memory: tuple[KeysValues, ...],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B L W"]:
+        """Logits of the word at each position of a text that is read with its video (float32)."""
+        states = self.text.encode_text(ids, mask, train=train)
+        return self.text.words(self.text.fuse(states, mask, memory, train=train))
 
     def __call__(
         self,

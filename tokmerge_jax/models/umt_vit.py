@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.dense import Dense
-from tokmerge_jax.layers.patches import patchify
-from tokmerge_jax.layers.positions import space_time
+from tokmerge_jax.layers.functional import patchify, space_time
 from tokmerge_jax.merging import Merger, Tokens
 
 

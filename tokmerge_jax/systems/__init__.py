@@ -1,1 +1,1 @@
-"""One file per system: a network bound to its weights' names, text, pixels and functions."""
+"""A place per system: a network bound to its weights' names, text, pixels, losses and tasks."""

@@ -3,34 +3,107 @@
 Source: TempMe (ICLR 2025) on CLIP (ICML 2021), trained as CLIP4Clip; `docs/tempme.md`.
 """
 
+import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from tokmerge_jax.checkpoints.tables.clip import rules
+from tokmerge_jax.checkpoints import torch_file
+from tokmerge_jax.checkpoints.tables.clip import rules, sizes
 from tokmerge_jax.config import clip
 from tokmerge_jax.data.datasets.galleries import Row
-from tokmerge_jax.data.pixels import normalise
+from tokmerge_jax.data.pixels.clip import ResizeCrop
+from tokmerge_jax.data.pixels.rand_augment import RandAugmentCrop
 from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.layers.lora import merge_lora
-from tokmerge_jax.layers.unit import unit
+from tokmerge_jax.merging import tempme
+from tokmerge_jax.merging.merger import find
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
-from tokmerge_jax.signatures import Features, LearningRate, Loss
-from tokmerge_jax.system import Retrieval, System, Training, Weights
-from tokmerge_jax.systems import clip_vision, reranked
-from tokmerge_jax.systems.inputs import text_checked, video_checked
-from tokmerge_jax.training import losses, optimizer, parts
-from tokmerge_jax.types import Batch, Params
+from tokmerge_jax.signatures import Features, LearningRate
+from tokmerge_jax.system import Pixels, Retrieval, System, Training, Weights
+from tokmerge_jax.systems import matching
+from tokmerge_jax.systems.towers.clip import ACTIVATIONS, ClipTower
+from tokmerge_jax.systems.validation import text_checked, video_checked
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.training.objectives import bound
+from tokmerge_jax.training.objectives import clip as objective
+from tokmerge_jax.types import LayerCost, Params, UserError
 
 _ADDED = ("/lora/", "_positions$")
 """Patterns of the parameters that are TempMe's rather than CLIP's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TempMeTower(ClipTower):
+    """CLIP's image transformer, whose clips join if the merger is TempMe's.
+
+    Attributes:
+      config: the system's.
+    """
+
+    config: clip.Retrieval
+
+    @property
+    def merger(self) -> str:
+        """The name of what merges tokens within frames."""
+        model = self.config.model
+        return model.join.within if self._joins else model.merger.name
+
+    @property
+    def layers(self) -> int:
+        """The number of first layers in which frames are apart: those before the first join."""
+        model = self.config.model
+        return min(model.join.layers, default=0) if self._joins else model.vision.depth
+
+    @property
+    def layers_with_positions(self) -> list[int]:
+        """The layers before which clips join that learned positions tell apart."""
+        positions = self.config.model.join.positions
+        return [i for i, stage in enumerate(self.stages) if positions and stage.join]
+
+    @property
+    def pixels(self) -> Pixels:
+        """How frames become the network's input."""
+        vision = self.config.model.vision
+        crop = ResizeCrop(vision.image_size)
+        augment = RandAugmentCrop(vision.image_size) if self.config.train.augment else crop
+        return Pixels(self.mean, self.std, vision.image_size, vision.frames, crop, augment)
+
+    def stages_of(self, r: Sequence[int]) -> tuple[tempme.Stage, ...]:
+        """TempMe's plan, or another merger's `r` in every frame apart."""
+        if not self._joins:
+            return super().stages_of(r)
+        vision, join = self.config.model.vision, self.config.model.join
+        return tempme.plan(
+            vision.depth,
+            vision.frames,
+            self.tokens,
+            r,
+            join.layers,
+            join.clips,
+            cross=join.cross,
+            intra=join.intra,
+            within=find(join.within, key="model.join.within"),
+        )
+
+    def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
+        """Multiply-accumulates of each layer, and of the projection of class tokens."""
+        layers, model = super().cost(r), self.config.model
+        macs = model.vision.frames * model.vision.width * model.embed_dim
+        left = layers[-1].tokens_out
+        return (*layers, LayerCost("projection", left, left, macs))
+
+    @property
+    def _joins(self) -> bool:
+        return self.config.model.merger.name == "tempme"
 
 
 def build(config: clip.Retrieval) -> System:
@@ -39,24 +112,23 @@ def build(config: clip.Retrieval) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    config = clip_vision.sized(config)
-    clip_vision.check(config)
-    vision, words, rank = config.model.vision, config.model.text, config.model.lora_rank
-    network = _network(config, rank)
+    config = _sized(config)
+    _check_mergers(config)
+    tower, words, rank = TempMeTower(config), config.model.text, config.model.lora_rank
+    network = _network(tower, rank)
     tokenize = tokenizers.Tokenizer(
         tokenizers.CLIP, config.data.vocabulary, config.data.max_text_length, words.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return network.init(key, normalise.example(config), ids)["params"]
+        return network.init(key, tower.example, ids)["params"]
 
     def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
         return {"text_ids": text_ids, "text_mask": text_mask}
 
-    joins = clip_vision.layers_with_positions(config)
-    plain = _network(config, lora_rank=0)  # parameters are folded for it
+    joins = tower.layers_with_positions
     return System(
         name="tempme",
         config=config,
@@ -64,72 +136,39 @@ def build(config: clip.Retrieval) -> System:
         weights=Weights(
             jax.eval_shape(init, jax.random.key(0)),
             init,
-            rules(vision.depth, words.depth, rank > 0, joins),
+            rules(config.model.vision.depth, words.depth, rank > 0, joins),
             optional=("vision/join_",) if not joins else (),
         ),
-        pixels=clip_vision.pixels_of(config),
-        merging=clip_vision.merging_of(config),
+        pixels=tower.pixels,
+        merging=tower.merging,
         training=Training(
-            contrastive_loss(network, config.train.parts),
+            partial(
+                objective.retrieval,
+                bound(network),
+                parts=config.train.parts,
+                normalise=tower.normalise,
+            ),
             collate,
             _optimizer(config),
             trainable=() if config.train.backbone_rate else _ADDED,
         ),
-        retrieval=_retrieval(config, plain, tokenize),
-        trace_video=clip_vision.tracer(config, plain, clip_vision.stages_of(config)),
+        retrieval=_retrieval(tower, tokenize),
+        trace_video=tower.trace,
     )
 
 
-def contrastive_loss(network: CLIP, in_parts: int = 1) -> Loss:
-    """CLIP's symmetric contrast of videos and texts over the whole batch.
-
-    Args:
-      network: encodes videos and texts.
-      in_parts: the batch is encoded in so many parts, one after the other, to the same gradient:
-        what one part computes is all that is held at a time.
-
-    Returns:
-      `(params, batch, key, train) -> (loss, {})`; the batch holds `video` and `text_ids`, and row i
-      of one belongs to row i of the other alone.
-    """
-
-    def loss(
-        params: Params, batch: Batch, key: jax.Array, *, train: bool = True
-    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        del key  # nothing is dropped
-
-        def encode(video: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-            run = nn.apply(
-                lambda model, x, y: (
-                    model.encode_video(x, train=train),
-                    model.encode_text(y, train=train),
-                ),
-                network,
-            )
-            frames, words = run({"params": params}, clip_vision.pixels(video), ids)
-            return pooled(frames), words
-
-        video, words = parts.in_parts(
-            encode, in_parts, jnp.asarray(batch["video"]), jnp.asarray(batch["text_ids"])
-        )
-        rows = jnp.arange(len(words), dtype=jnp.int32)
-        temperature = jnp.exp(-params["logit_scale"])
-        return losses.contrastive(video[:, None], words, rows, temperature)[0], {}
-
-    return loss
-
-
-def _retrieval(config: clip.Retrieval, network: CLIP, tokenize: tokenizers.Tokenizer) -> Retrieval:
-    """Functions of the network without LoRA."""
+def _retrieval(tower: TempMeTower, tokenize: tokenizers.Tokenizer) -> Retrieval:
+    """Functions of the network without LoRA, for which parameters are folded."""
+    network, config = _network(tower, lora_rank=0), tower.config
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
-        folded, pixels = merge_lora(params), clip_vision.pixels(video)
-        frames = reranked.run(network, network.encode_video, folded, pixels)
+        folded, pixels = merge_lora(params), tower.normalise(video)
+        frames = matching.run(network, network.encode_video, folded, pixels)
         return {"embedding": unit(pooled(frames))[:, None]}
 
     def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
         del text_mask  # the end token is found by its id
-        words = reranked.run(network, network.encode_text, merge_lora(params), text_ids)
+        words = matching.run(network, network.encode_text, merge_lora(params), text_ids)
         return {"embedding": unit(words)}
 
     return Retrieval(
@@ -137,14 +176,48 @@ def _retrieval(config: clip.Retrieval, network: CLIP, tokenize: tokenizers.Token
     )
 
 
-def _network(config: clip.Retrieval, lora_rank: int) -> CLIP:
-    shared = clip_vision.shared(config, lora_rank)
+def _network(tower: TempMeTower, lora_rank: int) -> CLIP:
+    model = tower.config.model
     return CLIP(
-        vision=clip_vision.transformer(config, lora_rank),
-        text=CLIPText(**vars(config.model.text), **shared),
-        embed_dim=config.model.embed_dim,
-        dtype=shared["dtype"],
+        vision=tower.network.clone(lora_rank=lora_rank),
+        text=CLIPText(
+            **vars(model.text),
+            lora_rank=lora_rank,
+            activation=ACTIVATIONS[model.activation],
+            remat=tower.config.train.remat,
+            dtype=tower.dtype,
+        ),
+        embed_dim=model.embed_dim,
+        dtype=tower.dtype,
     )
+
+
+def _sized(config: clip.Retrieval) -> clip.Retrieval:
+    """The configuration, with the sizes of its checkpoint if it asks for those.
+
+    Raises:
+      UserError: if the checkpoint is no CLIP in PyTorch's names, or cannot be read.
+    """
+    if config.model.sizes == "config":
+        return config
+    try:
+        tensors = sizes(torch_file.read(config.checkpoint))
+    except KeyError as error:
+        raise UserError(
+            f"config.model.sizes=checkpoint: {config.checkpoint} is no CLIP in PyTorch's names"
+            f" ({error}); name its .pt or .safetensors, or set config.model.sizes=config"
+        ) from error
+    keys = {f"model.{key}": size for key, size in tensors.items()}
+    config = config.override({"model.sizes": "config", **keys})
+    config.check()
+    return config
+
+
+def _check_mergers(config: clip.Retrieval) -> None:
+    own = ("none", "tempme")
+    if config.model.merger.name not in own:
+        find(config.model.merger.name, also=own)
+    find(config.model.join.within, key="model.join.within", also=())
 
 
 def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.GradientTransformation]:

@@ -10,14 +10,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from tokmerge_jax.layers.functional import unit
+
 _HIDDEN = 0.5  # share of the words that are masked
 _SMOOTHING = 0.1  # share of the target that a language model spreads over all words
-
-
-def unit(x: Float[Array, "... E"]) -> Float[Array, "... E"]:
-    """Vectors of unit norm (float32)."""
-    x = x.astype(jnp.float32)
-    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def contrastive(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from tokmerge_jax.training.losses import unit
+from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.types import Params
 
 NO_ID = -100

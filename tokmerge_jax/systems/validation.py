@@ -81,7 +81,7 @@ def unchecked(system: System) -> System:
         answering=_bare(system.answering),
         recognition=_bare(system.recognition),
         captioning=_bare(system.captioning),
-        trace_video=system.trace_video and inspect.unwrap(system.trace_video),
+        trace_video=system.trace_video and _unwrapped(system.trace_video),
     )
 
 
@@ -89,8 +89,13 @@ def _bare(task: R) -> R:
     """A task's record without checks; None stays None."""
     if task is None:
         return task
-    functions = {name: inspect.unwrap(f) for name, f in vars(task).items() if callable(f)}
+    functions = {name: _unwrapped(f) for name, f in vars(task).items() if callable(f)}
     return dataclasses.replace(task, **functions)
+
+
+def _unwrapped(function: F) -> F:
+    """The function without checks; a method remains one of its object."""
+    return inspect.unwrap(function, stop=inspect.ismethod)
 
 
 def _guarded(function: F, check: Callable[[Mapping[str, PyTree]], None]) -> F:

@@ -1,8 +1,7 @@
-"""What retrieval asks of a network that embeds videos and texts, and reads both to match them."""
+"""Retrieval by a network that embeds videos and texts, and reads both to match them."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import flax.linen as nn
 import jax
@@ -12,46 +11,29 @@ from einops import rearrange
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from tokmerge_jax.config import Config
-from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.testa import TESTA
 from tokmerge_jax.models.umt import UMT
 from tokmerge_jax.signatures import Features, Memory, Tokenize
 from tokmerge_jax.system import Matching, Retrieval
-from tokmerge_jax.systems.inputs import text_checked, video_checked
-from tokmerge_jax.training import losses
-from tokmerge_jax.types import NegativeSampler, Params
+from tokmerge_jax.systems.towers import Tower
+from tokmerge_jax.systems.validation import text_checked, video_checked
+from tokmerge_jax.types import Params
 
 T = TypeVar("T")
 
 
-class Seen(NamedTuple):
-    """Videos' tokens, and what the layers read of them; the states and mask of their texts."""
-
-    tokens: jax.Array
-    memory: tuple[KeysValues, ...]
-    states: jax.Array
-    mask: jax.Array
-
-
-def retrieval(
-    config: Config,
-    network: UMT | TESTA,
-    pixels: Callable[[ArrayLike], jax.Array],
-    tokenize: Tokenize,
-) -> Retrieval:
+def retrieval(tower: Tower, network: UMT | TESTA, tokenize: Tokenize) -> Retrieval:
     """The functions of a network that has a matching head.
 
     Args:
-      config: the system's.
+      tower: the video side of the network.
       network: encodes and matches.
-      pixels: makes frames what the network reads.
       tokenize: makes ids of captions.
     """
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
-        tokens, embedding = run(network, network.encode_video, params, pixels(video))
+        tokens, embedding = run(network, network.encode_video, params, tower.normalise(video))
         return {"embedding": embedding, "tokens": tokens}
 
     def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
@@ -60,8 +42,8 @@ def retrieval(
 
     return Retrieval(
         tokenize,
-        video_checked(encode_video, config),
-        text_checked(encode_text, config),
+        video_checked(encode_video, tower.config),
+        text_checked(encode_text, tower.config),
         matching(network),
     )
 
@@ -88,37 +70,6 @@ def match_logits(
     )
     logits = run(network, network.match, params, memory, *flat)
     return rearrange(logits, "(b p) two -> b p two", b=np.shape(states)[0])
-
-
-def matching_loss(
-    model: Matcher,
-    seen: Seen,
-    weights: tuple[jax.Array, jax.Array],
-    sampler: NegativeSampler,
-    key: jax.Array,
-    *,
-    train: bool,
-) -> jax.Array:
-    """Tells true pairs from each text with another video, and each video with another text.
-
-    Args:
-      model: the network, bound to its parameters.
-      seen: B videos, and the text of each.
-      weights: how likely another is drawn, [text, video] and [video, text].
-      sampler: draws one for each.
-      key: of the draws.
-      train: use dropout.
-    """
-    tokens, memory, states, mask = seen
-    keys = jax.random.split(key)
-    other_video, other_text = (sampler(k, w) for k, w in zip(keys, weights, strict=True))
-    match = partial(model.match, train=train)
-    logits = [
-        match(memory, states, mask),
-        match(model.memory(tokens[other_video]), states, mask),  # smaller to gather than `memory`
-        match(memory, states[other_text], mask[other_text]),
-    ]
-    return losses.matching(jnp.concatenate(logits))
 
 
 def run(network: nn.Module, method: Callable[..., T], params: Params, *arrays: PyTree) -> T:

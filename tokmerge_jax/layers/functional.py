@@ -1,10 +1,26 @@
-"""Position tables: sines and cosines, computed once in numpy, and learned ones read at places."""
+"""Functions of arrays that several networks share: patches, position tables, unit vectors."""
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
+
+
+def unit(x: Float[Array, "*any E"]) -> Float[Array, "*any E"]:
+    """Vectors of unit norm (float32), without an epsilon: a zero vector becomes NaN."""
+    x = x.astype(jnp.float32)
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def patchify(video: Float[Array, "B T H W C"], edge: int) -> Float[Array, "B N D"]:
+    """Cuts each frame into patches of `edge` x `edge` pixels.
+
+    Patches come in order of frame, row, column; each is flattened as row, column, colour. A dense
+    layer on them equals a convolution whose kernel and stride are the patch.
+    """
+    return rearrange(video, "b t (h i) (w j) c -> b (t h w) (i j c)", i=edge, j=edge)
 
 
 def sincos(positions: int, width: int) -> np.ndarray:

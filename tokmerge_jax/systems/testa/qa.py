@@ -6,14 +6,16 @@ Source: TESTA (Findings of EMNLP 2023) on BLIP (ICML 2022); `docs/testa.md`.
 from dataclasses import replace
 from functools import partial
 
-from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.testa import answering_rules
 from tokmerge_jax.config.testa import QuestionAnswering
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.system import System, Training
-from tokmerge_jax.systems import answered, timesformer_vision
+from tokmerge_jax.systems import question_answering
+from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.training.objectives import answers, bound
 
 _QUESTION = replace(tokenizers.TESTA_QUESTION, start=tokenizers.ENCODE)
 _ANSWER = replace(tokenizers.TESTA, start=tokenizers.DECODE)
@@ -25,31 +27,29 @@ def build(config: QuestionAnswering) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    bert = config.model.text
-    timesformer_vision.check(config)
-    network = _network(config)
-    words = answered.words(config, _QUESTION, _ANSWER)
-    writing = answered.writing(config, network, words.answers, config.eval)
-    names = answering_rules(timesformer_vision.sizes(config), bert.depth)
+    tower = TimeSformerTower(config)
+    network = _network(tower, config)
+    words = question_answering.words(config, _QUESTION, _ANSWER)
+    writing = question_answering.writing(config, network, words.answers, config.eval)
+    names = answering_rules(tower.sizes, config.model.text.depth)
     return System(
         name="testa_qa",
         config=config,
         network=network,
-        weights=answered.weights(config, network, words, names),
-        pixels=timesformer_vision.pixels_of(config),
-        merging=timesformer_vision.merging_of(config),
+        weights=question_answering.weights(tower, network, words, names),
+        pixels=tower.pixels,
+        merging=tower.merging,
         training=Training(
-            answered.loss(network, timesformer_vision.pixels),
-            partial(answered.collate, words, weight=config.train.answer_weight),
-            timesformer_vision.optimizer_of(config),
+            partial(answers.likelihood, bound(network), normalise=tower.normalise),
+            partial(question_answering.collate, words, weight=config.train.answer_weight),
+            partial(optimizer.adamw, weight_decay=config.train.weight_decay, mask=None),
         ),
-        answering=answered.answering(config, network, timesformer_vision.pixels, words, writing),
-        trace_video=timesformer_vision.tracer(config, network),
+        answering=question_answering.answering(tower, network, words, writing),
+        trace_video=tower.trace,
     )
 
 
-def _network(config: QuestionAnswering) -> Answerer:
-    dtype = runtime.compute_dtype(config.dtype)
+def _network(tower: TimeSformerTower, config: QuestionAnswering) -> Answerer:
     bert = partial(
         Bert,
         **vars(config.model.text),
@@ -57,12 +57,12 @@ def _network(config: QuestionAnswering) -> Answerer:
         token_types=0,
         dropout=config.model.dropout,
         remat=config.train.remat,
-        dtype=dtype,
+        dtype=tower.dtype,
     )
     return Answerer(
-        vision=timesformer_vision.transformer(config),
+        vision=tower.network,
         text=bert(),
         decoder=bert(predicts_words=True),
         smoothing=config.model.label_smoothing,
-        dtype=dtype,
+        dtype=tower.dtype,
     )

@@ -1,7 +1,7 @@
-"""What question answering asks of a network that reads questions: `models.answerer`."""
+"""Question answering by a network that reads questions: `models.answerer`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -15,7 +15,6 @@ from jax.typing import ArrayLike
 from tokmerge_jax.config import testa, umt
 from tokmerge_jax.config.evaluation import GeneratingOptions
 from tokmerge_jax.data.datasets.galleries import AnswerRow
-from tokmerge_jax.data.pixels.normalise import example
 from tokmerge_jax.data.text.tokenizers import TextRule, Tokenizer, spell
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answering import generation
@@ -24,17 +23,15 @@ from tokmerge_jax.layers.bert import Cache
 from tokmerge_jax.models.answerer import Answerer, log_probability
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.names import RuleSet
-from tokmerge_jax.signatures import Features, Loss, Memory, Write
+from tokmerge_jax.signatures import Features, Memory, Write
 from tokmerge_jax.system import Answering, Weights, Writing
-from tokmerge_jax.systems.inputs import text_checked, video_checked
-from tokmerge_jax.systems.reranked import run
-from tokmerge_jax.types import Batch, Params, UserError
+from tokmerge_jax.systems.matching import run
+from tokmerge_jax.systems.towers import Tower
+from tokmerge_jax.systems.validation import text_checked, video_checked
+from tokmerge_jax.types import Params, UserError
 
 Config = umt.QuestionAnswering | testa.QuestionAnswering
 """A configuration of either system."""
-
-Normalise = Callable[[ArrayLike], jax.Array]
-"""Makes frames what the network reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,23 +61,23 @@ def words(config: Config, questions: TextRule, answers: TextRule) -> Words:
     )
 
 
-def weights(config: Config, network: Answerer, words: Words, names: Sequence[RuleSet]) -> Weights:
-    """The network's parameters, whose names elsewhere the tables `names` tell."""
+def weights(tower: Tower, network: Answerer, words: Words, names: Sequence[RuleSet]) -> Weights:
+    """The network's parameters; `names` are the tables of their names in checkpoints."""
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, words.questions.length), jnp.int32)
         answer = jnp.zeros((1, words.answers.length), jnp.int32)
-        return network.init(key, example(config), ids, ids == 0, answer)["params"]
+        return network.init(key, tower.example, ids, ids == 0, answer)["params"]
 
     return Weights(jax.eval_shape(init, jax.random.key(0)), init, names)
 
 
 def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dict[str, np.ndarray]:
-    """What `loss` reads of training rows (`data.datasets.galleries.AnswerRow`) beside their videos.
+    """What `objectives.answers` reads of training rows beside their videos.
 
     Args:
       words: the system's tokenizers.
-      rows: as many questions in each, and as many answers to each.
+      rows: the same number of questions in each, and of answers to each.
       weight: of a question, shared out among its answers.
     """
     weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
@@ -95,61 +92,20 @@ def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dic
     }
 
 
-def loss(network: Answerer, pixels: Normalise) -> Loss:
-    """The weighted negative log-likelihood of each question's answers, the questions' mean.
-
-    Args:
-      network: its label smoothing counts.
-      pixels: makes frames what the network reads.
-
-    Returns:
-      `(params, batch, key, train) -> (loss, {})`; the batch holds `video`, `text_ids` and
-      `text_mask` [B,P,L] of P questions about each video, `answer_ids` int32 [B,P,J,L] and
-      `answer_weights` [B,P,J], 0 where there are fewer answers or questions.
-    """
-
-    def forward(model: Answerer, batch: Mapping[str, jax.Array], train: bool) -> jax.Array:
-        tokens = model.encode_video(pixels(batch["video"]), train=train)
-        ids, mask = (
-            rearrange(batch[name], "b p l -> (b p) l") for name in ("text_ids", "text_mask")
-        )
-        states = model.read(model.memory(tokens), ids, mask, train=train)
-        memory, weights = model.answer_memory(states), batch["answer_weights"]
-        answers = rearrange(batch["answer_ids"], "b p j l -> (b p j) l")
-        logs = model.log_likelihood(memory, mask, answers, train=train)
-        asked = (weights.sum(axis=-1) > 0).sum()
-        return -(weights * logs.reshape(weights.shape)).sum() / asked
-
-    def loss(
-        params: Params, batch: Batch, key: jax.Array, *, train: bool = True
-    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        apply = nn.apply(forward, network)
-        return apply(
-            {"params": params}, jax.tree.map(jnp.asarray, batch), train, rngs={"dropout": key}
-        ), {}
-
-    return loss
-
-
 def answering(
-    config: Config,
-    network: Answerer,
-    pixels: Normalise,
-    words: Words,
-    writing: Writing | None = None,
+    tower: Tower, network: Answerer, words: Words, writing: Writing | None = None
 ) -> Answering:
     """The functions of a network that answers questions.
 
     Args:
-      config: the system's.
+      tower: the video side of the network.
       network: reads questions and answers.
-      pixels: makes frames what the network reads.
       words: the system's tokenizers.
       writing: of systems that write answers as well.
     """
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
-        return {"tokens": run(network, network.encode_video, params, pixels(video))}
+        return {"tokens": run(network, network.encode_video, params, tower.normalise(video))}
 
     def video_memory(params: Params, tokens: ArrayLike) -> Memory:
         return run(network, network.memory, params, tokens)
@@ -177,9 +133,9 @@ def answering(
     return Answering(
         words.questions,
         words.answers,
-        video_checked(encode_video, config),
+        video_checked(encode_video, tower.config),
         video_memory,
-        text_checked(read, config, axes="BPL"),
+        text_checked(read, tower.config, axes="BPL"),
         next_piece,
         vocabulary=network.decoder.vocab_size,
         writing=writing,

@@ -4,21 +4,23 @@ Source: TESTA (Findings of EMNLP 2023) on BLIP (ICML 2022); `docs/testa.md`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tokmerge_jax import runtime
 from tokmerge_jax.checkpoints.tables.testa import rules
 from tokmerge_jax.config.testa import Retrieval
 from tokmerge_jax.data.datasets.galleries import Row
-from tokmerge_jax.data.pixels import normalise
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
 from tokmerge_jax.system import System, Training, Weights
-from tokmerge_jax.systems import reranked, testa_training, timesformer_vision
+from tokmerge_jax.systems import matching
+from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.training.objectives import bound, testa
 from tokmerge_jax.types import Params
 
 
@@ -28,20 +30,18 @@ def build(config: Retrieval) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    words, train = config.model.text, config.train
-    timesformer_vision.check(config)
-    network, tokenize = network_of(config), tokenizer(config)
+    train, tower = config.train, TimeSformerTower(config)
+    network, tokenize = network_of(tower, config), tokenizer(config)
 
     def init(key: jax.Array) -> Params:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
-        return network.init(key, normalise.example(config), ids, ids == 0)["params"]
+        return network.init(key, tower.example, ids, ids == 0)["params"]
 
     def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         text_ids, text_mask = tokenize([row.caption for row in rows])
         match_id = np.array([row.match_id for row in rows], np.int32)
         return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
 
-    names = rules(timesformer_vision.sizes(config), words.depth)
     return System(
         name="testa",
         config=config,
@@ -49,19 +49,28 @@ def build(config: Retrieval) -> System:
         weights=Weights(
             jax.eval_shape(init, jax.random.key(0)),
             init,
-            names,
+            rules(tower.sizes, config.model.text.depth),
             optional=("decoder/",),  # that of pretraining
         ),
-        pixels=timesformer_vision.pixels_of(config),
-        merging=timesformer_vision.merging_of(config),
+        pixels=tower.pixels,
+        merging=tower.merging,
         training=Training(
-            testa_training.retrieval_loss(network, train.alpha, train.alpha_epochs, train.parts),
+            partial(
+                testa.retrieval,
+                bound(network),
+                alpha=train.alpha,
+                alpha_epochs=train.alpha_epochs,
+                parts=train.parts,
+                normalise=tower.normalise,
+            ),
             collate,
-            timesformer_vision.optimizer_of(config),
-            init_loss_state=testa_training.init_memory(config),
+            partial(optimizer.adamw, weight_decay=train.weight_decay, mask=None),
+            init_loss_state=partial(
+                testa.begin, embed_dim=config.model.embed_dim, queue=train.queue
+            ),
         ),
-        retrieval=reranked.retrieval(config, network, timesformer_vision.pixels, tokenize),
-        trace_video=timesformer_vision.tracer(config, network),
+        retrieval=matching.retrieval(tower, network, tokenize),
+        trace_video=tower.trace,
     )
 
 
@@ -75,19 +84,18 @@ def tokenizer(config: Retrieval) -> tokenizers.Tokenizer:
     )
 
 
-def network_of(config: Retrieval) -> TESTA:
-    """The network that `config.model` describes."""
-    dtype = runtime.compute_dtype(config.dtype)
+def network_of(tower: TimeSformerTower, config: Retrieval) -> TESTA:
+    """The network that `config.model` describes, on its tower."""
     return TESTA(
-        vision=timesformer_vision.transformer(config),
+        vision=tower.network,
         text=Bert(
             **vars(config.model.text),
             fusion_layer=0,
             token_types=0,
             dropout=config.model.dropout,
             remat=config.train.remat,
-            dtype=dtype,
+            dtype=tower.dtype,
         ),
         embed_dim=config.model.embed_dim,
-        dtype=dtype,
+        dtype=tower.dtype,
     )

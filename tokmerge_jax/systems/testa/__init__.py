@@ -1,0 +1,1 @@
+"""TESTA on BLIP: retrieval, question answering, and pretraining with captions."""

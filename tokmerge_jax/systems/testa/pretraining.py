@@ -1,0 +1,161 @@
+"""TESTA's pretraining on videos and pictures with captions: contrast, matching, and captioning.
+
+The decoder that learns to caption writes captions, too.
+
+Source: BLIP (ICML 2022), section 3.2, as TESTA (Findings of EMNLP 2023) trains with it.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import PyTree
+
+from tokmerge_jax.checkpoints.tables.testa import pretraining_rules
+from tokmerge_jax.config import testa
+from tokmerge_jax.data.pixels.pretraining import PretrainingAugment
+from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.evaluation import decoding
+from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.testa import TESTA
+from tokmerge_jax.signatures import Caption, Features
+from tokmerge_jax.system import Captioning, System, Weights
+from tokmerge_jax.systems import matching, question_answering
+from tokmerge_jax.systems.testa import retrieval
+from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
+from tokmerge_jax.systems.validation import video_checked
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.training.loop import training_of
+from tokmerge_jax.training.objectives import bound
+from tokmerge_jax.training.objectives import testa as objective
+from tokmerge_jax.types import Params
+
+_DECODER = "decoder"
+_OWN = ("attention", "attention_norm")  # of a decoder's layer; all else is the encoder's
+
+
+def build(config: testa.Pretraining) -> System:
+    """The system of `configs/testa_pretrain.py`, any size.
+
+    It is TESTA for retrieval (`testa.retrieval`) with a decoder, which writes captions (`caption`).
+
+    Raises:
+      UserError: naming the key whose value cannot work.
+    """
+    vision, train, words = config.model.vision, config.train, config.model.text
+    tower, tokenize = TimeSformerTower(config), retrieval.tokenizer(config)
+    base, network = retrieval.build(config), retrieval.network_of(tower, config)
+    decoder = network.text.clone(predicts_words=True)
+    bind = bound(decoder)
+
+    def bind_decoder(params: Params, key: jax.Array) -> Bert:
+        return bind(decoder_params(params), key)
+
+    def init(key: jax.Array) -> Params:
+        keys = jax.random.split(key)
+        return {**base.weights.init(keys[0]), _DECODER: _own(decoder, vision.width, keys[1])}
+
+    return dataclasses.replace(
+        base,
+        name="testa_pretrain",
+        weights=Weights(
+            jax.eval_shape(init, jax.random.key(0)),
+            init,
+            pretraining_rules(tower.sizes, words.depth),
+        ),
+        pixels=dataclasses.replace(
+            base.pixels, augment=PretrainingAugment(vision.image_size, train.decode_size)
+        ),
+        training=dataclasses.replace(
+            training_of(base),
+            loss=partial(
+                objective.pretraining,
+                bound(network),
+                bind_decoder=bind_decoder,
+                start=_start(decoder),
+                alpha=train.alpha,
+                alpha_epochs=train.alpha_epochs,
+                parts=train.parts,
+                normalise=tower.normalise,
+            ),
+            optimizer=partial(optimizer.adamw, weight_decay=train.weight_decay, mask=decayed),
+        ),
+        captioning=Captioning(
+            tokenize,
+            video_checked(captioner(config.caption, tower, network, decoder, tokenize), config),
+            partial(tokenizers.spell, config.data.vocabulary),
+        ),
+    )
+
+
+def captioner(
+    options: testa.Caption,
+    tower: TimeSformerTower,
+    network: TESTA,
+    decoder: Bert,
+    tokenize: tokenizers.Tokenizer,
+) -> Caption:
+    """`signatures.Caption`, as a configuration's `caption` describes it.
+
+    A caption starts at [DEC] and ends at [SEP], as in training; the decoder reads the video's
+    tokens in every layer. Source: BLIP (ICML 2022), section 4.
+
+    Args:
+      options: the configuration's `caption`.
+      tower: the video side of the network.
+      network: encodes videos.
+      decoder: its text encoder with a head that predicts words.
+      tokenize: knows the end.
+    """
+
+    def how() -> tuple[int, decoding.Options]:
+        end = tokenize.id_of(tokenize.rule.end)
+        return _start(decoder), decoding.Options(end=end, pad=0, **vars(options))
+
+    write = question_answering.text_writer(decoder, decoder_params, how)
+
+    def caption(params: Params, video: ArrayLike, key: jax.Array | None = None) -> Features:
+        pixels = tower.normalise(video)
+        tokens, _ = matching.run(network, network.encode_video, params, pixels)
+        return write(params, matching.run(network, network.memory, params, tokens), key)
+
+    return caption
+
+
+def decoder_params(params: Params) -> Params:
+    """The decoder's parameters: its own, and the text encoder's for all the rest."""
+    shared, own = params["text"], params[_DECODER]
+    return {**shared, **{name: {**shared.get(name, {}), **part} for name, part in own.items()}}
+
+
+def decayed(params: Params) -> PyTree:
+    """True where weight decay applies: everywhere but on biases and the norms of texts."""
+
+    def marked(path: tuple[PyTree, ...], _: PyTree) -> bool:
+        of_text = path[0].key in ("text", _DECODER)
+        return path[-1].key != "bias" and not (of_text and path[-1].key == "scale")
+
+    return jax.tree_util.tree_map_with_path(marked, params)
+
+
+def _start(decoder: Bert) -> int:
+    """The id of [DEC], which every text of the decoder begins with."""
+    return decoder.vocab_size - 2
+
+
+def _own(decoder: Bert, context: int, key: jax.Array) -> Params:
+    """Random parameters of the decoder, those that the encoder does not share."""
+
+    def run(model: Bert, ids: jax.Array, videos: jax.Array) -> jax.Array:
+        return model.words(model(ids, ids == 0, videos))
+
+    ids, videos = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1, context))
+    params = decoder.init(key, ids, videos, method=run)["params"]
+    layers = {
+        name: {part: layer[part] for part in _OWN}
+        for name, layer in params.items()
+        if name.startswith("layer_")
+    }
+    return {**layers, "word_head": params["word_head"]}

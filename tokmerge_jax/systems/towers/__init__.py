@@ -1,0 +1,168 @@
+"""The video side of systems: a tower holds a network's pixels, tokens, merging, cost and trace.
+
+A system binds a tower to a text side, losses and tasks.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from tokmerge_jax import merging, runtime
+from tokmerge_jax.config import Config
+from tokmerge_jax.merging import Merger, costs, schedule
+from tokmerge_jax.signatures import TraceVideo
+from tokmerge_jax.system import Merging
+from tokmerge_jax.systems.validation import video_checked
+from tokmerge_jax.types import LayerCost, Params, Schedule
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tower(abc.ABC):
+    """A video transformer, unless a subclass says otherwise one of joint attention over patches.
+
+    Attributes:
+      config: the system's; `model.vision` has the sizes.
+      mean: of each colour in the training data, in 0..1.
+      std: standard deviation of each colour.
+      protected: number of leading tokens that never merge: class tokens.
+    """
+
+    config: Config
+    mean: ClassVar[tuple[float, ...]]
+    std: ClassVar[tuple[float, ...]]
+    protected: ClassVar[int] = 0
+
+    @property
+    @abc.abstractmethod
+    def network(self) -> nn.Module:
+        """The transformer with its mergers; it takes `trace`.
+
+        Raises:
+          UserError: if the merging cannot work.
+        """
+
+    @property
+    def patches(self) -> int:
+        """P, the number of patches of a frame."""
+        vision = self.config.model.vision
+        return (vision.image_size // vision.patch_size) ** 2
+
+    @property
+    def patch_inputs(self) -> int:
+        """The number of values in a patch."""
+        return 3 * self.config.model.vision.patch_size**2
+
+    @property
+    def tokens(self) -> int:
+        """N, the number of tokens that enter the first block and may merge with one another."""
+        return self.config.model.vision.frames * self.patches + self.protected
+
+    @property
+    def layers(self) -> int:
+        """The number of first layers that `config.model.merger.r` is about."""
+        return self.config.model.vision.depth
+
+    @cached_property
+    def r(self) -> tuple[int, ...]:
+        """The number of tokens that merge in each of `layers`.
+
+        Raises:
+          UserError: if the merging schedule cannot work.
+        """
+        merger = self.config.model.merger
+        wanted = 0 if merger.name == "none" else merger.r
+        return schedule.resolve(wanted, self.layers, self.tokens, self.most)
+
+    @property
+    def merger(self) -> str:
+        """The name of what merges tokens in `layers`."""
+        return self.config.model.merger.name
+
+    @property
+    def most(self) -> Callable[[int], int]:
+        """The largest r of a layer, by the number of tokens that enter it."""
+        return merging.most(self.merger, self.protected)
+
+    def mergers(self, r: Sequence[int]) -> tuple[Merger | None, ...]:
+        """What merges `r` tokens in `layers`, None where it is 0."""
+        return merging.per_layer(self.merger, r, self.protected)
+
+    @property
+    def merging(self) -> Merging:
+        """How many tokens merge, and what encoding a video costs."""
+        return Merging(Schedule(self.r, self.tokens, self.most), self.cost)
+
+    def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
+        """Multiply-accumulates of each layer where `r` tokens merge in `layers`."""
+        vision = self.config.model.vision
+        return costs.vit(
+            self.mergers(r),
+            self.tokens,
+            width=vision.width,
+            heads=vision.heads,
+            patch_inputs=self.patch_inputs,
+        )
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """The type that the network computes in."""
+        return runtime.compute_dtype(self.config.dtype)
+
+    @property
+    def example(self) -> jax.Array:
+        """A clip [1,T,S,S,3] of zeros, to initialise parameters with."""
+        vision = self.config.model.vision
+        return jnp.zeros((1, vision.frames, vision.image_size, vision.image_size, 3))
+
+    def normalise(self, video: ArrayLike) -> jax.Array:
+        """uint8 frames [B,T,H,W,3] -> normalised float32; float input is returned unchanged."""
+        video = jnp.asarray(video)
+        if video.dtype != jnp.uint8:
+            return video
+        shift, scale = (
+            np.asarray(x, np.float32).reshape(1, 1, 1, 1, 3) for x in (self.mean, self.std)
+        )
+        return (video.astype(jnp.float32) / 255 - shift) / scale
+
+    @property
+    def trace(self) -> TraceVideo | None:
+        """`trace_video` of a system whose parameters "vision" are the transformer's."""
+        return video_checked(self.trace_video, self.config)
+
+    def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        """What each merging block did, in order: see `signatures.TraceVideo`."""
+        blocks = self.record(params, video)
+        trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+        for i, merger in enumerate(self.mergers(self.r)):
+            if merger is None:
+                continue
+            (evidence,), (tokens,) = (
+                blocks[f"block_{i}"][name] for name in ("evidence", "after_merging")
+            )
+            if evidence.entropy is not None:
+                trace["saliency"].append(merging.vid_tldr.foreground(evidence.entropy))
+            trace["origin"].append(tokens.origin)
+            trace["size"].append(tokens.size)
+        return trace
+
+    def record(self, params: Params, video: ArrayLike) -> Params:
+        """What the layers record of traced tokens, by the layers' names."""
+        _, variables = self.network.apply(
+            {"params": params["vision"]},
+            self.normalise(video),
+            trace=True,
+            mutable=["intermediates"],
+        )
+        return variables["intermediates"]

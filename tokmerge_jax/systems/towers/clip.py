@@ -1,0 +1,126 @@
+"""The tower of CLIP's systems: an image transformer over frames, in each of which tokens merge."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jax.typing import ArrayLike
+
+from tokmerge_jax import merging
+from tokmerge_jax.config import clip, tds_clip
+from tokmerge_jax.layers.lora import merge_lora
+from tokmerge_jax.layers.mlp import gelu, quick_gelu
+from tokmerge_jax.merging import Tokens, schedule, tempme
+from tokmerge_jax.merging.tempme import Stage
+from tokmerge_jax.models.clip_vit import CLIPViT
+from tokmerge_jax.systems.towers import CLIP_MEAN, CLIP_STD, Tower
+from tokmerge_jax.types import LayerCost, Params
+
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
+"""The activations of CLIP's MLPs by their names in configurations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipTower(Tower):
+    """CLIP's image transformer; each frame is a clip of its own, unless a subclass joins them.
+
+    Attributes:
+      config: the system's.
+    """
+
+    config: clip.Retrieval | tds_clip.Recognition
+    mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
+    std: ClassVar[tuple[float, ...]] = CLIP_STD
+    protected: ClassVar[int] = 1
+
+    @property
+    def tokens(self) -> int:
+        """N of a frame: its patches and its class token."""
+        return self.patches + 1
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """What each layer does to the clips of a video.
+
+        Raises:
+          UserError: if the merging cannot work.
+        """
+        return self.stages_of(self.r)
+
+    def stages_of(self, r: Sequence[int]) -> tuple[Stage, ...]:
+        """What each layer does where `r` tokens of a frame merge in `layers`."""
+        counts = schedule.token_counts(r, self.tokens)
+        frames = self.config.model.vision.frames
+        return tuple(
+            Stage(frames, count, None, merger)
+            for count, merger in zip(counts[:-1], self.mergers(r), strict=True)
+        )
+
+    @cached_property
+    def network(self) -> CLIPViT:
+        """The transformer with its mergers and joins, and without LoRA: parameters are folded.
+
+        Raises:
+          UserError: if the merging cannot work.
+        """
+        model = self.config.model
+        return CLIPViT(
+            width=model.vision.width,
+            heads=model.vision.heads,
+            mergers=tuple(stage.merger for stage in self.stages),
+            joins=tuple(stage.join for stage in self.stages),
+            patch_size=model.vision.patch_size,
+            proportional=model.merger.proportional,
+            join_positions=bool(self.layers_with_positions),
+            activation=ACTIVATIONS[model.activation],
+            remat=self.config.train.remat,
+            dtype=self.dtype,
+        )
+
+    @property
+    def layers_with_positions(self) -> list[int]:
+        """The layers before which clips join that learned positions tell apart."""
+        return []
+
+    def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
+        """Multiply-accumulates of each layer where `r` tokens of a frame merge."""
+        vision, stages = self.config.model.vision, self.stages_of(r)
+        layers = tempme.cost(stages, vision.width, vision.heads, self.patch_inputs, embed_dim=0)
+        return layers[:-1]  # without a projection
+
+    def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        """What each merging layer did, over the patches of all frames.
+
+        See `signatures.TraceVideo`; parameters may have LoRA apart.
+        """
+        record = self.record(merge_lora(params), video)
+        videos = np.shape(video)[0]
+        trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
+        for i, stage in enumerate(self.stages):
+            if not (stage.merger or (stage.join and stage.join.r)):
+                continue
+            block = record[f"block_{i}"]
+            (merged,) = block.get("after_merging") or record[f"join_{i}"]
+            for evidence in block.get("evidence", ()):
+                if evidence.entropy is not None:
+                    saliency = merging.vid_tldr.foreground(evidence.entropy[:, 1:])
+                    saliency = jnp.pad(saliency, ((0, 0), (1, 0)), constant_values=1)
+                    trace["saliency"].append(rearrange(saliency, "(b f) n -> b (f n)", b=videos))
+            trace["origin"].append(_patch_origin(merged, videos, self.tokens))
+            trace["size"].append(rearrange(merged.size, "(b f) n -> b (f n)", b=videos))
+        return trace
+
+
+def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
+    """int32 [B,F P]: the place, among the tokens of all clips, of each frame's patches."""
+    assert tokens.origin is not None
+    length, clips = tokens.x.shape[1], len(tokens.x) // videos
+    origin = rearrange(tokens.origin, "(b f) n -> b f n", b=videos)
+    origin = origin + length * jnp.arange(clips, dtype=jnp.int32)[None, :, None]
+    frames = rearrange(origin, "b f (t p) -> b (f t) p", p=per_frame)  # a frame: class, patches
+    return rearrange(frames[:, :, 1:], "b t p -> b (t p)")

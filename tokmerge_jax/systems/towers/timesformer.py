@@ -1,0 +1,186 @@
+"""The tower of TESTA's systems: a TimeSformer whose blocks merge frames, then patches."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax.typing import ArrayLike
+
+from tokmerge_jax.checkpoints.tables.testa import Vision
+from tokmerge_jax.config.testa import Config
+from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.merging import Merger, costs, schedule, testa
+from tokmerge_jax.merging.merger import BLOCK
+from tokmerge_jax.merging.testa import Aggregation
+from tokmerge_jax.models.timesformer import TimeSformer
+from tokmerge_jax.signatures import TraceVideo
+from tokmerge_jax.system import Pixels
+from tokmerge_jax.systems.towers import CLIP_MEAN, CLIP_STD, Tower
+from tokmerge_jax.types import LayerCost, Params, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeSformerTower(Tower):
+    """TESTA's video transformer.
+
+    Attributes:
+      config: the system's.
+    """
+
+    config: Config
+    mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
+    std: ClassVar[tuple[float, ...]] = CLIP_STD
+    protected: ClassVar[int] = 1
+
+    @property
+    def tokens(self) -> int:
+        """N among which patches merge: a frame's or, in joint attention, all; the class token."""
+        vision = self.config.model.vision
+        return 1 + self.patches * (vision.frames if vision.attention == "joint" else 1)
+
+    @property
+    def kinds(self) -> tuple[type[Merger], type[Merger]]:
+        """What merges frames, and what merges patches.
+
+        Raises:
+          UserError: if there is none of that name.
+        """
+        merger, attention = self.config.model.merger, self.config.model.vision.attention
+        places = ("attention",) if attention == "divided" else BLOCK
+        return testa.find(merger.name, merger.frames_by, places)
+
+    @property
+    def most(self) -> Callable[[int], int]:
+        """As of `Tower`, of patches."""
+        return partial(self.kinds[1].most, class_tokens=self.protected)
+
+    @cached_property
+    def r_frames(self) -> tuple[int, ...]:
+        """The number of frames that merge in each block.
+
+        Raises:
+          UserError: if that schedule cannot work.
+        """
+        merger, vision = self.config.model.merger, self.config.model.vision
+        wanted = 0 if merger.name == "none" else merger.frames
+        most = partial(self.kinds[0].most, class_tokens=testa.protected_frames(self.r))
+        return schedule.resolve(wanted, vision.depth, vision.frames, most)
+
+    @cached_property
+    def plan(self) -> tuple[Aggregation, ...]:
+        """What each block merges.
+
+        Raises:
+          UserError: if the merging cannot work.
+        """
+        if self.config.model.vision.learned_scale and any(self.r_frames):
+            raise UserError(
+                "config.model.vision.learned_scale scales each frame of the input; set"
+                " config.model.merger.frames=0"
+            )
+        return self.plan_of(self.r)
+
+    def plan_of(self, r: Sequence[int]) -> tuple[Aggregation, ...]:
+        """What each block merges where `r` patches of a frame do."""
+        attention = self.config.model.vision.attention
+        plan = testa.plan(self.kinds, self.r_frames, r, self.config.model.merger.vote)
+        if attention != "divided" and any(part.frames for part in plan):
+            raise UserError(
+                f"config.model.merger.frames is for config.model.vision.attention=divided;"
+                f" set it to 0 for {attention}"
+            )
+        return plan
+
+    @cached_property
+    def network(self) -> TimeSformer:
+        """The transformer, with what its blocks merge.
+
+        Raises:
+          UserError: if the merging cannot work.
+        """
+        vision = self.config.model.vision
+        return TimeSformer(
+            width=vision.width,
+            heads=vision.heads,
+            merging=self.plan,
+            patch_size=vision.patch_size,
+            table_frames=vision.frames,
+            table_patches=self.patches,
+            attention=vision.attention,
+            learned_scale=vision.learned_scale,
+            proportional=self.config.model.merger.proportional,
+            remat=self.config.train.remat,
+            dtype=self.dtype,
+        )
+
+    @property
+    def sizes(self) -> Vision:
+        """What the table of the checkpoint's names depends on."""
+        vision = self.config.model.vision
+        edge = vision.image_size // vision.patch_size
+        return Vision(vision.depth, edge, vision.frames, vision.learned_scale, vision.attention)
+
+    @property
+    def pixels(self) -> Pixels:
+        """How frames become the network's input; fine-tuning augments nothing."""
+        vision = self.config.model.vision
+        resize = umt.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
+        return Pixels(self.mean, self.std, vision.image_size, vision.frames, resize, augment=resize)
+
+    def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
+        """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
+        vision, plan = self.config.model.vision, self.plan_of(r)
+        sizes = {"width": vision.width, "heads": vision.heads, "patch_inputs": self.patch_inputs}
+        if vision.attention == "divided":
+            return testa.cost(plan, vision.frames, self.patches, **sizes)
+        samples = vision.frames if vision.attention == "space" else 1
+        layers = costs.vit([block.patches for block in plan], self.tokens, **sizes)
+        return tuple(
+            LayerCost(
+                layer.name,
+                samples * layer.tokens_in,
+                samples * layer.tokens_out,
+                samples * layer.macs,
+            )
+            for layer in layers
+        )
+
+    def normalise(self, video: ArrayLike) -> jax.Array:
+        """As of `Tower`; a clip without a byte above 1 is taken to be in [0,1] already.
+
+        So does the original.
+        """
+        video = jnp.asarray(video)
+        if video.dtype == jnp.uint8:
+            bright = video.max(axis=(1, 2, 3, 4), keepdims=True) > 1
+            video = jnp.where(bright, video, 255 * video)  # 1 becomes 255, the largest byte
+        return super().normalise(video)
+
+    @property
+    def trace(self) -> TraceVideo | None:
+        """As of `Tower`; None but in divided attention: in others nobody follows the patches."""
+        return super().trace if self.config.model.vision.attention == "divided" else None
+
+    def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
+        """What each merging block did, over the patches of a video.
+
+        See `signatures.TraceVideo`, "frames" included.
+        """
+        blocks = self.record(params, video)
+        trace: dict[str, list[jax.Array]] = {
+            "saliency": [], "origin": [], "size": [], "frames": []
+        }  # fmt: skip
+        frames = jnp.shape(video)[1]
+        for i, aggregation in enumerate(self.plan):
+            if aggregation == Aggregation():
+                continue
+            ((_, clip),) = blocks[f"block_{i}"]["out"]
+            trace["origin"].append(clip.origin)
+            trace["size"].append(rearrange(clip.size, "b t p -> b (t p)"))
+            of_first = rearrange(clip.origin, "b (t p) -> b t p", t=frames)[..., 0]
+            trace["frames"].append(of_first // clip.x.shape[2])  # all of a frame's go together
+        return trace

@@ -1,0 +1,1 @@
+"""vid-TLDR on UMT: retrieval and question answering."""

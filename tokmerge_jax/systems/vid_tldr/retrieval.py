@@ -1,0 +1,127 @@
+"""vid-TLDR: UMT video-text retrieval whose first blocks merge background tokens away.
+
+Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from tokmerge_jax.checkpoints.tables.vid_tldr import rules
+from tokmerge_jax.config.umt import Retrieval
+from tokmerge_jax.data.datasets.galleries import Row
+from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.umt import UMT
+from tokmerge_jax.signatures import Choose, Features, Memory
+from tokmerge_jax.system import MultipleChoice, System, Training, Weights
+from tokmerge_jax.systems import matching
+from tokmerge_jax.systems.towers.umt import UMTTower
+from tokmerge_jax.training import optimizer
+from tokmerge_jax.training.objectives import bound, umt
+from tokmerge_jax.types import Params, UserError
+
+
+def build(config: Retrieval) -> System:
+    """The system of a retrieval configuration (`config.umt`), any size.
+
+    Raises:
+      UserError: naming the key whose value cannot work.
+    """
+    words, tower = config.model.text, UMTTower(config)
+    network = _network(tower, config)
+    if config.model.vision.keep_temporal and any(network.vision.mergers):
+        raise UserError(
+            "config.model.vision.keep_temporal pools the tokens of each frame, which merging mixes;"
+            " switch one of them off (config.model.merger.name=none)"
+        )
+    tokenize = tokenizers.Tokenizer(
+        tokenizers.UMT, config.data.vocabulary, config.data.max_text_length, words.vocab_size
+    )
+
+    def init(key: jax.Array) -> Params:
+        ids = jnp.zeros((1, min(config.data.max_text_length, words.max_positions)), jnp.int32)
+        return network.init(key, tower.example, ids, ids == 0)["params"]
+
+    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        text_ids, text_mask = tokenize([row.caption for row in rows])
+        match_id = np.array([row.match_id for row in rows], np.int32)
+        return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
+
+    names = rules(
+        config.model.vision.depth, words.depth, words.fusion_layer, _predicts_words(config)
+    )
+    retrieval = matching.retrieval(tower, network, tokenize)
+    return System(
+        name="vid_tldr",
+        config=config,
+        network=network,
+        weights=Weights(
+            jax.eval_shape(init, jax.random.key(0)), init, (names,), optional=("text/word_head/",)
+        ),
+        pixels=tower.pixels,
+        merging=tower.merging,
+        training=Training(
+            partial(
+                umt.retrieval,
+                bound(network),
+                weights=config.train.losses.to_dict(),
+                mask_id=partial(tokenize.id_of, "[MASK]"),
+                normalise=tower.normalise,
+            ),
+            collate,
+            partial(optimizer.adamw, weight_decay=config.train.weight_decay),
+        ),
+        retrieval=retrieval,
+        multiple_choice=MultipleChoice(
+            tokenize,
+            retrieval.encode_video,
+            retrieval.encode_text,
+            matching.matching(network).video_memory,
+            _choice(network),
+        ),
+        trace_video=tower.trace,
+    )
+
+
+def _choice(network: UMT) -> Choose:
+    def choose(
+        params: Params,
+        memory: Memory,
+        video: ArrayLike,
+        words: ArrayLike,
+        states: ArrayLike,
+        text_mask: ArrayLike,
+    ) -> Features:
+        logits = matching.match_logits(network, params, memory, states, text_mask)
+        cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
+        return {
+            "match": jax.nn.softmax(logits)[..., 1],
+            "contrast": jax.nn.softmax(cosine / params["temperature"]),
+        }
+
+    return choose
+
+
+def _network(tower: UMTTower, config: Retrieval) -> UMT:
+    return UMT(
+        vision=tower.network,
+        text=Bert(
+            **vars(config.model.text),
+            predicts_words=_predicts_words(config),
+            dropout=config.model.dropout,
+            remat=config.train.remat,
+            dtype=tower.dtype,
+        ),
+        embed_dim=config.model.embed_dim,
+        keep_temporal=config.model.vision.keep_temporal,
+        dtype=tower.dtype,
+    )
+
+
+def _predicts_words(config: Retrieval) -> bool:
+    return config.train.losses.mlm > 0

@@ -1,0 +1,55 @@
+"""The objective of action recognition: cross-entropy with smoothed labels."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from tokmerge_jax.signatures import LossState
+from tokmerge_jax.training import losses, mixing
+from tokmerge_jax.training.objectives import Normalise
+from tokmerge_jax.types import Batch, Params
+
+Classify = Callable[[Params, LossState, jax.Array, bool], tuple[jax.Array, LossState]]
+"""`(params, state, video, train) -> ` logits [B,K], and the state after."""
+
+
+def recognition(
+    classify: Classify,
+    params: Params,
+    state: LossState,
+    batch: Batch,
+    key: jax.Array,
+    epoch: jax.Array,
+    *,
+    classes: int,
+    smoothing: float = 0.1,
+    mixup: bool = False,
+    normalise: Normalise = jnp.asarray,
+    train: bool = True,
+) -> tuple[jax.Array, Mapping[str, jax.Array], LossState]:
+    """Cross-entropy with smoothed labels, the mean over clips.
+
+    Args:
+      classify: the network; its state are running statistics, for example.
+      params: the network's.
+      state: before the batch.
+      batch: `video` [B,N,S,S,3] and `label` [B].
+      key: of the mixing.
+      epoch: not read.
+      classes: K.
+      smoothing: the share of a label that all actions get alike.
+      mixup: mix clips first (`training.mixing`).
+      normalise: makes frames what the network reads.
+      train: mix, and change the state.
+
+    Returns:
+      The loss, no parts of it, and the state after.
+    """
+    del epoch
+    video = normalise(jnp.asarray(batch["video"]))
+    targets = mixing.smooth_targets(jnp.asarray(batch["label"]), classes, smoothing)
+    if mixup and train:
+        video, targets = mixing.mix(key, video, targets)
+    logits, state = classify(params, state, video, train)
+    return losses.cross_entropy(logits, targets), {}, state

@@ -1,0 +1,264 @@
+"""TESTA's objectives: contrast with slow copies and matching; in pretraining also captioning.
+
+Source: BLIP (ICML 2022), section 3.2, after ALBEF (NeurIPS 2021), as TESTA (Findings of EMNLP 2023)
+trains with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from tokmerge_jax.training import losses, momentum
+from tokmerge_jax.training.momentum import Memory
+from tokmerge_jax.training.objectives import Normalise
+from tokmerge_jax.training.objectives.umt import Encoder, matching
+from tokmerge_jax.training.parts import in_parts
+from tokmerge_jax.types import Batch, NegativeSampler, Params
+
+_EMBEDDERS = ("vision", "text", "vision_projection", "text_projection")
+_FLOOR = 1e-4  # the least weight of a negative
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A network that predicts each word of a text from those before it."""
+
+    def encode_text(self, ids: jax.Array, mask: jax.Array, *, train: bool = False) -> jax.Array:
+        """States [B,L,C] before it has read the videos."""
+        ...
+
+    def fuse(
+        self, x: jax.Array, mask: jax.Array, memory: PyTree, *, train: bool = False
+    ) -> jax.Array:
+        """States [B,L,C] after it has read the videos."""
+        ...
+
+    def words(self, x: jax.Array) -> jax.Array:
+        """Logits [B,L,W]."""
+        ...
+
+
+class Encoded(NamedTuple):
+    """Videos and their texts.
+
+    Attributes:
+      tokens: of the videos [B,N,C].
+      video: embeddings of unit norm [B,E].
+      states: what matching the texts begins with [B,L,C].
+      text: embeddings of unit norm [B,E].
+    """
+
+    tokens: jax.Array
+    video: jax.Array
+    states: jax.Array
+    text: jax.Array
+
+
+def begin(params: Params, key: jax.Array, *, embed_dim: int, queue: int) -> Memory:
+    """The slow copies of what embeds, and queues of `queue` places."""
+    embedders = {name: params[name] for name in _EMBEDDERS}
+    return momentum.begin(embedders, embed_dim, queue, key)
+
+
+def retrieval(
+    bind: Callable[[Params, jax.Array], Encoder],
+    params: Params,
+    state: Memory,
+    batch: Batch,
+    key: jax.Array,
+    epoch: jax.Array,
+    *,
+    alpha: float = 0.4,
+    alpha_epochs: float = 1.0,
+    parts: int = 1,
+    normalise: Normalise = jnp.asarray,
+    sampler: NegativeSampler = losses.categorical,
+    train: bool = True,
+) -> tuple[jax.Array, Mapping[str, jax.Array], Memory]:
+    """The sum of contrast ("vtc") and matching ("vtm"), over the whole batch.
+
+    Args:
+      bind: gives the network, by its parameters and the key of its dropout.
+      params: the network's.
+      state: of `begin`, before the batch.
+      batch: `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
+      key: of all that is random.
+      epoch: number of epochs that have finished, with their fraction.
+      alpha: the share of contrast's targets that slow copies give.
+      alpha_epochs: number of epochs in which it rises from 0.
+      parts: number of parts that the videos are encoded in, one after the other, to the same
+        gradient.
+      normalise: makes frames what the network reads.
+      sampler: draws a negative video for each text and a negative text for each video.
+      train: use dropout.
+
+    Returns:
+      The loss, its parts, and the state after.
+    """
+    arrays = jax.tree.map(jnp.asarray, batch)
+    coins, *keys, dropout = jax.random.split(key, 4)
+    match_id, share = arrays["match_id"], momentum.ramp(alpha, epoch, alpha_epochs)
+    state, own, slow = _encode(
+        bind, params, state, arrays, keys, parts=parts, normalise=normalise, train=train
+    )
+    model = bind(params, dropout)
+    vtc = _contrast(state, own, slow, match_id, temperature=model.temperature, alpha=share)
+    similarity = own.video @ own.text.T / model.temperature
+    vtm = matching(
+        model,
+        (own.tokens, model.memory(own.tokens)),
+        (own.states, arrays["text_mask"]),
+        coins,
+        weights=losses.hard_negative_weights(similarity, match_id),
+        sampler=sampler,
+        train=train,
+    )
+    state = momentum.push(state, slow.video, slow.text, match_id)
+    return vtc + vtm, {"vtc": vtc, "vtm": vtm}, state
+
+
+def pretraining(
+    bind: Callable[[Params, jax.Array], Encoder],
+    params: Params,
+    state: Memory,
+    batch: Batch,
+    key: jax.Array,
+    epoch: jax.Array,
+    *,
+    bind_decoder: Callable[[Params, jax.Array], Decoder],
+    start: int,
+    alpha: float = 0.4,
+    alpha_epochs: float = 2.0,
+    parts: int = 1,
+    normalise: Normalise = jnp.asarray,
+    sampler: NegativeSampler = losses.categorical,
+    train: bool = True,
+) -> tuple[jax.Array, Mapping[str, jax.Array], Memory]:
+    """The sum of contrast ("ita"), matching ("itm") and captioning ("lm"), over the whole batch.
+
+    A row matches no other, whatever it shows.
+
+    Args:
+      bind: as of `retrieval`.
+      params: of the whole.
+      state: as of `retrieval`.
+      batch: `video`, `text_ids` and `text_mask`.
+      key: as of `retrieval`.
+      epoch: as of `retrieval`.
+      bind_decoder: gives the decoder, by the parameters of the whole and the key of its dropout.
+      start: the id that every text of the decoder begins with.
+      alpha: as of `retrieval`.
+      alpha_epochs: as of `retrieval`.
+      parts: as of `retrieval`.
+      normalise: as of `retrieval`.
+      sampler: as of `retrieval`.
+      train: as of `retrieval`.
+
+    Returns:
+      The loss, its parts, and the state after.
+    """
+    arrays = jax.tree.map(jnp.asarray, batch)
+    ids, mask = arrays["text_ids"], arrays["text_mask"]
+    coins, *keys, read_key, tell_key = jax.random.split(key, 5)
+    rows, share = jnp.arange(len(mask)), momentum.ramp(alpha, epoch, alpha_epochs)
+    state, own, slow = _encode(
+        bind, params, state, arrays, keys, parts=parts, normalise=normalise, train=train
+    )
+    model = bind(params, read_key)
+    ita = _contrast(state, own, slow, rows, temperature=model.temperature, alpha=share)
+    memory = model.memory(own.tokens)
+    itm = matching(
+        model,
+        (own.tokens, memory),
+        (own.states, mask),
+        coins,
+        weights=(
+            negative_weights(own.text @ slow.video.T / model.temperature),
+            negative_weights(own.video @ slow.text.T / model.temperature),
+        ),
+        sampler=sampler,
+        train=train,
+    )
+    decoder = bind_decoder(params, tell_key)
+    lm = _captioning(decoder, ids.at[:, 0].set(start), mask, memory, train=train)
+    unknown = jnp.full_like(rows, momentum.NO_ID)
+    state = momentum.push(state, slow.video, slow.text, unknown)
+    return ita + itm + lm, {"ita": ita, "itm": itm, "lm": lm}, state
+
+
+def negative_weights(similarity: Float[Array, "B B"]) -> Float[Array, "B B"]:
+    """How likely each other row is to be drawn: its softmax among the row's, and 1e-4.
+
+    No gradient flows through them.
+    """
+    share = jax.nn.softmax(jax.lax.stop_gradient(similarity)) + _FLOOR
+    return jnp.where(jnp.eye(len(share), dtype=bool), 0, share)
+
+
+def _encode(
+    bind: Callable[[Params, jax.Array], Encoder],
+    params: Params,
+    state: Memory,
+    batch: Mapping[str, jax.Array],
+    keys: Sequence[jax.Array],
+    *,
+    parts: int,
+    normalise: Normalise,
+    train: bool,
+) -> tuple[Memory, Encoded, Encoded]:
+    """The state whose slow copies have moved; the batch by the network, and by the slow copies.
+
+    `keys` are those of the dropout of both.
+    """
+
+    def encode(params: Params, key: jax.Array) -> Encoded:
+        model = bind(params, key)
+
+        def see(video: jax.Array) -> tuple[jax.Array, jax.Array]:
+            tokens, embedding = model.encode_video(normalise(video), train=train)
+            return tokens, embedding[:, 0]
+
+        states, text = model.encode_text(batch["text_ids"], batch["text_mask"], train=train)
+        tokens, video = in_parts(see, parts, batch["video"])
+        return Encoded(tokens, video, states, text)
+
+    state = momentum.follow(state, params)
+    own, slow = (
+        encode(tree, key)
+        for tree, key in zip((params, {**params, **state.params}), keys, strict=True)
+    )
+    return state, own, slow
+
+
+def _contrast(
+    state: Memory,
+    own: Encoded,
+    slow: Encoded,
+    match_id: jax.Array,
+    *,
+    temperature: jax.Array,
+    alpha: jax.Array,
+) -> jax.Array:
+    return momentum.contrast(
+        state,
+        own.video,
+        own.text,
+        slow.video,
+        slow.text,
+        match_id=match_id,
+        temperature=temperature,
+        alpha=alpha,
+    )
+
+
+def _captioning(
+    decoder: Decoder, ids: jax.Array, mask: jax.Array, memory: PyTree, *, train: bool
+) -> jax.Array:
+    """How well the words of each text are predicted one by one, with its video."""
+    visible = jnp.tril(jnp.ones((1, *2 * ids.shape[1:]), bool)) & mask[:, None]
+    states = decoder.encode_text(ids, visible, train=train)
+    states = decoder.fuse(states, visible, memory, train=train)
+    return losses.language_model(decoder.words(states), ids, mask)[0]
