@@ -13,7 +13,7 @@ import umt_case
 import tokmerge_jax
 from tokmerge_jax.merging import Merger, merge
 from tokmerge_jax.merging.matching import Matching
-from tokmerge_jax.systems.inputs import unchecked
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
 
