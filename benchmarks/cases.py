@@ -272,7 +272,11 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
     if not _original_can(system):
         return {}
     forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
-    how, precision = _how(system), ""
+    # How it merges: a number of tokens for each layer, or as the job says.
+    how: Any = "off" if system.config.model.merger.name == "none" else "on"
+    if system.name.startswith("vid_tldr"):
+        how = list(system.merging.schedule.r)
+    precision = ""
     if on_gpu():  # where it is not float32 anyway
         narrow = "bfloat16" if stage == "train" else "float16"
         precision = f", {narrow if half(system) else 'float32'}"
@@ -298,13 +302,6 @@ def _original_can(system: System) -> bool:
     return not isinstance(model, tds_clip.Model) or (
         model.merger.name == "none" and model.side.differences and data.neighbours == 5
     )
-
-
-def _how(system: System) -> Any:
-    """How the original is to merge: by so many tokens in its layers, or as the job says."""
-    if system.name.startswith("vid_tldr"):
-        return list(system.merging.schedule.r)
-    return "off" if system.config.model.merger.name == "none" else "on"
 
 
 def text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:

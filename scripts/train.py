@@ -16,7 +16,7 @@ from absl import flags
 
 from tokmerge_jax import command_line, registry
 from tokmerge_jax.config import Config
-from tokmerge_jax.tasks.training import Trained, train
+from tokmerge_jax.tasks.training import train
 from tokmerge_jax.training import export
 
 _EXPORT = flags.DEFINE_string("export", None, "also write the parameters to this .safetensors")
@@ -32,7 +32,10 @@ def main(config: Config) -> None:
         steps = f"step {trained.step} of {trained.plan.steps}"
         print(f"Stopped after {steps}; the same command goes on.")
         return
-    _export(trained)
+    if _EXPORT.value:
+        number_type = np.float16 if _HALF.value else np.float32
+        size = export.write(Path(_EXPORT.value), trained.params, number_type)
+        print(f"{_EXPORT.value}: {size / 2**20:.1f} MiB")
     clips = f"{trained.plan.steps} steps of {trained.plan.batch_size} clips"
     print(f"Trained {clips}: {folder / 'parameters'}")
     if trained.trials:
@@ -41,14 +44,6 @@ def main(config: Config) -> None:
             f"The best on {config.train.eval_split!r}, {value:g} % after {step} steps: "
             f"{folder / 'best'}"
         )
-
-
-def _export(trained: Trained) -> None:
-    """Writes the parameters into a file of its own, if one is named."""
-    if _EXPORT.value:
-        number_type = np.float16 if _HALF.value else np.float32
-        size = export.write(Path(_EXPORT.value), trained.params, number_type)
-        print(f"{_EXPORT.value}: {size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

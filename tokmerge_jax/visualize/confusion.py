@@ -51,8 +51,7 @@ def draw(
     axes, *beside = result.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     _draw_shares(axes, 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
     if few:
-        _tell_counts(axes, matrix)
-        _tell_names(axes, names)
+        _tell_cells(axes, matrix, names)
     for place in beside:
         _tell_pairs(place, confused)
     return result
@@ -71,15 +70,13 @@ def _draw_shares(axes: Axes, shares: Float[np.ndarray, "C C"]) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
 
 
-def _tell_names(axes: Axes, names: Sequence[str]) -> None:
+def _tell_cells(axes: Axes, matrix: Int[np.ndarray, "C C"], names: Sequence[str]) -> None:
+    """The actions' names on both axes, and the number of videos in each cell that has some."""
     told = [wrapped(name, _LETTERS, most=3) for name in names]
     font = fonts("".join(told))
     settings: dict[str, Json] = {"fontproperties": font, "fontsize": 7, "parse_math": False}
     axes.set_xticks(range(len(names)), told, rotation=90, **settings)
     axes.set_yticks(range(len(names)), told, **settings)
-
-
-def _tell_counts(axes: Axes, matrix: Int[np.ndarray, "C C"]) -> None:
     videos = matrix.sum(axis=1)
     for row, column in np.argwhere(matrix).tolist():
         dark = 100 * matrix[row, column] > _DARK * videos[row]

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tokmerge_jax.visualize.letters import put_title
-from tokmerge_jax.visualize.patches import Scale
 from tokmerge_jax.visualize.rows import Row
 
 _FRAME = 1.12  # inches of a frame's edge: at 200 dots an inch, 224 pixels
@@ -52,12 +50,9 @@ def _draw(row: Row, shown: np.ndarray, axes: np.ndarray) -> None:
         axis.spines[:].set_visible(False)
     if row.scale is None:
         axes[-1].axis("off")
-    else:
-        _colour_bar(axes[-1], row.scale)
-
-
-def _colour_bar(axis: Axes, scale: Scale) -> None:
-    bar = axis.figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=axis)
-    bar.set_ticks(scale.ticks, labels=[f"{tick:g}" for tick in scale.ticks])
+        return
+    colours = ScalarMappable(row.scale.norm, row.scale.colours)
+    bar = axes[-1].figure.colorbar(colours, cax=axes[-1])
+    bar.set_ticks(row.scale.ticks, labels=[f"{tick:g}" for tick in row.scale.ticks])
     bar.minorticks_off()
-    axis.tick_params(labelsize=7, length=2)
+    axes[-1].tick_params(labelsize=7, length=2)

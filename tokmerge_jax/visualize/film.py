@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -93,12 +92,8 @@ def _strip(
     for axis in axes[len(pictures) :]:
         axis.axis("off")
     for axis, picture, name, colour in zip(axes, pictures, names, colours, strict=False):
-        _draw(axis, picture, name, tuple(colour.tolist()))
-
-
-def _draw(axis: Axes, picture: np.ndarray, name: str, colour: tuple[float, ...]) -> None:
-    axis.imshow(picture)
-    axis.set(xticks=[], yticks=[])
-    axis.set_title(name, fontsize=6, pad=3)
-    merged = colour != _ALONE
-    axis.spines[:].set(color=colour, linewidth=_EDGE if merged else 0.5)
+        axis.imshow(picture)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(name, fontsize=6, pad=3)
+        edge = tuple(colour.tolist())
+        axis.spines[:].set(color=edge, linewidth=0.5 if edge == _ALONE else _EDGE)

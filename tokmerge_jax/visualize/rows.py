@@ -60,7 +60,9 @@ def details(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> li
         painted = patches.tint_groups(frames, merge.groups, faded)
         label = f"after {merge.layer}:\n{merge.tokens} tokens"
         rows += [*_saliency(frames, merge), Row(label, painted)]
-    return [*rows, _mass(frames, merged[-1])]
+    mass = merged[-1].mass
+    scale = patches.mass_scale(mass)
+    return [*rows, Row("final mass\nin patches", patches.paint_heat(frames, mass, scale), scale)]
 
 
 def playing(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
@@ -74,9 +76,3 @@ def _saliency(frames: np.ndarray, merge: Merge) -> list[Row]:
         return []
     painted = patches.paint_heat(frames, merge.saliency, SALIENCY)
     return [Row(f"saliency\nin {merge.layer}", painted, SALIENCY)]
-
-
-def _mass(frames: np.ndarray, merge: Merge) -> Row:
-    scale = patches.mass_scale(merge.mass)
-    painted = patches.paint_heat(frames, merge.mass, scale)
-    return Row("final mass\nin patches", painted, scale)
