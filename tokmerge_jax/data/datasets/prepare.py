@@ -12,7 +12,7 @@ from tokmerge_jax.data.datasets import actions, files, specs, umt, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
 from tokmerge_jax.data.video.checking import MISSING, Check, check_videos, log_path
-from tokmerge_jax.types import Json, UserError
+from tokmerge_jax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +80,9 @@ def prepare(
         raise UserError(f"--annotations {source}: one file holds one split; give its folder")
     annotated = {split: source.read(base) for split, source in sources.items()}
     with disk.held(pathlib.Path(folder), f"{dataset}.lock"):
-        if spec.answers:
-            _store_answers(dataset, source, folder)
+        # Evaluation reports a missing answer list.
+        if spec.answers and (answers := _folder(source) / spec.answers).is_file():
+            _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(answers))
         if spec.kind == "actions":
             _store_labels(dataset, source, folder)
             _warn_of_one_action(annotated)
@@ -167,13 +168,6 @@ def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> 
     return complete[0]
 
 
-def _store_answers(dataset: str, source: pathlib.Path, folder: str) -> None:
-    """Stores the answer list beside the data set; evaluation reports a missing one."""
-    file = _folder(source) / SPECS[dataset].answers
-    if file.is_file():
-        _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(file))
-
-
 def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:
     """Stores the action names beside the data set; reports it if there are none."""
     target, lists = video_text.labels_path(folder, dataset), _folder(source)
@@ -215,13 +209,6 @@ def _with_faults(records: Sequence[AnyRecord], checks: Mapping[str, Check]) -> l
     return [judged(record) for record in records]
 
 
-def _texts(records: Sequence[AnyRecord]) -> int:
-    """Number of texts, or of distinct actions."""
-    if shown := {record.label for record in records if isinstance(record, Action)}:
-        return len(shown)
-    return sum(map(_texts_of, records))
-
-
 def _texts_of(record: AnyRecord) -> int:
     if isinstance(record, Record):
         return len(record.captions)
@@ -236,10 +223,11 @@ def _report(
 ) -> SplitReport:
     check_by_name = {clip.name: checks[clip.path] for record in records for clip in record.clips}
     faults = {name: check.fault for name, check in check_by_name.items()}
+    labels = {record.label for record in records if isinstance(record, Action)}
     return SplitReport(
         split=split,
         annotations=", ".join(map(str, files)),
-        texts=_texts(records),
+        texts=len(labels) or sum(map(_texts_of, records)),
         videos=len(faults),
         missing=[name for name, fault in faults.items() if fault == MISSING],
         undecodable={name: f for name, f in faults.items() if f not in ("", MISSING)},
@@ -248,16 +236,12 @@ def _report(
 
 
 def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> None:
+    """Adds the reports to those on other splits; a damaged file is reported and replaced."""
     path = video_text.report_path(folder, dataset)
-    known = _other_reports(path)
-    known |= {report.split: dataclasses.asdict(report) for report in reports}
-    runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))
-
-
-def _other_reports(path: pathlib.Path) -> dict[str, Json]:
-    """Reads the reports on all splits; a damaged file is reported and counts as empty."""
     try:
-        return files.json_of(path, dict) if path.exists() else {}
+        known = files.json_of(path, dict) if path.exists() else {}
     except UserError as error:
         print(f"{error}; it is replaced by a report on these splits only", file=sys.stderr)
-        return {}
+        known = {}
+    known |= {report.split: dataclasses.asdict(report) for report in reports}
+    runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))

@@ -77,8 +77,21 @@ def stored(config: Data, split: str) -> Stored:
 
 def _check(config: Data, split: str) -> None:
     spec(config.dataset)
-    if split not in video_text.splits(config.folder, config.dataset):
-        raise UserError(_missing(config, split))
+    if split in video_text.splits(config.folder, config.dataset):
+        return
+    known = splits(config.dataset) or tuple(demo.COUNTS)
+    if split not in known:
+        raise UserError(
+            f"{split!r} is not a split of config.data.dataset={config.dataset!r}; choose from"
+            f" {', '.join(known)}"
+        )
+    command = f"python scripts/prepare_data.py --dataset {config.dataset}"
+    if splits(config.dataset):
+        command += f" --annotations DIR --videos DIR --splits {split}"
+    raise UserError(
+        f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r} "
+        f"(config.data.folder); prepare it with: {command} --folder {config.folder}"
+    )
 
 
 def _check_counts(
@@ -86,7 +99,12 @@ def _check_counts(
 ) -> None:
     """Raises UserError if there are broken videos (`named` are the first) or no usable ones."""
     if broken and config.on_broken == "stop":
-        raise UserError(_broken(config, broken, named))
+        report = video_text.report_path(config.folder, config.dataset)
+        raise UserError(
+            f"{broken} videos of {config.dataset} cannot be used ({_listed(named, broken)}), see"
+            f" {report}; repair them and prepare again, or leave them out with"
+            " --config.data.on_broken=skip"
+        )
     if not usable:
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
 
@@ -146,31 +164,6 @@ def labels(config: ActionData) -> tuple[str, ...]:
     else:
         raise UserError(f"{stored}: no such names of actions; prepare {config.dataset} again")
     return actions.read_names(pathlib.Path(config.labels), len(names)) if config.labels else names
-
-
-def _missing(config: Data, split: str) -> str:
-    known = splits(config.dataset) or tuple(demo.COUNTS)
-    if split not in known:
-        return (
-            f"{split!r} is not a split of config.data.dataset={config.dataset!r}; choose from"
-            f" {', '.join(known)}"
-        )
-    command = f"python scripts/prepare_data.py --dataset {config.dataset}"
-    if splits(config.dataset):
-        command += f" --annotations DIR --videos DIR --splits {split}"
-    return (
-        f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r} "
-        f"(config.data.folder); prepare it with: {command} --folder {config.folder}"
-    )
-
-
-def _broken(config: Data, count: int, clips: Sequence[Clip]) -> str:
-    report = video_text.report_path(config.folder, config.dataset)
-    return (
-        f"{count} videos of {config.dataset} cannot be used ({_listed(clips, count)}), see"
-        f" {report}; repair them and prepare again, or leave them out with"
-        " --config.data.on_broken=skip"
-    )
 
 
 def _listed(clips: Sequence[Clip], count: int) -> str:

@@ -26,7 +26,12 @@ def read(path: pathlib.Path, videos: pathlib.Path, kind: str = "captions") -> tu
       UserError: if a field is missing or of another type; the message names file, record and field.
     """
     there = Videos(videos)
-    return tuple(_record(row, where, there, kind) for where, row in _records(path))
+    records: list[AnyRecord] = []
+    for where, row in _records(path):
+        fields = files.typed(row, dict, where)
+        clips = tuple(there.clip(name) for name in _texts(fields, "video", where))
+        records.append(_PARSERS[kind](fields, clips, where))
+    return tuple(records)
 
 
 def read_answers(path: pathlib.Path) -> tuple[str, ...]:
@@ -43,12 +48,6 @@ def _records(path: pathlib.Path) -> list[tuple[str, Json]]:
     if not records:
         raise UserError(f"{path}: must hold a non-empty list")
     return records
-
-
-def _record(row: Json, where: str, videos: Videos, kind: str) -> AnyRecord:
-    row = files.typed(row, dict, where)
-    clips = tuple(videos.clip(name) for name in _texts(row, "video", where))
-    return _PARSERS[kind](row, clips, where)
 
 
 def _captions(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Record:

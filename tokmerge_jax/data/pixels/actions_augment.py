@@ -84,18 +84,16 @@ def cropped(
     frames: UInt8[np.ndarray, "T H W 3"], box: Box, size: int, flip: bool, grey: bool
 ) -> UInt8[np.ndarray, "T S S 3"]:
     """Crops one box from all frames and resizes it (Pillow's bilinear); then flip, then grey."""
-    return np.stack([_crop(Image.fromarray(frame), box, size, flip, grey) for frame in frames])
+    edges = box.left, box.top, box.left + box.width, box.top + box.height
+    parts = [Image.fromarray(frame).crop(edges) for frame in frames]
+    parts = [part.resize((size, size), Image.Resampling.BILINEAR) for part in parts]
+    if flip:
+        parts = [ImageOps.mirror(part) for part in parts]
+    if grey:
+        parts = [part.convert("L").convert("RGB") for part in parts]
+    return np.stack([np.asarray(part) for part in parts])
 
 
 def _placed(height: int, width: int, h: int, w: int, rng: np.random.Generator) -> Box:
     top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
     return Box(int(top), int(left), h, w)
-
-
-def _crop(
-    picture: Image.Image, box: Box, size: int, flip: bool, grey: bool
-) -> UInt8[np.ndarray, "S S 3"]:
-    part = picture.crop((box.left, box.top, box.left + box.width, box.top + box.height))
-    part = part.resize((size, size), Image.Resampling.BILINEAR)
-    part = ImageOps.mirror(part) if flip else part
-    return np.asarray(part.convert("L").convert("RGB") if grey else part)

@@ -22,7 +22,13 @@ def shorter_side_crop(
     The longer side keeps the aspect ratio, truncated to whole pixels; the crop starts at half of
     the excess, rounded half to even.
     """
-    return np.stack([np.asarray(_crop(Image.fromarray(frame), size)) for frame in frames])
+    width, height = shorter_side_size(Image.fromarray(frames[0]), size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = (
+        Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC) for frame in frames
+    )
+    square = left, top, left + size, top + size
+    return np.stack([np.asarray(picture.crop(square)) for picture in resized])
 
 
 def shorter_side_size(picture: Image.Image, size: int) -> tuple[int, int]:
@@ -44,10 +50,3 @@ class ResizeCrop:
         """Applies `shorter_side_crop`; `rng` is not used."""
         del rng
         return shorter_side_crop(frames, self.size)
-
-
-def _crop(picture: Image.Image, size: int) -> Image.Image:
-    width, height = shorter_side_size(picture, size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return resized.crop((left, top, left + size, top + size))

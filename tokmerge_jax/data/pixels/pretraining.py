@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from tokmerge_jax.data.pixels import rand_augment
 from tokmerge_jax.data.pixels.rand_augment import Operation, Step
-from tokmerge_jax.data.pixels.umt import Box, random_box
+from tokmerge_jax.data.pixels.umt import random_box
 
 _COUNT = 2  # number of operations drawn per clip
 _VIDEO_LEVEL, _PICTURE_LEVEL = 0.5, 0.7
@@ -187,11 +187,7 @@ class PretrainingAugment:
         _, height, width, _ = frames.shape
         box = random_box(height, width, rng, _MIN_SCALE)
         mirror = (("HorizontalFlip", 0.0),) if rng.random() < 0.5 else ()
-        cropped = _crop(Image.fromarray(frames[0]), box, self.size)
-        return rand_augment.apply(cropped[None], (*mirror, *draw_for_picture(rng)), OPERATIONS)
-
-
-def _crop(picture: Image.Image, box: Box, size: int) -> UInt8[np.ndarray, "S S 3"]:
-    """Crops a box from a picture and resizes it (Pillow's bicubic)."""
-    part = picture.crop((box.left, box.top, box.left + box.width, box.top + box.height))
-    return np.asarray(part.resize((size, size), Image.Resampling.BICUBIC))
+        edges = box.left, box.top, box.left + box.width, box.top + box.height
+        part = Image.fromarray(frames[0]).crop(edges)
+        part = np.asarray(part.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        return rand_augment.apply(part[None], (*mirror, *draw_for_picture(rng)), OPERATIONS)

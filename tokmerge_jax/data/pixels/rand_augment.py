@@ -104,7 +104,14 @@ OPERATIONS: Mapping[str, Operation] = {
 def draw(rng: np.random.Generator) -> tuple[Step, ...]:
     """Draws the steps for one clip: four operations, repeats allowed, each kept with 0.5."""
     names = rng.choice(list(OPERATIONS), _COUNT).tolist()
-    return tuple(_step(name, rng) for name in names if rng.random() < _PROBABILITY)
+    steps: list[Step] = []
+    for name in names:
+        if rng.random() >= _PROBABILITY:
+            continue
+        level = np.clip(rng.normal(_MAGNITUDE, _DEVIATION), 0, _MOST) / _MOST
+        sign = rng.choice((-1, 1))
+        steps.append((name, OPERATIONS[name].strength(float(level * sign))))
+    return tuple(steps)
 
 
 def apply(
@@ -113,7 +120,10 @@ def apply(
     operations: Mapping[str, Operation] = OPERATIONS,
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Applies the operations of `steps`, in order, to every frame."""
-    return np.stack([_all_steps(frame, steps, operations) for frame in frames])
+    pictures = [Image.fromarray(frame) for frame in frames]
+    for name, strength in steps:
+        pictures = [operations[name].apply(picture, strength) for picture in pictures]
+    return np.stack([np.asarray(picture) for picture in pictures])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,18 +143,3 @@ def _affine(picture: Image.Image, matrix: Sequence[int | float]) -> Image.Image:
     """Warps a picture: place (x, y) reads the input at (a x + b y + c, d x + e y + f)."""
     affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
     return picture.transform(picture.size, affine, matrix, bicubic, fillcolor=_GREY)
-
-
-def _step(name: str, rng: np.random.Generator) -> Step:
-    level = np.clip(rng.normal(_MAGNITUDE, _DEVIATION), 0, _MOST) / _MOST
-    sign = rng.choice((-1, 1))
-    return name, OPERATIONS[name].strength(float(level * sign))
-
-
-def _all_steps(
-    frame: np.ndarray, steps: Sequence[Step], operations: Mapping[str, Operation]
-) -> np.ndarray:
-    picture = Image.fromarray(frame)
-    for name, strength in steps:
-        picture = operations[name].apply(picture, strength)
-    return np.asarray(picture)

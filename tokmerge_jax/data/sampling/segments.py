@@ -32,11 +32,15 @@ def by_segments(
     In training, a uniform draw from each segment. A video with fewer frames than segments gives all
     its frames, some of them twice at random.
     """
-    if rng is not None:
-        return _draws_from_segments(length, segments, rng)
-    step = (length - 1) / segments
-    later = np.floor(np.arange(1, clips + 1) * step / (clips + 1))
-    return (later[:, None] + _bounds(length, segments)[None, :-1]).astype(np.int64).ravel()
+    if rng is None:
+        step = (length - 1) / segments
+        later = np.floor(np.arange(1, clips + 1) * step / (clips + 1))
+        return (later[:, None] + _bounds(length, segments)[None, :-1]).astype(np.int64).ravel()
+    if length <= segments:
+        again = rng.integers(length, size=segments - length)
+        return np.sort(np.concatenate([np.arange(length), again]))
+    bounds = np.arange(segments + 1) * length // segments
+    return rng.integers(bounds[:-1], bounds[1:])
 
 
 def by_ticks(
@@ -145,13 +149,3 @@ class Segments:
 def _bounds(length: int, segments: int) -> np.ndarray:
     """The bounds of the segments, rounded half to even, float64 [segments + 1]."""
     return np.round((length - 1) / segments * np.arange(segments + 1))
-
-
-def _draws_from_segments(
-    length: int, segments: int, rng: np.random.Generator
-) -> Int64[np.ndarray, "N"]:
-    if length <= segments:
-        again = rng.integers(length, size=segments - length)
-        return np.sort(np.concatenate([np.arange(length), again]))
-    bounds = np.arange(segments + 1) * length // segments
-    return rng.integers(bounds[:-1], bounds[1:])

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -124,15 +124,13 @@ def spell(name: str, ids: Int[np.ndarray, "Q L"]) -> list[str]:
     transformers 4.21. Errors as in `word_pieces`.
     """
     engine = _bert_with_modes(name)
-    return [_closed_words(map(engine.id_to_token, row)) for row in ids.tolist()]
-
-
-def _closed_words(tokens: Iterable[str | None]) -> str:
-    words = (token for token in tokens if token not in (None, *_SPECIAL, DECODE, ENCODE))
-    text = " ".join(words).replace(" ##", "").strip()
+    special = (None, *_SPECIAL, DECODE, ENCODE)
+    rows = ([engine.id_to_token(word) for word in row] for row in ids.tolist())
+    pieces = ([piece for piece in row if piece not in special] for row in rows)
+    texts = [" ".join(row).replace(" ##", "").strip() for row in pieces]
     for apart in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
-        text = text.replace(apart, apart.strip())
-    return text
+        texts = [text.replace(apart, apart.strip()) for text in texts]
+    return texts
 
 
 def _bert_with_modes(name: str) -> tokenizers.Tokenizer:

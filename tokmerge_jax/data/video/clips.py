@@ -88,18 +88,15 @@ def decoder(config: Data, frames: int, folder: str) -> Decoder:
     Raises:
       UserError: if its sampling is unknown or one of its numbers is out of range.
     """
-    return Decoder(folder, frames, config.trim_seconds, _sampler(config), config.decode_size)
-
-
-def _sampler(config: Data) -> Sampler:
-    """The sampler that `config.sampling` names."""
     if isinstance(config, ActionData):
-        return Segments(config.sampling, config.clips, config.neighbours, config.wrap)
-    if config.sampling not in SAMPLERS:
+        sampler = Segments(config.sampling, config.clips, config.neighbours, config.wrap)
+    elif config.sampling in SAMPLERS:
+        sampler = SAMPLERS[config.sampling]
+    else:
         raise UserError(
             f"config.data.sampling={config.sampling!r} is unknown; known: {', '.join(SAMPLERS)}"
         )
-    return SAMPLERS[config.sampling]
+    return Decoder(folder, frames, config.trim_seconds, sampler, config.decode_size)
 
 
 def in_order(

@@ -42,17 +42,16 @@ def attempt(make: Callable[[T], R], name: Callable[[T], str], item: T) -> R | Fa
         return make(item)
     except Exception as error:  # at a damaged file, libraries raise anything, even MemoryError
         disk.raise_shortage(error)
-        text = str(error) if isinstance(error, UserError) else _sentence(error, name(item))
-        return Fault(text.removesuffix(_CURE) + _CURE + _FEWER if _lacks_memory(error) else text)
+        if isinstance(error, UserError):
+            text, cause = str(error), error.__cause__
+        else:
+            text, cause = _sentence(error, name(item)), error
+        if cause is not None and disk.refusal(cause) == errno.ENOMEM:  # large videos need much
+            text = text.removesuffix(_CURE) + _CURE + _FEWER
+        return Fault(text)
 
 
 def _sentence(error: Exception, video: str) -> str:
     said = " ".join(str(error).split())[:_LONGEST]
     what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return f"{video}: cannot be decoded ({what}){_CURE}"
-
-
-def _lacks_memory(error: BaseException) -> bool:
-    """Whether memory was short: a large video may need too much of it."""
-    cause = error.__cause__ if isinstance(error, UserError) else error
-    return cause is not None and disk.refusal(cause) == errno.ENOMEM

@@ -66,7 +66,9 @@ class Packets:
         if packet.dts is not None:
             self.turns.append(packet.dts)
         is_tiny = self.codec == "mpeg4" and packet.size <= _UNCODED
-        self.are_doubtful |= packet.is_corrupt or is_tiny or _has_hole(packet, self.codec)
+        content = bytes(packet)  # zeros where a part of it is missing on disk
+        has_hole = self.codec not in _FILLED and (_HOLE in content or not content.strip(b"\0"))
+        self.are_doubtful |= packet.is_corrupt or is_tiny or has_hole
         if _is_hidden(packet, self.codec):
             return
         if packet.is_keyframe and packet.pts is not None:
@@ -102,12 +104,6 @@ class Packets:
             raise MistrustError
         keyframes = sorted(self.keyframes) or shown[:1]
         return FrameIndex(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
-
-
-def _has_hole(packet: av.Packet, codec: str) -> bool:
-    """Whether a part of a packet is missing on disk, so that zeros are read."""
-    content = bytes(packet)
-    return codec not in _FILLED and (_HOLE in content or not content.strip(b"\0"))
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:

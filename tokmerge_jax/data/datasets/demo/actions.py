@@ -24,7 +24,13 @@ COUNTS: Mapping[str, int] = {"train": 3000, "val": 60, "test": 200}
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` and stores "demo_actions"; arguments as in `demo.prepare`."""
     actions = {split: labels(split) for split in splits}
-    records = {split: _records(split, actions[split]) for split in splits}
+    records: dict[str, list[AnyRecord]] = {
+        split: [
+            Action((demo.clip("demo_actions", split, number),), label, motion.FRAMES)
+            for number, label in enumerate(actions[split])
+        ]
+        for split in splits
+    }
     with disk.held(pathlib.Path(folder), "demo_actions.lock"):
         demo.draw_clips(folder, "demo_actions", actions, workers, draw)
         demo.store(folder, "demo_actions", records)
@@ -41,10 +47,3 @@ def draw(action: int, seed: tuple[int, int]) -> UInt8[np.ndarray, "T H W 3"]:
     """Draws one clip; `seed` is (seed of the split, number of the clip)."""
     split, number = seed
     return motion.draw(action, (split, number // 2))
-
-
-def _records(split: str, actions: Sequence[int]) -> list[AnyRecord]:
-    return [
-        Action((demo.clip("demo_actions", split, number),), label, motion.FRAMES)
-        for number, label in enumerate(actions)
-    ]

@@ -39,11 +39,16 @@ Story = tuple[Event, ...]
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` and stores "demo_long"; arguments as in `demo.prepare`."""
     contents = {split: stories(split) for split in splits}
+    records: dict[str, list[AnyRecord]] = {
+        split: [
+            Record((demo.clip("demo_long", split, number),), tuple(map(str, story)))
+            for number, story in enumerate(contents[split])
+        ]
+        for split in splits
+    }
     with disk.held(pathlib.Path(folder), "demo_long.lock"):
         demo.draw_clips(folder, "demo_long", contents, workers)
-        demo.store(
-            folder, "demo_long", {split: _records(split, contents[split]) for split in splits}
-        )
+        demo.store(folder, "demo_long", records)
 
 
 @functools.cache
@@ -55,10 +60,3 @@ def stories(split: str) -> tuple[Story, ...]:
         orders = list(itertools.permutations(events))
         stories_in_order += [orders[i] for i in rng.permutation(len(orders))[_ORDERS[split]]]
     return tuple(itertools.islice(itertools.cycle(stories_in_order), COUNTS[split]))
-
-
-def _records(split: str, contents: Sequence[Story]) -> list[AnyRecord]:
-    return [
-        Record((demo.clip("demo_long", split, number),), tuple(map(str, story)))
-        for number, story in enumerate(contents)
-    ]
