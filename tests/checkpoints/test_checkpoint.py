@@ -61,7 +61,7 @@ def test_device_arrays_are_saved_too(tmp_path):
 
 def test_finished_folder_is_not_overwritten(tmp_path):
     checkpoints.save_checkpoint(tmp_path, PARAMS, system_of())
-    with pytest.raises(UserError, match="holds weights already; remove it"):
+    with pytest.raises(UserError, match="already holds weights; remove it"):
         checkpoints.save_checkpoint(tmp_path, PARAMS, system_of())
 
 
@@ -88,7 +88,7 @@ def test_folder_for_other_pixels(tmp_path):
     checkpoints.save_checkpoint(tmp_path, PARAMS, system_of())
     pixels = dataclasses.replace(small_system.PIXELS, mean=(0.0, 0.0, 0.0))
     other = dataclasses.replace(system_of(), pixels=pixels)
-    with pytest.raises(UserError, match=r"pixels of mean \[0\.5, 0\.4, 0\.3\]"):
+    with pytest.raises(UserError, match=r"pixels with mean \[0\.5, 0\.4, 0\.3\]"):
         checkpoints.load_checkpoint(tmp_path, other)
 
 
@@ -96,13 +96,13 @@ def test_folder_for_other_pixels(tmp_path):
     ("content", "message"),
     [
         (b"", "damaged"),
-        (b"[]", "no object"),
+        (b"[]", "not a JSON object"),
         (b"\xff", "damaged"),
         (b"[" * 10**5, "damaged"),
-        (b'{"mean": "pixels"}', "pixels of mean 'pixels'"),
-        (b'{"mean": [1, 2]}', r"pixels of mean \[1, 2\]"),
-        (b'{"std": {"a": null}}', "pixels of std"),
-        (b'{"mean": null}', "pixels of mean None"),
+        (b'{"mean": "pixels"}', "pixels with mean 'pixels'"),
+        (b'{"mean": [1, 2]}', r"pixels with mean \[1, 2\]"),
+        (b'{"std": {"a": null}}', "pixels with std"),
+        (b'{"mean": null}', "pixels with mean None"),
     ],
 )
 def test_constants_of_a_stranger(content, message, tmp_path):

@@ -201,7 +201,7 @@ def test_sizes_are_told_where_they_do_not_fit():
     resnet = {name: x for name, x in openai().items() if name != "visual.proj"}
     resnet = {n: x for n, x in resnet.items() if not n.startswith("visual.conv1")}
     with pytest.raises(
-        UserError, match=r"no CLIP of a vision transformer: there is no clip\.visual"
+        UserError, match=r"not a CLIP with a vision transformer: it has no clip\.visual"
     ):
         checkpoints.from_torch("tempme", resnet, config)
 

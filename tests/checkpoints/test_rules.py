@@ -132,7 +132,7 @@ def test_what_only_training_can_do_without_is_told_shortly():
     with pytest.raises(UserError) as error:
         rules.load(own, tensors, abstract(), "the weights of a.pt")
     assert str(error.value) == (
-        "the weights of a.pt hold only what training starts from, nothing for one/, layer_0/bias,"
+        "the weights of a.pt are only a start for training and hold nothing for one/, layer_0/bias,"
         " layer_1/; train from them with scripts/train.py, or name a checkpoint of the system"
     )
     params = rules.load(own, tensors, abstract(), to_train=True)
@@ -142,7 +142,7 @@ def test_what_only_training_can_do_without_is_told_shortly():
         rules.load(own, tensors, abstract())
     assert str(error.value).splitlines()[1:] == [
         "  two/kernel is not filled: no b",
-        "  nothing for one/, layer_0/bias, layer_1/, which only training can do without",
+        "  nothing for one/, layer_0/bias, layer_1/, which only training can initialise",
     ]
 
 

@@ -99,7 +99,7 @@ def test_small_network_there_and_back():
 
 def test_config_of_another_system():
     weights, config = tiny()
-    with pytest.raises(UserError, match=r"config\.system='vid_tldr', but .*'testa'"):
+    with pytest.raises(UserError, match=r"config\.system='vid_tldr' does not match .*'testa'"):
         checkpoints.from_torch("testa", weights, config)
 
 

@@ -155,13 +155,15 @@ def test_sizes_are_told_where_they_do_not_fit():
     ):
         loaded(resized)
     wrong = {"visual.transformer.side_transformer.0.bn_1.weight": np.ones(3, np.float32)}
-    with pytest.raises(UserError, match=r"no TDS-CLIP: there is no fc\.weight"):
+    with pytest.raises(UserError, match=r"not a TDS-CLIP: it has no fc\.weight"):
         loaded(wrong)
 
 
 def test_a_clip_starts_training():
     """Its image transformer as it is; all else drawn, the same each time; of no use untrained."""
-    says = r"^the weights hold only .*, nothing for side/, batch_stats/, head/; train from"
+    says = (
+        r"^the weights are only a start .* hold nothing for side/, batch_stats/, head/; train from"
+    )
     with pytest.raises(UserError, match=says):
         loaded(openai())
     own = rules.flatten({"vision": loaded(tensors())["vision"]})

@@ -20,7 +20,7 @@ from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.system import Training, Weights
 from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.loop import Plan, Report, fit
-from tokmerge_jax.training.run import Run
+from tokmerge_jax.training.run import RunFolder
 from tokmerge_jax.types import Batch
 
 ROWS = 8
@@ -127,7 +127,7 @@ def train(
     training = Training(objective, small_system.collate, OPTIMIZE, **how)
     weights = Weights(jax.eval_shape(initial), lambda key: initial(), ())
     system = small_system.system_of(weights, training)
-    run = Run(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
+    run = RunFolder(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
     plan = dataclasses.replace(plan, mesh={"data": devices})
     return fit(system, Source(source), plan, run, initial=start, trials=trials)
 

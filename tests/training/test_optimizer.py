@@ -172,7 +172,9 @@ def test_a_share_of_the_rate_scales_the_original_s_steps():
 
 @pytest.mark.parametrize("name", ["cosine_by_epoch", "decay_by_epoch"])
 def test_rates_of_epochs_take_no_warmup(name):
-    with pytest.raises(UserError, match=r"warmup_epochs is for config\.train\.schedule=cosine"):
+    with pytest.raises(
+        UserError, match=r"warmup_epochs applies only to config\.train\.schedule=cosine"
+    ):
         rates(name, 1.0, 0.0, epochs=2, per_epoch=4, warmup_steps=2)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's checkpoints <-> our parameters, and our own weights on disk."""
+"""Converts PyTorch checkpoints to our parameters and back, and stores our own weights."""
 
 from collections.abc import Mapping
 
@@ -13,18 +13,18 @@ from tokmerge_jax.types import Json, Params, UserError
 
 
 def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Params:
-    """PyTorch's tensors as the parameters of the system that `config` describes.
+    """Converts PyTorch tensors to the parameters of the system that `config` describes.
 
     Args:
-      system: its name, for example "vid_tldr"; must be `config.system`.
-      state_dict: the tensors by PyTorch's names, as `torch_file.read` returns them.
+      system: the system's name, for example "vid_tldr"; must be `config.system`.
+      state_dict: PyTorch's name -> tensor, as `torch_file.read` returns them.
       config: the system's configuration.
 
     Returns:
-      Numpy arrays, views of the tensors where possible.
+      NumPy arrays, views of the tensors where possible.
 
     Raises:
-      UserError: listing everything that does not fit.
+      UserError: if anything does not fit; the message lists it.
     """
     built = _build(system, config)
     return rules.load(table(built, state_dict), state_dict, built.weights.shapes)
@@ -36,19 +36,20 @@ def to_torch(
     config: Config,
     dtypes: Mapping[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`, bit for bit, in the names of a fine-tuned checkpoint.
+    """Inverts `from_torch` bit for bit, with the names of a fine-tuned checkpoint.
 
     Args:
-      system: its name; must be `config.system`.
+      system: the system's name; must be `config.system`.
       params: its parameters.
       config: its configuration.
-      dtypes: the types of tensors that were not float32 (constant "dtypes" of a converted folder).
+      dtypes: name -> dtype of the tensors that were not float32 (constant "dtypes" of a converted
+        folder).
     """
     return rules.unload(_build(system, config).weights.names[0], params, dtypes)
 
 
 def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
-    """How the names of such a checkpoint, PyTorch's or ours, become the system's parameters."""
+    """The rules that convert a checkpoint's names, PyTorch's or ours, to the system's."""
     if any("/" in name for name in state_dict):
         return rules.identity(
             system.weights.shapes, state_dict, system.weights.optional, system.weights.names
@@ -57,19 +58,19 @@ def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
 
 
 def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = False) -> Params:
-    """The weights that `path` holds, for `system`.
+    """Loads the weights at `path` for `system`.
 
     Args:
-      path: a folder of `save_checkpoint`, a .pth of PyTorch, a .safetensors file under PyTorch's
-        names or ours ("vision/norm/scale"), or what else `torch_file.read` takes.
-      system: whose weights they are.
-      to_train: accept a checkpoint that lacks a head which training starts anew.
+      path: a folder of `save_checkpoint`, a PyTorch .pth file, a .safetensors file with PyTorch's
+        names or ours ("vision/norm/scale"), or anything else that `torch_file.read` takes.
+      system: the system that the weights are for.
+      to_train: whether the checkpoint may lack a head, which training then initialises.
 
     Returns:
-      Numpy arrays, views of a file's tensors where possible.
+      NumPy arrays, views of a file's tensors where possible.
 
     Raises:
-      UserError: if there is no such thing, it is damaged, or does not fit the system.
+      UserError: if the path does not exist, is damaged, or does not fit the system.
     """
     if not str(path):
         raise UserError(
@@ -94,16 +95,16 @@ def save_checkpoint(
     system: System,
     origin: Mapping[str, Json] | None = None,
 ) -> None:
-    """Writes weights and what belongs to them into a new folder, for `load_checkpoint`.
+    """Writes weights and constants into a new folder, for `load_checkpoint`.
 
     Args:
       path: the folder.
       params: the parameters.
-      system: whose they are; its constants are written beside them.
-      origin: what else to write there, for example the file that they come from.
+      system: their system; its constants are written beside them.
+      origin: further constants, for example the file that the weights come from.
 
     Raises:
-      UserError: if the folder holds weights already.
+      UserError: if the folder already holds weights.
     """
     constants = {"system": system.name, **system.pixels.constants, **(origin or {})}
     checkpoint.save(path, params, constants)
@@ -111,23 +112,23 @@ def save_checkpoint(
 
 def _build(name: str, config: Config) -> System:
     if config.system != name:
-        raise UserError(f"config.system={config.system!r}, but weights of {name!r} were asked for")
+        raise UserError(f"config.system={config.system!r} does not match the system {name!r}")
     return registry.build(config)
 
 
 def _check_constants(path: epath.Path, system: System) -> None:
-    """Weights that were made for other pixels would give nonsense without a word."""
+    """Raises UserError for weights made for other pixel statistics, which would silently fail."""
     stored = checkpoint.constants(path)
     for key, ours in (("mean", [*system.pixels.mean]), ("std", [*system.pixels.std])):
-        if key in stored and not _alike(stored[key], ours):
+        if key in stored and not _are_equal(stored[key], ours):
             raise UserError(
-                f"checkpoint {path} was made for pixels of {key} {stored[key]!r:.100}, but"
-                f" {system.name} uses {ours}; choose the configuration of this checkpoint"
+                f"checkpoint {path} was made for pixels with {key} {stored[key]!r:.100}, but"
+                f" {system.name} uses {ours}; use the configuration of this checkpoint"
             )
 
 
-def _alike(stored: object, ours: list[float]) -> bool:
-    """Whether a value that anyone may have written equals our numbers."""
+def _are_equal(stored: object, ours: list[float]) -> bool:
+    """Whether a stored value, which may have any type, equals our numbers."""
     try:
         return np.allclose(np.asarray(stored, float), ours)
     except (TypeError, ValueError):

@@ -16,20 +16,20 @@ from tokmerge_jax import disk
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.types import Json, Params, UserError
 
-_LOST = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # of a folder that lacks files
+_LOST = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # raised where files are missing
 
 
 def save(path: epath.PathLike, params: Params, constants: Mapping[str, Json]) -> None:
-    """Writes weights and what belongs to them (anything that JSON holds) into the folder `path`.
+    """Writes weights and constants (JSON values) into the folder `path`.
 
-    `constants.json` comes last: a folder without it was interrupted, and is written anew.
+    `constants.json` is written last: a folder without it is incomplete and is overwritten.
 
     Raises:
-      UserError: if the folder holds weights already, or cannot be written.
+      UserError: if the folder already holds weights, or cannot be written.
     """
     path = epath.Path(path).absolute()
     if (path / "constants.json").exists():
-        raise UserError(f"{path} holds weights already; remove it, or name another folder")
+        raise UserError(f"{path} already holds weights; remove it, or name another folder")
     with disk.explained(path):
         path.mkdir(parents=True, exist_ok=True)
         if (local := pathlib.Path(path)).is_dir():
@@ -40,21 +40,21 @@ def save(path: epath.PathLike, params: Params, constants: Mapping[str, Json]) ->
 
 
 def constants(path: epath.PathLike) -> dict[str, Json]:
-    """What `save` wrote beside the weights.
+    """Reads the constants that `save` wrote beside the weights.
 
     Raises:
-      UserError: if `path` is no folder that `save` completed.
+      UserError: if `path` is not a complete folder of `save`.
     """
     file = epath.Path(path) / "constants.json"
     if not file.exists():
         raise UserError(
-            f"checkpoint {path} has no constants.json: it is no complete folder of"
+            f"checkpoint {path} has no constants.json: it is not a complete folder of"
             " scripts/convert.py; convert the weights again"
         )
     with _explained(path):
         stored = json.loads(file.read_bytes())
         if not isinstance(stored, dict):
-            raise ValueError("its constants.json is no object")
+            raise ValueError("its constants.json is not a JSON object")
         return stored
 
 
@@ -65,16 +65,16 @@ def load(
     *,
     to_train: bool = False,
 ) -> Params:
-    """The weights that `save` wrote, as numpy arrays.
+    """Loads the weights that `save` wrote, as NumPy arrays.
 
     Args:
       path: the folder.
-      abstract_params: the tree wanted.
-      table_of: how weights of such names become it.
+      abstract_params: the expected tree, leaves with `shape` and `dtype`.
+      table_of: stored weights -> the rules that convert their names.
       to_train: see `rules.load`.
 
     Raises:
-      UserError: if they are not there, or names or shapes differ from `abstract_params`.
+      UserError: if weights are missing, or names or shapes differ from `abstract_params`.
     """
     constants(path)
     folder = epath.Path(path).absolute() / "params"
@@ -92,24 +92,24 @@ def load(
 
 @contextlib.contextmanager
 def _explained(path: epath.PathLike) -> Iterator[None]:
-    """Turns what reading raises into a UserError: what the machine refused, or damage."""
+    """Turns any error of reading into a UserError: a refusal of the machine, or damage."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # orbax and tensorstore raise any of many where bytes make no sense
+    except Exception as error:  # orbax and tensorstore raise many kinds of errors at damaged bytes
         if disk.refusal(error) is not None and not isinstance(error, _LOST):
             with disk.explained(path):
                 raise
-        shortly = " ".join(f"{error}".split())[:200] or type(error).__name__
+        message = " ".join(f"{error}".split())[:200] or type(error).__name__
         raise UserError(
-            f"checkpoint {path} is damaged ({shortly}); copy it again, or convert the weights again"
+            f"checkpoint {path} is damaged ({message}); copy it again, or convert the weights again"
         ) from error
 
 
 @contextlib.contextmanager
 def _unlogged() -> Iterator[None]:
-    """Keeps orbax from logging what is raised as well."""
+    """Keeps orbax from logging errors that are also raised."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     try:
@@ -119,5 +119,5 @@ def _unlogged() -> Iterator[None]:
 
 
 def _stand_in(leaf: Json) -> np.ndarray:
-    """An array of the leaf's shape and type that takes no memory."""
+    """An array of the leaf's shape and dtype that takes no memory."""
     return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

@@ -1,8 +1,7 @@
-"""Reversible operations between PyTorch's arrays and Flax's.
+"""Reversible conversions between PyTorch's arrays and Flax's.
 
-Each turns one array into the arrays of a rule's targets (`forward`) and back, bit for bit
-(`backward`; of a table that was resized comes back the resized one). Both raise ValueError where a
-shape cannot work.
+Each converts one array into the arrays of a rule's targets (`forward`) and back, bit for bit
+(`backward`; a resized table stays resized). Both raise ValueError for impossible shapes.
 """
 
 import dataclasses
@@ -48,14 +47,14 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class SplitVector:
-    """A vector that stacks several of one length, as a fused layer's bias does <-> those."""
+    """A vector that stacks several of equal length (a fused layer's bias) <-> the vectors."""
 
     parts: int
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
         """[parts * out] -> parts times [out]."""
         if source.ndim != 1:
-            raise ValueError("no vector")
+            raise ValueError("not a vector")
         return tuple(np.split(source, self.parts))
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
@@ -68,17 +67,17 @@ class Squeeze:
     """An array with axes of length 1 <-> the array without them.
 
     Attributes:
-      axes: their places in the source.
+      axes: indices of the axes of length 1 in the source.
     """
 
     axes: tuple[int, ...]
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Without `axes`."""
+        """Removes `axes`."""
         return (np.squeeze(source, self.axes),)
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """With `axes`."""
+        """Inserts `axes`."""
         (target,) = targets
         return np.expand_dims(target, self.axes)
 
@@ -124,20 +123,20 @@ class Patches:
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """One array that several targets start from, each by `operation`.
+    """One array <-> `count` equal targets, each converted by `operation`.
 
-    Back, the targets must not have gone apart.
+    `backward` requires that the targets are still equal.
     """
 
     count: int
     operation: Operation
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What `operation` makes of the source, `count` times."""
+        """The result of `operation`, `count` times."""
         return self.operation.forward(source) * self.count
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """The source of the first copy, which the others equal."""
+        """The source of the first copy; the others must equal it."""
         size = len(targets) // self.count
         parts = [targets[i : i + size] for i in range(0, len(targets), size)]
         first, *others = (self.operation.backward(part) for part in parts)
@@ -147,28 +146,28 @@ class Copies:
 
 
 class Resize(Operation):
-    """A learned table of positions [1, N, C] <-> [M, C] of the network's size.
+    """A learned position table [1, N, C] <-> [M, C], resized to the network's M positions.
 
     The source may lack its first axis, as our own tables do.
     """
 
     @abstractmethod
     def resized(self, table: np.ndarray) -> np.ndarray:
-        """[N, C] -> [M, C]; the table itself where it has that size."""
+        """[N, C] -> [M, C]; returns the table itself if N = M."""
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
         """[1, N, C] -> [M, C]."""
         return (self.resized(_matrix(source.reshape(source.shape[-2:]))),)
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """[M, C] -> [1, M, C], as it is."""
+        """[M, C] -> [1, M, C], without resizing."""
         (target,) = targets
         return target[None]
 
 
 @dataclasses.dataclass(frozen=True)
 class ResizeGrid(Resize):
-    """A class token's position, then a square grid's row by row: bicubic, as PyTorch does it.
+    """Resizes the positions of a class token and a square grid (row by row), bicubic as PyTorch.
 
     Bicubic is Keys' (1981) with a = -0.75, half-pixel centres and no antialiasing.
 
@@ -194,10 +193,10 @@ class ResizeGrid(Resize):
 
 @dataclasses.dataclass(frozen=True)
 class ResizeTimes(Resize):
-    """A position for each frame: the new frame i takes that of the old frame floor(i T / frames).
+    """Resizes one position per frame: new frame i takes that of old frame floor(i T / frames).
 
     Attributes:
-      frames: how many are wanted.
+      frames: number of frames of the network.
     """
 
     frames: int

@@ -1,17 +1,17 @@
-"""Reads the pickle of a PyTorch checkpoint without PyTorch, and without running any of it.
+"""Reads the pickle of a PyTorch checkpoint without PyTorch, and without running any of its code.
 
-`pickletools` splits the pickle into instructions; a machine carries them out on values of its own,
-and never looks up, imports or calls what the pickle names:
+`pickletools` splits the pickle into instructions; a machine executes them on values of its own, and
+never looks up, imports or calls anything that the pickle names:
 
-* Texts, numbers, lists, tuples, dictionaries under texts and tensors are kept, for weights are made
-  of them. A tensor is a description: its numbers are read when they are asked for.
+* Strings, numbers, lists, tuples, dictionaries with string keys and tensors are kept, since weights
+  consist of them. A tensor is only a description; its numbers are read on demand.
 * Every other object becomes a `Placeholder`, whatever the pickle calls, builds or puts into it, so
-  that what stands beside the weights does not decide about them. A module of TorchScript
-  (`__torch__.*`) keeps its attributes, for the weights are among them.
-* Calls that only an attack has a use for (`_HOSTILE`) are refused by name. This is a warning and
-  not the protection: they would be as inert as all others.
+  that objects beside the weights cannot affect them. A TorchScript module (`__torch__.*`) keeps its
+  attributes, since the weights are among them.
+* Calls that only an attack needs (`_HOSTILE`) are refused by name. This is a warning, not the
+  protection: they would be as inert as all others.
 
-The number of instructions is bounded, and with it time and memory.
+The number of instructions is bounded, and so are time and memory.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ import numpy as np
 from tokmerge_jax.types import UserError
 
 _INSTRUCTIONS = 300_000  # a tensor takes about forty
-_NAMES, _NAME = 10_000_000, 50  # bytes for the names of a TorchScript archive; for each but text
-_LETTERS = 100  # of a module's name and of a global's, which are shorter
-_ARGUMENTS = 8  # of a call that makes a tensor or number
-_NUMBER = 16  # bytes of the longest number
+_NAMES, _NAME = 10_000_000, 50  # bytes for all names in a TorchScript archive; overhead per name
+_LETTERS = 100  # largest length of a module's or global's name; longer names are cut
+_ARGUMENTS = 8  # largest number of arguments of a call that makes a tensor or number
+_NUMBER = 16  # largest size of a number in bytes
 
 _HOSTILE = re.compile(
     r"(subprocess|pty|runpy|importlib|_?ctypes|webbrowser|_?pickle|marshal)\."
@@ -53,36 +53,36 @@ _VALUES = (
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Global:
-    """A class or function that the pickle names; it is not looked up."""
+    """A class or function named in the pickle; it is never looked up."""
 
     name: str
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Placeholder:
-    """An object that the weights do not need.
+    """A stand-in for an object that the weights do not need.
 
     Attributes:
-      name: its class, or the function that was to make it.
-      network: it is a PyTorch module (its state has `_modules`).
+      name: its class, or the function that would make it.
+      network: whether it is a PyTorch module (its state has `_modules`).
     """
 
     name: str
     network: bool = False
 
     def build(self, state: object) -> None:
-        """Takes the object's state, and keeps none of it."""
+        """Receives the object's state without keeping it."""
         self.network |= isinstance(state, dict) and "_modules" in state
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _NumpyType(Placeholder):
-    """numpy's description of a type of numbers."""
+    """NumPy's description of a dtype."""
 
     dtype: np.dtype = dataclasses.field(kw_only=True)
 
     def build(self, state: object) -> None:
-        """Takes the order of bytes, the second of numpy's state."""
+        """Reads the byte order, the second entry of NumPy's state."""
         match state:
             case (_, "<" | ">" | "|" as order, *_):
                 self.dtype = self.dtype.newbyteorder(order)
@@ -90,7 +90,7 @@ class _NumpyType(Placeholder):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """The numbers that tensors share: their class, "torch.FloatStorage", and their key."""
+    """A storage shared by tensors: its class, such as "torch.FloatStorage", and its key."""
 
     kind: str
     key: str
@@ -98,7 +98,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A view of a storage as the pickle claims it; nothing is checked yet."""
+    """A view of a storage as the pickle describes it, unchecked."""
 
     storage: object
     offset: object
@@ -108,19 +108,19 @@ class Tensor:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class ScriptModule(Placeholder):
-    """A module of a TorchScript archive: its attributes, further modules among them, by name."""
+    """A module of a TorchScript archive: name -> attribute (tensors, further modules, ...)."""
 
     attributes: dict[str, object] = dataclasses.field(default_factory=dict)
 
     def build(self, state: object) -> None:
-        """Takes the attributes."""
+        """Stores the attributes."""
         self.attributes = state if isinstance(state, dict) else {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors in it, by the names that a state dict gives them.
+        """State-dict name -> tensor, of all tensors in the module.
 
         Raises:
-          UserError: if modules share modules so often that the names do not end.
+          UserError: if shared or circular modules give too many names.
         """
         named, left = {}, _NAMES
         waiting: list[tuple[str, ScriptModule]] = [("", self)]
@@ -129,7 +129,7 @@ class ScriptModule(Placeholder):
             for name, value in module.attributes.items():
                 left -= _NAME + len(prefix) + len(f"{name}")
                 if left < 0:
-                    raise UserError("its modules hold each other in more ways than can be named")
+                    raise UserError("its modules contain each other too many times")
                 if isinstance(value, Tensor):
                     named[f"{prefix}{name}"] = value
                 elif isinstance(value, ScriptModule):
@@ -138,17 +138,17 @@ class ScriptModule(Placeholder):
 
 
 def load(content: bytes, extra_instructions: int = 0) -> object:
-    """The object that the pickle `content` describes.
+    """Builds the object that the pickle `content` describes.
 
     Args:
       content: the pickle of a zip checkpoint (its `data.pkl`).
-      extra_instructions: how many more are allowed than a small checkpoint needs.
+      extra_instructions: number of allowed instructions beyond those of a small checkpoint.
 
     Returns:
-      Dictionaries, lists, tuples, numbers, texts; `Tensor`, `ScriptModule`, `Placeholder`.
+      Dictionaries, lists, tuples, numbers, strings; `Tensor`, `ScriptModule`, `Placeholder`.
 
     Raises:
-      UserError: naming the global that the pickle wants called, or saying that it is damaged.
+      UserError: if the pickle asks for a hostile call (the message names it), or is damaged.
     """
     machine = _Machine()
     limit = _INSTRUCTIONS + extra_instructions
@@ -162,16 +162,16 @@ def load(content: bytes, extra_instructions: int = 0) -> object:
         return machine.stack.pop()
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # damaged bytes make instructions meet any wrong value
+    except Exception as error:  # at damaged bytes, an instruction may fail in any way
         raise UserError(f"its pickle is damaged ({f'{error!r}':.200})") from error
 
 
 class _Machine:
-    """The stack, the memo and what every instruction does to them.
+    """A pickle machine: its stack, its memo, and the implementation of every instruction.
 
     Attributes:
       stack: the values.
-      steps: instruction by name -> what it does with its argument.
+      steps: name of an instruction -> function of its argument.
     """
 
     def __init__(self):
@@ -219,7 +219,7 @@ class _Machine:
         }
 
     def _take(self, count: int) -> tuple:
-        """The last `count` values, off the stack."""
+        """Pops the last `count` values from the stack."""
         values = tuple(self.stack[-count:])
         if len(values) < count:
             raise IndexError("the stack is empty")
@@ -227,7 +227,7 @@ class _Machine:
         return values
 
     def _marked(self) -> list:
-        """The values since the last mark, off the stack."""
+        """Pops the values since the last mark from the stack."""
         start = self._marks.pop()
         values = self.stack[start:]
         del self.stack[start:]
@@ -258,7 +258,9 @@ class _Machine:
 
 
 def _dictionary(values: Sequence) -> dict[str | Placeholder, object]:
-    """Keys and values in turn; keys that are no texts are replaced, as they can be slow to hash."""
+    """Builds a dict from alternating keys and values; other keys than str may hash slowly, so they
+    are replaced.
+    """
     return {
         key if isinstance(key, str) else Placeholder(type(key).__name__): value
         for key, value in zip(values[::2], values[1::2], strict=True)
@@ -266,13 +268,13 @@ def _dictionary(values: Sequence) -> dict[str | Placeholder, object]:
 
 
 def _global(module: object, name: object) -> Global:
-    if not (isinstance(module, str) and isinstance(name, str)):  # others can crash what hashes them
-        raise TypeError("a name that is no text")
+    if not (isinstance(module, str) and isinstance(name, str)):  # others may be unhashable
+        raise TypeError("a name that is not a string")
     return Global(f"{_MODULES.get(module, module):.{_LETTERS}}.{name:.{_LETTERS}}")
 
 
 def _storage(pid: tuple) -> Storage | Placeholder:
-    """What `pid`, ("storage", its class, key, device, count), stands for."""
+    """The storage of a persistent id ("storage", class, key, device, count)."""
     match pid:
         case ("storage", Global(name), str(key), *_):
             return Storage(name, key)
@@ -280,19 +282,19 @@ def _storage(pid: tuple) -> Storage | Placeholder:
 
 
 def _instance(kind: object, *_: object) -> Placeholder:
-    """An instance that comes by `__new__` alone."""
+    """An instance made by `__new__` alone."""
     name = kind.name if isinstance(kind, Global | Placeholder) else type(kind).__name__
     return ScriptModule(name) if name.startswith("__torch__.") else Placeholder(name)
 
 
 def _call(function: object, arguments: object) -> object:
-    """What a call gives: a tensor, dictionary or number, or a placeholder."""
+    """The result of a call: a tensor, dictionary or number, or else a placeholder."""
     if not isinstance(function, Global):
         return _instance(function)
     if _HOSTILE.match(function.name):
         raise UserError(
-            f"the file asks to call {function.name}, which building tensors does not need: it is no"
-            " plain checkpoint, and may be hostile; nothing of it was run"
+            f"the file asks to call {function.name}, which building tensors does not need: it is"
+            " not a plain checkpoint, and may be hostile; none of its code was run"
         )
     make = _CALLS.get(function.name)
     if make is None or not isinstance(arguments, tuple | list):
@@ -313,7 +315,7 @@ def _first(value: object, *_: object) -> object:
 
 
 def _with_attributes(function: object, kind: object, arguments: object, *_: object) -> object:
-    """A tensor that attributes were set on, or of a class of its own."""
+    """A tensor with extra attributes, or of a subclass."""
     return _call(function, arguments)
 
 
@@ -334,7 +336,7 @@ def _numpy_number(kind: object, raw: object = b"", *_: object) -> object:
 
 
 def _encode(text: object, *_: object) -> object:
-    """The bytes of a number, which protocol 2 spells as a text of latin-1."""
+    """The bytes of a number, which protocol 2 stores as a latin-1 string."""
     if isinstance(text, str) and len(text) <= _NUMBER:
         return text.encode("latin-1", "replace")
     return Placeholder("_codecs.encode")

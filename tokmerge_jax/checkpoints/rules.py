@@ -1,7 +1,7 @@
-"""The rule engine: how a checkpoint's names and arrays become our parameters, and back.
+"""The rule engine that converts a checkpoint's names and arrays to our parameters, and back.
 
-Strict both ways: every parameter is filled, every tensor is used or named as ignored, every shape
-fits, or one error lists all that does not.
+It is strict both ways: every parameter must be filled, every tensor used or explicitly ignored, and
+every shape must fit; otherwise one error lists everything that does not.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from tokmerge_jax.checkpoints.operations import Resize
 from tokmerge_jax.names import Identity, Rule, RuleSet, StateDict
 from tokmerge_jax.types import Params, UserError
 
-_SHOWN = 10  # faults
-_LETTERS = 200  # of a fault
+_SHOWN = 10  # number of faults in an error
+_LETTERS = 200  # largest length of a fault in an error
 _RESTORED = ("float16", "bfloat16", "float32", "float64")
 _MOST = np.finfo(np.float32).max
 
 
 def each(count: Iterable[int], rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules for every layer i of `count`: `{i}` in their names is the layer's number."""
+    """Repeats the rules for every layer i in `count`; `{i}` in names stands for the number."""
     rules = tuple(rules)
     return tuple(
         dataclasses.replace(
@@ -43,7 +43,7 @@ def each(count: Iterable[int], rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 def choose(tables: Sequence[RuleSet], names: Iterable[str]) -> RuleSet:
-    """The first of a network's tables whose marker the names of a checkpoint show, or the last."""
+    """The first table whose marker matches a name in the checkpoint, or else the last table."""
     names = tuple(names)
     for table in tables[:-1]:
         if any(re.search(table.marker, name) for name in names):
@@ -52,7 +52,7 @@ def choose(tables: Sequence[RuleSet], names: Iterable[str]) -> RuleSet:
 
 
 def flatten(params: Params) -> dict[str, PyTree]:
-    """Leaves of a parameter tree by path, "text/layer_0/mlp/out/kernel"."""
+    """Path ("text/layer_0/mlp/out/kernel") -> leaf of a parameter tree."""
     return flatten_dict(params, sep="/")
 
 
@@ -65,12 +65,13 @@ def identity(
     """The table for loading weights under our own names, "text/layer_0/mlp/out/kernel".
 
     Args:
-      abstract_params: the network's.
-      names: what the weights hold.
-      ignored: patterns of what they may hold in vain.
-      tables: the network's tables of foreign names. Where the weights lack all that one of these
-        draws anew, it is drawn for them as well, and what it ignores is ignored; what the first one
-        resizes or drops is resized and dropped (patterns must then know our names too).
+      abstract_params: the network's parameters.
+      names: the names in the weights.
+      ignored: patterns of names that are ignored.
+      tables: the network's tables of foreign names. If the weights lack all parameters that one of
+        these initialises, they are initialised here too, and the table's ignored names are ignored.
+        Parameters that the first table resizes or drops are resized and dropped (its patterns must
+        then match our names too).
     """
     names, wanted = set(names), flatten(abstract_params)
     lacking = [table for table in tables if table.fresh and not names & table.fresh.keys()]
@@ -94,33 +95,33 @@ def load(
     *,
     to_train: bool = False,
 ) -> Params:
-    """A checkpoint's tensors as a parameter tree of numpy arrays, views of them where possible.
+    """Converts a checkpoint's tensors to a parameter tree of NumPy arrays, views where possible.
 
-    Tensors of half precision are widened to the parameters' float32, and those of double precision
-    are rounded to it (`dtypes` remembers what they were). Warns of rounding, and of tensors that
-    the table drops, once for each reason. One number is one number, whatever its axes.
+    Half precision is widened to float32 and double precision rounded to it (`dtypes` records the
+    original types). Rounding, and tensors that the table drops, are reported as warnings, one per
+    reason. A tensor with one element fits a parameter with one element, whatever its axes.
 
     Args:
       table: the network's rules.
-      state_dict: tensors by the checkpoint's names.
-      abstract_params: the tree wanted, leaves with `shape` and `dtype`.
-      origin: where the tensors come from, for errors and warnings.
-      to_train: draw the table's `fresh` parameters, rather than miss them.
+      state_dict: the checkpoint's name -> tensor.
+      abstract_params: the expected tree, leaves with `shape` and `dtype`.
+      origin: the source of the tensors, for errors and warnings.
+      to_train: whether missing parameters in the table's `fresh` are initialised.
 
     Raises:
-      UserError: listing (ten, and counting the rest) every parameter that is not filled, every
-        tensor without a place, every shape that differs and every type that is not a float's; or
-        that all is well, but for a training only.
+      UserError: if a parameter is not filled, a tensor has no place, or a shape or type does not
+        fit (the message lists the first ten and counts the rest); or if only training can use the
+        weights and `to_train` is False.
     """
     wanted = flatten(abstract_params)
     sources = {name: table.rename(name) for name in state_dict}
     tensors = {to: state_dict[name] for name, to in sources.items() if not table.ignores(to)}
     dropped = {name: why for name in tensors if (why := table.drops(name))}
     tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
-    faults = _twice(sources, tensors) + _untied(table, tensors)
+    faults = _duplicates(sources, tensors) + _drop_tied(table, tensors)
     filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
     filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
-    untrained = "" if to_train or table.neutral else _shortly(filled, wanted)
+    untrained = "" if to_train or table.neutral else _group_names(filled, wanted)
     for rule in table.rules:
         if rule.source in tensors:
             tensor = np.asarray(tensors.pop(rule.source))
@@ -132,12 +133,12 @@ def load(
     faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
     if untrained and not faults:
         raise UserError(
-            f"{origin} hold only what training starts from, nothing for {untrained}; train from"
+            f"{origin} are only a start for training and hold nothing for {untrained}; train from"
             " them with scripts/train.py, or name a checkpoint of the system"
         )
     if faults:
         if untrained:
-            faults.append(f"nothing for {untrained}, which only training can do without")
+            faults.append(f"nothing for {untrained}, which only training can initialise")
         if table.describe:
             origin += f" ({table.describe(state_dict)})"
         raise UserError(
@@ -152,16 +153,16 @@ def load(
 
 
 def unload(table: RuleSet, params: Params, dtypes: object = None) -> dict[str, np.ndarray]:
-    """The inverse of `load`: contiguous tensors by PyTorch's names, as the rules spell them.
+    """Inverts `load`: returns PyTorch's name -> contiguous tensor.
 
     Args:
       table: the network's rules.
       params: the parameter tree.
-      dtypes: names of tensors that were not float32, and their types (as `dtypes` below gave them
-        to a file, which can hold anything by now).
+      dtypes: name -> type of the tensors that were not float32. It was made by `dtypes` below, but
+        comes from a file, so it is checked.
 
     Raises:
-      UserError: if `dtypes` is anything else, or gives a type that `load` does not take.
+      UserError: if `dtypes` is not such a mapping, or names a type that `load` does not take.
     """
     dtypes = {} if dtypes is None else dtypes
     if not (isinstance(dtypes, Mapping) and all(kind in _RESTORED for kind in dtypes.values())):
@@ -181,7 +182,7 @@ def unload(table: RuleSet, params: Params, dtypes: object = None) -> dict[str, n
 
 
 def dtypes(table: RuleSet, state_dict: StateDict) -> dict[str, str]:
-    """The types of the tensors in use that are not float32: what `unload` needs to restore them."""
+    """Name -> type of the used tensors that are not float32, for `unload`."""
     used = {rule.source for rule in table.rules}
     renamed = {table.rename(name): tensor.dtype for name, tensor in state_dict.items()}
     return {
@@ -190,10 +191,10 @@ def dtypes(table: RuleSet, state_dict: StateDict) -> dict[str, str]:
 
 
 def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list[str]]:
-    """What becomes of tensors that `load` accepts.
+    """Summarises the conversion of tensors that `load` accepts.
 
     Returns:
-      (name, what it becomes) -> the tensors that this stands for; numbers in both are "*".
+      (checkpoint's name, our names) -> tensors, with all numbers in the keys replaced by "*".
     """
     targets = {rule.source: ", ".join(rule.targets) for rule in table.rules}
     groups: dict[tuple[str, str], list[str]] = {}
@@ -206,7 +207,7 @@ def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list
 
 
 def _warn(changed: Mapping[str, str], origin: str) -> None:
-    """Tells the caller of `load` what becomes of which tensors, once for each kind of change."""
+    """Warns the caller of `load` about changed tensors, once per kind of change."""
     for change in dict.fromkeys(changed.values()):
         first, *others = (name for name, what in changed.items() if what == change)
         more = f" and {len(others)} more" if others else ""
@@ -214,7 +215,7 @@ def _warn(changed: Mapping[str, str], origin: str) -> None:
 
 
 def _first(faults: Sequence[str]) -> list[str]:
-    """The first ten faults, each of bounded length, and the number of all others."""
+    """The first ten faults, cut to a bounded length, and the number of the others."""
     more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     shown = (fault if len(fault) <= _LETTERS else f"{fault[:_LETTERS]}..." for fault in faults)
     return [*itertools.islice(shown, _SHOWN), *more]
@@ -224,25 +225,25 @@ def _double(tensor: np.ndarray | np.generic) -> bool:
     return tensor.dtype == np.float64
 
 
-def _shortly(names: Collection[str], wanted: Iterable[str]) -> str:
-    """Parameters by the outermost groups that hold no others of `wanted`: "side/, head/"."""
+def _group_names(names: Collection[str], wanted: Iterable[str]) -> str:
+    """Names parameters by the outermost groups that hold no other parameter: "side/, head/"."""
     others = {group for name in wanted if name not in names for group in _groups(name)}
-    found = (next(g for g in _groups(name) if g not in others) for name in names)
-    return ", ".join(dict.fromkeys(found))
+    outermost = (next(g for g in _groups(name) if g not in others) for name in names)
+    return ", ".join(dict.fromkeys(outermost))
 
 
 def _groups(name: str) -> tuple[str, ...]:
-    """The groups that hold a parameter, outermost first, and the parameter itself."""
+    """The groups that contain a parameter, outermost first, then the parameter itself."""
     return (*(name[: slash.end()] for slash in re.finditer("/", name)), name)
 
 
-def _twice(sources: Mapping[str, str], tensors: Mapping[str, PyTree]) -> list[str]:
+def _duplicates(sources: Mapping[str, str], tensors: Mapping[str, PyTree]) -> list[str]:
     counts = Counter(sources.values())
     return [f"{name} is there twice" for name, n in counts.items() if n > 1 and name in tensors]
 
 
-def _untied(table: RuleSet, tensors: dict[str, PyTree]) -> list[str]:
-    """Takes second names out of `tensors`; tells those whose tensor is not that of the first."""
+def _drop_tied(table: RuleSet, tensors: dict[str, PyTree]) -> list[str]:
+    """Removes second names of tied tensors; returns faults for those that differ from the first."""
     pairs = {
         second: first for second, first in table.tied.items() if {second, first} <= tensors.keys()
     }
@@ -256,7 +257,7 @@ def _untied(table: RuleSet, tensors: dict[str, PyTree]) -> list[str]:
 def _apply(
     rule: Rule, tensor: np.ndarray, wanted: Mapping[str, PyTree], faults: list[str]
 ) -> dict[str, np.ndarray]:
-    """The parameters that `rule` makes of `tensor`; adds what is wrong with them to `faults`."""
+    """Applies `rule` to `tensor` and returns the parameters; adds errors to `faults`."""
     if not jnp.issubdtype(tensor.dtype, jnp.floating) or tensor.dtype.itemsize > 8:
         faults.append(f"{rule.source} is {tensor.dtype}, which float32 does not hold exactly")
         return {}
@@ -268,7 +269,7 @@ def _apply(
         shapes = ", ".join(f"{t} {_shape(wanted[t])}" for t in rule.targets if t in wanted)
         faults.append(f"{rule.source} {_shape(tensor)} cannot become {shapes}")
         return {}
-    made = {}
+    params_made = {}
     for target, result in zip(rule.targets, results, strict=True):
         if target in wanted and result.size == math.prod(wanted[target].shape) == 1:
             result = result.reshape(wanted[target].shape)
@@ -282,14 +283,14 @@ def _apply(
         elif _double(result) and np.abs(result).max(initial=0, where=np.isfinite(result)) > _MOST:
             faults.append(f"{rule.source} holds numbers beyond float32")
         else:
-            made[target] = result.astype(wanted[target].dtype, copy=False)
-    return made
+            params_made[target] = result.astype(wanted[target].dtype, copy=False)
+    return params_made
 
 
 def _check_resizable(tensor: np.ndarray, wanted: jax.ShapeDtypeStruct) -> None:
-    """Raises ValueError for a table that is of another width, or out of all proportion."""
+    """Raises ValueError for a table of another width, or one that is far too large."""
     if tensor.shape[-1:] != wanted.shape[-1:] or tensor.size > 64 * math.prod(wanted.shape):
-        raise ValueError("no table to resize")
+        raise ValueError("not a table to resize")
 
 
 def _shape(array: np.ndarray | np.generic | jax.ShapeDtypeStruct) -> str:

@@ -1,6 +1,6 @@
-"""Reads the zip archive that PyTorch writes a checkpoint as, TorchScript's too, without PyTorch.
+"""Reads PyTorch's zip checkpoints, TorchScript archives too, without PyTorch.
 
-A hostile file takes no more than four times its size and 64 MB: whatever is read is bounded.
+All reads are bounded: a hostile file takes at most four times its size plus 64 MB of memory.
 """
 
 import math
@@ -30,7 +30,7 @@ _STORAGES = {
     "torch.BoolStorage": np.bool_,
 }
 _NESTS = ("model", "module", "state_dict", "model_state_dict")
-_DAMAGE = (  # what zipfile raises on bytes that make no sense
+_DAMAGE = (  # raised by zipfile at damaged bytes
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -39,20 +39,20 @@ _DAMAGE = (  # what zipfile raises on bytes that make no sense
     ValueError,
     OverflowError,
 )
-_SHOWN, _LETTERS = 10, 250  # names in a message, and letters of all together
+_SHOWN, _LETTERS = 10, 250  # largest number of names in a message, and of letters in all of them
 _WEIGHTS = (pickles.Tensor, int, float, np.generic)
 _MB = 2**20
 _LIST_OF_MEMBERS = 4 * _MB  # for 40,000 storages
-_LEAST_VIEW = 2**24  # numbers of a view that may exceed those of its storage
+_LEAST_VIEW = 2**24  # a view of at most this size may be larger than its storage (strides of 0)
 _MOST_AXES = 32
 
 
 def read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint that PyTorch wrote, under the names that it has.
+    """Reads the tensors of a PyTorch checkpoint, under the file's own names.
 
     Args:
       file: the zip archive.
-      size: its number of bytes.
+      size: its size in bytes.
 
     Raises:
       UserError: if it is damaged or hostile, or holds no tensors by name.
@@ -73,9 +73,9 @@ def read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
 
 
 class _Guarded:
-    """A zip file of which no more than `most` bytes are read at once.
+    """A zip file that reads at most `most` bytes at once.
 
-    While `zipfile` reads the list of members, `most` bounds their number.
+    While `zipfile` reads the list of members, this bounds their number.
     """
 
     def __init__(self, file: BinaryIO):
@@ -84,16 +84,16 @@ class _Guarded:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, count: int = -1) -> bytes:
-        """As a file's."""
+        """Reads up to `count` bytes."""
         if count > self.most:
-            raise UserError(f"it lists its members in {count:,} bytes, more than any checkpoint")
+            raise UserError(f"its list of members has {count:,} bytes, more than any checkpoint's")
         return self._file.read(count)
 
 
 class _Archive:
     """The members of a zip checkpoint: `data.pkl`, the storages `data/<key>`, `byteorder`.
 
-    Members are read whole, so that their checksums are compared.
+    Members are read completely, so that their checksums are checked.
     """
 
     def __init__(self, archive: zipfile.ZipFile, size: int):
@@ -108,12 +108,12 @@ class _Archive:
         self._swap = order.decode() != sys.byteorder
 
     def load(self) -> object:
-        """What `data.pkl` describes."""
+        """Builds the object that `data.pkl` describes."""
         most = 8 * _MB + self._size // 2
         return pickles.load(self._read("data.pkl", most), self._size // 32)
 
     def array(self, name: str, value: object) -> np.ndarray:
-        """A tensor's numbers, a read-only view into its storage; or a number, as an array."""
+        """The array of a tensor, a read-only view of its storage, or of a number."""
         if not isinstance(value, pickles.Tensor):
             return np.asarray(float(value) if isinstance(value, int) else value)
         storage = self._storage(value.storage)
@@ -137,7 +137,7 @@ class _Archive:
 
     def _storage(self, storage: object) -> np.ndarray:
         if not isinstance(storage, pickles.Storage):
-            raise UserError("a tensor of it has no storage of its own, so the file is damaged")
+            raise UserError("one of its tensors has no storage, so the file is damaged")
         kind, key = storage.kind, storage.key
         if kind not in _STORAGES:
             raise UserError(f"its storages of class {kind} are not supported")
@@ -156,41 +156,41 @@ class _Archive:
     def _read(self, name: str, most: int | None = None) -> bytes:
         member = self._members[name]
         if member.file_size > min(self._left, most or self._left):
-            raise UserError(f"its {name} has {member.file_size:,} bytes, too many for such a file")
+            raise UserError(f"its {name} has {member.file_size:,} bytes, too many for this file")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UserError(f"its {name} is packed in a way that PyTorch does not use")
+            raise UserError(f"its {name} has a compression that PyTorch does not use")
         self._left -= member.file_size
         with self._archive.open(member) as file:
             return file.read(member.file_size)
 
 
 def _members(members: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """What is in the folder that holds `data.pkl`, by its name there."""
+    """Name -> member of the archive's folder that holds `data.pkl`."""
     names = [member.filename for member in members]
     folders = [name.partition("/")[0] for name in names if name.partition("/")[2] == "data.pkl"]
     if not folders:
         raise UserError(
-            "it is a zip archive without data.pkl, no PyTorch checkpoint; re-save it in PyTorch"
+            "it is a zip archive without data.pkl, not a PyTorch checkpoint; re-save it in PyTorch"
             f" with {RESAVE}"
         )
     inside = [member for member in members if member.filename.startswith(f"{folders[0]}/")]
     named = {member.filename.partition("/")[2]: member for member in inside}
     if len(named) < len(inside) or len(folders) > 1:
-        raise UserError("it holds two members of one name; fetch it again")
+        raise UserError("it holds two members with the same name; fetch it again")
     return named
 
 
 def _whole_numbers(values: object) -> tuple[int, ...]:
-    """Sizes, strides or an offset, as far as they can be such."""
+    """Checks sizes, strides or an offset: whole numbers that are not negative."""
     if not isinstance(values, tuple) or len(values) > _MOST_AXES:
-        raise UserError("a tensor of it has no sizes and strides; the file is damaged")
+        raise UserError("one of its tensors has no sizes and strides; the file is damaged")
     if not all(type(n) is int and 0 <= n < 2**63 for n in values):
-        raise UserError("a tensor of it has sizes or strides that cannot be; the file is damaged")
+        raise UserError("one of its tensors has impossible sizes or strides; the file is damaged")
     return values
 
 
 def _state_dict(content: object) -> Mapping[str, object]:
-    """The tensors and numbers by name, out of what training scripts wrap them in."""
+    """Name -> tensor or number, unwrapped from the dictionaries of training scripts."""
     if isinstance(content, pickles.ScriptModule):
         content = content.tensors()
     for nest in _NESTS:
@@ -200,7 +200,7 @@ def _state_dict(content: object) -> Mapping[str, object]:
     for model in models:
         if isinstance(model, pickles.Placeholder) and model.network:
             raise UserError(
-                f"it is a whole pickled model ({model.name}), whose code would be needed; save its"
+                f"it is a pickled model ({model.name}), which needs the model's code; save its"
                 " tensors in PyTorch with torch.save(model.state_dict(), path)"
             )
     if not isinstance(content, Mapping) or not content:
@@ -216,7 +216,7 @@ def _state_dict(content: object) -> Mapping[str, object]:
         more = f" and {len(others) - shown} more" if len(others) > shown else ""
         raise UserError(
             f"its state dict holds other things than tensors: {', '.join(others[:shown])}{more};"
-            " re-save the tensors alone"
+            " re-save only the tensors"
         )
     return content
 

@@ -1,4 +1,4 @@
-"""Reads tensors from checkpoint files without PyTorch: its zip format, TorchScript, safetensors."""
+"""Reads tensors from checkpoint files without PyTorch: zip format, TorchScript, safetensors."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from tokmerge_jax.checkpoints import torch_archive
 from tokmerge_jax.types import UserError
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
-_PREFIXES = re.compile(r"^(?:(?:module|model)\.)*")  # of data-parallel training; of Lightning
-_WRAPPERS = re.compile(  # PyTorch's, at any depth: of compilation, sharding, recomputation
+_PREFIXES = re.compile(r"^(?:(?:module|model)\.)*")  # added by data-parallel training, Lightning
+_WRAPPERS = re.compile(  # added by PyTorch at any depth: compilation, sharding, recomputation
     r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-_FOLDER = (  # what Hugging Face's folders hold, the best first
+_FOLDER = (  # files of weights in Hugging Face's folders, the preferred first
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
@@ -33,16 +33,17 @@ _MESSAGE = 400  # letters
 
 
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint by name.
+    """Reads the tensors of a checkpoint, by name.
 
-    Takes PyTorch's zip format, TorchScript's (as OpenAI publishes CLIP; all modules' tensors) and
-    safetensors, told by content; the index of files that share the weights; a folder of Hugging
-    Face that holds one of these. The state dict may be wrapped as training scripts do
-    ({"model": ...}); a number in it becomes an array without axes. Dropped from the names is what
-    training puts into them: `module.` and `model.` where all begin so, `_orig_mod.` anywhere.
+    Accepts PyTorch's zip format, TorchScript archives (OpenAI's CLIP; the tensors of all modules)
+    and safetensors, recognised by content; the index of a checkpoint in several files; and a
+    Hugging Face folder that holds one of these. The state dict may be wrapped as in training
+    scripts ({"model": ...}); a number in it becomes an array without axes. Parts of names that
+    training adds are removed: `module.` and `model.` if all names begin so, `_orig_mod.` anywhere.
 
     Raises:
-      UserError: if the file is missing, damaged, hostile or of another format; says how to re-save.
+      UserError: if the file is missing, damaged, hostile or of another format; the message says how
+        to re-save it.
     """
     if not epath.Path(path).exists():
         demo_files.check_installed(path)
@@ -53,7 +54,7 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
             content = _content(file)
             if missing := [name for name in names or () if name not in content]:
                 raise UserError(
-                    f"{file.name} lacks {missing[0]:.100}, which the index says it holds"
+                    f"{file.name} lacks {missing[0]:.100}, which the index assigns to it"
                 )
             tensors |= {name: content[name] for name in names or content}
         if not tensors:
@@ -67,7 +68,7 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
 
 
 def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
-    """The files that a checkpoint consists of, and the tensors to take of each (None: all).
+    """The files of a checkpoint -> names of the tensors to read from each (None = all).
 
     Raises:
       UserError: if one is missing, or the index is damaged.
@@ -82,7 +83,7 @@ def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
 
 
 def is_folder(path: epath.PathLike) -> bool:
-    """Whether `path` is a folder with weights under a name that Hugging Face gives them."""
+    """Whether `path` is a folder with weights under one of Hugging Face's file names."""
     return any((epath.Path(path) / name).exists() for name in _FOLDER)
 
 
@@ -93,11 +94,11 @@ def _of_folder(folder: epath.Path) -> epath.Path:
 
 
 def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:
-    """The files of an index, `{"weight_map": {tensor: file}}`, and the tensors of each."""
+    """Reads an index, `{"weight_map": {tensor: file}}`: file -> names of its tensors."""
     try:
         content = json.loads(index.read_bytes()) if index.stat().length < _HEADER else None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{index.name} is no JSON ({error}); fetch it again") from error
+        raise UserError(f"{index.name} is not JSON ({error}); fetch it again") from error
     match content:
         case {"weight_map": dict(places)} if places:
             parts = {}
@@ -108,14 +109,14 @@ def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:
 
 
 def _beside(file: object) -> str:
-    """A file's name, which leads nowhere else."""
+    """Returns `file` after checking that it is a plain file name, not a path elsewhere."""
     if isinstance(file, str) and file and epath.Path(file).name == file:
         return file
-    raise UserError(f"its weight_map names {file!r:.100}, which is no file beside it")
+    raise UserError(f"its weight_map names {file!r:.100}, which is not a file beside it")
 
 
 def _content(path: epath.Path) -> dict[str, np.ndarray]:
-    """The tensors of one file, under the names that it has."""
+    """Reads the tensors of one file, under the file's own names."""
     with path.open("rb") as file:
         start = file.read(len(_LEGACY))
         if start.startswith(b"PK"):
@@ -128,31 +129,31 @@ def _content(path: epath.Path) -> dict[str, np.ndarray]:
     if start[8:9] == b"{" or path.suffix.lower() == ".safetensors":
         return _safetensors(path, int.from_bytes(start[:8], "little"))
     raise UserError(
-        f"it is no PyTorch checkpoint (it starts with {start!r}); fetch it again, or re-save it in"
-        f" PyTorch with {torch_archive.RESAVE}"
+        f"it is not a PyTorch checkpoint (it starts with {start!r}); fetch it again, or re-save it"
+        f" in PyTorch with {torch_archive.RESAVE}"
     )
 
 
 def _safetensors(path: epath.Path, header: int) -> dict[str, np.ndarray]:
     if header > _HEADER:
         raise UserError(
-            f"it is no whole .safetensors file (a header of {header:,} bytes); fetch it again"
+            f"it is not a complete .safetensors file (header of {header:,} bytes); fetch it again"
         )
     try:
         return load_file(path)
     except safetensors.SafetensorError as error:
         raise UserError(
-            f"it is no whole .safetensors file ({f'{error}':.200}); fetch it again"
+            f"it is not a complete .safetensors file ({f'{error}':.200}); fetch it again"
         ) from error
-    except (AttributeError, KeyError, TypeError) as error:  # of numpy's name for a type
-        raise UserError("it has types that numpy lacks; save it as float32") from error
+    except (AttributeError, KeyError, TypeError) as error:  # from looking up a NumPy dtype
+        raise UserError("it has dtypes that NumPy lacks; save it as float32") from error
 
 
 def _plain_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The tensors under the names that the network itself gives them."""
+    """Removes the parts of names that training adds."""
     plain = [_WRAPPERS.sub("", name) for name in tensors]
     shared = os.path.commonprefix(plain)  # noqa: RUF071 (names, not paths)
     cut = len(re.findall(_PREFIXES, shared)[0])
     if len(set(plain)) < len(plain):
-        raise UserError("two of its tensors have one name but for what training puts into names")
+        raise UserError("two of its tensors get the same name without the parts that training adds")
     return {name[cut:]: tensor for name, tensor in zip(plain, tensors.values(), strict=True)}

@@ -13,7 +13,7 @@ from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.training import curve
 from tokmerge_jax.training.loop import Plan, Trials, fit, training_of
-from tokmerge_jax.training.run import Run, identity
+from tokmerge_jax.training.run import RunFolder, identity
 from tokmerge_jax.types import Params
 
 
@@ -56,7 +56,7 @@ def train(system: System, folder: Path) -> Trained:
     plan = Plan.of(system.config, len(source))
     trials = _trials(system, folder, len(source) // plan.batch_size)
     with disk.held(folder):
-        run = Run(
+        run = RunFolder(
             folder,
             identity(system.config, len(source)),
             keep=system.config.train.keep_checkpoints,

@@ -1,1 +1,1 @@
-"""Training: losses, the optimiser, the step and the loop that resumes."""
+"""Training: losses, optimisers, the compiled step, and a loop that can resume."""

@@ -1,4 +1,4 @@
-"""A picture of a run's loss curve."""
+"""Plots a run's loss curve."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from tokmerge_jax import disk
 
 
 def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], path: Path) -> None:
-    """Draws the loss and its parts, and evaluations by finished steps, into the image `path`."""
+    """Plots the loss, its parts and the evaluations over steps into the image `path`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss")
     for name in sorted(history[0].keys() - {"step", "learning_rate", "gradient_norm"}):

@@ -1,4 +1,4 @@
-"""Trained parameters as one small file: .safetensors of our names, "vision/norm/scale"."""
+"""Writes trained parameters as one small .safetensors file with names like "vision/norm/scale"."""
 
 import os
 from pathlib import Path

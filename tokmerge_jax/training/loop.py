@@ -1,4 +1,4 @@
-"""The training loop: fetches batches, runs the compiled step, logs, saves, stops when asked."""
+"""The training loop: fetches batches, runs the compiled step, logs, saves, stops on a signal."""
 
 import contextlib
 import dataclasses
@@ -18,13 +18,13 @@ from tokmerge_jax.progress import Progress
 from tokmerge_jax.signatures import Augment, Collate, LearningRate
 from tokmerge_jax.system import System, Training
 from tokmerge_jax.training import optimizer, step
-from tokmerge_jax.training.run import Run
+from tokmerge_jax.training.run import RunFolder
 from tokmerge_jax.types import Batch, Params, UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a run is trained, in steps. See `config.common.Training` for the keys behind it."""
+    """The plan of a run, in steps; `config.common.Training` documents the keys behind it."""
 
     steps: int
     warmup_steps: int
@@ -39,7 +39,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, rows: int) -> "Plan":
-        """The plan of a configuration for a data set of `rows`; incomplete batches are left out.
+        """The plan of a configuration for a data set of `rows`, without incomplete batches.
 
         Raises:
           UserError: if the data set is smaller than a batch.
@@ -69,7 +69,7 @@ class Plan:
         """The learning rate of each step.
 
         Raises:
-          UserError: if there is no such schedule.
+          UserError: if the schedule is unknown.
         """
         return optimizer.named(
             self.schedule,
@@ -83,13 +83,13 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-    """Evaluations while training.
+    """Evaluations during training.
 
     Attributes:
-      every: after so many steps, and after the last one.
-      protocol: what is measured, and on what; numbers of another one are not compared with these.
+      every: number of steps between evaluations; there is also one after the last step.
+      protocol: the metric and its data; values of different protocols are not compared.
       measure: `(finished steps, params)` -> a number, higher is better.
-      keep: `(finished steps, params)` is called with each best so far, the first of equals.
+      keep: called as `keep(finished steps, params)` for each new best value, not for ties.
     """
 
     every: int
@@ -100,11 +100,11 @@ class Trials:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a sitting did.
+    """The result of `fit`.
 
     Attributes:
-      step: finished steps of the run; less than the plan's if it was asked to stop.
-      params: the parameters after `step` steps, to evaluate and to keep.
+      step: number of finished steps of the run; fewer than the plan's if it was stopped.
+      params: the parameters after `step` steps, for evaluation and export.
     """
 
     step: int
@@ -113,12 +113,12 @@ class Report:
 
 @runtime_checkable
 class Rows(Protocol):
-    """What is trained on, for example `data.TrainingSource`."""
+    """Training data, for example `data.TrainingSource`."""
 
     def batches(
         self, augment: Augment, collate: Collate, batch_size: int, seed: int, step: int = 0
     ) -> Iterator[Batch]:
-        """The endless batches from `step` on."""
+        """Yields batches from `step` on, endlessly."""
         ...
 
 
@@ -126,30 +126,29 @@ def fit(
     system: System,
     source: Rows,
     plan: Plan,
-    run: Run,
+    run: RunFolder,
     *,
     initial: Callable[[], Params] | None = None,
     trials: Trials | None = None,
 ) -> Report:
     """Trains to the plan's end, from the run's last checkpoint if it has one.
 
-    The host stays one step ahead of the device: it reads a step's scalars when the next step has
-    been sent off. On SIGTERM or SIGINT it finishes the step, saves and returns; a second signal
-    acts as usual. It also saves if the batches end in a UserError, which it passes on.
+    The host stays one step ahead of the device: it reads a step's scalars after dispatching the
+    next step. On SIGTERM or SIGINT it finishes the step, saves and returns; a second signal acts as
+    usual. It also saves if reading a batch raises a UserError, and passes the error on.
 
     Args:
-      system: what is trained, and how.
+      system: the system to train.
       source: the training data.
-      plan: how long, at which rate, on which devices.
-      run: the folder to log and save to.
-      initial: gives the parameters to start with, called only by a run that starts; None = random
-        ones.
-      trials: evaluations on the way, each after a checkpoint, so that none is lost or repeated.
+      plan: number of steps, learning rates and devices.
+      run: the folder for logs and checkpoints.
+      initial: returns the initial parameters, called only by a new run; None = random ones.
+      trials: evaluations in between, each after a checkpoint, so that none is lost or repeated.
 
     Raises:
-      UserError: if the system cannot be trained, devices and groups cannot share a batch evenly,
-        there is no such schedule, nothing is to be trained, the loss is no longer finite, or a
-        batch cannot be had.
+      UserError: if the system cannot be trained, a batch cannot be split evenly over devices and
+        groups, the schedule is unknown, no parameter is trainable, the loss is not finite, or a
+        batch cannot be read.
     """
     training, mesh = training_of(system), parallel.make_mesh(plan.mesh)
     _check_split(plan.batch_size, mesh.shape["data"], training.grad_accum)
@@ -177,7 +176,7 @@ def fit(
         out_shardings=parallel.whole(mesh),
     )
 
-    def settle(state: step.TrainState) -> Params:
+    def eval_params_of(state: step.TrainState) -> Params:
         eval_params = training.eval_params
         return eval_params(state.params, state.memory) if eval_params else state.params
 
@@ -186,7 +185,7 @@ def fit(
         return source.batches(augment, training.collate, size, plan.seed, start)
 
     if run.step:
-        _try_once(trials, plan, run, settle(state))
+        _try_once(trials, plan, run, eval_params_of(state))
     start, log = run.step, _Log(run, plan)
     stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
@@ -197,7 +196,7 @@ def fit(
                 log.flush()
                 run.save(done - 1, state)
                 raise
-            with jax.set_mesh(mesh):  # attention looks there how a batch lies on the devices
+            with jax.set_mesh(mesh):  # attention reads from it how a batch is sharded
                 state, scalars = advance(state, parallel.shard(mesh, batch))
             log.add(done - 1, scalars)
             if stopping or _due(trials, plan, done) or done % plan.checkpoint_every == 0:
@@ -206,21 +205,19 @@ def fit(
             if stopping:
                 break
             if done == run.step:
-                _try_once(trials, plan, run, settle(state))
+                _try_once(trials, plan, run, eval_params_of(state))
                 log.pause()
-    return Report(run.step, settle(state))
+    return Report(run.step, eval_params_of(state))
 
 
 def training_of(system: System) -> Training:
-    """How the system is trained.
+    """The system's training functions.
 
     Raises:
-      UserError: if it has no loss.
+      UserError: if it has none.
     """
     if system.training is None:
-        raise UserError(
-            f"config.system={system.name!r} has no loss to train with; only evaluate it"
-        )
+        raise UserError(f"config.system={system.name!r} has no loss, so it can only be evaluated")
     return system.training
 
 
@@ -228,18 +225,18 @@ def _check_split(rows: int, devices: int, groups: int) -> None:
     if rows % (devices * groups):
         each = f" in config.train.groups={groups} groups" if groups > 1 else ""
         raise UserError(
-            f"config.train.batch_size={rows} cannot be split over {devices} devices{each}; take a"
+            f"config.train.batch_size={rows} cannot be split over {devices} devices{each}; use a"
             f" multiple of {devices * groups}, or set --config.mesh.data"
         )
 
 
 def _due(trials: Trials | None, plan: Plan, done: int) -> bool:
-    """Whether `done` steps are all, or enough for a trial."""
+    """Whether an evaluation is due after `done` steps."""
     return done == plan.steps or (trials is not None and done % trials.every == 0)
 
 
-def _try_once(trials: Trials | None, plan: Plan, run: Run, params: Params) -> None:
-    """Evaluates the last checkpoint's parameters, if that is due and was not done before."""
+def _try_once(trials: Trials | None, plan: Plan, run: RunFolder, params: Params) -> None:
+    """Evaluates the last checkpoint's parameters, if that is due and not done yet."""
     done = run.step
     if trials is None or not _due(trials, plan, done):
         return
@@ -254,26 +251,26 @@ def _try_once(trials: Trials | None, plan: Plan, run: Run, params: Params) -> No
 
 
 class _Log:
-    """Progress bar and metrics, one step behind the device."""
+    """The progress bar and the log of metrics, one step behind the device."""
 
-    def __init__(self, run: Run, plan: Plan) -> None:
+    def __init__(self, run: RunFolder, plan: Plan) -> None:
         self._run, self._plan = run, plan
         self._bar = Progress("training", plan.steps, "step", done=run.step, compiles=True)
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
-        self._last: float | None = None  # when the last step ended, if nothing came between
+        self._last: float | None = None  # when the last step ended; None after a pause
         self._seconds, self._steps = 0.0, 0
 
     def pause(self) -> None:
-        """What happens until the next step ends is not training, and not timed."""
+        """Excludes the time until the end of the next step from the measured speed."""
         self._last = None
 
     def add(self, index: int, scalars: Mapping[str, jax.Array]) -> None:
-        """Keeps the scalars of a step that has been sent off; logs those of the one before."""
+        """Keeps the scalars of a dispatched step and logs those of the step before."""
         self.flush()
         self._pending = index, scalars
 
     def flush(self) -> None:
-        """Waits for the step that is pending, if any, and logs it."""
+        """Waits for the pending step, if any, and logs it."""
         if self._pending is None:
             return
         index, scalars = self._pending
@@ -282,7 +279,7 @@ class _Log:
         if not math.isfinite(values["loss"]):
             raise UserError(
                 f"the loss of step {index} is {values['loss']}; lower config.train.learning_rate"
-                f" (now {self._plan.learning_rate}) and start anew in another --config.output"
+                f" (now {self._plan.learning_rate}) and start again in another --config.output"
             )
         self._run.log(index, values)
         self._show(values)
@@ -307,13 +304,13 @@ class _Log:
 
 
 def _start(
-    run: Run,
+    run: RunFolder,
     mesh: jax.sharding.Mesh,
     begin: Callable[[Params], step.TrainState],
     initial: Callable[[], Params],
     abstract_params: Params,
 ) -> step.TrainState:
-    """The state of the run's last checkpoint, or a fresh one; on every device of the mesh."""
+    """The state of the run's last checkpoint, or a new one, replicated over the mesh."""
     sharding = parallel.whole(mesh)
     if not run.step:
         return jax.device_put(begin(initial()), sharding)
@@ -326,7 +323,7 @@ def _start(
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """A list that the first SIGTERM or SIGINT is put into; the usual handlers are back after."""
+    """Yields a list that receives the first SIGTERM or SIGINT; then handlers are as before."""
     caught: list[int] = []
     usual: dict[int, signal._HANDLER] = {}
 

@@ -1,8 +1,8 @@
-"""Mixup and cutmix: each clip of a batch mixed with the one as far from the batch's other end.
+"""Mixup and CutMix: mixes clip i of a batch of B with its partner, clip B - 1 - i.
 
-Source: mixup (ICLR 2018) and CutMix (ICCV 2019) in timm's form, as TDS-CLIP (2024) offers them:
-one of the two a batch. Partners are aligned frame by frame; the original, with neighbouring frames,
-mixes different times.
+Source: mixup (ICLR 2018) and CutMix (ICCV 2019) in timm's form, as in TDS-CLIP (2024): one of the
+two per batch. Partners are aligned frame by frame; the original, with neighbouring frames, mixes
+different times.
 """
 
 from typing import NamedTuple
@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-_MIXUP_ALPHA, _CUTMIX_ALPHA = 0.8, 1.0  # of the beta distributions of the share
-_CUTS = 0.5  # share of the batches that are cut
+_MIXUP_ALPHA, _CUTMIX_ALPHA = 0.8, 1.0  # parameters of the share's beta distributions
+_CUTS = 0.5  # probability of CutMix rather than mixup
 
 
 class Box(NamedTuple):
-    """Rows and columns, from the first to before the second; empty: nothing is cut."""
+    """A box of pixels: rows [top, bottom) and columns [left, right); may be empty."""
 
     top: Int[Array, ""]
     bottom: Int[Array, ""]
@@ -25,12 +25,12 @@ class Box(NamedTuple):
 
 
 def smooth_targets(labels: Int[Array, " B"], classes: int, smoothing: float) -> Float[Array, "B C"]:
-    """One for each label (float32), less the share `smoothing`, which all C classes get alike."""
+    """One-hot targets (float32) with label smoothing, spread evenly over all C classes."""
     return jax.nn.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
 
 
 def mixed(x: Float[Array, "B ..."], share: Float[Array, ""] | float) -> Float[Array, "B ..."]:
-    """`share` of each row and the rest of its partner: mixup, and both methods' targets."""
+    """`share` of each row plus 1 - `share` of its partner: mixup, and targets of both methods."""
     return share * x + (1 - share) * x[::-1]
 
 
@@ -41,7 +41,7 @@ def cut_box(
     height: int,
     width: int,
 ) -> Box:
-    """The box about (y, x) of 1 - `share` of the area, in the picture's form, cut at its edges."""
+    """A box around (y, x) with 1 - `share` of the area and the picture's aspect, clipped to it."""
 
     def ends(middle: Int[Array, ""] | int, extent: int) -> tuple[jax.Array, jax.Array]:
         half = jnp.floor(extent * jnp.sqrt(1 - share)).astype(jnp.int32) // 2
@@ -51,12 +51,12 @@ def cut_box(
 
 
 def left_share(box: Box, height: int, width: int) -> Float[Array, ""]:
-    """The share of a picture that a box leaves (float32)."""
+    """The share of a picture outside the box (float32)."""
     return 1 - (box.bottom - box.top) * (box.right - box.left) / (height * width)
 
 
 def pasted(video: Float[Array, "B T H W 3"], box: Box) -> Float[Array, "B T H W 3"]:
-    """Each clip with its partner's pixels in the box: cutmix."""
+    """CutMix: each clip with its partner's pixels inside the box."""
     y, x = jnp.arange(video.shape[2])[:, None], jnp.arange(video.shape[3])[None]
     inside = (y >= box.top) & (y < box.bottom) & (x >= box.left) & (x < box.right)
     return jnp.where(inside[None, None, :, :, None], video[::-1], video)
@@ -65,15 +65,15 @@ def pasted(video: Float[Array, "B T H W 3"], box: Box) -> Float[Array, "B T H W 
 def mix(
     key: PRNGKeyArray, video: Float[Array, "B T H W 3"], targets: Float[Array, "B C"]
 ) -> tuple[Float[Array, "B T H W 3"], Float[Array, "B C"]]:
-    """A batch mixed by mixup (share from Beta(0.8, 0.8)) or cutmix (Beta(1, 1)), equally likely.
+    """Mixes a batch by mixup (share from Beta(0.8, 0.8)) or CutMix (Beta(1, 1)), equally likely.
 
     Args:
-      key: of the draws.
+      key: random key.
       video: clips, normalised or not.
       targets: see `smooth_targets`.
 
     Returns:
-      Clips and targets; those of cutmix by the share that the box, cut at the edges, leaves.
+      (clips, targets); CutMix weights the targets by the share outside the clipped box.
     """
     height, width = video.shape[2:4]
     which, of_mixup, of_cutmix, at_y, at_x = jax.random.split(key, 5)

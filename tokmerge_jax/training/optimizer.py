@@ -1,9 +1,9 @@
-"""AdamW as UMT, TESTA, TDS-CLIP and as TempMe use it, and the rates of their steps.
+"""AdamW in the variants of UMT, TESTA, TDS-CLIP and TempMe, and their learning-rate schedules.
 
 Sources: Unmasked Teacher (ICCV 2023), appendix; BLIP (ICML 2022) and TESTA (Findings of EMNLP
-2023), whose rates change with the epoch; TDS-CLIP (2024), whose rate changes every tenth step;
-TempMe (ICLR 2025) and CLIP4Clip (Neurocomputing 2022), whose AdamW is that of early Transformers
-releases. Rates, bounds and exceptions as in code.
+2023), whose rates change every epoch; TDS-CLIP (2024), whose rate changes every tenth step; TempMe
+(ICLR 2025) and CLIP4Clip (Neurocomputing 2022), whose AdamW is that of early Transformers releases.
+Details follow the released code.
 """
 
 import math
@@ -19,24 +19,23 @@ from tokmerge_jax.signatures import LearningRate
 from tokmerge_jax.types import Params, UserError
 
 BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
-"""Of parameters, by the last part of their names."""
+"""Last part of a parameter's name -> its (lower, upper) bound."""
 
 
-_WEB_WARMUP = 1e-6, 5000  # the first rate, and the steps until the highest
+_WEB_WARMUP = 1e-6, 5000  # initial rate, and number of steps until the highest rate
 _WEB_DECAY = 0.95
 _BY_EPOCH = "cosine_by_epoch", "decay_by_epoch"
 _WITH_WARMUP = "cosine", "cosine_by_ten"
 
 
 def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> LearningRate:
-    """Learning rate of a step: linear warm-up from 0, then half a cosine down to 0, as in UMT.
+    """UMT's learning rate: linear warm-up from 0, then half a cosine wave down to 0.
 
     Args:
       base: the highest rate, reached at the end of the warm-up.
-      steps: steps of the whole training, warm-up included.
-      warmup_steps: steps of the warm-up.
-      min_share: a bound: the rate is never less than this share of `base`, not in the warm-up
-        either.
+      steps: number of steps of the whole training, including the warm-up.
+      warmup_steps: number of steps of the warm-up.
+      min_share: lower bound of the rate as a share of `base`, also during the warm-up.
     """
     return lambda step: base * jnp.maximum(_share(step, steps, warmup_steps), min_share)
 
@@ -46,13 +45,13 @@ def cosine_to_floor(
 ) -> LearningRate:
     """`cosine` whose half wave ends at `min_share` of `base`, as in TESTA and TDS-CLIP.
 
-    The warm-up begins at 0 all the same.
+    The warm-up still starts at 0.
     """
     return lambda step: base * _share(step, steps, warmup_steps, min_share)
 
 
 def _share(step: ArrayLike, steps: int, warmup_steps: int, floor: float = 0.0) -> jax.Array:
-    """Share of the highest rate: a linear rise from 0, then half a cosine from 1 to `floor`."""
+    """The share of the highest rate: linear from 0 to 1, then half a cosine wave to `floor`."""
     step = jnp.asarray(step)
     rise = step / max(warmup_steps, 1)
     progress = (step - warmup_steps) / max(steps - warmup_steps, 1)
@@ -61,7 +60,7 @@ def _share(step: ArrayLike, steps: int, warmup_steps: int, floor: float = 0.0) -
 
 
 def warmup(base: float, *, start: float, steps: int) -> LearningRate:
-    """A rate that rises evenly from `start` to `base`, its value from step `steps` on."""
+    """A rate that rises linearly from `start` to `base` in `steps` steps and then stays."""
 
     def rate(step: ArrayLike) -> jax.Array:
         step = jnp.asarray(step)
@@ -71,17 +70,17 @@ def warmup(base: float, *, start: float, steps: int) -> LearningRate:
 
 
 def decay(base: float, *, factor: float, min_share: float) -> LearningRate:
-    """`base`, and after each step `factor` of it, but never less than `min_share` of `base`."""
+    """A rate that is multiplied by `factor` at each step, down to `min_share` of `base`."""
     return lambda step: base * jnp.maximum(factor ** jnp.asarray(step), min_share)
 
 
 def by_epoch(rate: LearningRate, per_epoch: int) -> LearningRate:
-    """The rate of each epoch, that `rate` gives by its number, in all of its `per_epoch` steps."""
+    """A rate that is constant in each epoch of `per_epoch` steps: `rate(epoch number)`."""
     return lambda step: rate(jnp.asarray(step) // per_epoch)
 
 
 def by_ten(rate: LearningRate, per_epoch: int) -> LearningRate:
-    """`rate` at the last of an epoch's steps 0, 9, 19, 29, ..., of which it has `per_epoch`."""
+    """`rate` updated only at steps 0, 9, 19, 29, ... of each epoch of `per_epoch` steps."""
 
     def held(step: ArrayLike) -> jax.Array:
         step = jnp.asarray(step)
@@ -94,22 +93,22 @@ def by_ten(rate: LearningRate, per_epoch: int) -> LearningRate:
 def named(
     name: str, base: float, *, steps: int, warmup_steps: int, min_share: float, per_epoch: int
 ) -> LearningRate:
-    """The rate that `config.train.schedule` names.
+    """The learning rate that `config.train.schedule` names.
 
     Args:
-      name: "cosine"; "cosine_by_ten", TDS-CLIP's, the same for ten steps; "cosine_by_epoch",
-        TESTA's fine-tuning, the same for all of an epoch; "decay_by_epoch", BLIP's pre-training:
-        5 % less each epoch, and in the first one a rise of 5000 steps.
+      name: "cosine"; "cosine_by_ten" (TDS-CLIP), constant for ten steps; "cosine_by_epoch" (TESTA's
+        fine-tuning), constant in an epoch; "decay_by_epoch" (BLIP's pretraining), 5 % less each
+        epoch, with a warm-up of 5000 steps in the first one.
       base: the highest rate.
-      steps: of the whole training.
-      warmup_steps: in which the rates of "cosine" and "cosine_by_ten" rise from 0; the others have
-        none to set.
-      min_share: the rate falls to no less than this share of `base`: "cosine" and "decay_by_epoch"
-        are cut off there, the cosines of the other two end there.
-      per_epoch: steps of an epoch.
+      steps: number of steps of the whole training.
+      warmup_steps: number of steps in which "cosine" and "cosine_by_ten" rise from 0; must be 0 for
+        the others.
+      min_share: the lowest rate as a share of `base`: a bound for "cosine" and "decay_by_epoch",
+        the end value of the other two.
+      per_epoch: number of steps per epoch.
 
     Raises:
-      UserError: if there is no such rate, or it has no such warm-up.
+      UserError: if the name is unknown, or its schedule has no adjustable warm-up.
     """
     if name == "cosine":
         return cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
@@ -121,8 +120,8 @@ def named(
         raise UserError(f"config.train.schedule={name!r} is none of {known}")
     if warmup_steps:
         raise UserError(
-            f"config.train.warmup_epochs is for config.train.schedule=cosine and cosine_by_ten; set"
-            f" it to 0 for {name}"
+            f"config.train.warmup_epochs applies only to config.train.schedule=cosine and"
+            f" cosine_by_ten; set it to 0 for {name}"
         )
     if name == "cosine_by_epoch":
         falling = cosine_to_floor(base, steps=steps // per_epoch, min_share=min_share)
@@ -134,10 +133,10 @@ def named(
 
 
 def decayed(params: Params) -> PyTree:
-    """True where weight decay applies: everywhere but on vectors and biases.
+    """Marks the parameters with weight decay: all but vectors and biases.
 
-    A vector is one in PyTorch's layout too: no rule of conversion splits or joins the axes of a
-    parameter that has only one. The temperature, a scalar, is decayed.
+    Vectors are also vectors in PyTorch's layout, since no conversion rule splits or joins the axes
+    of a parameter with one axis. The temperature, a scalar, decays.
     """
 
     def marked(path: tuple[PyTree, ...], leaf: PyTree) -> bool:
@@ -152,9 +151,9 @@ def adamw(
     mask: Callable[[Params], PyTree] | None = decayed,
     share: Callable[[str], float] = lambda name: 1.0,
 ) -> optax.GradientTransformation:
-    """AdamW with betas 0.9 and 0.999 that decays what `mask` marks, or all; nothing is clipped.
+    """AdamW with betas 0.9 and 0.999, without clipping; `mask` marks what decays, None = all.
 
-    A parameter's rate, which its decay follows, is `share` of its name times `rate`.
+    A parameter's rate, which also scales its decay, is `share(name)` times `rate`.
     """
     adam = optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=mask)
 
@@ -166,7 +165,7 @@ def adamw(
 
 
 def bounded(params: Params) -> Params:
-    """`params` with every leaf that `BOUNDS` names clamped."""
+    """Clips the parameters that `BOUNDS` names."""
 
     def clamp(path: tuple[PyTree, ...], leaf: PyTree) -> PyTree:
         name = path[-1].key
@@ -183,16 +182,16 @@ def clipped_adamw(
     gradient_scale: float = 1.0,
     share: Callable[[str], float] = lambda name: 1.0,
 ) -> optax.GradientTransformation:
-    """AdamW of betas 0.9 and 0.999 whose epsilon, 1e-6, is added before the bias is corrected.
+    """AdamW with betas 0.9 and 0.999 that adds epsilon (1e-6) before the bias correction.
 
-    Weights decay after the update, by what it has left, where `decayed` says.
+    Decay applies after the update, to the updated weights that `decayed` marks.
 
     Args:
       rate: the learning rate of a step.
-      weight_decay: times the rate, what a step takes from a weight.
-      clip_norm: of the whole gradient, at most; 0 = any.
-      gradient_scale: what gradients are multiplied by first.
-      share: of the rate, for the parameter of a name ("vision/block_0/attention/lora/...").
+      weight_decay: decay of a weight per step, as a multiple of the rate.
+      clip_norm: largest norm of the whole gradient; 0 = no clipping.
+      gradient_scale: factor of the gradients, applied first.
+      share: parameter name ("vision/block_0/attention/lora/...") -> share of the rate.
     """
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
@@ -216,18 +215,18 @@ def clipped_adamw(
 
 
 def _scaled(tree: PyTree, factor: ArrayLike, share: Callable[[str], float]) -> PyTree:
-    """Each leaf times `factor` and the share of its name."""
+    """Multiplies each leaf by `factor` and by `share(name)`."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: factor * share("/".join(p.key for p in path)) * leaf, tree
     )
 
 
 def _adam_of_early_epsilon() -> optax.GradientTransformation:
-    """m / (sqrt(v) + eps), both then corrected for their start at 0: Adam's algorithm in short."""
+    """Adam's update m / (sqrt(v) + eps), with the bias correction applied afterwards."""
     b1, b2, epsilon = 0.9, 0.999, 1e-6
 
     def init(params: PyTree) -> optax.ScaleByAdamState:
-        moments = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))  # two, to be donated
+        moments = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))  # separate buffers
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), *moments)
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:

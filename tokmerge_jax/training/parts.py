@@ -1,4 +1,4 @@
-"""Encoding a large batch part by part, to the gradient of the whole."""
+"""Encodes a large batch part by part, with the gradient of the whole batch."""
 
 from collections.abc import Callable
 
@@ -9,17 +9,17 @@ from tokmerge_jax import parallel
 
 
 def in_parts(function: Callable[..., PyTree], parts: int, *arrays: jax.Array) -> PyTree:
-    """`function(*arrays)` of a function that treats rows apart, `parts` groups of rows in turn.
+    """Computes `function(*arrays)` on `parts` groups of rows, one after the other.
 
-    What is computed on the way to a part's results is computed again for its gradient, so that
-    only one part's is held at a time: gradient accumulation for losses that look over the whole
-    batch. Source: GradCache (RepL4NLP 2021).
+    The function must treat rows independently. Activations are recomputed for the gradient, so that
+    only one part's are held at a time: gradient accumulation for losses over the whole batch.
+    Source: GradCache (RepL4NLP 2021).
 
     Args:
-      function: `(*arrays of some rows) -> tree of arrays of as many rows`.
-      parts: how many; 1 = all rows at once. Rows that parts and devices cannot share evenly are
-        cut into more.
-      arrays: with one leading axis.
+      function: `(*arrays of some rows) -> tree of arrays with as many rows`.
+      parts: number of parts; 1 = all rows at once. If rows cannot be split evenly over parts and
+        devices, there are more parts.
+      arrays: arrays with the same first axis.
     """
     if parts == 1:
         return function(*arrays)

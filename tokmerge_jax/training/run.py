@@ -1,6 +1,6 @@
-"""A training run's folder: `config.json`, `checkpoints/`, a line a step in `metrics.jsonl`.
+"""The folder of a training run: `config.json`, `checkpoints/`, and logs.
 
-Evaluations on the way have a line each in `trials.jsonl`.
+`metrics.jsonl` has one line per step, `trials.jsonl` one line per evaluation during training.
 """
 
 import json
@@ -21,33 +21,33 @@ _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data
          "data.answers", "data.labels", "data.clips", "data.crops", "data.on_broken",
          "train.checkpoint_every", "train.keep_checkpoints", "train.eval_split",
          "train.eval_epochs", "train.parts", "train.remat")  # fmt: skip
-"""Keys that may change between two sittings: they do not touch the loss curve."""
+"""Configuration keys that may change when a run resumes: they do not affect the loss curve."""
 
 
 def identity(config: Config, rows: int) -> dict[str, Json]:
-    """What a run's loss curve depends on: the data set's length and the config's keys, flat."""
+    """The settings that a run's loss curve depends on: config keys, flat, and the data's length."""
     every = flat(config.to_dict())
-    kept = {key: value for key, value in every.items() if not _within(key, _FREE)}
-    return json.loads(json.dumps({**kept, "(rows of the data set)": rows}))
+    settings = {key: value for key, value in every.items() if not _within(key, _FREE)}
+    return json.loads(json.dumps({**settings, "(rows of the data set)": rows}))
 
 
-class Run:
-    """The folder of one run; opened again, it goes on from its last checkpoint.
+class RunFolder:
+    """The folder of one run, which resumes from its last checkpoint.
 
     Attributes:
-      step: finished steps of the last checkpoint, 0 if there is none.
+      step: number of finished steps at the last checkpoint; 0 without one.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Json], *, keep: int) -> None:
-        """Opens or makes `folder`.
+        """Opens or creates `folder`.
 
         Args:
-          folder: the run's.
-          settings: what must be equal for the run to go on, from `identity`.
-          keep: how many checkpoints are kept.
+          folder: the run's folder.
+          settings: the settings that must be unchanged to resume, from `identity`.
+          keep: number of checkpoints to keep.
 
         Raises:
-          UserError: if the folder holds a run of other settings, naming them.
+          UserError: if the folder holds a run with other settings; the message names them.
         """
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -56,14 +56,14 @@ class Run:
         )
         self._checkpoints = ocp.CheckpointManager(self._folder / "checkpoints", options=options)
         self.step = self._checkpoints.latest_step() or 0
-        self._settle(settings)
+        self._check_settings(settings)
         self._metrics = self._folder / "metrics.jsonl"
         self._trials = self._folder / "trials.jsonl"
         self._cut_metrics()
         self._trial_records()
 
     def restore(self, abstract: TrainState) -> TrainState:
-        """The state of the last checkpoint, with the dtypes and shardings of `abstract`.
+        """Reads the state of the last checkpoint, with the dtypes and shardings of `abstract`.
 
         Raises:
           UserError: if it is damaged.
@@ -79,8 +79,8 @@ class Run:
         except Exception as error:  # orbax, tensorstore and JSON raise errors of their own
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
-                f"{place}, a checkpoint, is damaged ({reason[0]:.120}); remove that folder to go on"
-                " from the checkpoint before it, if there is one"
+                f"{place}, a checkpoint, is damaged ({reason[0]:.120}); remove that folder to"
+                " resume from the checkpoint before it, if there is one"
             ) from error
         assert isinstance(restored, TrainState)
         return restored
@@ -89,7 +89,7 @@ class Run:
         """Writes a checkpoint after `step` finished steps; returns when it is on disk.
 
         Raises:
-          UserError: if there is no room for it.
+          UserError: if there is no disk space for it.
         """
         if step != self.step:
             disk.check_room(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
@@ -103,45 +103,45 @@ class Run:
                 file.write(json.dumps({"step": step, **scalars}) + "\n")
 
     def log_trial(self, step: int, value: float, protocol: str) -> None:
-        """Appends the outcome of an evaluation after `step` finished steps to `trials.jsonl`."""
+        """Appends the result of an evaluation after `step` finished steps to `trials.jsonl`."""
         if jax.process_index() == 0:
             record = {"step": step, "value": value, "protocol": protocol}
             lines = [*self._trial_records(), record]
             runtime.write_text(self._trials, "".join(f"{json.dumps(line)}\n" for line in lines))
 
     def trials(self, protocol: str) -> dict[int, float]:
-        """The outcomes so far, under this protocol, by finished steps."""
+        """Number of finished steps -> value, of the evaluations under this protocol so far."""
         records = self._trial_records()
         return {r["step"]: r["value"] for r in records if r["protocol"] == protocol}
 
     def _trial_records(self) -> list[dict[str, Json]]:
-        """The lines of `trials.jsonl`; a UserError if one is damaged."""
+        """Reads `trials.jsonl`; raises UserError if a line is damaged."""
         kinds = {"step": int, "value": (int, float), "protocol": str}
         return _records(self._trials, "remove that line: the evaluation is left out", kinds)
 
     def history(self) -> list[dict[str, Json]]:
-        """What has been logged, one record a step."""
+        """Reads the log, one record per step."""
         return _records(
             self._metrics, "put a copy of the line before it there", {"step": int, "loss": float}
         )
 
-    def _settle(self, settings: Mapping[str, Json]) -> None:
-        """Writes the settings of a run that starts; compares those of one that goes on."""
+    def _check_settings(self, settings: Mapping[str, Json]) -> None:
+        """Writes the settings of a new run; compares those of a run that resumes."""
         path = self._folder / "config.json"
         if not (self.step and path.exists()):
             runtime.write_text(path, json.dumps(settings, indent=1) + "\n")
             return
-        old = _object(path.read_bytes(), {}, f"{path}", "start anew in another --config.output")
+        old = _object(path.read_bytes(), {}, f"{path}", "start again in another --config.output")
         keys = [k for k in {**old, **settings} if old.get(k) != settings.get(k)]
         if keys:
             changes = ", ".join(f"{k} {old.get(k)!r} -> {settings.get(k)!r}" for k in keys)
             raise UserError(
-                f"{self._folder} holds a training run of other settings ({changes}); take the old"
-                " values to go on, or another --config.output to start anew"
+                f"{self._folder} holds a training run with other settings ({changes}); use the old"
+                " values to resume, or another --config.output to start a new run"
             )
 
     def _cut_metrics(self) -> None:
-        """Drops what was logged after the last checkpoint: those steps will be run again."""
+        """Removes the log after the last checkpoint, since those steps are run again."""
         if self._metrics.exists() and jax.process_index() == 0:
             lines = self._metrics.read_bytes().splitlines(keepends=True)
             with disk.explained(self._metrics):
@@ -152,7 +152,7 @@ class Run:
 def _records(
     file: Path, cure: str, kinds: Mapping[str, type | tuple[type, ...]]
 ) -> list[dict[str, Json]]:
-    """The objects of a file of JSON lines, none if there is no file."""
+    """Reads the objects in a file of JSON lines; none if there is no file."""
     lines = file.read_bytes().splitlines() if file.exists() else []
     return [_object(text, kinds, f"{file}, line {i},", cure) for i, text in enumerate(lines, 1)]
 
@@ -160,7 +160,7 @@ def _records(
 def _object(
     text: bytes, kinds: Mapping[str, type | tuple[type, ...]], where: str, cure: str
 ) -> dict[str, Json]:
-    """A JSON object whose fields are of those kinds; a UserError if it is none."""
+    """Parses a JSON object and checks its fields' types; raises UserError if they differ."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

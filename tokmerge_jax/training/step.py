@@ -1,4 +1,4 @@
-"""One step of training: what it carries from step to step, and the compiled update."""
+"""One training step: the state that it carries, and the update."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +16,19 @@ from tokmerge_jax.signatures import LearningRate, Loss, LossState, StatefulLoss
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import Batch, Params, UserError
 
-_NO_STEP = 2**32 - 1  # what is drawn once has a key that no step has
+_NO_STEP = 2**32 - 1  # folded into the key of the initial draws; no step has this number
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a run needs to go on.
+    """Everything that a run needs to resume.
 
-    Finished steps (int32), parameters, the optimiser's moments, and as `memory`, its name in
-    checkpoints, the state of a `StatefulLoss`.
+    Attributes:
+      step: number of finished steps, int32.
+      params: the parameters.
+      moments: the optimiser's state.
+      memory: the state of a `StatefulLoss` (this is its name in checkpoints); () without one.
 
-    Fields are typed loosely, for a pytree's leaves may also be shapes, shardings or None.
+    Fields are typed as PyTree, since leaves may also be shapes, shardings or None.
     """
 
     step: PyTree
@@ -37,7 +40,7 @@ class TrainState(flax.struct.PyTreeNode):
 Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]
 
 _Rest = tuple[Mapping[str, jax.Array], LossState]
-"""Scalars to log, and the loss's next state."""
+"""(scalars to log, next state of the loss)."""
 
 _Differentiated = Callable[[Params, Batch, jax.Array], tuple[tuple[jax.Array, _Rest], Params]]
 """`(moving, batch, key) -> ((loss, rest), gradient)`."""
@@ -50,17 +53,17 @@ def create(
     init_loss_state: Callable[[Params, jax.Array], LossState] | None = None,
     seed: int = 0,
 ) -> TrainState:
-    """The state before the first step; only `trainable` parameters have moments (see `make`).
+    """Creates the state before the first step; only `trainable` parameters have moments (`make`).
 
-    `init_loss_state` gives the loss's state of the parameters and, by `seed`, of chance.
+    `init_loss_state(params, key)` returns the loss's initial state; the key depends on `seed`.
 
     Raises:
-      UserError: if there are no such parameters.
+      UserError: if no parameter is trainable.
     """
     moving, _ = _split(params, trainable)
     if not moving:
         raise UserError(
-            "there is nothing to train: the configuration freezes all parameters that it has; see"
+            "nothing to train: the configuration freezes all its parameters; see"
             " config.train.backbone_rate and config.model.lora_rank"
         )
     key = jax.random.fold_in(jax.random.key(seed), _NO_STEP)
@@ -78,21 +81,21 @@ def make(
     per_epoch: int = 1,
     grad_accum: int = 1,
 ) -> Step:
-    """The pure function `(state, batch) -> (next state, scalars to log)`, not compiled yet.
+    """Makes the pure, uncompiled function `(state, batch) -> (next state, scalars to log)`.
 
-    The loss is a `StatefulLoss` if the state holds one of a loss.
+    The loss is a `StatefulLoss` if the state holds a loss state.
 
-    Its randomness (negatives, dropout) depends on the seed and the step alone, so that a resumed
-    run repeats what an uninterrupted one does. The scalars are the loss and its parts before the
-    update, the rate and the gradient's norm. Only parameters whose names ("vision/norm/scale")
-    match a pattern of `trainable` (none = all) have a gradient and move. An epoch has `per_epoch`
-    steps.
+    Randomness (negatives, dropout) depends only on the seed and the step, so a resumed run repeats
+    exactly what an uninterrupted one does. The scalars are the loss and its parts before the
+    update, the learning rate and the gradient's norm. Only parameters whose names
+    ("vision/norm/scale") match a pattern of `trainable` (empty = all) are updated. An epoch has
+    `per_epoch` steps.
 
-    Where the loss is a mean over rows, a batch may pass in `grad_accum` groups, one after the
-    other, so that only one group's activations are held at a time. Every `grad_accum`-th row is of
-    the same group, so that no device needs another's rows. Gradient, scalars and the loss's next
-    state (floats) are the means of the groups', each of which begins with the same state and has
-    chance of its own.
+    If the loss is a mean over rows, a batch may be split into `grad_accum` groups that are
+    processed one after the other, so that only one group's activations are held at a time. Row i
+    belongs to group i % `grad_accum`, so that no device needs another's rows. Gradient, scalars and
+    the loss's next state (floats) are means over groups; each group starts from the same state and
+    has its own random key.
     """
 
     def stateful(
@@ -129,7 +132,7 @@ def make(
 
 
 def _grouped(differentiated: _Differentiated, groups: int) -> _Differentiated:
-    """The means of what is found in as many groups of rows, each with a key of its own."""
+    """Averages the results over `groups` groups of rows, each with its own key."""
     if groups == 1:
         return differentiated
 
@@ -140,19 +143,19 @@ def _grouped(differentiated: _Differentiated, groups: int) -> _Differentiated:
             rows = {
                 name: jax.lax.dynamic_index_in_dim(x, group, 1, False) for name, x in split.items()
             }
-            found, gradient = differentiated(moving, rows, jax.random.fold_in(key, group))
-            return jax.tree.map(jnp.add, total, gradient), found
+            results, gradient = differentiated(moving, rows, jax.random.fold_in(key, group))
+            return jax.tree.map(jnp.add, total, gradient), results
 
         zero = jax.tree.map(jnp.zeros_like, moving)
-        total, found = jax.lax.scan(add, zero, jnp.arange(groups))
-        mean = jax.tree.map(lambda x: x.mean(axis=0), found)
+        total, results = jax.lax.scan(add, zero, jnp.arange(groups))
+        mean = jax.tree.map(lambda x: x.mean(axis=0), results)
         return mean, jax.tree.map(lambda x: x / groups, total)
 
     return run
 
 
 def _split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:
-    """The parameters that move, and those that do not."""
+    """Splits the parameters into (trainable, frozen)."""
     flat = flatten_dict(params, sep="/")
     moving = {
         name: leaf

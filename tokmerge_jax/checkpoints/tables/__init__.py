@@ -1,1 +1,1 @@
-"""One rule table for each system, and the rows that several share."""
+"""One rule table per system, and the rules that several share."""

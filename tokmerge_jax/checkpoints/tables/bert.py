@@ -1,4 +1,4 @@
-"""BERT's rows, in the names of Hugging Face's implementation that UMT and BLIP keep."""
+"""BERT's rules, with Hugging Face's names, which UMT and BLIP use too."""
 
 from tokmerge_jax.checkpoints.rules import Rule, each
 from tokmerge_jax.checkpoints.tables.shared import embedding, linear, norm
@@ -16,7 +16,7 @@ def rules(
       target: prefix of our paths, for example "text".
       depth: its number of layers.
       fusion_layer: the first layer with cross-attention.
-      token_types: whether it has a table of them.
+      token_types: whether it has a table of token types.
     """
     table = f"{source}.embeddings"
     ours = f"{target}/embeddings"
@@ -48,7 +48,7 @@ def word_head(source: str, target: str) -> tuple[Rule, ...]:
 
 
 def tied(head: str, embeddings: str) -> dict[str, str]:
-    """Second names of tensors that a `word_head` shares, and their first names."""
+    """Second name -> first name of the tensors that a `word_head` shares."""
     return {
         f"{head}.decoder.weight": f"{embeddings}.word_embeddings.weight",
         f"{head}.decoder.bias": f"{head}.bias",

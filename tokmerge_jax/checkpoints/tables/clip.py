@@ -14,12 +14,12 @@ from tokmerge_jax.checkpoints.tables.shared import embedding, linear, norm, unif
 _KERNELS = tuple(f"{{}}/{name}/kernel" for name in ("query", "key", "value"))
 _BIASES = tuple(f"{{}}/{name}/bias" for name in ("query", "key", "value"))
 _IGNORED = (
-    r"clip\.(input_resolution|context_length|vocab_size)$",  # of OpenAI's archives
+    r"clip\.(input_resolution|context_length|vocab_size)$",  # in OpenAI's archives
     r"clip\.attn_mask$",  # a buffer of open_clip
     r".*\.position_ids$",  # buffers of Hugging Face
 )
 RENAMES = (
-    (r"^text\.", ""),  # open_clip's models with a text tower apart
+    (r"^text\.", ""),  # open_clip's models with a separate text tower
     (r"^(?!clip\.|vision_model\.|text_model\.|\w+_projection\.|logit_scale$)", "clip."),
     (r"^logit_scale$", "clip.logit_scale"),
 )
@@ -28,16 +28,16 @@ RENAMES = (
 def rules(
     depth: int, text_depth: int, lora: bool = False, joins: Sequence[int] = ()
 ) -> tuple[RuleSet, ...]:
-    """The tables of CLIP, by kind of checkpoint: TempMe's own, Hugging Face's, all others.
+    """The tables for CLIP, by kind of checkpoint: TempMe's own, Hugging Face's, all others.
 
-    What TempMe adds starts as a CLIP checkpoint leaves the network: it changes nothing.
+    From a CLIP checkpoint, TempMe's additional parameters start so that they change nothing.
 
     Args:
-      depth: layers of the image transformer.
-      text_depth: layers of the text transformer.
+      depth: number of layers of the image transformer.
+      text_depth: number of layers of the text transformer.
       lora: whether attention has LoRA.
-      joins: layers before which clips join, each with a table of positions; if there are none,
-        a TempMe checkpoint's tables are left out.
+      joins: layers before which clips join, each with a position table; if empty, the tables of a
+        TempMe checkpoint are ignored.
     """
     added = (
         *(_lora("clip.visual.transformer", "vision", depth) if lora else ()),
@@ -65,22 +65,22 @@ def rules(
 def describe(state_dict: StateDict) -> str:
     """The sizes of the CLIP in a checkpoint, as keys of `config.model`, and whether it has LoRA."""
     try:
-        found = [f"{name}={size}" for name, size in sizes(state_dict).items()]
+        parts = [f"{name}={size}" for name, size in sizes(state_dict).items()]
     except KeyError as error:
-        return f"no CLIP of a vision transformer: there is no {error.args[0]}"
+        return f"not a CLIP with a vision transformer: it has no {error.args[0]}"
     added = (np.shape(tensor) for name, tensor in state_dict.items() if name.endswith("LoRA_a"))
     ranks = {shape[0] for shape in added if shape}
-    found += [f"lora_rank={rank}, or fold it by scripts/convert.py --merge_lora" for rank in ranks]
-    return ", ".join(found)
+    parts += [f"lora_rank={rank}, or fold it by scripts/convert.py --merge_lora" for rank in ranks]
+    return ", ".join(parts)
 
 
 def sizes(state_dict: StateDict) -> Mapping[str, int]:
-    """The network's sizes by their keys in `config.model`, told from a checkpoint's tensors.
+    """Key in `config.model` -> size of the network in a checkpoint, from its tensors' shapes.
 
-    Heads are not stored: all of CLIP's have 64 channels.
+    The number of heads is not stored; all of CLIP's heads have 64 channels.
 
     Raises:
-      KeyError: naming a tensor that is missing.
+      KeyError: if a tensor is missing; it names the tensor.
     """
     shapes, names = _named(state_dict)
     words, text_width = of_axes(2, shapes, names.words)
@@ -96,10 +96,10 @@ def sizes(state_dict: StateDict) -> Mapping[str, int]:
 
 
 def vision_sizes(state_dict: StateDict) -> dict[str, int]:
-    """Those of the image transformer alone, which need no text transformer to be there.
+    """`sizes` of the image transformer only; works without a text transformer.
 
     Raises:
-      KeyError: naming a tensor that is missing.
+      KeyError: if a tensor is missing; it names the tensor.
     """
     shapes, names = _named(state_dict)
     width, _, _, patch = of_axes(4, shapes, names.patches)
@@ -117,7 +117,7 @@ def of_axes(count: int, shapes: Mapping[str, Sequence[int]], name: str) -> Seque
     """The shape of a tensor, which must have `count` axes, none of them empty.
 
     Raises:
-      KeyError: naming the tensor, if it is missing or another.
+      KeyError: if the tensor is missing or has another shape; it names the tensor.
     """
     shape = shapes[name]
     if len(shape) != count or 0 in shape:
@@ -126,7 +126,7 @@ def of_axes(count: int, shapes: Mapping[str, Sequence[int]], name: str) -> Seque
 
 
 def _named(state_dict: StateDict) -> tuple[Mapping[str, Sequence[int]], "_SizeNames"]:
-    """All shapes by the names that the rules know, and which of them tell the sizes."""
+    """Returns (name in the rules -> shape, names of the tensors that determine the sizes)."""
     table = RuleSet((), renames=RENAMES)
     shapes = {table.rename(name): np.shape(tensor) for name, tensor in state_dict.items()}
     return shapes, _SIZES[any(name.startswith("vision_model.") for name in shapes)]
@@ -137,7 +137,7 @@ def _layers(names: Iterable[str], pattern: str) -> int:
 
 
 class _SizeNames(NamedTuple):
-    """The tensors that tell the sizes."""
+    """Names of the tensors whose shapes determine the network's sizes."""
 
     patches: str
     positions: str
@@ -220,7 +220,7 @@ def _blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
 
 
 def attention(source: str, target: str) -> tuple[Rule, ...]:
-    """PyTorch's own attention, whose three projections are one."""
+    """The rules of `torch.nn.MultiheadAttention`, whose three projections are fused."""
     return (
         Rule(f"{source}.in_proj_weight", _all(_KERNELS, target), Split(3)),
         Rule(f"{source}.in_proj_bias", _all(_BIASES, target), SplitVector(3)),
@@ -255,14 +255,14 @@ def _hugging_face(depth: int, text_depth: int) -> tuple[Rule, ...]:
 
 
 def hugging_face_vision(depth: int) -> tuple[Rule, ...]:
-    """The same of Hugging Face."""
+    """The image transformer up to its last block, with Hugging Face's names."""
     names = "vision_model.embeddings"
     patches = f"{names}.patch_embedding.weight"
     return (
         Rule(patches, ("vision/patch_embedding/kernel",), Patches(flat=True)),
         Rule(f"{names}.class_embedding", ("vision/class_embedding",)),
         Rule(f"{names}.position_embedding.weight", ("vision/position_embedding",)),
-        *norm("vision_model.pre_layrnorm", "vision/input_norm"),  # they spell it so
+        *norm("vision_model.pre_layrnorm", "vision/input_norm"),  # the spelling is theirs
         *_hugging_face_blocks("vision_model", "vision", depth),
     )
 
@@ -291,7 +291,7 @@ def _all(targets: Sequence[str], prefix: str) -> tuple[str, ...]:
 
 
 def _start(target: str) -> Callable[[Sequence[int]], np.ndarray]:
-    """LoRA's `down` as it is initialised, the same each time; all else is zero."""
+    """Initial values: a fixed random draw for LoRA's `down`, zeros for all others."""
     if not target.endswith("/down/kernel"):
         return np.zeros
 

@@ -1,4 +1,4 @@
-"""Rows that recur: linear layers and norms; rows that copy; what a checkpoint lacks, drawn."""
+"""Shared rules: linear layers, norms, copies, and initial values of missing parameters."""
 
 import itertools
 import zlib
@@ -41,19 +41,19 @@ def embedding(source: str, target: str) -> tuple[Rule, ...]:
 
 
 def shared(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules with those of one source joined into one that makes copies."""
+    """Joins rules with the same source into one rule that copies it to all targets."""
     by_source = sorted(rules, key=lambda rule: rule.source)
     groups = [tuple(g) for _, g in itertools.groupby(by_source, key=lambda rule: rule.source)]
     return tuple(map(_joined, groups))
 
 
 def uniform(target: str, bound: float) -> Callable[[Sequence[int]], np.ndarray]:
-    """Draws a parameter uniformly within `bound`, the same each time."""
+    """A function shape -> uniform draw within `bound`, always the same for a target."""
     return lambda shape: _generator(target).uniform(-bound, bound, shape)
 
 
 def normal(target: str, deviation: float) -> Callable[[Sequence[int]], np.ndarray]:
-    """Draws a parameter normally, the same each time."""
+    """A function shape -> normal draw, always the same for a target."""
     return lambda shape: _generator(target).normal(0, deviation, shape)
 
 

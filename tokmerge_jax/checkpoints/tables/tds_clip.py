@@ -1,6 +1,6 @@
 """Checkpoints of TDS-CLIP and Side4Video, and CLIP's, from which their training starts.
 
-Running statistics stand beside the parameters: "batch_stats/side/norm/mean".
+Running statistics are stored with the parameters: "batch_stats/side/norm/mean".
 """
 
 import re
@@ -14,7 +14,7 @@ from tokmerge_jax.checkpoints.tables import clip
 from tokmerge_jax.checkpoints.tables.shared import batch_norm, linear, norm, normal, uniform
 
 _RENAMES = ((r"module\.", ""),)
-_IGNORED = (r".*\.num_batches_tracked$",)  # PyTorch's loader does without
+_IGNORED = (r".*\.num_batches_tracked$",)  # not needed by PyTorch's loader either
 _UNREAD = (  # of a CLIP: its text transformer and projections; OpenAI's, Hugging Face's, ours
     r"clip\.(?!visual\.)",
     r"clip\.visual\.(ln_post\.|proj$)",
@@ -29,15 +29,16 @@ def rules(
 ) -> tuple[RuleSet, ...]:
     """The tables of TDS-CLIP, by kind of checkpoint: its own, Hugging Face's CLIP, other CLIPs.
 
-    Of a CLIP only the image transformer is read; the rest starts as TDS-CLIP's training starts.
+    From a CLIP checkpoint only the image transformer is read; all other parameters are initialised
+    as in TDS-CLIP's training.
 
     Args:
-      depth: blocks of CLIP's image transformer, and of the side network.
-      width: channels of the image transformer.
-      side_width: channels of the side network; 0 if there is none.
+      depth: number of blocks of CLIP's image transformer, and of the side network.
+      width: number of channels of the image transformer.
+      side_width: number of channels of the side network; 0 = no side network.
       patch_size: edge of a patch in pixels.
-      differences: of neighbouring frames, that the side network sees; 0 for Side4Video's
-        checkpoints, which lack what sees them.
+      differences: number of differences of neighbouring frames that the side network reads; 0 for
+        Side4Video's checkpoints, which lack those layers.
     """
     blocks = each(range(depth), (*_tap(), *_block(side_width, differences > 0)))
     own = (
@@ -71,17 +72,17 @@ def describe(state_dict: StateDict) -> str:
     try:
         return ", ".join(f"{name}={size}" for name, size in sizes(state_dict).items())
     except KeyError as error:
-        return f"no TDS-CLIP: there is no {error.args[0]}"
+        return f"not a TDS-CLIP: it has no {error.args[0]}"
 
 
 def sizes(state_dict: StateDict) -> Mapping[str, int]:
-    """The network's sizes by their keys in `config.model`, told from a checkpoint's tensors.
+    """Key in `config.model` -> size of the network in a checkpoint, from its tensors' shapes.
 
-    Heads are not stored: both networks' have 64 channels. Nor are frames: no tensor depends on
-    their number.
+    The number of heads is not stored; all heads have 64 channels. No tensor depends on the number
+    of frames.
 
     Raises:
-      KeyError: naming a tensor that is missing.
+      KeyError: if a tensor is missing; it names the tensor.
     """
     table = RuleSet((), renames=_RENAMES)
     tensors = {table.rename(name): tensor for name, tensor in state_dict.items()}
@@ -106,7 +107,7 @@ def _stem(differences: int) -> tuple[Rule, ...]:
 
 
 def _differences(target: str, count: int) -> tuple[Rule, ...]:
-    """What sees the differences of neighbouring frames."""
+    """The layers that read differences of neighbouring frames."""
     operation = Patches(colours=3 * count, frames=3)
     return (
         *linear("visual.side_conv1_c5", f"{target}/difference_embedding", operation),
@@ -153,9 +154,9 @@ def _gate(source: str, target: str, width: int) -> tuple[Rule, ...]:
 def _start(
     target: str, width: int, side: int, patch_size: int, differences: int
 ) -> Callable[[Sequence[int]], np.ndarray]:
-    """A parameter of the side network as the original's training starts, the same each time.
+    """Initial values of a side-network parameter, as in the original, always the same draw.
 
-    Layers that the original leaves to PyTorch are uniform within 1 / sqrt(inputs), with biases.
+    Layers with PyTorch's default initialisation are uniform within 1 / sqrt(inputs), biases too.
     """
     if target.endswith(("/scale", "/var")):
         return np.ones

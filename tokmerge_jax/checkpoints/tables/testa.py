@@ -1,6 +1,6 @@
-"""TESTA's checkpoints, for retrieval and for question answering, and BLIP's, which both start from.
+"""TESTA's checkpoints for retrieval and question answering, and BLIP's, from which both start.
 
-A checkpoint of another resolution or number of frames fits: its tables of positions are resized.
+Checkpoints of another resolution or number of frames fit: their position tables are resized.
 """
 
 import dataclasses
@@ -21,34 +21,34 @@ from tokmerge_jax.checkpoints.tables import bert
 from tokmerge_jax.checkpoints.tables.shared import linear, norm, shared
 
 MOMENTUM = (r"(visual_encoder|text_encoder|vision_proj|text_proj)_m\.",)
-"""Patterns of the slow copies that training compares with."""
+"""Patterns of the momentum encoders' parameters, used only in training."""
 
 QUEUES = (r"(image|text|idx|ptr)_queue$", r"queue_ptr$")
-"""Patterns of the embeddings of earlier batches that training compares with."""
+"""Patterns of the queues of earlier embeddings, used only in training."""
 
 _TRAINING = (*MOMENTUM, *QUEUES)
 _RETRIEVAL = (r"vision_proj\.", r"text_proj\.", r"itm_head\.", r"temp$")
 _DECODER = r"text_decoder\."
-_VIDEO = r".*\.(time_embed$|temporal_fc\.|temporal_scaling$)"  # what no image network has
+_VIDEO = r".*\.(time_embed$|temporal_fc\.|temporal_scaling$)"  # not in an image network
 _UNSCALED = (
-    "this configuration does not scale what attention over time adds, as the network of these"
-    " weights did; its outputs are not theirs. TESTA's own fine-tuning starts so. To use the"
-    " scales, set config.model.vision.learned_scale=True and the frames to theirs, and merge no"
+    "this configuration does not scale the output of temporal attention, unlike the network of"
+    " these weights, so outputs differ. TESTA's own fine-tuning starts so too. To use the scales,"
+    " set config.model.vision.learned_scale=True and the number of frames to theirs, and merge no"
     " frames"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Vision:
-    """What a TimeSformer's table depends on.
+    """The sizes that a TimeSformer's rules depend on.
 
     Attributes:
       depth: number of blocks.
-      edge: patches along an edge of a frame.
-      frames: of its table of times.
-      learned_scale: whether blocks scale what attention over time adds; if not, a checkpoint's
+      edge: number of patches along an edge of a frame.
+      frames: number of frames in its table of times.
+      learned_scale: whether blocks scale the output of temporal attention; if not, a checkpoint's
         scales are dropped.
-      attention: of `models.timesformer`.
+      attention: the kind of attention, see `models.timesformer`.
     """
 
     depth: int
@@ -59,7 +59,7 @@ class Vision:
 
 
 def rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
-    """The tables of a TESTA for retrieval: its own checkpoints (pretrained too), and BLIP's."""
+    """The tables for TESTA's retrieval: its own checkpoints (also pretrained), and BLIP's."""
     own = RuleSet(
         rules=(*_encoders(vision, text_depth), *_heads()),
         ignored=(*_TRAINING, *bert.IGNORED, _DECODER),
@@ -70,9 +70,9 @@ def rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
 
 
 def pretraining_rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
-    """The tables of a TESTA in pretraining: as of `rules`, and what its decoder has of its own.
+    """The tables for TESTA's pretraining: those of `rules`, plus the decoder's own parameters.
 
-    Files have what the decoder shares with the text encoder under both names.
+    Checkpoints hold the parameters that decoder and text encoder share under both names.
     """
     decoder, head = "text_decoder.bert", "text_decoder.cls.predictions"
     layers = bert.rules(decoder, "decoder", text_depth, 0, token_types=False)
@@ -99,7 +99,7 @@ def pretraining_rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
 
 
 def answering_rules(vision: Vision, text_depth: int) -> tuple[RuleSet, ...]:
-    """The tables of a TESTA for question answering: as of `rules`, from files with a decoder."""
+    """The tables for TESTA's question answering: those of `rules`, plus a decoder."""
     decoder, head = "text_decoder.bert", "text_decoder.cls.predictions"
     own = RuleSet(
         rules=(
@@ -132,7 +132,7 @@ def _encoders(vision: Vision, text_depth: int) -> tuple[Rule, ...]:
 
 
 def encoder(source: str, target: str, sizes: Vision) -> tuple[Rule, ...]:
-    """A TimeSformer's rows, whose names begin with `source` there and with `target` here."""
+    """A TimeSformer's rules; `source` and `target` are the prefixes of their names and ours."""
     block, ours = f"{source}blocks.{{i}}", f"{target}block_{{i}}"
     scaling = Rule(f"{block}.temporal_scaling", (f"{ours}/temporal_scaling",), Squeeze((0, 2)))
     over_time = (
@@ -172,16 +172,16 @@ def _attention(source: str, target: str) -> tuple[Rule, ...]:
 
 
 def _dropped(vision: Vision) -> dict[str, str]:
-    """Scales that the network lacks, by PyTorch's name and ours."""
+    """Pattern -> reason of the scales that the network lacks, for PyTorch's names and ours."""
     pattern = r"(visual_encoder\.blocks\.\d+\.|vision/block_\d+/)temporal_scaling$"
     return {} if vision.learned_scale else {pattern: _UNSCALED}
 
 
 def _of_images(table: RuleSet) -> RuleSet:
-    """The table of a network of images, BLIP's, for the same network of videos.
+    """Derives the table for an image network's checkpoint (BLIP's) from the video network's.
 
-    Attention over time and its norm start as copies of those within frames, and what they find
-    counts nothing yet: `temporal_out`, `time_embedding` and scales start as zeros.
+    Temporal attention and its norm start as copies of spatial attention, but contribute nothing
+    yet: `temporal_out`, `time_embedding` and scales start as zeros.
     """
     added = [rule for rule in table.rules if re.match(_VIDEO, rule.source)]
     there = (

@@ -6,8 +6,8 @@ from tokmerge_jax.checkpoints.tables import bert
 from tokmerge_jax.checkpoints.tables.shared import linear, norm
 
 IGNORED = (
-    r"clip_teacher\.",  # what pretraining learned from
-    r"vision_encoder\.clip_decoder\.",  # its head for that
+    r"clip_teacher\.",  # the teacher of pretraining
+    r"vision_encoder\.clip_decoder\.",  # the head that imitated the teacher
     *bert.IGNORED,
 )
 RENAMES = (
@@ -17,9 +17,9 @@ RENAMES = (
 
 
 def rules(depth: int, text_depth: int, fusion_layer: int, predicts_words: bool = False) -> RuleSet:
-    """The table of a UMT with `depth` video layers and BERT layers as given.
+    """The table for UMT with `depth` video layers and the given BERT layers.
 
-    Only a UMT that `predicts_words` has a use for the head that pretraining did it with.
+    The word head of pretraining is read only if the network `predicts_words`.
     """
     head = "text_encoder.cls.predictions"
     return RuleSet(

@@ -1,4 +1,4 @@
-"""UMT's question-answering checkpoints, and what else its fine-tuning may start from."""
+"""UMT's question-answering checkpoints, and those that its fine-tuning may start from."""
 
 import dataclasses
 import re
@@ -21,10 +21,10 @@ _RETRIEVAL = (
 
 
 def rules(depth: int, text_depth: int, fusion_layer: int) -> tuple[RuleSet, ...]:
-    """The tables of a UMT for question answering, by kind of checkpoint.
+    """The tables for UMT's question answering, by kind of checkpoint.
 
-    Fine-tuned for it; pretrained, whose fusion layers, word table and head the decoder starts from;
-    fine-tuned for retrieval, which is like the pretrained kind without the head.
+    Fine-tuned for the task; pretrained, whose fusion layers, word table and head initialise the
+    decoder; fine-tuned for retrieval, which is like pretrained but without the head.
     """
     decoder = "text_decoder.bert"
     head = bert.word_head("text_decoder.cls.predictions", _HEAD)
@@ -64,7 +64,7 @@ def rules(depth: int, text_depth: int, fusion_layer: int) -> tuple[RuleSet, ...]
 
 
 def _from_encoder(rule: Rule, fusion_layer: int) -> Rule:
-    """A rule of the decoder that reads what the text encoder has in its place."""
+    """A decoder's rule that reads the corresponding parameter of the text encoder."""
     source = re.sub(r"^text_decoder\.(bert\.)?", "text_encoder.", rule.source)
     layer = re.search(r"\.layer\.(\d+)\.", source)
     if layer:
@@ -73,5 +73,5 @@ def _from_encoder(rule: Rule, fusion_layer: int) -> Rule:
 
 
 def _normal(shape: tuple[int, ...]) -> np.ndarray:
-    """BERT's initial weights, the same ones each time."""
+    """BERT's initial weights, always the same draw."""
     return np.random.default_rng(0).normal(0, 0.02, shape).astype(np.float32)
