@@ -79,6 +79,33 @@ def test_protocol_and_hash(merger):
     assert hash(merger) == hash(type(merger)(*merger.__dict__.values()))
 
 
+EVERYWHERE = ("time", *merging.merger.BLOCK)
+
+
+@pytest.mark.parametrize("class_tokens", [0, 1, 2])
+@pytest.mark.parametrize("name", merging.merger.names(EVERYWHERE))
+def test_every_registered_merger_does_what_it_says(name, class_tokens):
+    """N - r tokens are left, also of the largest r and of more; class tokens stay what they are."""
+    kind = merging.merger.find(name, EVERYWHERE)
+    n, channels = 9, 4
+    rows = (2, 3) if kind.place == "time" else (2,)  # places over time
+    tokens = Tokens(jnp.asarray(recipe.video((2, n, *rows[1:], channels), 1)))
+    scores = [jnp.asarray(recipe.video((*rows, n), i)) for i in (2, 3, 4)]
+    evidence = Evidence(jnp.asarray(recipe.video((*rows, n, 2), 5)), *scores)
+    most = kind.most(n, class_tokens)
+    assert 0 < most < n
+    assert kind.most(1, class_tokens) == 0
+    for r in (1, most, most + 1):
+        merger = kind.at(3, 12, r, class_tokens)
+        assert (merger.r, hash(merger)) == (r, hash(kind.at(3, 12, r, class_tokens)))
+        assert 0 < merger.macs(n, channels, 2) <= 2 * n**2 * channels
+        left = jax.jit(merger)(tokens, evidence)
+        assert left.x.shape == (2, n - min(r, most), *tokens.x.shape[2:])
+        if kind.place != "time":
+            assert kind.most(class_tokens, class_tokens) == 0
+            np.testing.assert_array_equal(left.x[:, :class_tokens], tokens.x[:, :class_tokens])
+
+
 def test_a_background_source_vanishes():
     """Tokens 0 and 1 are alike; 0 merges into 1 and is background, so 1 stays what it was."""
     x = jnp.array([[[1.0, 0.1], [1.0, 0.0], [-1.0, 0.5], [0.0, -1.0]]])
@@ -183,7 +210,7 @@ def test_per_layer():
         ("pitome", r"config.model.merger.name='pitome' is none of none, prune, .*tome, .*:Class"),
         (
             "vote",
-            "name='vote' acts at 'time', .* it takes none, .* that acts at 'attention' or 'mlp'",
+            "name='vote' acts at 'time', and here .* at 'attention' or 'mlp'; choose one of none",
         ),
         ("no_such_module:Mine", r"cannot be imported \(No module named 'no_such_module'\); write"),
         ("json:Mine", r"cannot be imported \(module 'json' has no attribute 'Mine'\)"),

@@ -195,9 +195,15 @@ def test_plan_gives_each_block_its_mergers():
             ("best",),
             r"config.model.merger.name='best' is none of none, testa, prune, .*tome, .*:Cl",
         ),
-        (("vote",), "config.model.merger.name='vote' acts at 'time', where this network merges no"),
-        (("shift",), "config.model.merger.name='shift' acts at 'mlp', .* that acts at 'attention'"),
-        (("testa", "tome"), "config.model.merger.frames_by='tome' acts at 'attention', .*'time'"),
+        (("vote",), "config.model.merger.name='vote' acts at 'time', and here mergers"),
+        (
+            ("shift",),
+            "config.model.merger.name='shift' acts at 'mlp', .* are called at 'attention'",
+        ),
+        (
+            ("testa", "tome"),
+            "config.model.merger.frames_by='tome' acts at 'attention', .* called at 'time'",
+        ),
         (
             ("testa", "votes"),
             "config.model.merger.frames_by='votes' is none of prune_frames, vote, m",

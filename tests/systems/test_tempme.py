@@ -137,7 +137,7 @@ def test_cost_of_another_schedule(tiny):
             {"merger": {"name": "pitome"}},
             "merger.name='pitome' is none of none, tempme, prune, shift",
         ),
-        ({"join": {"within": "vote"}}, "model.join.within='vote' acts at 'time', where this"),
+        ({"join": {"within": "vote"}}, "model.join.within='vote' acts at 'time', and here"),
         ({"join": {"within": "tempme"}}, "model.join.within='tempme' is none of prune, shift"),
         ({"activation": "relu"}, "activation='relu' is neither quick_gelu nor gelu"),
         ({"vision": {"patch_size": 15}}, r"image_size=64 must be a multiple of .*patch_size=15"),

@@ -92,6 +92,13 @@ def test_tokens_and_cost_of_other_attentions(attention, tokens):
     assert system.merging.cost[1].macs == tokens * (12 * 768**2 + 2 * seen * 768)
 
 
+def test_pruning_leaves_a_patch_of_a_frame():
+    config = testa_case.config_of(golden.load("testa-retrieval"))
+    pruned = {"name": "prune", "r": 1000, "frames": 1000}
+    system = tokmerge_jax.build(config.override({"model.merger": pruned}))
+    assert system.merging.cost[-1].tokens_out == 2  # with the class token
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -100,6 +107,9 @@ def test_tokens_and_cost_of_other_attentions(attention, tokens):
         ({"merger.proportional": True}, "divided attention knows no sizes"),
         ({"merger.vote": "most"}, "config.model.merger.vote='most' is none of min"),
         ({"merger.name": "best"}, "merger.name='best' is none of none, testa, prune"),
+        ({"merger.name": "shift"}, "name='shift' acts at 'mlp', .* called at 'attention'; choose"),
+        ({"merger.frames_by": "tome"}, "config.model.merger.frames_by='tome' acts at 'attention'"),
+        ({"merger.name": "prune", "merger.r": (196,)}, "r=196 of the 197 .*; at most 195 can"),
         ({"merger.r": (90, 90)}, "merges r=90 of the 107 tokens that enter layer 1"),
         ({"merger.frames": (17,)}, "merges r=17 of the 32 tokens that enter layer 0"),
         ({"vision.attention": "joint"}, "set it to 0 for joint"),

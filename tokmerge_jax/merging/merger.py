@@ -115,8 +115,8 @@ def find(
     kind = _imported(name, key) if ":" in name else _MERGERS[name]
     if kind.place not in places:
         raise UserError(
-            f"config.{key}={name!r} acts at {kind.place!r}, where this network merges nothing; it"
-            f" takes {', '.join(known)} that acts at {' or '.join(map(repr, places))}"
+            f"config.{key}={name!r} acts at {kind.place!r}, and here mergers are called at"
+            f" {' or '.join(map(repr, places))}; choose one of {', '.join(known)}"
         )
     return kind
 

@@ -6,7 +6,7 @@ Source: TESTA (Findings of EMNLP 2023), section 3.
 import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -186,6 +186,11 @@ def find(
         merger.find(frames, ("time",), key="model.merger.frames_by", also=()),
         merger.find(patches, places, also=("none", "testa")),
     )
+
+
+def most_patches(kind: type[Merger]) -> Callable[[int], int]:
+    """The largest r of a frame's patches, by their number and the class token's: one is left."""
+    return lambda tokens: min(kind.most(tokens, class_tokens=1), max(tokens - 2, 0))
 
 
 def plan(

@@ -56,7 +56,7 @@ class TimeSformerTower(Tower):
     @property
     def most(self) -> Callable[[int], int]:
         """As of `Tower`, of patches."""
-        return partial(self.kinds[1].most, class_tokens=self.protected)
+        return testa.most_patches(self.kinds[1])
 
     @cached_property
     def r_frames(self) -> tuple[int, ...]:
