@@ -74,13 +74,15 @@ def memory(system: System) -> list[dict[str, Any]]:
     """
     rows = []
     for stage, each in without_and_with(system):
-        groups = training_of(each).grad_accum
+        training = training_of(each)
+        groups = training.grad_accum
         state = jax.eval_shape(lambda params, each=each: _begin(each, params), each.weights.shapes)
         batch = _shapes(each)
         sizes = _compile(each, state, batch, groups).memory_analysis()
         assert sizes
         named = rules.flatten(state.params)
-        trained = [x for name, x in named.items() if _moves(each, name)]
+        pattern = "|".join(training.trainable)  # "" matches all names
+        trained = [x for name, x in named.items() if re.search(pattern, name)]
         parts = max(each.config.train.parts, groups)
         rows.append(
             {
@@ -162,12 +164,6 @@ def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
         shapes["answer_ids"] = (*asked, 1, expect(data, QuestionData).max_answer_length), np.int32
         shapes["answer_weights"] = (*asked, 1), np.float32
     return {name: jax.ShapeDtypeStruct(*each) for name, each in shapes.items()}
-
-
-def _moves(system: System, name: str) -> bool:
-    """Whether training changes a parameter."""
-    patterns = training_of(system).trainable
-    return not patterns or any(re.search(pattern, name) for pattern in patterns)
 
 
 def _bytes(tree: Any) -> int:

@@ -44,18 +44,14 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str],
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    _name(axes, [row["schedule"] for row in rows], x, y)
-
-
-def _name(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
-    """Names beside the panel, as high as their points as far as they do not overlap."""
+    # Names stand beside the panel, as high as their points as far as they do not overlap.
     low, high = axes.get_ylim()
-    order = sorted(range(len(names)), key=lambda i: (y[i], -x[i]))  # lines do not cross
+    order = sorted(range(len(rows)), key=lambda i: (y[i], -x[i]))  # lines do not cross
     heights = dict(zip(order, _apart([(y[i] - low) / (high - low) for i in order]), strict=True))
-    for i, name in enumerate(names):
+    for i, row in enumerate(rows):
         axes.annotate(
-            name, (x[i], y[i]), (1.02, heights[i]), xycoords="data", textcoords="axes fraction",
-            va="center", fontsize=7, parse_math=False,
+            row["schedule"], (x[i], y[i]), (1.02, heights[i]), xycoords="data",
+            textcoords="axes fraction", va="center", fontsize=7, parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 0},
         )  # fmt: skip
 

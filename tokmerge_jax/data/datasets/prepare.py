@@ -115,7 +115,7 @@ def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Sourc
     fits = format in FAMILIES and (format == "lists") == (dataset in actions.CLASSES)
     if path.is_file() and (fits or not format):
         return _one_file(dataset, path, format)
-    return _complete(_possible(dataset, split, path, format), split, path)
+    return _of_folder(dataset, split, path, format)
 
 
 def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
@@ -140,8 +140,10 @@ def _is_named(path: pathlib.Path, family: str, dataset: str) -> bool:
     return any(path.match(name) for names in splits.values() for name in names)
 
 
-def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> list[_Source]:
-    """The sources, one per family that has the split, whether or not their files exist."""
+def _of_folder(dataset: str, split: str, folder: pathlib.Path, format: str) -> _Source:
+    """The source, of those of all families that have the split, whose files all exist; if its files
+    include all of another's, the larger one.
+    """
     possible = []
     for name, family in FAMILIES.items():
         names = family.files.get(dataset, {}).get(split)
@@ -150,11 +152,6 @@ def _possible(dataset: str, split: str, folder: pathlib.Path, format: str) -> li
             possible.append(_Source(files.named(folder, names), read))
     if not possible:
         raise UserError(f"--format {format}: {dataset}, split {split}, has no such format")
-    return possible
-
-
-def _complete(possible: Sequence[_Source], split: str, folder: pathlib.Path) -> _Source:
-    """The source whose files all exist; if its files include all of another's, the larger one."""
     complete = [source for source in possible if all(file.is_file() for file in source.files)]
     complete = [s for s in complete if not any(set(s.files) < set(o.files) for o in complete)]
     if len(complete) > 1:

@@ -35,7 +35,10 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray,
     _, height, width, _ = frames.shape
     if height == width == size:  # all weights would be 0 or 1
         return frames
-    rows, columns = _taps(height, size), _each_channel(_taps(width, size))
+    rows, columns = _taps(height, size), _taps(width, size)
+    # In a line, the three channels of a pixel lie side by side.
+    places = rearrange(3 * columns.places[..., None] + np.arange(3), "tap s c -> tap (s c)")
+    columns = _Taps(places, repeat(columns.weights, "tap s -> tap (s c)", c=3))
     return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
 
 
@@ -127,15 +130,8 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, far)
 
 
-def _each_channel(columns: _Taps) -> _Taps:
-    """Repeats taps for lines in which the three channels of a pixel lie side by side."""
-    places = 3 * columns.places[..., None] + np.arange(3)
-    weights = repeat(columns.weights, "tap s -> tap (s c)", c=3)
-    return _Taps(rearrange(places, "tap s c -> tap (s c)"), weights)
-
-
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
-    """Resizes a frame [H,W,3]; `columns` are those of `_each_channel`."""
+    """Resizes a frame [H,W,3]; `columns` are those of all channels."""
     lines = rearrange(frame, "h w c -> h (w c)")
     # Rows first: whole lines are copied, and only the lines that are read become floats.
     tall = reduce(iadd, (w[:, None] * lines[i] for i, w in zip(*rows, strict=True)))

@@ -45,13 +45,9 @@ def attempt(make: Callable[[T], R], name: Callable[[T], str], item: T) -> R | Fa
         if isinstance(error, UserError):
             text, cause = str(error), error.__cause__
         else:
-            text, cause = _sentence(error, name(item)), error
+            said = " ".join(str(error).split())[:_LONGEST]
+            what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+            text, cause = f"{name(item)}: cannot be decoded ({what}){_CURE}", error
         if cause is not None and disk.refusal(cause) == errno.ENOMEM:  # large videos need much
             text = text.removesuffix(_CURE) + _CURE + _FEWER
         return Fault(text)
-
-
-def _sentence(error: Exception, video: str) -> str:
-    said = " ".join(str(error).split())[:_LONGEST]
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return f"{video}: cannot be decoded ({what}){_CURE}"

@@ -144,16 +144,6 @@ def pixels(frames: Float[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T H W 3"]
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
-def _show(frames: np.ndarray, event: Event, rng: np.random.Generator) -> None:
-    """Draws an event into all of `frames` [t,H,W,3], in place."""
-    heading = np.asarray(DIRECTIONS[event.direction])
-    middle = EDGE / 2 + rng.uniform(-1, 1, size=2) * np.where(heading, 6, 18)
-    steps = np.linspace(-0.5, 0.5, len(frames)) * _TRAVEL * rng.uniform(0.85, 1.15)
-    radius = RADII[event.size] * rng.uniform(0.93, 1.07)
-    colour = shade(event.colour, rng)
-    paint(frames, event.shape, colour, radius, middle + steps[:, None] * heading)
-
-
 def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
     """Draws the RGB clip of a story, `EVENT_FRAMES` frames per event.
 
@@ -162,5 +152,11 @@ def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T 
     rng = np.random.default_rng(seed)
     frames = background(rng, EVENT_FRAMES * len(story))
     for i, event in enumerate(story):
-        _show(frames[EVENT_FRAMES * i :][:EVENT_FRAMES], event, rng)
+        shown = frames[EVENT_FRAMES * i :][:EVENT_FRAMES]
+        heading = np.asarray(DIRECTIONS[event.direction])
+        middle = EDGE / 2 + rng.uniform(-1, 1, size=2) * np.where(heading, 6, 18)
+        steps = np.linspace(-0.5, 0.5, len(shown)) * _TRAVEL * rng.uniform(0.85, 1.15)
+        radius = RADII[event.size] * rng.uniform(0.93, 1.07)
+        colour = shade(event.colour, rng)
+        paint(shown, event.shape, colour, radius, middle + steps[:, None] * heading)
     return pixels(frames)
