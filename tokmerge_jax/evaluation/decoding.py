@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tokmerge_jax.types import UserError
 
@@ -127,19 +127,13 @@ def generate(
     ids = jnp.full((len(prompt), options.max_length), options.pad, jnp.int32)
     ids = ids.at[:, :read].set(prompt)
     at = jnp.int32(read - 1)
-    state = _read(step, state, jnp.repeat(prompt[:, :-1], options.beams, axis=0))
+    if read > 1:
+        words = jnp.repeat(prompt[:, :-1], options.beams, axis=0).T
+        positions = jnp.arange(read - 1, dtype=jnp.int32)
+        state, _ = jax.lax.scan(lambda now, x: (step(now, *x)[1], None), state, (words, positions))
     if options.beams > 1:
         return _search(step, options, at, state, ids)
     return _follow(step, options, key, at, state, ids)
-
-
-def _read(step: Step, state: PyTree, ids: Int[Array, "R P"]) -> PyTree:
-    """The state after reading all ids."""
-    if not ids.shape[1]:
-        return state
-    positions = jnp.arange(ids.shape[1], dtype=jnp.int32)
-    state, _ = jax.lax.scan(lambda now, x: (step(now, *x)[1], None), state, (ids.T, positions))
-    return state
 
 
 class _Following(NamedTuple):
@@ -239,7 +233,11 @@ def _next_beams(step: Step, options: Options, now: _Searching) -> _Searching:
     done = now.done | (finished.score[:, -1] >= relative[:, 0])
     still = jnp.argsort(ends, axis=1)[:, :beams]
     ids, scores, parent = (_pick(x, still) for x in (ids, scores, parent))
-    return _Searching(length, _reorder(state, parent), done, ids, scores, finished)
+    # Each of the R = B * K rows takes the state of its parent beam.
+    state = jax.tree.map(
+        lambda x: _pick(x.reshape(*parent.shape, *x.shape[1:]), parent).reshape(x.shape), state
+    )
+    return _Searching(length, state, done, ids, scores, finished)
 
 
 def _best(finished: Texts, more: Texts) -> Texts:
@@ -247,13 +245,6 @@ def _best(finished: Texts, more: Texts) -> Texts:
     both = jax.tree.map(lambda new, old: jnp.concatenate([new, old], axis=1), more, finished)
     score, place = jax.lax.top_k(both.score, finished.score.shape[1])
     return Texts(_pick(both.ids, place), _pick(both.length, place), score)
-
-
-def _reorder(state: PyTree, parent: Int[Array, "B K"]) -> PyTree:
-    """Reorders the R = B * K rows of the state: each takes the row of its parent beam."""
-    return jax.tree.map(
-        lambda x: _pick(x.reshape(*parent.shape, *x.shape[1:]), parent).reshape(x.shape), state
-    )
 
 
 def _until_done(body: Callable[[PyTree], PyTree], now: PyTree, options: Options) -> PyTree:
@@ -273,17 +264,13 @@ def _allowed(
         )
     if options.repetition_penalty != 1:
         read = jnp.where(jnp.arange(ids.shape[1])[None] < length, ids, words)
+        # Marks the words that each row contains; ids of `words` or more are ignored.
+        mark = jax.vmap(lambda row: jnp.zeros(words, bool).at[row].set(True, mode="drop"))
         penalty = options.repetition_penalty
         penalised = jnp.where(scores < 0, scores * penalty, scores / penalty)
-        scores = jnp.where(_are_in(read, words), penalised, scores)
+        scores = jnp.where(mark(read), penalised, scores)
     early = (jnp.arange(words) == options.end) & (length < options.min_length)
     return jnp.where(early[None], -jnp.inf, scores)
-
-
-def _are_in(ids: Int[Array, "R L"], words: int) -> Bool[Array, "R W"]:
-    """Marks the words that each row contains; ids of `words` or more are ignored."""
-    mark = jax.vmap(lambda row: jnp.zeros(words, bool).at[row].set(True, mode="drop"))
-    return mark(ids)
 
 
 def _relative(score: jax.Array, length: jax.Array | int, options: Options) -> jax.Array:

@@ -200,10 +200,14 @@ def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
     Raises:
       UserError: if their metrics, videos, texts or questions differ.
     """
+    rules = {
+        name: {**_BEFORE, "metric": results["headline"]["name"], **results["protocol"]}
+        for name, results in runs.items()
+    }
     first, *others = runs
     for other in others:
         for key in _SAME:
-            ours, theirs = (_rules(runs[name]).get(key) for name in (first, other))
+            ours, theirs = rules[first].get(key), rules[other].get(key)
             if ours != theirs:
                 raise UserError(
                     f"{first} and {other} cannot be compared: their {key} is {ours} and {theirs}"
@@ -223,10 +227,6 @@ def _numbers(results: Mapping[str, Json]) -> dict[str, str]:
     if headline["name"] in _TOPS:
         return {name: f"{scores['all'][name]:.1f}" for name in _TOPS}
     return {headline["name"]: f"{headline['value']:.1f}"}
-
-
-def _rules(results: Mapping[str, Json]) -> dict[str, Json]:
-    return {**_BEFORE, "metric": results["headline"]["name"], **results["protocol"]}
 
 
 def _title(results: Mapping[str, Json]) -> str:

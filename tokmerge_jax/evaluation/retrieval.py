@@ -335,7 +335,7 @@ def match(
             queues = [np.flatnonzero(wanted[video]) for video in padded]
             for begin in range(0, max(map(len, queues)), size):
                 places = [queue[begin : begin + size] for queue in queues]
-                padded_places = np.stack([_fill(place, size) for place in places])
+                padded_places = np.stack([np.pad(x, (0, size - len(x))) for x in places])
                 result = np.asarray(score(memory, texts[0][padded_places], texts[1][padded_places]))
                 for row, place in enumerate(places[: len(videos)]):
                     scores[row, place] = result[row, : len(place)]
@@ -343,11 +343,6 @@ def match(
             rows.write(videos, finite(scores, "matching score", video=called, text=None))
             bar.update(len(videos))
             written()
-
-
-def _fill(index: np.ndarray, size: int) -> np.ndarray:
-    """Pads `index` with 0 to `size`."""
-    return np.pad(index, (0, size - len(index)))
 
 
 def _texts_per_call(memory: Memory, states: RowReader, most: int, limit_gib: float) -> int:

@@ -29,7 +29,7 @@ from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.signatures import Features, Tokenize
-from tokmerge_jax.system import Pixels, Retrieval, System
+from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.types import Json, UserError
 
 Path = str | os.PathLike[str]
@@ -142,7 +142,9 @@ class Searcher:
             ) from error
         self.index = Index(place, model_facts(system, params))
         self._model = Model(params, parallel.make_mesh({"data": -1}))
-        features = jax.eval_shape(self._retrieval.encode_video, params, _clip(system.pixels))
+        pixels, size = system.pixels, system.pixels.image_size
+        video = jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
+        features = jax.eval_shape(self._retrieval.encode_video, params, video)
         self._shapes = {name: array.shape[1:] for name, array in features.items()}
 
     def __call__(
@@ -220,12 +222,6 @@ def _as_stored(place: pathlib.Path) -> Iterator[None]:
             f"{place}/index.json holds no valid configuration"
             f" ({type(error).__name__}: {error!s:.200}); use another folder"
         ) from error
-
-
-def _clip(pixels: Pixels) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of one video's frames."""
-    size = pixels.image_size
-    return jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
 
 
 def _portable(system: System) -> System:

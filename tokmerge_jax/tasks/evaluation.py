@@ -387,10 +387,13 @@ def facts(
     system: System, source: data.Source, params: Params, texts: Sequence[np.ndarray]
 ) -> dict[str, Json]:
     """The facts that a model's scores depend on, beside the videos' files."""
+    asked = source.gallery
+    # The scores of actions depend neither on labels nor on names.
+    scored = {"videos": asked.videos} if isinstance(asked, Actions) else dataclasses.asdict(asked)
     return {
         **evaluation.model_facts(system, params),
         "texts": runtime.digest(texts),
-        "gallery": runtime.fingerprint(_scored(source.gallery)),
+        "gallery": runtime.fingerprint(scored),
     }
 
 
@@ -399,13 +402,6 @@ def _stamps(config: Data, source: data.Source) -> np.ndarray:
     stamps = [checking.stamp(pathlib.Path(config.folder, path)) for path in source.paths]
     digests = [runtime.fingerprint({"stamp": stamp}) for stamp in stamps]
     return np.array([int(digest, 16) for digest in digests], np.uint64)
-
-
-def _scored(gallery: Gallery | Choices | Questions | Actions) -> dict[str, Json]:
-    """The part of a gallery that scores depend on: for actions, neither labels nor names."""
-    if isinstance(gallery, Actions):
-        return {"videos": gallery.videos}
-    return dataclasses.asdict(gallery)
 
 
 def _check_actions(system: System) -> None:
