@@ -14,7 +14,8 @@ import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.config import clip
 from tokmerge_jax.layers.lora import PROJECTIONS, merge_lora
-from tokmerge_jax.merging import VidTLDR
+from tokmerge_jax.merging import ToMe, VidTLDR
+from tokmerge_jax.merging.shift import Shift
 from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
@@ -79,7 +80,7 @@ def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
     np.testing.assert_allclose(encode(pixels), encode(normal), atol=1e-5)
 
 
-@pytest.mark.parametrize("merger", slow(["tome", "vid_tldr"], "vid_tldr".__eq__))
+@pytest.mark.parametrize("merger", slow(["tome", "vid_tldr", "shift"], "tome".__ne__))
 def test_other_mergers_work_in_every_frame(tiny, merger):
     """By configuration alone; each frame's class token and its cost are as they should be."""
     config = changed(merger={"name": merger, "r": (3, 2)})
@@ -93,12 +94,27 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
         np.testing.assert_allclose(trace["size"][-1].sum(axis=1), 4 * 17, rtol=1e-6)
     else:
         assert [s.shape for s in trace["saliency"]] == [(2, 4 * 17), (2, 4 * 14)]
+        assert all((s.reshape(2, 4, -1)[..., 0] == 1).all() for s in trace["saliency"])
     tokens = [layer.tokens_in for layer in system.merging.cost]
     assert tokens == [68, 68, 56, 48, 48, 48, 48, 48]
     assert system.merging.schedule.r == (3, 2, 0, 0, 0, 0)
     mergers = system.network.vision.mergers
     assert mergers[0].class_tokens == 1
-    assert isinstance(mergers[0], VidTLDR) == (merger == "vid_tldr")
+    assert type(mergers[0]) is {"tome": ToMe, "vid_tldr": VidTLDR, "shift": Shift}[merger]
+
+
+def test_another_merger_within_frames_and_clips():
+    """By `join.within`; as clips join, no saliency tells of the places before."""
+    system = unchecked(tokmerge_jax.build(changed(join={"within": "shift"})))
+    stages = [merger for merger in system.network.vision.mergers if merger]
+    assert stages == [Shift(1, 1), Shift(1, 1), Shift(2, 2), Shift(1, 2), Shift(2, 4), Shift(2, 4)]
+    assert system.trace_video
+    shapes = system.weights.shapes
+    trace = jax.eval_shape(system.trace_video, shapes, jax.ShapeDtypeStruct(VIDEO.shape, "f4"))
+    assert trace["saliency"] == []
+    assert [size.shape[1] for size in trace["size"]] == [
+        layer.tokens_out for layer in system.merging.cost if layer.tokens_out < layer.tokens_in
+    ]
 
 
 @pytest.mark.slow

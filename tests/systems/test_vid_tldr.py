@@ -9,6 +9,7 @@ import umt_case
 import tokmerge_jax
 from tokmerge_jax.configs import demo, msrvtt_b16, msrvtt_l16
 from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD
+from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
 
@@ -72,9 +73,12 @@ def test_uint8_frames_are_normalised():
     np.testing.assert_allclose(ours["embedding"], expected["embedding"], rtol=0, atol=1e-5)
 
 
-def test_trace_follows_every_token():
-    system, params = umt_case.system_of(golden.load("vidtldr-tiny"))
-    video = umt_case.videos(golden.load("vidtldr-tiny"), 2)
+@pytest.mark.parametrize("merger", ["vid_tldr", "shift"])
+def test_trace_follows_every_token(merger):
+    case = golden.load("vidtldr-tiny")
+    config = umt_case.config_of(case).override({"model.merger.name": merger})
+    system = unchecked(tokmerge_jax.build(config))
+    params, video = golden.parameters(system, case.weights()), umt_case.videos(case, 2)
     assert system.trace_video
     trace = jax.jit(system.trace_video)(params, video)
     layers = [layer for layer in system.merging.cost if layer.tokens_in != layer.tokens_out]

@@ -41,9 +41,19 @@ class VidTLDR(Merger):
 def merge_salient(tokens: Tokens, score: Float[Array, "B N"], r: int, class_tokens: int) -> Tokens:
     """Merges the r tokens [B,N,C] most like another; a source counts by its `foreground` score."""
     pairs = matching.bipartite(tokens.x, r, class_tokens, ordered=True)
+    return merge.tokens(pairs, tokens, _weights(score, class_tokens))
+
+
+def saliency(evidence: Evidence, class_tokens: int) -> Float[Array, "B N"] | None:
+    """The weights of tokens by entropy or by shift, for pictures; None if neither is known."""
+    score = evidence.shift if evidence.entropy is None else evidence.entropy
+    return None if score is None else _weights(score, class_tokens)
+
+
+def _weights(score: Float[Array, "B N"], class_tokens: int) -> Float[Array, "B N"]:
+    """`foreground` of the unprotected tokens; class tokens count in full."""
     weight = foreground(score[:, class_tokens:])
-    weight = jnp.pad(weight, ((0, 0), (class_tokens, 0)), constant_values=1)
-    return merge.tokens(pairs, tokens, weight)
+    return jnp.pad(weight, ((0, 0), (class_tokens, 0)), constant_values=1)
 
 
 def foreground(score: Float[Array, "B N"]) -> Float[Array, "B N"]:

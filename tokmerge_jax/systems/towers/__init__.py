@@ -151,8 +151,9 @@ class Tower(abc.ABC):
             (evidence,), (tokens,) = (
                 blocks[f"block_{i}"][name] for name in ("evidence", "after_merging")
             )
-            if evidence.entropy is not None:
-                trace["saliency"].append(merging.vid_tldr.foreground(evidence.entropy))
+            saliency = merging.vid_tldr.saliency(evidence, self.protected)
+            if saliency is not None:
+                trace["saliency"].append(saliency)
             trace["origin"].append(tokens.origin)
             trace["size"].append(tokens.size)
         return trace

@@ -100,16 +100,16 @@ class ClipTower(Tower):
         """
         record = self.record(merge_lora(params), video)
         videos = np.shape(video)[0]
+        joins = any(stage.join for stage in self.stages)  # tokens then enter in another order
         trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
         for i, stage in enumerate(self.stages):
             if not (stage.merger or (stage.join and stage.join.r)):
                 continue
             block = record[f"block_{i}"]
             (merged,) = block.get("after_merging") or record[f"join_{i}"]
-            for evidence in block.get("evidence", ()):
-                if evidence.entropy is not None:
-                    saliency = merging.vid_tldr.foreground(evidence.entropy[:, 1:])
-                    saliency = jnp.pad(saliency, ((0, 0), (1, 0)), constant_values=1)
+            for evidence in () if joins else block["evidence"]:
+                saliency = merging.vid_tldr.saliency(evidence, self.protected)
+                if saliency is not None:
                     trace["saliency"].append(rearrange(saliency, "(b f) n -> b (f n)", b=videos))
             trace["origin"].append(_patch_origin(merged, videos, self.tokens))
             trace["size"].append(rearrange(merged.size, "(b f) n -> b (f n)", b=videos))
