@@ -28,6 +28,7 @@ from rich.text import Text
 from tokmerge_jax import command_line, registry
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import captions
+from tokmerge_jax.system import Captioning
 from tokmerge_jax.types import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
@@ -37,7 +38,7 @@ def main(videos: list[str]) -> None:
     """Prints the caption of each video."""
     sources = own_videos.sources(videos)
     system = registry.build(command_line.config())
-    captioning = captions.captioning_of(system)
+    captioning = system.task(Captioning)
     own_videos.check(system, _OUTPUT.value)
     captioning.tokenize([""])  # the vocabulary is there and fits
     written, faults = captions.write(system, captioning, sources)

@@ -32,6 +32,7 @@ from rich.text import Text
 from tokmerge_jax import command_line, registry
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import actions
+from tokmerge_jax.system import Recognition
 from tokmerge_jax.types import UserError
 
 _TOP = flags.DEFINE_integer("top", 5, "how many actions to show of each video", lower_bound=1)
@@ -42,7 +43,7 @@ def main(videos: list[str]) -> None:
     """Prints the likeliest actions of each video."""
     sources = own_videos.sources(videos)
     system = registry.build(command_line.config())
-    task = actions.recognition_of(system)
+    task = system.task(Recognition)
     own_videos.check(system, _OUTPUT.value)
     names = actions.names_of(system)
     scores, faults = actions.classify(system, task, sources)

@@ -2,12 +2,11 @@
 
 import argparse
 import pathlib
-import sys
 
 import rich
 
+from tokmerge_jax import command_line
 from tokmerge_jax.evaluation import report
-from tokmerge_jax.types import UserError
 
 
 def main() -> None:
@@ -15,11 +14,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", nargs="+", type=pathlib.Path, help="folders or results.json")
     paths = parser.parse_args().results
-    try:
+    with command_line.reported():
         rich.print(report.compare({name(path): report.read(path) for path in paths}))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 def name(path: pathlib.Path) -> str:

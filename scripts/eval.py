@@ -26,8 +26,6 @@ Features, scores and rankings are written as they come: stopped or killed, the s
 Of actions `confusion.png` shows which were taken for which.
 """
 
-import sys
-
 import rich
 
 from tokmerge_jax import command_line, registry
@@ -41,7 +39,7 @@ def main(config: Config) -> None:
     system = registry.build(config)
     source, params = evaluation.inputs(system)
     folder = command_line.output(config)
-    try:
+    with command_line.resumable():
         results = evaluation.evaluate(
             command_line.config_name(),
             system,
@@ -50,9 +48,6 @@ def main(config: Config) -> None:
             folder,
             publication=command_line.publication(),
         )
-    except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
     rich.print(report.table(results), *report.mistakes(results))
     if rows := results.get("published"):
         rich.print(published.table(rows))

@@ -20,61 +20,41 @@ from absl import logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from tokmerge_jax import disk
-from tokmerge_jax.data.datasets import demo, specs
-from tokmerge_jax.data.datasets.demo import actions, long
-from tokmerge_jax.data.datasets.prepare import SplitReport, prepare
+from tokmerge_jax.data.datasets import specs
+from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.datasets.video_text import report_path
+from tokmerge_jax.tasks.preparation import drawn, prepare
 from tokmerge_jax.types import UserError
 
 
 def main() -> None:
     """Parses the command line, prepares, prints a table; exit code 2 on bad input."""
+    from tokmerge_jax import command_line  # not above: workers read this file again
+
     args = _parser().parse_args()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
-    splits = args.splits.split(",") if args.splits else None
-    try:
-        with disk.explained():
-            if args.workers < 1:
-                raise UserError(f"--workers {args.workers} must be at least 1")
-            if not specs.splits(args.dataset):
-                prepare_demo(args, splits or list(demo.COUNTS))
-            else:
-                of_actions = specs.SPECS[args.dataset].kind == "actions"  # tests' labels are secret
-                prepare_real(args, splits or ["val" if of_actions else "test"])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
-
-
-def prepare_demo(args: argparse.Namespace, splits: Sequence[str]) -> None:
-    """Draws the demo's clips, with captions and questions, or those of another of its data sets."""
-    if args.annotations or args.videos or args.format:
-        raise UserError(
-            f"--dataset {args.dataset} draws its videos; leave out --annotations, --videos and"
-            " --format"
+    with command_line.reported(), command_line.resumable():
+        if args.workers < 1:
+            raise UserError(f"--workers {args.workers} must be at least 1")
+        splits = args.splits.split(",") if args.splits else []
+        reports = prepare(
+            args.dataset,
+            args.folder,
+            annotations=args.annotations,
+            videos=args.videos,
+            splits=splits,
+            format=args.format,
+            workers=args.workers,
         )
-    if unknown := set(splits) - set(demo.COUNTS):
-        known = ", ".join(demo.COUNTS)
-        raise UserError(f"--splits {unknown.pop()}: {args.dataset} has the splits {known}")
-    drawn = {"demo_long": long, "demo_actions": actions}.get(args.dataset, demo)
-    drawn.prepare(args.folder, splits, args.workers)
-    counts = ", ".join(f"{drawn.COUNTS[split]} {split}" for split in splits)
-    print(f"The demo's clips are in {args.folder} ({counts})")
+    if counts := drawn(args.dataset):
+        clips = ", ".join(f"{counts[split]} {split}" for split in splits or counts)
+        print(f"The demo's clips are in {args.folder} ({clips})")
+    else:
+        report(args, reports)
 
 
-def prepare_real(args: argparse.Namespace, splits: Sequence[str]) -> None:
-    """Checks and stores a data set of files."""
-    missing = [name for name in ("annotations", "videos") if not getattr(args, name)]
-    if missing:
-        raise UserError(f"--dataset {args.dataset} needs --{' and --'.join(missing)}, see --help")
-    source, videos = args.annotations, args.videos
-    reports = prepare(
-        args.dataset, source, videos, args.folder, splits, args.workers, format=args.format
-    )
+def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
+    """Prints what the check of a data set of files found."""
     rich.print(_table(args.dataset, reports))
     if any(report.usable < report.videos for report in reports):
         print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")
@@ -90,11 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    path = pathlib.Path
     parser.add_argument("--dataset", required=True, choices=list(specs.SPECS))
     parser.add_argument(
         "--annotations",
-        type=path,
+        default="",
         help="folder of the annotation files as UMT, CLIP4Clip or TESTA have them, or one file of"
         " UMT's; of k400, ssv1 and ssv2 one list ('folder frames label' or 'video label' a line),"
         " or a folder of train*.txt, val*.txt, test*.txt; a CSV of the actions' names (id,name)"
@@ -106,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(specs.FAMILIES),
         help="of the annotations (default: found by the files' names)",
     )
-    parser.add_argument("--videos", type=path, help="folder of the videos, or of folders of frames")
+    parser.add_argument(
+        "--videos", default="", help="folder of the videos, or of folders of frames"
+    )
     parser.add_argument("--folder", default="data", help="where to store it (config.data.folder)")
     parser.add_argument(
         "--splits",

@@ -60,11 +60,8 @@ def index(folder: str, rest: list[str]) -> None:
         raise UserError(f"unknown argument {rest[0]!r}; `index` takes options alone, see --help")
     if not _VIDEOS.value:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
-    try:
+    with command_line.resumable():
         found = index_videos(command_line.config(), _VIDEOS.value, folder)
-    except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
     faults = list(found.faults.values())
     if faults:
         print(f"Cannot be used ({len(faults)}, all listed in {folder}/broken.txt):")

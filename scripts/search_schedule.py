@@ -16,7 +16,6 @@ as JSON, in `budget_BUDGET.json`. Stopped or killed, the same command goes on; a
 more trials, evaluates only what is new.
 """
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +35,7 @@ _TRIALS = flags.DEFINE_integer("trials", 40, "how many schedules to evaluate", l
 def main(config: Config) -> None:
     """Searches, prints the table and the line for a configuration."""
     folder = command_line.output(config) / "search" / _SPLIT.value
-    try:
+    with command_line.resumable():
         content = search_schedule(
             config,
             folder,
@@ -45,9 +44,6 @@ def main(config: Config) -> None:
             split=_SPLIT.value,
             trials=_TRIALS.value,
         )
-    except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
     rich.print(table(content))
     if len(content["schedules"]) == _TRIALS.value:
         print(f"Stopped after {_TRIALS.value} schedules; a larger --trials goes on from here.")

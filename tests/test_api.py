@@ -1,5 +1,6 @@
 """The way in: README.md's lines as they stand there, and what each function gives."""
 
+import inspect
 import json
 import os
 import pathlib
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
+from tokmerge_jax import api
 from tokmerge_jax.configs import demo as demo_config
 from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.demo import scene
+from tokmerge_jax.errors import check_list
 from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
 
@@ -87,12 +90,12 @@ def test_settings_and_weights_are_those_asked_for(tmp_path):
 
 
 def test_what_a_system_cannot_do_is_said(model):
-    with pytest.raises(UserError, match="'vid_tldr' does no action recognition"):
+    with pytest.raises(UserError, match="'vid_tldr' does not support action recognition"):
         model.classify(np.zeros((1, 8, 96, 96, 3), np.uint8))
     with pytest.raises(UserError, match=r"encode_video reads uint8 frames"):
         model.encode_video(np.zeros((1, 8, 64, 64, 3), np.uint8))
     questions = tokmerge_jax.load("demo_qa")
-    with pytest.raises(UserError, match="'vid_tldr_qa' embeds no texts"):
+    with pytest.raises(UserError, match=r"'vid_tldr_qa' does not support text-video .* msrvtt_b16"):
         questions.encode_text(["what moves"])
 
 
@@ -103,6 +106,69 @@ def test_a_list_is_asked_for(model, nothing):
             function(nothing)
     with pytest.raises(UserError, match="the model was given no video"):
         model.encode_video(np.zeros((0, 8, 96, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((3,), "3 is no configuration; give one, its name or its file"),
+        (("demo", 3), "settings=3 is no mapping; give {'KEY': VALUE}"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(given, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        unhooked(api.configuration)(*given)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "data", "output"])
+def test_what_is_no_path_is_refused_by_its_parameter(name):
+    with pytest.raises(UserError, match=f"^{name}=3 is no path; give a string or a path"):
+        unhooked(api.configuration)("demo", **{name: 3})
+
+
+def test_features_that_cannot_be_compared_are_refused(model):
+    similarity = unhooked(type(model).similarity)
+    video, words = ({"embedding": np.zeros(shape)} for shape in ((2, 1, 4), (3, 4)))
+    assert similarity(model, video, words).shape == (2, 3)
+    wrong = [(words, video), (words, words), (video, np.zeros((3, 4))), (video, {}), (3, words)]
+    for pair in (*wrong, (video, {"embedding": np.zeros((3, 5))})):
+        with pytest.raises(UserError, match="those given have the shapes"):
+            similarity(model, *pair)
+
+
+def test_texts_and_frames_that_say_nothing_are_refused(model):
+    with pytest.raises(UserError, match="'' holds no word"):
+        model.encode_text(["a red square", ""])
+    with pytest.raises(UserError, match="3 in the list of texts is of type int"):
+        check_list(["a red square", 3], "texts", str)
+    with pytest.raises(UserError, match="3 in the list of videos is of type int"):
+        unhooked(type(model).read)(model, [3])
+    for nothing in (3, "a.mp4"):
+        with pytest.raises(UserError, match="the model was given no video"):
+            unhooked(type(model)._run)(model, model.classify, nothing)
+
+
+def unhooked(function):
+    """The function as users call it, whose arguments nothing but itself checks."""
+    return inspect.unwrap(function)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"dataset": "mrsvtt"}, "dataset='mrsvtt' is unknown; known: msrvtt, "),
+        ({"dataset": "msrvtt"}, "the data set msrvtt needs annotations and videos"),
+        ({"dataset": "msrvtt", "videos": "x"}, "the data set msrvtt needs annotations"),
+        ({"dataset": "demo", "videos": "x"}, "the videos of demo are drawn; leave out"),
+        ({"dataset": "demo_long", "splits": ["dev"]}, "demo_long has the splits train, val, test"),
+        ({"dataset": "demo", "workers": -1}, "workers=-1 must be at least 1"),
+        ({"dataset": "demo", "splits": "test"}, "'test' is no list of splits"),
+    ],
+)
+def test_a_data_set_that_cannot_be_prepared_is_refused(arguments, says, tmp_path):
+    with pytest.raises(UserError, match=says):
+        tokmerge_jax.prepare(data=tmp_path / "data", **arguments)
+    assert not (tmp_path / "data").exists()
 
 
 def test_actions(tmp_path):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tokmerge_jax.api import list_configs as list_configs
     from tokmerge_jax.api import list_systems as list_systems
     from tokmerge_jax.api import load as load
+    from tokmerge_jax.api import prepare as prepare
     from tokmerge_jax.api import search as search
     from tokmerge_jax.api import train as train
     from tokmerge_jax.registry import build as build
@@ -50,6 +51,7 @@ _NAMES = {
     "list_configs": "api",
     "list_systems": "api",
     "load": "api",
+    "prepare": "api",
     "search": "api",
     "train": "api",
 }

@@ -21,14 +21,15 @@ from jaxtyping import Float32, PyTree, UInt8
 
 from tokmerge_jax import checkpoints, evaluation, parallel, registry
 from tokmerge_jax.config import Config, files
+from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.video.clips import Decoder, decoder
-from tokmerge_jax.errors import check_list
+from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation.actions import view_scores
 from tokmerge_jax.evaluation.index import Hit, Index
-from tokmerge_jax.own_videos.search import Searcher, index_videos
+from tokmerge_jax.own_videos.search import Searcher, check_texts, index_videos
 from tokmerge_jax.signatures import Features
-from tokmerge_jax.system import Retrieval, System
-from tokmerge_jax.tasks import conversion, training
+from tokmerge_jax.system import Recognition, Retrieval, System
+from tokmerge_jax.tasks import conversion, preparation, training
 from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import Json, Params, UserError
 
@@ -85,14 +86,34 @@ class Model:
           texts: Q captions, at least one.
 
         Raises:
-          UserError: if the system does not retrieve, or its vocabulary is missing.
+          UserError: if the system does not retrieve, its vocabulary is missing, or a text holds no
+            word.
         """
-        check_list(texts, "texts")
-        ids, mask = self._retrieval.tokenize(texts)
+        tokenize = self.system.task(Retrieval).tokenize
+        check_texts(tokenize, texts)
+        ids, mask = tokenize(texts)
         return self._run(self._encode_text, ids, mask)
 
     def similarity(self, video: Encoded, words: Encoded) -> Float32[np.ndarray, "B Q"]:
-        """Cosines of videos and texts, the means over a video's embeddings."""
+        """Cosines of videos and texts, the means over a video's embeddings.
+
+        Args:
+          video: of `encode_video`.
+          words: of `encode_text`.
+
+        Raises:
+          UserError: if they are something else.
+        """
+        shapes: list[tuple[int, ...]] = [
+            np.shape(each.get("embedding", ())) if isinstance(each, Mapping) else ()
+            for each in (video, words)
+        ]
+        if [len(shape) for shape in shapes] != [3, 2] or shapes[0][-1] != shapes[1][-1]:
+            raise UserError(
+                "similarity compares what encode_video gives, embeddings [videos, vectors, width],"
+                " with what encode_text gives, [texts, width]; those given have the shapes"
+                f" {shapes[0]} and {shapes[1]}"
+            )
         return video["embedding"].mean(axis=1) @ words["embedding"].T
 
     def classify(self, frames: UInt8[np.ndarray, "B N S S 3"]) -> Float32[np.ndarray, "B K"]:
@@ -107,42 +128,33 @@ class Model:
         """
         return view_scores(self._run(self._classify, frames))
 
-    @property
-    def _retrieval(self) -> Retrieval:
-        if self.system.retrieval is None:
-            raise UserError(
-                f"the system {self.system.name!r} embeds no texts; load one of retrieval"
-            )
-        return self.system.retrieval
-
     @functools.cached_property
     def _decode(self) -> Decoder:
         return decoder(self.system.config.data, self.system.pixels.frames, folder="")
 
     @functools.cached_property
     def _encode_video(self) -> Callable[[np.ndarray], Features]:
-        return self._runner.compiled(self._retrieval.encode_video)
+        return self._runner.compiled(self.system.task(Retrieval).encode_video)
 
     @functools.cached_property
     def _encode_text(self) -> Callable[[np.ndarray, np.ndarray], Features]:
-        return self._runner.compiled(self._retrieval.encode_text)
+        return self._runner.compiled(self.system.task(Retrieval).encode_text)
 
     @functools.cached_property
     def _classify(self) -> Callable[[np.ndarray], jax.Array]:
-        if self.system.recognition is None:
-            raise UserError(f"the system {self.system.name!r} does no action recognition")
-        return self._runner.compiled(self.system.recognition.classify)
+        return self._runner.compiled(self.system.task(Recognition).classify)
 
     def _run(self, program: Callable[..., PyTree], *arrays: np.ndarray) -> PyTree:
         """A program's results on the host; rows that only even out the devices' shares are cut."""
-        rows = len(arrays[0])
-        if not rows:
+        hosted = [np.asarray(x) for x in arrays]
+        count = len(hosted[0]) if hosted[0].ndim else 0
+        if not count:
             raise UserError("the model was given no video; read at least one")
-        size = parallel.batch_size(self._runner.mesh, rows)
-        padded = [np.resize(x, (size, *x.shape[1:])) for x in arrays]
+        size = parallel.batch_size(self._runner.mesh, count)
+        padded = [np.resize(x, (size, *x.shape[1:])) for x in hosted]
         with jax.default_matmul_precision("highest"):
             results = program(*padded)
-        return jax.tree.map(lambda x: np.asarray(x)[:rows], results)
+        return jax.tree.map(lambda x: np.asarray(x)[:count], results)
 
 
 def load(config: str | Config, settings: Settings | None = None, *, checkpoint: Path = "") -> Model:
@@ -296,7 +308,53 @@ def convert(
       UserError: listing everything that does not fit; if `target` exists.
     """
     built = configuration(config, settings)
-    conversion.convert(built, epath.Path(source), epath.Path(target), reverse=reverse)
+    conversion.convert(
+        built,
+        epath.Path(path(source, "source")),
+        epath.Path(path(target, "target")),
+        reverse=reverse,
+    )
+
+
+def prepare(
+    dataset: str,
+    data: Path = "data",
+    *,
+    annotations: Path = "",
+    videos: Path = "",
+    splits: Sequence[str] = (),
+    format: str = "",
+    workers: int = 0,
+) -> list[SplitReport]:
+    """Checks the videos of a data set and stores it, as `scripts/prepare_data.py` does.
+
+    Worker processes read the caller's script again: it calls this under `if __name__ ==
+    "__main__":`.
+
+    Args:
+      dataset: its name, as configurations have it (`config.data.dataset`).
+      data: the folder of the prepared data sets, as of `evaluate`.
+      annotations: folder or file of the annotations; none for the demo, whose videos are drawn.
+      videos: folder of the videos; none for the demo.
+      splits: names of splits; by default "test", of actions "val", and all of the demo.
+      format: of the annotations; "" finds it by the files' names.
+      workers: number of processes; 0 = one for each core.
+
+    Returns:
+      What the check found, a report for each split; none for the demo.
+
+    Raises:
+      UserError: as `tasks.preparation.prepare`.
+    """
+    return preparation.prepare(
+        dataset,
+        path(data, "data"),
+        annotations=path(annotations, "annotations"),
+        videos=path(videos, "videos"),
+        splits=splits,
+        format=format,
+        workers=workers,
+    )
 
 
 def list_configs(pattern: str = "*") -> list[str]:
@@ -322,11 +380,17 @@ def configuration(
     Raises:
       UserError: if there is none of that name, a key is unknown, or a value of another type.
     """
-    places = {"checkpoint": checkpoint, "data.folder": data, "output": output}
-    named = {key: os.fspath(place) for key, place in places.items() if os.fspath(place)}
+    paths = {
+        "checkpoint": path(checkpoint, "checkpoint"),
+        "data.folder": path(data, "data"),
+        "output": path(output, "output"),
+    }
     if not isinstance(config, str | Config):
         raise UserError(f"{config!r:.60} is no configuration; give one, its name or its file")
     built = files.load(config) if isinstance(config, str) else config
+    if not isinstance(settings, Mapping | None):
+        raise UserError(f"settings={settings!r:.60} is no mapping; give {{'KEY': VALUE}}")
+    named = {key: place for key, place in paths.items() if place}
     return built.override({**(settings or {}), **named})
 
 

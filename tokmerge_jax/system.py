@@ -5,7 +5,8 @@ of a network but these records, so that a user's own encoder is evaluated as tho
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import flax.linen as nn
 import jax
@@ -35,7 +36,9 @@ from tokmerge_jax.signatures import (
     VideoMemory,
     Write,
 )
-from tokmerge_jax.types import LayerCost, Params, Schedule
+from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +245,16 @@ class Captioning:
     spell: Callable[[np.ndarray], list[str]]
 
 
+_TASKS: Mapping[type, tuple[str, str]] = {
+    Retrieval: ("text-video retrieval", "msrvtt_b16"),
+    MultipleChoice: ("multiple choice", "msrvtt_mc_b16"),
+    Answering: ("question answering", "msrvtt_qa_b16"),
+    Recognition: ("action recognition", "tdsclip_ssv2_b16"),
+    Captioning: ("captioning", "testa_pretrain"),
+}
+"""What a task is called, and a configuration whose system does it."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
     """A network with all that is done with it.
@@ -275,3 +288,23 @@ class System:
     recognition: Recognition | None = None
     captioning: Captioning | None = None
     trace_video: TraceVideo | None = None
+
+    def task(self, kind: type[T], needed_by: str = "") -> T:
+        """The record of a task, by its class.
+
+        Args:
+          kind: `Retrieval`, `MultipleChoice`, `Answering`, `Recognition` or `Captioning`.
+          needed_by: the option that asks for the task, if one does.
+
+        Raises:
+          UserError: if the system cannot do the task.
+        """
+        for record in vars(self).values():
+            if isinstance(record, kind):
+                return record
+        words, example = _TASKS[kind]
+        reason = f", which {needed_by} needs" if needed_by else ""
+        raise UserError(
+            f"the system {self.name!r} does not support {words}{reason}; use a configuration of"
+            f" one that does, for example {example}"
+        )

@@ -204,7 +204,7 @@ def test_training_clips_that_fail_in_any_way_are_replaced(folder, capfd):
     assert "2.mp4: cannot be decoded (MemoryError)" in told
     assert "4.mp4: cannot be decoded (ValueError: no buffer)" in told
     stopping = data.open_training(config(folder), FRAMES)
-    with pytest.raises(UserError, match=r"[24]\.mp4: cannot .* --config\.data\.on_broken=skip"):
+    with pytest.raises(UserError, match=r"[24]\.mp4: cannot .* config\.data\.on_broken=skip"):
         next(stopping.batches(Refusing(), collate, 7, seed=0))
 
 

@@ -109,8 +109,14 @@ def test_other_tasks_are_refused(prepared, tmp_path):
     of_texts = ("--config=configs/demo.py", "--config.data.dataset=ssv2")
     for name in ("eval", "train"):
         printed = script(name, *of_texts, output, code=2)
-        assert "the system 'vid_tldr' does not support actions" in printed
+        assert (
+            "the system 'vid_tldr' does not support action recognition, which config.data.dataset="
+            in printed
+        )
     of_actions = (f"--config={prepared / 'small.py'}", "--config.data.dataset=msvd")
     printed = script("eval", *of_actions, output, code=2)
-    assert "the system 'tds_clip' does not support captions" in printed
+    assert (
+        "the system 'tds_clip' does not support text-video retrieval, which config.data.dataset="
+        in printed
+    )
     assert "vocabulary" not in printed

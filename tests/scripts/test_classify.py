@@ -153,7 +153,7 @@ def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
             stored.write_text(json.dumps(NAMES))
         done = run(*options, folder / "0.mp4")
         assert done.returncode == 0, done.stderr
-        assert ("--config.data.labels=FILE.csv (columns id and name)" in done.stderr) != named
+        assert (" config.data.labels=FILE.csv (columns id and name)" in done.stderr) != named
         best = int(expected[0].argmax())
         assert (NAMES if named else [f"action {i}" for i in range(3)])[best] in done.stdout
         assert done.stdout.count("%") == 1
@@ -166,7 +166,7 @@ def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
         (["README.md"], "--config is missing"),
         (
             ["--config=configs/msrvtt_b16.py", "README.md"],
-            "'vid_tldr' does not recognise actions; use",
+            "'vid_tldr' does not support action recognition; use",
         ),
         ([SSV2], "no video is named: classify.py --config"),
         ([SSV2, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),

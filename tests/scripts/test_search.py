@@ -280,7 +280,7 @@ def test_the_script_ranks_for_every_query(made):
         ([], "say `index` or `query`"),
         (["find"], "'find' is no command; say `index` or `query`"),
         (["query", "a"], "--index is missing"),
-        (["query", "--index=nowhere", "a"], "nowhere holds no index; make one with"),
+        (["query", "--index=nowhere", "a"], "nowhere holds no index; make one by"),
         (["index", "--index=x", "--videos=y"], "--config is missing"),
         (["index", "--index=x", "--config=configs/demo.py"], "--videos is missing"),
         (["index", "--index=x", "--videos=y", "z"], "unknown argument 'z'"),

@@ -28,8 +28,8 @@ def run(*arguments, name="search_schedule"):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--budget=0", "--budget=0 must be above 0 and at most 1"),
-        ("--budget=0.2", "--budget=0.2 is out of reach: merging as many tokens as possible"),
+        ("--budget=0", "budget=0 must be above 0 and at most 1"),
+        ("--budget=0.2", "budget=0.2 is out of reach: merging as many tokens as possible"),
         ("--config.model.merger.name=none", "merges nothing; name the merger whose schedule"),
         ("--config.data.folder=nowhere", "data set demo, split val, is not prepared in 'nowhere'"),
     ],

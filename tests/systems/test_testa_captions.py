@@ -194,10 +194,10 @@ PRETRAIN = "--config=configs/testa_pretrain.py"
         (["README.md"], "--config is missing"),
         (
             ["--config=configs/testa_didemo_f32.py", "README.md"],
-            "'testa' does not write captions",
+            "'testa' does not support captioning; use",
         ),
         ([PRETRAIN], "no video is named"),
-        (["--config=nowhere.py"], "--config=nowhere.py cannot be loaded"),
+        (["--config=nowhere.py"], "the configuration nowhere.py cannot be loaded"),
         ([PRETRAIN, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
         ([PRETRAIN, "--config.caption.beams=0", "README.md"], "beams=0 must be 1 or more"),
         ([PRETRAIN, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json lies in no"),

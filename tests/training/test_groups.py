@@ -123,5 +123,5 @@ def test_groups_resume_and_what_is_settled_is_evaluated_and_given(tmp_path):
 
 def test_devices_and_groups_must_share_a_batch_evenly(tmp_path):
     message = "batch_size=8 cannot be split over 2 devices in config.train.groups=3 groups; use a"
-    with pytest.raises(UserError, match=f"{message} multiple of 6, or set --config.mesh.data"):
+    with pytest.raises(UserError, match=f"{message} multiple of 6, or set config.mesh.data"):
         small_run.train(tmp_path, devices=2, grad_accum=3)

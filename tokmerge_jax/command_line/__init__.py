@@ -75,12 +75,12 @@ def run_commands(main: Callable[[list[str]], None]) -> None:
 
     def start(rest: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells every step
-        with _told():
+        with reported():
             runtime.start()
             main(rest)
 
     def parse(argv: list[str]) -> list[str]:
-        with _told(), _explained():
+        with reported(), _explained():
             return flags.FLAGS(argv)[1:]
 
     for flag in flags.FLAGS.get_flags_for_module(__name__):  # --help shows the script's own flags
@@ -102,7 +102,7 @@ def config() -> Config:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def reported() -> Iterator[None]:
     """Prints a UserError, or what the machine refuses, without a stack trace, and exits; quietly
     where nobody reads on (`| head`).
     """
@@ -116,6 +116,16 @@ def _told() -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes at exit
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Ends a script that is stopped (Ctrl-C) where the same command goes on later."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
 
 
 @contextlib.contextmanager

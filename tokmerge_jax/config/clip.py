@@ -150,7 +150,9 @@ def tempme(
     variants = ("lora", "full", "script") if size == "b16" else ("lora", "full")
     if variant not in variants:
         others = " or ".join(f":{name}" for name in variants[1:])
-        raise UserError(f"--config=...py:{variant} is no variant of it; write {others}, or nothing")
+        raise UserError(
+            f":{variant} is no variant of this configuration; write {others}, or nothing"
+        )
     r, cross, intra = _MERGING["b32" if variant == "script" else size]
     return Retrieval(
         model=Model(

@@ -49,21 +49,22 @@ def read(name: str) -> tuple[Config, Publication | None]:
         raise
     except OSError as error:
         raise UserError(
-            f"--config={name} cannot be loaded: {error.strerror}; name a file of configs/"
+            f"the configuration {name} cannot be loaded: {error.strerror}; name a file of configs/"
         ) from error
     except Exception as error:  # any: a user's file is a program
         raise UserError(
-            f"--config={name} names no configuration ({error}); name a file of configs/"
+            f"the file {name} names no configuration ({error}); name a file of configs/"
         ) from error
     for each in (config, plain):
         if not isinstance(each, Config):
             raise UserError(
-                f"--config={name}: its get_config returns a {type(each).__name__}; build a"
+                f"the configuration {name}: its get_config returns a {type(each).__name__}; build a"
                 " configuration of tokmerge_jax.config, as the files of configs/ do"
             )
     if not all(isinstance(number, Published) for number in numbers):
         raise UserError(
-            f"--config={name}: its PUBLISHED is no tuple of tokmerge_jax.config.published.Published"
+            f"the configuration {name}: its PUBLISHED is no tuple of"
+            " tokmerge_jax.config.published.Published"
         )
     return config, Publication(plain.resolved(), numbers) if numbers else None
 

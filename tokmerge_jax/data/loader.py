@@ -185,7 +185,7 @@ class TrainingSource:
             if isinstance(clips, Fault):
                 raise UserError(
                     f"{clips.text}; run the same command again to continue from here, or add"
-                    " --config.data.on_broken=skip to replace broken videos by others"
+                    " config.data.on_broken=skip to replace broken videos by others"
                 )
             yield clips
 

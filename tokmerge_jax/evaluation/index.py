@@ -268,7 +268,9 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
     """
     file = folder / "index.json"
     if not file.is_file():
-        raise UserError(f"{folder} holds no index; make one with scripts/search.py index")
+        raise UserError(
+            f"{folder} holds no index; make one by tokmerge_jax.index or scripts/search.py index"
+        )
     try:
         known = json.loads(file.read_bytes())
     except (ValueError, RecursionError):
@@ -279,7 +281,7 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
         or not isinstance(known.get("facts"), dict)
     ):
         raise UserError(
-            f"{file} is damaged, or not written by scripts/search.py; use another folder (--index)"
+            f"{file} is damaged, or not written by scripts/search.py; use another folder"
         )
     return known
 

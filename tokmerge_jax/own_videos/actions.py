@@ -19,16 +19,6 @@ Scores = Mapping[str, Float32[np.ndarray, " C"]]
 """Video -> probability of each action."""
 
 
-def recognition_of(system: System) -> Recognition:
-    """The system's functions for action recognition; raises UserError if it has none."""
-    if system.recognition is None:
-        raise UserError(
-            f"the system {system.name!r} does not recognise actions; use"
-            " --config configs/tdsclip_ssv2_b16.py"
-        )
-    return system.recognition
-
-
 def names_of(system: System) -> Sequence[str]:
     """The names of the actions or, reported on stderr, their numbers.
 
@@ -46,10 +36,10 @@ def names_of(system: System) -> Sequence[str]:
         raise UserError(
             f"config.model.classes={classes} is not {len(names)}, the number of actions of"
             f" config.data.dataset={data.dataset!r}; name the model's actions,"
-            " --config.data.labels=FILE.csv"
+            " config.data.labels=FILE.csv"
         )
     print(
-        "actions are shown by number; for names, give --config.data.labels=FILE.csv (columns id and"
+        "actions are shown by number; for names, give config.data.labels=FILE.csv (columns id and"
         f" name), or prepare config.data.dataset={data.dataset!r} with it beside the lists",
         file=sys.stderr,
     )

@@ -12,20 +12,10 @@ from tokmerge_jax.config import expect
 from tokmerge_jax.config.testa import Pretraining
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import Captioning, System
-from tokmerge_jax.types import Json, UserError
+from tokmerge_jax.types import Json
 
 Captions = Mapping[str, tuple[str, float]]
 """Video -> (caption, score)."""
-
-
-def captioning_of(system: System) -> Captioning:
-    """The system's functions for captions; raises UserError if it has none."""
-    if system.captioning is None:
-        raise UserError(
-            f"the system {system.name!r} does not write captions; use"
-            " --config configs/testa_pretrain.py"
-        )
-    return system.captioning
 
 
 def write(

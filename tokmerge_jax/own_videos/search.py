@@ -23,7 +23,7 @@ from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.config.parts import restore
 from tokmerge_jax.data.video import folder as folders
 from tokmerge_jax.data.video.clips import decoder
-from tokmerge_jax.errors import check_list
+from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation import Model, index, model_facts
 from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.evaluation.index import Hit, Index, Stamp
@@ -51,9 +51,12 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
       UserError: if something is missing, the system does not support retrieval, the index belongs
         to another model or folder, another process writes it, or a file cannot be written.
     """
-    base, place = pathlib.Path(videos).resolve(), pathlib.Path(target)
+    base, place = (
+        pathlib.Path(path(videos, "videos")).resolve(),
+        pathlib.Path(path(target, "target")),
+    )
     system, files = registry.build(config), folders.find(base)
-    retrieval, system = _retrieval(system), _portable(system)
+    retrieval, system = system.task(Retrieval), _portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
     model = Model(params, parallel.make_mesh(config.mesh.to_dict()))
@@ -104,8 +107,8 @@ def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str,
         moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
         if known != videos and not moved:
             raise UserError(
-                f"the index in {place} holds the videos of {known}; name that folder (--videos), or"
-                " another folder for the index (--index)"
+                f"the index in {place} holds the videos of {known}; name that folder, or"
+                " another folder for the index"
             )
 
 
@@ -123,7 +126,7 @@ class Searcher:
         Raises:
           UserError: if there is no index, or its checkpoint is missing or has changed.
         """
-        place = pathlib.Path(folder)
+        place = pathlib.Path(path(folder, "folder"))
         about = _about(place)
         self.folder = pathlib.Path(about["videos"])
         with _as_stored(place):
@@ -131,14 +134,14 @@ class Searcher:
 
     def _open(self, place: pathlib.Path, config: Config) -> None:
         system = registry.build(config)
-        self._options, self._retrieval = system.config.eval, _retrieval(system)
+        self._options, self._retrieval = system.config.eval, system.task(Retrieval)
         self._retrieval.tokenize([""])  # checks that the vocabulary exists
         try:
             params = checkpoints.load_checkpoint(config.checkpoint, system)
         except UserError as error:
             raise UserError(
                 f"the index in {place} needs the weights that it was made with: {error}; if they"
-                " have moved, index again with --config.checkpoint=PATH (no video is encoded again)"
+                " have moved, index again with config.checkpoint=PATH (no video is encoded again)"
             ) from error
         self.index = Index(place, model_facts(system, params))
         self._model = Model(params, parallel.make_mesh({"data": -1}))
@@ -166,9 +169,9 @@ class Searcher:
             retrieval = dataclasses.replace(retrieval, matching=None)
         matched = retrieval.matching is not None
         limits = expect(self._options, RerankingOptions) if matched else RerankingOptions()
-        if top_k < 1:
-            raise UserError(f"top_k={top_k} must be at least 1")
-        _check_texts(retrieval.tokenize, texts)
+        if not isinstance(top_k, int) or top_k < 1:
+            raise UserError(f"top_k={top_k!r:.60} must be a whole number, at least 1")
+        check_texts(retrieval.tokenize, texts)
         retrieval.tokenize.report_cut(texts, "texts")
         hits = self.index.query(
             self._model,
@@ -181,9 +184,9 @@ class Searcher:
         return [ranking[:top_k] for ranking in hits]
 
 
-def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
+def check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
     """Raises UserError for texts without a word, for which all videos would be equal."""
-    check_list(texts, "texts")
+    check_list(texts, "texts", str)
     for text in texts:
         if text != text.encode(errors="ignore").decode():
             raise UserError(f"{text!r:.60} is not UTF-8 text; type it again")
@@ -191,12 +194,6 @@ def _check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
     for text, length in zip(texts, lengths[1:], strict=True):
         if length == lengths[0]:
             raise UserError(f"{text!r:.60} holds no word; describe in words what to look for")
-
-
-def _retrieval(system: System) -> Retrieval:
-    if system.retrieval is None:
-        raise UserError(f"the system {system.name!r} cannot search; use a retrieval system")
-    return system.retrieval
 
 
 def _about(place: pathlib.Path) -> dict[str, Json]:

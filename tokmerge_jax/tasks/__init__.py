@@ -1,1 +1,1 @@
-"""Whole jobs: evaluation, training, schedule search, conversion of weights."""
+"""Whole jobs: preparation of data, evaluation, training, schedule search, conversion of weights."""

@@ -55,11 +55,11 @@ def convert(
     system = registry.build(config)
     lora = isinstance(model, clip.Model) and model.lora_rank > 0
     if target.exists():
-        raise UserError(f"--target={target} already exists; remove it or name another")
+        raise UserError(f"target={target} already exists; remove it or name another")
     if fold_lora and (reverse or not lora):
         raise UserError(
-            "--merge_lora needs a configuration with LoRA (config.model.lora_rank), and works only"
-            " without --reverse"
+            "folding LoRA needs a configuration with LoRA (config.model.lora_rank), and works only"
+            " on the way into our folder, not in reverse"
         )
     if reverse:
         _to_torch(system, source, target)
@@ -88,7 +88,7 @@ def _from_torch(system: System, source: epath.Path, target: epath.Path, fold_lor
 def _to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     """Converts our weights into a .safetensors file with PyTorch's names and dtypes."""
     if target.suffix != ".safetensors":
-        raise UserError(f"--target={target} must end in .safetensors when converting back")
+        raise UserError(f"target={target} must end in .safetensors when converting back")
     params = checkpoints.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
     tensors = rules.unload(system.weights.names[0], params, dtypes)

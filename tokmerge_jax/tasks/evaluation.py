@@ -94,7 +94,7 @@ class Run:
         if self.config.data.on_broken == "stop":
             raise UserError(
                 f"{fault}; then run the same command again to continue from here, or add"
-                " --config.data.on_broken=skip to leave out broken videos"
+                " config.data.on_broken=skip to leave out broken videos"
             )
         print(f"\n{fault}; left out", file=sys.stderr)
         self.faults[row] = fault
@@ -106,14 +106,14 @@ class Task(Generic[R]):
 
     Attributes:
       open: opens the data set.
-      record: the system's functions for the task; None if it does not support the task.
+      kind: the record of `System` that holds the functions for the task.
       texts: tokenises the data set's texts into ids and masks.
       evaluate: runs the evaluation.
       draw: draws a figure from (results, gallery, arrays); None if the task has no figure.
     """
 
     open: Callable[[Any, int], data.Source]  # Any: the `data` part of the kind's class
-    record: Callable[[System], R | None]
+    kind: type[R]
     texts: Callable[[R, AnyGallery], tuple[np.ndarray, ...]]
     evaluate: Callable[[Run, R], Outcome]
     draw: Callable[[Mapping[str, Json], AnyGallery, Mapping[str, np.ndarray]], Figure] | None = None
@@ -124,13 +124,7 @@ class Task(Generic[R]):
         Raises:
           UserError: if the system does not support the task.
         """
-        record, name = self.record(system), system.config.data.dataset
-        if record is None:
-            raise UserError(
-                f"the system {system.name!r} does not support {prepared.spec(name).kind}, which"
-                f" config.data.dataset={name!r} holds; use a configuration of that data set"
-            )
-        return record
+        return system.task(self.kind, f"config.data.dataset={system.config.data.dataset!r}")
 
 
 def _only(scored: Scored, rows: list[int]) -> Scored:
@@ -230,12 +224,10 @@ def _draw_confusion(
 
 
 _TASKS: Mapping[str, Task] = {
-    "captions": Task(data.open_retrieval, lambda system: system.retrieval, _captions, _retrieve),
-    "choices": Task(data.open_choices, lambda system: system.multiple_choice, _options, _choose),
-    "questions": Task(data.open_questions, lambda system: system.answering, _questions, _answer),
-    "actions": Task(
-        data.open_actions, lambda system: system.recognition, _no_texts, _recognise, _draw_confusion
-    ),
+    "captions": Task(data.open_retrieval, Retrieval, _captions, _retrieve),
+    "choices": Task(data.open_choices, MultipleChoice, _options, _choose),
+    "questions": Task(data.open_questions, Answering, _questions, _answer),
+    "actions": Task(data.open_actions, Recognition, _no_texts, _recognise, _draw_confusion),
 }
 """Kind of a data set's records -> task."""
 

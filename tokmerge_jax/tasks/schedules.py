@@ -96,14 +96,14 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
             "config.model.merger.name=none merges nothing; name the merger whose schedule to search"
         )
     if not 0 < share <= 1:
-        raise UserError(f"--budget={share:g} must be above 0 and at most 1")
+        raise UserError(f"budget={share:g} must be above 0 and at most 1")
     layers, tokens = len(plain.merging.schedule.r), plain.merging.schedule.tokens
     most = plain.merging.schedule.most
     space = Space(layers, tokens, lambda r: _gmac(plain, r), share * full, most)
     if not uniform(space):
         least = _gmac(plain, schedule.resolve(tokens, layers, tokens, most)) / full
         raise UserError(
-            f"--budget={share:g} is out of reach: merging as many tokens as possible in every layer"
+            f"budget={share:g} is out of reach: merging as many tokens as possible in every layer"
             f" still costs {least:.3f} of the unmerged GMAC; raise the budget"
         )
     return space

@@ -226,7 +226,7 @@ def _check_split(rows: int, devices: int, groups: int) -> None:
         each = f" in config.train.groups={groups} groups" if groups > 1 else ""
         raise UserError(
             f"config.train.batch_size={rows} cannot be split over {devices} devices{each}; use a"
-            f" multiple of {devices * groups}, or set --config.mesh.data"
+            f" multiple of {devices * groups}, or set config.mesh.data"
         )
 
 
@@ -279,7 +279,7 @@ class _Log:
         if not math.isfinite(values["loss"]):
             raise UserError(
                 f"the loss of step {index} is {values['loss']}; lower config.train.learning_rate"
-                f" (now {self._plan.learning_rate}) and start again in another --config.output"
+                f" (now {self._plan.learning_rate}) and start again in another config.output"
             )
         self._run.log(index, values)
         self._show(values)

@@ -131,13 +131,13 @@ class RunFolder:
         if not (self.step and path.exists()):
             runtime.write_text(path, json.dumps(settings, indent=1) + "\n")
             return
-        old = _object(path.read_bytes(), {}, f"{path}", "start again in another --config.output")
+        old = _object(path.read_bytes(), {}, f"{path}", "start again in another config.output")
         keys = [k for k in {**old, **settings} if old.get(k) != settings.get(k)]
         if keys:
             changes = ", ".join(f"{k} {old.get(k)!r} -> {settings.get(k)!r}" for k in keys)
             raise UserError(
                 f"{self._folder} holds a training run with other settings ({changes}); use the old"
-                " values to resume, or another --config.output to start a new run"
+                " values to resume, or another config.output to start a new run"
             )
 
     def _cut_metrics(self) -> None:

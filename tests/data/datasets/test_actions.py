@@ -53,7 +53,7 @@ def test_folders_are_named_as_the_first_one_that_is_there(folder, first, name):
 
 def test_none_of_the_first_folders_is_there(folder, monkeypatch):
     videos(folder, "20/00001.jpg", "30/notes.txt")
-    with pytest.raises(UserError, match=r"--videos .*videos holds none of .*the first is '10'\);"):
+    with pytest.raises(UserError, match=r"videos=.*videos holds none of .*the first is '10'\);"):
         read(folder, "10 37 81\n30 37 81")
     monkeypatch.setattr(actions, "_TRIED", 1)
     with pytest.raises(UserError, match=r"the first is '10'\); name the folder that"):
@@ -251,9 +251,9 @@ def test_a_list_of_any_name(folder, ran):
         ran("k400", ["val", "train"], folder / "kinetics_val.txt")
     with pytest.raises(UserError, match=r"no such annotation files \(split val\): val\*\.txt"):
         ran("k400", ["val"])
-    with pytest.raises(UserError, match="--format umt: k400, split val, has no such format"):
+    with pytest.raises(UserError, match="format=umt: k400, split val, has no such format"):
         ran("k400", ["val"], folder / "kinetics_val.txt", "umt")
-    with pytest.raises(UserError, match="--format lists: msrvtt, split test, has no such format"):
+    with pytest.raises(UserError, match="format=lists: msrvtt, split test, has no such format"):
         ran("msrvtt", ["test"], folder / "kinetics_val.txt", "lists")
 
 

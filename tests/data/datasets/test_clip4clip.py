@@ -357,7 +357,7 @@ def test_the_format_is_found_by_the_files(folder, prepared):
 
 def test_both_formats_in_a_folder(folder, prepared):
     write(folder, {TEST: HEAD + "r,m,video1,CLIP4Clip's\n", UMT_TEST: UMT})
-    message = rf"holds {UMT_TEST}, but also {TEST} \(split test\); choose by --format"
+    message = rf"holds {UMT_TEST}, but also {TEST} \(split test\); choose one by format"
     with pytest.raises(UserError, match=message):
         prepared()
     assert prepared(format="umt")[1] == ("UMT's",)
@@ -366,12 +366,12 @@ def test_both_formats_in_a_folder(folder, prepared):
 
 def test_all_files_of_a_format_are_needed(folder, prepared):
     write(folder, {"MSRVTT_train.9k.csv": "video_id\nvideo1\n"})
-    both = r"msrvtt_ret_train9k\.json, or MSRVTT_train\.9k\.csv and MSRVTT_data\.json; see"
+    both = r"msrvtt_ret_train9k\.json, or MSRVTT_train\.9k\.csv and MSRVTT_data\.json; name"
     with pytest.raises(UserError, match=rf"no such annotation files \(split train\): {both}"):
         prepared(split="train")
     with pytest.raises(UserError, match=r"\(split train\): MSRVTT_train\.9k\.csv and MSRVTT_data"):
         prepared(split="train", format="clip4clip")
-    with pytest.raises(UserError, match=r"\(split train\): msrvtt_ret_train9k\.json; see"):
+    with pytest.raises(UserError, match=r"\(split train\): msrvtt_ret_train9k\.json; name"):
         prepared(split="train", format="umt")
     sentence = {"video_id": "video1", "caption": "x"}
     write(folder, {"msrvtt_ret_train9k.json": UMT})
@@ -388,7 +388,7 @@ def test_all_files_of_a_format_are_needed(folder, prepared):
     [("msrvtt", "train_7k", "umt"), ("msvd_qa", "test", "clip4clip"), ("msrvtt", "test", "vatex")],
 )
 def test_splits_that_a_format_has_not(prepared, dataset, split, format):
-    with pytest.raises(UserError, match=rf"--format {format}: {dataset}, split {split}, has no"):
+    with pytest.raises(UserError, match=rf"format={format}: {dataset}, split {split}, has no"):
         prepared(dataset, split, format=format)
 
 

@@ -13,6 +13,7 @@ from fractions import Fraction
 import clips
 import pytest
 
+import tokmerge_jax
 from tokmerge_jax import data, disk
 from tokmerge_jax.config import umt
 from tokmerge_jax.config.common import TextData
@@ -56,7 +57,9 @@ def opened(folder, split="test", on_broken="skip"):
 
 
 def test_videos_are_sorted_into_good_missing_and_broken(folder):
-    (report,) = run(folder, workers=2)
+    """As the package's own function has them checked."""
+    places = {"annotations": folder, "videos": folder / "videos"}
+    (report,) = tokmerge_jax.prepare("msrvtt", folder / "data", **places, workers=2)
     assert (report.texts, report.videos, report.usable) == (4, 4, 2)
     assert report.missing == ["gone.mp4"]
     assert list(report.undecodable) == ["cut.mp4"]
@@ -138,7 +141,7 @@ def test_files_are_looked_up_and_checked_in_slices(folder, monkeypatch):
     ("splits", "source", "message"),
     [
         (["test"], "none", r"none: no such annotation files .*: msrvtt_ret_test1k\.json, or MSR"),
-        (["val"], "", r"--splits val: msrvtt has the splits train, test, train_7k$"),
+        (["val"], "", r"splits=val: msrvtt has the splits train, test, train_7k$"),
         (["test", "train"], "msrvtt_ret_test1k.json", "one file holds one split"),
     ],
 )
@@ -165,7 +168,7 @@ def test_the_script(folder):
     failed = script(*arguments, "--format", "clip4clip")
     message = failed.communicate()[1]
     assert failed.returncode == 2
-    assert "(split test): MSRVTT_JSFUSION_test.csv; see --annotations" in message
+    assert "(split test): MSRVTT_JSFUSION_test.csv; name their folder" in message
 
 
 @pytest.mark.slow

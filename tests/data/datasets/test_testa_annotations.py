@@ -307,7 +307,7 @@ def test_three_families_in_a_folder(folder, prepared):
     videos(folder, "a.mp4")
     message = (
         r"holds didemo_ret_test\.json, but also test_list\.txt and test_data\.json, but also"
-        r" test\.jsonl \(split test\); choose by --format"
+        r" test\.jsonl \(split test\); choose one by format"
     )
     with pytest.raises(UserError, match=message):
         prepared("didemo")
@@ -320,10 +320,10 @@ def test_files_that_are_missing_are_named_in_every_form(prepared):
         UserError, match=r"didemo_ret_val\.json, or val_list\.txt and .*val\.jsonl;"
     ):
         prepared("didemo", "val")
-    message = rf"\(split test\): exists_test_list\.txt and {PICKLE}; see --annotations"
+    message = rf"\(split test\): exists_test_list\.txt and {PICKLE}; name their folder"
     with pytest.raises(UserError, match=message):
         prepared("queryd")
-    with pytest.raises(UserError, match=r"--format umt: condmov, split test, has no such format"):
+    with pytest.raises(UserError, match=r"format=umt: condmov, split test, has no such format"):
         prepared("condmov", format="umt")
 
 
@@ -340,7 +340,7 @@ def test_one_file_is_umt_s(folder, prepared):
         UserError, match=r"mine\.json: TESTA's files are found by their names; give"
     ):
         prepared("anet", source=folder / "mine.json", format="testa")
-    with pytest.raises(UserError, match=r"--format vatex: anet, split test, has no such format"):
+    with pytest.raises(UserError, match=r"format=vatex: anet, split test, has no such format"):
         prepared("anet", source=source, format="vatex")
 
 

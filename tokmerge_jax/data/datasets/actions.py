@@ -54,7 +54,7 @@ def read(
     path, *others = files.named(folder, FORMATS[dataset][split])
     if others:
         names = ", but also ".join(file.name for file in (path, *others))
-        raise UserError(f"{folder}: holds {names} (split {split}); give --annotations one of them")
+        raise UserError(f"{folder}: holds {names} (split {split}); give one of them as annotations")
     return read_list(path, videos, CLASSES[dataset])
 
 
@@ -171,7 +171,7 @@ def _pattern(names: Sequence[str], videos: Videos) -> str:
     if any(os.path.isfile(videos.clip(name).path) for name in tried):  # with another suffix
         return ""
     raise UserError(
-        f"--videos {videos.folder} holds none of the listed folders of frames (the first is"
+        f"videos={videos.folder} holds none of the listed folders of frames (the first is"
         f" {files.shown(names[0])}); name the folder that contains them"
     )
 

@@ -73,11 +73,11 @@ def prepare(
       UserError: if annotations, names of actions or the video folder are missing or wrong.
     """
     if not videos.is_dir():
-        raise UserError(f"--videos {videos}: no such folder")
+        raise UserError(f"videos={videos}: no such folder")
     spec, base = SPECS[dataset], videos.resolve()
     sources = {split: _source(dataset, split, source, format) for split in splits}
     if source.is_file() and len(splits) > 1:
-        raise UserError(f"--annotations {source}: one file holds one split; give its folder")
+        raise UserError(f"annotations={source}: one file holds one split; give its folder")
     annotated = {split: source.read(base) for split, source in sources.items()}
     with disk.held(pathlib.Path(folder), f"{dataset}.lock"):
         # Evaluation reports a missing answer list.
@@ -111,7 +111,7 @@ class _Source:
 def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Source:
     known = specs.splits(dataset)
     if split not in known:
-        raise UserError(f"--splits {split}: {dataset} has the splits {', '.join(known)}")
+        raise UserError(f"splits={split}: {dataset} has the splits {', '.join(known)}")
     fits = format in FAMILIES and (format == "lists") == (dataset in actions.CLASSES)
     if path.is_file() and (fits or not format):
         return _one_file(dataset, path, format)
@@ -129,8 +129,8 @@ def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
     if families and "umt" not in families:
         titles = " and ".join(f"{FAMILIES[family].title}'s" for family in families)
         raise UserError(
-            f"--annotations {path}: {titles} files are found by their names; give their folder (or,"
-            " if the file is one of UMT's, --format umt)"
+            f"annotations={path}: {titles} files are found by their names; give their folder (or,"
+            " if the file is one of UMT's, format=umt)"
         )
     return _Source((path,), functools.partial(umt.read, path, kind=SPECS[dataset].kind))
 
@@ -151,16 +151,16 @@ def _of_folder(dataset: str, split: str, folder: pathlib.Path, format: str) -> _
             read = functools.partial(family.read, dataset, split, folder)
             possible.append(_Source(files.named(folder, names), read))
     if not possible:
-        raise UserError(f"--format {format}: {dataset}, split {split}, has no such format")
+        raise UserError(f"format={format}: {dataset}, split {split}, has no such format")
     complete = [source for source in possible if all(file.is_file() for file in source.files)]
     complete = [s for s in complete if not any(set(s.files) < set(o.files) for o in complete)]
     if len(complete) > 1:
         all_of_them = ", but also ".join(map(str, complete))
-        raise UserError(f"{folder}: holds {all_of_them} (split {split}); choose by --format")
+        raise UserError(f"{folder}: holds {all_of_them} (split {split}); choose one by format")
     if not complete:
         either = ", or ".join(map(str, possible))
         raise UserError(
-            f"{folder}: no such annotation files (split {split}): {either}; see --annotations"
+            f"{folder}: no such annotation files (split {split}): {either}; name their folder"
         )
     return complete[0]
 

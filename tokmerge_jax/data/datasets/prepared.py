@@ -90,7 +90,8 @@ def _check(config: Data, split: str) -> None:
         command += f" --annotations DIR --videos DIR --splits {split}"
     raise UserError(
         f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r} "
-        f"(config.data.folder); prepare it with: {command} --folder {config.folder}"
+        f"(config.data.folder); prepare it by tokmerge_jax.prepare, or with: {command}"
+        f" --folder {config.folder}"
     )
 
 
@@ -103,7 +104,7 @@ def _check_counts(
         raise UserError(
             f"{broken} videos of {config.dataset} cannot be used ({_listed(named, broken)}), see"
             f" {report}; repair them and prepare again, or leave them out with"
-            " --config.data.on_broken=skip"
+            " config.data.on_broken=skip"
         )
     if not usable:
         raise UserError(f"no video of {config.dataset}, split {split}, can be read")
@@ -119,7 +120,7 @@ def _check_files(config: Data, clips: Sequence[Clip]) -> None:
         raise UserError(
             f"{len(broken)} videos of {config.dataset} were usable when it was prepared, and are no"
             f" longer ({_listed(broken, len(broken))}); bring them back, or leave them out with"
-            " --config.data.on_broken=skip"
+            " config.data.on_broken=skip"
         )
 
 

@@ -145,7 +145,7 @@ def _of_dead_worker(
     Raises:
       UserError: as `_signal`.
     """
-    fewer = f"use fewer workers than {workers} (config.data.workers, --workers)"
+    fewer = f"use fewer workers than {workers} (config.data.workers, or workers of a preparation)"
     died = signal.strsignal(_signal(error, fewer))
     print(
         f"\na decoding worker died ({died}) at {video} or soon after; the others continue. If"

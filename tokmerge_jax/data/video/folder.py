@@ -41,11 +41,11 @@ def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
         opened (its videos would seem to be deleted).
     """
     if not os.path.isdir(folder):
-        raise UserError(f"--videos={folder}: no such folder; name one that holds videos")
+        raise UserError(f"videos={folder}: no such folder; name one that holds videos")
     videos, others = _files(folder, _refuse)
     if not videos:
         held = _counted(others) if others else "no file"
-        raise UserError(f"--videos={folder} holds no file with a video's suffix, but {held}")
+        raise UserError(f"videos={folder} holds no file with a video's suffix, but {held}")
     _report(folder, others)
     return {str(file.relative_to(folder)): stamp(file) or (0, 0) for file in videos}
 
@@ -91,7 +91,7 @@ def _refuse(error: OSError) -> NoReturn:
     disk.raise_shortage(error)
     raise UserError(
         f"{error.filename}: cannot be opened ({error.strerror}); change its permissions, check the"
-        " disk, or move it out of --videos"
+        " disk, or move it out of that folder"
     ) from error
 
 

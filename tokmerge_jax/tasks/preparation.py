@@ -1,0 +1,80 @@
+"""Preparing a data set for training and evaluation: checking its videos, or drawing them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tokmerge_jax.data.datasets import demo, specs
+from tokmerge_jax.data.datasets.demo import actions, long
+from tokmerge_jax.data.datasets.prepare import SplitReport
+from tokmerge_jax.data.datasets.prepare import prepare as prepare_files
+from tokmerge_jax.errors import check_list
+from tokmerge_jax.types import UserError
+
+_DRAWN = {"demo": demo, "demo_qa": demo, "demo_long": long, "demo_actions": actions}
+
+
+def prepare(
+    dataset: str,
+    folder: str = "data",
+    *,
+    annotations: str = "",
+    videos: str = "",
+    splits: Sequence[str] = (),
+    format: str = "",
+    workers: int = 0,
+) -> list[SplitReport]:
+    """Checks the videos of a data set and stores it, or draws one of the demo's.
+
+    Every video is checked once; stopped or killed, the same call goes on from there.
+
+    Args:
+      dataset: a name of `specs.SPECS`.
+      folder: where prepared data sets are (`config.data.folder`).
+      annotations: folder or file of the annotations; none of a drawn data set.
+      videos: folder of the videos; none of a drawn data set.
+      splits: names of splits; by default "test", of actions "val", and all of a drawn data set.
+      format: of the annotations, a key of `specs.FAMILIES`; "" finds it by the files' names.
+      workers: number of processes; 0 = one for each core.
+
+    Returns:
+      A report for each split; none of a drawn data set.
+
+    Raises:
+      UserError: if there is no such data set or split, or files are missing or wrong.
+    """
+    if dataset not in specs.SPECS:
+        raise UserError(f"dataset={dataset!r:.60} is unknown; known: {', '.join(specs.SPECS)}")
+    if workers < 0:
+        raise UserError(f"workers={workers} must be at least 1, or 0 for one on each core")
+    if splits:
+        check_list(splits, "splits", str)
+    workers = workers or os.cpu_count() or 1
+    if dataset in _DRAWN:
+        _draw(dataset, folder, splits, workers, files=bool(annotations or videos or format))
+        return []
+    named = {"annotations": annotations, "videos": videos}
+    if missing := [name for name, place in named.items() if not place]:
+        raise UserError(f"the data set {dataset} needs {' and '.join(missing)}")
+    of_actions = specs.SPECS[dataset].kind == "actions"  # the labels of tests are secret
+    splits = splits or ["val" if of_actions else "test"]
+    return prepare_files(
+        dataset, Path(annotations), Path(videos), folder, splits, workers, format=format
+    )
+
+
+def drawn(dataset: str) -> Mapping[str, int]:
+    """The number of clips in each split of a drawn data set; none of a data set of files."""
+    return _DRAWN[dataset].COUNTS if dataset in _DRAWN else {}
+
+
+def _draw(dataset: str, folder: str, splits: Sequence[str], workers: int, *, files: bool) -> None:
+    """Draws the clips of one of the demo's data sets, with what belongs to them."""
+    if files:
+        raise UserError(
+            f"the videos of {dataset} are drawn; leave out annotations, videos and format"
+        )
+    counts = drawn(dataset)
+    if unknown := [split for split in splits if split not in counts]:
+        raise UserError(f"splits={unknown[0]}: {dataset} has the splits {', '.join(counts)}")
+    _DRAWN[dataset].prepare(folder, splits or list(counts), workers)
