@@ -74,8 +74,10 @@ def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
       UserError: if one is missing, or the index is damaged.
     """
     path = epath.Path(path)
+    if path.is_dir() and not is_folder(path):
+        raise UserError(f"it is a folder without weights, such as {_FOLDER[0]}; name a file")
     if path.is_dir():
-        path = _of_folder(path)
+        path = next(path / name for name in _FOLDER if (path / name).exists())
     parts = _indexed(path) if path.name.endswith(_INDEX) else {path: None}
     if missing := [part.name for part in parts if not part.exists()]:
         raise UserError(f"{path.name} names {missing[0]}, which is not beside it; download it")
@@ -85,12 +87,6 @@ def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
 def is_folder(path: epath.PathLike) -> bool:
     """Whether `path` is a folder with weights under one of Hugging Face's file names."""
     return any((epath.Path(path) / name).exists() for name in _FOLDER)
-
-
-def _of_folder(folder: epath.Path) -> epath.Path:
-    if not is_folder(folder):
-        raise UserError(f"it is a folder without weights, such as {_FOLDER[0]}; name a file")
-    return next(folder / name for name in _FOLDER if (folder / name).exists())
 
 
 def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:

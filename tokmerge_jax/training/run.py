@@ -27,7 +27,8 @@ _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data
 def identity(config: Config, rows: int) -> dict[str, Json]:
     """The settings that a run's loss curve depends on: config keys, flat, and the data's length."""
     every = flat(config.to_dict())
-    settings = {key: value for key, value in every.items() if not _within(key, _FREE)}
+    free = tuple(f"{name}." for name in _FREE)  # a key, or a part with all its keys
+    settings = {key: value for key, value in every.items() if not f"{key}.".startswith(free)}
     return json.loads(json.dumps({**settings, "(rows of the data set)": rows}))
 
 
@@ -168,7 +169,3 @@ def _object(
     if isinstance(value, dict) and all(isinstance(value.get(k), t) for k, t in kinds.items()):
         return value
     raise UserError(f"{where} is damaged; {cure}")
-
-
-def _within(key: str, names: tuple[str, ...]) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in names)

@@ -40,7 +40,7 @@ def rules(
       differences: number of differences of neighbouring frames that the side network reads; 0 for
         Side4Video's checkpoints, which lack those layers.
     """
-    blocks = each(range(depth), (*_tap(), *_block(side_width, differences > 0)))
+    blocks = each(range(depth), _block(side_width, differences > 0))
     own = (
         *((*_stem(differences), *blocks) if side_width else ()),
         *batch_norm("visual.side_post_bn", "side/norm"),
@@ -98,28 +98,16 @@ def sizes(state_dict: StateDict) -> Mapping[str, int]:
 
 def _stem(differences: int) -> tuple[Rule, ...]:
     source, target = "visual.transformer", "side/stem"
-    return (
-        *linear("visual.side_conv1", f"{target}/patch_embedding", Patches(frames=3)),
-        *batch_norm("visual.side_pre_bn3d", f"{target}/patch_norm"),
-        *(_differences(target, differences) if differences else ()),
-        Rule(f"{source}.side_spatial_position_embeddings", ("side/position_embedding",)),
-    )
-
-
-def _differences(target: str, count: int) -> tuple[Rule, ...]:
-    """The layers that read differences of neighbouring frames."""
-    operation = Patches(colours=3 * count, frames=3)
-    return (
+    operation = Patches(colours=3 * differences, frames=3)
+    between = (  # the layers that read differences of neighbouring frames
         *linear("visual.side_conv1_c5", f"{target}/difference_embedding", operation),
         *batch_norm("visual.side_pre_bn3d_c5", f"{target}/difference_norm"),
     )
-
-
-def _tap() -> tuple[Rule, ...]:
-    source, target = "visual.transformer", "side/tap_{i}"
     return (
-        *norm(f"{source}.side_lns.{{i}}", f"{target}/norm"),
-        *linear(f"{source}.side_linears.{{i}}", f"{target}/projection"),
+        *linear("visual.side_conv1", f"{target}/patch_embedding", Patches(frames=3)),
+        *batch_norm("visual.side_pre_bn3d", f"{target}/patch_norm"),
+        *(between if differences else ()),
+        Rule(f"{source}.side_spatial_position_embeddings", ("side/position_embedding",)),
     )
 
 
@@ -127,6 +115,8 @@ def _block(width: int, gated: bool) -> tuple[Rule, ...]:
     source, target = "visual.transformer.side_transformer.{i}", "side/block_{i}"
     convolution = f"{target}/convolution"
     return (
+        *norm("visual.transformer.side_lns.{i}", "side/tap_{i}/norm"),
+        *linear("visual.transformer.side_linears.{i}", "side/tap_{i}/projection"),
         *batch_norm(f"{source}.bn_1", f"{target}/convolution_norm"),
         *linear(f"{source}.conv.0", f"{convolution}/hidden", Patches(width)),
         Rule(f"{source}.conv.1.weight", (f"{convolution}/taps",), Patches(1, frames=3)),

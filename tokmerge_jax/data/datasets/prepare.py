@@ -141,8 +141,9 @@ def _is_named(path: pathlib.Path, family: str, dataset: str) -> bool:
 
 
 def _of_folder(dataset: str, split: str, folder: pathlib.Path, format: str) -> _Source:
-    """The source, of those of all families that have the split, whose files all exist; if its files
-    include all of another's, the larger one.
+    """The source in a folder, of the one family whose files for the split all exist.
+
+    If a family's files include all of another's, the former is taken.
     """
     possible = []
     for name, family in FAMILIES.items():
