@@ -269,11 +269,14 @@ def without_and_with(system: System) -> list[tuple[str, System]]:
 
 def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str, Any]]:
     """How to ask the original for a stage, in each of its forms."""
-    if not _original_can(system):
-        return {}
+    model, data = system.config.model, system.config.data
+    if isinstance(model, tds_clip.Model) and (
+        model.merger.name != "none" or not model.side.differences or data.neighbours != 5
+    ):
+        return {}  # TDS-CLIP's original merges nothing, and reads five frames in place of one
     forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
     # How it merges: a number of tokens for each layer, or as the job says.
-    how: Any = "off" if system.config.model.merger.name == "none" else "on"
+    how: Any = "off" if model.merger.name == "none" else "on"
     if system.name.startswith("vid_tldr"):
         how = list(system.merging.schedule.r)
     precision = ""
@@ -294,14 +297,6 @@ def on_gpu() -> bool:
 def half(system: System) -> bool:
     """Whether ours computes in half precision."""
     return runtime.compute_dtype(system.config.dtype) == jnp.bfloat16
-
-
-def _original_can(system: System) -> bool:
-    """TDS-CLIP's merges nothing, and reads five frames in place of one."""
-    model, data = system.config.model, system.config.data
-    return not isinstance(model, tds_clip.Model) or (
-        model.merger.name == "none" and model.side.differences and data.neighbours == 5
-    )
 
 
 def text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
