@@ -1,4 +1,4 @@
-"""Hot operations, one file each."""
+"""Hot operations: attention in several forms, column sums of its map, and microbatches."""
 
 from tokmerge_jax.kernels.attention import FORMS, Form, attention, choose
 from tokmerge_jax.kernels.column_sums import received

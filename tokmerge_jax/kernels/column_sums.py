@@ -1,4 +1,4 @@
-"""How much attention each token gets."""
+"""The attention that each token receives: column sums of the head-averaged map."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 def received(
     query: Float[Array, "B N K D"], key: Float[Array, "B N K D"], *, scale: float
 ) -> Float[Array, "B N"]:
-    """sum_i!=j a_ij of a, the mean over heads of softmax(scale q k'), in float32.
+    """Computes sum_{i != j} a_ij in float32, where a is the mean over heads of softmax(scale q k').
 
-    One head's map is all that exists at a time; no gradient passes through the result.
+    Only one head's map is in memory at a time. No gradient passes through the result.
     """
     heads = query.shape[2]
     others = 1 - jnp.eye(query.shape[1], dtype=jnp.float32)[None]

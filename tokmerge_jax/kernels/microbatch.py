@@ -1,4 +1,4 @@
-"""Many samples on a CPU, few enough at a time for its caches."""
+"""Splitting of batches on a CPU, so that results of matrix products stay in its caches."""
 
 from collections.abc import Callable
 
@@ -8,20 +8,21 @@ from jaxtyping import PyTree
 
 from tokmerge_jax import parallel
 
-_ROWS = 2400  # of a transformer: the results of its products then still lie in a cache
-_PARTS = 4  # more would only take longer to compile
+_ROWS = 2400  # rows of a ViT's matrix products whose results still fit a CPU's cache (measured)
+_PARTS = 4  # more parts only take longer to compile
 
 
 def few_at_a_time(function: Callable[..., PyTree], arrays: PyTree, rows: int) -> PyTree:
-    """`function(*arrays)` of a function that treats samples apart; on one CPU, in up to 4 parts.
+    """Calls `function(*arrays)`, on a single CPU in up to 4 parts of the batch.
 
-    A matrix product there takes up to a sixth longer if its result leaves the caches. Unlike in a
-    loop (`parallel.map_rows`), what a gradient needs of the parts is not gathered in one place.
+    A matrix product there takes up to a sixth longer if its result leaves the caches. Unlike a loop
+    (`parallel.map_rows`), this does not copy what the backward pass needs into one array.
 
     Args:
-      function: `(*arrays of some samples) -> tree of arrays of as many samples`.
+      function: `(*arrays of some samples) -> tree of arrays of as many samples`; it must treat
+        samples independently.
       arrays: a tuple of trees, all leaves with one leading axis.
-      rows: of a matrix product for each sample.
+      rows: number of rows of the matrix products for each sample.
     """
     batch = jax.tree.leaves(arrays)[0].shape[0]
     wanted = min(-(-batch * rows // _ROWS), _PARTS)

@@ -1,4 +1,4 @@
-"""What Pallas kernels share: square blocks of a map, and how rows and columns meet them."""
+"""Helpers of Pallas kernels that work on square blocks of an attention map."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -10,10 +10,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu, triton
 
 BLOCK = 128
-"""Rows and columns of the part of a map that a program holds."""
+"""Number of rows and of columns of a block: the part of a map that one program holds."""
 
 Target = Literal["gpu", "tpu", "interpret"]
-"""What a kernel is compiled for; "interpret": it runs as XLA operations, anywhere and slowly."""
+"""The target of a kernel; "interpret" runs it as XLA operations on any platform, slowly."""
 
 
 def call(
@@ -26,7 +26,7 @@ def call(
     outputs: Sequence[tuple[pl.BlockSpec, jax.ShapeDtypeStruct]],
     name: str,
 ) -> tuple[jax.Array, ...]:
-    """`pl.pallas_call` of the target's compiler, all of whose programs are independent."""
+    """Calls `pl.pallas_call` for the target; all programs of the grid are independent."""
     specs, shapes = zip(*outputs, strict=True)
     run = pl.pallas_call(
         kernel,
@@ -48,31 +48,31 @@ def _options(target: Target, axes: int) -> Any:  # the targets' classes share no
 
 
 def part(block: jax.Array) -> Any:  # Pallas names no type of it
-    """The places of a block, whose number a loop counts."""
+    """Returns the slice of the rows of block number `block`, a loop's counter."""
     return pl.ds(pl.multiple_of(block * BLOCK, BLOCK), BLOCK)
 
 
 def padded(x: jax.Array, axis: int) -> jax.Array:
-    """`x` with zeros at the end of `axis`, up to whole blocks."""
+    """Pads `axis` of x with zeros to a multiple of `BLOCK`."""
     widths = [(0, 0)] * x.ndim
     widths[axis] = 0, -x.shape[axis] % BLOCK
     return jnp.pad(x, widths)
 
 
 def dot(a: jax.Array, b: jax.Array, axes: tuple[int, int]) -> jax.Array:
-    """A product of matrices over one axis of each, summed in float32; float32 ones are exact."""
+    """Multiplies matrices over one axis of each; sums in float32, exactly for float32 inputs."""
     exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else lax.Precision.DEFAULT
     contracted = ((axes[0],), (axes[1],)), ((), ())
     return lax.dot_general(a, b, contracted, exact, preferred_element_type=jnp.float32)
 
 
 def as_row(column: jax.Array) -> jax.Array:
-    """[BLOCK,1] -> [1,BLOCK] as the sum of a masked square, which every compiler here knows."""
+    """Turns [BLOCK,1] into [1,BLOCK], as the sum of a masked square, which all targets support."""
     return jnp.where(_diagonal(), column, 0).sum(axis=0, keepdims=True)
 
 
 def as_column(row: jax.Array) -> jax.Array:
-    """[1,BLOCK] -> [BLOCK,1]."""
+    """Turns [1,BLOCK] into [BLOCK,1]."""
     return jnp.where(_diagonal(), row, 0).sum(axis=1, keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""Multi-head attention whose keys may weigh more than one token, and which reports on itself."""
+"""Multi-head attention with a weight for each key, and with evidence for mergers."""
 
 from collections.abc import Set
 
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
-from tokmerge_jax.layers.dense import Dense, in_one
+from tokmerge_jax.layers.dense import Dense, fused_dense_dense
 from tokmerge_jax.layers.lora import LoRA
 from tokmerge_jax.merging import Evidence
 
@@ -23,9 +23,9 @@ class Attention(nn.Module):
     Attributes:
       heads: K.
       width: channels of the queries and of the result.
-      key_bias: False in UMT and BEiT, whose keys have no bias.
-      causal: where keys are given no weights, no query sees one behind its own place.
-      lora_rank: of the trained change of the projections (`layers.lora`); 0 = there is none.
+      key_bias: whether the keys' projection has a bias; UMT's and BEiT's have none.
+      causal: whether a query sees only keys up to its own place; needs calls without weights.
+      lora_rank: rank of the trained change of the projections (`layers.lora`); 0 = no change.
       dropout: rate on the attention probabilities in training.
       dtype: of the computation; parameters are float32, the softmax always is.
     """
@@ -48,7 +48,7 @@ class Attention(nn.Module):
             self.lora = LoRA(self.lora_rank, self.width, dtype=self.dtype)
 
     def keys_values(self, context: Float[Array, "B M C"]) -> KeysValues:
-        """Keys and values of `context`, to be used by any number of `attend` calls."""
+        """Returns the keys and values of `context`, for any number of `attend` calls."""
         return self._project(self.key, context), self._project(self.value, context)
 
     def attend(
@@ -58,21 +58,21 @@ class Attention(nn.Module):
         weight: Float[Array, "B M"] | Float[Array, "B N M"] | None = None,
         *,
         needs: Set[str] = frozenset(),
-        then: nn.Dense | None = None,
+        following: nn.Dense | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "B N C"], Evidence]:
-        """What `x` reads from `keys_values`, and the evidence that a merger asked for.
+        """Attends from `x` to `keys_values`; returns the result and the evidence for a merger.
 
         Args:
-          x: queries' source.
-          keys_values: of `keys_values`.
-          weight: how much each key counts, for all queries or for each: a token's size, 0 for
-            padding; None = 1 for all.
+          x: what the queries are made of.
+          keys_values: a result of the method `keys_values`.
+          weight: weight of each key, the same for all queries or one for each query: a token's
+            size, 0 for padding; None = 1 for all.
           needs: parts of `Evidence` to compute: "keys" (mean over heads), "entropy" (negative
             entropy of the head-averaged map, sizes left out), "received" (its columns' sums, own
             attention left out).
-          then: a layer that the result goes through, in one product with the last projection.
-          train: drop probabilities at the rate `dropout`.
+          following: a linear layer to apply to the result, fused with the last projection.
+          train: whether probabilities are dropped, at the rate `dropout`.
         """
         key, value = keys_values
         query = self._project(self.query, x)
@@ -89,11 +89,11 @@ class Attention(nn.Module):
         keys = key.mean(axis=2) if "keys" in needs else None
         received = kernels.received(query, key, scale=scale) if "received" in needs else None
         y = rearrange(y, "b n k d -> b n (k d)")
-        y = self.out(y) if then is None else in_one(self.out, then, y)
+        y = self.out(y) if following is None else fused_dense_dense(self.out, following, y)
         return y, Evidence(keys, entropy, received)
 
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
-        """Queries, keys or values, by head."""
+        """Projects x [B,N,C] to queries, keys or values by head, [B,N,K,D]."""
         y = layer(x)
         if self.lora_rank:
             assert layer.name
@@ -109,7 +109,7 @@ class Attention(nn.Module):
         scale: float,
         drops: bool,
     ) -> jax.Array:
-        """The same where probabilities need coins or weights of their own, so all exist here."""
+        """Attends with all probabilities [B,K,N,M] in memory: for dropout or weights per query."""
         logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key).astype(jnp.float32)
         if weight is not None:
             weight = weight if weight.ndim == 3 else weight[:, None]

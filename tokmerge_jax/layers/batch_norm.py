@@ -1,4 +1,4 @@
-"""Batch norm as PyTorch's, whose running variance is the unbiased one."""
+"""Batch norm as in PyTorch, where the running variance is unbiased."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ _MOMENTUM = 0.9
 
 
 class BatchNorm(nn.Module):
-    """Channels scaled to mean 0 and variance 1, by the batch in training, by running means else.
+    """Scales channels to mean 0 and variance 1: of the batch in training, else running ones.
 
     A training step replaces the collection "batch_stats" {mean, var}: 0.9 of what was and 0.1 of
     the batch's mean and unbiased variance (Flax's own would take the biased one); the batch itself
@@ -27,7 +27,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*any C"], train: bool = False) -> Float[Array, "*any C"]:
-        """Statistics are over all axes but the last."""
+        """Norms x; statistics are over all axes but the last."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones_init(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
@@ -35,7 +35,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         mean, var = (jnp.asarray(x.value) for x in (running_mean, running_var))
         scale, bias = jnp.asarray(scale), jnp.asarray(bias)
-        rows = x.astype(jnp.float32).reshape(-1, x.shape[-1])
+        rows = x.astype(jnp.float32).reshape(-1, x.shape[-1])  # [N,C]
         if train:
             y, of_batch, biased = _normed_by_batch(rows, scale, bias)
             if not self.is_initializing():
@@ -58,9 +58,9 @@ def _normed(
 def _normed_by_batch(
     x: Float[Array, "N C"], scale: Float[Array, " C"], bias: Float[Array, " C"]
 ) -> tuple[Float[Array, "N C"], Float[Array, " C"], Float[Array, " C"]]:
-    """Normed rows, and mean and biased variance of each channel, which pass no gradient on.
+    """Norms rows; returns them and each channel's mean and biased variance, without gradients.
 
-    Of all that it computes its gradient keeps nothing but x and the two.
+    The backward pass stores only x, mean and variance.
     """
     mean, var = x.mean(axis=0), x.var(axis=0)
     return _normed(x, mean, var, scale, bias), mean, var
@@ -84,5 +84,5 @@ _normed_by_batch.defvjp(_forward, _backward)
 
 
 def _towards(running: jax.Array, batch: jax.Array) -> jax.Array:
-    """The running average one step on."""
+    """Moves a running average one step towards the batch's."""
     return _MOMENTUM * running + (1 - _MOMENTUM) * batch

@@ -12,7 +12,7 @@ from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import MLP, gelu
 
 Cache = tuple[Float[Array, "B A K D"], Float[Array, "B A K D"]]
-"""Keys and values of the A positions that each of B texts has, or has room for."""
+"""A key/value cache: keys and values of A positions for each of B texts."""
 
 
 class BertEmbeddings(nn.Module):
@@ -22,7 +22,7 @@ class BertEmbeddings(nn.Module):
       width: C.
       vocab_size: rows of the word table.
       max_positions: rows of the position table, the longest text.
-      token_types: rows of the type table; 0 = there is none.
+      token_types: rows of the type table; 0 = no such table.
       dropout: rate in training.
       dtype: of the computation.
     """
@@ -50,7 +50,7 @@ class BertEmbeddings(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B L C"]:
-        """Token ids -> states. Every token is of type 0; positions are 0, 1, ... if not given."""
+        """Embeds token ids. All tokens are of type 0; positions are 0, 1, ... if not given."""
         if positions is None:
             positions = jnp.arange(ids.shape[1])[None]
         x = self.word(ids) + self.position(positions)
@@ -60,7 +60,7 @@ class BertEmbeddings(nn.Module):
 
 
 class WordHead(nn.Module):
-    """States -> logits of words: a transform, then the word table again as output layer.
+    """Logits of words from states: a transform, then the word table as output layer.
 
     Attributes:
       width: C.
@@ -76,7 +76,7 @@ class WordHead(nn.Module):
     def __call__(
         self, x: Float[Array, "*any C"], table: Float[Array, "W C"]
     ) -> Float[Array, "*any W"]:
-        """Logits of the rows of `table` (float32)."""
+        """Returns the logits of the rows of `table` (float32)."""
         x = gelu(Dense(self.width, dtype=self.dtype, name="transform")(x))
         x = nn.LayerNorm(1e-12, dtype=self.dtype, name="norm")(x)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.vocab_size,))
@@ -120,7 +120,7 @@ class BertLayer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
 
     def memory(self, context: Float[Array, "G M C"]) -> KeysValues:
-        """What cross-attention needs to know of `context`, computed once for all its texts."""
+        """Returns the cross-attention's keys and values of `context`, which serve all its texts."""
         return self.cross_attention.keys_values(context)
 
     def __call__(
@@ -132,15 +132,15 @@ class BertLayer(nn.Module):
         first_only: bool = False,
         train: bool = False,
     ) -> Float[Array, "B I C"]:
-        """One layer.
+        """Applies the layer.
 
         Args:
-          x: states of B = G * P texts, where P texts in a row share one memory.
-          mask: False on padding, or [reader, read]: which positions each one sees (at least one).
-          memory: of `memory`, for G contexts; only in a layer with cross-attention.
+          x: states of B = G * P texts; P consecutive texts share one memory.
+          mask: False on padding, or [query, key]: the positions that each one sees (at least one).
+          memory: a result of `memory` for G contexts; only in a layer with cross-attention.
           memory_mask: False on the contexts' padding; None = all visible.
-          first_only: compute the result at position 0 alone (I = 1 instead of L).
-          train: use dropout.
+          first_only: whether to compute position 0 alone (I = 1 instead of L).
+          train: whether to use dropout.
         """
         keys_values = self.attention.keys_values(x)
         x = x[:, :1] if first_only else x
@@ -154,17 +154,17 @@ class BertLayer(nn.Module):
         memory: KeysValues | None = None,
         memory_mask: Bool[Array, "G M"] | None = None,
     ) -> tuple[Float[Array, "B 1 C"], Cache]:
-        """The next position of B texts, each of which sees its own past and itself.
+        """Computes the next position of B texts; each sees its own past and itself.
 
         Args:
           x: states at `position`.
-          cache: of the positions before it; what is there of it and later ones is not read.
-          position: its place, below A.
-          memory: as of `__call__`.
-          memory_mask: as of `__call__`.
+          cache: the cache of earlier positions; its entries from `position` on are not read.
+          position: the position, below A.
+          memory: see `__call__`.
+          memory_mask: see `__call__`.
 
         Returns:
-          The layer's states, and the cache with this position in it.
+          The states at `position`, and the cache with this position added.
         """
         cache = jax.tree.map(
             lambda past, now: jax.lax.dynamic_update_slice_in_dim(past, now, position, axis=1),
@@ -184,7 +184,7 @@ class BertLayer(nn.Module):
         memory_mask: jax.Array | None,
         train: bool,
     ) -> jax.Array:
-        """The layer from its self-attention's keys and values on."""
+        """Applies the layer, given its self-attention's keys and values."""
         y, _ = self.attention.attend(x, keys_values, _weight(mask), train=train)
         x = self._add(self.attention_norm, x, y, train)
         if memory is not None:

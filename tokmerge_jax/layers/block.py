@@ -1,4 +1,4 @@
-"""The pre-norm vision transformer block, which may shorten the tokens between its two halves."""
+"""The pre-norm vision transformer block, which may merge tokens."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,13 @@ from tokmerge_jax.merging import Evidence, Merger, Tokens
 class Block(nn.Module):
     """x += attention(norm(x)); x += MLP(norm(x)); x = merger(x) between them or at the end.
 
-    The merger's `place` says where. While tokens are traced (`Tokens.origin` is set) or their
-    intermediates are asked for (`mutable=["intermediates"]`), the block records what its merger
-    saw and did.
+    The merger's `place` says which. With `mutable=["intermediates"]` the block records the tokens
+    before and after merging, and the evidence.
 
     Attributes:
-      heads: K; channels are those of the tokens.
-      merger: what shortens the tokens here, or None.
-      proportional: whether a key counts as often as the tokens merged into it (ToMe, section 3).
+      heads: K; the width is that of the tokens.
+      merger: the merger of this layer, or None.
+      proportional: whether a key's weight is the number of tokens merged into it (ToMe, section 3).
       key_bias: see `Attention`.
       causal: see `Attention`.
       lora_rank: see `Attention`.
@@ -51,18 +50,17 @@ class Block(nn.Module):
         self,
         tokens: Tokens,
         train: bool = False,
-        only: Float[Array, "B Q C"] | None = None,
+        queries: Float[Array, "B Q C"] | None = None,
         weight: Float[Array, "B N"] | None = None,
     ) -> Tokens:
-        """Tokens [B,N,C] -> tokens [B,N-r,C], r being the merger's.
+        """Applies the block to tokens [B,N,C]; returns tokens [B,N-r,C], or the queries' [B,Q,C].
 
         Args:
-          tokens: what enters.
-          train: whether samples skip halves of the block.
-          only: those of the tokens that the network's result is made of, in its last block: they
-            alone are computed, and nothing merges, as merging would change the others; they leave
-            without sizes and origin, which are all tokens'.
-          weight: with `only`: how much each token counts for them; None = its size.
+          tokens: the tokens that enter.
+          train: whether samples skip halves of the block, at the rate `drop_path`.
+          queries: the only tokens to compute, for a last block whose other outputs nobody reads.
+            Nothing merges then, and the result has neither sizes nor origin.
+          weight: with `queries`, the weight of each of the N tokens as a key; None = its size.
         """
         width = tokens.x.shape[-1]
         skip = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
@@ -76,15 +74,15 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="attention",
         )
-        merger = self.merger if only is None else None
+        merger = self.merger if queries is None else None
         normed, own = norm(tokens.x), tokens.size if self.proportional else None
         y, evidence = attention.attend(
-            normed if only is None else norm(only),
+            normed if queries is None else norm(queries),
             attention.keys_values(normed),
             own if weight is None else weight,
             needs=merger.needs if merger else frozenset(),
         )
-        tokens = tokens if only is None else Tokens(only)
+        tokens = tokens if queries is None else Tokens(queries)
         tokens = tokens.replace(x=tokens.x + skip(y))
         if merger and merger.place == "attention":
             tokens = self._merged(merger, tokens, evidence)
@@ -100,7 +98,7 @@ class Block(nn.Module):
         return tokens
 
     def _merged(self, merger: Merger, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """The merged tokens; what the merger saw and did is recorded."""
+        """Merges, and records what the merger read and returned."""
         self.sow("intermediates", "before_merging", tokens)
         self.sow("intermediates", "evidence", evidence)
         tokens = merger(tokens, evidence)
@@ -109,6 +107,6 @@ class Block(nn.Module):
 
 
 def _distance(a: Float[Array, "B N C"], b: Float[Array, "B N C"]) -> Float[Array, "B N"]:
-    """Euclidean distances of tokens in float32; no gradient passes."""
+    """Euclidean distance of each pair of tokens, in float32; no gradient passes."""
     a, b = (jax.lax.stop_gradient(x).astype(jnp.float32) for x in (a, b))
     return jnp.linalg.norm(a - b, axis=-1)

@@ -1,4 +1,4 @@
-"""Linear layers, and such joined with what comes before them."""
+"""Linear layers, and linear layers fused with the layer before them."""
 
 import functools
 
@@ -16,22 +16,27 @@ def product(
     dimension_numbers: object = None,
     precision: jax.lax.PrecisionLike = None,
 ) -> Float[Array, "*any D"]:
-    """`x @ kernel` of all rows of x as one matrix, also as a `dot_general` of Flax's layers.
+    """Computes `x @ kernel` as one product of two matrices; fits as Flax's `dot_general`.
 
-    Where rows have several axes, XLA writes one side transposed for the gradient of the kernel:
-    up to an eighth of the product's own time.
+    With more axes than two, XLA transposes one side for the gradient of the kernel, which takes up
+    to an eighth of the product's own time.
     """
-    del dimension_numbers  # a linear layer has but these
-    rows = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel, precision=precision)
+    del dimension_numbers  # a linear layer has only one choice of them
+    rows = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel, precision=precision)  # [rows,D]
     return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 Dense = functools.partial(nn.Dense, dot_general=product)
-"""Flax's, with that `product`."""
+"""Flax's linear layer, whose product is `product`."""
 
 
-def in_one(first: nn.Dense, second: nn.Dense, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
-    """`second(first(x))`, the kernels multiplied once rather than each with all of `x`."""
+def fused_dense_dense(
+    first: nn.Dense, second: nn.Dense, x: Float[Array, "*any C"]
+) -> Float[Array, "*any D"]:
+    """Computes `second(first(x))` with one kernel, the product of both.
+
+    The kernels are multiplied once; without this, all of `x` is multiplied twice.
+    """
     if first.is_initializing():
         return second(first(x))
     own, next_ = (layer.variables["params"] for layer in (first, second))
@@ -40,10 +45,10 @@ def in_one(first: nn.Dense, second: nn.Dense, x: Float[Array, "*any C"]) -> Floa
     return _linear(x, kernel, bias, second.dtype)
 
 
-def normed(norm: nn.LayerNorm, linear: nn.Dense, x: Float[Array, "*any C"]) -> Array:
-    """`linear(norm(x))`, the norm's scale and bias multiplied into the layer rather than with x.
+def fused_norm_dense(norm: nn.LayerNorm, linear: nn.Dense, x: Float[Array, "*any C"]) -> Array:
+    """Computes `linear(norm(x))` with the norm's scale and bias folded into the linear layer.
 
-    Where x needs no gradient this saves the product that would carry one back to scale and bias.
+    Where x needs no gradient, this saves the product that the gradients of scale and bias need.
     """
     if norm.is_initializing():
         return linear(norm(x))

@@ -17,12 +17,12 @@ from tokmerge_jax.merging.testa import Aggregation, Clip
 
 
 class DividedBlock(nn.Module):
-    """Each place over time, then each frame with the class token, then the MLP.
+    """Attention over time at each place, attention within each frame, and the MLP.
 
     Attributes:
       heads: K; channels are those of the tokens.
-      merging: frames merge after the attention over time, patches before the MLP.
-      learned_scale: whether what attention over time adds is scaled, frame by frame.
+      merging: mergers of frames (after the attention over time) and of patches (before the MLP).
+      learned_scale: whether the result of the attention over time has a learned scale per frame.
       mlp_ratio: hidden width of the MLP as a multiple of the channels.
       epsilon: of all norms.
       dtype: of the computation.
@@ -39,7 +39,7 @@ class DividedBlock(nn.Module):
     def __call__(
         self, first: Float[Array, "B 1 C"], clip: Clip
     ) -> tuple[Float[Array, "B 1 C"], Clip]:
-        """The class token and the patches of a video -> the same, fewer of them."""
+        """Applies the block to a class token and the patches of a video; patches may merge."""
         clip = self._over_time(clip)
         first, clip = self._in_frames(first, clip)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
@@ -53,7 +53,7 @@ class DividedBlock(nn.Module):
         return first, clip
 
     def _over_time(self, clip: Clip) -> Clip:
-        """Attention of every place over time, then frames merge."""
+        """Attends over time at every place, then merges frames."""
         _, frames, patches, width = clip.x.shape
         merger = self.merging.frames
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="temporal_norm")
@@ -64,7 +64,7 @@ class DividedBlock(nn.Module):
             x,
             attention.keys_values(x),
             needs=merger.needs if merger else frozenset(),
-            then=None if self.learned_scale else out,
+            following=None if self.learned_scale else out,
         )
         if self.learned_scale:
             zeros = nn.initializers.zeros_init()
@@ -77,9 +77,9 @@ class DividedBlock(nn.Module):
         return clip.merge_frames(merger, about)
 
     def _in_frames(self, first: jax.Array, clip: Clip) -> tuple[jax.Array, Clip]:
-        """Attention within every frame and its copy of the class token, then patches merge.
+        """Attends within each frame, which has a copy of the class token, then merges patches.
 
-        The class token takes the mean of what its copies found.
+        The class token receives the mean of its copies' results.
         """
         _, frames, _, width = clip.x.shape
         merger = self.merging.patches

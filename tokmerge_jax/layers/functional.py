@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 def unit(x: Float[Array, "*any E"]) -> Float[Array, "*any E"]:
-    """Vectors of unit norm (float32), without an epsilon: a zero vector becomes NaN."""
+    """Scales vectors to unit norm (float32); without an epsilon, so a zero vector becomes NaN."""
     x = x.astype(jnp.float32)
     return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
@@ -24,7 +24,7 @@ def patchify(video: Float[Array, "B T H W C"], edge: int) -> Float[Array, "B N D
 
 
 def sincos(positions: int, width: int) -> np.ndarray:
-    """The fixed table of "Attention Is All You Need", float32 [positions, width].
+    """Returns the fixed table of "Attention Is All You Need", float32 [positions, width].
 
     Channel j of position p has the angle p / 10000^(2 floor(j/2) / width): its sine where j is
     even, its cosine where j is odd.
@@ -35,10 +35,10 @@ def sincos(positions: int, width: int) -> np.ndarray:
 
 
 def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.ndarray:
-    """UMT's table for `frames` frames of `patches` patches each, float32 [frames*patches, width].
+    """Returns UMT's table for frames of `patches` patches, float32 [frames*patches, width].
 
-    A video whose frame count is not the checkpoint's reads the table of `table_frames` frames,
-    interpolated linearly over time (half-pixel centres). An image has a table of its own.
+    If `frames` is not the checkpoint's number of frames, the table of `table_frames` frames is
+    interpolated linearly over time (half-pixel centres). A single frame has a table of its own.
     Source: UMT (ICCV 2023), `ckpt_num_frame`.
     """
     if frames in (1, table_frames):
@@ -48,7 +48,7 @@ def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.n
 
 
 def _resample(table: np.ndarray, frames: int) -> np.ndarray:
-    """Linear interpolation of [F, ...] over its first axis, edges held."""
+    """Interpolates [F, ...] linearly over its first axis; the edges are repeated outside."""
     length = len(table)
     place = np.clip((np.arange(frames) + 0.5) * length / frames - 0.5, 0, length - 1)
     low = np.floor(place).astype(int)
@@ -58,12 +58,12 @@ def _resample(table: np.ndarray, frames: int) -> np.ndarray:
 
 
 def nearest(table: Float[Array, "F C"], length: int) -> Float[Array, "M C"]:
-    """A learned table read at `length` places: row floor(i F / length) at place i."""
+    """Reads a learned table at `length` places: row floor(i F / length) at place i."""
     return table[_nearest(len(table), length)]
 
 
 def nearest_grid(table: Float[Array, "P C"], edge: int) -> Float[Array, "M C"]:
-    """A square grid's learned table, row by row, read at a grid of `edge` x `edge`."""
+    """Reads the learned table of a square grid, row by row, at a grid of `edge` x `edge`."""
     rows = math.isqrt(len(table))
     place = _nearest(rows, edge)
     return table[(rows * place[:, None] + place[None]).ravel()]

@@ -1,4 +1,4 @@
-"""Low-rank changes of the projections of attention, apart while they are trained, then folded in.
+"""LoRA: low-rank changes of the attention's projections, separate in training, foldable after it.
 
 Source: LoRA (ICLR 2022), in the form that TempMe (ICLR 2025) trains: one `down` matrix for queries,
 keys and values, no scale, no dropout.
@@ -20,10 +20,10 @@ PROJECTIONS = ("query", "key", "value")
 
 
 class LoRA(nn.Module):
-    """What is added to a query, key or value: its `up` matrix after the common `down`.
+    """The change of a query, key or value: its own `up` matrix after a common `down`.
 
     Attributes:
-      rank: rows between the two matrices.
+      rank: the width between the two matrices.
       width: channels of each result.
       dtype: of the computation.
     """
@@ -43,15 +43,15 @@ class LoRA(nn.Module):
         self.value = Dense(self.width, **up)
 
     def __call__(self, x: Float[Array, "B N C"], projection: str) -> Float[Array, "B N D"]:
-        """The change of one of `PROJECTIONS`."""
+        """Returns the change of one of `PROJECTIONS`."""
         return getattr(self, projection)(self.down(x))
 
 
 def merge_lora(params: Params) -> Params:
     """Folds every `lora` in a parameter tree into the kernels beside it.
 
-    The same network without LoRA computes the same with the result, faster. A tree without any
-    comes back as it is.
+    The network without LoRA computes the same with the result, in less time. A tree without LoRA
+    is returned unchanged.
     """
     merged = {
         name: merge_lora(part) if isinstance(part, Mapping) else part
@@ -71,6 +71,6 @@ def merge_lora(params: Params) -> Params:
 def _uniform_by_inputs(
     key: jax.Array, shape: tuple[int, int], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
-    """Uniform within 1 / sqrt(inputs) (Kaiming's, of slope sqrt 5)."""
+    """Draws uniformly within +-1 / sqrt(inputs): Kaiming's initialisation of slope sqrt(5)."""
     bound = 1 / math.sqrt(shape[0])
     return jax.random.uniform(key, shape, dtype, -bound, bound)

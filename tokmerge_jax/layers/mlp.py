@@ -13,13 +13,13 @@ from tokmerge_jax.layers.dense import Dense
 
 @jax.custom_vjp
 def gelu(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:
-    """GELU in its exact (erf) form, computed in float32; its gradient keeps nothing but x."""
+    """GELU in its exact (erf) form, computed in float32; its backward pass stores only x."""
     wide = x.astype(jnp.float32)
     return (wide * _below(wide)).astype(x.dtype)
 
 
 def _below(x: jax.Array) -> jax.Array:
-    """The share of normal numbers below x; `erfc`, exact far below 0, takes thrice as long."""
+    """Returns P(normal < x). `erfc`, which is exact far below 0, would take three times as long."""
     return 0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5)
 
 
@@ -37,7 +37,7 @@ gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 def quick_gelu(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:
-    """x sigmoid(1.702 x), what OpenAI's CLIP was trained with."""
+    """Computes x sigmoid(1.702 x), the activation of OpenAI's CLIP."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
@@ -58,7 +58,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
-        """Works on the last axis."""
+        """Applies both layers to the last axis."""
         x = Dense(self.hidden_width, dtype=self.dtype, name="hidden")(x)
         x = self.activation(x)
         return Dense(self.width, dtype=self.dtype, name="out")(x)

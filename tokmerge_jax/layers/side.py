@@ -16,7 +16,7 @@ from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.mlp import MLP
 
 EPSILON = 1e-5
-"""Of the layer norms."""
+"""Epsilon of the layer norms."""
 
 _REDUCTION = 16
 _HEAD_WIDTH = 64
@@ -25,11 +25,12 @@ _HEAD_WIDTH = 64
 class SideBlock(nn.Module):
     """x += gate(convolution(norm(x))); x += attention(norm(x)); x += MLP(norm(x)).
 
-    Attention is within a frame. What stands for the frame's class token are those of its
-    neighbours in time, half of each, as keys alone; positions are keys' and queries' alone too.
+    Attention is within a frame: its keys are the frame's patches and a class token, of which half
+    the channels come from the next frame's class token and half from the previous one's. Positions
+    are added to queries and keys, not to what the block passes on.
 
     Attributes:
-      gated: whether what the convolution adds is gated by differences in time; Side4Video's is not.
+      gated: whether differences in time gate the convolution's result; Side4Video has no gate.
       dtype: of the computation.
     """
 
@@ -44,13 +45,13 @@ class SideBlock(nn.Module):
         positions: Float[Array, "B T N D"],
         train: bool = False,
     ) -> Float[Array, "B T N D"]:
-        """One block further.
+        """Applies the block.
 
         Args:
           x: the frames' patches.
           first: the frames' class tokens.
           positions: embeddings of the patches' places.
-          train: norm by the statistics of this batch, and remember them.
+          train: whether to norm by the statistics of this batch, and to update the running ones.
         """
         y = BatchNorm(dtype=self.dtype, name="convolution_norm")(x, train)
         y = TemporalConvolution(dtype=self.dtype, name="convolution")(y)
@@ -61,7 +62,7 @@ class SideBlock(nn.Module):
         return x + MLP(4 * width, width, dtype=self.dtype, name="mlp")(y)
 
     def _attention(self, x: jax.Array, first: jax.Array, positions: jax.Array) -> jax.Array:
-        """What each patch reads from its frame and from the class tokens around it."""
+        """Attends from each patch to its frame's patches and the class tokens around."""
         width = x.shape[-1]
         placed = x + positions.astype(x.dtype)
         keys = jnp.concatenate([first[:, :, None], placed], axis=2)
@@ -73,7 +74,7 @@ class SideBlock(nn.Module):
 
 
 class TemporalConvolution(nn.Module):
-    """out(taps * hidden(x)): each channel is mixed over three frames, between two linear layers.
+    """out(taps * hidden(x)): a depthwise convolution over three frames between two linear layers.
 
     Attributes:
       dtype: of the computation.
@@ -83,7 +84,7 @@ class TemporalConvolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T N D"]) -> Float[Array, "B T N D"]:
-        """Frames before the first and after the last are zeros, behind the first layer."""
+        """Convolves; frames before the first and after the last are zeros after `hidden`."""
         width = x.shape[-1]
         x = Dense(width, dtype=self.dtype, name="hidden")(x)
         taps = self.param("taps", nn.initializers.lecun_normal(), (3, width)).astype(x.dtype)
@@ -94,10 +95,10 @@ class TemporalConvolution(nn.Module):
 
 
 class DifferenceGate(nn.Module):
-    """x times a factor within (1/2, 3/2) that differences in time decide.
+    """x times a factor within (1/2, 3/2) that depends on differences in time.
 
-    A difference is of a value and the largest of it and its neighbours in time at the same place,
-    so it is never positive.
+    A difference is a value minus the largest of itself and its two neighbours in time, at the same
+    place; it is never positive.
 
     Attributes:
       dtype: of the computation.
@@ -107,9 +108,9 @@ class DifferenceGate(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T N D"], train: bool = False) -> Float[Array, "B T N D"]:
-        """Works on patches that are aligned over time.
+        """Gates patches that lie at the same places in all frames.
 
-        Differences are taken in float32: half precision would lose those of slow motion.
+        Differences are float32: half precision would lose those of slow motion.
         """
         width = x.shape[-1]
         reduce = Dense(width // _REDUCTION, use_bias=False, name="reduce")
@@ -122,22 +123,22 @@ class DifferenceGate(nn.Module):
 
 
 def shifted(first: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-    """Half the channels from the next frame, half from the one before; zeros where none is."""
+    """Joins half the channels of the next frame and half of the previous one; zeros at the ends."""
     half = first.shape[-1] // 2
     parts = _later(first[..., :half], -1), _later(first[..., half:], 1)
     return jnp.concatenate(parts, axis=-1)
 
 
 def over_time(x: Float[Array, "B T N 3 D"]) -> Float[Array, "B T N D"]:
-    """x[t-1] of the first row, x[t] of the second and x[t+1] of the third; zeros where no frame is.
+    """Adds x[t-1] of the first row, x[t] of the second and x[t+1] of the third; zeros at the ends.
 
-    What is left to do of a convolution over three frames whose taps were applied to each frame.
+    The last step of a convolution over three frames, after each tap was applied to each frame.
     """
     return _later(x[..., 0, :], 1) + x[..., 1, :] + _later(x[..., 2, :], -1)
 
 
 def _later(x: jax.Array, frames: int, fill: float = 0.0) -> jax.Array:
-    """x [B,T,...] moved by so many frames (back if negative), `fill` where none comes in."""
+    """Shifts x [B,T,...] by a number of frames (back if negative); the gap is `fill`."""
     length = x.shape[1]
     widths = [(0, 0), (max(frames, 0), max(-frames, 0))] + [(0, 0)] * (x.ndim - 2)
     start = max(-frames, 0)

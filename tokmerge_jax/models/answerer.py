@@ -1,4 +1,4 @@
-"""Question answering: a video transformer, a BERT that reads questions, one that answers.
+"""Question answering: a video transformer, a BERT for questions, and one for answers.
 
 Sources: Unmasked Teacher (ICCV 2023), section 4.3, after VindLU (CVPR 2023); TESTA (Findings of
 EMNLP 2023), section 3, on BLIP (ICML 2022). The ranking of answers is ALBEF's (NeurIPS 2021).
@@ -18,13 +18,13 @@ from tokmerge_jax.models.umt_vit import UMTViT
 
 
 class Answerer(nn.Module):
-    """Encodes videos, reads questions about them, and tells how likely answers are.
+    """Encodes videos, reads questions about them, and scores answers.
 
     Attributes:
       vision: the video transformer.
       text: the question encoder, whose fusion layers read the video's tokens.
       decoder: the answer decoder; all its layers read the question's states.
-      smoothing: of the labels, in answers' likelihoods; see `log_probability`.
+      smoothing: label smoothing in the answers' likelihoods; see `log_probability`.
       dtype: of the computation; log-probabilities are float32.
     """
 
@@ -37,11 +37,11 @@ class Answerer(nn.Module):
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
     ) -> Float[Array, "B N C"]:
-        """Normalised pixels -> tokens."""
+        """Encodes normalised pixels to tokens."""
         return self.vision(video, train=train).x
 
     def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
-        """What reading a question needs to know of a video, whatever the question."""
+        """Returns the keys and values of a video's tokens, which serve all questions about it."""
         return self.text.memory(tokens)
 
     def read(
@@ -52,12 +52,12 @@ class Answerer(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B L C"]:
-        """States of B = G * P questions, P in a row about each of G videos."""
+        """Encodes B = G * P questions, P consecutive ones about each of G videos."""
         states = self.text.encode_text(ids, mask, train=train)
         return self.text.fuse(states, mask, memory, train=train)
 
     def answer_memory(self, states: Float[Array, "G L C"]) -> tuple[KeysValues, ...]:
-        """What answering needs to know of a question, whatever the answer."""
+        """Returns the keys and values of a question's states, which serve all its answers."""
         return self.decoder.memory(states)
 
     def next_words(
@@ -70,16 +70,16 @@ class Answerer(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B A W"]:
-        """Logits of the word that follows each position of an answer (float32).
+        """Returns the logits of the word after each position of an answer (float32).
 
         Args:
-          memory: of `answer_memory`, for G questions.
+          memory: a result of `answer_memory` for G questions.
           question_mask: False on the questions' padding.
-          ids: B = G * P rows, P in a row for each question.
-          visible: which positions [reader, read] belong to what a reader has read, itself included.
-            Rows may hold many answers that share their beginnings, as a tree does.
-          positions: places of `ids` in their answers; 0, 1, ... if not given.
-          train: use dropout.
+          ids: B = G * P rows, P consecutive ones for each question.
+          visible: [query, key]: earlier positions of the same answer, and itself. A row may
+            hold many answers that share beginnings, as a tree.
+          positions: positions of `ids` within their answers; 0, 1, ... if not given.
+          train: whether to use dropout.
         """
         x = self.decoder.encode_text(ids, visible, positions, train=train)
         x = self.decoder.fuse(x, visible, memory, question_mask, train=train)
@@ -93,7 +93,7 @@ class Answerer(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, " B"]:
-        """Log-probability of each answer: of all its ids but the first; 0 is padding."""
+        """Returns the log-probability of each answer: all its ids but the first; 0 is padding."""
         mask = ids != 0
         causal = jnp.tril(jnp.ones((ids.shape[1],) * 2, bool))
         visible = causal[None] & mask[:, None]
@@ -109,7 +109,7 @@ class Answerer(nn.Module):
         mask: Bool[Array, "B L"],
         answer_ids: Int[Array, "B A"],
     ) -> Float[Array, " B"]:
-        """Log-likelihood of an answer to a question about each video."""
+        """Returns the log-likelihood of one answer to one question about each video."""
         states = self.read(self.memory(self.encode_video(video)), ids, mask)
         return self.log_likelihood(self.answer_memory(states), mask, answer_ids)
 
@@ -120,14 +120,14 @@ def log_probability(
     words: Int[Array, "B E"],
     smoothing: float = 0.0,
 ) -> Float[Array, "B E"]:
-    """log softmax(logits) at (place, word), of E such pairs in each row.
+    """Returns log softmax(logits) at E pairs (place, word) in each row.
 
-    A share `smoothing` of each is that of the mean word: minus the cross-entropy with smoothed
-    labels. Rounding aside, words of one place have the same order with and without it.
+    With smoothing s: (1 - s) log p(word) + s (mean of log p over all words), which is minus the
+    cross-entropy with smoothed labels. The order of the words at one place does not depend on s.
     """
     total = jax.nn.logsumexp(logits, axis=-1)
     rows = jnp.arange(logits.shape[0])[:, None]
-    found = logits[rows, places, words]
+    chosen = logits[rows, places, words]
     if smoothing:
-        found += smoothing * (logits.mean(axis=-1)[rows, places] - found)
-    return found - total[rows, places]
+        chosen += smoothing * (logits.mean(axis=-1)[rows, places] - chosen)
+    return chosen - total[rows, places]

@@ -1,7 +1,7 @@
-"""BERT whose first layers read text alone, and whose last ones also read a video (or a question).
+"""BERT with text layers, and fusion layers that also attend to a video (or a question).
 
-UMT's has both kinds. BLIP's (MED) has the second alone, which it also runs without anything to
-read, and with a causal mask as a decoder.
+UMT's BERT has text layers, then fusion layers. BLIP's (MED) has fusion layers only: it skips their
+cross-attention for plain text, and with a causal mask it is a decoder.
 
 Source: VindLU (CVPR 2023), UMT (ICCV 2023) and BLIP (ICML 2022), after BERT (NAACL 2019).
 """
@@ -18,7 +18,7 @@ from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer, Cache, WordHead
 
 
 class Bert(nn.Module):
-    """Text encoder in three modes: text, fusion, and both in one call (`__call__`, multi_modal).
+    """A BERT in three modes: text, fusion, and both in one call (`__call__`, multi_modal).
 
     Attributes:
       width: C.
@@ -29,9 +29,9 @@ class Bert(nn.Module):
       vocab_size: rows of the word table.
       max_positions: the longest text.
       token_types: rows of the table of token types; 0 = there is none, as in BLIP.
-      predicts_words: whether there is a head that predicts words (`words`).
+      predicts_words: whether it has a head that predicts words (`words`).
       dropout: rate in training.
-      remat: compute layers again for their gradients rather than keep what they computed.
+      remat: whether layers are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
@@ -69,13 +69,13 @@ class Bert(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B L C"]:
-        """Text mode: embeddings and the layers below `fusion_layer`.
+        """Applies the embeddings and the text layers.
 
         Args:
-          ids: of word pieces.
-          mask: False on padding, or [reader, read]: which positions each one sees.
+          ids: ids of word pieces.
+          mask: False on padding, or [query, key]: the positions that each one sees.
           positions: 0, 1, ... if not given.
-          train: use dropout.
+          train: whether to use dropout.
         """
         x = self.embeddings(ids, positions, train=train)
         for layer in self.layer[: self.fusion_layer]:
@@ -83,7 +83,7 @@ class Bert(nn.Module):
         return x
 
     def memory(self, context: Float[Array, "G M C"]) -> tuple[KeysValues, ...]:
-        """Keys and values of `context` in each fusion layer."""
+        """Returns the keys and values of `context` in each fusion layer."""
         return tuple(layer.memory(context) for layer in self.layer[self.fusion_layer :])
 
     def fuse(
@@ -96,16 +96,16 @@ class Bert(nn.Module):
         first_only: bool = False,
         train: bool = False,
     ) -> Float[Array, "B I C"]:
-        """Fusion mode: the layers from `fusion_layer` on.
+        """Applies the fusion layers.
 
         Args:
-          x: states of text mode; B = G * P, and P texts in a row share one memory.
-          mask: as of `encode_text`.
-          memory: of `memory`, for G contexts; None = nothing to read, cross-attention is left out.
+          x: states of `encode_text`; B = G * P, and P consecutive texts share one memory.
+          mask: see `encode_text`.
+          memory: a result of `memory` for G contexts; None = cross-attention is skipped.
           memory_mask: False on the contexts' padding; None = all visible.
-          first_only: compute only position 0 of the last layer (I = 1), which is all that a
-            matching head reads.
-          train: use dropout.
+          first_only: whether to compute only position 0 of the last layer (I = 1), the only one
+            that a matching head reads.
+          train: whether to use dropout.
         """
         last = self.depth - self.fusion_layer - 1
         for i, layer in enumerate(self.layer[self.fusion_layer :]):
@@ -121,12 +121,12 @@ class Bert(nn.Module):
         first_only: bool = False,
         train: bool = False,
     ) -> Float[Array, "B I C"]:
-        """All layers from ids, with nothing to read: BLIP's text mode. Arguments as of `fuse`."""
+        """Applies all layers without cross-attention: BLIP's text mode; arguments as in `fuse`."""
         x = self.encode_text(ids, mask, train=train)
         return self.fuse(x, mask, None, first_only=first_only, train=train)
 
     def empty_cache(self, rows: int, length: int) -> tuple[Cache, ...]:
-        """What `step` starts from: room for `length` positions of B = `rows` texts."""
+        """Returns an empty cache for `step`: `length` positions of B = `rows` texts."""
         shape = (rows, length, self.heads, self.width // self.heads)
         zeros = partial(jnp.zeros, shape, self.dtype)
         return tuple((zeros(), zeros()) for _ in range(self.depth))
@@ -139,17 +139,17 @@ class Bert(nn.Module):
         memory: tuple[KeysValues, ...],
         memory_mask: Bool[Array, "G M"] | None = None,
     ) -> tuple[Float[Array, "B C"], tuple[Cache, ...]]:
-        """One position more of texts that are read causally, all layers.
+        """Computes one more position of causal texts in all layers.
 
         Args:
-          cache: of the positions before it, one for each layer.
-          ids: the word pieces at `position`; B = G * P, and P texts in a row share one memory.
-          position: below the cache's length.
-          memory: of `memory`, for G contexts.
+          cache: the caches of earlier positions, one for each layer.
+          ids: the word pieces at `position`; B = G * P, and P consecutive texts share one memory.
+          position: the position, below the cache's length.
+          memory: a result of `memory` for G contexts.
           memory_mask: False on the contexts' padding; None = all visible.
 
         Returns:
-          The states there, and the cache with this position in it.
+          The states at `position`, and the caches with this position added.
         """
         x = self.embeddings(ids[:, None], jnp.full((len(ids), 1), position))
         reads, longer = (None,) * self.fusion_layer + memory, []
@@ -159,7 +159,7 @@ class Bert(nn.Module):
         return x[:, 0], tuple(longer)
 
     def words(self, x: Float[Array, "*any C"]) -> Float[Array, "*any W"]:
-        """Logits of each word at each position (float32), by the head that predicts words."""
+        """Returns the logits of each word at each position (float32)."""
         return self.word_head(x, self.embeddings.word.embedding)
 
     def __call__(
@@ -171,6 +171,6 @@ class Bert(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B L C"]:
-        """multi_modal mode: all layers, from ids."""
+        """Applies all layers to ids and a context (multi_modal mode)."""
         x = self.encode_text(ids, mask, train=train)
         return self.fuse(x, mask, self.memory(context), context_mask, train=train)

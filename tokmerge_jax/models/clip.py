@@ -18,7 +18,7 @@ from tokmerge_jax.models.clip_vit import EPSILON, CLIPViT
 
 
 class CLIP(nn.Module):
-    """Encodes frames and texts apart.
+    """Encodes frames and texts separately.
 
     Attributes:
       vision: the image transformer.
@@ -44,22 +44,22 @@ class CLIP(nn.Module):
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
     ) -> Float[Array, "B T E"]:
-        """Normalised pixels -> embeddings of each frame, of any norm (float32)."""
+        """Encodes normalised pixels to embeddings of each frame, of any norm (float32)."""
         x = self.vision(video, train=train, class_only=True).x
         x = rearrange(x, "(b f) t c -> b (f t) c", b=len(video))
         return self.vision_projection(self.vision_norm(x)).astype(jnp.float32)
 
     def encode_text(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B E"]:
-        """Token ids -> embeddings, of any norm (float32)."""
+        """Encodes token ids to embeddings, of any norm (float32)."""
         return self.text_projection(self.text(ids, train=train)).astype(jnp.float32)
 
     def __call__(
         self, video: Float[Array, "B T H W 3"], ids: Int[Array, "Q L"]
     ) -> tuple[Float[Array, "B T E"], Float[Array, "Q E"]]:
-        """Embeddings of both."""
+        """Returns the embeddings of both."""
         return self.encode_video(video), self.encode_text(ids)
 
 
 def pooled(frames: Float[Array, "B T E"]) -> Float[Array, "B E"]:
-    """Means of the directions of a video's frames, whose embeddings may have any norm."""
+    """Averages the unit vectors of a video's frames, whose embeddings may have any norm."""
     return unit(frames).mean(axis=1)

@@ -18,7 +18,7 @@ from tokmerge_jax.models.clip_vit import EPSILON
 
 
 class CLIPText(nn.Module):
-    """Token ids -> the state at the end of each text.
+    """CLIP's text encoder, whose result is the state at the end of each text.
 
     Attributes:
       width: C.
@@ -26,9 +26,9 @@ class CLIPText(nn.Module):
       heads: K.
       vocab_size: rows of the word table.
       max_positions: the longest text.
-      lora_rank: of trained changes to the attention's projections; 0 = there are none.
+      lora_rank: rank of the trained changes of the attention's projections; 0 = none.
       activation: of the MLPs.
-      remat: compute blocks again for their gradients rather than keep what they computed.
+      remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
@@ -44,9 +44,9 @@ class CLIPText(nn.Module):
 
     @nn.compact
     def __call__(self, ids: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B C"]:
-        """The normed state at the end token, the largest id (the first one, if it is repeated).
+        """Returns the normed state at the end token: the largest id, the first if it is repeated.
 
-        Padding comes after it, where a causal transformer never looks.
+        Padding comes after it, and the attention is causal.
         """
         normal = nn.initializers.normal
         word = nn.Embed(
@@ -59,7 +59,7 @@ class CLIPText(nn.Module):
         end = ids.argmax(axis=1)
         before = (jnp.arange(ids.shape[1])[None] <= end[:, None]).astype(jnp.float32)
         for i in range(self.depth):
-            # Of the last block, only what the end token reads is of use.
+            # In the last block, only the end token is computed.
             last = tokens.x[jnp.arange(len(ids)), end][:, None] if i == self.depth - 1 else None
             tokens = block(
                 self.heads,

@@ -1,4 +1,4 @@
-"""CLIP's image transformer over the frames of a video, whose clips may join on the way.
+"""CLIP's image transformer over the frames of a video; neighbouring clips may join.
 
 Source: CLIP (ICML 2021), section 2.4; joining clips as in TempMe (ICLR 2025), section 3.
 """
@@ -22,23 +22,23 @@ from tokmerge_jax.merging import Merger, Tokens
 from tokmerge_jax.merging.tempme import Join
 
 EPSILON = 1e-5
-"""Of all norms of CLIP."""
+"""Epsilon of all norms of CLIP."""
 
 
 class CLIPViT(nn.Module):
-    """Frames -> tokens of clips; without joins each frame is a clip of its own.
+    """Encodes frames to tokens of clips; without joins, each frame is a clip.
 
     Attributes:
       width: C.
       heads: K.
-      mergers: one per block, or None where a block keeps all tokens; their number is the depth.
-      joins: what comes before each block: clips that join, or None. Empty = nothing ever joins.
+      mergers: one per block, None where nothing merges; their number is the depth.
+      joins: how clips join before each block, or None; empty = nothing joins.
       patch_size: edge of a patch in pixels.
-      proportional: whether a key counts as often as the tokens merged into it.
-      join_positions: whether clips are told apart by learned positions where they join and merge.
-      lora_rank: of trained changes to the attention's projections; 0 = there are none.
+      proportional: whether a key's weight is the number of tokens merged into it.
+      join_positions: whether joining clips get learned position embeddings.
+      lora_rank: rank of the trained changes of the attention's projections; 0 = none.
       activation: of the MLPs.
-      remat: compute blocks again for their gradients rather than keep what they computed.
+      remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
@@ -64,11 +64,11 @@ class CLIPViT(nn.Module):
         class_only: bool = False,
         after_block: Callable[[Tokens], None] | None = None,
     ) -> Tokens:
-        """Normalised pixels -> tokens of all clips before the last norm, [B f,N,C].
+        """Encodes normalised pixels to the tokens of all f clips, [B f,N,C], before the last norm.
 
-        The first T / f tokens of a clip are the class tokens of its frames, in their order;
-        `class_only` leaves out the others, which the last block then need not compute.
-        `after_block` is given what leaves each block, for networks that read those too.
+        The first T / f tokens of a clip are the class tokens of its frames, in order. With
+        `class_only` these alone are returned, and the last block computes no others. `after_block`
+        is called with the tokens that leave each block.
         """
         tokens = Tokens.traced(self._embed(video)) if trace else Tokens(self._embed(video))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
@@ -100,7 +100,7 @@ class CLIPViT(nn.Module):
         return tokens
 
     def _embed(self, video: jax.Array) -> jax.Array:
-        """A class token and the patches of every frame, with their positions, normed."""
+        """Returns the class token and the patches of every frame, [B T,1+P,C], with positions."""
         frames = rearrange(video, "b t h w c -> (b t) 1 h w c")
         embed = Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(frames, self.patch_size))
@@ -122,6 +122,6 @@ class CLIPViT(nn.Module):
         return tokens
 
 
-def _run(layer: Block, train: bool, tokens: Tokens, only: jax.Array | None) -> Tokens:
-    """`layer`, with what `kernels.few_at_a_time` cuts at the end."""
-    return layer(tokens, train, only)
+def _run(layer: Block, train: bool, tokens: Tokens, queries: jax.Array | None) -> Tokens:
+    """Applies `layer`; the arrays that `kernels.few_at_a_time` splits are the last arguments."""
+    return layer(tokens, train, queries)

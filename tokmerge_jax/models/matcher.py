@@ -1,4 +1,4 @@
-"""What networks that read a video's tokens to match a text with it have in common.
+"""The part of a network that scores how well a text matches a video.
 
 Source: ALBEF (NeurIPS 2021), section 3.2.
 """
@@ -12,7 +12,7 @@ from tokmerge_jax.models.bert import Bert
 
 
 class Matcher(nn.Module):
-    """Tells how well texts match videos, from their states and tokens.
+    """Scores how well texts match videos, from the texts' states and the videos' tokens.
 
     Attributes:
       text: BERT, whose fusion layers read the video's tokens.
@@ -24,7 +24,7 @@ class Matcher(nn.Module):
         self.match_head = nn.Dense(2)
 
     def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
-        """What the fusion layers need to know of a video, whatever the text."""
+        """Returns the fusion layers' keys and values of a video, which serve all texts."""
         return self.text.memory(tokens)
 
     def match(
@@ -35,6 +35,6 @@ class Matcher(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B 2"]:
-        """Logits (no match, match) of B = G * P texts, P in a row with each of G videos."""
+        """Returns logits (no match, match) of B = G * P texts, P consecutive ones per video."""
         x = self.text.fuse(states, mask, memory, first_only=True, train=train)
         return self.match_head(x[:, 0].astype(jnp.float32))

@@ -1,4 +1,4 @@
-"""TDS-CLIP: actions by a side network that reads every block of a frozen CLIP.
+"""TDS-CLIP: action recognition by a side network that reads every block of a frozen CLIP.
 
 Source: TDS-CLIP (arXiv 2408.10688), which extends Side4Video (arXiv 2311.15769). Merging in the
 frozen transformer, undone where the side network reads, is this library's: ToMe (ICLR 2023).
@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.dense import Dense, normed, product
+from tokmerge_jax.layers.dense import Dense, fused_norm_dense, product
 from tokmerge_jax.layers.functional import patchify
 from tokmerge_jax.layers.side import EPSILON, SideBlock, over_time
 from tokmerge_jax.merging import Tokens
@@ -24,14 +24,14 @@ from tokmerge_jax.types import Params
 
 
 class SideNetwork(nn.Module):
-    """The blocks beside another network's, which see video and that network's tokens.
+    """A network beside another one, of which it reads the video and the tokens of each block.
 
     Attributes:
       width: D, a multiple of 64.
       patch_size: edge of a patch in pixels.
-      differences: see the differences of neighbouring frames, and gate by those of tokens; without
-        them this is Side4Video.
-      remat: compute blocks again for their gradients rather than keep what they computed.
+      differences: whether it reads differences of neighbouring frames and gates by differences of
+        tokens; without them it is Side4Video.
+      remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
@@ -49,14 +49,14 @@ class SideNetwork(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B D"]:
-        """The video's feature (float32).
+        """Returns the video's feature (float32).
 
         Args:
-          video: normalised pixels, M neighbouring frames for each of T; the other network has seen
-            the middle ones.
+          video: normalised pixels, M neighbouring frames for each of T; the other network reads the
+            middle ones.
           taps: that network's tokens after each block, [B T,n,C], the class token first; where
             tokens have merged, traced ones.
-          train: norm by the statistics of this batch, and remember them.
+          train: whether to norm by the statistics of this batch, and to update the running ones.
         """
         stem = SideStem(
             self.width, self.patch_size, self.differences, dtype=self.dtype, name="stem"
@@ -64,7 +64,7 @@ class SideNetwork(nn.Module):
         x = stem(video, train)
         normal = nn.initializers.normal(0.01)
         positions = self.param("position_embedding", normal, x.shape[2:])
-        # Once for all blocks, whose gradients then add up before they are summed over frames.
+        # Broadcast once for all blocks: gradients add up before they are summed over frames.
         positions = jnp.broadcast_to(positions, x.shape)
         for i, tokens in enumerate(taps):
             layer = functools.partial(SideNetwork._layer, i=i, train=train)
@@ -75,7 +75,7 @@ class SideNetwork(nn.Module):
     def _layer(
         self, x: jax.Array, tokens: Tokens, positions: jax.Array, *, i: int, train: bool
     ) -> jax.Array:
-        """What block i of the other network gave is taken in, then the side's own block."""
+        """Mixes in tokens of the other network's block i, then applies the own block."""
         read = Tap(self.width, dtype=self.dtype, name=f"tap_{i}")(tokens)
         read = rearrange(read, "(b t) n d -> b t n d", b=len(x))
         x = 0.5 * x + 0.5 * read[:, :, 1:]
@@ -84,29 +84,29 @@ class SideNetwork(nn.Module):
 
 
 class FrameAverage(nn.Module):
-    """In place of a side network: the mean of the frames' last class tokens, each normed by batch.
+    """The mean of the frames' last class tokens after a batch norm, in place of a side network.
 
-    With a classifier it is what linear probing of the other network's frames is: the order of
-    frames is lost.
+    With a classifier this is linear probing of the other network's frames, which ignores their
+    order.
     """
 
     @nn.compact
     def __call__(
         self, video: Float[Array, "B T M H W 3"], taps: list[Tokens], *, train: bool = False
     ) -> Float[Array, "B C"]:
-        """The video's feature (float32); arguments as of `SideNetwork`."""
+        """Returns the video's feature (float32); arguments as in `SideNetwork`."""
         first = rearrange(taps[-1].x[:, 0], "(b t) c -> b t c", b=len(video))
         return BatchNorm(name="norm")(first, train).mean(axis=1)
 
 
 class SideStem(nn.Module):
-    """The side network's own patches: of the middle frames and, half as much, of differences.
+    """The side network's patches: those of the middle frames plus half those of differences.
 
     Attributes:
       width: D.
       patch_size: edge of a patch in pixels.
-      differences: whether differences are seen. As in the originals this also decides where
-        patches lie: with them, one pixel up and left of CLIP's, the pixels outside being zeros.
+      differences: whether differences are read. As in the originals, patches then lie one pixel up
+        and left of CLIP's, and pixels outside the frame are zeros.
       dtype: of the computation.
     """
 
@@ -119,7 +119,7 @@ class SideStem(nn.Module):
     def __call__(
         self, video: Float[Array, "B T M H W 3"], train: bool = False
     ) -> Float[Array, "B T N D"]:
-        """Patches row by row."""
+        """Returns the patches, row by row."""
         x = self._embed("patch", video[:, :, video.shape[2] // 2], train)
         if not self.differences:
             return x
@@ -128,7 +128,7 @@ class SideStem(nn.Module):
         return x + 0.5 * self._embed("difference", change, train)
 
     def _embed(self, name: str, frames: jax.Array, train: bool) -> jax.Array:
-        """Frames [B,T,H,W,K] -> normed patches [B,T,N,D], of three frames each."""
+        """Embeds frames [B,T,H,W,K] as normed patches [B,T,N,D], each from three frames."""
         frames = frames.astype(self.dtype)
         if self.differences:
             height, width = frames.shape[2:4]
@@ -153,7 +153,7 @@ class PatchesOverTime(nn.Module):
 
     @nn.compact
     def __call__(self, patches: Float[Array, "B T N P"]) -> Float[Array, "B T N D"]:
-        """Each patch meets all three taps at once; their results then go where they belong."""
+        """Multiplies each patch with all three taps at once, then shifts the results in time."""
         inputs = patches.shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3 * inputs, self.width))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,))
@@ -164,7 +164,7 @@ class PatchesOverTime(nn.Module):
 
 
 class Tap(nn.Module):
-    """Another network's tokens as the side network takes them in.
+    """The layer by which the side network reads another network's tokens.
 
     Attributes:
       width: D.
@@ -175,7 +175,7 @@ class Tap(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def __call__(self, tokens: Tokens) -> Float[Array, "G N D"]:
-        """Tokens [G,n,C] -> one for each token of the input; those that merged share theirs."""
+        """Reads tokens [G,n,C]; returns one for each token of the input, undoing merges."""
         x = self.read(tokens.x)
         if tokens.size is None:
             return x
@@ -184,18 +184,18 @@ class Tap(nn.Module):
 
     @nn.compact
     def read(self, x: Float[Array, "G n C"]) -> Float[Array, "G n D"]:
-        """Tokens as they are, normed and projected."""
+        """Norms and projects the tokens as they are."""
         norm = nn.LayerNorm(EPSILON, dtype=self.dtype, name="norm")
-        return normed(norm, Dense(self.width, dtype=self.dtype, name="projection"), x)
+        return fused_norm_dense(norm, Dense(self.width, dtype=self.dtype, name="projection"), x)
 
 
 class TDSCLIP(nn.Module):
-    """Classifies videos.
+    """A classifier of videos: a frozen CLIP, a side network, a linear head.
 
     Attributes:
-      vision: CLIP's image transformer, frozen: no gradient enters it. What it merges, it merges
-        in each frame apart, and the class token must not.
-      side: the network that is trained with the classifier, or what stands in its place.
+      vision: CLIP's image transformer, frozen: no gradient enters it. It merges within frames only,
+        and never the class token.
+      side: the side network, or `FrameAverage` for linear probing.
       classes: K.
     """
 
@@ -209,7 +209,7 @@ class TDSCLIP(nn.Module):
     def features(
         self, video: Float[Array, "B T M H W 3"], *, train: bool = False
     ) -> Float[Array, "B D"]:
-        """Normalised pixels of M neighbouring frames for each of T -> features (float32)."""
+        """Encodes normalised pixels, M neighbouring frames for each of T, to features (float32)."""
         taps: list[Tokens] = []
         merges = any(self.vision.mergers)
         self.vision(video[:, :, video.shape[2] // 2], trace=merges, after_block=taps.append)
@@ -218,12 +218,12 @@ class TDSCLIP(nn.Module):
     def __call__(
         self, video: Float[Array, "B T M H W 3"], *, train: bool = False
     ) -> Float[Array, "B K"]:
-        """Normalised pixels -> logits (float32)."""
+        """Classifies normalised pixels: logits (float32)."""
         return self.head(self.features(video, train=train))
 
 
 def variables(params: Params) -> Mapping[str, PyTree]:
-    """Flax's collections of a tree that holds the running statistics as "batch_stats"."""
+    """Splits a tree that holds running statistics as "batch_stats" into Flax's collections."""
     return {
         "params": {name: part for name, part in params.items() if name != "batch_stats"},
         "batch_stats": params["batch_stats"],

@@ -15,11 +15,11 @@ from tokmerge_jax.models.timesformer import TimeSformer
 
 
 class TESTA(Matcher):
-    """Encodes videos and texts apart, and scores how well they match.
+    """Encodes videos and texts separately, and scores how well they match.
 
     Attributes:
       vision: the video transformer.
-      text: BLIP's BERT, which reads the video's tokens in every layer, or none.
+      text: BLIP's BERT, which attends to the video's tokens in every layer, or in none.
       embed_dim: E.
       dtype: of the computation; embeddings and scores are float32.
     """
@@ -37,10 +37,10 @@ class TESTA(Matcher):
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
     ) -> tuple[Float[Array, "B N C"], Float[Array, "B 1 E"]]:
-        """Normalised pixels -> tokens and embeddings of unit norm (float32).
+        """Encodes normalised pixels to tokens and embeddings of unit norm (float32).
 
-        The mean over tokens, the class token among them, ignores their sizes, as the original's
-        does.
+        The embedding is the mean of all tokens, the class token included; as in the original, sizes
+        are ignored.
         """
         x = self.vision(video, train=train).x
         return x, unit(self.vision_projection(x.mean(axis=1, keepdims=True)))
@@ -48,7 +48,7 @@ class TESTA(Matcher):
     def encode_text(
         self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"], *, train: bool = False
     ) -> tuple[Float[Array, "B L C"], Float[Array, "B E"]]:
-        """Token ids -> what `match` begins with, and embeddings of unit norm (float32)."""
+        """Encodes token ids to states for `match`, and embeddings of unit norm (float32)."""
         alone = self.text.encode_alone(ids, mask, first_only=True, train=train)
         states = self.text.encode_text(self._to_encode(ids), mask, train=train)
         return states, unit(self.text_projection(alone[:, 0]))
@@ -59,11 +59,11 @@ class TESTA(Matcher):
         ids: Int[Array, "B L"],
         mask: Bool[Array, "B L"],
     ) -> tuple[Float[Array, "B 1 E"], Float[Array, "B E"], Float[Array, "B 2"]]:
-        """Embeddings of both, and the matching logits of each video with its own text."""
+        """Returns both embeddings, and the matching logits of each video with its own text."""
         tokens, video_embedding = self.encode_video(video)
         states, text_embedding = self.encode_text(ids, mask)
         return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
 
     def _to_encode(self, ids: jax.Array) -> jax.Array:
-        """Texts that begin with [ENC], BLIP's sign for reading: the last word of its vocabulary."""
+        """Puts [ENC], the last word of BLIP's vocabulary, in first place, as matching needs."""
         return ids.at[:, 0].set(self.text.vocab_size - 1)

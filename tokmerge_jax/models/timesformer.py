@@ -1,4 +1,4 @@
-"""TimeSformer: a ViT over a video's frames, whose blocks look over time and within frames.
+"""TimeSformer: a ViT over a video's frames, whose blocks attend over time and within frames.
 
 Source: TimeSformer (ICML 2021); merging as in TESTA (Findings of EMNLP 2023), section 3.
 """
@@ -24,20 +24,20 @@ ATTENTIONS = ("divided", "joint", "space")
 
 
 class TimeSformer(nn.Module):
-    """Video -> tokens, the class token first.
+    """TimeSformer, whose result is the tokens, the class token first.
 
     Attributes:
       width: C.
       heads: K.
-      merging: what each block merges; their number is the depth.
+      merging: the mergers of each block; their number is the depth.
       patch_size: edge of a patch in pixels.
-      table_frames: frames of the learned table of times.
-      table_patches: patches of a frame in the learned table of positions.
+      table_frames: number of frames of the learned table of times.
+      table_patches: number of patches of the learned table of positions.
       attention: "divided": over time, then within frames; "joint": over all tokens at once;
         "space": within frames alone, each with a class token of its own, and no times.
       learned_scale: see `DividedBlock`.
-      proportional: whether a key counts as often as the tokens merged into it; not in "divided".
-      remat: compute blocks again for their gradients rather than keep what they computed.
+      proportional: whether a key's weight is the number of tokens merged into it; not in "divided".
+      remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
@@ -57,11 +57,11 @@ class TimeSformer(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
     ) -> Tokens:
-        """Normalised pixels -> normed tokens [B,1+N,C].
+        """Encodes normalised pixels to normed tokens [B,1+N,C].
 
         Tokens come frame by frame, in "joint" patch by patch; in "space" each frame's class token
         leads its patches. A video of another length or size than the tables' reads the nearest
-        entries. `trace` ("divided" alone) tells where each patch t P + p of the input is now.
+        entries. `trace` ("divided" only) records which token holds each patch t P + p of the input.
         """
         first, x = self._embed(video)
         if self.attention == "divided":
@@ -73,7 +73,7 @@ class TimeSformer(nn.Module):
         return tokens.replace(x=norm(tokens.x))
 
     def _embed(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The class token [B,1,C] and the patches [B,T,P,C], with their positions and times."""
+        """Embeds the class token [B,1,C] and the patches [B,T,P,C], with positions and times."""
         batch, frames = video.shape[:2]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         x = rearrange(embed(patchify(video, self.patch_size)), "b (t p) c -> b t p c", t=frames)
@@ -104,7 +104,7 @@ class TimeSformer(nn.Module):
         return Tokens(x, size, None if origin is None else 1 + origin)
 
     def _plain(self, first: jax.Array, x: jax.Array, train: bool) -> Tokens:
-        """Blocks of one attention, over all tokens or over each frame's."""
+        """Applies blocks with one attention, over all tokens or within each frame."""
         batch, frames = x.shape[:2]
         if self.attention == "joint":
             x = rearrange(x, "b t p c -> b (p t) c")

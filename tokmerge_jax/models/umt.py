@@ -16,14 +16,14 @@ from tokmerge_jax.models.umt_vit import UMTViT
 
 
 class UMT(Matcher):
-    """Encodes videos and texts apart, and scores how well they match.
+    """Encodes videos and texts separately, and scores how well they match.
 
     Attributes:
       vision: the video transformer.
       text: BERT, whose fusion layers read the video's tokens.
       embed_dim: E.
-      keep_temporal: pool the tokens of each frame (F = T) rather than of the whole video (F = 1);
-        needs all tokens in their order, hence a `vision` without mergers.
+      keep_temporal: whether tokens are pooled per frame (F = T) instead of per video (F = 1); needs
+        a `vision` without mergers, so that tokens are in order.
       dtype: of the computation; embeddings and scores are float32.
     """
 
@@ -41,15 +41,15 @@ class UMT(Matcher):
 
     @property
     def vocabulary(self) -> int:
-        """W, the number of words that it knows."""
+        """The size W of the vocabulary."""
         return self.text.vocab_size
 
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
     ) -> tuple[Float[Array, "B N C"], Float[Array, "B F E"]]:
-        """Normalised pixels -> tokens and embeddings of unit norm (float32).
+        """Encodes normalised pixels to tokens and embeddings of unit norm (float32).
 
-        The mean over tokens ignores their sizes, as the original's does.
+        The embedding is the mean of all tokens; as in the original, sizes are ignored.
         """
         x = self.vision(video, train=train).x
         frames = video.shape[1] if self.keep_temporal else 1
@@ -59,7 +59,7 @@ class UMT(Matcher):
     def encode_text(
         self, ids: Int[Array, "B L"], mask: Bool[Array, "B L"], *, train: bool = False
     ) -> tuple[Float[Array, "B L C"], Float[Array, "B E"]]:
-        """Token ids -> states and embeddings of unit norm (float32)."""
+        """Encodes token ids to states and embeddings of unit norm (float32)."""
         states = self.text.encode_text(ids, mask, train=train)
         return states, unit(self.text_projection(states[:, 0]))
 
@@ -71,7 +71,7 @@ class UMT(Matcher):
         *,
         train: bool = False,
     ) -> Float[Array, "B L W"]:
-        """Logits of the word at each position of a text that is read with its video (float32)."""
+        """Returns the logits of the word at each position of a text, given its video (float32)."""
         states = self.text.encode_text(ids, mask, train=train)
         return self.text.words(self.text.fuse(states, mask, memory, train=train))
 
@@ -81,7 +81,7 @@ class UMT(Matcher):
         ids: Int[Array, "B L"],
         mask: Bool[Array, "B L"],
     ) -> tuple[Float[Array, "B F E"], Float[Array, "B E"], Float[Array, "B 2"]]:
-        """Embeddings of both, and the matching logits of each video with its own text."""
+        """Returns both embeddings, and the matching logits of each video with its own text."""
         tokens, video_embedding = self.encode_video(video)
         states, text_embedding = self.encode_text(ids, mask)
         if self.text.predicts_words:  # so that its head is initialised

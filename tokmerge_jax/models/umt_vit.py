@@ -15,16 +15,16 @@ from tokmerge_jax.merging import Merger, Tokens
 
 
 class UMTViT(nn.Module):
-    """Video -> tokens.
+    """UMT's video transformer.
 
     Attributes:
       width: C.
       heads: K.
-      mergers: one per block, or None where a block keeps all tokens; their number is the depth.
+      mergers: one per block, None where nothing merges; their number is the depth.
       patch_size: edge of a patch in pixels.
-      table_frames: frames that the checkpoint's position table was made for.
-      drop_path: rate of the last block; it grows linearly from 0.
-      remat: compute blocks again for their gradients rather than keep what they computed.
+      table_frames: number of frames of the checkpoint's position table.
+      drop_path: rate in the last block; the rate grows linearly from 0.
+      remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
 
@@ -41,7 +41,7 @@ class UMTViT(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
     ) -> Tokens:
-        """Normalised pixels -> normed tokens [B,N,C], with their origin if `trace`."""
+        """Encodes normalised pixels to normed tokens [B,N,C], with their origin if `trace`."""
         frames = video.shape[1]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(video, self.patch_size))

@@ -1,4 +1,4 @@
-"""Attention with token sizes, in the form that serves a platform, type and shape best."""
+"""Attention with token sizes, in the best form for the platform, type and shape."""
 
 from functools import partial
 from typing import Literal, get_args
@@ -13,12 +13,17 @@ from tokmerge_jax.kernels.attention import blocks, cudnn, pallas, whole
 from tokmerge_jax.kernels.pallas_blocks import BLOCK
 
 Form = Literal["blocks", "whole", "pallas", "cudnn"]
-"""How attention is computed: in a loop over heads, all maps at once, by our kernels, by cuDNN's."""
+"""Forms of attention: a loop over heads, all maps at once, our Pallas kernels, cuDNN's kernels."""
 
 FORMS: tuple[Form, ...] = get_args(Form)
-_WIDTHS = {"gpu": (16, 32, 64), "tpu": (16, 32, 64, 128)}  # D whose blocks fit a processor's memory
-_CUDNN_WIDTH = 128  # the widest head that all of its versions take
-_COLUMN = 3 * 2**13  # bytes of a column of keys: a TPU's program holds all of a head, in 16 MiB
+_WIDTHS = {
+    "gpu": (16, 32, 64),
+    "tpu": (16, 32, 64, 128),
+}  # head widths D whose blocks fit the memory of a processor
+_CUDNN_WIDTH = 128  # the largest head width of all versions of cuDNN
+_COLUMN = (
+    3 * 2**13
+)  # bytes per channel of a head's keys, all of which a TPU program holds in 16 MiB
 
 
 def attention(
@@ -31,25 +36,27 @@ def attention(
     entropy: bool = False,
     form: Form | None = None,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
-    """softmax(scale q k' + log weight) v for each head, the softmax in float32.
+    """Computes softmax(scale q k' + log weight) v for each head, the softmax in float32.
 
     Proportional attention (Token Merging, section 3) needs no N x N bias: with
-    e = exp(scale q k' - max) it is e (weight v) / (e weight). A profile names the form
-    (`attention_blocks`, ...).
+    e = exp(scale q k' - max) it is e (weight v) / (e weight). In profiles, the form is part of the
+    scope's name (`attention_blocks`, ...).
 
     Args:
-      query: one per token that asks.
-      key: what queries are compared with.
-      value: what they read.
-      weight: how much each key counts: its token's size, or 0 for padding, which nobody sees;
-        None = 1. Every sample needs a key of positive weight.
-      scale: of the logits.
-      entropy: compute the second result too; no gradient passes through it.
-      form: one of `FORMS`; None = `choose`'s. On a CPU "pallas" is interpreted, which is slow.
+      query: queries.
+      key: keys.
+      value: values.
+      weight: weight of each key: its token's size, or 0 for padding, which gets no attention; None
+        = 1. Every sample needs a key of positive weight.
+      scale: scale of the logits.
+      entropy: whether to compute the second result; no gradient passes through it.
+      form: one of `FORMS`; None = the one that `choose` returns. On a CPU "pallas" is interpreted,
+        which is slow.
 
     Returns:
-      What each query reads, in the type of `value`. If asked for, also float32 sum_j a_ij log a_ij
-      of a, the mean over heads of softmax(scale q k'): weights only tell it what is padding.
+      The result for each query, in the type of `value`; and, if `entropy`, float32
+      sum_j a_ij log a_ij, where a is the mean over heads of softmax(scale q k') over the keys of
+      positive weight (the weights themselves are ignored); else None.
     """
     plain = weight is None and not entropy
     platform = jax.default_backend()
@@ -72,19 +79,19 @@ def attention(
 def choose(
     platform: str, dtype: DTypeLike, rows: int, keys: int, width: int, *, plain: bool
 ) -> Form:
-    """The form that `attention` takes by itself; on accelerators by counts, not yet by clocks.
+    """Returns the form that `attention` uses by default; for accelerators, not yet measured.
 
     Args:
       platform: "cpu", "gpu" or "tpu", as `jax.default_backend` names it.
-      dtype: of the values.
-      rows: N, queries of a sample.
-      keys: M.
-      width: D.
-      plain: whether there are neither weights nor an entropy to compute.
+      dtype: type of the values.
+      rows: N, the number of queries of a sample.
+      keys: M, the number of keys.
+      width: D, the width of a head.
+      plain: whether there are no weights and no entropy.
     """
     if platform not in _WIDTHS:
         return "blocks"
-    if 2 * rows <= BLOCK:  # a text's: our blocks would be padding mostly
+    if 2 * rows <= BLOCK:  # texts: blocks would be mostly padding
         return "whole"
     size = jnp.dtype(dtype).itemsize
     if platform == "gpu" and size == 2 and plain and width % 8 == 0 and width <= _CUDNN_WIDTH:

@@ -1,22 +1,25 @@
-"""Attention in memory that grows with the sequence, not with its square times the heads.
+"""Attention in a loop over samples, blocks of queries and heads, in little memory.
 
-A loop over samples, blocks of queries and heads: one head's [rows, M] map is all that exists at a
-time. On a CPU, where a map of all heads is bound by memory, that is the fastest form too: blocks of
-about a thousand queries keep the matrix products efficient, a head's columns are sliced out of
-[N, K*D] inside the loop, and a row is divided by its sum only after the product with the values.
+Only one head's map [rows, M] is in memory at a time. On a CPU, where maps of all heads would be
+bound by memory, it is the fastest form, too: blocks of about a thousand queries keep matrix
+products efficient, a head's columns are sliced out of [N, K*D] inside the loop, and rows are
+divided by their sums only after the product with the values.
 """
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
 
-_ROWS = 1200  # most queries in a block
-_TOGETHER = 2**22  # numbers in the maps of short samples that are worked on together
+_ROWS = (
+    1200  # largest number of queries in a block (measured on CPUs: larger maps leave the caches)
+)
+_TOGETHER = 2**22  # largest number of entries of the maps that are computed together
 
 
 def attention(
@@ -28,17 +31,17 @@ def attention(
     scale: float,
     entropy: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
-    """`kernels.attention` where one head's [rows, M] map is the largest there is."""
-    batch, rows, heads, width = query.shape
+    """Computes `kernels.attention` with one head's map [rows, M] in memory at a time."""
+    _, rows, heads, _ = query.shape
     blocks = -(-rows // _ROWS)
     block = -(-rows // blocks)
     query = jnp.pad(query, ((0, 0), (0, blocks * block - rows), (0, 0), (0, 0)))
-    columns = [x.reshape(*x.shape[:2], heads * width) for x in (query, key, value)]
+    columns = [rearrange(x, "b n k d -> b n (k d)") for x in (query, key, value)]
     weight = None if weight is None else weight.astype(jnp.float32)
     sample = partial(_sample, heads=heads, block=block, scale=scale, entropy=entropy)
     together = _TOGETHER // (block * key.shape[1])
     out, negative_entropy = parallel.map_rows(jax.vmap(sample), (*columns, weight), together)
-    out = out.reshape(batch, blocks * block, heads, width)[:, :rows]
+    out = rearrange(out, "b n (k d) -> b n k d", k=heads)[:, :rows]
     return out, negative_entropy[:, :rows] if entropy else None
 
 
@@ -53,11 +56,11 @@ def _sample(
     scale: float,
     entropy: bool,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Attention of one sample, whose heads lie side by side in the columns of [N, K*D]."""
+    """Computes attention of one sample; its heads are adjacent columns of [N, K*D]."""
 
     padding = None if weight is None else jnp.where(weight > 0, 0.0, -jnp.inf)[None]
 
-    @partial(jax.checkpoint, prevent_cse=False)  # a gradient needs each map once again, not all
+    @partial(jax.checkpoint, prevent_cse=False)  # the backward pass recomputes each map
     def attend(queries: jax.Array, head: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         q, k, v = (_head(x, head, heads) for x in (queries, key, value))
         e = _exponentials(q, k, padding, scale)
@@ -71,11 +74,12 @@ def _sample(
 
         mean = jnp.zeros((block, len(key)), jnp.float32) if entropy else None
         mean, out = lax.scan(step, mean, jnp.arange(heads))
-        out = out.transpose(1, 0, 2).reshape(queries.shape)
+        out = rearrange(out, "k n d -> n (k d)")
         return out, None if mean is None else jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
 
-    out, seen = lax.map(work, query.reshape(-1, block, query.shape[1]))
-    return out.reshape(query.shape), None if seen is None else seen.reshape(-1)
+    out, entropies = lax.map(work, rearrange(query, "(b n) c -> b n c", n=block))
+    out = rearrange(out, "b n c -> (b n) c")
+    return out, None if entropies is None else rearrange(entropies, "b n -> (b n)")
 
 
 def _head(x: jax.Array, head: jax.Array, heads: int) -> jax.Array:
@@ -86,7 +90,7 @@ def _head(x: jax.Array, head: jax.Array, heads: int) -> jax.Array:
 def _exponentials(
     query: jax.Array, key: jax.Array, padding: jax.Array | None, scale: float
 ) -> jax.Array:
-    """exp(logits - their row's maximum) [N,M], 0 where a key's `padding` is -inf, not 0."""
+    """Computes exp(logits - row maximum) [N,M]; `padding` is -inf for keys to leave out, else 0."""
     logits = scale * jnp.dot(query, key.T, preferred_element_type=jnp.float32)
     if padding is not None:
         logits += padding
@@ -94,7 +98,7 @@ def _exponentials(
 
 
 def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array:
-    """Means of values [M,D] under e * weight, in the type of the values."""
+    """Averages values [M,D] with weights e * weight, in the type of the values."""
     if weight is None:
         total, weighted = e.sum(axis=-1, keepdims=True), value
     else:

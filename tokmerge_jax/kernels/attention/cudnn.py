@@ -1,4 +1,4 @@
-"""Attention as cuDNN computes it, on a GPU in half precision: of neither sizes nor the entropy."""
+"""Attention by cuDNN, on a GPU in half precision, without token sizes or entropy."""
 
 from typing import Literal
 
@@ -15,9 +15,10 @@ def attention(
     scale: float,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> Float[Array, "B N K D"]:
-    """softmax(scale q k') v for each head; "xla" does the same on any platform.
+    """Computes softmax(scale q k') v for each head; "xla" does the same on any platform.
 
-    JAX refuses the gradients of odd lengths: they are made even, and cuDNN is told the true ones.
+    JAX has no gradient for odd lengths: they are padded to even ones, and cuDNN receives the true
+    lengths.
     """
     batch, rows, keys = len(query), query.shape[1], key.shape[1]
     odd = rows % 2 or keys % 2

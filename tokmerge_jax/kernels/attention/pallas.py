@@ -35,7 +35,7 @@ def attention(
     entropy: bool = False,
     target: Target,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
-    """`kernels.attention` on a GPU or a TPU, or interpreted; D a power of two, 16 or more."""
+    """Computes `kernels.attention` on a GPU or TPU, or interpreted; D is a power of two, >= 16."""
     rows = query.shape[1]
     weight = jnp.ones(key.shape[:2], jnp.float32) if weight is None else weight
     weight = padded(weight.astype(jnp.float32), 1)[:, None]
@@ -56,9 +56,9 @@ def _forward(
     scale: float,
     target: Target,
 ) -> tuple[jax.Array, ...]:
-    """[B,K,N,D], [B,K,M,D], [B,K,M,D], [B,1,M], whole blocks -> what queries read [B,K,N,D].
+    """Computes the result [B,K,N,D] from [B,K,N,D], [B,K,M,D], [B,K,M,D], [B,1,M] in whole blocks.
 
-    Also log sum e^logits with and without weights, float32 [B,K,1,N], which no gradient passes.
+    Also returns log sum e^logits with and without weights, float32 [B,K,1,N], without gradients.
     """
     batch, heads, rows, width = query.shape
     keys = key.shape[2]
@@ -94,7 +94,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _forward_kernel(*blocks, scale):
-    """A block of queries walks along the keys; what it has read fades as its maximum rises."""
+    """Sums over all keys for a block of queries; earlier sums shrink as the maximum rises."""
     query, key, value, weight, out, total, plain = blocks  # as Pallas passes them
     q = query[...]
 
@@ -130,7 +130,7 @@ def _entropy(
     scale: float,
     target: Target,
 ) -> jax.Array:
-    """sum_j a_ij log a_ij [B,N] of the map a averaged over heads; each block adds up its share."""
+    """Computes sum_j a_ij log a_ij [B,N] of the head-averaged map a, block by block."""
     batch, heads, rows, width = query.shape
     columns = key.shape[2] // BLOCK
     shares = pl.BlockSpec((None, None, 1, BLOCK), lambda b, i, j: (b, j, 0, i))

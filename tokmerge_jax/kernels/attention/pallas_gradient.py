@@ -1,7 +1,13 @@
-"""The gradients of attention as Pallas kernels, which build each block of the map once again.
+"""The gradients of attention as Pallas kernels, which recompute each block of the map.
 
-Source: FlashAttention (NeurIPS 2022, algorithm 4). With p = w e^(logits - total) and g the gradient
-of the output o, v's is p' g; that of the logits p (g v' - sum g o); w's is the latter over w.
+Source: FlashAttention (NeurIPS 2022, algorithm 4). With p = w e^(logits - total) [N,M], the
+output o and its gradient g [N,D]:
+
+    dv = p' g
+    dlogits = p * (g v' - rowsum(g * o))
+    dw = colsum(dlogits) / w
+
+The row sums of g * o are called `offset` here.
 """
 
 from functools import partial
@@ -13,11 +19,11 @@ from jax.experimental import pallas as pl
 from tokmerge_jax.kernels.pallas_blocks import BLOCK, Target, as_column, call, dot, part
 
 LOWEST = -1e30
-"""The logit of a key that nobody sees; finite, so that differences of two are no NaN."""
+"""The logit of a key of weight 0; finite, so that differences of two are not NaN."""
 
 
 def logits(query: jax.Array, key: jax.Array, weight: jax.Array, scale: float) -> jax.Array:
-    """float32 [BLOCK,BLOCK], `LOWEST` for keys whose weight [1,BLOCK] is 0."""
+    """Computes a block of logits, float32 [BLOCK,BLOCK]; `LOWEST` where weight [1,BLOCK] is 0."""
     return jnp.where(weight > 0, scale * dot(query, key, (1, 1)), LOWEST)
 
 
@@ -33,18 +39,18 @@ def gradients(
     scale: float,
     target: Target,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Of queries, keys, values and weights.
+    """Computes the gradients of queries, keys, values and weights.
 
     Args:
       query: [B,K,N,D], whole blocks.
-      key: [B,K,M,D], likewise.
+      key: [B,K,M,D], whole blocks.
       value: [B,K,M,D].
       weight: float32 [B,1,M].
       out: [B,K,N,D], the result.
       total: float32 [B,K,1,N], log sum weight e^logits.
       towards: [B,K,N,D], the gradient of the result.
-      scale: of the logits.
-      target: of the kernels.
+      scale: scale of the logits.
+      target: target of the kernels.
     """
     batch, heads, rows, width = query.shape
     keys = key.shape[2]

@@ -1,4 +1,4 @@
-"""Attention whose maps of all heads exist at once: what is quickest where they are small."""
+"""Attention with the maps of all heads in memory at once, the fastest form for small maps."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def attention(
     scale: float,
     entropy: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
-    """`kernels.attention` as XLA compiles it from the definition, in memory of B K N M numbers."""
+    """Computes `kernels.attention` from its definition, with B K N M numbers in memory."""
     logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key, preferred_element_type=jnp.float32)
     size = jnp.ones(key.shape[:2]) if weight is None else weight.astype(jnp.float32)
     logits = jnp.where(size[:, None, None] > 0, logits, -jnp.inf)
