@@ -26,16 +26,19 @@ _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float
 def main(config: Config) -> None:
     """Trains to the end, or until it is asked to stop, and says where things are."""
     system = registry.build(config)
+    target = Path(_EXPORT.value) if _EXPORT.value else None
+    if target:
+        export.check(target)
     folder = command_line.output(config) / "training"
     trained = train(system, folder)
     if not trained.finished:
         steps = f"step {trained.step} of {trained.plan.steps}"
         print(f"Stopped after {steps}; the same command goes on.")
         return
-    if _EXPORT.value:
+    if target:
         number_type = np.float16 if _HALF.value else np.float32
-        size = export.write(Path(_EXPORT.value), trained.params, number_type)
-        print(f"{_EXPORT.value}: {size / 2**20:.1f} MiB")
+        size = export.write(target, trained.params, number_type)
+        print(f"{target}: {size / 2**20:.1f} MiB")
     clips = f"{trained.plan.steps} steps of {trained.plan.batch_size} clips"
     print(f"Trained {clips}: {folder / 'parameters'}")
     if trained.trials:

@@ -74,7 +74,7 @@ def drawing(name):
 
 def test_the_page_of_published_numbers_is_that_of_the_configurations():
     page = (ROOT / "docs" / "numbers.md").read_text("utf-8")
-    assert page == drawing("numbers").page(), "write it again: python docs/numbers.py"
+    assert page == drawing("published").page(), "write it again: python docs/published.py"
 
 
 def test_the_picture_shows_the_floors_of_the_contract():

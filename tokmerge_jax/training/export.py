@@ -10,7 +10,18 @@ from jax.typing import DTypeLike
 from safetensors.numpy import save_file
 
 from tokmerge_jax import disk
-from tokmerge_jax.types import Params
+from tokmerge_jax.types import Params, UserError
+
+
+def check(path: Path) -> None:
+    """Raises UserError if `path` is a folder, or cannot be written."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file to export to, {path}/NAME.safetensors")
+    part = path.with_name(f"{path.name}.part")
+    with disk.explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
 
 
 def write(path: Path, params: Params, dtype: DTypeLike = np.float32) -> int:
