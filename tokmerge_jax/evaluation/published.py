@@ -9,7 +9,6 @@ from tokmerge_jax.config import Config
 from tokmerge_jax.config.published import Publication, Published
 from tokmerge_jax.types import Json
 
-HARMONIC_MEAN = "harmonic mean of R@1"
 SUM = "R@1/5/10 sum"
 
 _SHORT = {"text_to_video": "T2V ", "video_to_text": "V2T ", "both": "", "all": ""}

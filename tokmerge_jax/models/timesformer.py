@@ -20,8 +20,6 @@ from tokmerge_jax.layers.functional import nearest, nearest_grid, patchify
 from tokmerge_jax.merging import Merger, Tokens
 from tokmerge_jax.merging.testa import Aggregation, Clip, InFrames, Vote
 
-ATTENTIONS = ("divided", "joint", "space")
-
 
 class TimeSformer(nn.Module):
     """TimeSformer, whose result is the tokens, the class token first.
