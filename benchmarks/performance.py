@@ -67,7 +67,11 @@ def table(found: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
     yield "| configuration | job | ours, s | of ceiling | clips/s | times as fast as |"
     yield "|---|---|---|---|---|---|"
     for name, ours, theirs in found:
-        told = "; ".join(f"{case['way']}: {_spread(_ratios(ours, case))}" for case in theirs)
+        compared = [(case["way"], _ratios(ours, case)) for case in theirs]
+        told = "; ".join(
+            f"{way}: **{statistics.median(rounds):.2f}** ({min(rounds):.2f}-{max(rounds):.2f})"
+            for way, rounds in compared
+        )
         share, speed = ours["share_of_ceiling"], ours["clips_per_second"]
         cells = (
             name,
@@ -83,10 +87,6 @@ def table(found: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
 def _ratios(ours: Case, theirs: Case) -> list[float]:
     """Of each round, so that a busy minute of the machine counts for both."""
     return [b / a for a, b in zip(ours["rounds"], theirs["rounds"], strict=True)]
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"**{statistics.median(values):.2f}** ({min(values):.2f}-{max(values):.2f})"
 
 
 if __name__ == "__main__":
