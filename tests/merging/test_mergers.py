@@ -247,7 +247,7 @@ X, VIDEO = Tokens(KEYS), Tokens(KEYS[None])
         (ToMe(2), X, Evidence(), "where merger.needs holds 'keys'"),
         (ToMe(2), X, KEYS, "ToMe reads the evidence 'keys', which the block does not give"),
         (ToMe(2), KEYS, Evidence(KEYS), r"ToMe merges merging.Tokens, not \w+; write merging.T"),
-        (ToMe(2), Tokens(KEYS[0]), Evidence(KEYS[0]), r"channels\], not \(9, 4\); of a single"),
+        (ToMe(2), Tokens(KEYS[0]), Evidence(KEYS[0]), r"channels\], not \(9, 4\); for a single"),
         (ToMe(2), X, Evidence(KEYS[:, 1:]), r"shape \(2, 9, channels\), not \(2, 8, 4\)"),
         (ToMe(2), X, Evidence(KEYS[..., None]), r"not \(2, 9, 4, 1\)"),
         (VidTLDR(2), X, Evidence(entropy=KEYS), r"the shape \(2, 9\), not \(2, 9, 4\)"),

@@ -42,8 +42,8 @@ def bipartite(
     Args:
       metric: what tokens are compared by.
       r: tokens to merge; no more than half of the unprotected ones are. 0 changes nothing.
-      class_tokens: how many tokens at the beginning are protected: they neither merge away nor
-        take others in (class tokens, DeiT's distillation token). The kept of A then stay in order.
+      class_tokens: number of leading tokens that are protected: they neither merge away nor take
+        others in (class tokens, DeiT's distillation token). The kept of A then stay in order.
       ordered: the kept of A stay in their order also without class tokens; otherwise they come
         by falling score.
     """
@@ -181,7 +181,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def _length(x: jax.Array) -> jax.Array:
-    """Of vectors [...,D], float32 [...,1]; 1 if it is 0."""
+    """Lengths [...,1] of vectors [...,D] in float32; 1 in place of 0."""
     norm = jnp.linalg.norm(x.astype(jnp.float32), axis=-1, keepdims=True)
     return jnp.where(norm > 0, norm, 1)
 

@@ -103,8 +103,8 @@ def follow(place: Int[Array, "B N"], origin: Int[Array, "B I"]) -> Int[Array, "B
     batch, length = place.shape
     index = length * jnp.arange(batch, dtype=jnp.int32)[:, None] + origin
     look_up = place.reshape(-1).at[index.reshape(-1)]
-    found = look_up.get(mode="promise_in_bounds", wrap_negative_indices=False)
-    return found.reshape(origin.shape)
+    moved = look_up.get(mode="promise_in_bounds", wrap_negative_indices=False)
+    return moved.reshape(origin.shape)
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ class Join:
     The class tokens of all of them lead the joined clip and never merge.
 
     Attributes:
-      clips: k, how many become one.
+      clips: k, the number of neighbours that become one.
       class_tokens: c of each clip before; the joined one has k c.
       r: tokens of a joined clip that merge away, by what enters the block; 0 only joins.
     """
@@ -62,7 +62,7 @@ class Join:
     def _together(self, x: jax.Array) -> jax.Array:
         """[B k,N,...] -> [B,k N,...]: the class tokens of all clips, then the others of all."""
         x = rearrange(x, "(b k) n ... -> b k n ...", k=self.clips)
-        parts = x[:, :, : self.class_tokens], x[:, :, self.class_tokens :]
+        parts = x[:, :, : self.class_tokens], x[:, :, self.class_tokens :]  # [B,k,c,...], the rest
         return jnp.concatenate([rearrange(y, "b k n ... -> b (k n) ...") for y in parts], axis=1)
 
     def _origin(self, tokens: Tokens) -> jax.Array:
@@ -119,7 +119,7 @@ def plan(
       tokens: of a frame, its class token included.
       r: tokens of a frame that merge in each layer before the first of `layers`.
       layers: the layers in which clips join, rising.
-      clips: how many clips become one in each of them.
+      clips: number of clips that become one in each of them.
       cross: percentage of a joined clip's tokens that merge across its clips.
       intra: percentage of a clip's tokens that merge within it, from the first of `layers` on.
       within: what merges them, and those of frames before.

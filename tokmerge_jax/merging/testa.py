@@ -105,7 +105,7 @@ class Clip(flax.struct.PyTreeNode):
         merged = merger(Tokens(self.x, self.size, own), evidence)
         place = None
         if merged.origin is not None:
-            place = merged.origin[..., None] * patches + jnp.arange(patches)[None, None]
+            place = merged.origin[..., None] * patches + jnp.arange(patches)[None, None]  # [B,T,P]
             place = rearrange(place, "b t p -> b (t p)")
         return self._moved(merged.x, merged.size, place)
 
@@ -123,7 +123,7 @@ class Clip(flax.struct.PyTreeNode):
         size = self.size
         if size is not None:
             size = rearrange(size, "b t p -> (b t) p")
-            size = jnp.pad(size, ((0, 0), (1, 0)), constant_values=1)
+            size = jnp.pad(size, ((0, 0), (1, 0)), constant_values=1)  # [B T,1+P]
         own = None if self.origin is None else _iota(batch * frames, patches + 1)
         merged = merger(Tokens(rows, size, own), evidence)
         left = merged.x.shape[1] - 1
@@ -216,8 +216,8 @@ def plan(
     depth, protected = len(r_frames), protected_frames(r_patches)
 
     def of_frames(layer: int, r: int) -> Merger:
-        found = kinds[0].at(layer, depth, r, protected)
-        return dataclasses.replace(found, vote=vote) if isinstance(found, Vote) else found
+        own = kinds[0].at(layer, depth, r, protected)
+        return dataclasses.replace(own, vote=vote) if isinstance(own, Vote) else own
 
     return tuple(
         Aggregation(

@@ -1,4 +1,4 @@
-"""What travels through the blocks of a network, and what a block's attention can tell of it."""
+"""What travels through the blocks of a network, and what a block knows about it."""
 
 import flax.struct
 import jax
@@ -49,13 +49,13 @@ class Evidence(flax.struct.PyTreeNode):
 def read(
     part: str, merger: object, tokens: object, evidence: object, *, frames: bool = False
 ) -> jax.Array:
-    """What a merger reads of the evidence, checked by shapes alone, which also tracing knows.
+    """A part of the evidence for a merger, checked by shapes alone, which also tracing knows.
 
     Args:
       part: a name of `Evidence`.
-      merger: who reads, for the message.
-      tokens: what will merge.
-      evidence: what a block gives.
+      merger: the one that reads it, for the message.
+      tokens: the tokens that will merge.
+      evidence: all that the block gives.
       frames: whether frames [B,T,P,C] merge, whose evidence is about [B,P,T]; else [B,N,C], [B,N].
 
     Raises:
@@ -63,21 +63,21 @@ def read(
     """
     name = type(merger).__name__
     shape = _shape(tokens, name, "frames, places" if frames else "tokens")
-    found = getattr(evidence, part) if isinstance(evidence, Evidence) else None
-    if found is None:
+    value = getattr(evidence, part) if isinstance(evidence, Evidence) else None
+    if value is None:
         raise UserError(
             f"{name} reads the evidence {part!r}, which the block does not give; pass"
             f" merging.Evidence({part}=...), to be computed where merger.needs holds {part!r}"
         )
     about = (shape[0], shape[2], shape[1]) if frames else shape[:2]
     channels = ("channels",) if part == "keys" else ()
-    if found.shape[: len(about)] != about or found.ndim != len(about + channels):
+    if value.shape[: len(about)] != about or value.ndim != len(about + channels):
         wanted = ", ".join(map(str, about + channels))
         raise UserError(
             f"{name} merges x of shape {shape}, whose {part} have the shape ({wanted}), not"
-            f" {found.shape}"
+            f" {value.shape}"
         )
-    return found
+    return value
 
 
 def _shape(tokens: object, name: str, axes: str) -> tuple[int, ...]:
@@ -95,6 +95,6 @@ def _shape(tokens: object, name: str, axes: str) -> tuple[int, ...]:
     shape = jnp.shape(tokens.x)
     if len(shape) != 2 + len(axes.split()):
         raise UserError(
-            f"{name} merges x of shape {form}, not {shape}; of a single sample write x[None]"
+            f"{name} merges x of shape {form}, not {shape}; for a single sample write x[None]"
         )
     return shape
