@@ -61,12 +61,12 @@ def index(folder: str, rest: list[str]) -> None:
     if not _VIDEOS.value:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
     with command_line.resumable():
-        found = index_videos(command_line.config(), _VIDEOS.value, folder)
-    faults = list(found.faults.values())
+        indexed = index_videos(command_line.config(), _VIDEOS.value, folder)
+    faults = list(indexed.faults.values())
     if faults:
         print(f"Cannot be used ({len(faults)}, all listed in {folder}/broken.txt):")
         print("\n".join(f"  {fault}" for fault in faults[:_NAMED]))
-    print(f"{len(found.videos)} videos can be searched in {folder}")
+    print(f"{len(indexed.videos)} videos can be searched in {folder}")
 
 
 def query(folder: str, texts: list[str]) -> None:

@@ -146,9 +146,9 @@ def targets(
     Raises:
       UserError: if two videos would share one, or a file that it brings is a video to draw.
     """
-    found = {video: folder / f"{video.stem}_merging.png" for video in videos}
-    for video, target in found.items():
-        others = [other for other in found if other != video and found[other] == target]
+    pictures = {video: folder / f"{video.stem}_merging.png" for video in videos}
+    for video, target in pictures.items():
+        others = [other for other in pictures if other != video and pictures[other] == target]
         if others:
             raise UserError(f"{video} and {others[0]} have one name; draw them in two runs")
         for suffix in (".mp4", ".gif"):
@@ -157,7 +157,7 @@ def targets(
                     f"the pictures of {video} would replace {target.with_suffix(suffix)}, which is"
                     " a --video too; choose another --config.output"
                 )
-    return found
+    return pictures
 
 
 def traced(
@@ -167,12 +167,12 @@ def traced(
     names = [cost.name for cost in system.merging.cost if cost.tokens_out < cost.tokens_in]
     layers = [name.replace("_", " ") for name in names]
     trace_video = jax.jit(tracer(system))
-    found = []
+    merged = []
     for clip in clips:
         trace = jax.device_get(trace_video(params, clip[None]))
         side = math.isqrt(trace["origin"][0].shape[1] // len(clip))
-        found.append(visualize.merges(trace, 0, (len(clip), side, side), layers))
-    return found
+        merged.append(visualize.merges(trace, 0, (len(clip), side, side), layers))
+    return merged
 
 
 def draw_curve(paths: Sequence[pathlib.Path]) -> None:

@@ -102,7 +102,7 @@ def test_what_a_system_cannot_do_is_said(model):
 @pytest.mark.parametrize("nothing", ["a red square", []])
 def test_a_list_is_asked_for(model, nothing):
     for function, what in ((model.read, "videos"), (model.encode_text, "texts")):
-        with pytest.raises(UserError, match=f"is no list of {what}"):
+        with pytest.raises(UserError, match=f"is not a list of {what}"):
             function(nothing)
     with pytest.raises(UserError, match="the model was given no video"):
         model.encode_video(np.zeros((0, 8, 96, 96, 3), np.uint8))
@@ -112,7 +112,7 @@ def test_a_list_is_asked_for(model, nothing):
     ("given", "says"),
     [
         ((3,), "3 is no configuration; give one, its name or its file"),
-        (("demo", 3), "settings=3 is no mapping; give {'KEY': VALUE}"),
+        (("demo", 3), "settings=3 is not a mapping; give {'KEY': VALUE}"),
     ],
 )
 def test_what_is_no_configuration_is_refused(given, says):
@@ -122,7 +122,7 @@ def test_what_is_no_configuration_is_refused(given, says):
 
 @pytest.mark.parametrize("name", ["checkpoint", "data", "output"])
 def test_what_is_no_path_is_refused_by_its_parameter(name):
-    with pytest.raises(UserError, match=f"^{name}=3 is no path; give a string or a path"):
+    with pytest.raises(UserError, match=f"^{name}=3 is not a path; give a string or a path"):
         unhooked(api.configuration)("demo", **{name: 3})
 
 
@@ -162,7 +162,7 @@ def unhooked(function):
         ({"dataset": "demo", "videos": "x"}, "the videos of demo are drawn; leave out"),
         ({"dataset": "demo_long", "splits": ["dev"]}, "demo_long has the splits train, val, test"),
         ({"dataset": "demo", "workers": -1}, "workers=-1 must be at least 1"),
-        ({"dataset": "demo", "splits": "test"}, "'test' is no list of splits"),
+        ({"dataset": "demo", "splits": "test"}, "'test' is not a list of splits"),
     ],
 )
 def test_a_data_set_that_cannot_be_prepared_is_refused(arguments, says, tmp_path):

@@ -30,7 +30,7 @@ def sentence(error, place="out"):
         (errno.EDQUOT, "make room"),
         (errno.EFBIG, "ulimit -f"),
         (errno.EROFS, "can be written"),
-        (errno.EACCES, "rights"),
+        (errno.EACCES, "permissions"),
         (errno.EIO, "disk"),
     ],
 )

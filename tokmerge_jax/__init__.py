@@ -1,6 +1,6 @@
-"""Video token merging in JAX: models by name, whole jobs as functions (`api`), and the rooms below.
+"""Video token merging in JAX: models by name, whole jobs as functions (`api`), and their parts.
 
-Whatever is asked for is imported then, so that importing the package costs nothing.
+Everything is imported lazily, so that importing the package costs nothing.
 """
 
 import importlib

@@ -1,12 +1,12 @@
-"""The way in: a model in one line, and whole jobs as functions, for whoever imports the package.
+"""The Python interface: a model in one line, and whole jobs as functions.
 
 model = tokmerge_jax.load("demo")
 video = model.encode_video(model.read(["a.mp4", "b.mp4"]))
 words = model.encode_text(["a small red square moves left"])
 print(model.similarity(video, words))  # [2, 1]
 
-The scripts do the same from a command line. Products of float32 numbers are exact, as there, on
-accelerators too, which would round them.
+The scripts do the same from the command line. Matrix products are full float32, also on
+accelerators, which would round them by default.
 """
 
 import fnmatch
@@ -35,59 +35,60 @@ from tokmerge_jax.types import Json, Params, UserError
 
 Path = str | os.PathLike[str]
 Encoded = Mapping[str, np.ndarray]
-"""Named results of an encoder, one row a video or text: "embedding", and what a head reads."""
+"""Named results of an encoder, one row per video or text: "embedding", and inputs of a head."""
 
 Settings = Mapping[str, object]
-"""Values of a configuration by their keys: {"model.merger.r": (600, 200)}."""
+"""Key -> value of a configuration: {"model.merger.r": (600, 200)}."""
 
 
 class Model:
-    """A system with its weights, on all devices of this machine; each function compiles once a
-    batch size.
+    """A system with its weights on all devices of this machine.
+
+    Each function is compiled once per batch size.
 
     Attributes:
-      system: the network and all that is done with it.
+      system: the system.
       params: its parameters.
     """
 
     def __init__(self, system: System, params: Params) -> None:
-        """Takes what `load` reads."""
+        """Binds a system to parameters; `load` does this by name."""
         self.system, self.params = system, params
         mesh = parallel.make_mesh(system.config.mesh.to_dict())
         self._runner = evaluation.Model(params, mesh)
 
     def read(self, videos: Sequence[Path]) -> UInt8[np.ndarray, "B T S S 3"]:
-        """Frames of videos as the model is evaluated on them, uint8.
+        """Reads the frames of videos, uint8, with the sampling and transform of evaluation.
 
         Args:
           videos: B paths, at least one.
 
         Raises:
-          UserError: naming the first video that cannot be decoded.
+          UserError: if a video cannot be decoded; the message names it.
         """
         check_list(videos, "videos")
         return np.stack([self.system.pixels.transform(self._decode(os.fspath(v))) for v in videos])
 
     def encode_video(self, frames: UInt8[np.ndarray, "B T S S 3"]) -> Encoded:
-        """Features of videos: "embedding", float32 [B,F,E] of unit norm.
+        """Encodes videos to "embedding", float32 [B,F,E] of unit norm.
 
         Args:
-          frames: of `read`.
+          frames: the result of `read`.
 
         Raises:
-          UserError: if the system does not retrieve, or reads other frames.
+          UserError: if the system does not support retrieval, or reads frames of another shape.
         """
         return self._run(self._encode_video, frames)
 
     def encode_text(self, texts: Sequence[str]) -> Encoded:
-        """Features of texts: "embedding", float32 [Q,E] of unit norm.
+        """Encodes texts to "embedding", float32 [Q,E] of unit norm.
 
         Args:
           texts: Q captions, at least one.
 
         Raises:
-          UserError: if the system does not retrieve, its vocabulary is missing, or a text holds no
-            word.
+          UserError: if the system does not support retrieval, its vocabulary is missing, or a text
+            holds no word.
         """
         tokenize = self.system.task(Retrieval).tokenize
         check_texts(tokenize, texts)
@@ -95,11 +96,11 @@ class Model:
         return self._run(self._encode_text, ids, mask)
 
     def similarity(self, video: Encoded, words: Encoded) -> Float32[np.ndarray, "B Q"]:
-        """Cosines of videos and texts, the means over a video's embeddings.
+        """Cosine similarities of videos and texts, averaged over a video's embeddings.
 
         Args:
-          video: of `encode_video`.
-          words: of `encode_text`.
+          video: the result of `encode_video`.
+          words: the result of `encode_text`.
 
         Raises:
           UserError: if they are something else.
@@ -117,14 +118,14 @@ class Model:
         return video["embedding"].mean(axis=1) @ words["embedding"].T
 
     def classify(self, frames: UInt8[np.ndarray, "B N S S 3"]) -> Float32[np.ndarray, "B K"]:
-        """Probabilities of actions, the means over a video's views.
+        """Computes probabilities of actions, averaged over a video's views.
 
         Args:
-          frames: of `read`.
+          frames: the result of `read`.
 
         Raises:
-          UserError: if the system does no action recognition, or reads other frames; if a logit
-            is not finite.
+          UserError: if the system does not support action recognition, reads frames of another
+            shape, or a logit is not finite.
         """
         return view_scores(self._run(self._classify, frames))
 
@@ -145,7 +146,7 @@ class Model:
         return self._runner.compiled(self.system.task(Recognition).classify)
 
     def _run(self, program: Callable[..., PyTree], *arrays: np.ndarray) -> PyTree:
-        """A program's results on the host; rows that only even out the devices' shares are cut."""
+        """Runs a program with rows padded for the devices; returns its results without padding."""
         hosted = [np.asarray(x) for x in arrays]
         count = len(hosted[0]) if hosted[0].ndim else 0
         if not count:
@@ -158,16 +159,16 @@ class Model:
 
 
 def load(config: str | Config, settings: Settings | None = None, *, checkpoint: Path = "") -> Model:
-    """A system with its weights.
+    """Loads a system with its weights.
 
     Args:
-      config: the name of a configuration (`list_configs`), the path of a file, or the object.
+      config: the name of a configuration (`list_configs`), the path of a file, or an object.
       settings: other values of its keys.
-      checkpoint: the weights, if not the configuration's own: a .pth or .safetensors file, a folder
-        of `convert`, or one of Hugging Face.
+      checkpoint: the weights, instead of the configuration's: a .pth or .safetensors file, a folder
+        of `convert`, or a Hugging Face folder.
 
     Raises:
-      UserError: if there is no such configuration, a value cannot work, or weights do not fit.
+      UserError: if there is no such configuration, a value is invalid, or weights do not fit.
     """
     system = registry.build(configuration(config, settings, checkpoint=checkpoint))
     return Model(system, checkpoints.load_checkpoint(system.config.checkpoint, system))
@@ -183,20 +184,22 @@ def evaluate(
 ) -> dict[str, Json]:
     """Evaluates a system on its configuration's data set, as `scripts/eval.py` does.
 
-    Stopped or killed, the same call goes on from there.
+    After a stop or kill, the same call resumes.
 
     Args:
-      config: as of `load`.
-      settings: as of `load`.
-      checkpoint: as of `load`.
-      data: the folder of the prepared data sets, if not the configuration's ("data").
-      output: for results.json and scores.npz, if not the configuration's (results/NAME).
+      config: as in `load`.
+      settings: as in `load`.
+      checkpoint: as in `load`.
+      data: the folder of the prepared data sets, instead of the configuration's ("data").
+      output: the folder for results.json and scores.npz, instead of the configuration's
+        (results/NAME).
 
     Returns:
-      What results.json holds: "headline", "scores", "protocol", "gmac", "published" and so on.
+      the content of results.json: "headline", "scores", "protocol", "gmac", "published" and so on.
 
     Raises:
-      UserError: if something is missing or does not fit; a video fails that must not be left out.
+      UserError: if something is missing or does not fit, or a video that must not be left out
+        cannot be decoded.
     """
     built = configuration(config, settings, checkpoint=checkpoint, data=data, output=output)
     system, name = registry.build(built), _name(config)
@@ -218,19 +221,18 @@ def train(
 ) -> training.Trained:
     """Trains a system on its configuration's data set, as `scripts/train.py` does.
 
-    Stopped (Ctrl-C: it finishes the step, saves and returns) or killed, the same call goes on to
-    the same loss curve. The run is kept in `training/` under the output, at the end with the
-    parameters.
+    After a stop (Ctrl-C finishes the step, saves and returns) or kill, the same call resumes with
+    the same loss curve. The run, and at the end its parameters, are in `training/` in the output.
 
     Args:
-      config: as of `load`.
-      settings: as of `load`.
-      checkpoint: the weights to start from, if not the configuration's own.
-      data: as of `evaluate`.
-      output: as of `evaluate`.
+      config: as in `load`.
+      settings: as in `load`.
+      checkpoint: the weights to start from, instead of the configuration's.
+      data: as in `evaluate`.
+      output: as in `evaluate`.
 
     Raises:
-      UserError: as `tasks.training.train`.
+      UserError: as in `tasks.training.train`.
     """
     built = configuration(config, settings, checkpoint=checkpoint, data=data, output=output)
     system = registry.build(built)
@@ -248,18 +250,18 @@ def index(
 ) -> Index:
     """Encodes a folder of videos into the folder `target`, for `search`.
 
-    New and changed files are encoded, those that are there already are left alone. Worker processes
-    read the caller's script again: it calls this under `if __name__ == "__main__":`.
+    Only new and changed files are encoded. Worker processes import the caller's script again, so
+    call this under `if __name__ == "__main__":`.
 
     Args:
-      config: as of `load`, of retrieval.
-      videos: the folder.
-      target: the index's folder.
-      settings: as of `load`.
-      checkpoint: as of `load`.
+      config: as in `load`; must be a retrieval system.
+      videos: the folder of the videos.
+      target: the folder of the index.
+      settings: as in `load`.
+      checkpoint: as in `load`.
 
     Raises:
-      UserError: as `own_videos.search.index_videos`.
+      UserError: as in `own_videos.search.index_videos`.
     """
     built = configuration(config, settings, checkpoint=checkpoint)
     with jax.default_matmul_precision("highest"):
@@ -269,19 +271,19 @@ def index(
 def search(
     target: Path, texts: Sequence[str], *, top_k: int = 10, rerank: bool = True
 ) -> list[list[Hit]]:
-    """The videos of an index that fit each text best, best first.
+    """Finds the videos of an index that fit each text best, best first.
 
-    A hit's path is relative to the folder that was indexed. Each call loads the model anew;
-    `own_videos.search.Searcher`, whose `folder` that is, keeps it.
+    A hit's path is relative to the indexed folder. Each call loads the model again;
+    `own_videos.search.Searcher` keeps it.
 
     Args:
-      target: a folder of `index`.
-      texts: what to look for.
-      top_k: number of videos for each, at least 1.
-      rerank: rank the most similar ones by the matching head, if the system has one.
+      target: a folder made by `index`.
+      texts: the queries.
+      top_k: number of videos per text, at least 1.
+      rerank: whether the matching head, if the system has one, re-ranks the most similar videos.
 
     Raises:
-      UserError: if there is no index, its weights are gone, or a text holds no word.
+      UserError: if there is no index, its weights are missing, or a text holds no word.
     """
     with jax.default_matmul_precision("highest"):
         return Searcher(target)(texts, top_k, rerank)
@@ -295,17 +297,17 @@ def convert(
     *,
     reverse: bool = False,
 ) -> None:
-    """Converts PyTorch's weights into a folder of ours, or back, as `scripts/convert.py` does.
+    """Converts PyTorch weights into our format, or back, as `scripts/convert.py` does.
 
     Args:
-      config: as of `load`: which network it is.
-      source: what to convert: a .pth, .safetensors, or folder.
-      target: the new folder; on the way back, a new .safetensors file.
-      settings: as of `load`.
-      reverse: from our weights to PyTorch's names.
+      config: as in `load`; the configuration of the network.
+      source: the weights: a .pth or .safetensors file, or a folder.
+      target: the new folder; with `reverse`, a new .safetensors file.
+      settings: as in `load`.
+      reverse: convert our weights to PyTorch's names.
 
     Raises:
-      UserError: listing everything that does not fit; if `target` exists.
+      UserError: if tensors do not fit (the message lists them), or `target` exists.
     """
     built = configuration(config, settings)
     conversion.convert(
@@ -358,7 +360,7 @@ def prepare(
 
 
 def list_configs(pattern: str = "*") -> list[str]:
-    """The names of this package's configurations that fit a pattern, such as "msrvtt*"."""
+    """The names of this package's configurations that match a pattern, such as "msrvtt*"."""
     return fnmatch.filter(files.names(), pattern)
 
 
@@ -375,10 +377,10 @@ def configuration(
     data: Path = "",
     output: Path = "",
 ) -> Config:
-    """The configuration that the other functions build systems from; arguments as theirs.
+    """The configuration from which the other functions build systems; arguments as theirs.
 
     Raises:
-      UserError: if there is none of that name, a key is unknown, or a value of another type.
+      UserError: if the configuration or a key is unknown, or a value has another type.
     """
     paths = {
         "checkpoint": path(checkpoint, "checkpoint"),
@@ -386,14 +388,14 @@ def configuration(
         "output": path(output, "output"),
     }
     if not isinstance(config, str | Config):
-        raise UserError(f"{config!r:.60} is no configuration; give one, its name or its file")
+        raise UserError(f"{config!r:.60} is not a configuration; give one, its name or its file")
     built = files.load(config) if isinstance(config, str) else config
     if not isinstance(settings, Mapping | None):
-        raise UserError(f"settings={settings!r:.60} is no mapping; give {{'KEY': VALUE}}")
+        raise UserError(f"settings={settings!r:.60} is not a mapping; give {{'KEY': VALUE}}")
     named = {key: place for key, place in paths.items() if place}
     return built.override({**(settings or {}), **named})
 
 
 def _name(config: str | Config) -> str:
-    """What results of a configuration are called."""
+    """The name of a configuration's results."""
     return files.title(config) if isinstance(config, str) else config.system

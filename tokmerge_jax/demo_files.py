@@ -1,6 +1,6 @@
-"""Where the demo's weights and vocabularies are: in a package of their own, `tokmerge_jax_demo`.
+"""Finds the demo's weights and vocabularies, which are in a separate package, `tokmerge_jax_demo`.
 
-They are 25 MB, the library is 1 MB: a checkout has them in `demo/`, others install that folder.
+They take 25 MB, the library 1 MB. A checkout has them in `demo/`; elsewhere, install that folder.
 """
 
 import importlib.util
@@ -16,9 +16,9 @@ _PACKAGE = "tokmerge_jax_demo"
 def path(name: str) -> str:
     """The path of the demo's file `name`, for `checkpoint` and `data.vocabulary`.
 
-    The file is in this library's own checkout (weights of the same commit), else in the installed
-    package. Where neither exists, a path is returned all the same: a configuration needs no file,
-    its user may set another one, and `check_installed` reports what is missing when it is read.
+    The file is in this library's checkout (weights of the same commit) or else in the installed
+    package. If neither exists, a path is returned all the same: building a configuration needs no
+    file, its user may set another one, and `check_installed` reports a missing file on reading.
     """
     folder = pathlib.Path(__file__).parents[1] / "demo" / _PACKAGE
     package = None if folder.is_dir() else importlib.util.find_spec(_PACKAGE)
@@ -28,7 +28,7 @@ def path(name: str) -> str:
 
 
 def check_installed(missing: epath.PathLike) -> None:
-    """Raises UserError, with the command to run, if a file is missing as the demo's package is."""
+    """Raises UserError, with the command to run, if `missing` is in the absent demo package."""
     folder = pathlib.Path(missing).parent
     if folder.name == _PACKAGE and not folder.is_dir():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Files and folders of a run: a machine's refusals in one sentence, and locks between processes."""
+"""Files and folders of a run: clear errors for refusals of the machine, and locks."""
 
 import contextlib
 import datetime
@@ -14,8 +14,8 @@ from typing import TextIO
 from tokmerge_jax.types import UserError
 
 _FULL = "make room, or name another place"
-_RIGHTS = "change its rights, or name another place"
-_DISK = "look after the disk, or name another place"
+_RIGHTS = "change its permissions, or name another place"
+_DISK = "check the disk, or name another place"
 _CURES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -28,36 +28,36 @@ _CURES = {
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "close other programs",
     errno.EAGAIN: "allow more processes (ulimit -u) or memory (ulimit -v)",  # threads need both
-    errno.ENOMEM: "allow more memory (ulimit -v), or take a smaller batch_size or fewer workers",
+    errno.ENOMEM: "allow more memory (ulimit -v), or use a smaller batch_size or fewer workers",
 }
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-"""What no file is at fault for, though one was in hand."""
+"""Errors that are not the fault of the file being accessed."""
 
 _PATHS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
-"""What is wrong with a path, where there is one; without it, a program's own mistake."""
+"""Errors of a path, if the error names one; otherwise a mistake in the program."""
 
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems that have none
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # file system does not support locks
 
 
 class RefusedError(UserError):
-    """The machine refused something; the message is that of `explained`."""
+    """A refusal of the machine, with the message of `explained`."""
 
 
 @contextlib.contextmanager
 def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
-    """Turns what the machine refuses in the block (room, rights, files, memory) into an error.
+    """Turns refusals of the machine in the block (space, permissions, memory) into one error.
 
     Args:
-      place: what is written, named where the system does not say which file it was.
+      place: the file or folder, named if the system's error names none.
 
     Raises:
-      RefusedError: with the file or folder, the system's reason, and what to do.
+      RefusedError: the message gives the file or folder, the system's reason, and what to do.
     """
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # libraries put the system's errors into exceptions of their own
+    except Exception as error:  # libraries wrap the system's errors in their own exceptions
         number = refusal(error)
         if number is None:
             raise
@@ -68,20 +68,20 @@ def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
 
 
 def refusal(error: BaseException) -> int | None:
-    """The system's number (`errno`) of what it refused, also in a library's words; else None."""
+    """The `errno` of a refusal, also if a library wrapped it as text; None for other errors."""
     if isinstance(error, OSError):
         is_refusal = error.errno in _CURES or (error.errno in _PATHS and error.filename)
         return error.errno if is_refusal else None
     text = str(error)
     if isinstance(error, MemoryError) or "Out of memory" in text:
         return errno.ENOMEM
-    if "can't start new thread" in text:  # Python leaves out the number
+    if "can't start new thread" in text:  # Python omits the errno
         return errno.EAGAIN
     return next((number for number in _CURES if os.strerror(number) in text), None)
 
 
 def raise_shortage(error: BaseException) -> None:
-    """Raises a RefusedError if `error`, or what caused it, is that no more files can be opened."""
+    """Raises RefusedError if `error`, or its cause, is that no more files can be opened."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
@@ -91,9 +91,9 @@ def raise_shortage(error: BaseException) -> None:
 
 
 def check_room(folder: pathlib.Path, size: int) -> None:
-    """Raises UserError unless the disk of `folder`, which exists, has room for `size` bytes.
+    """Raises UserError unless the disk of the existing `folder` has `size` bytes free.
 
-    For writers that are asynchronous: what they fail at they print, from threads of their own.
+    For asynchronous writers, which only print their failures from other threads.
     """
     with explained(folder):
         if shutil.disk_usage(folder).free < size:
@@ -102,19 +102,19 @@ def check_room(folder: pathlib.Path, size: int) -> None:
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
-    """Makes `folder`, and keeps other processes from writing there while the block runs.
+    """Creates `folder` and locks it against other processes while the block runs.
 
-    The lock is the kernel's (`flock`) on a file that says who holds it: it ends with its process,
-    however that ends, and the file that stays behind keeps nobody out. Worker processes do not
-    inherit it. Where a file system has no locks, nobody is kept out.
+    The lock is the kernel's (`flock`) on a file that names its holder. It ends with the process,
+    however that ends, and a remaining file locks nobody out. Worker processes do not inherit it. On
+    file systems without locks, nothing is locked.
 
     Args:
-      folder: what the block writes; `explained` names it.
-      name: of the lock's file in it.
+      folder: the folder that the block writes to; `explained` names it.
+      name: name of the lock file in it.
 
     Raises:
-      UserError: if another process holds the lock, naming it; and as `explained`, adding that
-        what was finished is kept.
+      UserError: if another process holds the lock (the message names it); also as `explained`,
+        adding that finished work is kept.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""How a checkpoint's names and arrays become a network's parameters: the records of such a table.
+"""Records of the tables that convert a checkpoint's names and arrays to a network's parameters.
 
-Systems write them (`checkpoints/tables/`), `checkpoints` applies them.
+`checkpoints/tables/` holds the tables, `checkpoints` applies them.
 """
 
 import dataclasses
@@ -11,12 +11,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 StateDict = Mapping[str, np.ndarray | np.generic]
-"""Tensors by PyTorch's names; scalars may be numpy's own."""
+"""PyTorch's name -> tensor; scalars may be NumPy's."""
 
 
 @runtime_checkable
 class Operation(Protocol):
-    """Turns one source array into target arrays, and back."""
+    """Converts one source array to target arrays, and back."""
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
         """The target arrays."""
@@ -29,7 +29,7 @@ class Operation(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """The array as it is."""
+    """Keeps the array unchanged."""
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
         """One target, equal to the source."""
@@ -46,9 +46,9 @@ class Rule:
     """One tensor of the checkpoint and the parameters that it fills.
 
     Attributes:
-      source: its name there.
+      source: the tensor's name in the checkpoint.
       targets: the parameters' paths, joined by "/".
-      operation: how it becomes them.
+      operation: the conversion.
     """
 
     source: str
@@ -58,24 +58,23 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class RuleSet:
-    """A network's table.
+    """The table for one kind of checkpoint.
 
     Attributes:
-      rules: what fills every parameter of the network.
-      ignored: patterns (matched from a name's start) of tensors that the network has no use for.
-      dropped: patterns of tensors that the network has no place for although the checkpoint's
-        needs them, and what follows from that and can be done; who loads them is warned.
-      renames: (pattern, replacement), applied in order to the names of a checkpoint first: other
-        spellings of the names that `rules` and `ignored` know.
-      tied: second names of tensors that the network shares, and their first names; the tensors
-        must be equal.
-      both_names: `unload` gives shared tensors under both names, for networks that share less.
-      fresh: parameters that a checkpoint of this kind lacks, and what draws them for a training
-        that starts from it, from their shape.
-      neutral: what `fresh` draws changes nothing, so that the weights can be used untrained too.
-      describe: tells the sizes of the network that a checkpoint holds, for the error where
-        they are not the configuration's.
-      marker: a pattern that some name (as the file has it) of such a checkpoint matches.
+      rules: the rules, which fill every parameter of the network.
+      ignored: regexes (matched from a name's start) of tensors that the network does not need.
+      dropped: regex -> reason and remedy, for tensors that the checkpoint's network needs but ours
+        lacks; loading them gives a warning.
+      renames: (regex, replacement) pairs, applied first and in order, that map other spellings of
+        names to those in `rules` and `ignored`.
+      tied: second name -> first name of tensors that the network shares; they must be equal.
+      both_names: whether `unload` writes shared tensors under both names, for networks that do not
+        share them.
+      fresh: parameter -> function shape -> initial value, for parameters that such a checkpoint
+        lacks and training initialises.
+      neutral: whether the values of `fresh` change nothing, so that the weights work untrained.
+      describe: checkpoint -> the sizes of its network in words, for errors about sizes.
+      marker: a regex that matches some name in every such checkpoint (before renaming).
     """
 
     rules: tuple[Rule, ...]
@@ -92,15 +91,15 @@ class RuleSet:
     marker: str = ""
 
     def rename(self, name: str) -> str:
-        """A checkpoint's name as the rules spell it."""
+        """Converts a checkpoint's name to the spelling of the rules."""
         for pattern, replacement in self.renames:
             name = re.sub(pattern, replacement, name)
         return name
 
     def ignores(self, name: str) -> bool:
-        """Whether a tensor (its name already renamed) may be left out."""
+        """Whether a tensor, by its renamed name, is ignored."""
         return any(re.match(pattern, name) for pattern in self.ignored)
 
     def drops(self, name: str) -> str | None:
-        """Why it matters that a tensor (its name already renamed) is left out, if it is dropped."""
+        """The reason in `dropped` that applies to a tensor, by its renamed name; None if none."""
         return next((why for pattern, why in self.dropped.items() if re.match(pattern, name)), None)

@@ -1,6 +1,6 @@
-"""Devices as a mesh, and arrays laid out over it; the same on one CPU and on a pod of hosts.
+"""Device meshes and array sharding; the same on one CPU and on a pod of hosts.
 
-A batch is split along the mesh's "data" axis; parameters are whole on every device.
+A batch is sharded along the mesh's "data" axis; parameters are replicated on every device.
 """
 
 import math
@@ -16,9 +16,9 @@ from tokmerge_jax.types import Batch, UserError
 
 
 def make_mesh(axes: Mapping[str, int]) -> Mesh:
-    """The devices in a grid with the axes of `config.mesh`; -1 takes all that are left.
+    """Arranges the devices in a mesh with the axes of `config.mesh`; -1 = all remaining devices.
 
-    Axes are Auto: the compiler decides how arrays inside a program are laid out.
+    Axes are Auto: the compiler shards the arrays inside a program.
 
     Raises:
       UserError: if the devices do not fit.
@@ -47,7 +47,7 @@ def make_mesh(axes: Mapping[str, int]) -> Mesh:
 
 
 def batch_size(mesh: Mesh, wanted: int) -> int:
-    """The smallest number of rows, `wanted` or more, that the "data" axis splits evenly.
+    """The smallest multiple of the "data" axis's size that is at least `wanted`.
 
     Raises:
       UserError: if `wanted`, a configuration's `eval.batch_size`, is below 1.
@@ -59,9 +59,9 @@ def batch_size(mesh: Mesh, wanted: int) -> int:
 
 
 def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
-    """Host arrays [B,...] on the devices, rows split along "data".
+    """Puts host arrays [B,...] on the devices, with rows sharded along "data".
 
-    Every process passes the whole batch; a device receives its own rows only.
+    Every process passes the whole batch; a device receives only its own rows.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
 
@@ -72,31 +72,31 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
 
 
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
-    """A tree of arrays, whole on every device of the mesh."""
+    """Replicates a tree of arrays on every device of the mesh."""
     return jax.device_put(tree, whole(mesh))
 
 
 def whole(mesh: Mesh) -> NamedSharding:
-    """The layout of an array that every device of the mesh holds all of."""
+    """The sharding of an array that is replicated on every device of the mesh."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def ways() -> int:
-    """Into how many runs the rows of a batch are split on the mesh that is set (`jax.set_mesh`)."""
+    """Number of data shards of a batch on the current mesh (`jax.set_mesh`)."""
     return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
 
 
 def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
-    """`function(*arrays)`, by each device for the rows that lie on it.
+    """Computes `function(*arrays)` on each device for its own rows.
 
-    For hand-written kernels, which the compiler cannot split. Where rows do not fall into equal
-    parts, every device works on all of them.
+    For hand-written kernels, which the compiler cannot shard. If the rows cannot be split evenly,
+    every device computes all of them.
 
     Args:
-      function: `(*arrays of some rows) -> tree of arrays of as many rows`.
-      arrays: a tuple of trees, all leaves with one leading axis.
+      function: `(*arrays of some rows) -> tree of arrays with as many rows`.
+      arrays: a tuple of trees, all leaves with the same first axis.
     """
-    if jax.sharding.get_abstract_mesh().size < 2:  # 0: none is set
+    if jax.sharding.get_abstract_mesh().size < 2:  # 0: no mesh is set
         return function(*arrays)
     batch = jax.tree.leaves(arrays)[0].shape[0]
     rows = PartitionSpec() if batch % ways() else PartitionSpec("data")
@@ -104,15 +104,15 @@ def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
 
 
 def map_rows(function: Callable[..., PyTree], arrays: PyTree, together: int) -> PyTree:
-    """Maps over the rows of `arrays` in turn, at most `together` of each device's at a time.
+    """Maps a function over groups of rows, at most `together` rows per device at a time.
 
-    A batch lies on the mesh in one run of rows per device. Working on one row of each run
-    keeps all devices at work; walking through the runs one after the other would not.
+    Each device holds one contiguous run of rows. A group takes rows from every run, so that all
+    devices work at the same time.
 
     Args:
-      function: `(*arrays of some rows) -> tree of arrays of as many rows`.
-      arrays: a tuple of trees, all leaves with one leading axis.
-      together: rows.
+      function: `(*arrays of some rows) -> tree of arrays with as many rows`.
+      arrays: a tuple of trees, all leaves with the same first axis.
+      together: largest number of rows per device and group.
     """
     batch = jax.tree.leaves(arrays)[0].shape[0]
     runs = math.gcd(batch, ways())

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal; elsewhere, as in a log file, a few lines a minute."""
+"""Progress of long work: a bar in a terminal, or a few lines per minute in a log file."""
 
 import itertools
 import sys
@@ -15,12 +15,12 @@ _COMPILING = "compiling for the first batch"
 
 
 class Progress(tqdm):
-    """`tqdm` on stderr, in the form that suits where it is shown.
+    """`tqdm` on stderr, as a bar in a terminal and as lines elsewhere.
 
     A terminal's bar overwrites itself; a file would collect thousands of copies of it.
     """
 
-    _shown: float = -1  # the count of the last line
+    _shown: float = -1  # the count in the last line
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class Progress(tqdm):
         done: int = 0,
         compiles: bool = False,
     ) -> None:
-        """Shows that the work begins.
+        """Shows the start of the work.
 
         Args:
-          desc: what is done, for example "encoding videos".
+          desc: description, for example "encoding videos".
           total: number of units of the whole work.
-          unit: what is counted.
-          done: units that an earlier run did.
-          compiles: whether the first of these units has to wait for a program to be compiled.
+          unit: name of a unit.
+          done: number of units done by an earlier run.
+          compiles: whether the first unit waits for a compilation.
         """
         plain = not sys.stderr.isatty()
         super().__init__(
@@ -53,20 +53,20 @@ class Progress(tqdm):
         )
 
     def update(self, n: int | float | None = 1) -> bool | None:
-        """Counts `n` units more; the first ones end the note that a program is compiled."""
+        """Counts `n` more units; the first ones remove the note about compilation."""
         if not self.disable and self.postfix == _COMPILING:  # TQDM_DISABLE: no state is kept
             self.set_postfix_str("", refresh=False)
         return super().update(n)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Shows the state; no second line for the same count."""
+        """Shows the state, but never two lines for the same count."""
         if self.fp.isatty() or self.n != self._shown:
             super().display(msg, pos)
         self._shown = self.n
 
     @staticmethod
-    def status_printer(file: Any) -> Callable[[str], None]:  # a wrapper of tqdm's, of no type
-        """The function that shows a state: over the last one in a terminal, below it elsewhere."""
+    def status_printer(file: Any) -> Callable[[str], None]:  # Any: an untyped wrapper of tqdm
+        """Returns a function that prints a state: over the last one in a terminal, else below."""
         if file.isatty():
             return tqdm.status_printer(file)
         states = itertools.count()
@@ -79,7 +79,7 @@ class Progress(tqdm):
 
 
 def tracked(items: Iterable[T], desc: str, total: int, unit: str) -> Iterator[T]:
-    """The items one after the other, each counted when the next one is asked for."""
+    """Yields the items and counts each when the next one is requested."""
     with Progress(desc, total, unit) as bar:
         for item in items:
             yield item

@@ -1,7 +1,7 @@
-"""Systems by name. A system is a module with `build(config) -> System`, imported when asked for.
+"""The registry of systems. A system is a module with `build(config) -> System`, imported lazily.
 
-The rooms below `systems/` (checkpoints, above all) reach a system through its name alone, so that a
-fifth system, or a user's own, needs no change in them.
+The rooms below `systems/` reach a system only by its name, so that a new system, or a user's own,
+needs no change in them.
 """
 
 import importlib
@@ -24,20 +24,20 @@ _SYSTEMS = {
 
 
 def register(name: str, module: str) -> None:
-    """Makes `build` find the system `name` in the importable module `module`."""
+    """Registers the importable module `module` as the system `name`, for `build`."""
     _SYSTEMS[name] = module
 
 
 def names() -> list[str]:
-    """All names that `build` knows."""
+    """All registered names."""
     return sorted(_SYSTEMS)
 
 
 def build(config: Config) -> System:
-    """The system that `config.system` names, built from `config`.
+    """Builds the system that `config.system` names.
 
     Raises:
-      UserError: if the name is unknown or a value of the configuration cannot work.
+      UserError: if the name is unknown or a value of the configuration is invalid.
     """
     kind = config_class(config.system)
     if not isinstance(config, kind):
@@ -51,7 +51,7 @@ def build(config: Config) -> System:
 
 
 def config_class(system: str) -> type[Config]:
-    """The class of the configurations that a system is built from: what its `build` takes.
+    """The configuration class that a system's `build` takes.
 
     Raises:
       UserError: if there is no such system.
@@ -62,5 +62,5 @@ def config_class(system: str) -> type[Config]:
 def _module(system: str) -> ModuleType:
     if system not in _SYSTEMS:
         known = ", ".join(names())
-        raise UserError(f"config.system={system!r} is no known system; known: {known}")
+        raise UserError(f"config.system={system!r} is unknown; known: {known}")
     return importlib.import_module(_SYSTEMS[system])

@@ -1,4 +1,4 @@
-"""What every run needs of its machine: number types, exact products, compiled programs kept."""
+"""Settings of the machine for every run: dtypes, exact products, the compilation cache."""
 
 import ctypes
 import functools
@@ -24,19 +24,19 @@ from tokmerge_jax.types import Json, UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _KEPT_MEMORY = {-4: 0, -1: -1, -8: 1}
-"""glibc's mallopt: M_MMAP_MAX none, M_TRIM_THRESHOLD never, M_ARENA_MAX one (others ask mmap)."""
+"""glibc's mallopt: M_MMAP_MAX = 0, M_TRIM_THRESHOLD = never, M_ARENA_MAX = 1 (others use mmap)."""
 _SMALL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 
 
 def compute_dtype(name: str) -> DTypeLike:
-    """The type that networks compute in; parameters, softmax, norms and scores stay float32.
+    """The dtype that networks compute in; parameters, softmax, norms and scores stay float32.
 
     Args:
       name: "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on CPU.
 
     Raises:
-      UserError: if the name is another.
+      UserError: if the name is unknown.
     """
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -46,12 +46,12 @@ def compute_dtype(name: str) -> DTypeLike:
 
 
 def start() -> None:
-    """Full float32 products (accelerators would round them), and what is costly to get kept.
+    """Configures JAX for full float32 products, a compilation cache and reuse of freed memory.
 
-    Compiled programs lie where `JAX_COMPILATION_CACHE_DIR` says, by default in the user's cache.
-    Memory that was freed stays with the process: a program on a CPU asks for its intermediate
-    results, gigabytes in training, at every call anew, and the system would hand them over page by
-    page each time. A step of training gains an eighth, for a peak of memory that is as much higher.
+    Compiled programs are cached in `JAX_COMPILATION_CACHE_DIR`, by default in the user's cache.
+    Freed memory stays with the process: on a CPU, every call allocates its intermediate results
+    again (gigabytes in training), and the system would provide them page by page each time. This
+    makes a training step an eighth faster, and its memory peak an eighth higher.
     """
     jax.config.update("jax_default_matmul_precision", "highest")
     if not jax.config.values["jax_compilation_cache_dir"]:
@@ -65,16 +65,16 @@ def start() -> None:
 
 
 def jit(function: Callable[..., PyTree], **settings: Any) -> jax.stages.Wrapped:  # jax.jit's
-    """`jax.jit(function, **settings)`; on a CPU, operations are put in the order that needs least.
+    """`jax.jit(function, **settings)`, on a CPU with a schedule that minimises memory.
 
-    Intermediate results of a step of training then take half the memory.
+    It halves the memory of a training step's intermediate results.
     """
     return jax.jit(function, compiler_options=_compiler_options(), **settings)
 
 
 @functools.cache
 def _compiler_options() -> dict[str, str] | None:
-    """`_SMALL` where the compiler is one that knows it: XLA's options come and go."""
+    """`_SMALL` if the compiler supports it, since XLA's options change; else None."""
     if jax.default_backend() != "cpu":
         return None
     try:
@@ -85,15 +85,15 @@ def _compiler_options() -> dict[str, str] | None:
 
 
 def finite(numbers: ArrayLike, what: str, **axes: Collection[object] | None) -> np.ndarray:
-    """`numbers` that may rank something, of any shape: nothing is higher than NaN.
+    """Returns `numbers` after checking that all are finite, since NaN would rank highest.
 
     Args:
-      numbers: to check.
-      what: one of them is.
-      axes: what the leading axes count, and the names along each; None = numbers from 0.
+      numbers: an array of any shape.
+      what: what one number is, for the message.
+      axes: meaning of the leading axes -> names along each; None = indices.
 
     Raises:
-      UserError: naming the first that is NaN or infinite, and what it belongs to.
+      UserError: if a number is NaN or infinite; the message names the first and its indices.
     """
     numbers = np.asarray(numbers)
     if np.isfinite(numbers).all():
@@ -106,15 +106,15 @@ def finite(numbers: ArrayLike, what: str, **axes: Collection[object] | None) -> 
     of = f" of {' and '.join(owners)}" if owners else ""
     raise UserError(
         f"the {what}{of} is {numbers[place]}: the weights are damaged, their training has diverged,"
-        " or the number type is too narrow; name other weights as config.checkpoint, or set"
+        " or the dtype is too narrow; name other weights as config.checkpoint, or set"
         " config.dtype=float32"
     )
 
 
 def versions() -> dict[str, str]:
-    """Python, the packages that numbers depend on, and the devices.
+    """The versions of Python and of the packages that numbers depend on, and the devices.
 
-    Packages say it themselves: one that is only on PYTHONPATH has no metadata.
+    Read from `__version__`, since a package that is only on PYTHONPATH has no metadata.
     """
     devices = jax.devices()
     return {
@@ -125,13 +125,13 @@ def versions() -> dict[str, str]:
 
 
 def fingerprint(facts: Mapping[str, Json]) -> str:
-    """16 hexadecimal digits that differ wherever `facts` (anything that JSON holds) do."""
+    """A hash of 16 hexadecimal digits of `facts` (JSON values)."""
     text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest(arrays: Iterable[ArrayLike]) -> str:
-    """The SHA-256 of the arrays' numbers, one after the other."""
+    """The SHA-256 of the arrays' content, in order."""
     content = hashlib.sha256()
     for array in arrays:
         content.update(np.ascontiguousarray(array).data)
@@ -139,7 +139,7 @@ def digest(arrays: Iterable[ArrayLike]) -> str:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all, whenever the process may be killed."""
+    """Writes a text file atomically, even if the process is killed."""
     part = path.with_name(f"{path.name}.part")
     with disk.explained(path):
         part.write_text(text, "utf-8")
@@ -147,10 +147,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 class Stopwatch:
-    """Wall time of named stages, one at a time, over all sittings of a run.
+    """Measures the wall time of named stages, one at a time, also over resumed runs.
 
     Attributes:
-      seconds: of each stage so far.
+      seconds: stage -> seconds so far.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Stopwatch:
         before: Mapping[str, float] | None = None,
         keep: Callable[[Mapping[str, float]], None] = lambda seconds: None,
     ) -> None:
-        """Goes on from the seconds `before`; `keep` is given those so far, again and again."""
+        """Starts from the seconds `before`; `keep` is called with the seconds after each change."""
         self.seconds = dict(before or {})
         self._keep, self._stage, self._begun = keep, "", 0.0
 
@@ -172,7 +172,7 @@ class Stopwatch:
             self.note()
 
     def note(self) -> None:
-        """Adds the time so far of the stage that runs, and keeps it: a process may be killed."""
+        """Adds the time of the running stage so far and keeps it, in case of a kill."""
         now = time.perf_counter()
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._begun
         self._begun = now

@@ -1,7 +1,7 @@
-"""Signatures of the functions that systems are composed of (`system`): what goes in and comes out.
+"""Signatures of the functions that a `system.System` consists of.
 
-Arrays of a signature are on the host or a device; functions are pure, and compiled by whoever calls
-them. The axes are those of `types`.
+Arrays are on the host or a device; the functions are pure, and the caller compiles them. The names
+of axes are those of `types`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,48 +17,48 @@ from tokmerge_jax.types import Batch, Params
 Array = np.ndarray | jax.Array
 
 Features = Mapping[str, jax.Array]
-"""Named results of an encoder, one row a video or text."""
+"""Named results of an encoder, one row per video or text."""
 
 Memory = PyTree
-"""What is computed once and read often, by functions of the same record alone; B leading rows."""
+"""A key/value cache with B leading rows, read only by functions of the record that made it."""
 
 LossState = PyTree
-"""What a loss carries from step to step beside the parameters."""
+"""The state that a loss carries from step to step, beside the parameters."""
 
 Transform = Callable[[np.ndarray], np.ndarray]
 """Frames uint8 [T,H,W,3] -> [T,S,S,3]; picklable."""
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray | tuple[np.ndarray, bool]]
-"""Frames uint8 [T,H,W,3] -> [T,S,S,3], random; of actions also whether it mirrored them."""
+"""Frames uint8 [T,H,W,3] -> [T,S,S,3], random; for action recognition also whether mirrored."""
 
 Collate = Callable[[Sequence[Any]], Mapping[str, np.ndarray]]  # rows of the system's own kind
-"""Training rows (`data.datasets.galleries`) -> what the loss needs beside their videos, by name."""
+"""Training rows (`data.datasets.galleries`) -> named arrays that the loss needs beside videos."""
 
 LearningRate = Callable[[ArrayLike], jax.Array]
-"""The learning rate of a step, counted from 0."""
+"""Step, counted from 0 -> learning rate."""
 
 
 @runtime_checkable
 class Tokenize(Protocol):
-    """Texts -> ids, cleaning included; loads its vocabulary when it is first called."""
+    """Cleans texts and converts them to ids; loads its vocabulary at the first call."""
 
     def __call__(
         self, texts: Sequence[str]
     ) -> tuple[Int32[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]:
-        """Ids, and which of them are not padding."""
+        """Returns (ids, mask: False on padding)."""
         ...
 
     def report_cut(self, texts: Sequence[str], what: str) -> None:
-        """Reports how many of the texts, `what` in words, are cut."""
+        """Reports how many of the texts (called `what`) are cut."""
         ...
 
 
 @runtime_checkable
 class EncodeVideo(Protocol):
-    """Encodes videos: "embedding" and "tokens", as the record says that the function is in."""
+    """Encodes videos to "embedding", "tokens" or both, as its record documents."""
 
     def __call__(self, params: Params, video: UInt8[Array, "B T S S 3"]) -> Features:
-        """Features of frames of the configuration's T and S.
+        """Encodes frames with the configuration's T and S.
 
         Returns:
           "embedding", float32 [B,F,E] of unit norm; "tokens" [B,N,C].
@@ -68,12 +68,12 @@ class EncodeVideo(Protocol):
 
 @runtime_checkable
 class EncodeText(Protocol):
-    """Encodes texts: "embedding", and "states" where there is a matching head."""
+    """Encodes texts to "embedding" and, with a matching head, "states"."""
 
     def __call__(
         self, params: Params, text_ids: Int[Array, "B L"], text_mask: Bool[Array, "B L"]
     ) -> Features:
-        """Features of texts.
+        """Encodes tokenised texts.
 
         Returns:
           "embedding", float32 [B,E] of unit norm; "states" [B,L,C].
@@ -83,16 +83,16 @@ class EncodeText(Protocol):
 
 @runtime_checkable
 class VideoMemory(Protocol):
-    """What every text that is read with a video shares."""
+    """Computes a video's key/value cache, shared by all texts that are read with it."""
 
     def __call__(self, params: Params, tokens: Float[Array, "B N C"]) -> Memory:
-        """Of the tokens of B videos."""
+        """Returns the cache for the tokens of B videos."""
         ...
 
 
 @runtime_checkable
 class Match(Protocol):
-    """Scores texts with videos by the matching head."""
+    """Scores pairs of text and video with the matching head."""
 
     def __call__(
         self,
@@ -101,13 +101,13 @@ class Match(Protocol):
         states: Float[Array, "B P L C"],
         text_mask: Bool[Array, "B P L"],
     ) -> Float32[jax.Array, "B P"]:
-        """How well each of P texts matches its video; higher is better."""
+        """Returns how well each of P texts matches its video; higher is better."""
         ...
 
 
 @runtime_checkable
 class Choose(Protocol):
-    """Tells how likely each of a video's options is."""
+    """Computes the probabilities of a video's options."""
 
     def __call__(
         self,
@@ -118,10 +118,10 @@ class Choose(Protocol):
         states: Float[Array, "B P L C"],
         text_mask: Bool[Array, "B P L"],
     ) -> Features:
-        """Probabilities [B,P] of P options, from embeddings of the video and of the texts.
+        """Returns probabilities [B,P] of P options.
 
         Returns:
-          "match", by the matching head; "contrast", by the cosines.
+          "match", from the matching head; "contrast", from the cosines of the embeddings.
         """
         ...
 
@@ -137,13 +137,13 @@ class Read(Protocol):
         text_ids: Int[Array, "B P L"],
         text_mask: Bool[Array, "B P L"],
     ) -> Memory:
-        """What every answer to one of G = B * P questions shares."""
+        """Returns the key/value cache of G = B * P questions, shared by all answers."""
         ...
 
 
 @runtime_checkable
 class NextPiece(Protocol):
-    """Tells how likely word pieces are to follow beginnings of answers."""
+    """Computes log-probabilities of the word pieces that follow prefixes of answers."""
 
     def __call__(
         self,
@@ -157,27 +157,27 @@ class NextPiece(Protocol):
         places: Int[Array, "G E"],
         pieces: Int[Array, "G E"],
     ) -> Float32[jax.Array, "G E"]:
-        """Log-probabilities that each of `pieces` comes after its place in `ids`.
+        """Returns log-probabilities [G,E] that each of `pieces` follows its prefix.
 
         Args:
-          params: the system's.
-          memory: of `Read`, G = B * P questions.
-          text_mask: which of the questions' ids are not padding.
-          ids: beginnings of answers, many in a row, which share what they begin with.
-          visible: [reader, read], which places belong to what a reader has read, itself included.
-          positions: places of `ids` in their answers.
-          places: E places of `ids`.
-          pieces: what may follow each.
+          params: the system's parameters.
+          memory: the result of `Read` for G = B * P questions.
+          text_mask: False on padding of the questions.
+          ids: M prefixes of answers in one row (`evaluation.answers.Tree`).
+          visible: attention mask [query, key] between the prefixes.
+          positions: position of each of `ids` in its answers.
+          places: index of the prefix that each of `pieces` continues.
+          pieces: the word pieces to score.
         """
         ...
 
 
 @runtime_checkable
 class Write(Protocol):
-    """Writes texts."""
+    """Generates texts."""
 
     def __call__(self, params: Params, memory: Memory, key: jax.Array | None = None) -> Features:
-        """Texts about what G memories are of; `key` is of the word pieces that are drawn.
+        """Generates a text for each of G rows of `memory`; `key` is for sampling word pieces.
 
         Returns:
           "ids", int32 [G,L]; "score", float32 [G].
@@ -187,12 +187,12 @@ class Write(Protocol):
 
 @runtime_checkable
 class Caption(Protocol):
-    """Writes a caption of each video."""
+    """Generates a caption for each video."""
 
     def __call__(
         self, params: Params, video: UInt8[Array, "B T S S 3"], key: jax.Array | None = None
     ) -> Features:
-        """Captions of B videos; `key` is of the word pieces that are drawn, where some are.
+        """Generates captions of B videos; `key` is for sampling word pieces.
 
         Returns:
           "ids", int32 [B,L]; "score", float32 [B].
@@ -202,45 +202,45 @@ class Caption(Protocol):
 
 @runtime_checkable
 class Classify(Protocol):
-    """Tells which actions videos show."""
+    """Classifies actions."""
 
     def __call__(
         self, params: Params, video: UInt8[Array, "B T S S 3"]
     ) -> Float32[jax.Array, "B V K"]:
-        """Logits of K actions for each of the V views that the frames are of."""
+        """Returns logits of K actions for each of the V views in the frames."""
         ...
 
 
 @runtime_checkable
 class TraceVideo(Protocol):
-    """Tells how tokens merge."""
+    """Traces how tokens merge."""
 
     def __call__(
         self, params: Params, video: UInt8[Array, "B T S S 3"]
     ) -> Mapping[str, Sequence[jax.Array]]:
-        """One entry a merging layer.
+        """Returns one array per merging layer, by name.
 
         Returns:
-          "saliency", "origin", "size" (see `visualize.merges`); where whole frames merge also
-          "frames", int32 [B,T]: which of the frames that are left holds each.
+          "saliency", "origin", "size" (see `visualize.merges`); if whole frames merge, also
+          "frames", int32 [B,T]: index of the remaining frame that holds each frame.
         """
         ...
 
 
 @runtime_checkable
 class Loss(Protocol):
-    """A training loss that depends on the batch alone."""
+    """A training loss that depends only on the batch."""
 
     def __call__(
         self, params: Params, batch: Batch, key: jax.Array, *, train: bool = True
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """A scalar, and named scalars to log; `train` switches dropout on, random by `key`."""
+        """Returns (loss, named scalars to log); `train` enables dropout, with `key`."""
         ...
 
 
 @runtime_checkable
 class StatefulLoss(Protocol):
-    """A training loss that carries a state from step to step, of which no gradient is asked."""
+    """A training loss that carries a state, without gradient, from step to step."""
 
     def __call__(
         self,
@@ -252,5 +252,5 @@ class StatefulLoss(Protocol):
         *,
         train: bool = True,
     ) -> tuple[jax.Array, Mapping[str, jax.Array], LossState]:
-        """As of `Loss`, and the next state; `epoch`, float32 [], is how many have finished."""
+        """Returns as `Loss`, plus the next state; `epoch` float32 []: number of finished epochs."""
         ...

@@ -1,7 +1,7 @@
-"""What a system is: a network bound to its weights' names, pixels, texts, losses and tasks.
+"""The `System` record: a network with its weights, pixels, texts, losses and tasks.
 
-Each task that a system can do is a record of pure functions. Evaluation and training know nothing
-of a network but these records, so that a user's own encoder is evaluated as those here are.
+Each task that a system supports is a record of pure functions. Evaluation and training know a
+network only through these records, so a user's own encoder is evaluated in the same way.
 """
 
 import dataclasses
@@ -47,11 +47,10 @@ class Weights:
 
     Attributes:
       shapes: the parameter tree with `jax.ShapeDtypeStruct` leaves.
-      init: random parameters, from a key.
-      names: how PyTorch's names become ours, a table for each kind of checkpoint; the first is what
-        fine-tuning writes.
-      optional: patterns of parameters that only some trainings or mergers have; weights that hold
-        them as well fit.
+      init: random key -> random parameters.
+      names: tables that convert PyTorch's names to ours, one per kind of checkpoint; the first is
+        for fine-tuned checkpoints.
+      optional: regexes of parameters that may be present in a checkpoint but unused.
     """
 
     shapes: Params
@@ -62,15 +61,15 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """Frames as a network reads them.
+    """The frames that a network reads.
 
     Attributes:
-      mean: of each colour in the training data, in 0..1.
-      std: standard deviation of each colour.
-      image_size: S.
-      frames: T.
-      transform: the evaluation's resize and crop.
-      augment: the training's crop, flip and colours.
+      mean: mean of each colour channel in the training data, in 0..1.
+      std: standard deviation of each colour channel.
+      image_size: S, edge of a frame in pixels.
+      frames: T, number of frames.
+      transform: resize and crop for evaluation.
+      augment: random crop, flip and colour changes for training.
     """
 
     mean: tuple[float, ...]
@@ -82,18 +81,18 @@ class Pixels:
 
     @property
     def constants(self) -> dict[str, object]:
-        """What is written beside weights, which would give nonsense on other pixels."""
+        """The constants stored with weights, which are wrong for other pixel statistics."""
         size, frames = self.image_size, self.frames
         return {"mean": self.mean, "std": self.std, "image_size": size, "frames": frames}
 
 
 @dataclasses.dataclass(frozen=True)
 class Merging:
-    """How many tokens merge, and what encoding a video costs.
+    """The merging schedule, and the cost of encoding a video.
 
     Attributes:
-      schedule: the configuration's.
-      cost_of: multiply-accumulates of each layer where another r merges in each.
+      schedule: the configuration's schedule.
+      cost_of: number of tokens that merge in each layer -> cost of each layer.
     """
 
     schedule: Schedule
@@ -101,24 +100,23 @@ class Merging:
 
     @property
     def cost(self) -> Sequence[LayerCost]:
-        """Multiply-accumulates of each layer of encoding one video."""
+        """The cost of each layer, for one video with the configuration's schedule."""
         return self.cost_of(self.schedule.r)
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a system is trained.
+    """A system's training functions.
 
     Attributes:
-      loss: a `StatefulLoss` where there is `init_loss_state`.
-      collate: what the loss needs of training rows beside their videos.
-      optimizer: from the learning rate of each step.
-      trainable: patterns of the parameters that training changes ("vision/block_0/..."); none =
-        all.
-      init_loss_state: `(params, key) -> state` of the loss at the start.
-      eval_params: `(params, state) -> params` to evaluate and to keep; None: they are the same.
-      grad_accum: the loss is a mean over rows, and a batch passes in as many groups, one after the
-        other, which takes less memory.
+      loss: the loss; a `StatefulLoss` if there is `init_loss_state`.
+      collate: training rows -> the arrays that the loss needs beside the videos.
+      optimizer: learning-rate schedule -> optimiser.
+      trainable: regexes of the parameters that are trained ("vision/block_0/..."); () = all.
+      init_loss_state: `(params, key) -> initial state of the loss`.
+      eval_params: `(params, state) -> params` for evaluation and export; None = the same.
+      grad_accum: number of groups into which a batch is split, to save memory; needs a loss that is
+        a mean over rows.
     """
 
     loss: Loss | StatefulLoss
@@ -132,10 +130,10 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """Scores pairs of a video and a text by reading both.
+    """A matching head, which scores a pair by reading video and text together.
 
     Attributes:
-      video_memory: what all texts that are matched with a video share.
+      video_memory: a video's keys and values, shared by all texts that are matched with it.
       match: the score of each pair.
     """
 
@@ -145,13 +143,13 @@ class Matching:
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval:
-    """Finds videos by text and texts by video.
+    """Text-video retrieval.
 
     Attributes:
       tokenize: captions or paragraphs -> ids.
-      encode_video: "embedding"; where there is a matching head also "tokens".
-      encode_text: "embedding"; where there is a matching head also "states".
-      matching: the head that scores candidates again, if there is one.
+      encode_video: returns "embedding" and, with a matching head, "tokens".
+      encode_text: returns "embedding" and, with a matching head, "states".
+      matching: the matching head that re-ranks candidates, if there is one.
     """
 
     tokenize: Tokenize
@@ -162,14 +160,14 @@ class Retrieval:
 
 @dataclasses.dataclass(frozen=True)
 class MultipleChoice:
-    """Chooses one of a video's options.
+    """Multiple choice.
 
     Attributes:
       tokenize: options -> ids.
-      encode_video: "embedding" and "tokens".
-      encode_text: "embedding" and "states".
-      video_memory: what all options of a video share.
-      choose: the options' probabilities.
+      encode_video: returns "embedding" and "tokens".
+      encode_text: returns "embedding" and "states".
+      video_memory: a video's keys and values, shared by all its options.
+      choose: the probabilities of the options.
     """
 
     tokenize: Tokenize
@@ -181,12 +179,12 @@ class MultipleChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Writing:
-    """Answers questions by writing.
+    """Question answering by text generation.
 
     Attributes:
-      write: an answer to each question.
-      spell: ids [Q,L] -> the texts that they spell.
-      place_size: float32 numbers that the decoder keeps of each place that it has read.
+      write: generates an answer to each question.
+      spell: ids [Q,L] -> texts.
+      place_size: number of float32 values that the decoder caches per position.
     """
 
     write: Write
@@ -196,17 +194,17 @@ class Writing:
 
 @dataclasses.dataclass(frozen=True)
 class Answering:
-    """Answers questions about videos.
+    """Video question answering.
 
     Attributes:
       tokenize: questions -> ids.
       tokenize_answers: answers -> ids.
-      encode_video: "tokens".
-      video_memory: what all questions about a video share.
-      read: what all answers to a question share.
-      next_piece: how likely answers are, piece by piece.
-      vocabulary: W, how many word pieces the decoder knows.
-      writing: writes answers, if the system does.
+      encode_video: returns "tokens".
+      video_memory: a video's keys and values, shared by all its questions.
+      read: a question's keys and values, shared by all its answers.
+      next_piece: log-probabilities of answers, piece by piece.
+      vocabulary: W, number of word pieces in the decoder's vocabulary.
+      writing: generation of answers; None if the system only ranks them.
     """
 
     tokenize: Tokenize
@@ -221,10 +219,10 @@ class Answering:
 
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-    """Tells which actions videos show.
+    """Action recognition.
 
     Attributes:
-      classify: logits of each view.
+      classify: returns the logits of each view.
     """
 
     classify: Classify
@@ -232,12 +230,12 @@ class Recognition:
 
 @dataclasses.dataclass(frozen=True)
 class Captioning:
-    """Writes captions of videos.
+    """Video captioning.
 
     Attributes:
-      tokenize: captions -> ids, by the vocabulary that they are spelled by.
-      caption: a caption of each video.
-      spell: ids [Q,L] -> the texts that they spell.
+      tokenize: captions -> ids, with the vocabulary of `spell`.
+      caption: generates a caption for each video.
+      spell: ids [Q,L] -> texts.
     """
 
     tokenize: Tokenize
@@ -257,22 +255,22 @@ _TASKS: Mapping[type, tuple[str, str]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
-    """A network with all that is done with it.
+    """A network with its weights, inputs, training and tasks.
 
     Attributes:
       name: the system's name in the registry, for example "vid_tldr".
       config: the configuration that it was built from.
       network: the Flax module. Only `systems/` calls its `apply`.
-      weights: its parameters and their names elsewhere.
-      pixels: how frames become its input.
-      merging: how many of its tokens merge, and what that costs.
-      training: None if it is only evaluated.
-      retrieval: a record for each task; None where the system cannot do it.
-      multiple_choice: as `retrieval`.
-      answering: as `retrieval`.
-      recognition: as `retrieval`.
-      captioning: as `retrieval`.
-      trace_video: which tokens merge; None where that is not known.
+      weights: its parameters and their names in checkpoints.
+      pixels: the frames that it reads.
+      merging: its merging schedule and cost.
+      training: its training functions; None if it can only be evaluated.
+      retrieval: its functions for retrieval; None if it does not support the task.
+      multiple_choice: the same for multiple choice.
+      answering: the same for question answering.
+      recognition: the same for action recognition.
+      captioning: the same for captioning.
+      trace_video: traces which tokens merge; None if that is not available.
     """
 
     name: str

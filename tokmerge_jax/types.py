@@ -1,4 +1,4 @@
-"""Records and protocols that the rooms share: what they hand to one another, and nothing else.
+"""Records and protocols that the rooms exchange.
 
 Axis alphabet of every docstring and annotation: B batch (videos), T frames, H W pixels, P texts
 per video, N tokens, C channels, K heads, D head width, L text length, E embedding width, F pooled
@@ -16,32 +16,32 @@ from tokmerge_jax.errors import UserError as UserError
 
 T = TypeVar("T")
 
-Params = Mapping[str, Any]  # a name tells whether a mapping or an array is below it
+Params = Mapping[str, Any]  # Any: a mapping or an array
 """A Flax parameter tree: nested mappings of arrays."""
 
-Json = Any  # whoever reads a file checks what it takes out (`datasets.files`, `report.read`)
-"""A value that JSON holds."""
+Json = Any  # readers check what they take from a file (`datasets.files`, `report.read`)
+"""A JSON value."""
 
 Batch = Mapping[str, np.ndarray | jax.Array]
 """Named arrays with one leading axis B, on the host or a device.
 
 `video` uint8 [B,T,H,W,3]; `text_ids` int32 [B,L]; `text_mask` bool [B,L]; `index` int32 [B], the
-row's place in its data set; `match_id` int32 [B], equal in rows that match one another;
-`mask` bool [B], False on rows that only pad the batch. Questions about a video have an axis P more:
-`text_ids` [B,P,L]; `answer_ids` int32 [B,P,J,L] and `answer_weights` float32 [B,P,J] of J answers.
-Videos of actions hold M neighbouring frames for each of T, and an evaluation's V views of these one
-after the other: `video` [B,V T M,H,W,3]; `label` int32 [B], the action's number.
+row's index in its data set; `match_id` int32 [B], equal in rows that match each other; `mask` bool
+[B], False on padding rows. Questions about a video add an axis P: `text_ids` [B,P,L]; `answer_ids`
+int32 [B,P,J,L] and `answer_weights` float32 [B,P,J] of J answers. Videos of actions hold M
+neighbouring frames for each of T frames, and in evaluation V views one after the other: `video`
+[B,V T M,H,W,3]; `label` int32 [B], the action's number.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Videos and texts to be matched.
+    """The videos and texts of a retrieval evaluation, and which of them match.
 
     Attributes:
-      videos: V names of videos.
-      texts: Q captions or paragraphs as the annotations have them; systems clean them.
-      relevant: for each text, the places in `videos` of its true videos (at least one).
+      videos: names of V videos.
+      texts: Q captions or paragraphs from the annotations; systems clean them.
+      relevant: for each text, the indices of its matching videos (at least one).
     """
 
     videos: tuple[str, ...]
@@ -49,7 +49,10 @@ class Gallery:
     relevant: tuple[tuple[int, ...], ...]
 
     def without(self, gone: Collection[int]) -> tuple["Gallery", list[int]]:
-        """The same less some videos and the texts that have no other; the texts that are left."""
+        """Returns (the gallery without the videos `gone`, indices of the remaining texts).
+
+        Texts without a remaining video are removed.
+        """
         place = {video: i for i, video in enumerate(_left(self.videos, gone))}
         relevant = [tuple(place[v] for v in of_text if v in place) for of_text in self.relevant]
         texts = [text for text, videos in enumerate(relevant) if videos]
@@ -59,12 +62,12 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """Videos of which each has as many options, one of them right.
+    """Videos with their options, the same number for each, one of them right.
 
     Attributes:
-      videos: V names.
+      videos: names of V videos.
       options: each video's options.
-      answers: the place of each video's right option.
+      answers: the index of each video's right option.
     """
 
     videos: tuple[str, ...]
@@ -72,7 +75,7 @@ class Choices:
     answers: tuple[int, ...]
 
     def without(self, gone: Collection[int]) -> tuple["Choices", list[int]]:
-        """The same less some videos; the videos that are left."""
+        """Returns (the choices without the videos `gone`, indices of the remaining videos)."""
         left = _left(self.videos, gone)
         options, answers = _of(self.options, left), _of(self.answers, left)
         return Choices(_of(self.videos, left), options, answers), left
@@ -83,12 +86,12 @@ class Questions:
     """Questions about videos, and the answers to choose from.
 
     Attributes:
-      videos: V names of videos.
-      ids: the questions' names.
-      texts: the questions as the annotations have them; systems clean them.
-      about: the place in `videos` of each question's video; ascending.
+      videos: names of V videos.
+      ids: the questions' ids in the annotations.
+      texts: the questions from the annotations; systems clean them.
+      about: the index of each question's video; ascending.
       truths: each question's right answers.
-      answers: the answer list, one for all questions.
+      answers: the answer list, the same for all questions.
     """
 
     videos: tuple[str, ...]
@@ -99,7 +102,7 @@ class Questions:
     answers: tuple[str, ...]
 
     def without(self, gone: Collection[int]) -> tuple["Questions", list[int]]:
-        """The same less some videos and the questions about them; the questions that are left."""
+        """Returns (the questions without the videos `gone`, indices of the remaining questions)."""
         place = {video: i for i, video in enumerate(_left(self.videos, gone))}
         asked = [question for question, video in enumerate(self.about) if video in place]
         left = dataclasses.replace(
@@ -115,12 +118,12 @@ class Questions:
 
 @dataclasses.dataclass(frozen=True)
 class Actions:
-    """Videos of which each shows an action.
+    """Videos with one action each.
 
     Attributes:
-      videos: V names.
-      labels: each video's action, a place in `names`.
-      names: of all actions.
+      videos: names of V videos.
+      labels: each video's action, an index into `names`.
+      names: names of all actions.
     """
 
     videos: tuple[str, ...]
@@ -128,7 +131,7 @@ class Actions:
     names: tuple[str, ...]
 
     def without(self, gone: Collection[int]) -> tuple["Actions", list[int]]:
-        """The same less some videos; the videos that are left."""
+        """Returns (the actions without the videos `gone`, indices of the remaining videos)."""
         left = _left(self.videos, gone)
         return Actions(_of(self.videos, left), _of(self.labels, left), self.names), left
 
@@ -143,12 +146,13 @@ def _of(values: Sequence[T], places: Iterable[int]) -> tuple[T, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How many tokens merge in each of the layers that `config.model.merger.r` is about.
+    """The resolved schedule of `config.model.merger.r`.
 
     Attributes:
-      r: tokens that merge in each layer.
-      tokens: that enter the first layer, of what tokens merge within: a clip, or a frame.
-      most: the largest r of a layer, by the number of tokens that enter it.
+      r: number of tokens that merge in each layer.
+      tokens: number of tokens that enter the first layer, in the unit within which tokens merge (a
+        clip or a frame).
+      most: number of tokens that enter a layer -> largest r of the layer.
     """
 
     r: tuple[int, ...]
@@ -158,7 +162,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs: tokens that enter and leave, multiply-accumulates of one clip."""
+    """The cost of one layer: tokens in and out, and multiply-accumulates per clip."""
 
     name: str
     tokens_in: int
@@ -171,5 +175,5 @@ class NegativeSampler(Protocol):
     """Draws one column per row of `weights` [R,S] (not normalised, 0 = forbidden) -> int32 [R]."""
 
     def __call__(self, key: jax.Array, weights: jax.Array) -> jax.Array:
-        """A column for each row, random by `key`."""
+        """Draws a column for each row, with `key`."""
         ...

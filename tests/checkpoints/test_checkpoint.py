@@ -117,7 +117,7 @@ def test_constants_of_a_stranger(content, message, tmp_path):
     ("error", "message"),
     [
         (OSError(errno.EMFILE, "x"), "Too many open files; allow more open files"),
-        (PermissionError(errno.EACCES, "x", "a"), "a: Permission denied; change its rights"),
+        (PermissionError(errno.EACCES, "x", "a"), "a: Permission denied; change its permissions"),
         (MemoryError(), "Cannot allocate memory; allow more memory"),
         (ValueError("RESOURCE_EXHAUSTED: Too many open files"), "Too many open files; allow"),
         (FileNotFoundError(errno.ENOENT, "lost"), r"is damaged \(\[Errno 2\] lost\); copy it"),

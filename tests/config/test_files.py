@@ -27,10 +27,10 @@ def test_a_user_s_file_and_its_variants(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("get_config = 1 +", "names no configuration (invalid syntax"),
-        ("import no_such_module", "names no configuration (No module named 'no_such_module')"),
-        ("1 / 0", "names no configuration (division by zero)"),
-        ("x = 1", "names no configuration (module 'own' has no attribute 'get_config')"),
+        ("get_config = 1 +", "is not a configuration (invalid syntax"),
+        ("import no_such_module", "is not a configuration (No module named 'no_such_module')"),
+        ("1 / 0", "is not a configuration (division by zero)"),
+        ("x = 1", "is not a configuration (module 'own' has no attribute 'get_config')"),
         (
             "from tokmerge_jax.config import umt\ndef get_config(): return umt.Merger(s=1)",
             "unexpected keyword argument 's'",
@@ -60,5 +60,5 @@ def test_a_file_that_is_not_there_is_named(name):
 def test_a_variant_that_a_file_does_not_have_is_refused(tmp_path):
     file = pathlib.Path(tmp_path, "own.py")
     file.write_text("def get_config(): ...")
-    with pytest.raises(UserError, match=r"own.py:full names no configuration \(get_config\(\) "):
+    with pytest.raises(UserError, match=r"own.py:full is not a configuration \(get_config\(\) "):
         config.load(f"{file}:full")

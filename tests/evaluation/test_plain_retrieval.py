@@ -101,7 +101,7 @@ def test_dual_softmax_of_large_scales_is_finite():
     ("options", "says"),
     [
         ({"dual_softmax": -1.0}, "eval.dual_softmax=-1.0 must be 0 or more"),
-        ({"dual_softmax": 100.0, "rerank": True}, "two ways to score again"),
+        ({"dual_softmax": 100.0, "rerank": True}, "exclude each other"),
         ({"metrics": "recall"}, "eval.metrics='recall' is none of umt, clip4clip, tempme"),
     ],
 )

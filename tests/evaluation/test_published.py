@@ -110,7 +110,7 @@ def test_a_user_s_own_numbers_are_of_the_file_without_its_variant(tmp_path):
 def test_something_else_in_place_of_numbers_is_refused(tmp_path):
     file = tmp_path / "own.py"
     file.write_text(OWN.format(number="51.0"))
-    with pytest.raises(UserError, match=r"own\.py: its PUBLISHED is no tuple of .*Published"):
+    with pytest.raises(UserError, match=r"own\.py: its PUBLISHED must be a tuple of .*Published"):
         files.load(str(file))
 
 

@@ -172,7 +172,7 @@ def test_names_of_a_prepared_data_set_or_numbers(folder, expected, tmp_path):
         ([SSV2, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
         ([SSV2, "docs"], "docs: holds no video and no numbered pictures; name"),
         ([SSV2, "--top=0", "README.md"], "--top=0"),
-        ([SSV2, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json lies in no"),
+        ([SSV2, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json: its folder"),
         ([SSV2, "--config.data.labels=no.csv", "README.md"], "no.csv: cannot be read"),
         ([SSV2, "--config.data.sampling=dense", "README.md"], "sampling='dense' is unknown"),
         ([SSV2, "--config.data.clips=0", "README.md"], "config.data.clips=0 must be 1 or more"),

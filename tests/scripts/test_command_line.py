@@ -19,7 +19,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
     [
         ([], ("--config is missing", "configs/")),
         (["--config=configs/no_such.py"], ("configs/no_such.py", "cannot be loaded")),
-        (["--config=configs/tempme_msrvtt_b32.py:half"], (":half is no variant", ":full")),
+        (["--config=configs/tempme_msrvtt_b32.py:half"], (":half is not a variant", ":full")),
         ([CONFIG, "--config.model.no_such=1"], ("no such key", "no_such", "tokmerge_jax/config/")),
         pytest.param(
             [CONFIG, "--config.modle.embed_dim=1"],
@@ -31,7 +31,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         ([CONFIG, "--no_such=1"], ("no_such",)),
         ([CONFIG, "--batch_size=3"], ("'batch_size'", "--config.eval.batch_size=VALUE")),
         ([CONFIG, "stray"], ("'stray'", "--help")),
-        (["--config=README.md"], ("README.md", "names no configuration", "configs/")),
+        (["--config=README.md"], ("README.md", "is not a configuration", "configs/")),
         ([CONFIG, "--output=x"], ("--output", "--config.output")),
         pytest.param(
             ["--curve=a", "--clips=2"], ("--curve takes no --clips",), marks=pytest.mark.slow

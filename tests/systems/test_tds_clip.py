@@ -238,7 +238,7 @@ def test_mixing_in_training_alone(small):
     [
         ({"model.side.width": 96}, "side.width=96 must be a multiple of 64"),
         ({"data.neighbours": 4}, "neighbours=4 must be an odd number"),
-        ({"data.neighbours": 1}, "at least 3 where there are differences"),
+        ({"data.neighbours": 1}, "at least 3 to compute differences"),
         ({"data.crops": 2}, "crops=2 must be one of 1, 3, 5, 10"),
         ({"data.scale": 16}, "scale=16 must be at least"),
         ({"model.classes": 0}, "model.classes=0 must be at least 1"),

@@ -200,7 +200,7 @@ PRETRAIN = "--config=configs/testa_pretrain.py"
         (["--config=nowhere.py"], "the configuration nowhere.py cannot be loaded"),
         ([PRETRAIN, "README.md", "a.mp4"], "a.mp4: no such file; name a video"),
         ([PRETRAIN, "--config.caption.beams=0", "README.md"], "beams=0 must be 1 or more"),
-        ([PRETRAIN, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json lies in no"),
+        ([PRETRAIN, "--output=no/such/x.json", "README.md"], "--output=no/such/x.json: its folder"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, says):

@@ -49,7 +49,7 @@ def test_points_and_the_lines_on_which_they_would_lie():
     assert points(right) == [[1.0, 1.0], [2.5, 2.0], [3.0, 2.0]]
     assert [xy(axes.lines[0]) for axes in drawn.axes] == [[[1, 1], [2, 2]], [[1, 1], [3, 3]]]
     names = [axes.lines[0].get_label() for axes in drawn.axes]
-    assert names == ["as predicted", "as the GMAC say"]
+    assert names == ["as predicted", "proportional to GMAC"]
 
 
 @pytest.mark.parametrize("count", [4, 12])

@@ -1,4 +1,4 @@
-"""What the scripts share: the configuration's flag, the output folder, errors in one sentence."""
+"""Shared parts of the scripts: the --config flag, the output folder, one-sentence errors."""
 
 import contextlib
 import dataclasses
@@ -24,21 +24,21 @@ from tokmerge_jax.types import UserError
 
 @dataclasses.dataclass
 class _Missing:
-    """Stands for the configuration where the command line names none."""
+    """A placeholder for the configuration if the command line names none."""
 
 
-_read = functools.cache(files.read)  # a file is a program: it runs once
+_read = functools.cache(files.read)  # a file is a program and must run only once
 
 
 def _open(name: str) -> ConfigDict:
-    """A file's configuration as flags can set its keys: they do so neither in frozen dataclasses
-    nor where a key takes values of several types.
+    """Reads a file's configuration as a ConfigDict, whose keys flags can set; they cannot set keys
+    of frozen dataclasses, or keys with values of several types.
     """
     return _settable(_read(name)[0]).lock()
 
 
 def _settable(part: Part) -> ConfigDict:
-    """The keys of a part; one that takes values of several types takes any literal."""
+    """Converts a part to a ConfigDict; a key with values of several types accepts any literal."""
     keys, hints = ConfigDict(), typing.get_type_hints(type(part))
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -71,10 +71,10 @@ def run(main: Callable[[Config], None]) -> None:
 
 
 def run_commands(main: Callable[[list[str]], None]) -> None:
-    """Calls `main` with the arguments that are no options; bad input exits with code 2."""
+    """Calls `main` with the arguments that are not options; bad input exits with code 2."""
 
     def start(rest: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # orbax tells every step
+        logging.set_verbosity(logging.WARNING)  # orbax logs every step
         with reported():
             runtime.start()
             main(rest)
@@ -92,7 +92,7 @@ def config() -> Config:
     """The configuration that the command line describes.
 
     Raises:
-      UserError: if there is none, or its file cannot be loaded.
+      UserError: if none is named, or its file cannot be loaded.
     """
     if isinstance(_CONFIG.value, _Missing):
         raise UserError("--config is missing; name a file of configs/, see --help")
@@ -103,8 +103,8 @@ def config() -> Config:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Prints a UserError, or what the machine refuses, without a stack trace, and exits; quietly
-    where nobody reads on (`| head`).
+    """Prints a UserError, or a refusal of the machine, without a stack trace, and exits; exits
+    quietly if the reader of the output has ended (`| head`).
     """
     try:
         with disk.explained():
@@ -130,7 +130,7 @@ def resumable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turns what is wrong with a command line or configuration into a UserError."""
+    """Turns errors of the command line or the configuration into a UserError."""
     try:
         yield
     except flags.UnrecognizedFlagError as error:
@@ -138,17 +138,17 @@ def _explained() -> Iterator[None]:
     except flags.Error as error:
         fault = error.__context__ if isinstance(error.__context__, UserError) else error
         raise UserError(str(fault).strip()) from error
-    except (AttributeError, KeyError) as error:  # their text is a repr, of a repr at times
+    except (AttributeError, KeyError) as error:  # their text is a repr, sometimes of a repr
         fault = re.sub(r"[\\'\"]", "", str(error).replace("\\n", "; "))
         raise UserError(
-            f"--config has no such key: {fault}; the keys stand in tokmerge_jax/config/"
+            f"--config has no such key: {fault}; the keys are in tokmerge_jax/config/"
         ) from error
     except TypeError as error:
         raise UserError(f"--config: {error}") from error
 
 
 def _keys_like(name: str) -> str:
-    """Names the keys of the configuration, if one is loaded, that end like an unknown flag."""
+    """Suggests keys of the loaded configuration, if any, that end like an unknown flag."""
     missing = isinstance(flags.FLAGS["config"].value, _Missing)
     keys = () if missing else _read(_name())[0].keys
     options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
@@ -156,7 +156,7 @@ def _keys_like(name: str) -> str:
 
 
 def output(config: Config) -> pathlib.Path:
-    """A run's folder (`Config.folder`), made."""
+    """Creates and returns a run's folder (`Config.folder`)."""
     folder = config.folder(config_name())
     with disk.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,12 +164,12 @@ def output(config: Config) -> pathlib.Path:
 
 
 def publication() -> Publication | None:
-    """What the configuration's file says is published."""
+    """The published numbers in the configuration's file, if any."""
     return _read(_name())[1]
 
 
 def config_name() -> str:
-    """The name of the configuration's file without its folder and suffix, and its variant's."""
+    """The name of the configuration's file without folder and suffix, plus its variant."""
     return files.title(_name())
 
 

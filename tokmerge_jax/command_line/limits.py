@@ -1,4 +1,4 @@
-"""Refuses a limit of memory under which JAX hangs or aborts; comes before any import of JAX."""
+"""Checks the memory limit, below which JAX hangs or aborts; must run before JAX is imported."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ _CORE_KIB = 64 * 1024  # stacks of seven threads
 
 
 def check() -> None:
-    """Ends the program if its address space is limited to less than JAX starts with."""
+    """Ends the program if its address space is limited to less than JAX needs to start."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return
@@ -17,7 +17,7 @@ def check() -> None:
     if limit // 1024 < least:
         print(
             f"ulimit -v is {limit // 1024} (KiB), too little address space for JAX; set it to"
-            f" {least} at least, or to unlimited",
+            f" at least {least}, or to unlimited",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""What scripts do with videos that a command line names: check beforehand, show, keep."""
+"""Shared parts of scripts for the user's videos: checks, tables, output files."""
 
 import contextlib
 import io
@@ -20,10 +20,10 @@ from tokmerge_jax.types import UserError
 
 
 def sources(names: Sequence[str]) -> dict[str, str]:
-    """What to decode for each video, as `videos.sources`.
+    """`videos.sources` of the videos on the command line.
 
     Raises:
-      UserError: if none is named, or naming those that are no videos.
+      UserError: if none is named, or some are not videos (the message names them).
     """
     if not names:
         script = pathlib.Path(sys.argv[0]).name
@@ -32,25 +32,25 @@ def sources(names: Sequence[str]) -> dict[str, str]:
 
 
 def check(system: System, output: str) -> None:
-    """Raises UserError if videos cannot be read, or their results not be kept, as asked."""
-    decoder(system.config.data, system.pixels.frames, folder="")  # its settings can be
+    """Raises UserError if the decoding settings are invalid, or `output` cannot be written."""
+    decoder(system.config.data, system.pixels.frames, folder="")  # raises for invalid settings
     if output and not os.path.isdir(os.path.dirname(os.path.abspath(output))):
-        raise UserError(f"--output={output} lies in no folder that is there; make it first")
+        raise UserError(f"--output={output}: its folder does not exist; create it first")
     if output:
         with disk.explained(output), contextlib.suppress(FileNotFoundError):
             os.lstat(f"{output}.part")  # its name may be too long
 
 
 def show(table: Table) -> None:
-    """Prints a table; names of files in it may be no text."""
+    """Prints a table, even if file names in it are not valid text."""
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(errors="backslashreplace")
     rich.print(table)
 
 
-def keep(output: str, found: Mapping[str, Any], what: str) -> None:
-    """Writes what was found, `what` in words, into a file, if one is named."""
+def keep(output: str, record: Mapping[str, Any], what: str) -> None:
+    """Writes a record (called `what`) into a JSON file, if one is named."""
     if not output:
         return
-    runtime.write_text(pathlib.Path(output), json.dumps(found, indent=2) + "\n")
+    runtime.write_text(pathlib.Path(output), json.dumps(record, indent=2) + "\n")
     print(f"{what} are in {output}")

@@ -1,7 +1,7 @@
-"""Configurations: frozen dataclasses, a module for each family of systems.
+"""Configurations: frozen dataclasses, one module per family of systems.
 
-A file of `tokmerge_jax.configs` builds one, `load` reads such a file, and `Config.override` makes
-one with other values. Ranges and relations are checked once, by `Config.check`, when a system is
+A file in `tokmerge_jax.configs` builds a configuration, `load` reads such a file, and
+`Config.override` changes values. `Config.check` checks ranges and relations once, when a system is
 built.
 """
 

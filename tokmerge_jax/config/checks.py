@@ -1,4 +1,4 @@
-"""What configurations ask of their numbers: ranges and relations, reported by the keys."""
+"""Checks of a configuration's numbers: ranges and relations, reported by their keys."""
 
 from operator import attrgetter
 
@@ -6,19 +6,19 @@ from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
 
 Relation = tuple[str, str, str, bool]
-"""Two keys of a configuration, how the first must stand to the second, and whether it does."""
+"""(key, required relation in words, other key, whether it holds), for two configuration keys."""
 
 _LIMITS = {"depth": 64, "frames": 4096, "image_size": 4096}
-_LIMIT = 2**20  # of other sizes
+_LIMIT = 2**20  # largest value of other sizes
 
 
 def positive(config: Part, *keys: str, leave_out: tuple[str, ...] = ()) -> None:
-    """Raises UserError unless the numbers at `keys`, or all ints in a part of that key, are >= 1.
+    """Raises UserError unless the numbers at `keys` are >= 1; a part stands for all its ints.
 
     Args:
       config: the configuration.
-      keys: joined by dots, without the leading "config.".
-      leave_out: names within a part that may be anything.
+      keys: keys or parts, joined by dots, without the leading "config.".
+      leave_out: names within a part that are not checked.
     """
     for key in keys:
         for place, number in _numbers(config, key):
@@ -48,15 +48,15 @@ def share(config: Part, *keys: str) -> None:
 
 
 def sizes(config: Part, key: str = "model") -> None:
-    """Refuses sizes that no network has: laying one out would take hours, or all memory."""
+    """Raises UserError for absurd sizes, whose network would take hours or all memory to build."""
     for place, number in _numbers(config, key):
         limit = _LIMITS.get(place.rpartition(".")[2], _LIMIT)
         if number > limit and "merger" not in place:
-            raise UserError(f"config.{place}={number} is no network's size; take at most {limit}")
+            raise UserError(f"config.{place}={number} is too large; use at most {limit}")
 
 
 def vision(config: Part) -> None:
-    """Raises UserError unless the sizes of `config.model.vision` go together."""
+    """Raises UserError unless the sizes of `config.model.vision` are consistent."""
     size = attrgetter("model.vision.image_size", "model.vision.patch_size")(config)
     fits = size[0] % size[1] == 0
     relations(config, ("model.vision.image_size", "a multiple of", "model.vision.patch_size", fits))
@@ -64,11 +64,11 @@ def vision(config: Part) -> None:
 
 
 def towers(config: Part, *further: Relation) -> None:
-    """Raises UserError unless the sizes of `config.model.vision` and `.text` go together.
+    """Raises UserError unless the sizes of `config.model.vision` and `.text` are consistent.
 
     Args:
       config: the configuration.
-      further: relations of the system's own.
+      further: the system's own relations.
     """
     vision(config)
     _heads(config, "model.text")
@@ -85,7 +85,7 @@ def answers(config: Part) -> None:
 
 
 def generation(config: Part, part: str) -> None:
-    """Raises UserError unless the lengths and beams of texts that are generated can be."""
+    """Raises UserError unless the lengths and beams of text generation are valid."""
     at_least(config, 1, f"{part}.beams")
     at_least(config, 2, f"{part}.max_length")
     at_least(config, 0, f"{part}.min_length")
@@ -108,9 +108,9 @@ def _heads(config: Part, part: str) -> None:
 
 
 def _numbers(config: Part, key: str) -> list[tuple[str, int | float]]:
-    """The number at a key, or all ints of the part there and of its parts, with their keys."""
-    found = attrgetter(key)(config)
-    if not isinstance(found, Part):
-        return [(key, found)]
-    every = ((f"{key}.{name}", attrgetter(name)(found)) for name in found.keys)
+    """(key, number) at a key, or of all ints in the part at that key, nested ones too."""
+    value = attrgetter(key)(config)
+    if not isinstance(value, Part):
+        return [(key, value)]
+    every = ((f"{key}.{name}", attrgetter(name)(value)) for name in value.keys)
     return [(place, number) for place, number in every if type(number) is int]

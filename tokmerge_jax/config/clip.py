@@ -34,35 +34,35 @@ class Text(common.Text):
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(common.Merger):
-    """How tokens merge in every frame apart: TempMe's before clips join."""
+    """Merging within each frame; in TempMe, before clips join."""
 
-    name: str = "none"  # or tempme, or any other merger in every frame apart (docs/mergers.md)
-    r: Merged = 0  # tokens of a frame that merge in each layer (before the joins)
-    proportional: bool = True  # a merged token counts as often as what it stands for
+    name: str = "none"  # or tempme, or any other merger within frames (docs/mergers.md)
+    r: Merged = 0  # number of a frame's tokens that merge in each layer (before the joins)
+    proportional: bool = True  # attention weights a merged token by its size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Join(Part):
-    """How clips join, of TempMe alone."""
+    """How clips join (TempMe only)."""
 
-    layers: tuple[int, ...] = (8, 9, 10)  # counted from 0
-    clips: tuple[int, ...] = (2, 2, 3)  # neighbours that become one in each of them
+    layers: tuple[int, ...] = (8, 9, 10)  # layers before which clips join, counted from 0
+    clips: tuple[int, ...] = (2, 2, 3)  # number of neighbouring clips that join in each of them
     cross: float = 30.0  # per cent of a joined clip's tokens that merge across clips
-    intra: float = 10.0  # per cent of a clip's tokens that merge in each layer from then
-    within: str = "tome"  # what merges those, and the frames' before: any merger of merger.name
-    positions: bool = True  # learned positions of the clips that join
+    intra: float = 10.0  # per cent of a clip's tokens that merge in each layer after the joins
+    within: str = "tome"  # merger of all tokens within a clip or frame: any of merger.name
+    positions: bool = True  # whether joining clips get learned positions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(common.TextModel):
-    """CLIP, and what TempMe adds to it."""
+    """CLIP with TempMe's additions."""
 
-    sizes: Literal["config", "checkpoint"] = "config"  # checkpoint: those of a CLIP's own file
+    sizes: Literal["config", "checkpoint"] = "config"  # checkpoint: read them from the checkpoint
     vision: Vision = Vision()
     text: Text = Text()
     embed_dim: int = 512
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"  # gelu in most of open_clip's own
-    lora_rank: int = 0  # of changes to q, k and v in all layers; 0 = none
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"  # gelu in most open_clip models
+    lora_rank: int = 0  # rank of LoRA on q, k and v in all layers; 0 = no LoRA
     merger: Merger = Merger()
     join: Join = Join()
 
@@ -71,13 +71,13 @@ B16 = Vision(patch_size=16)
 L14 = Vision(width=1024, depth=24, heads=16, patch_size=14)
 L14_TEXT = Text(width=768, heads=12)
 
-_JOINS = {12: (2, 2, 3), 64: (4, 4, 4)}  # clips that become one in layers 8, 9 and 10
+_JOINS = {12: (2, 2, 3), 64: (4, 4, 4)}  # frames -> clips that join in layers 8, 9 and 10
 
 _MERGING = {"b32": (2, 30.0, 10.0), "b16": (10, 40.0, 20.0)}
-"""Patches of a frame, and per cent across and within joined clips, as in the paper's tables.
+"""Size -> (r per frame, per cent across clips, per cent within clips), as in the paper's tables.
 
-The proportions of B/16 are printed nowhere: they are those that give its tokens and cost. The
-published script has B/32's alone.
+B/16's percentages are not published; they follow from its published number of tokens and cost. The
+published script has only those of B/32.
 """
 
 
@@ -86,22 +86,22 @@ class Data(TextData):
     """Videos with captions."""
 
     vocabulary: str = "clip"  # a file, or "clip": CLIP's own
-    sampling: str = "seconds"  # a frame a second, or so many of those as there are frames
+    sampling: str = "seconds"  # one frame per second, spread evenly to the number of frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(common.Training):
-    """What CLIP and TempMe train with."""
+    """Training of CLIP and TempMe."""
 
     batch_size: int = 128
     parts: int = 1
     epochs: int = 5
     warmup_epochs: float = 0.5
     learning_rate: float = 6e-4
-    backbone_rate: float = 0.0  # of CLIP's own parameters, as a share; 0 = they are frozen
+    backbone_rate: float = 0.0  # learning rate of CLIP's own parameters, as a share; 0 = frozen
     weight_decay: float = 0.2
-    clip_norm: float = 1.0  # of the gradient, at most; 0 = any
-    gradient_scale: float = 1.0  # 0.25 is what four processes of the original make of it
+    clip_norm: float = 1.0  # largest norm of the gradient; 0 = no clipping
+    gradient_scale: float = 1.0  # 0.25 reproduces four processes of the original
     augment: bool = True  # RandAugment
     remat: bool = False
 
@@ -117,7 +117,7 @@ class Retrieval(common.Config):
     train: Training = Training()
 
     def check(self) -> None:
-        """As that of `common.Config`; sizes of a checkpoint are checked when they are known."""
+        """Checks as `common.Config`; a checkpoint's sizes are checked when they are known."""
         super().check()
         checks.positive(self, "train.parts")
         checks.at_least(self, 0, "model.lora_rank", "train.backbone_rate", "train.clip_norm")
@@ -127,22 +127,23 @@ class Retrieval(common.Config):
             checks.towers(self)
         elif not self.checkpoint:
             raise UserError(
-                "config.model.sizes=checkpoint needs the file of a CLIP: config.checkpoint"
+                "config.model.sizes=checkpoint needs config.checkpoint, the file of a CLIP"
             )
 
 
 def tempme(
     size: str, variant: str, data: Data, *, frames: int = 12, eval_split: str = ""
 ) -> Retrieval:
-    """TempMe, as its configurations share it.
+    """The shared part of TempMe's configurations.
 
     Args:
       size: "b32" or "b16".
-      variant: "lora": LoRA and positions alone, as published; "full": all parameters, CLIP's own
-        at the rate of CLIP4Clip; of B/16 also "script": LoRA, and merging as in the script.
+      variant: the trained parameters. "lora": LoRA and positions only, as published; "full": all,
+        with CLIP's own at the rate of CLIP4Clip; "script" (B/16 only): LoRA, with the merging of
+        the published script.
       data: the videos.
-      frames: of a video, 12 or 64.
-      eval_split: what training evaluates on, if anything.
+      frames: number of frames per video, 12 or 64.
+      eval_split: the split that training evaluates on; "" = none.
 
     Raises:
       UserError: if there is no such variant.
@@ -151,7 +152,7 @@ def tempme(
     if variant not in variants:
         others = " or ".join(f":{name}" for name in variants[1:])
         raise UserError(
-            f":{variant} is no variant of this configuration; write {others}, or nothing"
+            f":{variant} is not a variant of this configuration; write {others}, or nothing"
         )
     r, cross, intra = _MERGING["b32" if variant == "script" else size]
     return Retrieval(

@@ -1,4 +1,4 @@
-"""What all configurations share: the whole, and the keys that every family's parts begin with."""
+"""Base classes of all configurations and of their parts."""
 
 import pathlib
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from tokmerge_jax.config.parts import Part
 C = TypeVar("C", bound="Config")
 
 Merged = int | float | str | tuple[int | float, ...]
-"""How many tokens merge in each layer, as `merging.schedule.resolve` reads it: 16, (600, 200, 100),
-(0.3,), "600,200,100".
+"""Number of tokens that merge in each layer, in any form that `merging.schedule.resolve` accepts:
+16, (600, 200, 100), (0.3,), "600,200,100".
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh(Part):
-    """Devices per axis; -1 = all that are left."""
+    """Number of devices per axis; -1 = all remaining ones."""
 
     data: int = -1
     model: int = 1
@@ -26,7 +26,7 @@ class Mesh(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Vision(Part):
-    """The sizes of a video transformer, if not set of a ViT-B."""
+    """The sizes of a video transformer; the defaults are those of ViT-B."""
 
     width: int = 768
     depth: int = 12
@@ -38,7 +38,7 @@ class Vision(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(Part):
-    """How tokens merge: the name of a merger, or "none", and how many."""
+    """Merging: the name of a merger, or "none", and its schedule."""
 
     name: str
     r: Merged
@@ -46,11 +46,11 @@ class Merger(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Part):
-    """The network, of which the rooms that know no system read this alone."""
+    """The network: the keys that are common to all systems."""
 
     vision: Vision
     merger: Merger
-    label_smoothing: ClassVar[float] = 0.0  # of answers' likelihoods; a key where there is a choice
+    label_smoothing: ClassVar[float] = 0.0  # of answers' likelihoods; a key in some families
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Text(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class BertText(Text):
-    """The sizes of a BERT, if not set of its base model."""
+    """The sizes of a BERT; the defaults are those of its base model."""
 
     width: int = 768
     depth: int = 12
@@ -77,27 +77,27 @@ class BertText(Text):
 
 @dataclass(frozen=True, kw_only=True)
 class TextModel(Model):
-    """A network that reads texts, too."""
+    """A network that also reads texts."""
 
     text: Text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Part):
-    """Which videos are looked at, and how."""
+    """The videos and how they are read."""
 
     dataset: str = ""
     split: str = "test"
     folder: str = "data"  # where prepare_data.py put the data sets
-    sampling: str = "intervals"  # which frames, a rule of `data.sampling.frames`
+    sampling: str = "intervals"  # rule that selects frames, see `data.sampling.frames`
     trim_seconds: int | float = 0  # use only the first seconds of a video; 0 = all of it
     on_broken: Literal["stop", "skip"] = "stop"  # skip: leave unreadable videos out
-    workers: int = 2
-    # What is one value unless a family has a key for it:
-    decode_size: ClassVar[int] = 0  # FFmpeg scales no frames while it decodes them
-    clips: ClassVar[int] = 1  # of a video
-    crops: ClassVar[int] = 1  # of a clip
-    neighbours: ClassVar[int] = 1  # frames that are read around each chosen one, itself included
+    workers: int = 2  # number of processes that decode
+    # Constants, unless a family has a key for them:
+    decode_size: ClassVar[int] = 0  # 0: FFmpeg does not scale frames while decoding
+    clips: ClassVar[int] = 1  # number of clips per video
+    crops: ClassVar[int] = 1  # number of crops per clip
+    neighbours: ClassVar[int] = 1  # number of frames read around each chosen one, itself included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class TextData(Data):
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionData(TextData):
-    """Videos with questions, whose length `max_text_length` is, in word pieces."""
+    """Videos with questions; `max_text_length` is a question's length in word pieces."""
 
     max_answer_length: int
     answers: str = ""  # a JSON list; "" = the data set's; "split" = those of the evaluated split
@@ -119,21 +119,21 @@ class QuestionData(TextData):
 
 @dataclass(frozen=True, kw_only=True)
 class ActionData(Data):
-    """Videos of actions, looked at in several clips and crops."""
+    """Videos of actions, evaluated in several clips and crops."""
 
     split: str = "val"
     labels: str = ""  # a CSV of the actions' names (id,name); "" = the data set's
     sampling: str = "segments"  # or ticks (Kinetics), windows (of 128 frames: dense)
-    clips: int = 2  # so many times frames of all segments, in evaluation
-    crops: int = 3  # of each clip, in evaluation: 1, 3, 5 or 10
-    wrap: bool = True  # before a video file's first frame come its last; False = the first
+    clips: int = 2  # number of clips per video in evaluation
+    crops: int = 3  # number of crops per clip in evaluation: 1, 3, 5 or 10
+    wrap: bool = True  # neighbours before the first frame are the last ones; False = the first
     scale: int | tuple[int, int] = (256, 320)  # height, width before the crop; int: shorter side
-    neighbours: int = -1  # frames read around each chosen one, it included; -1 = as the model needs
+    neighbours: int = -1  # number of frames read around each chosen one; -1 = as the model needs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Part):
-    """How a system is trained."""
+    """The training of a system."""
 
     split: str = "train"
     batch_size: int
@@ -141,17 +141,17 @@ class Training(Part):
     warmup_epochs: float
     learning_rate: float
     min_learning_rate: float = 0.0  # as a share of learning_rate
-    schedule: str = "cosine"  # of the rate: cosine, cosine_by_epoch, decay_by_epoch, cosine_by_ten
+    schedule: str = "cosine"  # or cosine_by_epoch, decay_by_epoch, cosine_by_ten
     weight_decay: float
     remat: bool  # gradient checkpointing: less memory, a third more time
-    eval_split: str = ""  # evaluate on it after epochs, and keep the best; "" = do not
-    eval_epochs: int = 1  # after every so many epochs
-    checkpoint_every: int = 500  # steps
+    eval_split: str = ""  # evaluate on it between epochs and keep the best; "" = never
+    eval_epochs: int = 1  # number of epochs between evaluations
+    checkpoint_every: int = 500  # number of steps between checkpoints
     keep_checkpoints: int = 2
-    # What is 1 unless a family has a key for it:
-    parts: ClassVar[int] = 1  # a batch is encoded in so many: less memory, the same gradient
-    samples: ClassVar[int] = 1  # clips that are made of each video that is read
-    questions_per_video: ClassVar[int] = 1  # in a row of a batch; more of them share its encoding
+    # Constants, unless a family has a key for them:
+    parts: ClassVar[int] = 1  # number of parts a batch is encoded in: less memory, same gradient
+    samples: ClassVar[int] = 1  # number of training clips made from each decoded video
+    questions_per_video: ClassVar[int] = 1  # number of questions per row; they share its encoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,16 +170,16 @@ class Config(Part):
     train: Training
 
     def resolved(self: C) -> C:
-        """The same, every value that follows another one spelt out."""
+        """Returns the configuration with default values that depend on other keys filled in."""
         return self
 
     def check(self) -> None:
-        """Checks all that no file and no merging schedule is needed for.
+        """Checks everything that needs neither a file nor the merging schedule.
 
         Raises:
-          UserError: naming the key whose value cannot work.
+          UserError: if a value is invalid; the message names its key.
         """
-        self.override({})  # which checks the types
+        self.override({})  # checks the types
         checks.sizes(self)
         checks.at_least(self, 0, "data.workers")
         checks.positive(
@@ -189,9 +189,9 @@ class Config(Part):
         self.eval.check(self)
 
     def folder(self, name: str) -> pathlib.Path:
-        """Where results go: `output`, or `results/` and what the configuration is called."""
+        """The folder of results: `output`, or `results/NAME`."""
         return pathlib.Path(self.output or f"results/{name}")
 
     def training_data(self) -> Data:
-        """The `data` part as training reads it."""
+        """The `data` part for training."""
         return self.data

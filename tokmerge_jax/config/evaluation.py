@@ -1,4 +1,4 @@
-"""The `eval` part of configurations, which is what an evaluation is asked for."""
+"""The `eval` part of configurations: the options of each kind of evaluation."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,80 +10,80 @@ from tokmerge_jax.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Part):
-    """How any task is evaluated."""
+    """The options common to all tasks."""
 
-    batch_size: int = 8  # videos that are encoded at a time
+    batch_size: int = 8  # number of videos encoded at a time
 
     def check(self, config: Part) -> None:
         """Checks the numbers of this part of a configuration.
 
         Raises:
-          UserError: naming the key whose value cannot work.
+          UserError: if a value is invalid; the message names its key.
         """
         checks.above_zero(config, "eval.batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalOptions(Evaluation):
-    """How retrieval is evaluated: by cosines."""
+    """Retrieval by cosine similarity."""
 
-    metrics: Literal["umt", "clip4clip", "tempme"] = "umt"  # how ranks are counted
+    metrics: Literal["umt", "clip4clip", "tempme"] = "umt"  # rules for computing ranks
     dual_softmax: float = 0.0  # scale of dual-softmax scores (100 is usual); 0 = cosines
 
     @property
     def reranking(self) -> "RerankingOptions | None":
-        """How candidates are scored again; None if they are not."""
+        """The options of re-ranking; None without it."""
         return None
 
     def check(self, config: Part) -> None:
-        """As that of `Evaluation`."""
+        """Checks as `Evaluation.check`."""
         super().check(config)
         checks.at_least(config, 0, "eval.dual_softmax")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RerankingOptions(RetrievalOptions):
-    """How retrieval is evaluated where a matching head can score candidates again."""
+    """Retrieval with a matching head that can re-rank candidates."""
 
     rerank: bool = True
-    top_k: int = 128  # candidates of each text and of each video
-    memory_gib: float = 2.0  # bound on what scoring pairs holds at once
+    top_k: int = 128  # number of candidates per text and per video
+    memory_gib: float = 2.0  # memory limit for scoring pairs
     plus_similarity: ClassVar[bool] = False  # a candidate's score is its matching score alone
 
     @property
     def reranking(self) -> "RerankingOptions | None":
-        """As that of `RetrievalOptions`."""
+        """The options of re-ranking; None without it."""
         return self if self.rerank else None
 
     def check(self, config: Part) -> None:
-        """As that of `Evaluation`."""
+        """Checks as `Evaluation.check`."""
         super().check(config)
         checks.above_zero(config, "eval.top_k", "eval.memory_gib")
         if self.dual_softmax and self.rerank:
             raise UserError(
-                "config.eval.dual_softmax and config.eval.rerank are two ways to score again;"
-                " switch one of them off"
+                "config.eval.dual_softmax and config.eval.rerank exclude each other; switch one of"
+                " them off"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SummingOptions(RerankingOptions):
-    """How retrieval is evaluated where matching scores and cosines may be added."""
+    """Retrieval whose re-ranking may add matching scores and cosines."""
 
     plus_similarity: bool = True  # a candidate's score is its matching score and its cosine
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweringOptions(Evaluation):
-    """How question answering is evaluated: by ranking the answers of a list."""
+    """Question answering by ranking the answers of a list."""
 
-    top_k: int = 128  # answers of each question that are scored whole
-    memory_gib: float = 2.0  # bound on what scoring answers holds at once
-    first_piece: int  # how often the first piece counts in an answer's score: 1, or 2 as in ALBEF
+    top_k: int = 128  # number of answers per question that are scored completely
+    memory_gib: float = 2.0  # memory limit for scoring answers
+    first_piece: int  # weight of the first word piece in an answer's score: 1, or 2 as in ALBEF
     answering: ClassVar[Literal["rank", "generate"]] = "rank"
 
     def check(self, config: Part) -> None:
-        """As that of `Evaluation`."""
+        """Checks as `Evaluation.check`."""
         super().check(config)
         checks.above_zero(config, "eval.top_k", "eval.memory_gib")
         if self.first_piece not in (1, 2):
@@ -92,15 +92,15 @@ class AnsweringOptions(Evaluation):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratingOptions(AnsweringOptions):
-    """How question answering is evaluated where answers may be written, too."""
+    """Question answering by ranking or by generating answers."""
 
     first_piece: int = 1
-    answering: Literal["rank", "generate"] = "rank"  # the list's answers; or word by word
-    beams: int = 3  # of generating; 1 follows a single answer
-    max_length: int = 10  # of an answer that is generated, its start and end included
+    answering: Literal["rank", "generate"] = "rank"  # rank the list, or generate texts
+    beams: int = 3  # number of beams in generation; 1 = greedy
+    max_length: int = 10  # of a generated answer, including start and end tokens
     min_length: int = 1
 
     def check(self, config: Part) -> None:
-        """As that of `Evaluation`."""
+        """Checks as `Evaluation.check`."""
         super().check(config)
         checks.generation(config, "eval")

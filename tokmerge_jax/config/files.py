@@ -1,4 +1,4 @@
-"""Configuration files: Python whose `get_config` builds a configuration, of a variant if asked."""
+"""Configuration files: Python files whose `get_config(variant)` builds a configuration."""
 
 import importlib.machinery
 import importlib.util
@@ -12,28 +12,28 @@ _FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
 
 def load(name: str) -> Config:
-    """The configuration of a file.
+    """Loads the configuration in a file.
 
     Args:
-      name: the path of a Python file, or the name of one of `tokmerge_jax.configs` without suffix,
-        such as "msrvtt_b16"; ":VARIANT" behind either is given to its `get_config`.
+      name: the path of a Python file, or the name of a file in `tokmerge_jax.configs` without
+        suffix, such as "msrvtt_b16"; a suffix ":VARIANT" is passed to its `get_config`.
 
     Raises:
-      UserError: if it cannot be read, or builds no configuration.
+      UserError: if the file cannot be read, or builds no configuration.
     """
     return read(name)[0]
 
 
 def read(name: str) -> tuple[Config, Publication | None]:
-    """The configuration of a file, and the numbers that its `PUBLISHED` holds, if it has that.
+    """Loads the configuration in a file, and the published numbers in its `PUBLISHED`, if any.
 
-    Numbers are of the configuration without a variant.
+    The numbers belong to the configuration without a variant.
 
     Args:
-      name: as of `load`.
+      name: as in `load`.
 
     Raises:
-      UserError: as `load`; also if `PUBLISHED` holds something else.
+      UserError: as in `load`; also if `PUBLISHED` holds something else.
     """
     path, variant = split(name)
     try:
@@ -51,9 +51,9 @@ def read(name: str) -> tuple[Config, Publication | None]:
         raise UserError(
             f"the configuration {name} cannot be loaded: {error.strerror}; name a file of configs/"
         ) from error
-    except Exception as error:  # any: a user's file is a program
+    except Exception as error:  # a user's file is a program and may raise anything
         raise UserError(
-            f"the file {name} names no configuration ({error}); name a file of configs/"
+            f"the file {name} is not a configuration ({error}); name a file of configs/"
         ) from error
     for each in (config, plain):
         if not isinstance(each, Config):
@@ -63,14 +63,14 @@ def read(name: str) -> tuple[Config, Publication | None]:
             )
     if not all(isinstance(number, Published) for number in numbers):
         raise UserError(
-            f"the configuration {name}: its PUBLISHED is no tuple of"
+            f"the configuration {name}: its PUBLISHED must be a tuple of"
             " tokmerge_jax.config.published.Published"
         )
     return config, Publication(plain.resolved(), numbers) if numbers else None
 
 
 def split(name: str) -> tuple[pathlib.Path, str]:
-    """The file and the variant that a name means."""
+    """Splits a name into (file, variant)."""
     file, colon, variant = name.partition(".py:")
     if colon:
         return pathlib.Path(f"{file}.py"), variant
@@ -80,11 +80,11 @@ def split(name: str) -> tuple[pathlib.Path, str]:
 
 
 def title(name: str) -> str:
-    """What a configuration is called: its file without folder and suffix, and its variant."""
+    """The title of a configuration: its file without folder and suffix, plus its variant."""
     path, variant = split(name)
     return "_".join(filter(None, [path.stem, variant]))
 
 
 def names() -> list[str]:
-    """The configurations of the package."""
+    """The names of the package's configurations."""
     return sorted(path.stem for path in _FOLDER.glob("[!_]*.py"))

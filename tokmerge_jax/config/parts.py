@@ -1,4 +1,4 @@
-"""What every part of a configuration can do: name its keys, take other values, check types."""
+"""The base class of all parts of a configuration: keys, overrides and type checks."""
 
 import dataclasses
 import difflib
@@ -12,49 +12,49 @@ from tokmerge_jax.errors import UserError
 
 P = TypeVar("P", bound="Part")
 
-Hint = Any  # the type of a key as annotations write it: no class has unions and literals alike
+Hint = Any  # the annotation of a key: there is no common class of unions and literals
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a configuration: its fields are keys, or parts with keys of their own."""
+    """A part of a configuration, whose fields are keys or further parts."""
 
-    def to_dict(self) -> dict[str, Any]:  # of any depth
-        """The values by their keys, parts as dictionaries: all that JSON can hold."""
+    def to_dict(self) -> dict[str, Any]:  # Any: nested to any depth
+        """Key -> value, with parts as nested dictionaries; all values are JSON values."""
         return dataclasses.asdict(self)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All keys, those of parts joined by dots, such as "model.merger.r"."""
+        """All keys, joined by dots, such as "model.merger.r"."""
         return tuple(_keys(self))
 
     def override(self: P, changes: Mapping[str, object]) -> P:
-        """The same with other values; a list becomes a tuple, and an int where a float belongs one.
+        """Returns a copy with changed values; lists become tuples, and ints floats where needed.
 
         Args:
-          changes: the values by their keys (`keys`); those of a part may stand in a dictionary.
+          changes: key (of `keys`) -> value; a part's changes may be a nested dictionary.
 
         Raises:
-          UserError: if there is no such key, or a value, changed or not, is not of the key's type.
+          UserError: if a key is unknown, or any value, changed or not, has another type.
         """
         known, changes = self.keys, flat(changes)
         for key in changes:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
-                cure = f"did you mean {near[0]}?" if near else "its keys stand in its class"
+                cure = f"did you mean {near[0]}?" if near else "its keys are listed in its class"
                 raise UserError(f"the configuration has no key {key!r}; {cure}")
         return _changed(self, changes, "")
 
 
 def restore(kind: type[P], tree: object, at: str = "") -> P:
-    """The part that `to_dict` made `tree` of, or JSON of that.
+    """Restores a part from the result of `to_dict`, also after a round trip through JSON.
 
     Raises:
-      UserError: if it lacks keys, or has others, or a value is not of its key's type.
+      UserError: if keys are missing or unknown, or a value has another type.
     """
     hints, keys = _hints(kind), tree if isinstance(tree, Mapping) else {}
     if wrong := hints.keys() ^ keys.keys():
-        raise UserError(f"the configuration lacks, or must not have, the key {at}{min(wrong)}")
+        raise UserError(f"the configuration has a missing or unknown key: {at}{min(wrong)}")
     values = {}
     for name, hint in hints.items():
         value, key = keys[name], f"{at}{name}"
@@ -64,30 +64,30 @@ def restore(kind: type[P], tree: object, at: str = "") -> P:
 
 
 def flat(tree: Mapping[str, object], at: str = "") -> dict[str, object]:
-    """The values of nested dictionaries by their keys, which dots join."""
-    found: dict[str, object] = {}
+    """Flattens nested dictionaries; keys are joined by dots."""
+    values: dict[str, object] = {}
     for name, value in tree.items():
         key = f"{at}{name}"
-        found |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return found
+        values |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return values
 
 
 def expect(part: Part, kind: type[P]) -> P:
-    """The part, which is of that kind.
+    """Returns `part` after checking that it is a `kind`.
 
     Raises:
-      UserError: if it is not: the configuration is that of another task.
+      UserError: if it is not, that is, if the configuration belongs to another task.
     """
     if isinstance(part, kind):
         return part
     raise UserError(
-        f"the configuration holds {_name(type(part))} where {_name(kind)} is needed; choose the"
-        " configuration of a system that does this task"
+        f"the configuration holds {_name(type(part))} where {_name(kind)} is needed; use the"
+        " configuration of a system that supports this task"
     )
 
 
 def none_of(key: str, value: object, known: Iterable[object]) -> UserError:
-    """The error of a name that is none of those known."""
+    """The error for a value that is not one of the known names."""
     names = [*map(str, known)]
     which = f"neither {' nor '.join(names)}" if len(names) == 2 else f"none of {', '.join(names)}"
     return UserError(f"config.{key}={value!r:.80} is {which}")
@@ -103,7 +103,7 @@ def _keys(part: Part, at: str = "") -> Iterator[str]:
 
 
 def _changed(part: P, changes: Mapping[str, object], at: str) -> P:
-    """The part at the keys that begin with `at`, made anew of checked values."""
+    """Rebuilds a part, whose keys begin with `at`, from checked values."""
     values = {}
     for name, hint in _hints(type(part)).items():
         value, key = getattr(part, name), f"{at}{name}"
@@ -116,7 +116,7 @@ def _changed(part: P, changes: Mapping[str, object], at: str) -> P:
 
 @functools.cache
 def _hints(kind: type[Part]) -> dict[str, Hint]:
-    """The types of a part's fields."""
+    """Field -> annotation of a part."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -131,7 +131,7 @@ def _checked(value: object, hint: Hint, key: str) -> object:
 
 
 def _fits(value: object, hint: Hint) -> bool:
-    """Whether a value is of a type: a class, a union, a tuple, or one of named values."""
+    """Whether a value fits an annotation: a class, a union, a tuple or a literal."""
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind is types.UnionType:
         return any(_fits(value, part) for part in parts)

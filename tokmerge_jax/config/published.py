@@ -1,4 +1,4 @@
-"""Published numbers of configurations: what a paper or repository states, and who says so."""
+"""Published numbers of configurations, with their sources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from typing import Literal
 from tokmerge_jax.config.common import Config
 
 Row = Literal["text_to_video", "video_to_text", "both", "all"]
-"""Whose number it is: texts ranking videos, videos ranking texts, the mean of both, all videos."""
+"""The row of a number: text-to-video, video-to-text, the mean of both, or all videos."""
 
 UNMERGED: Mapping[str, object] = {"model.merger.name": "none"}
-"""Keys of a number that was published for the network without merging."""
+"""Changes for a number that was published without merging."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a number stands.
+    """The source of a number.
 
     Attributes:
       name: the paper and table, or the repository and file.
@@ -37,14 +37,14 @@ TESTA_README = Source("RenShuhuai-Andy/TESTA, README", "A")
 
 @dataclass(frozen=True)
 class Published:
-    """A number that somebody states for a configuration.
+    """A published number of a configuration.
 
     Attributes:
-      row: whose number it is.
+      row: the row in results.json.
       metric: its name in results.json, such as "R@1", or "harmonic mean of R@1", "R@1/5/10 sum".
-      value: in per cent; a sum of three such.
-      source: who states it.
-      changes: keys of the configuration that were different there.
+      value: the number in per cent, or the sum of three such.
+      source: its source.
+      changes: key -> value of the configuration that differed there.
     """
 
     row: Row
@@ -56,7 +56,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Publication:
-    """A configuration as its file has it, and the numbers published for it."""
+    """The configuration of a file without overrides, and its published numbers."""
 
     config: Config
     numbers: tuple[Published, ...] = ()
@@ -68,7 +68,7 @@ def recalls(
     video_to_text: tuple[float, ...] = (),
     changes: Mapping[str, object] | None = None,
 ) -> tuple[Published, ...]:
-    """R@1, R@5 and R@10 of one or both directions, or the first of them."""
+    """The numbers R@1, R@5 and R@10, or the first ones of them, in one or both directions."""
     directions: dict[Row, tuple[float, ...]] = {
         "text_to_video": text_to_video,
         "video_to_text": video_to_text,

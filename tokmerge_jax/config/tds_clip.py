@@ -23,24 +23,24 @@ class Vision(common.Vision):
     """The frozen image transformer."""
 
     patch_size: int = 16
-    frames: int = 8  # one of each segment
+    frames: int = 8  # number of segments, with one frame each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """The network beside it."""
+    """The side network."""
 
-    width: int = 320  # 512 in L/14; 0 = none: the mean of CLIP's class tokens
-    differences: bool = True  # of neighbouring frames; False = Side4Video
+    width: int = 320  # 512 in L/14; 0 = no side network, but the mean of CLIP's class tokens
+    differences: bool = True  # whether it reads differences of neighbouring frames; no: Side4Video
 
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(common.Merger):
-    """How tokens merge in the frozen transformer, each frame apart."""
+    """Merging within each frame of the frozen transformer."""
 
     name: str = "none"  # or tome
-    r: Merged = 0  # tokens that merge in each block
-    proportional: bool = True  # a merged token counts as often as what it stands for
+    r: Merged = 0  # number of tokens that merge in each block
+    proportional: bool = True  # attention weights a merged token by its size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +62,28 @@ KINETICS = ActionData(dataset="k400", sampling="ticks", clips=4, scale=256)
 
 @dataclass(frozen=True, kw_only=True)
 class Training(common.Training):
-    """What the side network trains with; `batch_size` is in clips."""
+    """Training of the side network; `batch_size` counts clips."""
 
     batch_size: int = 256
     samples: int = 2
-    groups: int = 8  # a batch passes in so many; batch norms see one, as on so many GPUs
+    groups: int = 8  # number of groups of a batch with separate batch norms, as on 8 GPUs
     epochs: int = 30
     warmup_epochs: float = 4.0
     learning_rate: float = 1e-3  # 1e-4 in L/14
-    side_rate: float = 1.0  # the side network's share of it; batch norms and head have all
-    schedule: str = "cosine_by_ten"  # cosine rises and falls in each step
+    side_rate: float = 1.0  # side network's share of learning_rate, but 1 for batch norms and head
+    schedule: str = "cosine_by_ten"  # changes every 10 steps; "cosine" changes in each step
     weight_decay: float = 0.15
     label_smoothing: float = 0.1
-    mixup: bool = False  # mixup and cutmix
+    mixup: bool = False  # mixup and CutMix
     augment: bool = True  # RandAugment
-    grey: float = 0.0  # share of the clips without colours
-    min_area: float = 0.08  # share of a frame that a crop has at least
+    grey: float = 0.0  # probability that a clip becomes grey
+    min_area: float = 0.08  # smallest area of a crop, as a share of a frame
     remat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition(common.Config):
-    """Action recognition; a batch of its evaluation holds all views of each video."""
+    """Action recognition; an evaluation batch holds all views of each video."""
 
     system: str = "tds_clip"
     seed: int = 1024
@@ -93,14 +93,14 @@ class Recognition(common.Config):
     train: Training = Training()
 
     def resolved(self: C) -> C:
-        """As that of `common.Config`."""
+        """Fills in `data.neighbours`."""
         if self.data.neighbours != -1:
             return self
         neighbours = 5 if self.model.side.differences else 1
         return replace(self, data=replace(self.data, neighbours=neighbours))
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         checks.positive(self, "model.vision", "model.classes", "train.groups", "train.samples")
         checks.at_least(self, 0, "train.side_rate")
@@ -111,6 +111,6 @@ class Recognition(common.Config):
             raise UserError(f"config.model.side.width={side.width} must be a multiple of 64, or 0")
         if neighbours % 2 == 0 or neighbours < (3 if side.differences else 1):
             raise UserError(
-                f"config.data.neighbours={neighbours} must be an odd number, and at least 3 where"
-                f" there are differences to see (config.model.side.differences={side.differences})"
+                f"config.data.neighbours={neighbours} must be an odd number, and at least 3 to"
+                f" compute differences (config.model.side.differences={side.differences})"
             )

@@ -28,21 +28,21 @@ class Vision(common.Vision):
 
 @dataclass(frozen=True, kw_only=True)
 class Text(common.BertText):
-    """The text transformer, of which every layer can read the video."""
+    """The text transformer; every layer can attend to the video."""
 
     vocab_size: int = 30524  # BERT's, [DEC] and [ENC]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(common.Merger):
-    """How frames and patches merge: f1p12, as for 32 frames; `F4P8` is for 96."""
+    """Merging of frames and patches: f1p12, for 32 frames; `F4P8` is for 96."""
 
     name: str = "testa"  # or prune; none; another merger of patches (docs/mergers.md)
-    frames_by: str = ""  # what merges frames; "" = vote, or prune_frames where patches are pruned
-    frames: Merged = 1  # that merge in each block
-    r: Merged = 12  # patches of each frame that do
-    vote: str = "min"  # a frame's score, of its patches': min, mode, mode_half
-    proportional: bool = False  # sizes count in attention; not in divided attention
+    frames_by: str = ""  # merger of frames; "" = vote, or prune_frames if patches are pruned
+    frames: Merged = 1  # number of frames that merge in each block
+    r: Merged = 12  # number of patches per frame that merge in each block
+    vote: str = "min"  # how patches' scores give a frame's score: min, mode, mode_half
+    proportional: bool = False  # attention weights tokens by size; not with divided attention
 
 
 F4P8 = Merger(frames=4, r=8)
@@ -50,7 +50,7 @@ F4P8 = Merger(frames=4, r=8)
 
 @dataclass(frozen=True, kw_only=True)
 class Model(common.TextModel):
-    """TESTA, of any task."""
+    """TESTA, for any task."""
 
     vision: Vision = Vision()
     text: Text = Text()
@@ -60,7 +60,7 @@ class Model(common.TextModel):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalModel(Model):
-    """TESTA, which compares embeddings."""
+    """TESTA with embeddings for retrieval."""
 
     embed_dim: int = 256
 
@@ -77,10 +77,10 @@ class Data(TextData):
     """Videos with captions."""
 
     sampling: str = "strides"
-    # FFmpeg scales frames to this edge while they are decoded; 0 = they are resized afterwards;
-    # -1 = to model.vision.image_size
+    # Edge to which FFmpeg scales frames while decoding; 0 = frames are resized afterwards; -1 =
+    # model.vision.image_size
     decode_size: int = -1
-    max_words: int = 0  # of a caption, which then is cleaned too; 0 = as it is
+    max_words: int = 0  # largest number of words in a caption, which is also cleaned; 0 = unchanged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class QuestionData(common.QuestionData):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(common.Training):
-    """What all tasks train with."""
+    """Training, for all tasks."""
 
     batch_size: int = 32  # 16 at 96 frames
     epochs: int = 10
@@ -109,17 +109,17 @@ class Training(common.Training):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalTraining(Training):
-    """What retrieval trains with."""
+    """Training of retrieval."""
 
-    parts: int = 1  # videos are encoded in so many parts: less memory, the same gradient
-    queue: int = 32  # earlier rows that are contrasted with too
-    alpha: float = 0.4  # share of contrast's targets that slow copies give
-    alpha_epochs: float = 1.0  # in which it rises from 0
+    parts: int = 1  # number of parts videos are encoded in: less memory, the same gradient
+    queue: int = 32  # number of earlier rows in the contrastive loss
+    alpha: float = 0.4  # share of the momentum encoders' soft targets in the contrastive loss
+    alpha_epochs: float = 1.0  # number of epochs in which alpha rises from 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingTraining(RetrievalTraining):
-    """What pretraining trains with, on 8 GPUs."""
+    """Training of pretraining, on 8 GPUs."""
 
     batch_size: int = 96
     epochs: int = 20
@@ -129,26 +129,26 @@ class PretrainingTraining(RetrievalTraining):
     weight_decay: float = 0.0
     queue: int = 57600
     alpha_epochs: float = 2.0
-    decode_size: int = 256  # of videos, instead of data.decode_size: crops are taken of them
+    decode_size: int = 256  # instead of data.decode_size; larger, since frames are cropped
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTraining(Training):
-    """What question answering trains with."""
+    """Training of question answering."""
 
     learning_rate: float = 2e-5
-    answer_weight: float = 0.2  # of a question in the loss, shared out among its answers
+    answer_weight: float = 0.2  # weight of a question in the loss, divided among its answers
     questions_per_video: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption(Part):
-    """How captions are written."""
+    """Generation of captions."""
 
-    beams: int = 3  # of the search; 1 = the likeliest piece each time, or drawn ones
-    max_length: int = 20  # of a caption, its start and end included
+    beams: int = 3  # number of beams; 1 = greedy decoding or sampling
+    max_length: int = 20  # of a caption, including start and end tokens
     min_length: int = 5
-    top_p: float = 0.0  # draw from the likeliest pieces of this probability; 0 = draw none
+    top_p: float = 0.0  # nucleus probability of sampling; 0 = no sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,22 +159,22 @@ class Config(common.Config):
     data: Data | QuestionData
 
     def resolved(self: C) -> C:
-        """As that of `common.Config`."""
+        """Fills in `data.decode_size`."""
         if self.data.decode_size != -1:
             return self
         size = self.model.vision.image_size
         return replace(self, data=replace(self.data, decode_size=size))
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         checks.positive(self, "model.vision", "model.text")
         checks.towers(self)
         checks.at_least(self, 0, "data.decode_size")
         if self.model.vision.attention == "divided" and self.model.merger.proportional:
             raise UserError(
-                "config.model.merger.proportional is for config.model.vision.attention=joint or"
-                " space; divided attention knows no sizes"
+                "config.model.merger.proportional needs config.model.vision.attention=joint or"
+                " space; divided attention does not use sizes"
             )
 
 
@@ -189,7 +189,7 @@ class Retrieval(Config):
     train: RetrievalTraining = RetrievalTraining()
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         checks.positive(self, "model.embed_dim", "train.batch_size", "train.queue", "train.parts")
         checks.share(self, "train.alpha")
@@ -207,11 +207,11 @@ class Pretraining(Retrieval):
     caption: Caption = Caption()
 
     def training_data(self) -> Data:
-        """As that of `common.Config`: of larger frames, for crops are taken of them."""
+        """The `data` part for training, with larger frames, since they are cropped."""
         return replace(self.data, decode_size=self.train.decode_size)
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         checks.generation(self, "caption")
         checks.share(self, "caption.top_p")
@@ -241,7 +241,7 @@ class QuestionAnswering(Config):
     train: AnswerTraining = AnswerTraining()
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         checks.answers(self)
         checks.above_zero(self, "train.answer_weight")

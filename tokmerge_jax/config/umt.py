@@ -14,7 +14,7 @@ from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
 
 _TABLE = 2**27
-"""Numbers of a position table, which is computed whole: a gigabyte while it is."""
+"""Largest number of values in a position table; computing one takes a gigabyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,13 @@ class Vision(common.Vision):
 
     patch_size: int = 16
     frames: int = 12
-    table_frames: int = 0  # frames of the checkpoint's position table; 0 = `frames`
+    table_frames: int = 0  # number of frames in the checkpoint's position table; 0 = `frames`
     keep_temporal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(common.BertText):
-    """The text transformer, whose layers from `fusion_layer` on read the video."""
+    """The text transformer; layers from `fusion_layer` on attend to the video."""
 
     fusion_layer: int = 9
     vocab_size: int = 30522
@@ -41,7 +41,7 @@ L16_TEXT = Text(width=1024, depth=24, heads=16, mlp_width=4096, fusion_layer=19)
 
 @dataclass(frozen=True, kw_only=True)
 class Merger(common.Merger):
-    """vid-TLDR's, or another merger of tokens (docs/mergers.md)."""
+    """vid-TLDR's merger, or another merger of tokens (docs/mergers.md)."""
 
     name: str = "vid_tldr"
     r: Merged = (0,)
@@ -49,7 +49,7 @@ class Merger(common.Merger):
 
 @dataclass(frozen=True, kw_only=True)
 class Model(common.TextModel):
-    """UMT, of any task."""
+    """UMT, for any task."""
 
     vision: Vision = Vision()
     text: Text = Text()
@@ -60,7 +60,7 @@ class Model(common.TextModel):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalModel(Model):
-    """UMT, which compares embeddings."""
+    """UMT with embeddings for retrieval."""
 
     embed_dim: int = 512  # 768 in L/16
 
@@ -75,7 +75,7 @@ class QuestionData(common.QuestionData):
 
 @dataclass(frozen=True, kw_only=True)
 class Losses(Part):
-    """Weights of contrast, matching, and prediction of masked words; of weight 0: not computed."""
+    """Weights of contrastive, matching and masked-language losses; 0 = not computed."""
 
     vtc: float = 1.0
     vtm: float = 1.0
@@ -84,7 +84,7 @@ class Losses(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(common.Training):
-    """What both tasks train with."""
+    """Training, for both tasks."""
 
     batch_size: int = 256
     epochs: int = 10
@@ -99,14 +99,14 @@ class Training(common.Training):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalTraining(Training):
-    """What retrieval trains with."""
+    """Training of retrieval."""
 
     losses: Losses = Losses()
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerTraining(Training):
-    """What question answering trains with."""
+    """Training of question answering."""
 
     questions_per_video: int = 1
 
@@ -120,7 +120,7 @@ class Config(common.Config):
     train: Training
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         vision, text = self.model.vision, self.model.text
         checks.positive(self, "model.vision", "model.text", leave_out=("table_frames",))
@@ -131,14 +131,14 @@ class Config(common.Config):
         if numbers > _TABLE:
             raise UserError(
                 f"config.model.vision: the position table of {frames} frames of"
-                f" {vision.image_size} pixels, {vision.width} wide, has {numbers} numbers; take"
+                f" {vision.image_size} pixels, {vision.width} wide, has {numbers} numbers; use"
                 f" sizes that give at most {_TABLE}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval(Config):
-    """Text-video retrieval, and multiple choice."""
+    """Text-video retrieval and multiple choice."""
 
     system: str = "vid_tldr"
     model: RetrievalModel = RetrievalModel()
@@ -158,10 +158,10 @@ class QuestionAnswering(Config):
     train: AnswerTraining = AnswerTraining()
 
     def check(self) -> None:
-        """As that of `common.Config`."""
+        """Checks as `common.Config.check`."""
         super().check()
         width = self.model.vision.width == self.model.text.width
-        checks.relations(  # one table of weights starts both kinds of layers
+        checks.relations(  # the same weights initialise both kinds of layers
             self, ("model.vision.width", "equal to", "model.text.width", width)
         )
         checks.answers(self)

@@ -24,7 +24,7 @@ _WEIGHTS = {"side": "demo_tdsclip.safetensors", "average": "demo_clip_average.sa
 
 def get_config(variant: str = "side") -> tds_clip.Recognition:
     if variant not in _WEIGHTS:
-        raise UserError(f"--config=...py:{variant} is no variant of it; write :average, or nothing")
+        raise UserError(f"--config=...py:{variant} is not a variant; write :average, or nothing")
     beside = variant == "side"
     return tds_clip.Recognition(
         checkpoint=demo_files.path(_WEIGHTS[variant]),

@@ -1,4 +1,4 @@
-"""Pictures: what is salient, which patches became one token, accuracy by cost, confused actions."""
+"""Pictures of saliency, merged patches and frames, accuracy against cost, and confusions."""
 
 from tokmerge_jax.visualize.animation import panels, write_gif, write_mp4
 from tokmerge_jax.visualize.figure import figure

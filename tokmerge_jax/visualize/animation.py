@@ -1,4 +1,4 @@
-"""Painted clips that play: rows side by side, as MP4 and as GIF."""
+"""Animations of painted clips: rows side by side, as MP4 and GIF."""
 
 import pathlib
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 from tokmerge_jax.visualize.patches import Scale
 from tokmerge_jax.visualize.rows import Row
 
-_GAP, _LINE = 6, 22  # pixels between rows; of the lines that tell what they are
-_BAR = 10  # pixels of a scale's height
+_GAP, _LINE = 6, 22  # pixels between rows; height of a line of text
+_BAR = 10  # height of a colour scale in pixels
 _ENCODING = {"crf": "18", "preset": "medium"}
 
 
 def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
-    """Frames with all rows side by side on white, labels above, scales below; Y and X are even."""
+    """Puts all rows side by side on white, labels above, scales below; Y and X are even."""
     frames, height, width, _ = rows[0].frames.shape
     shape = (height + 3 * _LINE, len(rows) * (width + _GAP) - _GAP)
     page = Image.new("RGB", tuple(size + size % 2 for size in reversed(shape)), "white")
@@ -34,7 +34,7 @@ def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
 
 
 def _colour_bar(page: Image.Image, scale: Scale, place: tuple[int, int, int]) -> None:
-    """Draws a scale, and its ticks below it, at (left, top, width)."""
+    """Draws a colour scale with ticks below it at (left, top, width)."""
     left, top, width = place
     colours = scale.paint(np.asarray(scale.norm.inverse(np.linspace(0, 1, width))))
     bar = repeat((255 * colours).astype(np.uint8), "x c -> y x c", y=_BAR)
@@ -46,7 +46,7 @@ def _colour_bar(page: Image.Image, scale: Scale, place: tuple[int, int, int]) ->
 
 
 def _write(page: Image.Image, text: str, middle: float, top: int) -> None:
-    """Writes a line around a column of pixels, as far as the page reaches."""
+    """Writes a line of text centred on a column of pixels, kept within the page."""
     font = ImageFont.load_default(size=_LINE * 2 // 3)
     length = font.getlength(text)
     left = min(max(middle - length / 2, 0), page.width - length)
@@ -54,7 +54,7 @@ def _write(page: Image.Image, text: str, middle: float, top: int) -> None:
 
 
 def write_mp4(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: int) -> None:
-    """Writes H.264 in MP4, `rate` frames a second; Y and X must be even."""
+    """Writes H.264 in MP4 at `rate` frames per second; Y and X must be even."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options=_ENCODING)
         assert isinstance(stream, av.VideoStream)
@@ -66,7 +66,7 @@ def write_mp4(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: in
 
 
 def write_gif(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: int) -> None:
-    """Writes a GIF that plays for ever, `rate` frames a second, each of its own 256 colours."""
+    """Writes a looping GIF at `rate` frames per second; each frame has its own 256 colours."""
     first, *others = (
         Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames
     )

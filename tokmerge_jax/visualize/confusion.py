@@ -1,4 +1,4 @@
-"""Which actions were taken for which: the confusion matrix as a picture."""
+"""Draws the confusion matrix of action recognition."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,17 +13,17 @@ from tokmerge_jax.types import Json
 from tokmerge_jax.visualize.letters import fonts, put_title, wrapped
 from tokmerge_jax.visualize.patches import Scale
 
-_NAMED = 30  # so many actions are named beside the matrix, their videos counted in it
-_CELL = 0.42  # inches of a field then
-_LETTERS = 32  # of each of the three lines that a name may have there
-_TITLE_LETTERS = 13  # of the title, an inch
-_DARK = 30  # per cent; counts on a darker field are white
-_LARGE = 11.4, 6.4  # inches, of many actions: the matrix and the list of pairs
-_LIST_LETTERS = 58  # of a line of this list
+_NAMED = 30  # largest number of actions that get names and counts
+_CELL = 0.42  # edge of a field in inches then
+_LETTERS = 32  # per line of a name, which may have three lines
+_TITLE_LETTERS = 13  # letters of the title per inch
+_DARK = 30  # per cent; counts on darker fields are white
+_LARGE = 11.4, 6.4  # inches of the picture for many actions: matrix and list of pairs
+_LIST_LETTERS = 58  # letters per line of the list
 _LIST_LINES = 36
 _LINE = 11.0  # points
 _SHARES = Scale(PowerNorm(0.35, 0, 100), "Blues", (0.0, 0.1, 1.0, 5.0, 20.0, 50.0, 100.0))
-"""Per cent of a row; its root, for most mistakes are rare."""
+"""Per cent of a row, on a root scale, since most mistakes are rare."""
 
 
 def draw(
@@ -32,16 +32,16 @@ def draw(
     confused: Sequence[Mapping[str, Json]],
     title: str,
 ) -> Figure:
-    """The matrix, in colours that tell shares of each row.
+    """Draws the matrix; colours show the share of each row.
 
-    Few actions are named, and their videos counted. Of many, the pairs that were confused most
-    often are told beside the matrix.
+    With few actions, the picture shows their names and the counts. With many, it lists the pairs
+    that were confused most often.
 
     Args:
-      matrix: how many videos of each action (row) were taken for each (column).
-      names: of the actions.
-      confused: pairs of actions, as results.json has them ("action", "taken_for", "count").
-      title: a line above it.
+      matrix: number of videos by true action (row) and predicted action (column).
+      names: names of the actions.
+      confused: pairs of actions, as in results.json ("action", "taken_for", "count").
+      title: a line above the matrix.
     """
     few, edge = len(names) <= _NAMED, _CELL * len(names)
     size = (edge + 3.6, edge + 2.8) if few else _LARGE
@@ -51,9 +51,9 @@ def draw(
     axes, *beside = result.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     _draw_shares(axes, 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
     if few:
-        _tell_cells(axes, matrix, names)
+        _write_cells(axes, matrix, names)
     for place in beside:
-        _tell_pairs(place, confused)
+        _write_pairs(place, confused)
     return result
 
 
@@ -70,13 +70,13 @@ def _draw_shares(axes: Axes, shares: Float[np.ndarray, "C C"]) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
 
 
-def _tell_cells(axes: Axes, matrix: Int[np.ndarray, "C C"], names: Sequence[str]) -> None:
+def _write_cells(axes: Axes, matrix: Int[np.ndarray, "C C"], names: Sequence[str]) -> None:
     """The actions' names on both axes, and the number of videos in each cell that has some."""
-    told = [wrapped(name, _LETTERS, most=3) for name in names]
-    font = fonts("".join(told))
+    labels = [wrapped(name, _LETTERS, most=3) for name in names]
+    font = fonts("".join(labels))
     settings: dict[str, Json] = {"fontproperties": font, "fontsize": 7, "parse_math": False}
-    axes.set_xticks(range(len(names)), told, rotation=90, **settings)
-    axes.set_yticks(range(len(names)), told, **settings)
+    axes.set_xticks(range(len(names)), labels, rotation=90, **settings)
+    axes.set_yticks(range(len(names)), labels, **settings)
     videos = matrix.sum(axis=1)
     for row, column in np.argwhere(matrix).tolist():
         dark = 100 * matrix[row, column] > _DARK * videos[row]
@@ -85,17 +85,17 @@ def _tell_cells(axes: Axes, matrix: Int[np.ndarray, "C C"], names: Sequence[str]
         axes.text(column, row, text, color=colour, fontsize=8, ha="center", va="center")
 
 
-def _tell_pairs(axes: Axes, confused: Sequence[Mapping[str, Json]]) -> None:
-    """The first pairs, as many as there is room for, each with its count before it."""
+def _write_pairs(axes: Axes, confused: Sequence[Mapping[str, Json]]) -> None:
+    """Lists the first pairs, as many as fit, each with its count."""
     axes.axis("off")
     axes.set_title("most often confused, and in how many videos", fontsize=9, loc="left")
     lines = 0.5
     for pair in confused:
-        told = wrapped(f"{pair['action']} → {pair['taken_for']}", _LIST_LETTERS)
-        count = told.count("\n") + 1
+        line = wrapped(f"{pair['action']} → {pair['taken_for']}", _LIST_LETTERS)
+        count = line.count("\n") + 1
         if lines + count > _LIST_LINES:
             break
-        for left, text in ((0, str(pair["count"])), (26, told)):
+        for left, text in ((0, str(pair["count"])), (26, line)):
             place = (left, -_LINE * lines)
             axes.annotate(text, (0, 1), place, xycoords="axes fraction", va="top",
                           textcoords="offset points", fontproperties=fonts(text), fontsize=8,

@@ -1,4 +1,4 @@
-"""Figures of clips: rows of painted frames for a page of a paper."""
+"""Figures of clips for a paper: rows of painted frames."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,17 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tokmerge_jax.visualize.letters import put_title
 from tokmerge_jax.visualize.rows import Row
 
-_FRAME = 1.12  # inches of a frame's edge: at 200 dots an inch, 224 pixels
-_LETTERS = 20  # of a title over one frame
+_FRAME = 1.12  # edge of a frame in inches: 224 pixels at 200 dots per inch
+_LETTERS = 20  # letters of a title per frame
 
 
 def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int = 8) -> Figure:
-    """The rows of several clips one below the other, with what the colours of heat maps stand for.
+    """Draws the rows of several clips, one below the other, with the scales of heat maps.
 
     Args:
-      clips: the rows of each; all frames are of one shape.
+      clips: the rows of each clip; all frames have the same shape.
       titles: a line above each clip.
-      columns: how many frames to show at most, evenly spaced and numbered from 1; colours stand
-        for all frames.
+      columns: largest number of frames to show, evenly spaced and numbered from 1.
     """
     frames = len(clips[0][0].frames)
     shown = np.linspace(0, frames - 1, min(columns, frames)).round().astype(int)
@@ -42,7 +41,7 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
 
 
 def _draw(row: Row, shown: np.ndarray, axes: np.ndarray) -> None:
-    """Draws frames in all Matplotlib axes but the last, and the scale in that."""
+    """Draws frames into all axes but the last one, which shows the scale."""
     axes[0].set_ylabel(row.label, fontsize=8)
     for axis, frame in zip(axes[:-1], row.frames[shown], strict=True):
         axis.imshow(frame)

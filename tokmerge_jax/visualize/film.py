@@ -1,4 +1,4 @@
-"""Which frames of a clip became one, and which patches did in the frames that are left."""
+"""Draws which frames of a clip merged, and which patches merged in the remaining frames."""
 
 import colorsys
 import textwrap
@@ -13,25 +13,25 @@ from tokmerge_jax.visualize import patches
 from tokmerge_jax.visualize.letters import put_title
 from tokmerge_jax.visualize.merges import Merge
 
-_FRAME, _TITLE = 1.12, 0.14  # inches of a frame's edge, and of the line above it
-_HEAD = 0.25  # inches of the line above all frames
-_COLUMNS = 8  # frames side by side
-_LETTERS = 22  # of a line above one frame
-_WIDE = 11  # of the title, over one frame
-_ALONE = (0.6, 0.6, 0.6)  # colour of what did not merge
-_EDGE = 3  # points around a frame that merged
+_FRAME, _TITLE = 1.12, 0.14  # inches: edge of a frame, height of the line above it
+_HEAD = 0.25  # height in inches of the line above all frames
+_COLUMNS = 8  # number of frames per line
+_LETTERS = 22  # letters of a line above one frame
+_WIDE = 11  # letters of the title per frame
+_ALONE = (0.6, 0.6, 0.6)  # colour of frames that did not merge
+_EDGE = 3  # width in points of the border of a merged frame
 
 
 def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figure:
-    """All frames, those of one group edged alike; below, the patch groups of each that is left.
+    """Draws all frames, with borders in the colour of their group, and below them each group.
 
-    A group of frames is told by its first frame, filled with the mean colours of its tokens over
-    all its frames. Frames are numbered from 1.
+    A group is drawn as its first frame, filled with the mean colours of its tokens over all its
+    frames. Frames are numbered from 1.
 
     Args:
-      frames: as the network sees them.
-      merge: the last one, of a network that merges frames.
-      title: a line above all.
+      frames: the network's input frames.
+      merge: the last merge of a network that merges frames.
+      title: a line above the figure.
     """
     assert merge.frames is not None
     groups = _groups(merge.frames)
@@ -47,11 +47,9 @@ def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figu
     put_title(result, title, _WIDE * _COLUMNS)
     above, below = result.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     each = {member: group for group in groups for member in group}
-    _strip(above, large, [_told([i], each[i]) for i in range(len(frames))], colours)
-    above.suptitle(
-        f"{counts[0]} frames merged to {counts[1]}: those of one colour are one", fontsize=8
-    )
-    names = [_told(group, group) for group in groups]
+    _strip(above, large, [_numbers_of([i], each[i]) for i in range(len(frames))], colours)
+    above.suptitle(f"{counts[0]} frames merged to {counts[1]}: equal colours merged", fontsize=8)
+    names = [_numbers_of(group, group) for group in groups]
     _strip(below, painted[firsts], names, colours[firsts])
     left = merge.tokens // counts[1]
     below.suptitle(f"{counts[1]} frames of {left} tokens each", fontsize=8)
@@ -59,15 +57,15 @@ def film(frames: UInt8[np.ndarray, "T H W 3"], merge: Merge, title: str) -> Figu
 
 
 def _groups(frames: np.ndarray) -> list[list[int]]:
-    """The frames of the input that became one, for each that is left; by their first frames."""
-    found: dict[int, list[int]] = {}
+    """The input frames in each remaining frame, in the order of their first frames."""
+    groups: dict[int, list[int]] = {}
     for frame, holder in enumerate(frames.tolist()):
-        found.setdefault(holder, []).append(frame)
-    return list(found.values())
+        groups.setdefault(holder, []).append(frame)
+    return list(groups.values())
 
 
 def _colours(groups: Sequence[Sequence[int]], count: int) -> Float[np.ndarray, "T 3"]:
-    """RGB in [0,1] of each of `count` frames: a hue of its own for every group."""
+    """RGB in [0,1] of each of `count` frames: a different hue for every group."""
     colours = np.tile(_ALONE, (count, 1))
     merged = [group for group in groups if len(group) > 1]
     for place, group in enumerate(merged):
@@ -75,8 +73,8 @@ def _colours(groups: Sequence[Sequence[int]], count: int) -> Float[np.ndarray, "
     return colours
 
 
-def _told(shown: Sequence[int], group: Sequence[int]) -> str:
-    """A frame's number and those that it merged with, or all of a group's."""
+def _numbers_of(shown: Sequence[int], group: Sequence[int]) -> str:
+    """The numbers of the frames `shown` and of those that they merged with, as text."""
     others = [member for member in group if member not in shown]
     text = ", ".join(str(member + 1) for member in shown)
     if others:
@@ -87,7 +85,7 @@ def _told(shown: Sequence[int], group: Sequence[int]) -> str:
 def _strip(
     part: SubFigure, pictures: np.ndarray, names: Sequence[str], colours: np.ndarray
 ) -> None:
-    """Pictures in lines, each with its name above and its colour around it."""
+    """Draws pictures in lines, each with its name above and a border in its colour."""
     axes = part.subplots(-(-len(pictures) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
     for axis in axes[len(pictures) :]:
         axis.axis("off")

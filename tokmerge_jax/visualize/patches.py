@@ -1,4 +1,4 @@
-"""Frames painted with what merging did to their patches: arrays in, arrays out."""
+"""Paints frames to show what merging did to their patches: arrays in, arrays out."""
 
 import colorsys
 import dataclasses
@@ -9,22 +9,22 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.colors import LogNorm, Normalize, PowerNorm
 
-_FRAME_PIXELS = 224  # small frames are enlarged to about this edge, so that edges look thin
+_FRAME_PIXELS = 224  # small frames are enlarged to about this edge, so that outlines look thin
 _GOLDEN_RATIO = 0.618034
-_SATURATIONS = 0.85, 0.5  # of patches side by side
-_TINT = 0.45  # how much of a merged patch is its group's hue
-_HEAT = 0.7  # how much of a patch is its colour on a heat map
+_SATURATIONS = 0.85, 0.5  # alternate between neighbouring patches
+_TINT = 0.45  # share of the group's hue in a merged patch
+_HEAT = 0.7  # share of the heat map's colour in a patch
 _DIMMED = 0.35
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What the colours of a heat map stand for.
+    """The colour scale of a heat map.
 
     Attributes:
-      norm: from numbers to [0,1].
-      colours: Matplotlib's name of the colours of [0,1].
-      ticks: numbers to tell beside the colours, the least and the most among them.
+      norm: numbers -> [0,1].
+      colours: Matplotlib's name of the colour map.
+      ticks: numbers that label the scale, including its ends.
     """
 
     norm: Normalize
@@ -38,21 +38,21 @@ class Scale:
 
 
 SALIENCY = Scale(PowerNorm(0.5, 0, 1), "inferno", (0.0, 0.1, 0.5, 1.0))
-"""Weights in [0,1]; the root of the weight, for most are small."""
+"""The scale of saliency in [0,1], on a root scale, since most weights are small."""
 
 
 def mass_scale(mass: Float[np.ndarray, "T h w"]) -> Scale:
-    """From 1 patch to the heaviest token's, by the logarithm."""
+    """The scale of token sizes, from 1 to the largest, logarithmic."""
     most = max(float(mass.max()), 2.0)
     steps = [float(lead * 10**power) for power in range(6) for lead in (1, 2, 5)]
-    ticks = [step for step in steps if step < most / 1.3]  # numbers that do not touch the last
+    ticks = [step for step in steps if step < most / 1.3]  # labels that do not overlap the last
     return Scale(LogNorm(1, most), "viridis", (*ticks, round(most, 1)))
 
 
 def paint_heat(
     frames: UInt8[np.ndarray, "T H W 3"], values: Float[np.ndarray, "T h w"], scale: Scale
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Grey frames under a heat map of their patches."""
+    """Paints a heat map of patches over grey frames."""
     heat = 255 * _over(scale.paint(values), frames)
     grey = frames.mean(axis=-1, keepdims=True)
     return ((1 - _HEAT) * grey + _HEAT * heat).astype(np.uint8)
@@ -63,13 +63,13 @@ def paint_groups(
     groups: Int[np.ndarray, "T h w"],
     edge_colours: Float[np.ndarray, "G 3"] | None = None,
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Fills each group with its mean colour over all frames, and edges it.
+    """Fills each group with its mean colour over all frames and outlines it.
 
     Source: ToMe (ICLR 2023), figure 4.
 
     Args:
       frames: H and W are multiples of h and w.
-      groups: numbers of groups; a group may lie in several frames, in several pieces.
+      groups: group number of each patch; a group may span frames and be disconnected.
       edge_colours: RGB in [0,1] of each group, by its number; None = `group_colours`.
     """
     colours = group_colours(groups) if edge_colours is None else edge_colours[groups]
@@ -84,12 +84,14 @@ def tint_groups(
     groups: Int[np.ndarray, "T h w"],
     faded: Bool[np.ndarray, "T h w"],
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Fills what merged with its group's mean colour and hue, and edges it; the rest is as it was.
+    """Fills merged patches with their group's mean colour and hue and outlines them.
+
+    Patches that did not merge stay unchanged.
 
     Args:
       frames: H and W are multiples of h and w.
-      groups: numbers of groups; a group may lie in several frames, in several pieces.
-      faded: patches to darken within their edges.
+      groups: group number of each patch; a group may span frames and be disconnected.
+      faded: marks patches to darken inside their outlines.
     """
     labels = _over(groups, frames)
     merged = (np.bincount(groups.ravel()) > 1)[labels]
@@ -100,9 +102,9 @@ def tint_groups(
 
 
 def group_colours(groups: Int[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w 3"]:
-    """RGB in [0,1] of each patch's group, told by the group's first patch.
+    """RGB in [0,1] of each patch's group, determined by the group's first patch.
 
-    A group that grows keeps its colour while its first patch stays; neighbours differ in it.
+    A growing group keeps its colour as long as its first patch stays; neighbours differ in colour.
     """
     _, first, labels = np.unique(groups, return_index=True, return_inverse=True)
     colours = [
@@ -113,7 +115,7 @@ def group_colours(groups: Int[np.ndarray, "T h w"]) -> Float[np.ndarray, "T h w 
 
 
 def group_edges(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
-    """Pixels beside another group, or beside the frame's border."""
+    """Marks pixels next to another group or to the frame's border."""
     around = np.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
     vertical, horizontal = around[:, :, 1:-1], around[:, 1:-1, :]
     neighbours = (vertical[:, :-2], vertical[:, 2:], horizontal[..., :-2], horizontal[..., 2:])
@@ -121,19 +123,19 @@ def group_edges(labels: Int[np.ndarray, "T H W"]) -> Bool[np.ndarray, "T H W"]:
 
 
 def enlarged(frames: UInt8[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T Y X 3"]:
-    """Small frames several times as large, so that edges of groups look thin."""
+    """Enlarges small frames by a whole factor, so that outlines look thin."""
     zoom = max(1, round(_FRAME_PIXELS / frames.shape[1]))
     return repeat(frames, "t h w c -> t (h i) (w j) c", i=zoom, j=zoom)
 
 
 def dim(frames: np.ndarray, background: Bool[np.ndarray, "T h w"]) -> np.ndarray:
-    """Darkens patches [T,h,w] of frames [T,H,W,3], of any type."""
+    """Darkens the marked patches [T,h,w] of frames [T,H,W,3] of any dtype."""
     light = np.where(_over(background, frames), _DIMMED, 1)
     return (frames * light[..., None]).astype(frames.dtype)
 
 
 def _means(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean colours [T,H,W,3] over all pixels of a label."""
+    """Mean colour [T,H,W,3] over all pixels with the same label."""
     labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
     counts = np.bincount(labels.ravel())
     sums = [np.bincount(labels.ravel(), frames[..., channel].ravel()) for channel in range(3)]
@@ -141,6 +143,6 @@ def _means(frames: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _over(patches: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """[T,h,w,...] -> [T,H,W,...], each value over the pixels of its patch."""
+    """[T,h,w,...] -> [T,H,W,...]: repeats each value over the pixels of its patch."""
     high, wide = (frames.shape[axis] // patches.shape[axis] for axis in (1, 2))
     return repeat(patches, "t h w ... -> t (h i) (w j) ...", i=high, j=wide)

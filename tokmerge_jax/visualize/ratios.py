@@ -1,4 +1,4 @@
-"""How many times as fast as the originals: one group of bars for each job."""
+"""Plots speed relative to the originals: one group of bars per job."""
 
 import dataclasses
 import statistics
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-_HEIGHT = 0.24  # inches of a bar
+_HEIGHT = 0.24  # height of a bar in inches
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One job, by us and by others.
+    """The speed of others relative to ours, for one job.
 
     Attributes:
-      job: what is done.
-      ways: the others, such as "original, eager".
-      ratios: for each of them, in each round their seconds over ours.
+      job: name of the job.
+      ways: names of the others, such as "original, eager".
+      ratios: for each of them, their seconds / ours in each round.
     """
 
     job: str
@@ -26,7 +26,7 @@ class Comparison:
 
 
 def draw(comparisons: Sequence[Comparison]) -> Figure:
-    """Medians of the ratios as bars, all rounds as dots; bars to the right are us faster."""
+    """Plots medians of the ratios as bars and all rounds as dots; right means we are faster."""
     ways = list(dict.fromkeys(way for each in comparisons for way in each.ways))
     bars = sum(len(each.ways) for each in comparisons)
     height = _HEIGHT * (bars + 0.6 * len(comparisons)) + 1.1

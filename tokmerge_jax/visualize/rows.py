@@ -1,4 +1,4 @@
-"""Rows of pictures: a clip's frames, painted with what each merging layer saw and did."""
+"""Rows of pictures: a clip's frames, painted to show each merging layer's input and result."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from tokmerge_jax.visualize.patches import SALIENCY, Scale
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Frames painted in one way.
+    """A clip's frames painted in one way.
 
     Attributes:
-      label: what they show, in at most two lines.
-      frames: uint8 [T,Y,X,3], as large as those of other rows.
-      scale: what their colours stand for; None if they are no heat map.
+      label: description, in at most two lines.
+      frames: uint8 [T,Y,X,3], the same size as those of other rows.
+      scale: colour scale of a heat map; None for other pictures.
     """
 
     label: str
@@ -27,13 +27,13 @@ class Row:
 
 
 def overview(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
-    """A clip's pixels, saliency at its first merge, and groups after its last.
+    """Rows of a clip's pixels, saliency at the first merge, and groups after the last merge.
 
     Every group has its mean colour. Patches that are background at the first merge are dimmed.
 
     Args:
-      frames: as the network sees them.
-      merged: at least one.
+      frames: the network's input frames.
+      merged: the merging layers, at least one.
     """
     frames = patches.enlarged(frames)
     first, last = merged[0], merged[-1]
@@ -45,13 +45,13 @@ def overview(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> l
 
 
 def details(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
-    """A clip's pixels, saliency and groups of every merging layer, and the tokens' final mass.
+    """Rows of a clip's pixels, saliency and groups of every merging layer, and final token sizes.
 
-    What merged has its mean colour and a hue of its group; what was background then is dimmed.
+    Merged patches have their group's mean colour and hue; merged background is dimmed.
 
     Args:
-      frames: as the network sees them.
-      merged: at least one.
+      frames: the network's input frames.
+      merged: the merging layers, at least one.
     """
     frames = patches.enlarged(frames)
     rows, faded = [Row("frames", frames)], np.zeros(merged[0].groups.shape, bool)
@@ -66,7 +66,7 @@ def details(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> li
 
 
 def playing(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
-    """Of `details`, what a viewer follows while it plays: first saliency, last groups, mass."""
+    """The rows of `details` for an animation: pixels, first saliency, last groups, token sizes."""
     pixels, *between, groups, mass = details(frames, merged)
     return [pixels, *(row for row in between[:1] if row.scale is not None), groups, mass]
 

@@ -1,4 +1,4 @@
-"""What schedules of merging take: measured and predicted seconds, and what GMAC promise."""
+"""Plots measured against predicted seconds of merging schedules, and speed-up against GMAC."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,32 +8,32 @@ from matplotlib.figure import Figure
 
 from tokmerge_jax.types import Json
 
-_LINE = "0.35"  # the grey of the lines that points are compared with
-_GAP = 0.052  # of a panel's height, from name to name
+_LINE = "0.35"  # the grey of the reference lines
+_GAP = 0.052  # smallest distance of names, as a share of a panel's height
 
 
 def draw(rows: Sequence[Mapping[str, Json]], title: str) -> Figure:
-    """Measured against predicted seconds, and the speed-up against what the GMAC promise.
+    """Plots measured against predicted seconds, and measured speed-up against the ratio of GMAC.
 
-    Points of a schedule have one colour in both panels; their names stand at the right.
+    A schedule has the same colour in both panels; names are at the right.
 
     Args:
-      rows: of schedules, the first without merging ("schedule", "seconds", "predicted",
+      rows: one row per schedule, the first without merging ("schedule", "seconds", "predicted",
         "speed_up", "mac_ratio").
-      title: a line above.
+      title: a line above the figure.
     """
     result = Figure(figsize=(10, 3.8), dpi=200, layout="constrained")
     result.suptitle(title, fontsize=10, parse_math=False)
     left, right = result.subplots(1, 2)
     _draw(left, rows, ("predicted", "seconds"), "as predicted")
-    left.set(xlabel="s a clip, predicted from the other schedules", ylabel="s a clip, measured")
-    _draw(right, rows, ("mac_ratio", "speed_up"), "as the GMAC say")
+    left.set(xlabel="s per clip, predicted from other schedules", ylabel="s per clip, measured")
+    _draw(right, rows, ("mac_ratio", "speed_up"), "proportional to GMAC")
     right.set(xlabel="GMAC without merging / GMAC", ylabel="measured speed-up")
     return result
 
 
 def _draw(axes: Axes, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str], line: str) -> None:
-    """Points, their names, and the line on which they would lie."""
+    """Draws points, their names, and the line of equality."""
     x, y = ([row[key] for row in rows] for key in keys)
     ends = min(*x, *y), max(*x, *y)
     axes.plot(ends, ends, "--", color=_LINE, linewidth=1, label=line)
@@ -44,9 +44,9 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str],
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    # Names stand beside the panel, as high as their points as far as they do not overlap.
+    # Names stand beside the panel, at the height of their points but without overlap.
     low, high = axes.get_ylim()
-    order = sorted(range(len(rows)), key=lambda i: (y[i], -x[i]))  # lines do not cross
+    order = sorted(range(len(rows)), key=lambda i: (y[i], -x[i]))  # so that lines do not cross
     heights = dict(zip(order, _apart([(y[i] - low) / (high - low) for i in order]), strict=True))
     for i, row in enumerate(rows):
         axes.annotate(
@@ -57,10 +57,10 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str],
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
-    """Rising heights, moved as little as keeps `_GAP` between neighbours.
+    """Moves ascending heights as little as possible to keep `_GAP` between neighbours.
 
-    Those that would touch form a group, which stands where its members want it on average; groups
-    that would touch become one.
+    Heights that are too close form a group, placed at the mean of its members' wishes; groups that
+    are too close are joined.
     """
     groups: list[list[float]] = []  # where each member wants its group to begin
     for height in heights:
