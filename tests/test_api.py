@@ -111,7 +111,7 @@ def test_a_list_is_asked_for(model, nothing):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ((3,), "3 is no configuration; give one, its name or its file"),
+        ((3,), "3 is not a configuration; give one, its name or its file"),
         (("demo", 3), "settings=3 is not a mapping; give {'KEY': VALUE}"),
     ],
 )
