@@ -111,7 +111,7 @@ def test_killed_it_goes_on(tmp_path):
     deadline = time.monotonic() + 120
 
     def answered():
-        files = list(tmp_path.glob("*/scores_top4.done"))
+        files = list(tmp_path.glob("*/scores_top4_first2.done"))
         return files[0].read_bytes().count(1) if files else 0
 
     while answered() < 3:
@@ -146,7 +146,7 @@ def test_results_keep_the_name_that_they_had_before_the_choice(tmp_path):
     small_questions.run(tmp_path)
     small_questions.run(tmp_path, first_piece=1)
     names = {path.name for path in tmp_path.glob("*/answers_*.rows")}
-    assert names == {"answers_top4.rows", "answers_top4_first1.rows"}
+    assert names == {"answers_top4_first2.rows", "answers_top4_first1.rows"}
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,8 @@ def test_different_protocols_are_not_compared(found):
         ({"max_length": 10}, {"max_length": 9}, "their max_length is 10 and 9"),
         ({"min_length": 1}, {"min_length": 2}, "their min_length is 1 and 2"),
         ({"question_padding": "x"}, {"question_padding": "y"}, "question_padding is x and y"),
-        ({"answering": "generate"}, {}, "their answering is generate and rank"),
-        ({"decode_size": 224}, {}, "their decode_size is 224 and 0"),
+        ({"answering": "generate"}, {"answering": "rank"}, "their answering is generate and rank"),
+        ({"decode_size": 224}, {"decode_size": 0}, "their decode_size is 224 and 0"),
     ],
 )
 def test_rules_of_answering_and_scaling_must_be_one(found, ours, theirs, message):
@@ -151,12 +151,6 @@ def test_rules_of_answering_and_scaling_must_be_one(found, ours, theirs, message
     runs = [{**found, "protocol": {**rules, **own}} for own in (ours, theirs)]
     with pytest.raises(UserError, match=message):
         report.check_same(dict(zip("ab", runs, strict=True)))
-
-
-def test_older_results_are_ranked_and_not_scaled(found):
-    old = {key: value for key, value in found["protocol"].items() if key != "decode_size"}
-    new = {**old, "answering": "rank", "decode_size": 0}
-    report.check_same({"old": {**found, "protocol": old}, "new": {**found, "protocol": new}})
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])

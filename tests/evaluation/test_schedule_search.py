@@ -231,5 +231,5 @@ def test_a_log_that_is_not_ours_is_told(line, tmp_path):
     path.write_text(json.dumps(WHOLE) + "\n")
     assert (1,) in TrialLog(path, "a")
     path.write_text(line + "\n", "latin1")
-    with pytest.raises(UserError, match=r"trials\.jsonl is not a log of schedules, or has an old"):
+    with pytest.raises(UserError, match=r"trials\.jsonl is not a log of schedules, or is dam"):
         TrialLog(path, "a")

@@ -285,7 +285,7 @@ def _records(
     records, broken = prepared.records(config, split)
     if not all(isinstance(record, KINDS[kind]) for record in records):
         raise UserError(
-            f"data set {config.dataset} in {config.folder!r} has an old format; prepare it again"
+            f"data set {config.dataset} in {config.folder!r} is damaged; prepare it again"
         )
     return records, broken
 

@@ -81,9 +81,7 @@ def evaluate(
     """
     kept, listed = min(options.top_k, len(answer_ids)), Answers(answer_ids)
     ranker = Ranker(context.model, answering, texts, listed, kept, options.first_piece)
-    shape, name = (len(questions.texts), kept), f"top{kept}"
-    if options.first_piece != 2:  # the name is older than the choice
-        name += f"_first{options.first_piece}"
+    shape, name = (len(questions.texts), kept), f"top{kept}_first{options.first_piece}"
     rows = (
         context.store.make(f"answers_{name}", shape, np.int32, questions.about),
         context.store.make(f"scores_{name}", shape, np.float32, questions.about),

@@ -27,7 +27,6 @@ _SAME = ("metric", "dataset", "split", "paragraph", "reranked", "answering", "ca
          "plus_similarity", "dual_softmax", "metrics", "score", "beams", "max_length", "min_length",
          "question_padding", "sampling", "decode_size", "trim_seconds", "left_out",
          "clips", "crops", "wrap", "scale", *_COUNTS)  # fmt: skip
-_BEFORE = {"answering": "rank", "decode_size": 0}  # defaults for results that lack these keys
 _MISTAKES = 5  # number of rows in each table of mistakes
 
 
@@ -201,7 +200,7 @@ def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
       UserError: if their metrics, videos, texts or questions differ.
     """
     rules = {
-        name: {**_BEFORE, "metric": results["headline"]["name"], **results["protocol"]}
+        name: {"metric": results["headline"]["name"], **results["protocol"]}
         for name, results in runs.items()
     }
     first, *others = runs

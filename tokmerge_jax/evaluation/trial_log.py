@@ -30,7 +30,7 @@ class TrialLog:
             lines = [_checked(json.loads(line)) for line in whole.splitlines()]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(
-                f"{path} is not a log of schedules, or has an old format; move it away"
+                f"{path} is not a log of schedules, or is damaged; move it away"
             ) from error
         ours = [line for line in lines if line["facts"] == facts]
         alike = [line for line in ours if line["left_out"] == ours[-1]["left_out"]]

@@ -163,9 +163,7 @@ def test_unusable_files_and_old_data_sets_are_told(folder):
         data.open_training(config(folder, on_broken="stop"), 4)
     (file,) = (folder / "data").rglob("train_usable.npy")
     file.unlink()
-    with pytest.raises(
-        UserError, match=r"data set pretraining in .* has an old format; prepare it again"
-    ):
+    with pytest.raises(UserError, match=r"data set pretraining in .* is damaged; prepare it again"):
         data.open_training(config(folder), 4)
     written(folder, ["cut"])
     with pytest.raises(UserError, match="no video of pretraining, split train, can be read"):

@@ -60,7 +60,7 @@ def stored(config: Data, split: str) -> Stored:
     """The records of a split that are read on demand; arguments as in `records`.
 
     Raises:
-      UserError: as in `records`; also if the data set was prepared in an older format.
+      UserError: as in `records`; also if the data set is damaged.
     """
     _check(config, split)
     records = Stored(config.folder, config.dataset, split)
@@ -68,7 +68,7 @@ def stored(config: Data, split: str) -> Stored:
         usable = records.usable
     except FileNotFoundError:
         where = f"data set {config.dataset} in {config.folder!r}"
-        raise UserError(f"{where} has an old format; prepare it again") from None
+        raise UserError(f"{where} is damaged; prepare it again") from None
     broken = np.setdiff1d(np.arange(len(records)), usable, assume_unique=True)
     named = [records[number].clips[0] for number in broken[:_NAMED].tolist()]
     _check_counts(config, split, len(usable), len(broken), named)
