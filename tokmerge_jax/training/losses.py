@@ -44,7 +44,7 @@ def contrastive(
 def hard_negative_weights(
     similarity: Float[Array, "B B"], match_id: Int[Array, " B"]
 ) -> tuple[Float[Array, "B B"], Float[Array, "B B"]]:
-    """How likely each non-match is to be drawn as a negative: its softmax among the row's.
+    """Returns the weights of drawing each non-match as a negative: the softmax of its row.
 
     Args:
       similarity: [video, text] over the temperature.
@@ -135,7 +135,7 @@ def language_model(
 
 
 def cross_entropy(logits: Float[Array, "B K"], targets: Float[Array, "B K"]) -> Float[Array, ""]:
-    """Of K actions with soft targets (`mixing.smooth_targets`), the mean over rows (float32)."""
+    """Computes the mean cross-entropy of K actions with soft targets (`mixing.smooth_targets`)."""
     return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets).mean()
 
 
@@ -145,7 +145,7 @@ def categorical(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, "
 
 
 def most_likely(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:
-    """The column of the largest weight of each row; the key is not used."""
+    """Returns the column of the largest weight of each row; ignores the key."""
     del key
     return jnp.argmax(weights, axis=1).astype(jnp.int32)
 

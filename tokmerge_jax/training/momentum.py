@@ -1,4 +1,4 @@
-"""Contrast with what slow copies of the encoders make of this batch, and made of earlier ones.
+"""Contrastive loss against momentum encoders and queues of earlier batches (MoCo, ALBEF).
 
 Source: MoCo (CVPR 2020), section 3.1; ALBEF (NeurIPS 2021), sections 3.2 and 3.3, whose soft
 targets BLIP (ICML 2022) and TESTA (Findings of EMNLP 2023) train with. Arrays that are sharded over
@@ -15,22 +15,22 @@ from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.types import Params
 
 NO_ID = -100
-"""The id of a queue's place that matches no row: nothing has filled it yet, or nobody knows."""
+"""The match id of a queue's row that matches nothing: it is empty, or its matches are unknown."""
 
-_KEPT = 0.995  # share of a slow copy that a step leaves as it was
+_KEPT = 0.995  # momentum: the share of a momentum encoder that a step keeps
 
 
 class Memory(flax.struct.PyTreeNode):
-    """What a contrastive loss carries from step to step.
+    """The state of the loss: momentum encoders and queues.
 
-    Fields are typed loosely, as `step.TrainState`'s.
+    Fields are typed loosely, as in `step.TrainState`.
 
     Attributes:
-      params: the slow copies of what embeds videos and texts.
-      videos: float32 [K,E] of unit norm, the slow embeddings of the last K rows.
+      params: parameters of the momentum encoders of videos and texts.
+      videos: float32 [K,E] of unit norm, momentum embeddings of the last K rows.
       texts: float32 [K,E] of unit norm.
-      ids: int32 [K], the rows' match ids, or `NO_ID`.
-      place: int32 [], where the next rows go.
+      ids: int32 [K], match ids of the rows, or `NO_ID`.
+      place: int32 [], the queue's next position.
     """
 
     params: PyTree
@@ -41,10 +41,10 @@ class Memory(flax.struct.PyTreeNode):
 
 
 def begin(params: Params, embed_dim: int, length: int, key: PRNGKeyArray) -> Memory:
-    """Copies of `params`, and queues of K = `length` random directions that match nothing."""
+    """Makes copies of `params`, and queues of K = `length` random directions that match nothing."""
     videos, texts = unit(jax.random.normal(key, (2, length, embed_dim)))
     return Memory(
-        jax.tree.map(jnp.array, params),  # buffers of their own: a step is given both to overwrite
+        jax.tree.map(jnp.array, params),  # separate buffers: a step donates both
         videos,
         texts,
         ids=jnp.full(length, NO_ID, jnp.int32),
@@ -53,12 +53,12 @@ def begin(params: Params, embed_dim: int, length: int, key: PRNGKeyArray) -> Mem
 
 
 def ramp(alpha: float, epoch: Float[Array, ""], epochs: float) -> Float[Array, ""]:
-    """`alpha` after `epochs` finished ones (with their fraction); before, its even rise from 0."""
+    """Raises alpha linearly from 0 in the first `epochs` epochs; `epoch` may be fractional."""
     return alpha * jnp.minimum(1, epoch / epochs)
 
 
 def follow(memory: Memory, params: Params) -> Memory:
-    """The slow copies move a little towards their namesakes in `params`; no gradient flows."""
+    """Moves the momentum encoders towards `params`; no gradient flows."""
     towards = jax.lax.stop_gradient({name: params[name] for name in memory.params})
     moved = jax.tree.map(lambda x, y: _KEPT * x + (1 - _KEPT) * y, memory.params, towards)
     return memory.replace(params=moved)
@@ -70,9 +70,9 @@ def push(
     texts: Float[Array, "B E"],
     ids: Int[Array, " B"],
 ) -> Memory:
-    """Slow embeddings take the place of the oldest; B must divide K.
+    """Replaces the oldest rows of the queues by momentum embeddings; B must divide K.
 
-    `ids` tell which rows match in later batches; of `NO_ID` alone, none do.
+    `ids` are the match ids of the rows for later batches; rows of `NO_ID` match nothing.
     """
 
     def put(queue: jax.Array, rows: jax.Array) -> jax.Array:
@@ -98,24 +98,24 @@ def contrast(
     temperature: Float[Array, ""] | float,
     alpha: Float[Array, ""] | float,
 ) -> Float[Array, ""]:
-    """Cross-entropy of each row's cosines with the slow embeddings of batch and queue.
+    """Computes the cross-entropy of each row's cosines with the momentum embeddings and the queue.
 
-    The target is, for a share `alpha`, what the row's own slow embedding finds there; the rest goes
-    to its matches evenly. No gradient flows into targets and slow embeddings.
+    The target is alpha times the softmax of the row's momentum embedding, plus 1 - alpha spread
+    evenly over its matches. No gradient flows into targets and momentum embeddings.
 
     Args:
       memory: the queues before this batch is pushed.
-      video: embeddings of unit norm.
-      text: their texts'.
-      slow_video: the same, of the slow copies.
-      slow_text: the same, of the slow copies.
-      match_id: rows of equal id match one another; so do those of the queue. All different (0, 1,
-        ...) with a queue of `NO_ID` alone, each row matches its own.
-      temperature: what the cosines are divided by.
+      video: embeddings of unit norm of videos.
+      text: embeddings of unit norm of their texts.
+      slow_video: `video` by the momentum encoder.
+      slow_text: `text` by the momentum encoder.
+      match_id: rows of equal id match, in batch and queue. With different ids (0, 1, ...) and a
+        queue of `NO_ID`, each row matches only itself.
+      temperature: divisor of the cosines.
       alpha: from 0 to 1.
 
     Returns:
-      The loss, both directions' mean.
+      The mean of both directions' losses.
     """
     match = match_id[:, None] == jnp.concatenate([match_id, memory.ids])[None]
     hard = match / match.sum(axis=1, keepdims=True)

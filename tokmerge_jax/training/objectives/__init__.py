@@ -1,7 +1,7 @@
-"""What systems are trained for: a plain function of a bound network, a batch and a key each.
+"""Training objectives: plain functions of a bound network, a batch and a key.
 
-An objective's first argument binds the network; with the keyword arguments that a configuration
-sets it is a `signatures.Loss` or a `signatures.StatefulLoss`.
+The first argument of an objective binds the network. With its keyword arguments set from a
+configuration, it is a `signatures.Loss` or a `signatures.StatefulLoss`.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from tokmerge_jax.types import Params
 M = TypeVar("M", bound=nn.Module)
 
 Normalise = Callable[[jax.Array], jax.Array]
-"""Makes frames what a network reads."""
+"""Frames -> the normalised pixels that a network reads."""
 
 
 def bound(network: M) -> Callable[[Params, jax.Array], M]:
-    """`(params, key) -> ` the network with these parameters, its dropout random by `key`."""
+    """Returns `(params, key) -> ` the network bound to parameters and to the key of its dropout."""
 
     def bind(params: Params, key: jax.Array) -> M:
         return network.bind({"params": params}, rngs={"dropout": key})

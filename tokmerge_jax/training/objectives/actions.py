@@ -28,23 +28,23 @@ def recognition(
     normalise: Normalise = jnp.asarray,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array], LossState]:
-    """Cross-entropy with smoothed labels, the mean over clips.
+    """Computes the cross-entropy with smoothed labels, averaged over clips.
 
     Args:
-      classify: the network; its state are running statistics, for example.
-      params: the network's.
-      state: before the batch.
+      classify: the network; its state is, for example, running statistics.
+      params: the network's parameters.
+      state: the state before the batch.
       batch: `video` [B,N,S,S,3] and `label` [B].
-      key: of the mixing.
-      epoch: not read.
-      classes: K.
-      smoothing: the share of a label that all actions get alike.
-      mixup: mix clips first (`training.mixing`).
-      normalise: makes frames what the network reads.
-      train: mix, and change the state.
+      key: key of the mixing.
+      epoch: unused.
+      classes: K, the number of actions.
+      smoothing: the share of a label that is spread evenly over all actions.
+      mixup: whether to mix clips (`training.mixing`).
+      normalise: maps frames to the pixels that the network reads.
+      train: whether to mix, and to update the state.
 
     Returns:
-      The loss, no parts of it, and the state after.
+      The loss, an empty dictionary of parts, and the state after the batch.
     """
     del epoch
     video = normalise(jnp.asarray(batch["video"]))

@@ -14,30 +14,30 @@ from tokmerge_jax.types import Batch, Params
 
 @runtime_checkable
 class Answerer(Protocol):
-    """A network that reads questions about videos, and knows how likely answers are."""
+    """A network that reads questions about videos and scores answers."""
 
     def encode_video(self, video: jax.Array, *, train: bool = False) -> jax.Array:
-        """Tokens [B,N,C] of frames."""
+        """Encodes frames to tokens [B,N,C]."""
         ...
 
     def memory(self, tokens: jax.Array) -> PyTree:
-        """What reading a question needs to know of videos' tokens."""
+        """Returns the keys and values of videos' tokens, for `read`."""
         ...
 
     def read(
         self, memory: PyTree, ids: jax.Array, mask: jax.Array, *, train: bool = False
     ) -> jax.Array:
-        """States [G,L,C] of questions."""
+        """Encodes questions to states [G,L,C]."""
         ...
 
     def answer_memory(self, states: jax.Array) -> PyTree:
-        """What answering needs to know of questions' states."""
+        """Returns the keys and values of questions' states, for `log_likelihood`."""
         ...
 
     def log_likelihood(
         self, memory: PyTree, question_mask: jax.Array, ids: jax.Array, *, train: bool = False
     ) -> jax.Array:
-        """Log-probabilities of answers, as many to each question."""
+        """Returns log-probabilities of answers, the same number for each question."""
         ...
 
 
@@ -50,21 +50,20 @@ def likelihood(
     normalise: Normalise = jnp.asarray,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-    """The weighted negative log-likelihood of each question's answers, the questions' mean.
+    """Computes the weighted negative log-likelihood of answers, averaged over questions.
 
     Args:
-      bind: gives the network, by its parameters and the key of its dropout; its label smoothing
-        counts.
-      params: the network's.
+      bind: `(params, key of the dropout) -> ` the bound network, whose label smoothing is used.
+      params: the network's parameters.
       batch: `video`; `text_ids` and `text_mask` [B,P,L] of P questions about each video;
         `answer_ids` int32 [B,P,J,L] and `answer_weights` [B,P,J], 0 where there are fewer answers
         or questions.
-      key: of the dropout.
-      normalise: makes frames what the network reads.
-      train: use dropout.
+      key: key of the dropout.
+      normalise: maps frames to the pixels that the network reads.
+      train: whether to use dropout.
 
     Returns:
-      The loss, and no parts of it.
+      The loss and an empty dictionary of parts.
     """
     model, arrays = bind(params, key), jax.tree.map(jnp.asarray, batch)
     tokens = model.encode_video(normalise(arrays["video"]), train=train)

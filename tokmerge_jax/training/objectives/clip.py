@@ -1,4 +1,4 @@
-"""CLIP's objective: the symmetric contrast of videos and texts.
+"""CLIP's objective: the symmetric contrastive loss of videos and texts.
 
 Source: CLIP (ICML 2021), section 2.3; videos as means of their frames as in CLIP4Clip
 (Neurocomputing 2022), section 3.3.
@@ -23,15 +23,15 @@ class Encoder(Protocol):
 
     @property
     def logit_scale(self) -> jax.Array:
-        """Logarithm of what cosines are multiplied by."""
+        """The logarithm of the factor of the cosines."""
         ...
 
     def encode_video(self, video: jax.Array, *, train: bool = False) -> jax.Array:
-        """Embeddings of each frame [B,T,E], of any norm."""
+        """Encodes frames to embeddings [B,T,E], of any norm."""
         ...
 
     def encode_text(self, ids: jax.Array, *, train: bool = False) -> jax.Array:
-        """Embeddings of texts [B,E], of any norm."""
+        """Encodes texts to embeddings [B,E], of any norm."""
         ...
 
 
@@ -45,20 +45,20 @@ def retrieval(
     normalise: Normalise = jnp.asarray,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-    """CLIP's contrast over the whole batch.
+    """Computes CLIP's contrastive loss over the whole batch.
 
     Args:
-      bind: gives the network, by its parameters and the key of its dropout, of which it has none.
-      params: the network's.
-      batch: `video` and `text_ids`; row i of one belongs to row i of the other alone.
+      bind: `(params, key) -> ` the bound network; it has no dropout.
+      params: the network's parameters.
+      batch: `video` and `text_ids`; row i of one matches only row i of the other.
       key: passed to `bind`.
-      parts: number of parts that the batch is encoded in, one after the other, to the same
-        gradient: what one part computes is all that is held at a time.
-      normalise: makes frames what the network reads.
-      train: as in training.
+      parts: number of parts in which the batch is encoded, one after the other: less memory, the
+        same gradient.
+      normalise: maps frames to the pixels that the network reads.
+      train: passed to the network.
 
     Returns:
-      The loss, and no parts of it.
+      The loss and an empty dictionary of parts.
     """
     model = bind(params, key)
 

@@ -1,4 +1,4 @@
-"""TESTA's objectives: contrast with slow copies and matching; in pretraining also captioning.
+"""TESTA's objectives: contrast with momentum encoders, matching, and in pretraining captioning.
 
 Source: BLIP (ICML 2022), section 3.2, after ALBEF (NeurIPS 2021), as TESTA (Findings of EMNLP 2023)
 trains with it.
@@ -27,28 +27,28 @@ class Decoder(Protocol):
     """A network that predicts each word of a text from those before it."""
 
     def encode_text(self, ids: jax.Array, mask: jax.Array, *, train: bool = False) -> jax.Array:
-        """States [B,L,C] before it has read the videos."""
+        """Encodes texts to states [B,L,C], without the videos."""
         ...
 
     def fuse(
         self, x: jax.Array, mask: jax.Array, memory: PyTree, *, train: bool = False
     ) -> jax.Array:
-        """States [B,L,C] after it has read the videos."""
+        """Attends from states to the videos; returns states [B,L,C]."""
         ...
 
     def words(self, x: jax.Array) -> jax.Array:
-        """Logits [B,L,W]."""
+        """Returns the logits of words [B,L,W]."""
         ...
 
 
 class Encoded(NamedTuple):
-    """Videos and their texts.
+    """Encoded videos and texts.
 
     Attributes:
-      tokens: of the videos [B,N,C].
-      video: embeddings of unit norm [B,E].
-      states: what matching the texts begins with [B,L,C].
-      text: embeddings of unit norm [B,E].
+      tokens: the videos' tokens [B,N,C].
+      video: the videos' embeddings of unit norm [B,E].
+      states: the texts' states [B,L,C], for matching.
+      text: the texts' embeddings of unit norm [B,E].
     """
 
     tokens: jax.Array
@@ -58,7 +58,7 @@ class Encoded(NamedTuple):
 
 
 def begin(params: Params, key: jax.Array, *, embed_dim: int, queue: int) -> Memory:
-    """The slow copies of what embeds, and queues of `queue` places."""
+    """Makes momentum encoders, as copies of `params`, and queues of `queue` rows."""
     embedders = {name: params[name] for name in _EMBEDDERS}
     return momentum.begin(embedders, embed_dim, queue, key)
 
@@ -78,25 +78,25 @@ def retrieval(
     sampler: NegativeSampler = losses.categorical,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array], Memory]:
-    """The sum of contrast ("vtc") and matching ("vtm"), over the whole batch.
+    """Computes the sum of contrast ("vtc") and matching ("vtm") over the whole batch.
 
     Args:
-      bind: gives the network, by its parameters and the key of its dropout.
-      params: the network's.
-      state: of `begin`, before the batch.
+      bind: `(params, key of the dropout) -> ` the bound network.
+      params: the network's parameters.
+      state: the state before the batch; `begin` makes the first.
       batch: `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
-      key: of all that is random.
+      key: key of all random draws.
       epoch: number of epochs that have finished, with their fraction.
-      alpha: the share of contrast's targets that slow copies give.
-      alpha_epochs: number of epochs in which it rises from 0.
-      parts: number of parts that the videos are encoded in, one after the other, to the same
-        gradient.
-      normalise: makes frames what the network reads.
+      alpha: the share of the contrast's targets that come from the momentum encoders.
+      alpha_epochs: number of epochs in which this share rises from 0.
+      parts: number of parts in which the videos are encoded, one after the other: less memory,
+        the same gradient.
+      normalise: maps frames to the pixels that the network reads.
       sampler: draws a negative video for each text and a negative text for each video.
-      train: use dropout.
+      train: whether to use dropout.
 
     Returns:
-      The loss, its parts, and the state after.
+      The loss, its parts, and the state after the batch.
     """
     arrays = jax.tree.map(jnp.asarray, batch)
     coins, *keys, dropout = jax.random.split(key, 4)
@@ -137,28 +137,28 @@ def pretraining(
     sampler: NegativeSampler = losses.categorical,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array], Memory]:
-    """The sum of contrast ("ita"), matching ("itm") and captioning ("lm"), over the whole batch.
+    """Computes the sum of contrast ("ita"), matching ("itm") and captioning ("lm").
 
-    A row matches no other, whatever it shows.
+    Each video of the batch matches only its own text.
 
     Args:
-      bind: as of `retrieval`.
-      params: of the whole.
-      state: as of `retrieval`.
+      bind: see `retrieval`.
+      params: the parameters of network and decoder.
+      state: see `retrieval`.
       batch: `video`, `text_ids` and `text_mask`.
-      key: as of `retrieval`.
-      epoch: as of `retrieval`.
-      bind_decoder: gives the decoder, by the parameters of the whole and the key of its dropout.
-      start: the id that every text of the decoder begins with.
-      alpha: as of `retrieval`.
-      alpha_epochs: as of `retrieval`.
-      parts: as of `retrieval`.
-      normalise: as of `retrieval`.
-      sampler: as of `retrieval`.
-      train: as of `retrieval`.
+      key: see `retrieval`.
+      epoch: see `retrieval`.
+      bind_decoder: `(params, key of the dropout) -> ` the bound decoder.
+      start: the first id of every text of the decoder.
+      alpha: see `retrieval`.
+      alpha_epochs: see `retrieval`.
+      parts: see `retrieval`.
+      normalise: see `retrieval`.
+      sampler: see `retrieval`.
+      train: see `retrieval`.
 
     Returns:
-      The loss, its parts, and the state after.
+      The loss, its parts, and the state after the batch.
     """
     arrays = jax.tree.map(jnp.asarray, batch)
     ids, mask = arrays["text_ids"], arrays["text_mask"]
@@ -190,7 +190,7 @@ def pretraining(
 
 
 def negative_weights(similarity: Float[Array, "B B"]) -> Float[Array, "B B"]:
-    """How likely each other row is to be drawn: its softmax among the row's, and 1e-4.
+    """Returns the weights of drawing each other row as a negative: softmax of the row plus 1e-4.
 
     No gradient flows through them.
     """
@@ -209,9 +209,9 @@ def _encode(
     normalise: Normalise,
     train: bool,
 ) -> tuple[Memory, Encoded, Encoded]:
-    """The state whose slow copies have moved; the batch by the network, and by the slow copies.
+    """Moves the momentum encoders, and encodes the batch with the network and with them.
 
-    `keys` are those of the dropout of both.
+    Returns the new state and both encodings. `keys` are the two keys of the dropout.
     """
 
     def encode(params: Params, key: jax.Array) -> Encoded:
@@ -257,7 +257,7 @@ def _contrast(
 def _captioning(
     decoder: Decoder, ids: jax.Array, mask: jax.Array, memory: PyTree, *, train: bool
 ) -> jax.Array:
-    """How well the words of each text are predicted one by one, with its video."""
+    """Computes the loss of predicting each word from the video and the words before it."""
     visible = jnp.tril(jnp.ones((1, *2 * ids.shape[1:]), bool)) & mask[:, None]
     states = decoder.encode_text(ids, visible, train=train)
     states = decoder.fuse(states, visible, memory, train=train)

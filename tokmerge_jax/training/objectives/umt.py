@@ -19,52 +19,52 @@ from tokmerge_jax.types import Batch, NegativeSampler, Params
 
 @runtime_checkable
 class Matcher(Protocol):
-    """A network that reads a video's tokens to match a text with it."""
+    """A network that scores how well a text matches a video."""
 
     def memory(self, tokens: jax.Array) -> PyTree:
-        """What reading a text needs to know of videos' tokens [G,N,C]."""
+        """Returns the keys and values of videos' tokens [G,N,C], for `match`."""
         ...
 
     def match(
         self, memory: PyTree, states: jax.Array, mask: jax.Array, *, train: bool = False
     ) -> jax.Array:
-        """Logits [B,2] (no match, match) of texts' states [B,L,C]."""
+        """Returns logits [B,2] (no match, match) of texts' states [B,L,C]."""
         ...
 
 
 @runtime_checkable
 class Encoder(Matcher, Protocol):
-    """A network that embeds videos and texts, too."""
+    """A `Matcher` that also embeds videos and texts."""
 
     @property
     def temperature(self) -> jax.Array:
-        """What cosines are divided by."""
+        """The divisor of the cosines."""
         ...
 
     def encode_video(self, video: jax.Array, *, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Tokens [B,N,C] and embeddings [B,F,E] of frames."""
+        """Encodes frames to tokens [B,N,C] and embeddings [B,F,E]."""
         ...
 
     def encode_text(
         self, ids: jax.Array, mask: jax.Array, *, train: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        """States [B,L,C] and embeddings [B,E] of texts."""
+        """Encodes texts to states [B,L,C] and embeddings [B,E]."""
         ...
 
 
 @runtime_checkable
 class WordReader(Encoder, Protocol):
-    """A network that predicts the words of a text, too."""
+    """An `Encoder` that also predicts the words of a text."""
 
     @property
     def vocabulary(self) -> int:
-        """W, the number of words that it knows."""
+        """The size W of the vocabulary."""
         ...
 
     def predict_words(
         self, ids: jax.Array, mask: jax.Array, memory: PyTree, *, train: bool = False
     ) -> jax.Array:
-        """Logits [B,L,W] of texts that are read with videos."""
+        """Returns logits [B,L,W] of the words of texts, given the videos."""
         ...
 
 
@@ -80,20 +80,20 @@ def retrieval(
     sampler: NegativeSampler = losses.categorical,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-    """The weighted sum of UMT's losses; those of weight 0 are not computed.
+    """Computes the weighted sum of UMT's losses, without those of weight 0.
 
     Args:
-      bind: gives the network, by its parameters and the key of its dropout.
-      params: the network's.
+      bind: `(params, key of the dropout) -> ` the bound network.
+      params: the network's parameters.
       batch: `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
-      key: of all that is random.
-      weights: of "vtc" (contrast), "vtm" (matching, with hard negatives) and "mlm" (words that
-        were masked, read with the video).
-      mask_id: returns the id that stands for a masked word; called while the loss is compiled,
-        for it may read the vocabulary.
-      normalise: makes frames what the network reads.
+      key: key of all random draws.
+      weights: weights of "vtc" (contrast), "vtm" (matching, with hard negatives) and "mlm" (masked
+        words, predicted with the video).
+      mask_id: returns the id of a masked word; called only while the loss is compiled, as it may
+        read the vocabulary.
+      normalise: maps frames to the pixels that the network reads.
       sampler: draws a negative video for each text and a negative text for each video.
-      train: use dropout.
+      train: whether to use dropout.
 
     Returns:
       The loss and its parts.
@@ -134,16 +134,16 @@ def matching(
     sampler: NegativeSampler = losses.categorical,
     train: bool,
 ) -> jax.Array:
-    """Cross-entropy of true pairs, each text with another video, each video with another text.
+    """Computes the matching loss of true pairs and of hard negatives, drawn for texts and videos.
 
     Args:
-      model: bound to its parameters.
-      videos: tokens of B videos, and `model.memory` of these.
-      texts: states and mask of the text of each.
-      key: of the draws.
-      weights: how likely another is drawn, [text, video] and [video, text].
-      sampler: draws one for each.
-      train: use dropout.
+      model: the bound network.
+      videos: tokens of B videos, and their `model.memory`.
+      texts: states and mask of their texts.
+      key: key of the draws.
+      weights: weights of drawing a negative, [text, video] and [video, text].
+      sampler: draws one negative for each row.
+      train: whether to use dropout.
     """
     (tokens, memory), (states, mask) = videos, texts
     keys = jax.random.split(key)
