@@ -128,18 +128,9 @@ def plan(
       UserError: if the frames cannot be joined so, or the numbers cannot be.
     """
     _check(depth, frames, layers, clips, (cross, intra))
-    return tuple(
-        _stages(
-            depth,
-            frames,
-            tokens,
-            r,
-            dict(zip(layers, clips, strict=True)),
-            cross=cross,
-            intra=intra,
-            within=within,
-        )
-    )
+    joining = dict(zip(layers, clips, strict=True))
+    shares = {"cross": cross, "intra": intra}
+    return tuple(_stages(depth, frames, tokens, r, joining, within=within, **shares))
 
 
 def cost(
