@@ -113,7 +113,7 @@ def _write_job(
     }
     (folder / "job.json").write_text(json.dumps(job, default=str))
     host = jax.tree.map(np.asarray, params)
-    weights = checkpoints.to_torch(system.name, host, system.config)
+    weights = checkpoints.to_torch(system, host)
     weights = {name: np.asarray(x, order="C") for name, x in weights.items()}
     save_file(weights, folder / "weights.safetensors")
     np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)

@@ -195,15 +195,15 @@ def test_sizes_are_told_where_they_do_not_fit():
             "text.max_positions": 8,
             "embed_dim": 8,
         }
-    config = config_of().override({"model.vision.depth": 3})
+    system = tokmerge_jax.build(config_of().override({"model.vision.depth": 3}))
     with pytest.raises(UserError, match=r"vision\.width=16, vision\.depth=2, vision\.heads"):
-        checkpoints.from_torch("tempme", openai(), config)
+        checkpoints.from_torch(system, openai())
     resnet = {name: x for name, x in openai().items() if name != "visual.proj"}
     resnet = {n: x for n, x in resnet.items() if not n.startswith("visual.conv1")}
     with pytest.raises(
         UserError, match=r"not a CLIP with a vision transformer: it has no clip\.visual"
     ):
-        checkpoints.from_torch("tempme", resnet, config)
+        checkpoints.from_torch(system, resnet)
 
 
 def test_lora_without_a_place_says_what_to_do():

@@ -147,8 +147,7 @@ def test_different_protocols_are_not_compared(found):
     ],
 )
 def test_rules_of_answering_and_scaling_must_be_one(found, ours, theirs, message):
-    rules = {key: found["protocol"][key] for key in found["protocol"] if key != "decode_size"}
-    runs = [{**found, "protocol": {**rules, **own}} for own in (ours, theirs)]
+    runs = [{**found, "protocol": {**found["protocol"], **own}} for own in (ours, theirs)]
     with pytest.raises(UserError, match=message):
         report.check_same(dict(zip("ab", runs, strict=True)))
 

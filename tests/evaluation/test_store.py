@@ -151,16 +151,16 @@ def test_no_room_is_one_sentence_and_rows_stay(tmp_path, limit, file):
     assert rows.values[0].tolist() == [1] * 500
 
 
-def test_scaling_while_decoding_is_a_fact_only_where_there_is_some():
+def test_scaling_while_decoding_is_a_fact():
     def frames(config):
         pixels = mock.Mock(transform="resize")
         system = mock.Mock(spec=System, config=config, pixels=pixels)
         system.name = "demo"
         return model_facts(system, {})["frames"]
 
-    assert frames(demo.get_config()) == ["intervals", 0, "resize"]  # as before the choice
+    assert frames(demo.get_config()) == ["intervals", 0, 0, "resize"]
     scaling = testa.Retrieval()
-    assert frames(scaling.override({"data.decode_size": 0})) == ["strides", 0, "resize"]
+    assert frames(scaling.override({"data.decode_size": 0})) == ["strides", 0, 0, "resize"]
     assert frames(scaling.override({"data.decode_size": 32})) == ["strides", 0, 32, "resize"]
 
 
@@ -170,7 +170,7 @@ def test_views_are_facts_only_where_there_are_some():
     system = mock.Mock(spec=System, config=config, pixels=pixels)
     system.name = "demo"
     views = ["clips=2", "crops=3", "neighbours=5", "wrap=False"]
-    assert model_facts(system, {})["frames"] == ["segments", 0, *views, "resize"]
+    assert model_facts(system, {})["frames"] == ["segments", 0, 0, *views, "resize"]
 
 
 def test_rows_about_files_that_have_changed_are_to_be_written_again(tmp_path):

@@ -23,7 +23,7 @@ def make(folder: pathlib.Path) -> None:
     for name, seed in (("a.mp4", 0), ("b.mp4", 1)):
         clips.write(place / "videos" / name, clips.draw(4, 32, 32, seed))
     (place / "videos" / "c.mp4").write_text("no video")
-    tensors = checkpoints.to_torch("vid_tldr", weights.params(), weights.config())
+    tensors = checkpoints.to_torch(weights.system(), weights.params())
     save_file(tensors, place / "weights.safetensors")
     search.index_videos(_config(place), place / "videos", folder / "index" / "a")
 

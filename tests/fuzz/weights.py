@@ -56,7 +56,7 @@ def drawn(system: System) -> Params:
 
 def make_pth(folder: pathlib.Path) -> None:
     """The system's, plain and as a training script wraps them, and those that PyTorch wrote."""
-    tensors = checkpoints.to_torch("vid_tldr", params(), config())
+    tensors = checkpoints.to_torch(system(), params())
     write_pth(_new(folder / "plain") / "a.pth", tensors)
     wrapped = {"model": {f"module.{name}": x for name, x in tensors.items()}, "epoch": 3}
     write_pth(_new(folder / "wrapped") / "a.pth", wrapped)
@@ -66,7 +66,7 @@ def make_pth(folder: pathlib.Path) -> None:
 
 def make_safetensors(folder: pathlib.Path) -> None:
     """The system's, under PyTorch's names and under ours."""
-    tensors = checkpoints.to_torch("vid_tldr", params(), config())
+    tensors = checkpoints.to_torch(system(), params())
     save_file(tensors, _new(folder / "torch") / "a.safetensors")
     flat, _ = jax.tree.flatten_with_path(params())
     ours = {"/".join(key.key for key in path): x for path, x in flat}

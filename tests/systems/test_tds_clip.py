@@ -87,7 +87,7 @@ def test_loss_gradients_and_statistics(case, mode):
     trained = {name: params[name] for name in parts}
     (value, after), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained)
     close(value, found.arrays[f"{mode}/loss_smooth"])
-    gradient = checkpoints.to_torch("tds_clip", {**gradient, "batch_stats": after}, system.config)
+    gradient = checkpoints.to_torch(system, {**gradient, "batch_stats": after})
     nothing = found.config[f"grad_zero_in_{mode}_mode"]
     names = found.config["parameter_order"]
     norms = {name: np.linalg.norm(gradient[name]) for name in names}

@@ -85,7 +85,7 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
     """By configuration alone; each frame's class token and its cost are as they should be."""
     config = changed(merger={"name": merger, "r": (3, 2)})
     system = unchecked(tokmerge_jax.build(config))
-    weights = checkpoints.from_torch("tempme", CASE.weights(), config)
+    weights = checkpoints.from_torch(system, CASE.weights())
     assert system.trace_video
     trace = jax.jit(system.trace_video)(weights, VIDEO)
     assert [size.shape for size in trace["size"]] == [(2, 4 * 14), (2, 4 * 12)]

@@ -74,7 +74,7 @@ def test_gradients(case, learned):
     found, system, *_ = case
     total, gradient, *_ = learned
     close(total, found.arrays["loss"])
-    gradient = checkpoints.to_torch("tempme", gradient, system.config)
+    gradient = checkpoints.to_torch(system, gradient)
     norms = [np.linalg.norm(gradient[name]) for name in found.spec["gradient_names"]]
     close(norms, found.arrays["grad_norms"])
     for name, expected in found.arrays.items():

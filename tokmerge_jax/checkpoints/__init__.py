@@ -5,20 +5,17 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 
-from tokmerge_jax import registry
 from tokmerge_jax.checkpoints import checkpoint, rules, torch_file
-from tokmerge_jax.config import Config
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, Params, UserError
 
 
-def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Params:
-    """Converts PyTorch tensors to the parameters of the system that `config` describes.
+def from_torch(system: System, state_dict: rules.StateDict) -> Params:
+    """Converts PyTorch tensors to the parameters of a system.
 
     Args:
-      system: the system's name, for example "vid_tldr"; must be `config.system`.
+      system: the system.
       state_dict: PyTorch's name -> tensor, as `torch_file.read` returns them.
-      config: the system's configuration.
 
     Returns:
       NumPy arrays, views of the tensors where possible.
@@ -26,26 +23,21 @@ def from_torch(system: str, state_dict: rules.StateDict, config: Config) -> Para
     Raises:
       UserError: if anything does not fit; the message lists it.
     """
-    built = _build(system, config)
-    return rules.load(table(built, state_dict), state_dict, built.weights.shapes)
+    return rules.load(table(system, state_dict), state_dict, system.weights.shapes)
 
 
 def to_torch(
-    system: str,
-    params: Params,
-    config: Config,
-    dtypes: Mapping[str, str] | None = None,
+    system: System, params: Params, dtypes: Mapping[str, str] | None = None
 ) -> dict[str, np.ndarray]:
     """Inverts `from_torch` bit for bit, with the names of a fine-tuned checkpoint.
 
     Args:
-      system: the system's name; must be `config.system`.
+      system: the system.
       params: its parameters.
-      config: its configuration.
       dtypes: name -> dtype of the tensors that were not float32 (constant "dtypes" of a converted
         folder).
     """
-    return rules.unload(_build(system, config).weights.names[0], params, dtypes)
+    return rules.unload(system.weights.names[0], params, dtypes)
 
 
 def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
@@ -108,12 +100,6 @@ def save_checkpoint(
     """
     constants = {"system": system.name, **system.pixels.constants, **(origin or {})}
     checkpoint.save(path, params, constants)
-
-
-def _build(name: str, config: Config) -> System:
-    if config.system != name:
-        raise UserError(f"config.system={config.system!r} does not match the system {name!r}")
-    return registry.build(config)
 
 
 def _check_constants(path: epath.Path, system: System) -> None:

@@ -21,7 +21,6 @@ class Mesh(Part):
     """Number of devices per axis; -1 = all remaining ones."""
 
     data: int = -1
-    model: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,10 +34,9 @@ _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of `config.data` in ac
 def model_facts(system: System, params: Params) -> dict[str, Json]:
     """The facts that features, or logits of actions, depend on beside the video or text itself."""
     config, data = system.config, system.config.data
-    scaled = [data.decode_size] if data.decode_size else []
     actions = isinstance(data, ActionData)
     views = [f"{key}={getattr(data, key)}" for key in _VIEWS] if actions else []
-    decoded = [data.sampling, data.trim_seconds, *scaled, *views]
+    decoded = [data.sampling, data.trim_seconds, data.decode_size, *views]
     return {
         "system": system.name,
         "model": config.model.to_dict(),
