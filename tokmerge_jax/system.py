@@ -5,6 +5,7 @@ network only through these records, so a user's own encoder is evaluated in the 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -46,17 +47,20 @@ class Weights:
     """A network's parameters.
 
     Attributes:
-      shapes: the parameter tree with `jax.ShapeDtypeStruct` leaves.
       init: random key -> random parameters.
       names: tables that convert PyTorch's names to ours, one per kind of checkpoint; the first is
         for fine-tuned checkpoints.
       optional: regexes of parameters that may be present in a checkpoint but unused.
     """
 
-    shapes: Params
     init: Callable[[jax.Array], Params]
     names: Sequence[RuleSet]
     optional: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def shapes(self) -> Params:
+        """The parameter tree with `jax.ShapeDtypeStruct` leaves."""
+        return jax.eval_shape(self.init, jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True)

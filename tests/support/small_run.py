@@ -125,7 +125,7 @@ def train(
     **how,
 ) -> Report:
     training = Training(objective, small_system.collate, OPTIMIZE, **how)
-    weights = Weights(jax.eval_shape(initial), lambda key: initial(), ())
+    weights = Weights(lambda key: initial(), ())
     system = small_system.system_of(weights, training)
     run = RunFolder(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
     plan = dataclasses.replace(plan, mesh={"data": devices})

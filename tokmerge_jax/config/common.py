@@ -39,8 +39,8 @@ class Vision(Part):
 class Merger(Part):
     """Merging: the name of a merger, or "none", and its schedule."""
 
-    name: str
-    r: Merged
+    name: str = "none"
+    r: Merged = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Model(Part):
     """The network: the keys that are common to all systems."""
 
     vision: Vision
-    merger: Merger
+    merger: Merger = Merger()
     label_smoothing: ClassVar[float] = 0.0  # of answers' likelihoods; a key in some families
 
 

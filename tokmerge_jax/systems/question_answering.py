@@ -69,7 +69,7 @@ def weights(tower: Tower, network: Answerer, words: Words, names: Sequence[RuleS
         answer = jnp.zeros((1, words.answers.length), jnp.int32)
         return network.init(key, tower.example, ids, ids == 0, answer)["params"]
 
-    return Weights(jax.eval_shape(init, jax.random.key(0)), init, names)
+    return Weights(init, names)
 
 
 def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dict[str, np.ndarray]:

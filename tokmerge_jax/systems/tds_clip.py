@@ -10,21 +10,17 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange, repeat
-from jax.typing import ArrayLike
 
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
-from tokmerge_jax.data.datasets.galleries import ActionRow
-from tokmerge_jax.data.pixels.actions import ResizeCrops
 from tokmerge_jax.data.pixels.actions_augment import ActionAugment
 from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
 from tokmerge_jax.signatures import LossState
-from tokmerge_jax.system import Pixels, Recognition, System, Training, Weights
+from tokmerge_jax.system import System, Training, Weights
+from tokmerge_jax.systems import recognition
 from tokmerge_jax.systems.towers.clip import ClipTower
-from tokmerge_jax.systems.validation import views_checked
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.training.objectives import actions
 from tokmerge_jax.types import LayerCost, Params
@@ -53,21 +49,6 @@ class TDSTower(ClipTower):
     def example(self) -> jax.Array:
         """A clip [1,T,M,S,S,3] of zeros, M neighbouring frames for each of T."""
         return repeat(super().example, "b t h w c -> b t m h w c", m=self.config.data.neighbours)
-
-    @property
-    def pixels(self) -> Pixels:
-        """How frames become the network's input."""
-        vision, data, train = self.config.model.vision, self.config.data, self.config.train
-        return Pixels(
-            self.mean,
-            self.std,
-            vision.image_size,
-            vision.frames,
-            transform=ResizeCrops(vision.image_size, data.scale, data.crops),
-            augment=ActionAugment(
-                vision.image_size, data.scale, train.augment, train.grey, train.min_area
-            ),
-        )
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """Multiply-accumulates of one view, block by block of both networks, `r` merging in each.
@@ -102,16 +83,19 @@ def build(config: tds_clip.Recognition) -> System:
         variables = network.init(key, tower.example)
         return {**variables["params"], _STATISTICS: variables[_STATISTICS]}
 
-    shapes = jax.eval_shape(init, jax.random.key(0))
     names = table.rules(
         vision.depth, vision.width, side.width, vision.patch_size, tower.differences
+    )
+    weights = Weights(init, names)
+    augment = ActionAugment(
+        vision.image_size, config.data.scale, train.augment, train.grey, train.min_area
     )
     return System(
         name="tds_clip",
         config=config,
         network=network,
-        weights=Weights(shapes, init, names),
-        pixels=tower.pixels,
+        weights=weights,
+        pixels=recognition.pixels(tower, augment),
         merging=tower.merging,
         training=Training(
             partial(
@@ -122,19 +106,19 @@ def build(config: tds_clip.Recognition) -> System:
                 mixup=train.mixup,
                 normalise=tower.normalise,
             ),
-            _collate,
+            recognition.collate,
             partial(
                 optimizer.adamw,
                 weight_decay=train.weight_decay,
                 mask=None,
-                share=_share(shapes, train.side_rate),
+                share=_share(weights.shapes, train.side_rate),
             ),
             trainable=_TRAINABLE,
             init_loss_state=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
             eval_params=lambda params, state: {**params, _STATISTICS: state},
             grad_accum=train.groups,
         ),
-        recognition=_recognition(tower, network),
+        recognition=recognition.recognition(tower, partial(_classify, network, vision.frames)),
         trace_video=tower.trace,
     )
 
@@ -148,18 +132,10 @@ def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
     return convolution + gate + attention + 8 * places * width**2
 
 
-def _recognition(tower: TDSTower, network: TDSCLIP) -> Recognition:
-    """Each view is classified as a clip of its own."""
-    config = tower.config
-    frames, neighbours = config.model.vision.frames, config.data.neighbours
-
-    def classify(params: Params, video: ArrayLike) -> jax.Array:
-        pixels = tower.normalise(video)
-        views = rearrange(pixels, "b (v t m) h w c -> (b v) t m h w c", t=frames, m=neighbours)
-        logits = nn.apply(TDSCLIP.__call__, network)(variables(params), views)
-        return rearrange(logits, "(b v) k -> b v k", b=len(pixels))
-
-    return Recognition(views_checked(classify, config))
+def _classify(network: TDSCLIP, frames: int, params: Params, clips: jax.Array) -> jax.Array:
+    """Logits of clips [B,T M,S,S,3]."""
+    clips = rearrange(clips, "b (t m) h w c -> b t m h w c", t=frames)
+    return nn.apply(TDSCLIP.__call__, network)(variables(params), clips)
 
 
 def _classify_in_training(
@@ -192,10 +168,6 @@ def _share(params: Params, side_rate: float) -> Callable[[str], float]:
         return side_rate if beside else 1.0
 
     return share
-
-
-def _collate(rows: Sequence[ActionRow]) -> dict[str, np.ndarray]:
-    return {"label": np.array([row.label for row in rows], np.int32)}
 
 
 def _network(tower: TDSTower) -> TDSCLIP:

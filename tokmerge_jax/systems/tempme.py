@@ -134,7 +134,6 @@ def build(config: clip.Retrieval) -> System:
         config=config,
         network=network,
         weights=Weights(
-            jax.eval_shape(init, jax.random.key(0)),
             init,
             rules(config.model.vision.depth, words.depth, rank > 0, joins),
             optional=("vision/join_",) if not joins else (),

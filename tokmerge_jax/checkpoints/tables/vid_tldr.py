@@ -41,7 +41,16 @@ def rules(depth: int, text_depth: int, fusion_layer: int, predicts_words: bool =
 
 def vision(source: str, target: str, depth: int) -> tuple[Rule, ...]:
     """UMT's video transformer; its position table is computed, not stored."""
-    block, ours = f"{source}.blocks.{{i}}", f"{target}/block_{{i}}"
+    return (
+        *linear(f"{source}.patch_embed.proj", f"{target}/patch_embedding", Patches()),
+        *blocks(f"{source}.blocks", f"{target}/block", depth),
+        *norm(f"{source}.norm", f"{target}/norm"),
+    )
+
+
+def blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+    """The blocks of a ViT whose queries, keys and values are one layer, keys without a bias."""
+    block, ours = f"{source}.{{i}}", f"{target}_{{i}}"
     attention = f"{ours}/attention"
     kernels = tuple(f"{attention}/{name}/kernel" for name in ("query", "key", "value"))
     layer = (
@@ -54,8 +63,4 @@ def vision(source: str, target: str, depth: int) -> tuple[Rule, ...]:
         *linear(f"{block}.mlp.fc1", f"{ours}/mlp/hidden"),
         *linear(f"{block}.mlp.fc2", f"{ours}/mlp/out"),
     )
-    return (
-        *linear(f"{source}.patch_embed.proj", f"{target}/patch_embedding", Patches()),
-        *each(range(depth), layer),
-        *norm(f"{source}.norm", f"{target}/norm"),
-    )
+    return each(range(depth), layer)

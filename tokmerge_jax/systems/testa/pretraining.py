@@ -61,7 +61,6 @@ def build(config: testa.Pretraining) -> System:
         base,
         name="testa_pretrain",
         weights=Weights(
-            jax.eval_shape(init, jax.random.key(0)),
             init,
             pretraining_rules(tower.sizes, words.depth),
         ),

@@ -47,7 +47,6 @@ def build(config: Retrieval) -> System:
         config=config,
         network=network,
         weights=Weights(
-            jax.eval_shape(init, jax.random.key(0)),
             init,
             rules(tower.sizes, config.model.text.depth),
             optional=("decoder/",),  # that of pretraining

@@ -60,9 +60,7 @@ def build(config: Retrieval) -> System:
         name="vid_tldr",
         config=config,
         network=network,
-        weights=Weights(
-            jax.eval_shape(init, jax.random.key(0)), init, (names,), optional=("text/word_head/",)
-        ),
+        weights=Weights(init, (names,), optional=("text/word_head/",)),
         pixels=tower.pixels,
         merging=tower.merging,
         training=Training(
