@@ -24,7 +24,7 @@ from umt_case import close
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import umt
 from tokmerge_jax.config.evaluation import RerankingOptions
-from tokmerge_jax.evaluation import metrics, speed
+from tokmerge_jax.evaluation import context, metrics
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
 
@@ -191,7 +191,7 @@ def test_a_finished_run_encodes_nothing(tmp_path):
 def test_seconds_and_speed_are_those_of_all_sittings(tmp_path, monkeypatch):
     """A clock that ticks once whenever it is read; the first sitting ends in the fifth batch."""
     clock = itertools.count()
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(context.time, "perf_counter", lambda: float(next(clock)))
 
     def some(size, rows):
         for number, batch in enumerate(small_gallery.batches(size, rows)):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tokmerge_jax.layers.mlp import gelu
+from tokmerge_jax.layers.functional import gelu
 
 X = np.linspace(-9, 9, 1001, dtype=np.float32)
 

@@ -14,7 +14,7 @@ from tokmerge_jax.checkpoints.tables.vid_tldr import vision
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.merging import Evidence, Tokens, most, per_layer, schedule, vid_tldr
 from tokmerge_jax.merging.shift import Shift, ShiftPrune
-from tokmerge_jax.models.umt_vit import UMTViT
+from tokmerge_jax.models.umt import UMTViT
 
 UNIT, EDGES = golden.load("mergers-shift"), golden.load("mergers-edges")
 TOLERANCE = 1e-5

@@ -10,7 +10,7 @@ import pytest
 import recipe
 from clip_case import close
 
-from tokmerge_jax.layers.mlp import quick_gelu
+from tokmerge_jax.layers.functional import quick_gelu
 
 
 def towers(case):

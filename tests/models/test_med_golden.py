@@ -12,8 +12,7 @@ from umt_case import close
 
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.tables import bert
-from tokmerge_jax.layers.bert import BertEmbeddings, BertLayer
-from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.bert import Bert, BertEmbeddings, BertLayer
 from tokmerge_jax.training import losses
 
 CASE = golden.load("testa-med")

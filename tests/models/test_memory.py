@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from tokmerge_jax import merging
-from tokmerge_jax.models.umt_vit import UMTViT
+from tokmerge_jax.models.umt import UMTViT
 
 HEADS, DEPTH, TOKENS = 12, 12, 12 * 196
 

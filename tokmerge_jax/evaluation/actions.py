@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from tokmerge_jax import parallel
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.evaluation.context import Context
+from tokmerge_jax.evaluation.context import Context, Speed
 from tokmerge_jax.evaluation.metrics import percent
-from tokmerge_jax.evaluation.speed import Speed
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.system import Recognition

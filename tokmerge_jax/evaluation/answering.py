@@ -15,8 +15,7 @@ from tokmerge_jax import parallel
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
-from tokmerge_jax.evaluation.context import Context, Model
-from tokmerge_jax.evaluation.speed import Speed
+from tokmerge_jax.evaluation.context import Context, Model, Speed
 from tokmerge_jax.evaluation.store import Rows
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite

@@ -11,8 +11,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import parallel
-from tokmerge_jax.evaluation.context import Context
-from tokmerge_jax.evaluation.speed import Speed
+from tokmerge_jax.evaluation.context import Context, Speed
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.system import MultipleChoice

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.config.evaluation import RetrievalOptions
 from tokmerge_jax.evaluation import metrics
-from tokmerge_jax.evaluation.context import Context, Model, ahead
-from tokmerge_jax.evaluation.speed import Speed
+from tokmerge_jax.evaluation.context import Context, Model, Speed, ahead
 from tokmerge_jax.evaluation.store import Rows, Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from tokmerge_jax.layers.dense import Dense
+from tokmerge_jax.layers.functional import Dense
 from tokmerge_jax.types import Params
 
 PROJECTIONS = ("query", "key", "value")

@@ -10,10 +10,9 @@ from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.dense import Dense
-from tokmerge_jax.layers.mlp import MLP
+from tokmerge_jax.layers.block import MLP, Attention
+from tokmerge_jax.layers.functional import Dense
 
 EPSILON = 1e-5
 """Epsilon of the layer norms."""

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from tokmerge_jax.layers.block import Block
-from tokmerge_jax.layers.mlp import quick_gelu
+from tokmerge_jax.layers.functional import quick_gelu
 from tokmerge_jax.merging import Tokens
 from tokmerge_jax.models.clip_vit import EPSILON
 

@@ -15,9 +15,7 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
 from tokmerge_jax.layers.block import Block
-from tokmerge_jax.layers.dense import Dense
-from tokmerge_jax.layers.functional import patchify
-from tokmerge_jax.layers.mlp import quick_gelu
+from tokmerge_jax.layers.functional import Dense, patchify, quick_gelu
 from tokmerge_jax.merging import Merger, Tokens
 from tokmerge_jax.merging.tempme import Join
 

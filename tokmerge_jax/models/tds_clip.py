@@ -15,8 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.dense import Dense, fused_norm_dense, product
-from tokmerge_jax.layers.functional import patchify
+from tokmerge_jax.layers.functional import Dense, fused_norm_dense, patchify, product
 from tokmerge_jax.layers.side import EPSILON, SideBlock, over_time
 from tokmerge_jax.merging import Tokens
 from tokmerge_jax.models.clip_vit import CLIPViT

@@ -10,8 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.functional import unit
-from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.timesformer import TimeSformer
+from tokmerge_jax.models.umt import Matcher
 
 
 class TESTA(Matcher):

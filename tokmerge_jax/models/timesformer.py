@@ -14,9 +14,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import Block
-from tokmerge_jax.layers.dense import Dense
 from tokmerge_jax.layers.divided import DividedBlock
-from tokmerge_jax.layers.functional import nearest, nearest_grid, patchify
+from tokmerge_jax.layers.functional import Dense, nearest, nearest_grid, patchify
 from tokmerge_jax.merging import Merger, Tokens
 from tokmerge_jax.merging.testa import Aggregation, Clip, InFrames, Vote
 

@@ -1,6 +1,7 @@
 """UMT for retrieval: video transformer, BERT, a shared embedding space and a matching head.
 
-Source: Unmasked Teacher (ICCV 2023), section 3.3.
+Source: Unmasked Teacher (ICCV 2023), section 3; merging as in vid-TLDR (CVPR 2024); matching is
+ALBEF's (NeurIPS 2021), section 3.2.
 """
 
 import flax.linen as nn
@@ -9,10 +10,88 @@ from einops import reduce
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.attention import KeysValues
-from tokmerge_jax.layers.functional import unit
-from tokmerge_jax.models.matcher import Matcher
-from tokmerge_jax.models.umt_vit import UMTViT
+from tokmerge_jax.layers.block import Block, KeysValues
+from tokmerge_jax.layers.functional import Dense, patchify, space_time, unit
+from tokmerge_jax.merging import Merger, Tokens
+from tokmerge_jax.models.bert import Bert
+
+
+class UMTViT(nn.Module):
+    """UMT's video transformer.
+
+    Attributes:
+      width: C.
+      heads: K.
+      mergers: one per block, None where nothing merges; their number is the depth.
+      patch_size: edge of a patch in pixels.
+      table_frames: number of frames of the checkpoint's position table.
+      drop_path: rate in the last block; the rate grows linearly from 0.
+      remat: whether blocks are recomputed in the backward pass: less memory, more time.
+      dtype: of the computation.
+    """
+
+    width: int
+    heads: int
+    mergers: tuple[Merger | None, ...]
+    patch_size: int
+    table_frames: int
+    drop_path: float = 0.0
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
+    ) -> Tokens:
+        """Encodes normalised pixels to normed tokens [B,N,C], with their origin if `trace`."""
+        frames = video.shape[1]
+        embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
+        x = embed(patchify(video, self.patch_size))
+        table = space_time(x.shape[1] // frames, self.width, frames, self.table_frames)
+        x = x + jnp.asarray(table, self.dtype)[None]
+        tokens = Tokens.traced(x) if trace else Tokens(x)
+        last = max(len(self.mergers) - 1, 1)
+        block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
+        for i, merger in enumerate(self.mergers):
+            tokens = block(
+                self.heads,
+                merger,
+                key_bias=False,
+                drop_path=self.drop_path * i / last,
+                dtype=self.dtype,
+                name=f"block_{i}",
+            )(tokens, train)
+        norm = nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")
+        return tokens.replace(x=norm(tokens.x))
+
+
+class Matcher(nn.Module):
+    """Scores how well texts match videos, from the texts' states and the videos' tokens.
+
+    Attributes:
+      text: BERT, whose fusion layers read the video's tokens.
+    """
+
+    text: Bert
+
+    def setup(self) -> None:  # noqa: D102
+        self.match_head = nn.Dense(2)
+
+    def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
+        """Returns the fusion layers' keys and values of a video, which serve all texts."""
+        return self.text.memory(tokens)
+
+    def match(
+        self,
+        memory: tuple[KeysValues, ...],
+        states: Float[Array, "B L C"],
+        mask: Bool[Array, "B L"],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B 2"]:
+        """Returns logits (no match, match) of B = G * P texts, P consecutive ones per video."""
+        x = self.text.fuse(states, mask, memory, first_only=True, train=train)
+        return self.match_head(x[:, 0].astype(jnp.float32))
 
 
 class UMT(Matcher):

@@ -11,9 +11,8 @@ from einops import rearrange
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.testa import TESTA
-from tokmerge_jax.models.umt import UMT
+from tokmerge_jax.models.umt import UMT, Matcher
 from tokmerge_jax.signatures import Features, Memory, Tokenize
 from tokmerge_jax.system import Matching, Retrieval
 from tokmerge_jax.systems.towers import Tower

@@ -18,10 +18,9 @@ from tokmerge_jax.data.datasets.galleries import AnswerRow
 from tokmerge_jax.data.text.tokenizers import TextRule, Tokenizer, spell
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answering import generation
-from tokmerge_jax.layers.attention import KeysValues
-from tokmerge_jax.layers.bert import Cache
+from tokmerge_jax.layers.block import KeysValues
 from tokmerge_jax.models.answerer import Answerer, log_probability
-from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.bert import Bert, Cache
 from tokmerge_jax.names import RuleSet
 from tokmerge_jax.signatures import Features, Memory, Write
 from tokmerge_jax.system import Answering, Weights, Writing

@@ -5,11 +5,13 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
-from tokmerge_jax.kernels.attention import blocks, cudnn, pallas, whole
+from tokmerge_jax.kernels.attention import cudnn, pallas, whole
 from tokmerge_jax.kernels.pallas_blocks import BLOCK
 
 Form = Literal["blocks", "whole", "pallas", "cudnn"]
@@ -21,6 +23,10 @@ _WIDTHS = {
     "tpu": (16, 32, 64, 128),
 }  # head widths D whose blocks fit the memory of a processor
 _CUDNN_WIDTH = 128  # the largest head width of all versions of cuDNN
+_ROWS = (
+    1200  # largest number of queries in a block (measured on CPUs: larger maps leave the caches)
+)
+_TOGETHER = 2**22  # largest number of entries of the maps that are computed together
 _COLUMN = (
     3 * 2**13
 )  # bytes per channel of a head's keys, all of which a TPU program holds in 16 MiB
@@ -72,7 +78,7 @@ def attention(
             attend = partial(pallas.attention, target=target)
             run = partial(attend, scale=scale, entropy=entropy)
             return parallel.by_device(run, (query, key, value, weight))
-        attend = (blocks if form == "blocks" else whole).attention
+        attend = _in_blocks if form == "blocks" else whole.attention
         return attend(query, key, value, weight, scale=scale, entropy=entropy)
 
 
@@ -98,3 +104,94 @@ def choose(
         return "cudnn"
     fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _COLUMN
     return "pallas" if fits and width in _WIDTHS[platform] else "blocks"
+
+
+def _in_blocks(
+    query: Float[Array, "B N K D"],
+    key: Float[Array, "B M K D"],
+    value: Float[Array, "B M K D"],
+    weight: Float[Array, "B M"] | None = None,
+    *,
+    scale: float,
+    entropy: bool = False,
+) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
+    """Computes `attention` in a loop over samples, blocks of queries and heads, in little memory.
+
+    Only one head's map [rows, M] is in memory at a time. On a CPU, where maps of all heads would be
+    bound by memory, it is the fastest form, too: blocks of about a thousand queries keep matrix
+    products efficient, a head's columns are sliced out of [N, K*D] inside the loop, and rows are
+    divided by their sums only after the product with the values.
+    """
+    _, rows, heads, _ = query.shape
+    blocks = -(-rows // _ROWS)
+    block = -(-rows // blocks)
+    query = jnp.pad(query, ((0, 0), (0, blocks * block - rows), (0, 0), (0, 0)))
+    columns = [rearrange(x, "b n k d -> b n (k d)") for x in (query, key, value)]
+    weight = None if weight is None else weight.astype(jnp.float32)
+    sample = partial(_sample, heads=heads, block=block, scale=scale, entropy=entropy)
+    together = _TOGETHER // (block * key.shape[1])
+    out, negative_entropy = parallel.map_rows(jax.vmap(sample), (*columns, weight), together)
+    out = rearrange(out, "b n (k d) -> b n k d", k=heads)[:, :rows]
+    return out, negative_entropy[:, :rows] if entropy else None
+
+
+def _sample(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array | None,
+    *,
+    heads: int,
+    block: int,
+    scale: float,
+    entropy: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Computes attention of one sample; its heads are adjacent columns of [N, K*D]."""
+
+    padding = None if weight is None else jnp.where(weight > 0, 0.0, -jnp.inf)[None]
+
+    @partial(jax.checkpoint, prevent_cse=False)  # the backward pass recomputes each map
+    def attend(queries: jax.Array, head: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        q, k, v = (_head(x, head, heads) for x in (queries, key, value))
+        e = _exponentials(q, k, padding, scale)
+        share = lax.stop_gradient(e / (heads * e.sum(axis=-1, keepdims=True))) if entropy else None
+        return _read(e, v, weight), share
+
+    def work(queries: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        def step(mean: jax.Array | None, head: jax.Array) -> tuple[jax.Array | None, jax.Array]:
+            out, share = attend(queries, head)
+            return (None if mean is None else mean + share), out
+
+        mean = jnp.zeros((block, len(key)), jnp.float32) if entropy else None
+        mean, out = lax.scan(step, mean, jnp.arange(heads))
+        out = rearrange(out, "k n d -> n (k d)")
+        return out, None if mean is None else jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
+
+    out, entropies = lax.map(work, rearrange(query, "(b n) c -> b n c", n=block))
+    out = rearrange(out, "b n c -> (b n) c")
+    return out, None if entropies is None else rearrange(entropies, "b n -> (b n)")
+
+
+def _head(x: jax.Array, head: jax.Array, heads: int) -> jax.Array:
+    width = x.shape[1] // heads
+    return lax.dynamic_slice_in_dim(x, head * width, width, axis=1)
+
+
+def _exponentials(
+    query: jax.Array, key: jax.Array, padding: jax.Array | None, scale: float
+) -> jax.Array:
+    """Computes exp(logits - row maximum) [N,M]; `padding` is -inf for keys to leave out, else 0."""
+    logits = scale * jnp.dot(query, key.T, preferred_element_type=jnp.float32)
+    if padding is not None:
+        logits += padding
+    return jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+
+
+def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array:
+    """Averages values [M,D] with weights e * weight, in the type of the values."""
+    if weight is None:
+        total, weighted = e.sum(axis=-1, keepdims=True), value
+    else:
+        total, weighted = e @ weight[:, None], value * weight[:, None].astype(value.dtype)
+    out = jnp.dot(e.astype(value.dtype), weighted, preferred_element_type=jnp.float32)
+    return (out / total).astype(value.dtype)

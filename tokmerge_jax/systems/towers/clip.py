@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 
 from tokmerge_jax import merging
 from tokmerge_jax.config import clip, tds_clip
+from tokmerge_jax.layers.functional import gelu, quick_gelu
 from tokmerge_jax.layers.lora import merge_lora
-from tokmerge_jax.layers.mlp import gelu, quick_gelu
 from tokmerge_jax.merging import Tokens, schedule, tempme
 from tokmerge_jax.merging.tempme import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tokmerge_jax.config.umt import Config
 from tokmerge_jax.data.pixels import umt
-from tokmerge_jax.models.umt_vit import UMTViT
+from tokmerge_jax.models.umt import UMTViT
 from tokmerge_jax.system import Pixels
 from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD, Tower
 
