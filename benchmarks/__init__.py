@@ -1,1 +1,1 @@
-"""Whatever measures: stages of the systems, beside the originals, kernels, decoding, training."""
+"""Benchmarks: stages of the systems, comparison with the originals, kernels, decoding, training."""

@@ -38,7 +38,7 @@ _MOST_ROWS = 8192  # of them: a ceiling is reached with as many, and more would 
 
 
 class Timed(NamedTuple):
-    """What one run took, a result to compare, and the most bytes it held, if that was measured."""
+    """The time of one run, a result to compare, and its peak memory in bytes, if measured."""
 
     seconds: float
     output: np.ndarray
@@ -50,17 +50,17 @@ class Case:
     """Something to time.
 
     Attributes:
-      stage: what is done; cases of one stage do the same job.
-      way: how.
-      run: does it once.
-      macs: of one run; None if they were not counted.
-      runs: how many such runs the whole job takes.
-      clips: of the whole job, if it is about clips.
-      compile_seconds: what compiling took; None if nothing was compiled, or in the first run.
-      compiles: the first run compiles, and what it takes longer for than the others is told.
-      peak_bytes: the most that a run holds, where it is known before.
-      requests: how to ask the original for the same (`driver.py`), by the way.
-      original_macs: of the original's run, where they are not `macs`.
+      stage: the name of the job; cases of one stage do the same job.
+      way: the way in which it is done.
+      run: runs the job once.
+      macs: multiply-accumulates of one run; None if not counted.
+      runs: number of such runs in the whole job.
+      clips: number of clips in the whole job, if it processes clips.
+      compile_seconds: seconds of compilation; None if nothing was compiled before the first run.
+      compiles: whether the first run compiles; its extra time is then reported.
+      peak_bytes: peak memory of a run in bytes, if known in advance.
+      requests: way -> request to the original for the same job (`driver.py`).
+      original_macs: multiply-accumulates of the original's run, if not `macs`.
     """
 
     stage: str
@@ -77,7 +77,7 @@ class Case:
 
 
 def clips() -> list[int]:
-    """How many clips are encoded at a time, for each of the batches that are timed.
+    """The batch sizes, in clips, that are timed.
 
     Raises:
       UserError: if the flag holds anything but counts.
@@ -98,10 +98,10 @@ def weights(system: System) -> Params:
 
 
 def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
-    """Videos to encode and to train with; of systems that read texts also a gallery's.
+    """Makes random inputs: videos to encode and to train with, and texts if the system reads them.
 
-    Of these also what re-ranking is given, a video's tokens and the texts' states, and answers. The
-    gallery's videos, which are large, come only with the stage that reads them.
+    With texts come the inputs of re-ranking (a video's tokens, the texts' states) and answers. The
+    gallery's videos, which are large, are made only for the stage that reads them.
 
     Raises:
       UserError: if there are fewer texts than clips to train with.
@@ -177,22 +177,22 @@ def compiled(
 
 
 def held(program: jax.stages.Compiled) -> int | None:
-    """The most bytes that a program holds: arguments, results and what lies in between.
+    """Peak memory of a program in bytes: arguments, results and intermediate results.
 
-    None where the compiler does not tell.
+    None if the compiler does not report it.
     """
-    found = program.memory_analysis()
-    if found is None:
+    analysis = program.memory_analysis()
+    if analysis is None:
         return None
-    given, made = found.argument_size_in_bytes, found.output_size_in_bytes
-    return given + made + found.temp_size_in_bytes - found.alias_size_in_bytes
+    given, made = analysis.argument_size_in_bytes, analysis.output_size_in_bytes
+    return given + made + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
 
 
 def ceiling(system: System) -> Case:
-    """Matrix products of the model's shapes, as fast as they go here; as large as its largest.
+    """Times plain matrix products with the model's largest shapes: the machine's speed limit.
 
-    Of random numbers: constants take less power, and a GPU's clock goes up. A pair of matrices
-    turns the rows and leaves their lengths, so that numbers stay as large however many there are.
+    The numbers are random, since constants take less power and raise a GPU's clock. A pair of
+    matrices rotates the rows, so that numbers keep their size over any number of products.
     """
     tokens, width = system.merging.cost[0].tokens_out, system.config.model.vision.width
     rows = min(tokens * max(clips()), _MOST_ROWS)
@@ -213,7 +213,7 @@ def ceiling(system: System) -> Case:
 
 
 def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """Clips, as many at a time as asked, without merging and with the configuration's."""
+    """Encodes clips in each batch size, without merging and with the configuration's merging."""
     cases = []
     for name, each in without_and_with(system):
         read = encoder(unchecked(each))  # clips are normalised noise, as the original's
@@ -232,17 +232,17 @@ def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 
 def counted(clips: int) -> str:
-    """So many clips, in words."""
+    """The number of clips, in words."""
     return f"{clips} clip{'s' * (clips > 1)}"
 
 
 def _embed(
     encode: Callable[[Params, jax.Array], Features | jax.Array], params: Params, video: jax.Array
 ) -> jax.Array:
-    seen = encode(params, video)
-    if isinstance(seen, jax.Array):
-        return seen
-    return seen["embedding"] if "embedding" in seen else seen["tokens"][:, :1]
+    features = encode(params, video)
+    if isinstance(features, jax.Array):
+        return features
+    return features["embedding"] if "embedding" in features else features["tokens"][:, :1]
 
 
 def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
@@ -268,7 +268,7 @@ def without_and_with(system: System) -> list[tuple[str, System]]:
 
 
 def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str, Any]]:
-    """How to ask the original for a stage, in each of its forms."""
+    """The requests to the original for a stage, one per form."""
     model, data = system.config.model, system.config.data
     if isinstance(model, tds_clip.Model) and (
         model.merger.name != "none" or not model.side.differences or data.neighbours != 5
@@ -300,14 +300,14 @@ def half(system: System) -> bool:
 
 
 def text_macs(system: System, inputs: Mapping[str, np.ndarray]) -> int:
-    """Of all texts' layers that read text alone."""
+    """MACs of all texts in the layers that read only text."""
     words, (count, length) = expect(system.config.model, TextModel).text, inputs["text_ids"].shape
     layers = words.fusion_layer if isinstance(words, umt.Text) else words.depth
     return count * layers * text_layer_macs(words, length, length)
 
 
 def text_layer_macs(words: Text, length: int, rows: int) -> int:
-    """One layer's, where keys and values of `length` positions serve `rows` queries."""
+    """MACs of one layer, with keys and values of `length` positions and `rows` queries."""
     width = words.width
     attention = 2 * (length + rows) * width**2 + 2 * length * rows * width
     hidden = words.mlp_width if isinstance(words, BertText) else 4 * width

@@ -1,4 +1,4 @@
-"""Tells what merging saves in seconds, not only in GMAC: times schedules and fits a model of them.
+"""Measures what merging saves in seconds, not only in GMAC: times schedules and fits a model.
 
 Examples:
   python -m benchmarks.cost_model --config configs/demo.py --rounds 9
@@ -7,16 +7,16 @@ Examples:
   python -m benchmarks.cost_model --config configs/testa_didemo_f32.py \\
       --schedules "12; merger.r=0; merger.frames=0; merger.frames=2 merger.r=24"
 
-Clips of noise are encoded without merging and under each of --schedules, which are separated by
-semicolons: a value of config.model.merger.r (100x10 is 100 in each of 10 layers), or keys of
-config.model (merger.* and join.*) with their values. By default the configuration's own is scaled
-from a quarter to one and a half, as far as that can work, and spread evenly over the layers.
+Clips of noise are encoded without merging and with each of --schedules, separated by semicolons: a
+value of config.model.merger.r (100x10 is 100 in each of 10 layers), or keys of config.model
+(merger.* and join.*) with their values. By default the configuration's schedule is scaled from a
+quarter to one and a half, as far as possible, and spread evenly over the layers.
 
-Every round runs each schedule once, so that a busy minute of the machine slows all alike; medians
-are compared. A model of the time (`evaluation/time_model.py`) is fitted, and tells each schedule's
-seconds from what the others took; errors within what rounds differ by are the machine's. The output
-folder gets `results.json`, `tokens_to_time.png`, and `rounds.json` as rounds are done: stopped, or
-with more --rounds, the same command goes on.
+Every round runs each schedule once, so that a busy minute of the machine slows all equally; medians
+are compared. A model of the time (`evaluation/time_model.py`) is fitted and predicts each
+schedule's seconds from the others; errors no larger than the variation between rounds are noise of
+the machine. The output folder gets `results.json`, `tokens_to_time.png`, and, after each round,
+`rounds.json`: after a stop, or with more --rounds, the same command resumes.
 """
 
 import ast
@@ -91,7 +91,7 @@ def main(config: Config) -> None:
     try:
         rounds = measure(own, systems, folder / "rounds.json")
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        print("\nStopped; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
     report(config, systems, rounds, folder)
 
@@ -175,7 +175,7 @@ def merging(system: System) -> dict[str, Any]:
 
 
 def scaled(settings: Values, share: float) -> dict[str, Any]:
-    """So many times as much of all."""
+    """Scales all values by `share`."""
     return {
         key: tuple(round(share * r) for r in value) if isinstance(value, tuple) else share * value
         for key, value in settings.items()
@@ -183,7 +183,7 @@ def scaled(settings: Values, share: float) -> dict[str, Any]:
 
 
 def merges(system: System) -> bool:
-    """Whether any layer has fewer tokens to give than it gets."""
+    """Whether any layer has fewer output tokens than input tokens."""
     return any(layer.tokens_out < layer.tokens_in for layer in system.merging.cost)
 
 
@@ -208,19 +208,19 @@ def measure(
         run()  # warms up
     with Progress("timing", (_ROUNDS.value - len(rounds)) * len(runs), "run") as bar:
         while len(rounds) < _ROUNDS.value:
-            rounds.append({name: _told(run, bar) for name, run in runs.items()})
+            rounds.append({name: _run_counted(run, bar) for name, run in runs.items()})
             runtime.write_text(path, json.dumps({"facts": facts, "rounds": rounds}, indent=1))
     return rounds
 
 
-def _told(run: Callable[[], float], bar: Progress) -> float:
+def _run_counted(run: Callable[[], float], bar: Progress) -> float:
     seconds = run()
     bar.update()
     return seconds
 
 
 def lowered(systems: Mapping[str, System]) -> dict[str, jax.stages.Lowered]:
-    """What encodes clips, of each system; not compiled yet."""
+    """The lowered, uncompiled program that encodes clips, for each system."""
     programs = {}
     for name, system in systems.items():
         video = jax.ShapeDtypeStruct((_CLIPS.value, *frames_shape(system)), np.uint8)
@@ -231,7 +231,7 @@ def lowered(systems: Mapping[str, System]) -> dict[str, jax.stages.Lowered]:
 def compiled(
     own: System, systems: Mapping[str, System], programs: Mapping[str, jax.stages.Lowered]
 ) -> dict[str, Callable[[], float]]:
-    """What encodes clips of noise with random weights once, and tells the seconds a clip."""
+    """Functions that encode clips of noise with random weights and return seconds per clip."""
     rng = np.random.default_rng(own.config.seed)
     shape = _CLIPS.value, *frames_shape(own)
     video = jax.device_put(rng.integers(0, 256, shape, np.uint8))
@@ -266,12 +266,14 @@ def report(
             "seconds": measured,
             "fastest": min(each[name] for each in rounds),
             "slowest": max(each[name] for each in rounds),
-            "predicted": told,
-            "error": told / measured - 1,
+            "predicted": predicted_seconds,
+            "error": predicted_seconds / measured - 1,
             "speed_up": seconds[0] / measured,
             "mac_ratio": clip_macs(systems[_NONE]) / clip_macs(system),
         }
-        for (name, system), measured, told in zip(systems.items(), seconds, predicted, strict=True)
+        for (name, system), measured, predicted_seconds in zip(
+            systems.items(), seconds, predicted, strict=True
+        )
     ]
     model = time_model.fit(costs, seconds)
     content = {

@@ -63,7 +63,7 @@ def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 
 def pair_macs(system: System, length: int) -> tuple[int, int]:
-    """Of a video's keys and values, and of a text of so many pieces that is matched with them."""
+    """Returns MACs of (projecting a video's K/V, matching one text of `length` tokens)."""
     words, tokens = expect(system.config.model, TextModel).text, system.merging.cost[-1].tokens_out
     fusing = words.depth - (words.fusion_layer if isinstance(words, umt.Text) else 0)
     memory = 2 * fusing * tokens * system.config.model.vision.width * words.width
@@ -135,7 +135,7 @@ def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.A
 
 
 def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
-    """Of a video's keys and values, reading a question, its keys and values; of one position."""
+    """Returns MACs of (a video's K/V, reading a question, its K/V, one answer position)."""
     words, (_, tokens, width) = expect(system.config.model, umt.Model).text, inputs["tokens"].shape
     length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
     question = words.fusion_layer * text_layer_macs(words, length, length)

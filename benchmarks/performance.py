@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
-    """Of each stage that others were timed in as well: whose it is, our case, theirs."""
+    """For each stage that others were timed in too: (name, our case, their cases)."""
     try:
         result = json.loads(pathlib.Path(path).read_text("utf-8"))
         name, cases = result["name"], result["cases"]
@@ -85,7 +85,7 @@ def table(found: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
 
 
 def _ratios(ours: Case, theirs: Case) -> list[float]:
-    """Of each round, so that a busy minute of the machine counts for both."""
+    """Ratios per round, so that a busy minute of the machine affects both."""
     return [b / a for a, b in zip(ours["rounds"], theirs["rounds"], strict=True)]
 
 

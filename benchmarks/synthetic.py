@@ -36,7 +36,7 @@ def fitting(params: Params, system: System) -> Params:
 
 
 def frames_shape(system: System) -> tuple[int, ...]:
-    """Of a clip as the network reads it: frames, their neighbours among them, and pixels."""
+    """The shape of a clip that the network reads: frames (with neighbours) and pixels."""
     vision = system.config.model.vision
     frames = vision.frames * system.config.data.neighbours
     return frames, vision.image_size, vision.image_size, 3

@@ -171,7 +171,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
-    """Of a step; a layer that is trained needs its products twice more, for two gradients."""
+    """MACs of a step; a trained layer needs its products twice more, for two gradients."""
     rows, forward = len(batch["video"]), clip_macs(system)
     if system.name == "tds_clip":
         trained, first = _side_macs(system)

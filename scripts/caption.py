@@ -1,4 +1,4 @@
-"""Writes captions of your own videos.
+"""Writes captions for your own videos.
 
 Examples:
   python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \
@@ -6,19 +6,19 @@ Examples:
   python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \
       --output captions.json clips/*.mp4
 
-A video is a file, or a folder of its frames as pictures with numbers; a folder of videos stands for
-those in it and in folders below, and what is skipped there is counted. A caption's score is its
-log-likelihood over its length. --output keeps captions as JSON, with how they were made. Videos
-that cannot be decoded are named when the others have their captions; the script then exits with
-code 2.
+A video is a file, or a folder of its frames as numbered pictures; a folder of videos stands for the
+videos in it and in its subfolders, and the number of skipped files is reported. A caption's score
+is its log-likelihood divided by its length. --output writes the captions and their settings as
+JSON. Videos that cannot be decoded are listed after the captions of the others; the script then
+exits with code 2.
 
 Keys that are often set (--config.KEY=VALUE):
-  caption.beams         of the search; 1 follows the likeliest word piece
-  caption.min_length    word pieces of a caption at least, its start and end included
-  caption.max_length    as many at most
-  caption.top_p         with beams=1: draw word pieces from a nucleus of this probability
-  seed                  of the draws
-  eval.batch_size       videos that are captioned at a time
+  caption.beams         number of beams; 1 = greedy decoding
+  caption.min_length    smallest number of word pieces, including start and end
+  caption.max_length    largest number of word pieces, including start and end
+  caption.top_p         with beams=1: sample word pieces from a nucleus of this probability
+  seed                  seed of the sampling
+  eval.batch_size       number of videos captioned at a time
 """
 
 from absl import flags
@@ -40,7 +40,7 @@ def main(videos: list[str]) -> None:
     system = registry.build(command_line.config())
     captioning = system.task(Captioning)
     own_videos.check(system, _OUTPUT.value)
-    captioning.tokenize([""])  # the vocabulary is there and fits
+    captioning.tokenize([""])  # checks that the vocabulary exists and fits
     written, faults = captions.write(system, captioning, sources)
     if written:
         own_videos.show(table(written))
@@ -51,7 +51,7 @@ def main(videos: list[str]) -> None:
 
 
 def table(written: captions.Captions) -> Table:
-    """The captions for people."""
+    """A table of the captions."""
     shown = Table("video", "score", "caption")
     for video, (caption, score) in written.items():
         shown.add_row(Text(video, overflow="fold"), f"{score:.2f}", Text(caption))  # no markup

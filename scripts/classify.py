@@ -1,4 +1,4 @@
-"""Tells which actions your own videos show.
+"""Recognises actions in your own videos.
 
 Examples:
   python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \
@@ -6,20 +6,20 @@ Examples:
   python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \
       --top 3 --output actions.json clips/*.mp4
 
-A video is a file, or a folder of its frames as pictures with numbers; a folder of videos stands for
-those in it and in folders below, and what is skipped there is counted. It is looked at as in
-evaluation; an action's probability is the mean over the views. Names of actions are those of
-config.data.labels, or those that the data set was prepared with. --output keeps what is shown as
-JSON, with how it came about. Videos that cannot be decoded are named when the others are told; the
-script then exits with code 2.
+A video is a file, or a folder of its frames as numbered pictures; a folder of videos stands for the
+videos in it and in its subfolders, and the number of skipped files is reported. Videos are read as
+in evaluation; an action's probability is the mean over the views. Names of actions come from
+config.data.labels, or from the prepared data set. --output writes the actions and their settings as
+JSON. Videos that cannot be decoded are listed after the results of the others; the script then
+exits with code 2.
 
 Keys that are often set (--config.KEY=VALUE):
-  data.labels           a CSV of the actions' names, columns id and name
-  data.folder           where the data set is prepared, whose actions have names
-  data.clips            of each video; fewer are faster
-  data.crops            of each clip: 1, 3, 5 or 10
+  data.labels           a CSV of the actions' names, with columns id and name
+  data.folder           the folder of the prepared data set, which has the actions' names
+  data.clips            number of clips per video; fewer are faster
+  data.crops            number of crops per clip: 1, 3, 5 or 10
   model.merger.name     tome merges tokens, model.merger.r of them in each block
-  eval.batch_size       videos that are looked at at a time
+  eval.batch_size       number of videos classified at a time
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ from tokmerge_jax.own_videos import actions
 from tokmerge_jax.system import Recognition
 from tokmerge_jax.types import UserError
 
-_TOP = flags.DEFINE_integer("top", 5, "how many actions to show of each video", lower_bound=1)
+_TOP = flags.DEFINE_integer("top", 5, "number of actions to show per video", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the actions")
 
 
@@ -56,7 +56,7 @@ def main(videos: list[str]) -> None:
 
 
 def table(videos: Sequence[Mapping[str, Any]]) -> Table:
-    """The actions for people."""
+    """A table of the actions."""
     shown = Table("video", "probability", "action")
     for video in videos:
         for place, action in enumerate(video["actions"]):

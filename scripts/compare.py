@@ -1,4 +1,4 @@
-"""Puts evaluations side by side: python scripts/compare.py results/demo_unmerged results/demo."""
+"""Compares evaluations: python scripts/compare.py results/demo_unmerged results/demo."""
 
 import argparse
 import pathlib
@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def name(path: pathlib.Path) -> str:
-    """What a run is called: its folder."""
+    """The name of a run: its folder."""
     return str(path.parent if path.suffix == ".json" else path).removeprefix("results/")
 
 

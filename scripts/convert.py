@@ -1,4 +1,4 @@
-"""Converts PyTorch's weights into our folder, or back.
+"""Converts PyTorch weights into our format, or back.
 
 Examples:
   python scripts/convert.py --config configs/msrvtt_b16.py --source ret_msrvtt.pth --target b16
@@ -7,12 +7,12 @@ Examples:
   python scripts/convert.py --config configs/tempme_msrvtt_b32.py --source best.pth --merge_lora \
       --target merged
 
-The configuration says which network it is. The folder is what `--config.checkpoint` takes (it takes
-the .pth as well, but a folder loads faster and is checked already). --source is a .pth, .pt, .bin
-or .safetensors (told by content), the .index.json of files that share the weights, or a folder of
-Hugging Face with one of these. The way back gives PyTorch's names as a fine-tuned checkpoint has
-them (of CLIP: as TempMe's has), every tensor equal to the original bit for bit (but for float64,
-which is rounded to float32, and for a single number's axes).
+The configuration defines the network. `--config.checkpoint` takes the new folder (it takes the .pth
+as well, but a folder loads faster and is already checked). --source is a .pth, .pt, .bin or
+.safetensors file (recognised by content), the .index.json of a checkpoint in several files, or a
+Hugging Face folder with one of these. --reverse gives the names of a fine-tuned PyTorch checkpoint
+(for CLIP, those of TempMe's), with every tensor equal to the original bit for bit (except that
+float64 is rounded to float32, and that a tensor with one element may have other axes).
 """
 
 import rich
@@ -24,14 +24,14 @@ from tokmerge_jax import command_line
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.conversion import Summary, convert
 
-_SOURCE = flags.DEFINE_string("source", None, "what to convert", required=True)
+_SOURCE = flags.DEFINE_string("source", None, "the weights to convert", required=True)
 _TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)", required=True)
-_MERGE = flags.DEFINE_bool("merge_lora", False, "fold LoRA into the weights that it changes")
-_REVERSE = flags.DEFINE_bool("reverse", False, "from our weights to PyTorch's names")
+_MERGE = flags.DEFINE_bool("merge_lora", False, "add LoRA to the weights that it changes")
+_REVERSE = flags.DEFINE_bool("reverse", False, "convert our weights to PyTorch's names")
 
 
 def main(config: Config) -> None:
-    """Converts one way or the other."""
+    """Converts the weights and prints a summary."""
     source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
     summary = convert(config, source, target, reverse=_REVERSE.value, fold_lora=_MERGE.value)
     if _MERGE.value:
@@ -42,7 +42,7 @@ def main(config: Config) -> None:
 
 
 def table(summary: Summary) -> rich.table.Table:
-    """What became of the tensors, alike ones of all layers in a row."""
+    """A table of the converted tensors, with alike tensors of all layers in one row."""
     rows = rich.table.Table()
     for column in ("tensors of the checkpoint", "count", "numbers", "became"):
         rows.add_column(column, overflow="fold")

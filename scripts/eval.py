@@ -7,23 +7,23 @@ Examples:
   python scripts/eval.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=weights/ssv2
 
 Keys that are often set (--config.KEY=VALUE; all of them: tokmerge_jax/config/):
-  checkpoint            an orbax folder of scripts/convert.py, or a .pth or .safetensors file
-  output                where results go; default results/<name of the configuration>
+  checkpoint            a folder of scripts/convert.py, or a .pth or .safetensors file
+  output                folder of the results; default results/<name of the configuration>
   model.merger.name     none switches merging off
-  model.merger.r        tokens that merge in each block: 600,200,100
-  data.folder           where scripts/prepare_data.py put the data sets; default data
-  data.on_broken        skip leaves unreadable videos out; default stop
-  eval.batch_size       videos that are encoded at a time
-  eval.rerank           False leaves out the matching head (retrieval)
-  eval.top_k            candidates that are re-ranked, or answers that are scored whole
+  model.merger.r        number of tokens that merge in each block: 600,200,100
+  data.folder           folder of scripts/prepare_data.py; default data
+  data.on_broken        skip leaves out unreadable videos; default stop
+  eval.batch_size       number of videos encoded at a time
+  eval.rerank           False switches re-ranking off (retrieval)
+  eval.top_k            number of candidates to re-rank, or of answers to score completely
   data.answers          another answer list (question answering)
-  eval.answering        generate writes answers, rank takes them from the list (TESTA)
-  data.clips            parts of a video that are seen (actions), each by as many crops as
-  data.crops            this says: 1, 3, 5 or 10
+  eval.answering        generate generates answers, rank ranks those in the list (TESTA)
+  data.clips            number of clips per video (action recognition)
+  data.crops            number of crops per clip: 1, 3, 5 or 10
   dtype                 float32 or bfloat16; default bfloat16 on accelerators
 
-Features, scores and rankings are written as they come: stopped or killed, the same command goes on.
-Of actions `confusion.png` shows which were taken for which.
+Features, scores and rankings are written as they are computed: after a stop or kill, the same
+command resumes. For action recognition, `confusion.png` shows the confusion matrix.
 """
 
 import rich
@@ -35,7 +35,7 @@ from tokmerge_jax.tasks import evaluation
 
 
 def main(config: Config) -> None:
-    """Evaluates, prints tables, writes results.json, scores.npz and, of actions, a picture."""
+    """Evaluates, prints tables, writes results.json, scores.npz and, for actions, a picture."""
     system = registry.build(config)
     source, params = evaluation.inputs(system)
     folder = command_line.output(config)

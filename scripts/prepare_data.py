@@ -5,7 +5,7 @@ Examples:
   python scripts/prepare_data.py --dataset ssv2 --annotations lists/val.txt --videos frames
   python scripts/prepare_data.py --dataset demo
 
-Every video is checked once, by several processes; a run that was stopped goes on where it was.
+Every video is checked once, by several processes; after a stop, the same command resumes.
 """
 
 import argparse
@@ -74,26 +74,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--annotations",
         default="",
-        help="folder of the annotation files as UMT, CLIP4Clip or TESTA have them, or one file of"
-        " UMT's; of k400, ssv1 and ssv2 one list ('folder frames label' or 'video label' a line),"
-        " or a folder of train*.txt, val*.txt, test*.txt; a CSV of the actions' names (id,name)"
-        " there, or one folder up, is kept",
+        help="folder of annotation files of UMT, CLIP4Clip or TESTA, or one file of UMT's; for"
+        " k400, ssv1 and ssv2 one list (lines 'folder frames label' or 'video label') or a folder"
+        " of train*.txt, val*.txt, test*.txt; a CSV of the actions' names (id,name) there, or in"
+        " its parent folder, is used",
     )
     parser.add_argument(
         "--format",
         default="",
         choices=list(specs.FAMILIES),
-        help="of the annotations (default: found by the files' names)",
+        help="format of the annotations (default: chosen by the file names)",
     )
     parser.add_argument(
         "--videos", default="", help="folder of the videos, or of folders of frames"
     )
-    parser.add_argument("--folder", default="data", help="where to store it (config.data.folder)")
+    parser.add_argument("--folder", default="data", help="output folder (config.data.folder)")
     parser.add_argument(
         "--splits",
-        help="names joined by commas (default: test; of actions: val; of the demo: train,val,test)",
+        help="names joined by commas (default: test; actions: val; demo: train,val,test)",
     )
-    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="processes that work")
+    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="number of processes")
     return parser
 
 

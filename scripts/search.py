@@ -4,15 +4,15 @@ Examples:
   python scripts/search.py index --config configs/demo.py --videos clips --index clips_index
   python scripts/search.py query --index clips_index "a red square moves left" "a white cross"
 
-`index` encodes a folder of videos. Run again, it encodes what is new and forgets what is gone;
-stopped or killed, it goes on. Files that cannot be decoded are named. `query` ranks the videos for
-each text, by the matching head where the model has one; it needs no configuration.
+`index` encodes a folder of videos. When run again, it encodes new videos and removes deleted ones;
+after a stop or kill, it resumes. Files that cannot be decoded are listed. `query` ranks the videos
+for each text, with the matching head if the model has one; it needs no configuration.
 
 Keys that are often set when indexing (--config.KEY=VALUE):
-  checkpoint            an orbax folder of scripts/convert.py, or a .pth or .safetensors file
+  checkpoint            a folder of scripts/convert.py, or a .pth or .safetensors file
   model.merger.name     none switches merging off
-  eval.batch_size       videos that are encoded at a time
-  eval.top_k            candidates that a query re-ranks
+  eval.batch_size       number of videos encoded at a time
+  eval.top_k            number of candidates that a query re-ranks
 """
 
 import io
@@ -28,16 +28,16 @@ from tokmerge_jax import command_line
 from tokmerge_jax.own_videos.search import Searcher, index_videos
 from tokmerge_jax.types import UserError
 
-_INDEX = flags.DEFINE_string("index", None, "the index's folder")
+_INDEX = flags.DEFINE_string("index", None, "the folder of the index")
 _VIDEOS = flags.DEFINE_string("videos", None, "index: the folder of the videos")
-_TOP = flags.DEFINE_integer("top", 10, "query: how many videos to show", lower_bound=1)
-_RERANK = flags.DEFINE_bool("rerank", True, "query: rank by the matching head")
+_TOP = flags.DEFINE_integer("top", 10, "query: number of videos to show", lower_bound=1)
+_RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
 
 _NAMED = 10  # broken files that are shown
 
 
 def main(arguments: list[str]) -> None:
-    """Does what the first argument says."""
+    """Runs the command that the first argument names."""
     commands = {"index": (index, ["top", "rerank"]), "query": (query, ["config", "videos"])}
     if not arguments or arguments[0] not in commands:
         given = f"{arguments[0]!r} is no command; " if arguments else ""
@@ -70,7 +70,7 @@ def index(folder: str, rest: list[str]) -> None:
 
 
 def query(folder: str, texts: list[str]) -> None:
-    """Prints the videos that each text finds."""
+    """Prints the best videos for each text."""
     if not texts:
         raise UserError('`query` needs a text: search.py query --index DIR "a red square"')
     searcher = Searcher(folder)

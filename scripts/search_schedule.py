@@ -1,4 +1,4 @@
-"""Finds the merging schedule of the best metric whose cost is within a budget.
+"""Finds the merging schedule with the best metric within a cost budget.
 
 Examples:
   python scripts/search_schedule.py --config configs/demo.py --budget 0.6
@@ -6,14 +6,14 @@ Examples:
   python scripts/search_schedule.py --config configs/msrvtt_b16.py --budget 0.55 --split train \\
       --config.checkpoint=weights/msrvtt_b16 --config.eval.rerank=False
 
-The budget is a share of the GMAC without any merging, the metric the headline of scripts/eval.py.
+The budget is a share of the GMAC without merging; the metric is the headline of scripts/eval.py.
 Schedules of the configuration's merger are evaluated on a validation split: first uniform ones (the
-same r in each of the first m layers) and the configuration's own, then changes to the best.
+same r in each of the first m layers) and the configuration's own, then variations of the best one.
 
-All is kept in `search/SPLIT/` under the configuration's output: each evaluation as a line of
+Results are in `search/SPLIT/` in the configuration's output: each evaluation as a line of
 `trials.jsonl` and a folder in `schedules/WEIGHTS/` for scripts/compare.py; the table of a search,
-as JSON, in `budget_BUDGET.json`. Stopped or killed, the same command goes on; another budget, or
-more trials, evaluates only what is new.
+as JSON, in `budget_BUDGET.json`. After a stop or kill, the same command resumes; with another
+budget or more trials, it evaluates only new schedules.
 """
 
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ from tokmerge_jax import command_line
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.schedules import search_schedule
 
-_BUDGET = flags.DEFINE_float("budget", 0.6, "GMAC at most, as a share of those without merging")
+_BUDGET = flags.DEFINE_float("budget", 0.6, "largest cost, as a share of GMAC without merging")
 _SPLIT = flags.DEFINE_string("split", "val", "the split to evaluate on")
-_TRIALS = flags.DEFINE_integer("trials", 40, "how many schedules to evaluate", lower_bound=1)
+_TRIALS = flags.DEFINE_integer("trials", 40, "number of schedules to evaluate", lower_bound=1)
 
 
 def main(config: Config) -> None:
-    """Searches, prints the table and the line for a configuration."""
+    """Searches; prints the table and a line for the configuration."""
     folder = command_line.output(config) / "search" / _SPLIT.value
     with command_line.resumable():
         content = search_schedule(
@@ -46,7 +46,7 @@ def main(config: Config) -> None:
         )
     rich.print(table(content))
     if len(content["schedules"]) == _TRIALS.value:
-        print(f"Stopped after {_TRIALS.value} schedules; a larger --trials goes on from here.")
+        print(f"Stopped after {_TRIALS.value} schedules; a larger --trials continues from here.")
     print(f"Results are in {folder}. For the configuration:")
     print(f"    merger=Merger(r={content['best']})")
 

@@ -3,10 +3,10 @@
 Example:
   python scripts/train.py --config configs/demo.py --export demo.safetensors --half
 
-The run is kept in `training/` under the configuration's output: its settings, checkpoints, loss
-curve, and at the end its parameters. With config.train.eval_split it is evaluated on the way, and
-the best parameters are kept in `training/best/`. Stopped (Ctrl-C, SIGTERM) or killed, the same
-command goes on from the last checkpoint to the same curve.
+The run is in `training/` in the configuration's output: settings, checkpoints, loss curve, and at
+the end the parameters. With config.train.eval_split it is evaluated in between, and the best
+parameters are in `training/best/`. After a stop (Ctrl-C, SIGTERM) or kill, the same command resumes
+from the last checkpoint with the same loss curve.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float
 
 
 def main(config: Config) -> None:
-    """Trains to the end, or until it is asked to stop, and says where things are."""
+    """Trains to the end or until a stop is requested, and prints where the results are."""
     system = registry.build(config)
     target = Path(_EXPORT.value) if _EXPORT.value else None
     if target:
@@ -33,7 +33,7 @@ def main(config: Config) -> None:
     trained = train(system, folder)
     if not trained.finished:
         steps = f"step {trained.step} of {trained.plan.steps}"
-        print(f"Stopped after {steps}; the same command goes on.")
+        print(f"Stopped after {steps}; run the same command again to continue.")
         return
     if target:
         number_type = np.float16 if _HALF.value else np.float32

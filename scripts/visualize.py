@@ -1,4 +1,4 @@
-"""Draws which patches became one token, what was salient, and accuracy against cost.
+"""Draws which patches merged, their saliency, and accuracy against cost.
 
 Examples:
   python scripts/visualize.py --config configs/demo.py --clips 3
@@ -6,12 +6,12 @@ Examples:
       --video dog.mp4 --video cat.mp4
   python scripts/visualize.py --curve results/plain,results/r100,results/r200 --output curve
 
-Of the first clips of the gallery, `merging.png` shows frames, the saliency that their first merge
-went by (of mergers that have one), and their tokens after the last merge. Of a --video it is
-`NAME_merging.png` with all merging layers and the tokens' final mass; its .mp4 and .gif
-play. Where whole frames merge (TESTA), `frames_1.png` and so on, or `NAME_frames.png`, tell which
-did, and the patch groups in those that are left. A --curve is the results' headline number against
-GMAC and clips/s, as PNG and PDF.
+`merging.png` shows frames of the gallery's first clips, the saliency at the first merge (for
+mergers that use it), and the tokens after the last merge. For each --video, `NAME_merging.png`
+shows all merging layers and the final token sizes; the .mp4 and .gif are animations. If whole
+frames merge (TESTA), `frames_1.png` and so on, or `NAME_frames.png`, show which frames merged, and
+the patch groups in the remaining ones. --curve plots the results' headline metric against GMAC and
+clips/s, as PNG and PDF.
 """
 
 import itertools
@@ -35,17 +35,17 @@ from tokmerge_jax.types import Actions, Gallery, Params, UserError
 from tokmerge_jax.visualize import curve
 
 _CLIPS = flags.DEFINE_integer(
-    "clips", 3, "how many clips of the gallery", lower_bound=1, upper_bound=32
+    "clips", 3, "number of clips of the gallery", lower_bound=1, upper_bound=32
 )
 _VIDEOS = flags.DEFINE_multi_string("video", [], "a video to draw; may be repeated")
 _CURVE = flags.DEFINE_list("curve", [], "results of scripts/eval.py, joined by commas")
 _OUTPUT = flags.DEFINE_string("output", "curve", "the curve's files, without .png and .pdf")
 
-_RATE = 2  # frames a second of what plays
+_RATE = 2  # frames per second of the animations
 
 
 def main(rest: list[str]) -> None:
-    """Draws what the options ask for and says where it is."""
+    """Draws the requested pictures and prints where they are."""
     if _CURVE.value:  # a shell's RESULTS* gives the flag one and leaves the others
         refuse("--curve", "config", "video", "clips")
         draw_curve([pathlib.Path(path) for path in [*_CURVE.value, *rest]])
@@ -62,7 +62,7 @@ def main(rest: list[str]) -> None:
 
 
 def refuse(what: str, *options: str) -> None:
-    """Refuses options that would do nothing."""
+    """Raises UserError for options that would have no effect."""
     for option in options:
         if flags.FLAGS[option].present:
             hint = "; the folder of pictures is --config.output" if option == "output" else ""
@@ -70,7 +70,7 @@ def refuse(what: str, *options: str) -> None:
 
 
 def tracer(system: System) -> TraceVideo:
-    """What tells merges; raises UserError unless there are weights, and merges to draw."""
+    """The system's trace function; raises UserError without weights, or without merges to draw."""
     if not system.config.checkpoint:
         raise UserError("config.checkpoint is empty; name the weights, --config.checkpoint=FILE")
     if all(layer.tokens_in == layer.tokens_out for layer in system.merging.cost):
@@ -80,8 +80,8 @@ def tracer(system: System) -> TraceVideo:
         )
     if system.trace_video is None:
         raise UserError(
-            "which patches merge is told of config.model.vision.attention=divided alone, so there"
-            " is nothing to draw; set it"
+            "merging patches can be traced only with config.model.vision.attention=divided; set it"
+            " to draw them"
         )
     return system.trace_video
 
@@ -104,7 +104,7 @@ def draw_gallery(system: System, folder: pathlib.Path) -> None:
 
 
 def first_view(system: System, clip: np.ndarray) -> np.ndarray:
-    """The frames of a clip in which tokens merge: of neighbours the middle ones, of views one."""
+    """The frames of a clip in which tokens merge: the middle neighbours of the first view."""
     count = system.config.data.neighbours
     return clip[: system.pixels.frames * count][count // 2 :: count]
 
@@ -112,7 +112,7 @@ def first_view(system: System, clip: np.ndarray) -> np.ndarray:
 def draw_film(
     clip: np.ndarray, merged: Sequence[visualize.Merge], name: str, target: pathlib.Path
 ) -> None:
-    """Draws which frames of a clip merged, if any did as a whole; an older picture goes."""
+    """Draws which whole frames of a clip merged, if any did; removes an older picture."""
     target.unlink(missing_ok=True)
     frames = merged[-1].frames
     if frames is not None and len(np.unique(frames)) < len(frames):
@@ -121,7 +121,7 @@ def draw_film(
 
 
 def draw_videos(system: System, folder: pathlib.Path) -> None:
-    """Draws the merging layers of each --video, and lets them play."""
+    """Draws the merging layers of each --video, also as animations."""
     config = system.config
     videos = targets([pathlib.Path(path) for path in _VIDEOS.value], folder)
     decode = decoder(config.data, system.pixels.frames, folder="")
@@ -141,16 +141,16 @@ def draw_videos(system: System, folder: pathlib.Path) -> None:
 def targets(
     videos: Sequence[pathlib.Path], folder: pathlib.Path
 ) -> dict[pathlib.Path, pathlib.Path]:
-    """The picture of each video.
+    """Maps each video to the path of its picture.
 
     Raises:
-      UserError: if two videos would share one, or a file that it brings is a video to draw.
+      UserError: if two videos would share a picture, or a picture would replace a video.
     """
     pictures = {video: folder / f"{video.stem}_merging.png" for video in videos}
     for video, target in pictures.items():
         others = [other for other in pictures if other != video and pictures[other] == target]
         if others:
-            raise UserError(f"{video} and {others[0]} have one name; draw them in two runs")
+            raise UserError(f"{video} and {others[0]} have the same name; draw them in two runs")
         for suffix in (".mp4", ".gif"):
             if target.with_suffix(suffix).resolve() in (other.resolve() for other in videos):
                 raise UserError(
@@ -163,7 +163,7 @@ def targets(
 def traced(
     system: System, params: Params, clips: Sequence[np.ndarray]
 ) -> list[tuple[visualize.Merge, ...]]:
-    """The merging layers of each clip; frames are squares of patches."""
+    """Traces the merging layers of each clip, whose frames are squares of patches."""
     names = [cost.name for cost in system.merging.cost if cost.tokens_out < cost.tokens_in]
     layers = [name.replace("_", " ") for name in names]
     trace_video = jax.jit(tracer(system))
@@ -176,10 +176,10 @@ def traced(
 
 
 def draw_curve(paths: Sequence[pathlib.Path]) -> None:
-    """Draws the runs' headline numbers against their cost.
+    """Plots the runs' headline metric against their cost.
 
     Raises:
-      UserError: if their numbers do not mean the same.
+      UserError: if the runs cannot be compared.
     """
     runs = {str(path): report.read(path) for path in paths}
     report.check_same(runs)
@@ -191,7 +191,7 @@ def draw_curve(paths: Sequence[pathlib.Path]) -> None:
 
 
 def title(gallery: Any, place: int) -> str:
-    """The video's first caption, its action, or its name."""
+    """The title of a clip: its first caption, its action, or its name."""
     if isinstance(gallery, Actions):
         return gallery.names[gallery.labels[place]]
     if not isinstance(gallery, Gallery):

@@ -191,7 +191,7 @@ def test_hugging_faces_clip_starts_it_too():
 
 
 def test_our_own_clip_starts_it_too():
-    """Of a CLIP under our names only the image transformer is read; what it has not is told."""
+    """From a CLIP under our names only the image transformer is read; the rest is reported."""
     flat = rules.flatten(loaded(openai(), to_train=True))
     vision = {name: x for name, x in flat.items() if name.startswith("vision/")}
     others = ("text/position_embedding", "vision_norm/scale", "vision_projection/kernel",

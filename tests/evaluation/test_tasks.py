@@ -86,7 +86,7 @@ def test_other_names_or_labels_of_actions_leave_what_is_known(system, tmp_path):
 
 
 def test_seconds_are_those_of_all_sittings(system, tmp_path):
-    """Of those that count alike: other rules are another run."""
+    """Seconds add up over stopped and resumed runs with the same rules only."""
     source = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
     first = tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"]
     assert first["classify videos"] > 0

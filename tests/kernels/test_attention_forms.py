@@ -58,7 +58,7 @@ def test_forms_on_random_shapes(form, batch, rows, keys, heads, width, weighted,
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("form", ["whole", "pallas"])
 def test_gradients_equal_those_of_the_definition(form, dtype):
-    """Of queries, keys, values and positive weights, where both sides end in padding."""
+    """Draws queries, keys, values and positive weights; both sides end in padding."""
     arrays, weight = draw(2, 131, 150, 2, 16, dtype=dtype), weights(2, 150) + 1.0
     towards = jnp.asarray(np.random.default_rng(3).standard_normal(arrays[0].shape), jnp.float32)
 

@@ -27,7 +27,7 @@ def points(axes):
 
 
 def boxes(drawn):
-    """Of all names, in the picture's dots, by panel."""
+    """The positions of all names in pixels, by panel."""
     renderer = FigureCanvasAgg(drawn).get_renderer()
     drawn.draw(renderer)
     size = drawn.get_size_inches() * drawn.dpi

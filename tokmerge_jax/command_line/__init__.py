@@ -120,11 +120,11 @@ def reported() -> Iterator[None]:
 
 @contextlib.contextmanager
 def resumable() -> Iterator[None]:
-    """Ends a script that is stopped (Ctrl-C) where the same command goes on later."""
+    """Ends a script that is stopped (Ctrl-C) with a note that the same command resumes."""
     try:
         yield
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        print("\nStopped; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -75,7 +75,7 @@ def test_a_scene_is_shown_forwards_and_backwards(action):
 
 @pytest.mark.parametrize("action", range(0, len(NAMES), 2))
 def test_partners_are_at_the_same_places(action):
-    """Of scenes that have nothing in common: how often each shape is in each part of a frame."""
+    """How often each shape is in each part of a frame, over independent scenes."""
     one, other = (
         np.stack([made(a, seed)[0] for seed in range(first, first + 600)], axis=1)
         for a, first in ((action, 0), (action ^ 1, 1000))

@@ -417,7 +417,7 @@ def test_where_a_stream_says_that_chroma_lies_does_not_count(folder):
 
 
 def test_scaling_halves_by_a_triangle_twice_as_wide():
-    """Of whole rows of grey, weights 1 3 3 1, in eighths."""
+    """Resizes rows of grey with weights 1 3 3 1, in eighths."""
     rows = np.array([0, 0, 80, 160, 240, 40, 0, 0], np.uint8)
     grey = np.broadcast_to(rows[:, None], (8, 8))
     found = scaling.Scaler(4)(av.VideoFrame.from_ndarray(np.ascontiguousarray(grey), "gray"))
