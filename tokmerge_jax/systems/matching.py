@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 def retrieval(tower: Tower, network: UMT | TESTA, tokenize: Tokenize) -> Retrieval:
-    """The functions of a network that has a matching head.
+    """Makes the record of a network with a matching head.
 
     Args:
       tower: the video side of the network.
-      network: encodes and matches.
-      tokenize: makes ids of captions.
+      network: the network.
+      tokenize: captions -> ids.
     """
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
@@ -48,7 +48,7 @@ def retrieval(tower: Tower, network: UMT | TESTA, tokenize: Tokenize) -> Retriev
 
 
 def matching(network: Matcher) -> Matching:
-    """The functions of a matching head."""
+    """Makes the record of a matching head."""
 
     def video_memory(params: Params, tokens: ArrayLike) -> Memory:
         return run(network, network.memory, params, tokens)
@@ -62,7 +62,7 @@ def matching(network: Matcher) -> Matching:
 def match_logits(
     network: Matcher, params: Params, memory: Memory, states: ArrayLike, text_mask: ArrayLike
 ) -> jax.Array:
-    """Logits [B,P,2] (no match, match) of P texts with each video."""
+    """Returns logits [B,P,2] (no match, match) of P texts with each video."""
     flat = (
         rearrange(jnp.asarray(states), "b p l c -> (b p) l c"),
         rearrange(jnp.asarray(text_mask), "b p l -> (b p) l"),
@@ -72,6 +72,6 @@ def match_logits(
 
 
 def run(network: nn.Module, method: Callable[..., T], params: Params, *arrays: PyTree) -> T:
-    """A method of the network, by its parameters, on arrays of any kind."""
+    """Calls a method of the network with these parameters, on arrays of any kind."""
     arrays = jax.tree.map(jnp.asarray, arrays)
     return cast(T, network.apply({"params": params}, *arrays, method=method))

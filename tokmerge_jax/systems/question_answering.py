@@ -81,7 +81,7 @@ def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dic
     """
     weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
     text_ids, text_mask = words.questions([text for row in rows for text in row.questions])
-    answer_ids, _ = words.answers([a for row in rows for found in row.answers for a in found])
+    answer_ids, _ = words.answers([a for row in rows for answers in row.answers for a in answers])
     videos, _, answers = weights.shape
     return {
         "text_ids": rearrange(text_ids, "(b p) l -> b p l", b=videos),
@@ -94,7 +94,7 @@ def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dic
 def answering(
     tower: Tower, network: Answerer, words: Words, writing: Writing | None = None
 ) -> Answering:
-    """The functions of a network that answers questions.
+    """Makes the record of a network that answers questions.
 
     Args:
       tower: the video side of the network.
@@ -144,9 +144,9 @@ def answering(
 def writing(
     config: Config, network: Answerer, answers: Tokenizer, options: GeneratingOptions
 ) -> Writing:
-    """Answers as `options` of the evaluation describe them, from their start token to their end.
+    """Makes the record of a decoder that writes answers, by the `options` of the evaluation.
 
-    All places of a question are attended to, its padding too, as in BLIP.
+    It attends to all places of a question, padding included, as in BLIP.
     """
     decoder = network.decoder
 
@@ -166,13 +166,13 @@ def text_writer(
     own: Callable[[Params], Params],
     how: Callable[[], tuple[int, decoding.Options]],
 ) -> Write:
-    """Texts that a decoder writes.
+    """Makes the function that writes texts with a decoder.
 
     Args:
-      decoder: all its layers read what the text is about; it predicts words.
-      own: the decoder's parameters, of a system's.
-      how: tells the word that every text starts with, and how to go on; it is called when the
-        function is compiled, for it may read the vocabulary.
+      decoder: a BERT of fusion layers alone, which predicts words.
+      own: a system's parameters -> the decoder's.
+      how: returns the id that every text starts with, and the options of decoding; called when the
+        function is compiled, as it may read the vocabulary.
     """
     empty_cache = nn.apply(Bert.empty_cache, decoder)
     read_word = nn.apply(_read_word, decoder)
@@ -187,8 +187,8 @@ def text_writer(
 
         cache = empty_cache({}, texts * options.beams, options.max_length)
         prompt = jnp.full((texts, 1), start, jnp.int32)
-        found = decoding.generate(step, cache, prompt, options, key)
-        return {"ids": found.ids, "score": found.score}
+        written = decoding.generate(step, cache, prompt, options, key)
+        return {"ids": written.ids, "score": written.score}
 
     return write
 
@@ -200,6 +200,6 @@ def _read_word(
     position: jax.Array,
     memory: tuple[KeysValues, ...],
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """Reads one word more of each text; logits of the next one, and the new cache."""
+    """Reads the next word of each text; returns logits of the one after it, and the new cache."""
     states, cache = decoder.step(cache, ids, position, memory)
     return decoder.words(states), cache

@@ -1,4 +1,4 @@
-"""TDS-CLIP, and Side4Video: actions told by a side network that reads a frozen CLIP.
+"""TDS-CLIP, and Side4Video: action recognition by a side network on a frozen CLIP.
 
 Source: TDS-CLIP (arXiv 2408.10688), Side4Video (arXiv 2311.15769); `docs/tds_clip.md`.
 """
@@ -157,9 +157,10 @@ def _classify_in_training(
 
 
 def _share(params: Params, side_rate: float) -> Callable[[str], float]:
-    """Of the learning rate: `side_rate` in the side network, all in its batch norms and the head.
+    """The share of the learning rate by a parameter's name.
 
-    Batch norms are where there are running statistics.
+    It is `side_rate` in the side network but for its batch norms (the layers with running
+    statistics), and 1 elsewhere.
     """
     batch_norms = {name.rpartition("/")[0] for name in rules.flatten(params[_STATISTICS])}
 

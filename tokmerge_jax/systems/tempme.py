@@ -65,7 +65,7 @@ class TempMeTower(ClipTower):
 
     @property
     def layers_with_positions(self) -> list[int]:
-        """The layers before which clips join that learned positions tell apart."""
+        """The layers before which clips join and get learned positions."""
         positions = self.config.model.join.positions
         return [i for i, stage in enumerate(self.stages) if positions and stage.join]
 
@@ -166,7 +166,7 @@ def _retrieval(tower: TempMeTower, tokenize: tokenizers.Tokenizer) -> Retrieval:
         return {"embedding": unit(pooled(frames))[:, None]}
 
     def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
-        del text_mask  # the end token is found by its id
+        del text_mask  # the id of the end token marks the end
         words = matching.run(network, network.encode_text, merge_lora(params), text_ids)
         return {"embedding": unit(words)}
 

@@ -1,8 +1,8 @@
-"""What functions of a system refuse to read, for they would misread it: frames and texts.
+"""Checks of the frames and texts that a system's functions are given.
 
-Only shapes and types are looked at, which is done while a function is traced and costs nothing
-where it runs. Frames of another number or size would be interpolated or merged as nobody asked, and
-floats cannot be told from normalised ones.
+Only shapes and types are checked, while a function is traced, so that running it costs nothing
+more. Frames of another number or size would be interpolated or merged without notice, and raw
+floats cannot be distinguished from normalised ones.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ R = TypeVar(
 
 
 def video_checked(function: F, config: Config) -> F:
-    """The function, which from now on raises a UserError where `video` is not uint8 [B,T,S,S,3]."""
+    """Returns the function with a check: a UserError unless `video` is uint8 [B,T,S,S,3]."""
     vision = config.model.vision
 
     def check(given: Mapping[str, PyTree]) -> None:
@@ -50,7 +50,7 @@ def video_checked(function: F, config: Config) -> F:
 
 
 def views_checked(function: F, config: Config) -> F:
-    """As `video_checked`, of V views one after the other, each of T frames with neighbours."""
+    """`video_checked` for V views in a row, each of T frames with their neighbours."""
     vision, frames = config.model.vision, config.model.vision.frames * config.data.neighbours
 
     def check(given: Mapping[str, PyTree]) -> None:
@@ -60,7 +60,7 @@ def views_checked(function: F, config: Config) -> F:
 
 
 def text_checked(function: F, config: Config, axes: str = "BL") -> F:
-    """As `video_checked`, of `text_ids` and `text_mask` of these axes."""
+    """`video_checked` for `text_ids` and `text_mask` with these axes."""
     longest = expect(config.model, TextModel).text.max_positions
 
     def check(given: Mapping[str, PyTree]) -> None:
@@ -70,10 +70,7 @@ def text_checked(function: F, config: Config, axes: str = "BL") -> F:
 
 
 def unchecked(system: System) -> System:
-    """The system, its functions as they were before: floats are taken to be normalised.
-
-    For whoever has normalised pixels of his own.
-    """
+    """Returns the system without these checks, for frames that are normalised already."""
     return dataclasses.replace(
         system,
         retrieval=_bare(system.retrieval),
@@ -86,7 +83,7 @@ def unchecked(system: System) -> System:
 
 
 def _bare(task: R) -> R:
-    """A task's record without checks; None stays None."""
+    """Returns a task's record without checks; None stays None."""
     if task is None:
         return task
     functions = {name: _unwrapped(f) for name, f in vars(task).items() if callable(f)}
@@ -94,7 +91,7 @@ def _bare(task: R) -> R:
 
 
 def _unwrapped(function: F) -> F:
-    """The function without checks; a method remains one of its object."""
+    """Returns the function without checks; a method stays bound to its object."""
     return inspect.unwrap(function, stop=inspect.ismethod)
 
 

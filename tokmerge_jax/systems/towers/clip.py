@@ -84,7 +84,7 @@ class ClipTower(Tower):
 
     @property
     def layers_with_positions(self) -> list[int]:
-        """The layers before which clips join that learned positions tell apart."""
+        """The layers before which clips join and get learned positions."""
         return []
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
