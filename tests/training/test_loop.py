@@ -322,7 +322,7 @@ def test_trials_neither_repeat_nor_get_lost(whole, tmp_path):
         ("metrics.jsonl", '{"step": 1, "loss": "low"}', r"metrics\.jsonl, line 2, is damaged"),
         ("trials.jsonl", "[" * 60_000, r"trials\.jsonl, line 2, is damaged; remove that line"),
         ("trials.jsonl", '{"step": 1, "value": 2.0}', r"trials\.jsonl, line 2, is damaged"),
-        ("config.json", "[]", r"config\.json is damaged; start again in another --config\.output"),
+        ("config.json", "[]", r"config\.json is damaged; start again in another config\.output"),
         ("config.json", "\xff", r"config\.json is damaged"),
     ],
 )

@@ -221,12 +221,11 @@ class _Features:
     ) -> None:
         self._store, self._unit, self._names, self._count = store, unit, names, count
         self._videos = videos
-        self._rows = {name: store.open(f"{unit}_{name}", videos) for name in names}
+        opened = {name: store.open(f"{unit}_{name}", videos) for name in names}
+        self._rows = {name: rows for name, rows in opened.items() if rows is not None}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        rows = self._rows[name]
-        assert rows is not None
-        return rows.values
+        return self._rows[name].values
 
     def collect(
         self,
@@ -253,16 +252,14 @@ class _Features:
     def _missing(self) -> np.ndarray:
         """The rows that at least one of the arrays lacks, ascending."""
         every = np.arange(self._count)
-        todo = [every if rows is None else rows.todo for rows in self._rows.values()]
+        todo = [self._rows[name].todo if name in self._rows else every for name in self._names]
         return np.unique(np.concatenate(todo))
 
     def _row_array(self, name: str, values: np.ndarray) -> Rows:
-        rows = self._rows[name]
-        if rows is None:
-            shape = (self._count, *values.shape[1:])
-            rows = self._store.make(f"{self._unit}_{name}", shape, values.dtype, self._videos)
-            self._rows[name] = rows
-        return rows
+        if name not in self._rows:
+            shape, array = (self._count, *values.shape[1:]), f"{self._unit}_{name}"
+            self._rows[name] = self._store.make(array, shape, values.dtype, self._videos)
+        return self._rows[name]
 
 
 @runtime_checkable

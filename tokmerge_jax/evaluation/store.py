@@ -126,12 +126,13 @@ class Store:
         except (KeyError, TypeError, ValueError, FileNotFoundError):
             self._forget(f"{name}.array")
             return None
-        if self._stamps is not None and videos is not None:
-            self._renew(name, rows, self._stamps[np.asarray(videos)])
-        return rows
+        return self._renewed(name, rows, videos)
 
-    def _renew(self, name: str, rows: Rows, stamps: UInt64[np.ndarray, " R"]) -> None:
-        """Marks rows as not written if their files had other stamps."""
+    def _renewed(self, name: str, rows: Rows, videos: Sequence[int] | None) -> Rows:
+        """Marks rows as not written if the files of their `videos` had other stamps."""
+        if self._stamps is None or videos is None:
+            return rows
+        stamps = self._stamps[np.asarray(videos)]
         file = self._rows(name).with_suffix(".stamps")
         known = np.fromfile(file, np.uint64) if file.exists() else np.zeros(0, np.uint64)
         same = known == stamps if known.shape == stamps.shape else np.zeros(len(stamps), bool)
@@ -141,6 +142,7 @@ class Store:
             with disk.explained(file):
                 part.write_bytes(stamps.tobytes())
                 os.replace(part, file)
+        return rows
 
     def make(
         self,
@@ -159,9 +161,7 @@ class Store:
         self._path(f"{name}.array").unlink(missing_ok=True)
         Rows.allocate(self._rows(name), shape, kind)
         self.note(f"{name}.array", {"shape": shape, "dtype": kind.name})  # last: now it is complete
-        rows = self.open(name, videos)
-        assert rows is not None
-        return rows
+        return self._renewed(name, Rows(self._rows(name), shape, kind), videos)
 
     def note(self, name: str, value: Json) -> None:
         """Writes a JSON value under a name, atomically."""

@@ -72,9 +72,7 @@ class RunFolder:
         place = self._folder / "checkpoints" / str(self.step)
         try:
             with disk.explained(place):
-                restored = self._checkpoints.restore(
-                    self.step, args=ocp.args.StandardRestore(abstract)
-                )
+                return self._checkpoints.restore(self.step, args=ocp.args.StandardRestore(abstract))
         except UserError:
             raise
         except Exception as error:  # orbax, tensorstore and JSON raise errors of their own
@@ -83,8 +81,6 @@ class RunFolder:
                 f"{place}, a checkpoint, is damaged ({reason[0]:.120}); remove that folder to"
                 " resume from the checkpoint before it, if there is one"
             ) from error
-        assert isinstance(restored, TrainState)
-        return restored
 
     def save(self, step: int, state: TrainState) -> None:
         """Writes a checkpoint after `step` finished steps; returns when it is on disk.
