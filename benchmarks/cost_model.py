@@ -84,7 +84,7 @@ def main(config: Config) -> None:
     if len(systems) < time_model.LEAST:
         raise UserError(
             f"--schedules: {len(systems)}, no merging among them, are too few for a model of the"
-            f" time; name so many that there are {time_model.LEAST} or more"
+            f" time; name more, so that there are at least {time_model.LEAST}"
         )
     folder = pathlib.Path(_OUTPUT.value or command_line.output(config) / "cost_model")
     folder.mkdir(parents=True, exist_ok=True)

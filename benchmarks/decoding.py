@@ -44,7 +44,7 @@ def decode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 
 def _case(system: System, read: Decoder, paths: Sequence[pathlib.Path], processes: int) -> Case:
-    """The videos by so many processes; over and over where these are many."""
+    """The case of decoding with `processes` processes; many of them repeat the videos."""
     workers = processes if processes > 1 else 0
     count = max(_VIDEOS, _TIMED * workers)
     wanted = [_wanted(read, path) for path in paths]
@@ -81,7 +81,7 @@ class _Decoding:
     count: int
 
     def __call__(self) -> Timed:
-        """Seconds of so many videos; mean values of each."""
+        """Seconds for the videos, and the mean value of each."""
         first = _AHEAD * self.workers
         paths = tuple(np.resize(self.paths, first + self.count).tolist())
         source = Source(Gallery(paths, (), ()), (), paths, self.read, self.workers)

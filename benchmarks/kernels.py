@@ -45,8 +45,8 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
     size = jnp.asarray(rng.integers(1, 4, (count, tokens)), jnp.float32)
     whole = 4 * count * vision.heads * tokens**2
     if whole > _MOST_BYTES:
-        told = f"attention of {counted(count)}: its map is {whole / 2**30:.1f} GiB"
-        print(f"{told}, more than 4; the form whole is not timed", file=sys.stderr)
+        too_large = f"attention of {counted(count)}: its map is {whole / 2**30:.1f} GiB"
+        print(f"{too_large}, more than 4; the form whole is not timed", file=sys.stderr)
     for name, weight, entropy in (
         ("", None, False),
         (", sizes", size, False),
@@ -87,17 +87,19 @@ def _merging(system: System, rng: np.random.Generator, count: int) -> Iterator[C
     match = partial(matching.bipartite, r=r)
     stage = f"merge {r} of {tokens} tokens, {counted(count)}"
     yield compiled(f"match, {stage}", "whole map", match, (keys,), count * pairs * keys.shape[2])
-    found = jax.jit(match)(keys)
-    yield compiled(stage, "scatter", lambda *args: merge.weighted_mean(*args)[0], (found, x), None)
+    matched = jax.jit(match)(keys)
+    yield compiled(
+        stage, "scatter", lambda *args: merge.weighted_mean(*args)[0], (matched, x), None
+    )
     products = count * r * (tokens - r) * vision.width
-    yield compiled(stage, "one-hot product", _by_product, (found, x), products)
+    yield compiled(stage, "one-hot product", _by_product, (matched, x), products)
 
 
-def _by_product(found: Matching, x: jax.Array) -> jax.Array:
+def _by_product(matched: Matching, x: jax.Array) -> jax.Array:
     """`merge.weighted_mean` of tokens of size 1, whose sums are a product with a one-hot matrix."""
     kept, source = (
-        jnp.take_along_axis(x, index[..., None], axis=1) for index in (found.kept, found.source)
+        jnp.take_along_axis(x, index[..., None], axis=1) for index in (matched.kept, matched.source)
     )
-    into = jax.nn.one_hot(found.target, kept.shape[1])
+    into = jax.nn.one_hot(matched.target, kept.shape[1])
     size = 1 + into.sum(axis=1)[..., None]
     return (kept + jnp.einsum("brm,brc->bmc", into, source)) / size

@@ -42,7 +42,7 @@ class Peer:
     python: str
 
     def check(self, system: str) -> None:
-        """Raises UserError unless the flags name what can be used; told before long work."""
+        """Raises UserError, before long work, unless the flags name a usable original."""
         if system not in _ORIGINALS:
             raise UserError(
                 f"--against: config.system={system!r} is timed beside no original; known:"

@@ -21,20 +21,20 @@ Case = Mapping[str, Any]
 def main() -> None:
     """Prints the table as Markdown, and draws the picture; exit code 2 on bad input."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", help="files of stages.py --output, as to be told")
+    parser.add_argument("runs", nargs="+", help="files of stages.py --output, in order")
     parser.add_argument(
         "--output", type=pathlib.Path, required=True, help="the picture, without .png or .pdf"
     )
     args = parser.parse_args()
     try:
-        found = [each for path in args.runs for each in compared(path)]
+        stages = [each for path in args.runs for each in compared(path)]
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    for line in table(found):
+    for line in table(stages):
         print(line)
     args.output.absolute().parent.mkdir(parents=True, exist_ok=True)
-    curve.save(ratios.draw([comparison(*each) for each in found]), args.output)
+    curve.save(ratios.draw([comparison(*each) for each in stages]), args.output)
 
 
 def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
@@ -44,14 +44,14 @@ def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
         name, cases = result["name"], result["cases"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no file of stages.py --output ({error!r})") from error
-    found = []
+    stages = []
     for stage in dict.fromkeys(case["stage"] for case in cases):
         ours, *others = (case for case in cases if case["stage"] == stage)
         if theirs := [case for case in others if case["way"].startswith(("original", "decord"))]:
-            found.append((name, ours, theirs))
-    if not found:
+            stages.append((name, ours, theirs))
+    if not stages:
         raise UserError(f"{path}: nothing was timed beside an original; see --against")
-    return found
+    return stages
 
 
 def comparison(name: str, ours: Case, theirs: Sequence[Case]) -> ratios.Comparison:
@@ -62,13 +62,13 @@ def comparison(name: str, ours: Case, theirs: Sequence[Case]) -> ratios.Comparis
     )
 
 
-def table(found: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
+def table(stages: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
     """Lines of Markdown: ours in seconds, the others' ratios with the lowest and highest round."""
     yield "| configuration | job | ours, s | of ceiling | clips/s | times as fast as |"
     yield "|---|---|---|---|---|---|"
-    for name, ours, theirs in found:
+    for name, ours, theirs in stages:
         compared = [(case["way"], _ratios(ours, case)) for case in theirs]
-        told = "; ".join(
+        ratios_text = "; ".join(
             f"{way}: **{statistics.median(rounds):.2f}** ({min(rounds):.2f}-{max(rounds):.2f})"
             for way, rounds in compared
         )
@@ -79,7 +79,7 @@ def table(found: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
             f"{ours['seconds']:.3g}",
             "-" if share is None else f"{share:.0%}",
             "-" if speed is None else f"{speed:.3g}",
-            told,
+            ratios_text,
         )
         yield f"| {' | '.join(cells)} |"
 

@@ -135,14 +135,14 @@ def time_stages(system: System, names: Sequence[str], peer: Peer | None) -> list
 
 def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
     """The cases that the original can be asked for, and decord, where there is one."""
-    found = [case for case in cases if case.requests]
-    if not found:
+    askable = [case for case in cases if case.requests]
+    if not askable:
         raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
-    decoding = [case for case in found if case.stage.startswith("decode")]
+    decoding = [case for case in askable if case.stage.startswith("decode")]
     if decoding and not peer.has("decord"):
         print(f"{_PYTHON.value} has no decord: decoding is timed without it", file=sys.stderr)
-        return [case for case in found if case not in decoding]
-    return found
+        return [case for case in askable if case not in decoding]
+    return askable
 
 
 _MEMORY = "memory"

@@ -330,7 +330,7 @@ def prepare(
 ) -> list[SplitReport]:
     """Checks the videos of a data set and stores it, as `scripts/prepare_data.py` does.
 
-    Worker processes read the caller's script again: it calls this under `if __name__ ==
+    Worker processes import the caller's script again, so call this under `if __name__ ==
     "__main__":`.
 
     Args:
@@ -339,7 +339,7 @@ def prepare(
       annotations: folder or file of the annotations; none for the demo, whose videos are drawn.
       videos: folder of the videos; none for the demo.
       splits: names of splits; by default "test", of actions "val", and all of the demo.
-      format: of the annotations; "" finds it by the files' names.
+      format: the format of the annotations; "" chooses by the file names.
       workers: number of processes; 0 = one for each core.
 
     Returns:

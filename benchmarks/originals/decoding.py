@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 
 def ready(processes: int) -> Callable[..., torch.Tensor]:
-    """What decodes in so many processes of one thread, which have started.
+    """Starts `processes` single-threaded processes and returns a function that decodes with them.
 
     It takes `paths`, the wanted `frames` of each, the edge that frames are `scaled` to while they
     are decoded (0 = not) and the `size` that they are resized to. It gives their mean values.

@@ -34,7 +34,7 @@ def least():
 def test_less_than_jax_starts_with_is_refused(script, kib):
     done = run(kib, f"{script}.py", "--help")
     assert (done.returncode, done.stdout) == (2, "")
-    said = rf"ulimit -v is {kib} \(KiB\), .* set it to {least()} at least, or to unlimited\n"
+    said = rf"ulimit -v is {kib} \(KiB\), .* set it to at least {least()}, or to unlimited\n"
     assert re.fullmatch(said, done.stderr)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation's numbers beside the published ones, and how the two protocols differ."""
+"""Compares an evaluation's numbers with the published ones, and their protocols."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,18 +17,18 @@ _NO_PROTOCOL = {
     "model.drop_path", "model.dropout", "model.sizes", "data.folder", "data.on_broken",
     "data.vocabulary", "data.workers", "eval.batch_size", "eval.memory_gib",
 }  # fmt: skip
-"""Keys of `_PARTS` that change how an evaluation runs, and none of its numbers."""
+"""Keys of `_PARTS` that change how an evaluation runs, but not its numbers."""
 
 
 def compare(
     results: Mapping[str, Json], config: Config, publication: Publication
 ) -> list[dict[str, Json]]:
-    """A row, as JSON holds it, for each published number that `results` have as well.
+    """Returns a JSON row for each published number that `results` contain too.
 
     Args:
-      results: of `report.results`.
-      config: the configuration that was evaluated.
-      publication: of its file.
+      results: the result of `report.results`.
+      config: the evaluated configuration.
+      publication: the published numbers in its file.
     """
     rows = []
     for number in publication.numbers:
@@ -50,7 +50,7 @@ def compare(
 
 
 def table(rows: Sequence[Mapping[str, Json]]) -> Table:
-    """The rows of `compare` for a reader."""
+    """A table of the rows of `compare`."""
     view = Table(title="beside published numbers", title_justify="left", pad_edge=False)
     for column in ("", "here", "published", "difference"):
         view.add_column(column, justify="right" if column else "left")
