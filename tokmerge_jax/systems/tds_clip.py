@@ -124,7 +124,7 @@ def build(config: tds_clip.Recognition) -> System:
 
 
 def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
-    """Of one block beside a frozen one: convolution, gate, attention, MLP."""
+    """MACs of one block of the side network: convolution, gate, attention, MLP."""
     keys, each = places + frames, places // frames
     convolution = places * (2 * width**2 + 3 * width)
     gate = places * 2 * width * (width // 16) if gated else 0
