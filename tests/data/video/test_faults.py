@@ -166,7 +166,7 @@ def test_others_go_on_where_a_worker_was_killed(monkeypatch, capsys):
     assert told[1].startswith(
         "a decoding worker died (Killed) at video 0 or soon after; the others continue"
     )
-    assert "fewer workers than 3 (config.data.workers, --workers)" in told[1]
+    assert "fewer workers than 3 (config.data.workers, or workers of a preparation)" in told[1]
     assert len(told) == 5  # a line for each, and those between
 
 
