@@ -1,7 +1,7 @@
-"""What `stages.py` times of decoding: the project's decoder, sampling and resizing.
+"""The decoding stage of `stages.py`: the project's decoder, sampling and resizing.
 
-Videos of 10 s are drawn for it: discs that move over a textured ground, in H.264 as x264 writes it
-unless told otherwise, with a keyframe every 250 frames as in MSR-VTT's. Decord reads the same
+Videos of 10 s are drawn for it: discs that move over a textured ground, in H.264 by x264 with its
+default settings and a keyframe every 250 frames, as in MSR-VTT's. Decord reads the same
 frames in as many processes of one thread, as ours are, and scales them while it decodes them where
 `config.data.decode_size` says so; else PyTorch resizes them. Its frames stay where they are; ours
 come to this process.

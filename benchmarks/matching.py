@@ -135,7 +135,7 @@ def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.A
 
 
 def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
-    """Returns MACs of (a video's K/V, reading a question, its K/V, one answer position)."""
+    """Returns (MACs of a video's K/V, a question, its K/V, by name; MACs of an answer position)."""
     words, (_, tokens, width) = expect(system.config.model, umt.Model).text, inputs["tokens"].shape
     length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
     question = words.fusion_layer * text_layer_macs(words, length, length)
@@ -152,6 +152,6 @@ def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapp
 
 
 def _fusion_layer_macs(words: Text, length: int, rows: int, tokens: int) -> int:
-    """The same with cross-attention to `tokens` keys and values that exist already."""
+    """Returns `text_layer_macs` plus those of cross-attention to the K/V of `tokens` tokens."""
     cross = 2 * rows * words.width**2 + 2 * rows * tokens * words.width
     return text_layer_macs(words, length, rows) + cross

@@ -22,7 +22,7 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Params, UserError
 
 Ask = Callable[..., Timed]
-"""Keywords of a request -> what it took and gave."""
+"""A request's keywords -> its time and its result."""
 
 _BERT = "einops, transformers"
 _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages

@@ -1,6 +1,6 @@
 """Times the stages of an evaluation, beside a matrix product and, if asked, beside the original.
 
-Or tells, with `--stages memory`, what training as configured holds in memory; nothing runs.
+With `--stages memory`, reports what training as configured holds in memory, without running it.
 
 Examples:
   python -m benchmarks.stages --config configs/msrvtt_b16.py
@@ -14,8 +14,9 @@ Examples:
   python -m benchmarks.stages --config configs/tdsclip_ssv2_b16.py --stages memory
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
-compared. Compiling is told apart. "Ceiling" is a large matrix product of the model's shapes in the
-same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), FLOP are two for each.
+compared. Compilation is reported separately. "Ceiling" is a large matrix product of the model's
+shapes in the same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), FLOP are two for
+each.
 Re-ranking is timed on a part of its pairs, and multiplied; so are questions that are answered anew.
 
 The stages `decode`, `evaluation` and `kernels` take long and run only where they are named.
@@ -24,7 +25,7 @@ is timed as well. `evaluation` is all of it but decoding, on random clips: `--ga
 many, the most of `--clips` how many are encoded at a time; all are held in memory as float32.
 `kernels` are the forms of attention and of a merge, of UMT's tokens.
 
-Peak memory is accounted in two ways: ours is what the compiler tells of the program, with its
+Peak memory is accounted in two ways: ours is what the compiler reports for the program, with its
 arguments and results; the original's is the most that PyTorch's allocator held, all its weights
 with it, and known on a GPU alone. It runs there if ours does: training under bfloat16 autocast, all
 else under float16 autocast, unless ours computes in float32.
@@ -69,7 +70,7 @@ _STAGES = flags.DEFINE_list(
     [],
     "encode, text, rerank (retrieval), answer (questions), train (TempMe, TDS-CLIP); default: all"
     " of these that there are; decode, evaluation; kernels (UMT): forms of attention and merging,"
-    " side by side; memory (of training) is told of every system",
+    " side by side; memory (of training) is available for every system",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
@@ -79,7 +80,7 @@ flags.adopt_module_key_flags(stage_cases)  # --help shows them
 
 
 def main(config: Config) -> None:
-    """Times the stages that the flags ask for, or tells their memory, and reports."""
+    """Times the stages that the flags ask for, or measures their memory, and reports."""
     # JAX would take three quarters of a GPU's memory at once, and the original needs some beside.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     timed = _STAGES_OF.get(config.system, {})
@@ -159,7 +160,7 @@ _STAGES_OF = {
 
 
 def _check_output() -> None:
-    """Raises UserError unless the file can be written; told before long work."""
+    """Raises UserError unless the file can be written; reported before long work."""
     if _OUTPUT.value and not pathlib.Path(_OUTPUT.value).absolute().parent.is_dir():
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder; make it first")
 

@@ -43,7 +43,7 @@ def frames_shape(system: System) -> tuple[int, ...]:
 
 
 def encoder(system: System) -> Callable[[Params, Array], Features | jax.Array]:
-    """What the system does with videos: it encodes them, or tells their actions."""
+    """The system's function of videos: it encodes them, or recognises their actions."""
     if system.recognition:
         return system.recognition.classify
     return needed(system, system.retrieval or system.answering).encode_video

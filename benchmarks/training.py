@@ -1,4 +1,4 @@
-"""What `stages.py` tells of training: the time of a step, and what training holds in memory."""
+"""The training stages of `stages.py`: the time of a step, and the memory of training."""
 
 import dataclasses
 import re
@@ -177,7 +177,7 @@ def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
         trained, first = _side_macs(system)
         return rows * (forward + 2 * trained - first)
     forward = rows * forward + text_macs(system, {"text_ids": batch["text_ids"]})
-    return 2 * forward  # the weights themselves are frozen
+    return forward * (2 if training_of(system).trainable else 3)  # LoRA trains no weights of CLIP
 
 
 def _side_macs(system: System) -> tuple[int, int]:

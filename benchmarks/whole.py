@@ -93,7 +93,7 @@ def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
 
 
 def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
-    """Videos of one view each, whose actions are told."""
+    """Evaluates action recognition of videos with one view each."""
     count, classes = len(inputs["gallery"]), expect(system.config.model, tds_clip.Model).classes
     names = tuple(map(str, range(count)))
     task = needed(system, unchecked(system).recognition)

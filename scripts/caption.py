@@ -1,9 +1,9 @@
 """Writes captions for your own videos.
 
 Examples:
-  python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \
+  python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \\
       dog.mp4 cat.mp4
-  python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \
+  python scripts/caption.py --config configs/testa_pretrain.py --config.checkpoint=CKPT \\
       --output captions.json clips/*.mp4
 
 A video is a file, or a folder of its frames as numbered pictures; a folder of videos stands for the

@@ -1,9 +1,9 @@
 """Recognises actions in your own videos.
 
 Examples:
-  python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \
+  python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \\
       --config.data.labels=labels.csv a.mp4 b.mp4
-  python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \
+  python scripts/classify.py --config configs/tdsclip_ssv2_b16.py --config.checkpoint=CKPT \\
       --top 3 --output actions.json clips/*.mp4
 
 A video is a file, or a folder of its frames as numbered pictures; a folder of videos stands for the

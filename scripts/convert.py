@@ -2,9 +2,9 @@
 
 Examples:
   python scripts/convert.py --config configs/msrvtt_b16.py --source ret_msrvtt.pth --target b16
-  python scripts/convert.py --config configs/msrvtt_b16.py --reverse --source b16 \
+  python scripts/convert.py --config configs/msrvtt_b16.py --reverse --source b16 \\
       --target b16.safetensors
-  python scripts/convert.py --config configs/tempme_msrvtt_b32.py --source best.pth --merge_lora \
+  python scripts/convert.py --config configs/tempme_msrvtt_b32.py --source best.pth --merge_lora \\
       --target merged
 
 The configuration defines the network. `--config.checkpoint` takes the new folder (it takes the .pth
@@ -23,15 +23,20 @@ from etils import epath
 from tokmerge_jax import command_line
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.conversion import Summary, convert
+from tokmerge_jax.types import UserError
 
-_SOURCE = flags.DEFINE_string("source", None, "the weights to convert", required=True)
-_TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)", required=True)
+_SOURCE = flags.DEFINE_string("source", None, "the weights to convert")
+_TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)")
 _MERGE = flags.DEFINE_bool("merge_lora", False, "add LoRA to the weights that it changes")
 _REVERSE = flags.DEFINE_bool("reverse", False, "convert our weights to PyTorch's names")
 
 
 def main(config: Config) -> None:
     """Converts the weights and prints a summary."""
+    if not _SOURCE.value:
+        raise UserError("--source is missing; name the weights to convert, see --help")
+    if not _TARGET.value:
+        raise UserError("--target is missing; name the new folder, see --help")
     source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
     summary = convert(config, source, target, reverse=_REVERSE.value, fold_lora=_MERGE.value)
     if _MERGE.value:

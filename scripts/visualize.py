@@ -2,7 +2,7 @@
 
 Examples:
   python scripts/visualize.py --config configs/demo.py --clips 3
-  python scripts/visualize.py --config configs/msrvtt_b16.py --config.checkpoint=CKPT \
+  python scripts/visualize.py --config configs/msrvtt_b16.py --config.checkpoint=CKPT \\
       --video dog.mp4 --video cat.mp4
   python scripts/visualize.py --curve results/plain,results/r100,results/r200 --output curve
 

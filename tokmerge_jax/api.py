@@ -201,11 +201,11 @@ def evaluate(
       UserError: if something is missing or does not fit, or a video that must not be left out
         cannot be decoded.
     """
-    built = configuration(config, settings, checkpoint=checkpoint, data=data, output=output)
+    read, publication = files.read(config) if isinstance(config, str) else (config, None)
+    built = configuration(read, settings, checkpoint=checkpoint, data=data, output=output)
     system, name = registry.build(built), _name(config)
     with jax.default_matmul_precision("highest"):
         source, params = tasks.inputs(system)
-        publication = files.read(config)[1] if isinstance(config, str) else None
         return tasks.evaluate(
             name, system, params, source, built.folder(name), publication=publication
         )

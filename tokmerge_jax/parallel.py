@@ -1,4 +1,4 @@
-"""Device meshes and array sharding; the same on one CPU and on a pod of hosts.
+"""Device meshes and array sharding, for any number of devices of one host.
 
 A batch is sharded along the mesh's "data" axis; parameters are replicated on every device.
 """

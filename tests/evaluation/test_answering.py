@@ -153,7 +153,7 @@ def test_results_keep_the_name_that_they_had_before_the_choice(tmp_path):
     ("change", "message"),
     [
         ({"first_piece": 0}, "config.eval.first_piece=0 must be 1 or 2"),
-        ({"answering": "guess"}, "config.eval.answering='guess' is neither rank nor generate"),
+        ({"answering": "guess"}, "config.eval.answering='guess' is unknown; use rank, generate"),
         ({"beams": 0}, "config.eval.beams=0 must be 1 or more"),
         ({"min_length": 11}, "config.eval.min_length=11 must be at most config.eval.max_length=10"),
     ],

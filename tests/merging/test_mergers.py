@@ -216,7 +216,10 @@ def test_per_layer():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("pitome", r"config.model.merger.name='pitome' is none of none, prune, .*tome, .*:Class"),
+        (
+            "pitome",
+            r"config.model.merger.name='pitome' is unknown; use none, prune, .*tome, .*:Class",
+        ),
         (
             "vote",
             "name='vote' acts at 'time', and here .* at 'attention' or 'mlp'; choose one of none",

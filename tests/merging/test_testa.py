@@ -184,7 +184,9 @@ def test_plan_gives_each_block_its_mergers():
     assert (only.frames, only.patches) == (PruneFrames(1, 1), Prune(2, 1))
     (only,) = testa.plan(testa.find("vid_tldr", "prune_frames"), (1,), (2,))
     assert (only.frames, only.patches) == (PruneFrames(1, 1), VidTLDR(2, 1))
-    with pytest.raises(UserError, match=r"config.model.merger.vote='most' is none of min, mode"):
+    with pytest.raises(
+        UserError, match=r"config.model.merger.vote='most' is unknown; use min, mode"
+    ):
         testa.plan(testa.find("testa"), (1,), (1,), "most")
 
 
@@ -193,7 +195,7 @@ def test_plan_gives_each_block_its_mergers():
     [
         (
             ("best",),
-            r"config.model.merger.name='best' is none of none, testa, prune, .*tome, .*:Cl",
+            r"config.model.merger.name='best' is unknown; use none, testa, prune, .*tome, .*:Cl",
         ),
         (("vote",), "config.model.merger.name='vote' acts at 'time', and here mergers"),
         (
@@ -206,7 +208,7 @@ def test_plan_gives_each_block_its_mergers():
         ),
         (
             ("testa", "votes"),
-            "config.model.merger.frames_by='votes' is none of prune_frames, vote, m",
+            "config.model.merger.frames_by='votes' is unknown; use prune_frames, vote, m",
         ),
     ],
 )

@@ -50,7 +50,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         ([CONFIG, "--config.checkpoint=x", "--config.model.merger.name=none"], ("merger",)),
         pytest.param(
             [TESTA, "--config.checkpoint=x", *JOINT],
-            ("attention=divided alone", "set it"),
+            ("attention=divided", "set it"),
             marks=pytest.mark.slow,
         ),
     ],

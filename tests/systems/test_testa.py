@@ -102,10 +102,13 @@ def test_pruning_leaves_a_patch_of_a_frame():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vision.attention": "all"}, "config.model.vision.attention='all' is none of divided"),
+        (
+            {"vision.attention": "all"},
+            "config.model.vision.attention='all' is unknown; use divided",
+        ),
         ({"vision.learned_scale": True}, "set config.model.merger.frames=0"),
         ({"merger.proportional": True}, "divided attention does not use sizes"),
-        ({"merger.vote": "most"}, "config.model.merger.vote='most' is none of min"),
+        ({"merger.vote": "most"}, "config.model.merger.vote='most' is unknown; use min"),
         ({"merger.name": "best"}, "merger.name='best' is none of none, testa, prune"),
         ({"merger.name": "shift"}, "name='shift' acts at 'mlp', .* called at 'attention'; choose"),
         ({"merger.frames_by": "tome"}, "config.model.merger.frames_by='tome' acts at 'attention'"),

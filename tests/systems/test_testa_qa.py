@@ -215,7 +215,7 @@ def test_smoothing_is_minus_the_cross_entropy_with_smoothed_labels():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("eval.answering", "write", "config.eval.answering='write' is neither rank nor generate"),
+        ("eval.answering", "write", "config.eval.answering='write' is unknown; use rank, generate"),
         ("eval.beams", 0, "config.eval.beams=0 must be 1 or more"),
         ("eval.max_length", 513, "must be at most config.model.text.max_positions=512"),
         ("data.max_answer_length", 600, "must be at most config.model.text.max_positions=512"),

@@ -179,7 +179,7 @@ def test_rates_of_epochs_take_no_warmup(name):
 
 
 def test_an_unknown_rate_is_told():
-    with pytest.raises(UserError, match="schedule='step' is none of cosine, cosine_by_ten"):
+    with pytest.raises(UserError, match="schedule='step' is unknown; use cosine, cosine_by_ten"):
         rates("step", 1.0, 0.0, 1)
 
 

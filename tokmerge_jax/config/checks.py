@@ -72,6 +72,7 @@ def towers(config: Part, *further: Relation) -> None:
     """
     vision(config)
     _heads(config, "model.text")
+    positive(config, "data.max_text_length")
     length, positions = attrgetter("data.max_text_length", "model.text.max_positions")(config)
     fits = ("data.max_text_length", "at most", "model.text.max_positions", length <= positions)
     relations(config, fits, *further)
@@ -79,6 +80,7 @@ def towers(config: Part, *further: Relation) -> None:
 
 def answers(config: Part) -> None:
     """Raises UserError unless the decoder has a position for every piece of an answer."""
+    positive(config, "data.max_answer_length")
     length, positions = attrgetter("data.max_answer_length", "model.text.max_positions")(config)
     fits = length <= positions
     relations(config, ("data.max_answer_length", "at most", "model.text.max_positions", fits))

@@ -180,11 +180,16 @@ class Config(Part):
         """
         self.override({})  # checks the types
         checks.sizes(self)
-        checks.at_least(self, 0, "data.workers")
+        checks.at_least(
+            self, 0, "data.workers", "data.trim_seconds", "train.warmup_epochs",
+            "train.weight_decay",
+        )  # fmt: skip
         checks.positive(
             self, "train.epochs", "train.checkpoint_every", "train.eval_epochs",
-            "train.questions_per_video",
+            "train.questions_per_video", "train.batch_size", "train.keep_checkpoints",
         )  # fmt: skip
+        checks.above_zero(self, "train.learning_rate")
+        checks.share(self, "train.min_learning_rate")
         self.eval.check(self)
 
     def folder(self, name: str) -> pathlib.Path:

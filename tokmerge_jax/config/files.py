@@ -1,7 +1,9 @@
 """Configuration files: Python files whose `get_config(variant)` builds a configuration."""
 
+import difflib
 import importlib.machinery
 import importlib.util
+import inspect
 import pathlib
 
 from tokmerge_jax.config.common import Config
@@ -42,14 +44,18 @@ def read(name: str) -> tuple[Config, Publication | None]:
         assert spec
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
+        if variant and not inspect.signature(module.get_config).parameters:
+            raise UserError(f"the configuration {path} has no variants; leave out :{variant}")
         config = module.get_config(variant) if variant else module.get_config()
         numbers = tuple(getattr(module, "PUBLISHED", ()))
         plain = module.get_config() if numbers and variant else config
     except UserError:
         raise
     except OSError as error:
+        near = difflib.get_close_matches(path.stem, names(), n=1)
         raise UserError(
             f"the configuration {name} cannot be loaded: {error.strerror}; name a file of configs/"
+            + (f", for example {near[0]}" if near else "")
         ) from error
     except Exception as error:  # a user's file is a program and may raise anything
         raise UserError(

@@ -88,9 +88,7 @@ def expect(part: Part, kind: type[P]) -> P:
 
 def none_of(key: str, value: object, known: Iterable[object]) -> UserError:
     """The error for a value that is not one of the known names."""
-    names = [*map(str, known)]
-    which = f"neither {' nor '.join(names)}" if len(names) == 2 else f"none of {', '.join(names)}"
-    return UserError(f"config.{key}={value!r:.80} is {which}")
+    return UserError(f"config.{key}={value!r:.80} is unknown; use {', '.join(map(str, known))}")
 
 
 def _keys(part: Part, at: str = "") -> Iterator[str]:

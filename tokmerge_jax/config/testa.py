@@ -171,6 +171,7 @@ class Config(common.Config):
         checks.positive(self, "model.vision", "model.text")
         checks.towers(self)
         checks.at_least(self, 0, "data.decode_size")
+        checks.share(self, "model.dropout")
         if self.model.vision.attention == "divided" and self.model.merger.proportional:
             raise UserError(
                 "config.model.merger.proportional needs config.model.vision.attention=joint or"

@@ -124,6 +124,8 @@ class Config(common.Config):
         super().check()
         vision, text = self.model.vision, self.model.text
         checks.positive(self, "model.vision", "model.text", leave_out=("table_frames",))
+        checks.at_least(self, 0, "model.vision.table_frames")
+        checks.share(self, "model.dropout", "model.drop_path", "train.image_size_min_scale")
         fusion = text.fusion_layer < text.depth
         checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
         frames = max(vision.frames, vision.table_frames)

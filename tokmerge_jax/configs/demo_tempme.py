@@ -1,6 +1,6 @@
 """The demo's TempMe: the small CLIP of `demo_clip`, whose frames join and merge, tuned by LoRA.
 
-Target: T2V R@1 46, V2T R@1 45 at 60 % of the GMAC (README.md).
+Target: T2V R@1 46, V2T R@1 45 at 60 % of the GMAC (docs/demos.md).
 Checkpoint: demo/tokmerge_jax_demo/demo_tempme.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, cosines.
 Command: python scripts/eval.py --config configs/demo_tempme.py

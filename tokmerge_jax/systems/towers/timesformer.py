@@ -150,9 +150,9 @@ class TimeSformerTower(Tower):
         )
 
     def normalise(self, video: ArrayLike) -> jax.Array:
-        """As of `Tower`; a clip without a byte above 1 is taken to be in [0,1] already.
+        """Normalises as `Tower`; a clip without a byte above 1 is taken to be in [0,1] already.
 
-        So does the original.
+        The original does the same.
         """
         video = jnp.asarray(video)
         if video.dtype == jnp.uint8:
@@ -162,7 +162,7 @@ class TimeSformerTower(Tower):
 
     @property
     def trace(self) -> TraceVideo | None:
-        """As of `Tower`; None but in divided attention: in others nobody follows the patches."""
+        """The trace of `Tower`; None unless attention is divided: other forms trace no patches."""
         return super().trace if self.config.model.vision.attention == "divided" else None
 
     def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:

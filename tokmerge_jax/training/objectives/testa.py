@@ -99,19 +99,19 @@ def retrieval(
       The loss, its parts, and the state after the batch.
     """
     arrays = jax.tree.map(jnp.asarray, batch)
-    coins, *keys, dropout = jax.random.split(key, 4)
+    negatives_key, *keys, dropout_key = jax.random.split(key, 4)
     match_id, share = arrays["match_id"], momentum.ramp(alpha, epoch, alpha_epochs)
     state, own, slow = _encode(
         bind, params, state, arrays, keys, parts=parts, normalise=normalise, train=train
     )
-    model = bind(params, dropout)
+    model = bind(params, dropout_key)
     vtc = _contrast(state, own, slow, match_id, temperature=model.temperature, alpha=share)
     similarity = own.video @ own.text.T / model.temperature
     vtm = matching(
         model,
         (own.tokens, model.memory(own.tokens)),
         (own.states, arrays["text_mask"]),
-        coins,
+        negatives_key,
         weights=losses.hard_negative_weights(similarity, match_id),
         sampler=sampler,
         train=train,
@@ -162,19 +162,19 @@ def pretraining(
     """
     arrays = jax.tree.map(jnp.asarray, batch)
     ids, mask = arrays["text_ids"], arrays["text_mask"]
-    coins, *keys, read_key, tell_key = jax.random.split(key, 5)
+    negatives_key, *keys, dropout_key, decoder_key = jax.random.split(key, 5)
     rows, share = jnp.arange(len(mask)), momentum.ramp(alpha, epoch, alpha_epochs)
     state, own, slow = _encode(
         bind, params, state, arrays, keys, parts=parts, normalise=normalise, train=train
     )
-    model = bind(params, read_key)
+    model = bind(params, dropout_key)
     ita = _contrast(state, own, slow, rows, temperature=model.temperature, alpha=share)
     memory = model.memory(own.tokens)
     itm = matching(
         model,
         (own.tokens, memory),
         (own.states, mask),
-        coins,
+        negatives_key,
         weights=(
             negative_weights(own.text @ slow.video.T / model.temperature),
             negative_weights(own.video @ slow.text.T / model.temperature),
@@ -182,7 +182,7 @@ def pretraining(
         sampler=sampler,
         train=train,
     )
-    decoder = bind_decoder(params, tell_key)
+    decoder = bind_decoder(params, decoder_key)
     lm = _captioning(decoder, ids.at[:, 0].set(start), mask, memory, train=train)
     unknown = jnp.full_like(rows, momentum.NO_ID)
     state = momentum.push(state, slow.video, slow.text, unknown)
