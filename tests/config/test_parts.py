@@ -64,7 +64,7 @@ def test_a_schedule_may_have_any_of_its_forms(r):
         (umt.Retrieval(), {"eval.rerank": 1}, "config.eval.rerank=1 must be of type bool"),
         (umt.Retrieval(), {"model.dropout": "a"}, "config.model.dropout='a' must be of type float"),
         (umt.Retrieval(), {"model.merger.r": None}, "config.model.merger.r=None must be of type"),
-        (umt.Retrieval(), {"data.on_broken": "go"}, "on_broken='go' is neither stop nor skip"),
+        (umt.Retrieval(), {"data.on_broken": "go"}, "on_broken='go' is unknown; use stop, skip"),
         (clip.Retrieval(), {"model.join.layers": (2.0, 4)}, "must be of type tuple[int, ...]"),
         (tds_clip.Recognition(), {"data.scale": (1, 2, 3)}, "of type int | tuple[int, int]"),
     ],

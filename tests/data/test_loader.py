@@ -296,7 +296,7 @@ def test_videos_that_fail_while_loading_are_left_out_of_their_batches(folder):
         ({"dataset": "didemo", "split": "val"}, r"split val, is not .*--splits val --folder"),
         ({"split": "val"}, r"'val' is not a split of .*'msrvtt'; choose from train, test"),
         ({"dataset": "msr"}, r"dataset='msr' is unknown; known: msrvtt, msvd"),
-        ({"on_broken": "hide"}, r"on_broken='hide' is neither stop nor skip"),
+        ({"on_broken": "hide"}, r"on_broken='hide' is unknown; use stop, skip"),
     ],
 )
 def test_what_cannot_be_opened(folder, changes, message):

@@ -102,7 +102,7 @@ def test_dual_softmax_of_large_scales_is_finite():
     [
         ({"dual_softmax": -1.0}, "eval.dual_softmax=-1.0 must be 0 or more"),
         ({"dual_softmax": 100.0, "rerank": True}, "exclude each other"),
-        ({"metrics": "recall"}, "eval.metrics='recall' is none of umt, clip4clip, tempme"),
+        ({"metrics": "recall"}, "eval.metrics='recall' is unknown; use umt, clip4clip, tempme"),
     ],
 )
 def test_wrong_options(options, says):

@@ -102,4 +102,4 @@ def test_merged_lora_is_a_clip_of_the_same_outputs(tmp_path):
     plain = {**clip, "sizes": {**sizes, "model.lora_rank": 0}}
     run = convert(f"--source={source}", f"--target={tmp_path / 'no'}", "--merge_lora", **plain)
     assert run.returncode == 2
-    assert "--merge_lora needs a configuration with LoRA" in run.stderr
+    assert "folding LoRA needs a configuration with LoRA" in run.stderr

@@ -261,7 +261,7 @@ def test_weights_that_moved_or_changed_are_told(copied, tmp_path):
     search.Searcher(target)
     weights = load_file(there)
     save_file({name: np.asarray(2 * array) for name, array in weights.items()}, there)
-    with pytest.raises(UserError, match=r"was made with checkpoint=\w+ \(now \w+\); go back"):
+    with pytest.raises(UserError, match=r"was made with checkpoint=\w+ \(now \w+\); use those"):
         search.Searcher(target)
 
 
