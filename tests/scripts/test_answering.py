@@ -74,7 +74,7 @@ def test_trained_and_asked_in_both_ways(prepared, tmp_path):
         limit = f"config.data.max_text_length={length}"
         printed = script("eval", prepared, weights, *options, f"--{limit}")
         assert (f"6 of 6 questions are cut to {limit} pieces" in printed) == (length == 5)
-        assert ("answers written" in printed) == (way == "generate")
+        assert ("generated answers" in printed) == (way == "generate")
         cut = "1 of 2 answers are cut to config.data.max_answer_length=4 pieces"
         assert (cut in printed) == (way == "rank")
         found[way] = json.loads((output / "results.json").read_text())

@@ -117,7 +117,7 @@ def named(
         return by_ten(rate, per_epoch)
     if name not in _BY_EPOCH:
         known = ", ".join(_WITH_WARMUP + _BY_EPOCH)
-        raise UserError(f"config.train.schedule={name!r} is none of {known}")
+        raise UserError(f"config.train.schedule={name!r} is unknown; use {known}")
     if warmup_steps:
         raise UserError(
             f"config.train.warmup_epochs applies only to config.train.schedule=cosine and"
