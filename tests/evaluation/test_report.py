@@ -126,6 +126,10 @@ def test_runs_side_by_side(found):
     assert "100%" in full
     assert "50%" in light
     assert light.rstrip(" │").endswith("-")
+    scores = found["scores"]
+    t2v, v2t = scores["text_to_video"]["R@1"], scores["video_to_text"]["R@1"]
+    mean = 2 * t2v * v2t / (t2v + v2t)
+    assert f"both R@1: full {mean:.1f}, light {mean:.1f}" in " ".join(rows)
 
 
 def test_different_protocols_are_not_compared(found):

@@ -176,7 +176,9 @@ def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
     """
     check_same(runs)
     first = next(iter(runs))
-    result = Table(title=_title(runs[first]), pad_edge=False)  # fits a terminal of 80 columns
+    result = Table(  # fits a terminal of 80 columns
+        title=_title(runs[first]), caption=_means(runs), caption_justify="left", pad_edge=False
+    )
     result.add_column("run")
     for column in (*_numbers(runs[first]), "tokens", "GMAC", "share", f"{_unit(runs[first])}s/s"):
         result.add_column(column, justify="right")
@@ -213,16 +215,25 @@ def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
                 )
 
 
+def _means(runs: Mapping[str, Mapping[str, Json]]) -> str | None:
+    """The harmonic means of both R@1 of retrieval runs; None for other tasks."""
+    means = {
+        name: harmonic_mean([run["scores"][way]["R@1"] for way in DIRECTIONS])
+        for name, run in runs.items()
+        if "text_to_video" in run["scores"]
+    }
+    shown = ", ".join(f"{escape(name)} {mean:.1f}" for name, mean in means.items())
+    return f"harmonic mean of both R@1: {shown}" if means else None
+
+
 def _numbers(results: Mapping[str, Json]) -> dict[str, str]:
     """Column name -> cell of the metrics that runs are compared by."""
     scores, headline = results["scores"], results["headline"]
     if "text_to_video" in scores:
-        recalls = {
+        return {
             f"{short} R@1/5/10": "/".join(f"{scores[way][recall]:.3g}" for recall in _RECALLS)
             for way, short in DIRECTIONS.items()
         }
-        mean = harmonic_mean([scores[way]["R@1"] for way in DIRECTIONS])
-        return {**recalls, "mean R@1": f"{mean:.3g}"}
     if headline["name"] in _TOPS:
         return {name: f"{scores['all'][name]:.1f}" for name in _TOPS}
     return {headline["name"]: f"{headline['value']:.1f}"}
