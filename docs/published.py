@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Sequence
 
 from tokmerge_jax.config import files
-from tokmerge_jax.config.published import UNMERGED, Published
+from tokmerge_jax.config.published import SHORT, UNMERGED, Published
 
 _PAGE = pathlib.Path(__file__).with_name("numbers.md")
 _HEAD = """# Published numbers
@@ -24,7 +24,6 @@ missing here has no number that we know. vid-TLDR's harmonic means are of T2V an
 | configuration | published | source | grade |
 |---|---|---|---|
 """
-_ROWS = {"text_to_video": "T2V ", "video_to_text": "V2T ", "both": "", "all": ""}
 
 
 def page() -> str:
@@ -50,7 +49,7 @@ def _described(numbers: Sequence[Published]) -> str:
         same = metrics[0].split("@")[0]
         short = all(metric.startswith(f"{same}@") for metric in metrics[1:]) and len(metrics) > 1
         names = [metrics[0], *(m.split("@")[1] for m in metrics[1:])] if short else metrics
-        parts.append(f"{_ROWS[row]}{'/'.join(names)} {'/'.join(values)}")
+        parts.append(f"{SHORT[row]}{'/'.join(names)} {'/'.join(values)}")
     return ", ".join(parts) + (", without merging" if numbers[0].changes == UNMERGED else "")
 
 

@@ -9,6 +9,11 @@ from tokmerge_jax.config.common import Config
 Row = Literal["text_to_video", "video_to_text", "both", "all"]
 """The row of a number: text-to-video, video-to-text, the mean of both, or all videos."""
 
+SHORT: Mapping[str, str] = {
+    "text_to_video": "T2V ", "video_to_text": "V2T ", "both": "", "all": ""
+}  # fmt: skip
+"""What stands before a metric's name where a reader sees it."""
+
 UNMERGED: Mapping[str, object] = {"model.merger.name": "none"}
 """Changes for a number that was published without merging."""
 

@@ -1,17 +1,17 @@
 """Compares an evaluation's numbers with the published ones, and their protocols."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from rich.markup import escape
 from rich.table import Table
 
 from tokmerge_jax.config import Config
-from tokmerge_jax.config.published import Publication, Published
+from tokmerge_jax.config.published import SHORT, Publication, Published
 from tokmerge_jax.types import Json
 
 SUM = "R@1/5/10 sum"
 
-_SHORT = {"text_to_video": "T2V ", "video_to_text": "V2T ", "both": "", "all": ""}
 _PARTS = ("model.", "data.", "eval.")
 _NO_PROTOCOL = {
     "model.drop_path", "model.dropout", "model.sizes", "data.folder", "data.on_broken",
@@ -37,7 +37,7 @@ def compare(
             continue
         rows.append(
             {
-                "number": f"{_SHORT[number.row]}{number.metric}",
+                "number": f"{SHORT[number.row]}{number.metric}",
                 "here": here,
                 "published": number.value,
                 "difference": here - number.value,
@@ -86,18 +86,8 @@ def _differences(
     here = config.resolved()
     there = publication.config.override(number.changes)
     keys = [key for key in here.keys if key.startswith(_PARTS) and key not in _NO_PROTOCOL]
-    known = {*there.keys}
-    phrases = [
-        f"{key}={_value(here, key)}, there {_value(there, key)}"
-        for key in keys
-        if key in known and _value(here, key) != _value(there, key)
-    ]
+    shared = [key for key in keys if key in {*there.keys}]
+    values = ((key, attrgetter(key)(here), attrgetter(key)(there)) for key in shared)
+    phrases = [f"{key}={ours}, there {theirs}" for key, ours, theirs in values if ours != theirs]
     left_out = results["protocol"]["left_out"]
     return phrases + ([f"{len(left_out)} broken videos left out"] if left_out else [])
-
-
-def _value(config: Config, key: str) -> object:
-    value: object = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
