@@ -276,7 +276,7 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
         return {}  # TDS-CLIP's original merges nothing, and reads five frames in place of one
     forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
     # How it merges: a number of tokens for each layer, or as the job says.
-    how: Any = "off" if model.merger.name == "none" else "on"
+    how: str | list[int] = "off" if model.merger.name == "none" else "on"
     if system.name.startswith("vid_tldr"):
         how = list(system.merging.schedule.r)
     precision = ""

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from statistics import harmonic_mean
 
 import jax
 import numpy as np
@@ -218,9 +217,7 @@ def check_same(runs: Mapping[str, Mapping[str, Json]]) -> None:
 def _means(runs: Mapping[str, Mapping[str, Json]]) -> str | None:
     """The harmonic means of both R@1 of retrieval runs; None for other tasks."""
     means = {
-        name: harmonic_mean([run["scores"][way]["R@1"] for way in DIRECTIONS])
-        for name, run in runs.items()
-        if "text_to_video" in run["scores"]
+        name: run["harmonic_mean"]["R@1"] for name, run in runs.items() if "harmonic_mean" in run
     }
     shown = ", ".join(f"{escape(name)} {mean:.1f}" for name, mean in means.items())
     return f"harmonic mean of both R@1: {shown}" if means else None
