@@ -75,21 +75,54 @@ def test_gradients_equal_those_of_the_definition(form, dtype):
 
 
 @pytest.mark.parametrize(("rows", "keys"), [(6, 8), (7, 8), (6, 9), (7, 9)])
-def test_lengths_that_cudnn_is_given(rows, keys):
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_cudnn_is_asked_for_the_definition(rows, keys, weighted, dtype):
     """What it is asked for, computed by XLA: values and gradients are those of the definition."""
-    arrays = draw(2, rows, keys, 2, 8)
+    arrays = draw(2, rows, keys, 2, 8, dtype=dtype)
+    if weighted:
+        arrays.append(weights(2, keys) + 1.0)
 
     def squares(function, *arrays):
         out = function(*arrays, scale=SCALE)
-        return jnp.square(out).sum(), out
+        return jnp.square(out.astype(jnp.float32)).sum(), out
 
     def found(function):
-        return jax.jit(jax.grad(partial(squares, function), (0, 1, 2), has_aux=True))(*arrays)
+        wanted = tuple(range(len(arrays)))
+        return jax.jit(jax.grad(partial(squares, function), wanted, has_aux=True))(*arrays)
 
-    asked = found(partial(cudnn.attention, implementation="xla"))
+    with jax.numpy_dtype_promotion("standard"):  # which JAX's own function needs
+        asked = found(partial(cudnn.attention, implementation="xla"))
     defined = found(lambda *arrays, scale: plain(*arrays, scale=scale)[0])
     for ours, theirs in zip(*map(jax.tree.leaves, (asked, defined)), strict=True):
-        close(ours, theirs)
+        close(ours, theirs, {"float32": 2e-5, "bfloat16": 2e-2}[dtype])
+
+
+@jax.jit
+def given_to_cudnn(*arrays):
+    """Queries, keys and values that JAX's function gets for these and a weight of each key."""
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.nn, "dot_product_attention", lambda *x, **_: given.extend(x) or x[0])
+        cudnn.attention(*arrays, scale=SCALE)
+    return given
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@given(sizes=st.lists(st.integers(0, 2352), min_size=7, max_size=7).filter(any))
+@settings(deadline=None)
+def test_cudnn_reads_sizes_from_two_channels(dtype, sizes):
+    """Half-precision channels hold them as well as float32 does; size 0 counts for nothing."""
+    query, key, value = draw(1, 4, 7, 2, 8, dtype=dtype)
+    weight = jnp.asarray([sizes], jnp.float32)
+    key = jnp.where(weight[..., None, None] > 0, key, 1e3 * key)
+    query_, key_, value_ = given_to_cudnn(query, key, value, weight)
+    assert key_.dtype == key.dtype
+    assert query_.shape == (1, 4, 2, 16)
+    assert key_.shape == value_.shape == (1, 8, 2, 16)
+    out = definition(*(x.astype(jnp.float32) for x in (query_, key_, value_)))[0]
+    expected = definition(*(x.astype(jnp.float32) for x in (query, key, value)), weight)[0]
+    close(out[..., :8], expected, 5e-5)
 
 
 @pytest.mark.parametrize("form", ["blocks", "whole", "pallas"])

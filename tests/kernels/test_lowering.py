@@ -73,7 +73,8 @@ def test_for_a_gpu(program, dtype):
 
 
 @pytest.mark.parametrize("tokens", [2352, 197])  # UMT's, CLIP's with a class token
-def test_cudnn_takes_gradients(tokens, monkeypatch):
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_cudnn_takes_gradients(tokens, weighted, monkeypatch):
     """JAX asks for what cuDNN cannot do while a program is traced."""
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
 
@@ -81,5 +82,6 @@ def test_cudnn_takes_gradients(tokens, monkeypatch):
         return cudnn.attention(*arrays, scale=0.125).astype(jnp.float32).sum()
 
     array = jax.ShapeDtypeStruct((2, tokens, 12, 64), jnp.bfloat16)
-    text = str(jax.make_jaxpr(jax.grad(total, (0, 1, 2)))(array, array, array))
+    arrays = [array] * 3 + [jax.ShapeDtypeStruct((2, tokens), jnp.float32)] * weighted
+    text = str(jax.make_jaxpr(jax.grad(total, tuple(range(len(arrays)))))(*arrays))
     assert "dot_product_attention_bwd" in text

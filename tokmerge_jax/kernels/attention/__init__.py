@@ -71,8 +71,8 @@ def attention(
         form = choose(platform, value.dtype, rows, key.shape[1], width, plain=plain)
     with jax.named_scope(f"attention_{form}"):
         if form == "cudnn":
-            assert plain
-            return cudnn.attention(query, key, value, scale=scale), None
+            assert not entropy
+            return cudnn.attention(query, key, value, weight, scale=scale), None
         if form == "pallas":
             target = platform if platform in ("gpu", "tpu") else "interpret"
             attend = partial(pallas.attention, target=target)
