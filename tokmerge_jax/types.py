@@ -1,8 +1,9 @@
 """Records and protocols that the rooms exchange.
 
-Axis alphabet of every docstring and annotation: B batch (videos), T frames, H W pixels, P texts
-per video, N tokens, C channels, K heads, D head width, L text length, E embedding width, F pooled
-vectors per video (1, or one per frame), V videos and Q texts of a gallery.
+Axis alphabet of every docstring and annotation: B batch (videos), T frames, H W pixels, N tokens
+(of a clip, or of each frame beside an axis T), C channels, K heads, D head width, P texts per
+video, L text length, E embedding width, F pooled vectors per video (1, or one per frame), V videos
+and Q texts of a gallery. Other letters are explained where they are used.
 """
 
 import dataclasses

@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tokmerge_jax import merging
 from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
 from tokmerge_jax.merging.prune import PruneFrames
-from tokmerge_jax.merging.testa import Vote
+from tokmerge_jax.merging.vote import Vote
 from tokmerge_jax.types import UserError
 
 

@@ -137,12 +137,13 @@ def test_published_cost():
     """Section 8 of the reference: 34.7 GMAC and 97 tokens of B/32, its matching apart."""
     r = schedule.resolve(2, 8, 50, most("tome", 1))
     stages = tempme.plan(12, 12, 50, r, (8, 9, 10), (2, 2, 3), cross=30, intra=10, within=ToMe)
-    layers = tempme.cost(stages, 768, 12, 3 * 32**2, 512)
+    sizes = {"width": 768, "heads": 12, "patch_inputs": 3 * 32**2}
+    layers = tempme.cost(stages, **sizes)
     assert layers[-1].tokens_out == 97
     assert layers[0].tokens_in == 600
     np.testing.assert_allclose(sum(layer.macs for layer in layers) / 1e9, 34.7 + 0.04, atol=0.05)
     plain = tempme.plan(12, 12, 50, (0,) * 8, (8,), (1,), cross=0, intra=0, within=ToMe)
-    total = sum(layer.macs for layer in tempme.cost(plain, 768, 12, 3 * 32**2, 512))
+    total = sum(layer.macs for layer in tempme.cost(plain, **sizes))
     np.testing.assert_allclose(total / 1e9, 52.9, atol=0.05)
 
 
@@ -169,5 +170,5 @@ def test_another_merger_within_clips():
     stages = tempme.plan(3, 4, 10, (7, 0), (1,), (2,), cross=0, intra=80, within=Prune)
     assert [stage.merger for stage in stages] == [Prune(7, 1), Prune(4, 2), None]
     assert [stage.tokens_out for stage in stages] == [3, 2, 2]
-    first = tempme.cost(stages, 8, 2, 12, 5)[1]
+    first = tempme.cost(stages, width=8, heads=2, patch_inputs=12)[1]
     assert first.macs == 4 * (4 * 10 * 64 + 2 * 100 * 8 + 100 * 8 + 8 * 3 * 64)

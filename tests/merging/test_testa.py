@@ -9,9 +9,20 @@ import numpy as np
 import pytest
 import recipe
 
-from tokmerge_jax.merging import Evidence, Prune, Tokens, ToMe, VidTLDR, matching, schedule, testa
+from tokmerge_jax.merging import (
+    Evidence,
+    Prune,
+    Tokens,
+    ToMe,
+    VidTLDR,
+    matching,
+    schedule,
+    testa,
+    testa_settings,
+)
 from tokmerge_jax.merging.prune import PruneFrames
-from tokmerge_jax.merging.testa import Clip, InFrames, Vote
+from tokmerge_jax.merging.space_time import VideoTokens
+from tokmerge_jax.merging.vote import Vote
 from tokmerge_jax.types import UserError
 
 MERGES = golden.load("testa-merge")
@@ -50,7 +61,7 @@ def test_frames_patches_and_frames_again_as_in_the_original():
     d, theirs = SIZES["metric_width"], merged("frame")
     keys = video(b, p, t, d)
     check_frames(matching.voted(keys, SIZES["r_frame"]), theirs)
-    clip = Clip.traced(by_time(video(b, p, t, c, plus=1)))
+    clip = VideoTokens.traced(by_time(video(b, p, t, c, plus=1)))
     clip = clip.merge_frames(Vote(SIZES["r_frame"]), Evidence(keys=keys))
     np.testing.assert_allclose(by_time(clip.x), theirs["x"], atol=1e-5)
     np.testing.assert_array_equal(by_time(clip.size), theirs["size"][..., 0])
@@ -132,7 +143,7 @@ def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
     plan = testa.plan(testa.find("testa"), (2,) * 4, r_patches)
 
     def merged(x):
-        clips = [Clip(x)]
+        clips = [VideoTokens(x)]
         for block in plan:
             assert block.frames is not None
             clips.append(clips[-1].merge_frames(block.frames, Evidence(keys=by_time(clips[-1].x))))
@@ -153,7 +164,7 @@ def test_frames_merge_up_to_the_limit_of_the_original(r_patches, left):
 def test_pruning_keeps_what_gets_attention():
     x = jnp.arange(12.0).reshape(1, 3, 4, 1)
     evidence = Evidence(received=jnp.array([[[3.0, 1.0, 2.0]] * 4]))
-    clip = Clip(x).merge_frames(PruneFrames(1), evidence)
+    clip = VideoTokens(x).merge_frames(PruneFrames(1), evidence)
     np.testing.assert_array_equal(clip.x[0, :, :, 0], x[0, [0, 2], :, 0])
     rows = jnp.concatenate([jnp.zeros((2, 1, 1)), clip.x[0]], axis=1)
     received = jnp.array([[0.0, 4.0, 1.0, 3.0, 2.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
@@ -161,17 +172,7 @@ def test_pruning_keeps_what_gets_attention():
     np.testing.assert_array_equal(clip.x[0, :, :, 0], [[0, 2], [10, 11]])
     assert clip.size is None
     with pytest.raises(UserError, match="dropped tokens cannot be followed"):
-        Clip.traced(x).merge_frames(PruneFrames(1), evidence)
-
-
-def test_frames_that_are_samples_merge_alike():
-    keys, x = video(2, 6, 5, 4), by_time(video(2, 6, 5, 3, plus=1))
-    want = Vote(2)(Tokens(x), Evidence(keys=keys))
-    evidence = Evidence(keys=by_time(keys).reshape(10, 6, 4))
-    got = InFrames(2, frames=5)(Tokens(x.reshape(10, 6, 3)), evidence)
-    assert want.size is not None
-    np.testing.assert_array_equal(got.x, want.x.reshape(6, 6, 3))
-    np.testing.assert_array_equal(got.size, want.size.reshape(6, 6))
+        VideoTokens.traced(x).merge_frames(PruneFrames(1), evidence)
 
 
 def test_plan_gives_each_block_its_mergers():
@@ -231,18 +232,18 @@ def test_merging_types_of_the_original(row):
     kind, depth = row["merging_type"], row["num_layers"]
     if row["out"] is None:
         with pytest.raises(UserError, match="the merging type 'patch&frame' is unknown"):
-            testa.of_testa(kind, [1], depth)
+            testa_settings.translate(kind, [1], depth)
         return
-    frames, patches = testa.of_testa(kind, [1] * 2 * depth, depth)
+    frames, patches = testa_settings.translate(kind, [1] * 2 * depth, depth)
     taken = zip(frames, patches, strict=True)
     got = ["&".join(["frame"] * bool(f) + ["patch"] * bool(p)) or "none" for f, p in taken]
     assert got[: len(row["out"])] == row["out"]  # an odd number of blocks loses none here
 
 
 def test_numbers_are_taken_in_order():
-    assert testa.of_testa("frame&patch", [1, 2, 3, 4], 3) == ((1, 3, 0), (2, 4, 0))
-    assert testa.of_testa("patch-frame", [5, 6, 7], 4) == ((0, 6, 0, 0), (5, 0, 7, 0))
-    assert testa.of_testa("patch", (8, -1.0), 2) == ((0, 0), (16, 0))
+    assert testa_settings.translate("frame&patch", [1, 2, 3, 4], 3) == ((1, 3, 0), (2, 4, 0))
+    assert testa_settings.translate("patch-frame", [5, 6, 7], 4) == ((0, 6, 0, 0), (5, 0, 7, 0))
+    assert testa_settings.translate("patch", (8, -1.0), 2) == ((0, 0), (16, 0))
 
 
 @pytest.mark.parametrize(

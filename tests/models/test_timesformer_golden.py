@@ -13,12 +13,13 @@ from parameters import slow
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.rules import RuleSet
 from tokmerge_jax.checkpoints.tables import testa
-from tokmerge_jax.merging import testa as space_time
+from tokmerge_jax.merging import testa as aggregation
+from tokmerge_jax.merging import testa_settings
 from tokmerge_jax.models.timesformer import TimeSformer
 
 TOLERANCE = 1e-4
 SMALL = ["frame", "framepatch", "list", "patch-frame", "patch", "plain", "prune-frame", "prune"]
-OPTIONS = ["imagevit", "interp", "joint-prop", "joint", "r-tuple", "scaling-patch", "scaling"]
+OPTIONS = ["interp", "joint-prop", "joint", "r-tuple", "scaling-patch", "scaling"]
 FULL = ["f16-f1p12", "f32-f1p12", "f32-none", "f96-f4p8"]
 ATTENTIONS = {"joint_space_time": "joint", "space_only": "space"}
 
@@ -33,18 +34,16 @@ def network(case):
     sizes = case.config
     depth, r = sizes["depth"], sizes.get("testa_r")
     attention = ATTENTIONS.get(sizes["attention_type"], "divided")
-    if sizes.get("arch") == "imagevit":
-        attention = "space"
     name, merged = "none", ([0] * depth, [0] * depth)
     if sizes["token_merging"]:
         name = "prune" if sizes.get("prune") else "testa"
         r = (r[0], float(r[1])) if case.name.endswith("tuple") else r
-        merged = space_time.of_testa(sizes["merging_type"], r, depth)
+        merged = testa_settings.translate(sizes["merging_type"], r, depth)
     edge = sizes["image_size"] // sizes["patch_size"]
     module = TimeSformer(
         width=sizes["width"],
         heads=sizes["heads"],
-        merging=space_time.plan(space_time.find(name), *merged),
+        merging=aggregation.plan(aggregation.find(name), *merged),
         patch_size=sizes["patch_size"],
         table_frames=sizes["num_frames"],
         table_patches=edge**2,

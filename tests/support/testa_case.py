@@ -6,7 +6,7 @@ import recipe
 
 import tokmerge_jax
 from tokmerge_jax.config import testa
-from tokmerge_jax.merging import testa as space_time
+from tokmerge_jax.merging import testa_settings
 from tokmerge_jax.systems.validation import unchecked
 
 
@@ -40,7 +40,7 @@ def sized(config, case):
         },
     }
     if sizes["merging_type"]:
-        merged = space_time.of_testa(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
+        merged = testa_settings.translate(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
         found |= dict(zip(("model.merger.frames", "model.merger.r"), merged, strict=True))
     return config.override(found)
 

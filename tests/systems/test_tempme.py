@@ -136,6 +136,9 @@ def test_trace_follows_patches_over_frames(tiny):
 
 def test_cost_of_another_schedule(tiny):
     system, _ = tiny
+    spec, last = CASE.config, system.merging.cost[-1]
+    assert last.name == "projection"
+    assert last.macs == spec["frames"] * spec["vision_width"] * spec["embed_dim"]
     assert system.merging.schedule.r == (1, 1)
     assert system.merging.schedule.tokens == 17
     assert [system.merging.schedule.most(n) for n in (17, 16, 1)] == [8, 7, 0]

@@ -16,7 +16,7 @@ import recipe
 import testa_case
 import vocabularies
 from PIL import Image
-from umt_case import close
+from umt_case import close, most_likely
 
 import tokmerge_jax
 from tokmerge_jax import checkpoints
@@ -27,7 +27,7 @@ from tokmerge_jax.configs import testa_pretrain as configuration
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.systems.testa import pretraining
-from tokmerge_jax.training import losses, momentum
+from tokmerge_jax.training import momentum
 from tokmerge_jax.training.objectives import testa
 from tokmerge_jax.types import UserError
 
@@ -88,7 +88,7 @@ def found(system, params):
     drawn = []
 
     def sampler(key, weights):
-        drawn.append(losses.most_likely(key, weights))
+        drawn.append(most_likely(key, weights))
         return drawn[-1]
 
     settings = {"alpha": SIZES["alpha"], "alpha_epochs": 2.0, "sampler": sampler}

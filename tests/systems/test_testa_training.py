@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import recipe
 import testa_case
-from umt_case import close
+from umt_case import close, most_likely
 
 import tokmerge_jax
 from tokmerge_jax import parallel
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.training import losses
 from tokmerge_jax.training.objectives import bound, testa
 from tokmerge_jax.types import UserError
 
@@ -68,7 +67,7 @@ def learned(start):
     drawn = []
 
     def sampler(key, weights):
-        chosen = losses.most_likely(key, weights)
+        chosen = most_likely(key, weights)
         drawn.append(chosen)
         return chosen
 
@@ -153,7 +152,7 @@ def test_two_devices_in_parts_learn_what_one_does_at_once(start, learned):
         bound(system.network),
         alpha=SIZES["alpha"],
         parts=2,
-        sampler=losses.most_likely,
+        sampler=most_likely,
     )
 
     def run(params, memory, batch):

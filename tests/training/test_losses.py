@@ -67,11 +67,6 @@ def test_categorical_draws_in_proportion_and_never_a_match():
     np.testing.assert_allclose(share, [0, 0.25, 0.75], atol=0.015)
 
 
-def test_most_likely_is_the_largest_weight():
-    weights = jnp.array([[0, 0.2, 0.8], [0.5, 0, 0.1]])
-    assert losses.most_likely(jax.random.key(0), weights).tolist() == [2, 0]
-
-
 def test_a_row_of_matches_alone_stays_finite():
     similarity = jnp.ones((2, 2))
     to_video, _ = losses.hard_negative_weights(similarity, jnp.zeros(2, int))

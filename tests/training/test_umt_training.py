@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import umt_case
 from jax.sharding import PartitionSpec as P
-from umt_case import close
+from umt_case import close, most_likely
 
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect, umt
 from tokmerge_jax.models.umt import UMT
-from tokmerge_jax.training import losses, optimizer, step
+from tokmerge_jax.training import optimizer, step
 from tokmerge_jax.training.objectives import bound
 from tokmerge_jax.training.objectives import umt as objective
 
@@ -25,7 +25,7 @@ def set_up(name):
     case = golden.load(name)
     system, params = umt_case.system_of(case)
     assert isinstance(system.network, UMT)
-    loss = partial(objective.retrieval, bound(system.network), sampler=losses.most_likely)
+    loss = partial(objective.retrieval, bound(system.network), sampler=most_likely)
 
     def without_dropout(params, batch, key, *, train=True):
         del train
@@ -192,7 +192,7 @@ def with_words():
             objective.retrieval,
             bound(system.network),
             weights=config.train.losses.to_dict(),
-            sampler=losses.most_likely,
+            sampler=most_likely,
             mask_id=lambda: 7,
         )
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))

@@ -84,15 +84,15 @@ class Squeeze:
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-    """A patch convolution [D, colours, frames, P, P] <-> a kernel [frames * P * P * colours, D].
+    """A patch convolution [D, colours, frames, S, S] <-> a kernel [frames * S * S * colours, D].
 
     The kernel's rows go by frame, patch row, patch column, colour, within a frame as
-    `layers.functional.patchify` does. Convolutions over single places (P = 1) are of this kind too.
+    `layers.functional.patchify` does. S is the edge of a patch; it can be 1.
 
     Attributes:
-      colours: numbers of a pixel.
-      flat: the convolution is one over images, [D, colours, P, P].
-      frames: how many frames it covers.
+      colours: number of values of a pixel.
+      flat: whether the convolution is one over images, [D, colours, S, S].
+      frames: number of frames that it covers.
     """
 
     colours: int = 3
@@ -100,7 +100,7 @@ class Patches:
     frames: int = 1
 
     def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
-        """[D, colours, frames, P, P] -> [frames * P * P * colours, D]."""
+        """[D, colours, frames, S, S] -> [frames * S * S * colours, D]."""
         source = source[:, :, None] if self.flat else source
         _, colours, frames, rows, columns = source.shape
         if (colours, frames, rows) != (self.colours, self.frames, columns):
@@ -108,7 +108,7 @@ class Patches:
         return (rearrange(source, "d colours t h w -> (t h w colours) d"),)
 
     def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
-        """[frames * P * P * colours, D] -> [D, colours, frames, P, P]."""
+        """[frames * S * S * colours, D] -> [D, colours, frames, S, S]."""
         (kernel,) = targets
         edge = math.isqrt(kernel.shape[0] // (self.frames * self.colours))
         tiles = rearrange(
@@ -178,7 +178,7 @@ class ResizeGrid(Resize):
     edge: int
 
     def resized(self, table: np.ndarray) -> np.ndarray:
-        """[1 + E * E, C] -> [1 + edge * edge, C]."""
+        """[1 + E * E, C] -> [1 + S * S, C]."""
         edge, width = math.isqrt(len(table) - 1), table.shape[1]
         if edge == self.edge:
             return table

@@ -99,7 +99,7 @@ class Texts(NamedTuple):
 def generate(
     step: Step,
     state: PyTree,
-    prompt: Int[Array, "B P"],
+    prompt: Int[Array, "B M"],
     options: Options,
     key: PRNGKeyArray | None = None,
 ) -> Texts:

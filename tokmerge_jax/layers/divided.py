@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import MLP, Attention
 from tokmerge_jax.layers.functional import Dense
-from tokmerge_jax.merging.testa import Aggregation, Clip
+from tokmerge_jax.merging.space_time import VideoTokens
+from tokmerge_jax.merging.testa import Aggregation
 
 
 class DividedBlock(nn.Module):
@@ -36,8 +37,8 @@ class DividedBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, first: Float[Array, "B 1 C"], clip: Clip
-    ) -> tuple[Float[Array, "B 1 C"], Clip]:
+        self, first: Float[Array, "B 1 C"], clip: VideoTokens
+    ) -> tuple[Float[Array, "B 1 C"], VideoTokens]:
         """Applies the block to a class token and the patches of a video; patches may merge."""
         clip = self._over_time(clip)
         first, clip = self._in_frames(first, clip)
@@ -51,7 +52,7 @@ class DividedBlock(nn.Module):
         self.sow("intermediates", "out", (first, clip))
         return first, clip
 
-    def _over_time(self, clip: Clip) -> Clip:
+    def _over_time(self, clip: VideoTokens) -> VideoTokens:
         """Attends over time at every place, then merges frames."""
         _, frames, patches, width = clip.x.shape
         merger = self.merging.frames
@@ -75,7 +76,7 @@ class DividedBlock(nn.Module):
         about = jax.tree.map(lambda e: rearrange(e, "(b p) ... -> b p ...", p=patches), evidence)
         return clip.merge_frames(merger, about)
 
-    def _in_frames(self, first: jax.Array, clip: Clip) -> tuple[jax.Array, Clip]:
+    def _in_frames(self, first: jax.Array, clip: VideoTokens) -> tuple[jax.Array, VideoTokens]:
         """Attends within each frame, which has a copy of the class token, then merges patches.
 
         The class token receives the mean of its copies' results.

@@ -137,7 +137,7 @@ def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.n
 
 
 def _resample(table: np.ndarray, frames: int) -> np.ndarray:
-    """Interpolates [F, ...] linearly over its first axis; the edges are repeated outside."""
+    """Interpolates [N,...] linearly over its first axis; the edges are repeated outside."""
     length = len(table)
     place = np.clip((np.arange(frames) + 0.5) * length / frames - 0.5, 0, length - 1)
     low = np.floor(place).astype(int)
@@ -146,12 +146,12 @@ def _resample(table: np.ndarray, frames: int) -> np.ndarray:
     return (1 - share) * table[low] + share * table[high]
 
 
-def nearest(table: Float[Array, "F C"], length: int) -> Float[Array, "M C"]:
-    """Reads a learned table at `length` places: row floor(i F / length) at place i."""
+def nearest(table: Float[Array, "T C"], length: int) -> Float[Array, "M C"]:
+    """Reads a learned table at `length` places: row floor(i T / length) at place i."""
     return table[_nearest(len(table), length)]
 
 
-def nearest_grid(table: Float[Array, "P C"], edge: int) -> Float[Array, "M C"]:
+def nearest_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
     """Reads the learned table of a square grid, row by row, at a grid of `edge` x `edge`."""
     rows = math.isqrt(len(table))
     place = _nearest(rows, edge)

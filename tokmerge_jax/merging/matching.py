@@ -72,7 +72,7 @@ VOTES = ("min", "mode", "mode_half")
 
 
 def voted(
-    metric: Float[Array, "B P T D"], r: int, vote: str = "min", class_tokens: int = 0
+    metric: Float[Array, "B N T D"], r: int, vote: str = "min", class_tokens: int = 0
 ) -> Matching:
     """Merges the r pairs of even (A) and odd (B) frames that all places of a frame agree on.
 
@@ -80,7 +80,7 @@ def voted(
     their order.
 
     Args:
-      metric: what frames are compared by, at each of P places.
+      metric: what frames are compared by, at each of N places.
       r: frames to merge, at most (T - class_tokens) // 2. 0 changes nothing.
       vote: one of `VOTES`: what a pair's score is, of the scores at all places. "min": the least.
         "mode": the most frequent, the least of equally frequent ones; as numbers rarely are equal
@@ -155,8 +155,8 @@ def _best_pairs(
     return _matching(kept, even[0] + 2 * source, target)
 
 
-def mode(x: Shaped[Array, "B P A"]) -> Shaped[Array, "B A"]:
-    """The most frequent numbers along axis 1 of [B,P,A], the least of equally frequent ones."""
+def mode(x: Shaped[Array, "B N A"]) -> Shaped[Array, "B A"]:
+    """The most frequent numbers along axis 1 of [B,N,A], the least of equally frequent ones."""
     x = jnp.sort(x, axis=1)
     counts = (x[:, :, None] == x[:, None]).sum(axis=2)
     return jnp.take_along_axis(x, counts.argmax(axis=1)[:, None], axis=1)[:, 0]

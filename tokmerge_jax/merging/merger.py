@@ -64,8 +64,8 @@ class Merger(abc.ABC):
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and what the layer knows about them -> tokens [B,N-r,C].
 
-        At the place "time" tokens are frames [B,T,P,C], their sizes [B,T,P], and evidence is about
-        [B,P,T]; an origin is that of whole frames, [B,T].
+        At the place "time" tokens are frames [B,T,N,C], their sizes [B,T,N], and evidence is about
+        [B,N,T]; an origin is that of whole frames, [B,T].
         """
 
 

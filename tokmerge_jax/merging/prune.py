@@ -51,7 +51,7 @@ class PruneFrames(Merger):
         return tokens**2 * width
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Frames [B,T,P,C] and the attention [B,P,T] that they get -> frames [B,T-r,P,C]."""
+        """Frames [B,T,N,C] and the attention [B,N,T] that they get -> frames [B,T-r,N,C]."""
         received = read("received", self, tokens, evidence, frames=True)
         return drop(tokens, received.mean(axis=1), self.r, 0)
 

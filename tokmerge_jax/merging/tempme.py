@@ -1,6 +1,6 @@
 """Merging over time: neighbouring clips of a video join and become one.
 
-Source: TempMe (ICLR 2025), section 3. A video begins as F clips of one frame each.
+Source: TempMe (ICLR 2025), section 3. A video begins as T clips of one frame each.
 """
 
 import dataclasses
@@ -115,7 +115,7 @@ def plan(
 
     Args:
       depth: number of layers.
-      frames: F.
+      frames: T.
       tokens: of a frame, its class token included.
       r: tokens of a frame that merge in each layer before the first of `layers`.
       layers: the layers in which clips join, rising.
@@ -134,16 +134,15 @@ def plan(
 
 
 def cost(
-    stages: Sequence[Stage], width: int, heads: int, patch_inputs: int, embed_dim: int
+    stages: Sequence[Stage], *, width: int, heads: int, patch_inputs: int
 ) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of a ViT over all clips of a video, as `merging.costs` counts them.
 
     Args:
-      stages: of `plan`.
-      width: channels.
+      stages: the result of `plan`.
+      width: number of channels.
       heads: K.
-      patch_inputs: numbers in a patch.
-      embed_dim: E, of the projection of every frame's class token.
+      patch_inputs: number of values in a patch.
     """
     first = stages[0]
     frames = first.clips * (first.join.clips if first.join else 1)
@@ -157,9 +156,7 @@ def cost(
             macs += stage.join.macs(stage.tokens + stage.join.r, width)
         left = stage.clips * stage.tokens_out
         layers.append(LayerCost(f"block_{i}", layers[-1].tokens_out, left, stage.clips * macs))
-    projection = frames * width * embed_dim
-    left = layers[-1].tokens_out
-    return (*layers, LayerCost("projection", left, left, projection))
+    return tuple(layers)
 
 
 def _check(

@@ -1,158 +1,25 @@
-"""Merging in divided space-time: whole frames after attention over time, then patches in frames.
+"""What each block of TESTA's network merges, frames and patches, and what the network then costs.
 
 Source: TESTA (Findings of EMNLP 2023), section 3.
 """
 
 import dataclasses
-import itertools
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import flax.struct
-import jax
-import jax.numpy as jnp
-from einops import rearrange, repeat
-from jaxtyping import Array, Float
 
 from tokmerge_jax.config.parts import none_of
-from tokmerge_jax.merging import costs, matching, merge, merger, schedule
-from tokmerge_jax.merging.merger import Merger, Place, register
-from tokmerge_jax.merging.tokens import Evidence, Tokens, read
-from tokmerge_jax.types import LayerCost, UserError
-
-
-@register("vote")
-@dataclasses.dataclass(frozen=True)
-class Vote(Merger):
-    """Merges the r frames whose places are most like another frame's; see `matching.voted`.
-
-    Attributes:
-      vote: what a frame's score is, of those at its places.
-    """
-
-    needs = frozenset({"keys"})
-    place = "time"
-    vote: str = "min"
-
-    @staticmethod
-    def most(tokens: int, class_tokens: int) -> int:
-        """Half of the frames but for `class_tokens`, which `matching.voted` explains."""
-        return matching.most(tokens, class_tokens)
-
-    def macs(self, tokens: int, width: int, heads: int) -> int:
-        """Cosines of mean keys, at each place."""
-        return matching.pairs(tokens) * (width // heads)
-
-    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Frames [B,T,P,C] and keys [B,P,T,D] -> frames [B,T-r,P,C]."""
-        keys = read("keys", self, tokens, evidence, frames=True)
-        pairs = matching.voted(keys, self.r, self.vote, self.class_tokens)
-        return merge.tokens(pairs, tokens)
-
-
-@dataclasses.dataclass(frozen=True)
-class InFrames(Vote):
-    """A vote on frames as the merger of a network that takes each frame as a sample.
-
-    Attributes:
-      frames: T.
-    """
-
-    place = "attention"
-    frames: int = 1
-
-    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Tokens [B T,N,C] -> tokens [B (T-r),N,C]; they cannot be traced.
-
-        Class tokens, if there are any, vote and merge like all others.
-        """
-        assert tokens.origin is None
-
-        def by_frame(x: jax.Array) -> jax.Array:
-            return rearrange(x, "(b t) ... -> b t ...", t=self.frames)
-
-        about = jax.tree.map(
-            lambda x: rearrange(x, "(b t) n ... -> b n t ...", t=self.frames), evidence
-        )
-        merged = super().__call__(jax.tree.map(by_frame, tokens), about)
-        return jax.tree.map(lambda x: rearrange(x, "b t ... -> (b t) ..."), merged)
-
-
-class Clip(flax.struct.PyTreeNode):
-    """The patches of a video, frame by frame, without class tokens.
-
-    Attributes:
-      x: [B,T,P,C].
-      size: float32 [B,T,P], how much each stands for; None as long as all stand for themselves.
-      origin: int32 [B,N0], for each patch of the input the place t P + p that holds it now; None
-        unless patches are traced.
-    """
-
-    x: jax.Array
-    size: jax.Array | None = None
-    origin: jax.Array | None = None
-
-    @classmethod
-    def traced(cls, x: Float[Array, "B T P C"]) -> "Clip":
-        """Patches that remember where each of `x` goes."""
-        return cls(x, origin=_iota(len(x), x.shape[1] * x.shape[2]))
-
-    def merge_frames(self, merger: Merger, evidence: Evidence) -> "Clip":
-        """[B,T,P,C] -> [B,T-r,P,C]; the evidence is about [B,P,T]."""
-        batch, frames, patches, _ = self.x.shape
-        own = None if self.origin is None else _iota(batch, frames)
-        merged = merger(Tokens(self.x, self.size, own), evidence)
-        place = None
-        if merged.origin is not None:
-            place = merged.origin[..., None] * patches + jnp.arange(patches)[None, None]  # [B,T,P]
-            place = rearrange(place, "b t p -> b (t p)")
-        return self._moved(merged.x, merged.size, place)
-
-    def merge_patches(
-        self, merger: Merger, evidence: Evidence, rows: Float[Array, "I M C"]
-    ) -> "Clip":
-        """[B,T,P,C] -> [B,T,P-r,C], each frame's patches apart.
-
-        Args:
-          merger: protects one class token.
-          evidence: about `rows`.
-          rows: the frames' patches [B T,1+P,C] behind a class token, which is dropped.
-        """
-        batch, frames, patches, _ = self.x.shape
-        size = self.size
-        if size is not None:
-            size = rearrange(size, "b t p -> (b t) p")
-            size = jnp.pad(size, ((0, 0), (1, 0)), constant_values=1)  # [B T,1+P]
-        own = None if self.origin is None else _iota(batch * frames, patches + 1)
-        merged = merger(Tokens(rows, size, own), evidence)
-        left = merged.x.shape[1] - 1
-
-        def by_frame(x: jax.Array) -> jax.Array:
-            return rearrange(x[:, 1:], "(b t) p ... -> b t p ...", t=frames)
-
-        size = None if merged.size is None else by_frame(merged.size)
-        place = None
-        if merged.origin is not None:
-            first = left * jnp.arange(frames, dtype=jnp.int32)[None, :, None] - 1
-            place = rearrange(first + by_frame(merged.origin), "b t p -> b (t p)")
-        return self._moved(by_frame(merged.x), size, place)
-
-    def _moved(self, x: jax.Array, size: jax.Array | None, place: jax.Array | None) -> "Clip":
-        origin = self.origin
-        if origin is not None:
-            assert place is not None
-            origin = merge.follow(place, origin)
-        return Clip(x, size, origin)
+from tokmerge_jax.merging import costs, matching, merger
+from tokmerge_jax.merging.merger import Merger, Place
+from tokmerge_jax.merging.vote import Vote
+from tokmerge_jax.types import LayerCost
 
 
 @dataclasses.dataclass(frozen=True)
 class Aggregation:
-    """What one block does: frames merge after its attention over time, patches after that in space.
+    """What one block merges: frames after attention over time, patches after attention in frames.
 
     Attributes:
-      frames: what acts at the place "time", or None.
-      patches: what acts at the place "attention", or None.
+      frames: the merger at the place "time", or None.
+      patches: the merger at the place "attention", or None.
     """
 
     frames: Merger | None = None
@@ -160,9 +27,9 @@ class Aggregation:
 
 
 def protected_frames(r_patches: Sequence[int]) -> int:
-    """Frames that the limit of merging frames leaves out: 1 where any block merges patches too.
+    """The number of frames that the limit of merging frames leaves out: 1 if patches merge too.
 
-    TESTA's limit is that of a sequence with the class token, which it protects then.
+    TESTA then counts the class token, which it protects, among the frames.
     """
     return int(any(r_patches))
 
@@ -170,10 +37,10 @@ def protected_frames(r_patches: Sequence[int]) -> int:
 def find(
     name: str, frames: str = "", places: Sequence[Place] = ("attention",)
 ) -> tuple[type[Merger], type[Merger]]:
-    """What merges frames, and what merges the patches of each.
+    """Returns the merger of frames, and that of the patches in each frame.
 
     Args:
-      name: "testa" is ToMe of patches, another one a merger of them (`merger.find`).
+      name: the merger of patches (`merger.find`); "testa" is ToMe.
       frames: a merger at the place "time"; "" is the vote, or pruning where patches are pruned.
       places: where the network can merge patches.
 
@@ -189,7 +56,7 @@ def find(
 
 
 def most_patches(kind: type[Merger]) -> Callable[[int], int]:
-    """The largest r of a frame's patches, by their number and the class token's: one is left."""
+    """The largest r of a frame by the number of its tokens, class token included; a patch stays."""
     return lambda tokens: min(kind.most(tokens, class_tokens=1), max(tokens - 2, 0))
 
 
@@ -199,14 +66,14 @@ def plan(
     r_patches: Sequence[int],
     vote: str = "min",
 ) -> tuple[Aggregation, ...]:
-    """What every block does.
+    """Returns the mergers of every block.
 
     Args:
-      kinds: what merges frames and what merges patches (`find`).
-      r_frames: frames that merge away in each block (`schedule.resolve`, of which
-        `protected_frames` are protected).
-      r_patches: patches of each frame that do.
-      vote: of `Vote`, if frames merge by that.
+      kinds: the mergers of frames and of patches (`find`).
+      r_frames: number of frames that merge away in each block; their limit leaves out
+        `protected_frames`.
+      r_patches: number of patches of each frame that merge away in each block.
+      vote: see `Vote`; used only if frames merge by it.
 
     Raises:
       UserError: if the vote is unknown.
@@ -227,47 +94,6 @@ def plan(
     )
 
 
-def of_testa(
-    merging_type: str | Sequence[str],
-    r: Any,  # as of `schedule.resolve`
-    depth: int,
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The frames and the patches that merge in each block, from TESTA's own two settings.
-
-    Args:
-      merging_type: "patch", "frame", "frame&patch", "patch-frame", "frame-patch" (block by block
-        in turn), or one of the first three, or "none", for each block.
-      r: numbers that the merges take one after the other, in a block frames first; or what
-        `schedule.resolve` spreads over the blocks.
-      depth: blocks.
-
-    Raises:
-      UserError: if the type or the form of `r` is unknown.
-    """
-    kinds = _kinds(merging_type, depth)
-    if not isinstance(r, list):
-        r = schedule.resolve(r, depth, sys.maxsize, most=lambda tokens: tokens)
-    numbers = iter(r)
-    taken = [
-        (next(numbers, 0) if "frame" in kind else 0, next(numbers, 0) if "patch" in kind else 0)
-        for kind in kinds
-    ]
-    frames, patches = zip(*taken, strict=True)
-    return frames, patches
-
-
-def _kinds(merging_type: str | Sequence[str], depth: int) -> Sequence[str]:
-    """What merges in each block."""
-    known = ("none", "patch", "frame", "frame&patch")
-    kinds = merging_type.split("-") if isinstance(merging_type, str) else merging_type
-    if not kinds or any(kind not in known for kind in kinds):
-        raise UserError(
-            f"the merging type {merging_type!r} is unknown; write patch, frame, frame&patch,"
-            " patch-frame, frame-patch, or a list of those without a dash"
-        )
-    return tuple(itertools.islice(itertools.cycle(kinds), depth))
-
-
 def cost(
     plan: Sequence[Aggregation],
     frames: int,
@@ -282,15 +108,15 @@ def cost(
     Args:
       plan: what each block merges.
       frames: T of the input.
-      patches: P of a frame of the input.
-      width: channels.
+      patches: number of patches of a frame of the input.
+      width: number of channels.
       heads: K.
-      patch_inputs: numbers in a patch.
+      patch_inputs: number of values in a patch.
     """
     tokens = 1 + frames * patches
     layers = [LayerCost("patch_embedding", tokens, tokens, (tokens - 1) * width * patch_inputs)]
     for i, block in enumerate(plan):
-        out = frames * patches * width**2  # a second projection of what is seen over time
+        out = frames * patches * width**2  # a second projection after attention over time
         macs = patches * costs.attention(frames, width) + out
         if block.frames:
             macs += patches * block.frames.macs(frames, width, heads)
@@ -303,7 +129,3 @@ def cost(
         layers.append(LayerCost(f"block_{i}", tokens, left, macs + costs.mlp(left, width)))
         tokens = left
     return tuple(layers)
-
-
-def _iota(batch: int, length: int) -> jax.Array:
-    return repeat(jnp.arange(length, dtype=jnp.int32), "n -> b n", b=batch)

@@ -56,7 +56,7 @@ def read(
       merger: the one that reads it, for the message.
       tokens: the tokens that will merge.
       evidence: all that the block gives.
-      frames: whether frames [B,T,P,C] merge, whose evidence is about [B,P,T]; else [B,N,C], [B,N].
+      frames: whether frames [B,T,N,C] merge, whose evidence is about [B,N,T]; else [B,N,C], [B,N].
 
     Raises:
       UserError: if the part is missing or is about other tokens, or the tokens are none of a batch.

@@ -98,7 +98,7 @@ class CLIPViT(nn.Module):
         return tokens
 
     def _embed(self, video: jax.Array) -> jax.Array:
-        """Returns the class token and the patches of every frame, [B T,1+P,C], with positions."""
+        """Returns the class token and the patches of every frame, [B T,N,C], with positions."""
         frames = rearrange(video, "b t h w c -> (b t) 1 h w c")
         embed = Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")
         x = embed(patchify(frames, self.patch_size))

@@ -151,7 +151,7 @@ class PatchesOverTime(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, patches: Float[Array, "B T N P"]) -> Float[Array, "B T N D"]:
+    def __call__(self, patches: Float[Array, "B T N C"]) -> Float[Array, "B T N D"]:
         """Multiplies each patch with all three taps at once, then shifts the results in time."""
         inputs = patches.shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3 * inputs, self.width))

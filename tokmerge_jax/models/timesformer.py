@@ -4,7 +4,6 @@ Source: TimeSformer (ICML 2021); merging as in TESTA (Findings of EMNLP 2023), s
 """
 
 import math
-from collections.abc import Iterator
 
 import flax.linen as nn
 import jax
@@ -16,8 +15,9 @@ from jaxtyping import Array, Float
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.divided import DividedBlock
 from tokmerge_jax.layers.functional import Dense, nearest, nearest_grid, patchify
-from tokmerge_jax.merging import Merger, Tokens
-from tokmerge_jax.merging.testa import Aggregation, Clip, InFrames, Vote
+from tokmerge_jax.merging import Tokens
+from tokmerge_jax.merging.space_time import VideoTokens
+from tokmerge_jax.merging.testa import Aggregation
 
 
 class TimeSformer(nn.Module):
@@ -58,11 +58,11 @@ class TimeSformer(nn.Module):
 
         Tokens come frame by frame, in "joint" patch by patch; in "space" each frame's class token
         leads its patches. A video of another length or size than the tables' reads the nearest
-        entries. `trace` ("divided" only) records which token holds each patch t P + p of the input.
+        entries. `trace` ("divided" only) records which token holds each patch t N + n of the input.
         """
         first, x = self._embed(video)
         if self.attention == "divided":
-            tokens = self._divided(first, Clip.traced(x) if trace else Clip(x), train)
+            tokens = self._divided(first, VideoTokens.traced(x) if trace else VideoTokens(x), train)
         else:
             assert not trace
             tokens = self._plain(first, x, train)
@@ -70,7 +70,7 @@ class TimeSformer(nn.Module):
         return tokens.replace(x=norm(tokens.x))
 
     def _embed(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Embeds the class token [B,1,C] and the patches [B,T,P,C], with positions and times."""
+        """Embeds the class token [B,1,C] and the patches [B,T,N,C], with positions and times."""
         batch, frames = video.shape[:2]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         x = rearrange(embed(patchify(video, self.patch_size)), "b (t p) c -> b t p c", t=frames)
@@ -86,7 +86,7 @@ class TimeSformer(nn.Module):
             x += nearest(times, frames)[None, :, None].astype(x.dtype)
         return first.astype(x.dtype), x
 
-    def _divided(self, first: jax.Array, clip: Clip, train: bool) -> Tokens:
+    def _divided(self, first: jax.Array, clip: VideoTokens, train: bool) -> Tokens:
         block = nn.remat(DividedBlock) if self.remat and train else DividedBlock
         for i, merging in enumerate(self.merging):
             layer = block(
@@ -102,33 +102,22 @@ class TimeSformer(nn.Module):
 
     def _plain(self, first: jax.Array, x: jax.Array, train: bool) -> Tokens:
         """Applies blocks with one attention, over all tokens or within each frame."""
-        batch, frames = x.shape[:2]
+        batch = len(x)
         if self.attention == "joint":
             x = rearrange(x, "b t p c -> b (p t) c")
         else:
-            first = repeat(first, "b 1 c -> (b t) 1 c", t=frames)
+            first = repeat(first, "b 1 c -> (b t) 1 c", t=x.shape[1])
             x = rearrange(x, "b t p c -> (b t) p c")
         tokens = Tokens(jnp.concatenate([first, x], axis=1))
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
-        for i, merger in enumerate(self._mergers(frames)):
+        for i, merging in enumerate(self.merging):
+            assert merging.frames is None
             layer = block(
                 self.heads,
-                merger,
+                merging.patches,
                 proportional=self.proportional,
                 dtype=self.dtype,
                 name=f"block_{i}",
             )
             tokens = layer(tokens, train)
         return jax.tree.map(lambda y: rearrange(y, "(b t) n ... -> b (t n) ...", b=batch), tokens)
-
-    def _mergers(self, frames: int) -> Iterator[Merger | None]:
-        """What merges in each block of one attention: patches or, by vote, frames."""
-        for merging in self.merging:
-            if merging.frames is None:
-                yield merging.patches
-                continue
-            assert isinstance(merging.frames, Vote)
-            assert merging.patches is None
-            vote = merging.frames
-            yield InFrames(vote.r, vote.class_tokens, vote.vote, frames)
-            frames -= vote.r

@@ -95,10 +95,13 @@ class TempMeTower(ClipTower):
         )
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
-        """Multiply-accumulates of each layer, and of the projection of class tokens."""
-        stages, model = self.stages_of(r), self.config.model
-        vision, patch = model.vision, self.patch_inputs
-        return tempme.cost(stages, vision.width, vision.heads, patch, model.embed_dim)
+        """Multiply-accumulates of each layer, and of projecting each frame's class token."""
+        layers, model = super().cost(r), self.config.model
+        macs, left = (
+            model.vision.frames * model.vision.width * model.embed_dim,
+            layers[-1].tokens_out,
+        )
+        return (*layers, LayerCost("projection", left, left, macs))
 
     @property
     def _joins(self) -> bool:

@@ -144,12 +144,6 @@ def categorical(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, "
     return jax.random.categorical(key, jnp.log(weights)).astype(jnp.int32)
 
 
-def most_likely(key: PRNGKeyArray, weights: Float[Array, "R S"]) -> Int[Array, " R"]:
-    """Returns the column of the largest weight of each row; ignores the key."""
-    del key
-    return jnp.argmax(weights, axis=1).astype(jnp.int32)
-
-
 def _mean(losses: Float[Array, "B L"], chosen: Bool[Array, "B L"]) -> Float[Array, ""]:
     """The mean over the chosen, of losses that are 0 elsewhere (0 if there are none)."""
     return losses.sum() / jnp.maximum(chosen.sum(), 1)

@@ -55,7 +55,7 @@ class Tower(abc.ABC):
 
     @property
     def patches(self) -> int:
-        """P, the number of patches of a frame."""
+        """The number of patches of a frame."""
         vision = self.config.model.vision
         return (vision.image_size // vision.patch_size) ** 2
 

@@ -89,9 +89,13 @@ class ClipTower(Tower):
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """Multiply-accumulates of each layer where `r` tokens of a frame merge."""
-        vision, stages = self.config.model.vision, self.stages_of(r)
-        layers = tempme.cost(stages, vision.width, vision.heads, self.patch_inputs, embed_dim=0)
-        return layers[:-1]  # without a projection
+        vision = self.config.model.vision
+        return tempme.cost(
+            self.stages_of(r),
+            width=vision.width,
+            heads=vision.heads,
+            patch_inputs=self.patch_inputs,
+        )
 
     def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
         """What each merging layer did, over the patches of all frames.
@@ -117,7 +121,7 @@ class ClipTower(Tower):
 
 
 def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
-    """int32 [B,F P]: the place, among the tokens of all clips, of each frame's patches."""
+    """int32 [B,T N]: the place, among the tokens of all clips, of each frame's patches."""
     assert tokens.origin is not None
     length, clips = tokens.x.shape[1], len(tokens.x) // videos
     origin = rearrange(tokens.origin, "(b f) n -> b f n", b=videos)
