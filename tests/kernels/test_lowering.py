@@ -85,3 +85,10 @@ def test_cudnn_takes_gradients(tokens, weighted, monkeypatch):
     arrays = [array] * 3 + [jax.ShapeDtypeStruct((2, tokens), jnp.float32)] * weighted
     text = str(jax.make_jaxpr(jax.grad(total, tuple(range(len(arrays)))))(*arrays))
     assert "dot_product_attention_bwd" in text
+
+
+def test_a_gpus_compiler_keeps_what_one_channel_leaves(monkeypatch):
+    """It takes x - x.astype(half).astype(float32) for x - x, which no CPU's does."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    text = str(jax.make_jaxpr(partial(cudnn.attention, scale=0.125))(*shapes(jnp.bfloat16)))
+    assert "reduce_precision[exponent_bits=8 mantissa_bits=7]" in text

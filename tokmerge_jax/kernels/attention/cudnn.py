@@ -53,7 +53,8 @@ def _channels(weight: jax.Array, key: jax.Array, scale: float) -> jax.Array:
     logs = jnp.log(jnp.where(counts, weight, 1).astype(jnp.float32)) / scale
     logs = jnp.where(counts, logs, float(kind.min) / 2)  # finite, so that differences are
     logs = jnp.broadcast_to(logs[..., None, None], (*key.shape[:3], 1))
-    high = jax.lax.reduce_precision(logs, kind.nexp, kind.nmant)  # XLA drops a pair of `astype`
+    # no `astype` there and back: XLA leaves both out on a GPU, and nothing for the second channel
+    high = jax.lax.reduce_precision(logs, kind.nexp, kind.nmant)
     return jnp.concatenate([high, logs - high], axis=-1).astype(key.dtype)
 
 
