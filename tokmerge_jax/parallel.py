@@ -1,4 +1,4 @@
-"""Device meshes and array sharding, for any number of devices of one host.
+"""Device meshes and array sharding, for any number of devices of any number of processes.
 
 A batch is sharded along the mesh's "data" axis; parameters are replicated on every device.
 """
@@ -15,15 +15,19 @@ from jaxtyping import PyTree
 from tokmerge_jax.types import Batch, UserError
 
 
-def make_mesh(axes: Mapping[str, int]) -> Mesh:
-    """Arranges the devices in a mesh with the axes of `config.mesh`; -1 = all remaining devices.
+def make_mesh(axes: Mapping[str, int], *, local: bool = False) -> Mesh:
+    """Arranges devices in a mesh with the axes of `config.mesh`; -1 = all remaining devices.
 
     Axes are Auto: the compiler shards the arrays inside a program.
+
+    Args:
+      axes: name -> size.
+      local: whether to take only the devices of this process, not of all.
 
     Raises:
       UserError: if the devices do not fit.
     """
-    devices = jax.devices()
+    devices = jax.local_devices() if local else jax.devices()
     sizes = dict(axes)
     open_axes = [name for name, size in sizes.items() if size == -1]
     fixed = [size for size in sizes.values() if size != -1]
@@ -61,12 +65,12 @@ def batch_size(mesh: Mesh, wanted: int) -> int:
 def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
     """Puts host arrays [B,...] on the devices, with rows sharded along "data".
 
-    Every process passes the whole batch; a device receives only its own rows.
+    Every process passes the rows of its own devices, in the order of the mesh.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
 
     def place(x: np.ndarray | jax.Array) -> jax.Array:
-        return jax.make_array_from_callback(x.shape, sharding, lambda index: np.asarray(x)[index])
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return {name: place(x) for name, x in batch.items()}
 

@@ -30,6 +30,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         pytest.param([CONFIG, "--config.eval.rerank=7.5"], ("rerank",), marks=pytest.mark.slow),
         ([CONFIG, "--no_such=1"], ("no_such",)),
         ([CONFIG, "--batch_size=3"], ("'batch_size'", "--config.eval.batch_size=VALUE")),
+        ([CONFIG, "--distributed=auto"], ("--distributed: this script runs in one process",)),
         ([CONFIG, "stray"], ("'stray'", "--help")),
         (["--config=README.md"], ("README.md", "is not a configuration", "configs/")),
         ([CONFIG, "--output=x"], ("--output", "--config.output")),

@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, FieldReference, config_flags
 
 import tokmerge_jax.command_line.limits  # noqa: F401 (before anything imports JAX)
-from tokmerge_jax import disk, runtime
+from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config import Config, Part, files
 from tokmerge_jax.config.published import Publication
 from tokmerge_jax.types import UserError
@@ -58,24 +58,39 @@ _CONFIG = config_flags.DEFINE_config_dataclass(
     parse_fn=_open,
 )
 
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "auto" if hosts.in_cluster() else "off",
+    "how the processes of a run find each other: auto (Slurm, Open MPI, GKE, a TPU slice), off, or"
+    " HOST:PORT,COUNT,NUMBER with an address of process 0; see docs/clusters.md",
+)
 
-def run(main: Callable[[Config], None]) -> None:
-    """Parses the command line and calls `main(config)`; bad input exits with code 2."""
+
+def run(main: Callable[[Config], None], *, several: bool = False) -> None:
+    """Parses the command line and calls `main(config)`; bad input exits with code 2.
+
+    `several` as in `run_commands`.
+    """
 
     def start(rest: list[str]) -> None:
         if rest:
             raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
         main(config())
 
-    run_commands(start)
+    run_commands(start, several=several)
 
 
-def run_commands(main: Callable[[list[str]], None]) -> None:
-    """Calls `main` with the arguments that are not options; bad input exits with code 2."""
+def run_commands(main: Callable[[list[str]], None], *, several: bool = False) -> None:
+    """Calls `main` with the arguments that are not options; bad input exits with code 2.
+
+    `several`: whether `main` can be run by several processes that share its work.
+    """
 
     def start(rest: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax logs every step
         with reported():
+            _join(several)
+        with hosts.together(), reported():
             runtime.start()
             main(rest)
 
@@ -86,6 +101,13 @@ def run_commands(main: Callable[[list[str]], None]) -> None:
     for flag in flags.FLAGS.get_flags_for_module(__name__):  # --help shows the script's own flags
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(start, flags_parser=parse)
+
+
+def _join(several: bool) -> None:
+    if several:
+        hosts.join(_DISTRIBUTED.value)
+    elif flags.FLAGS["distributed"].present and _DISTRIBUTED.value != "off":
+        raise UserError("--distributed: this script runs in one process; leave it out")
 
 
 def config() -> Config:

@@ -1,0 +1,79 @@
+"""Runs a script in several processes of this machine, to try what a cluster does.
+
+Example:
+  python scripts/launch.py --processes 2 scripts/eval.py --config configs/demo.py
+
+The processes find each other over loopback (`--distributed`). With `--devices N`, each has N
+devices of the CPU. If one ends with an error, all end, and its code is the launcher's.
+"""
+
+import argparse
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+_PATIENCE = 10.0  # seconds for the others to end by themselves
+
+
+def main() -> int:
+    """Starts the processes, waits, and returns the exit code."""
+    args = _parser().parse_args()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = os.environ.get("XLA_FLAGS", "")
+    if args.devices:
+        flags += f" --xla_force_host_platform_device_count={args.devices}"
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, args.script, *args.arguments),
+                f"--distributed=127.0.0.1:{port},{args.processes},{number}",
+            ],
+            env={**os.environ, "XLA_FLAGS": flags},
+        )
+        for number in range(args.processes)
+    ]
+    try:
+        return _wait(processes)
+    except KeyboardInterrupt:  # the processes have had it too
+        return _wait(processes)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Waits until all have ended, or `_PATIENCE` after the first that failed; returns its code."""
+    failed, until = 0, math.inf
+    while time.monotonic() < until:
+        codes = [process.poll() for process in processes]
+        if not failed and any(codes):
+            failed = next(filter(None, codes))
+            until = time.monotonic() + _PATIENCE
+            if failed < 0:
+                print(
+                    f"process {codes.index(failed)} was killed (signal {-failed})", file=sys.stderr
+                )
+        if None not in codes:
+            break
+        time.sleep(0.1)
+    return abs(failed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--processes", type=int, required=True, help="number of processes")
+    parser.add_argument("--devices", type=int, default=0, help="CPU devices of each process")
+    parser.add_argument("script", help="the script to run")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

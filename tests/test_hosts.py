@@ -1,0 +1,114 @@
+"""Several processes that are one run: how they join, exchange values, print and end."""
+
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tokmerge_jax import hosts
+from tokmerge_jax.types import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+PROGRAM = "tests/support/small_hosts.py"
+
+
+def python(*arguments):
+    command = [sys.executable, *map(str, arguments)]
+    path = {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "PATH": ""}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=path, timeout=120)
+
+
+def launched(deed, processes=2):
+    return python("scripts/launch.py", "--processes", processes, "--devices", 2, PROGRAM, deed)
+
+
+def test_a_run_of_one_process():
+    assert (hosts.count(), hosts.number()) == (1, 0)
+    assert hosts.gather({"a": [1, None]}) == [{"a": [1, None]}]
+    assert hosts.share(np.array([4, 2, 9])).tolist() == [4, 2, 9]
+    with hosts.together():
+        hosts.join("off")
+
+
+@pytest.mark.parametrize(
+    ("variables", "several"),
+    [
+        ({}, False),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4"}, False),  # a shell in an allocation
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "t1k-w0,t1k-w1"}, True),
+    ],
+)
+def test_a_cluster_is_known_by_its_variables(monkeypatch, variables, several):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert hosts.in_cluster() == several
+
+
+@pytest.mark.parametrize("where", ["on", "here:1,2", "here,2,0", "here:1,2,2", "here:1,0,0"])
+def test_an_address_that_is_none(where):
+    with pytest.raises(UserError, match=rf"--distributed={where} must be auto, off or HOST:PORT"):
+        hosts.join(where)
+
+
+def test_a_port_in_use():
+    with (
+        socket.create_server(("", 0)) as taken,
+        pytest.raises(UserError, match=r"already in use.*; choose another port"),
+    ):
+        hosts.join(f"localhost:{taken.getsockname()[1]},2,0")
+
+
+def test_two_processes_share_and_only_the_first_prints():
+    run = launched("nothing")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[0] == "[[0, 2, 4, 6], [1, 3, 5]]"
+    assert "only process 0 says this" in run.stderr
+    assert "only process 1" not in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("deed", "says", "code"),
+    [
+        ("fault:0", "b.mp4 cannot be decoded", 2),
+        ("fault:2", "process 2 of 3: b.mp4 cannot be decoded", 2),
+        ("fault", "b.mp4 cannot be decoded", 2),
+        ("bug:1", "process 1 of 3: ValueError('no such thing')", 1),
+        ("term:1", "process 1 of 3: stopped by SIGTERM", 1),
+        ("kill:1", "process 1 was killed (signal 9)", 9),
+    ],
+)
+def test_a_fault_of_one_process_ends_all(deed, says, code):
+    begun = time.monotonic()
+    run = launched(deed, processes=3)
+    assert run.returncode == code
+    assert run.stderr.count(says) == 1
+    assert ("Traceback" in run.stderr) == deed.startswith("bug")
+    assert "Check failure stack trace" not in run.stderr
+    assert time.monotonic() - begun < 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:9,2,1", "no-such-host.invalid:99,2,1"])
+def test_a_process_that_cannot_join_ends_with_a_sentence(address):
+    run = python(PROGRAM, "nothing", f"--distributed={address}")
+    assert run.returncode == 2
+    (line,) = run.stderr.strip().splitlines()
+    assert f"--distributed={address}: not all processes have joined within 6 seconds" in line
+
+
+@pytest.mark.slow
+def test_a_process_that_never_comes():
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    run = python(PROGRAM, "nothing", f"--distributed=127.0.0.1:{port},2,0")
+    assert run.returncode == 2
+    (line,) = run.stderr.strip().splitlines()
+    assert "not all processes have joined within 6 seconds" in line
