@@ -79,7 +79,9 @@ class Peer:
                 text=True,
                 env=path,
             ) as process:
-                yield functools.partial(_ask, process, " ".join(command))
+                ask = functools.partial(_ask, process, " ".join(command))
+                ask(stage="load")
+                yield ask
 
 
 def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:

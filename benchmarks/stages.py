@@ -39,7 +39,7 @@ import pathlib
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -56,6 +56,7 @@ from benchmarks.decoding import decode
 from benchmarks.kernels import forms
 from benchmarks.matching import answer, rerank
 from benchmarks.peer import Peer, of_original
+from benchmarks.profile import kernels_of
 from benchmarks.synthetic import machine
 from benchmarks.training import memory, train
 from benchmarks.whole import questions, recognition, retrieval
@@ -75,8 +76,15 @@ _STAGES = flags.DEFINE_list(
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
 _PYTHON = flags.DEFINE_string("against_python", "", "its Python: torch and what it needs")
-_OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures")
+_OUTPUT = flags.DEFINE_string("output", "", "a .json file for the figures, written every round")
+_PROFILE = flags.DEFINE_bool("profile", False, "report which kernels the time of our cases goes to")
+_WAIT = flags.DEFINE_bool(
+    "wait", False, 'when all is compiled, print "ready" and wait for a line on standard input'
+)
 flags.adopt_module_key_flags(stage_cases)  # --help shows them
+
+READY = "ready"
+"""The line that says, with `--wait`, that all is compiled."""
 
 
 def main(config: Config) -> None:
@@ -107,18 +115,26 @@ def main(config: Config) -> None:
     }
     console = rich.console.Console(width=150)
     if names := [name for name in stages if name != _MEMORY]:
-        result["cases"] = time_stages(system, names, peer)
+        for result["cases"] in time_stages(system, names, peer):
+            _write(result)
         title = f"{result['name']}, {result['machine']['devices']}, ours in {result['dtype']}"
         console.print(table(result["cases"], title))
     if _MEMORY in stages:
         result[_MEMORY] = memory(system)
         console.print(memory_table(result[_MEMORY]))
+        _write(result)
+
+
+def _write(result: Mapping[str, Any]) -> None:
     if _OUTPUT.value:
-        pathlib.Path(_OUTPUT.value).write_text(json.dumps(result, indent=2, default=str))
+        text = json.dumps(result, indent=2, default=str)
+        runtime.write_text(pathlib.Path(_OUTPUT.value), text)
 
 
-def time_stages(system: System, names: Sequence[str], peer: Peer | None) -> list[dict[str, Any]]:
-    """Figures of the stages' cases, and of the original's where it is asked for."""
+def time_stages(
+    system: System, names: Sequence[str], peer: Peer | None
+) -> Iterator[list[dict[str, Any]]]:
+    """Figures of the stages' cases, and of the original's where it is asked for, round by round."""
     params, inputs = weights(system), make_inputs(system, names)
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
     cases = [ceiling(system)]
@@ -131,7 +147,17 @@ def time_stages(system: System, names: Sequence[str], peer: Peer | None) -> list
             stages = list(dict.fromkeys(case.stage for case in cases))
             cases += of_original(askable, ask)
             cases.sort(key=lambda case: stages.index(case.stage))  # beside ours
-        return report(cases, _ROUNDS.value)
+        if _WAIT.value:
+            print(READY, flush=True)
+            sys.stdin.readline()
+        rows = []
+        for rows in report(cases, _ROUNDS.value):
+            yield rows
+        if _PROFILE.value:
+            for case, row in zip(cases, rows, strict=True):
+                if case.way == "ours":
+                    row["kernels"] = kernels_of(case.run)
+            yield rows
 
 
 def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
@@ -165,22 +191,34 @@ def _check_output() -> None:
         raise UserError(f"--output={_OUTPUT.value}: there is no such folder; make it first")
 
 
-def report(cases: Sequence[Case], rounds: int) -> list[dict[str, Any]]:
+def report(cases: Sequence[Case], rounds: int) -> Iterator[list[dict[str, Any]]]:
     """Times all cases in turn, `rounds` times after a run to warm up; the first is the ceiling.
 
-    Returns:
-      Figures of each case's whole job; None where there is none. `seconds` is their median.
+    Yields:
+      After every round, figures of each case's whole job; None where there is none. `seconds` is
+      the median of the rounds so far.
     """
     warm = [case.run() for case in cases]
-    timed = [[case.run() for case in cases] for _ in range(rounds)]
-    rows = [_figures(case, warm[i], [each[i] for each in timed]) for i, case in enumerate(cases)]
-    for i, row in enumerate(rows):
-        first = next(j for j, other in enumerate(cases) if other.stage == cases[i].stage)
-        speed = row["tflops"]
-        row["share_of_ceiling"] = None if speed is None else speed / rows[0]["tflops"]
-        row["times_first"] = row["seconds"] / rows[first]["seconds"]
-        row["difference"] = _difference(warm[first].output, warm[i].output)
-    return rows
+    timed: list[list[Timed]] = [[] for _ in cases]
+    for _ in range(rounds):
+        for case, runs in zip(cases, timed, strict=True):
+            runs.append(case.run())
+        yield [_row(cases, warm, timed, i) for i in range(len(cases))]
+
+
+def _row(
+    cases: Sequence[Case], warm: Sequence[Timed], timed: Sequence[Sequence[Timed]], i: int
+) -> dict[str, Any]:
+    """The figures of one case, beside the ceiling and the first case of its stage."""
+    row, ceiling = (_figures(cases[j], warm[j], timed[j]) for j in (i, 0))
+    first = next(j for j, other in enumerate(cases) if other.stage == cases[i].stage)
+    speed, seconds = row["tflops"], _figures(cases[first], warm[first], timed[first])["seconds"]
+    return {
+        **row,
+        "share_of_ceiling": None if speed is None else speed / ceiling["tflops"],
+        "times_first": row["seconds"] / seconds,
+        "difference": _difference(warm[first].output, warm[i].output),
+    }
 
 
 def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> dict[str, Any]:

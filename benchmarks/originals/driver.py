@@ -5,7 +5,8 @@ folder holds `job.json` (the system, sizes, the device), `weights.safetensors` (
 checkpoint of the original) and `inputs.npz`; `<system>.py` knows the original.
 
 A request is one JSON line on stdin: {"stage", "form", "how"} and what the stage takes; `how` says
-with or without merging, `clips` how many are encoded at a time. The answer, one JSON line on
+with or without merging, `clips` how many are encoded at a time. The stage "load" is answered as
+soon as the network is there. The answer, one JSON line on
 stdout, is {"seconds", "output", "peak_bytes"}: how long the stage took, a small result to compare,
 and on a GPU the most memory that it held, weights included (else null).
 
@@ -41,7 +42,9 @@ def main(checkout: str, folder: str, threads: str) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         stage = request.pop("stage")
-        if stage == "decode":
+        if stage == "load":
+            run = _nothing
+        elif stage == "decode":
             run = import_module("benchmarks.originals.decoding").ready(request.pop("processes"))
         else:
             run = _stage(model, stage, inputs, job["device"], request)
@@ -72,6 +75,10 @@ def _stage(
         host = "video", "gallery"
         given = {name: x if name in host else x.to(device) for name, x in inputs.items()}
     return lambda **more: getattr(model, stage)(given, **more)
+
+
+def _nothing() -> torch.Tensor:
+    return torch.empty(0)
 
 
 def _timed(
