@@ -7,7 +7,8 @@ import pytest
 import umt_case
 
 import tokmerge_jax
-from tokmerge_jax.configs import demo, msrvtt_b16, msrvtt_l16
+from tokmerge_jax import kernels
+from tokmerge_jax.configs import demo, msrvtt_b16, msrvtt_l16, msrvtt_qa_b16, msrvtt_qa_l16
 from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD
 from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
@@ -24,6 +25,10 @@ def changed(config, **keys):
         (msrvtt_b16, "vid_tldr", 1452, 177.8),
         (msrvtt_l16, "none", 2352, 984.0),
         (msrvtt_l16, "vid_tldr", 1402, 543.0),
+        (msrvtt_b16, "shift", 1452, 182.1),
+        (msrvtt_l16, "shift", 1402, 551.0),
+        (msrvtt_qa_b16, "shift", 1552, 192.1),
+        (msrvtt_qa_l16, "shift", 1452, 577.0),
     ],
 )
 def test_cost_is_the_references(config, merger, tokens, gmac):
@@ -87,3 +92,31 @@ def test_trace_follows_every_token(merger):
     for origin, layer in zip(trace["origin"], layers, strict=True):
         for sample in np.asarray(origin):  # every token is held by one, and none is empty
             np.testing.assert_array_equal(np.unique(sample), np.arange(layer.tokens_out))
+
+
+@pytest.mark.parametrize(
+    ("merger", "maps"),
+    [
+        ("vid_tldr", [True, True, False, False]),
+        ("shift", [False] * 4),
+        ("shift_prune", [False] * 4),
+    ],
+)
+@pytest.mark.parametrize("case", ["vidtldr-tiny", "umtqa-tiny"])
+def test_only_the_entropy_needs_maps_of_layers_that_merge(case, merger, maps, monkeypatch):
+    """In retrieval and question answering, from a video to its 64 - 16 - 8 tokens."""
+    config = umt_case.config_of(golden.load(case)).override({"model.merger.name": merger})
+    system = unchecked(tokmerge_jax.build(config))
+    weights, asked, attend = system.weights.shapes, [], kernels.attention
+
+    def attention(*arrays, entropy, **more):
+        asked.append(entropy)
+        return attend(*arrays, entropy=entropy, **more)
+
+    monkeypatch.setattr(kernels, "attention", attention)
+    task = system.retrieval or system.answering
+    assert task
+    video = jax.ShapeDtypeStruct((1, 4, 64, 64, 3), np.uint8)
+    encoded = jax.eval_shape(task.encode_video, weights, video)
+    assert encoded["tokens"].shape == (1, 40, 64)
+    assert asked == maps
