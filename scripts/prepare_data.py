@@ -10,15 +10,11 @@ Every video is checked once, by several processes; after a stop, the same comman
 
 import argparse
 import os
-import pathlib
-import sys
 from collections.abc import Sequence
 
 import rich
 import rich.table
 from absl import logging
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from tokmerge_jax.data.datasets import specs
 from tokmerge_jax.data.datasets.prepare import SplitReport

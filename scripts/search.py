@@ -15,9 +15,7 @@ Keys that are often set when indexing (--config.KEY=VALUE):
   eval.top_k            number of candidates that a query re-ranks
 """
 
-import io
 import pathlib
-import sys
 
 import rich
 from absl import flags
@@ -25,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokmerge_jax import command_line
+from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos.search import Searcher, index_videos
 from tokmerge_jax.types import UserError
 
@@ -49,8 +48,7 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"`{name}` takes no --{option}, see --help")
     if not _INDEX.value:
         raise UserError("--index is missing; name the folder of the index, see --help")
-    assert isinstance(sys.stdout, io.TextIOWrapper)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
+    own_videos.escape_names()
     command(_INDEX.value, rest)
 
 

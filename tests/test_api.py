@@ -183,6 +183,8 @@ def test_actions(tmp_path):
 def test_names():
     assert {"demo", "msrvtt_b16", "testa_pretrain"} <= {*tokmerge_jax.list_configs()}
     assert tokmerge_jax.list_configs("demo_t*") == ["demo_tdsclip", "demo_tempme", "demo_testa"]
+    with pytest.raises(UserError, match="pattern=3 is not a string; give one such as 'msrvtt"):
+        unhooked(api.list_configs)(3)
     assert {"vid_tldr", "tempme", "testa", "tds_clip"} <= {*tokmerge_jax.list_systems()}
     rooms = {path.parent.name for path in (ROOT / "tokmerge_jax").glob("*/__init__.py")}
     assert rooms < {*dir(tokmerge_jax)}

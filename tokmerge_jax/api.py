@@ -360,7 +360,13 @@ def prepare(
 
 
 def list_configs(pattern: str = "*") -> list[str]:
-    """The names of this package's configurations that match a pattern, such as "msrvtt*"."""
+    """The names of this package's configurations that match a pattern, such as "msrvtt*".
+
+    Raises:
+      UserError: if the pattern is not a string.
+    """
+    if not isinstance(pattern, str):
+        raise UserError(f"pattern={pattern!r:.60} is not a string; give one such as 'msrvtt*'")
     return fnmatch.filter(files.names(), pattern)
 
 

@@ -20,10 +20,18 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         ([], ("--config is missing", "configs/")),
         (["--config=configs/no_such.py"], ("configs/no_such.py", "cannot be loaded")),
         (["--config=configs/tempme_msrvtt_b32.py:half"], (":half is not a variant", ":full")),
-        ([CONFIG, "--config.model.no_such=1"], ("no such key", "no_such", "tokmerge_jax/config/")),
+        (
+            [CONFIG, "--config.modle.merger.nam=none"],
+            ("no key 'modle.merger.nam'", "did you mean model.merger.name?"),
+        ),
         pytest.param(
-            [CONFIG, "--config.modle.embed_dim=1"],
-            ("no such key", "mean model"),
+            [CONFIG, "--config.no_such=1"],
+            ("no key 'no_such'", "tokmerge_jax/config"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [CONFIG, "--config.data.crops[0]=1"],
+            ("no key 'data.crops[0]'", "did you mean"),
             marks=pytest.mark.slow,
         ),
         pytest.param([CONFIG, "--config.seed=many"], ("seed", "many"), marks=pytest.mark.slow),

@@ -73,6 +73,8 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
         ]
         assert faults == [(1, "1: cannot be decoded")]
     assert decoded == ["0", "1", "0", "1", "2"]
+    with pytest.raises(UserError, match="were resized in another way; open them again"):
+        list(source.clips(np.flip, [0], stop))
 
 
 def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(tmp_path, monkeypatch):

@@ -28,6 +28,9 @@ def test_a_place_that_cannot_be_written_is_refused_beforehand(tmp_path):
     with pytest.raises(UserError, match="file: File exists; name another place"):
         export.check(tmp_path / "file" / "below.safetensors")
     assert (tmp_path / "file").read_text() == "kept"
-    export.check(tmp_path / "file")  # a run that was exported is exported again
+    with pytest.raises(UserError, match=r"--export=.*weights.npz must end in .safetensors"):
+        export.check(tmp_path / "new" / "weights.npz")
+    (tmp_path / "file.safetensors").touch()
+    export.check(tmp_path / "file.safetensors")  # a run that was exported is exported again
     export.check(tmp_path / "new" / "weights.safetensors")
     assert not [*(tmp_path / "new").iterdir()]

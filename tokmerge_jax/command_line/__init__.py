@@ -33,8 +33,14 @@ _read = functools.cache(files.read)  # a file is a program and must run only onc
 def _open(name: str) -> ConfigDict:
     """Reads a file's configuration as a ConfigDict, whose keys flags can set; they cannot set keys
     of frozen dataclasses, or keys with values of several types.
+
+    Raises:
+      UserError: if the file cannot be loaded, or the command line sets an unknown key.
     """
-    return _settable(_read(name)[0]).lock()
+    loaded, _ = _read(name)
+    flags_given = (re.match(r"--?(?:no)?config\.([^=]*)", word) for word in sys.argv)
+    loaded.check_keys(flag[1] for flag in flags_given if flag)
+    return _settable(loaded).lock()
 
 
 def _settable(part: Part) -> ConfigDict:
@@ -160,11 +166,6 @@ def _explained() -> Iterator[None]:
     except flags.Error as error:
         fault = error.__context__ if isinstance(error.__context__, UserError) else error
         raise UserError(str(fault).strip()) from error
-    except (AttributeError, KeyError) as error:  # their text is a repr, sometimes of a repr
-        fault = re.sub(r"[\\'\"]", "", str(error).replace("\\n", "; "))
-        raise UserError(
-            f"--config has no such key: {fault}; the keys are in tokmerge_jax/config/"
-        ) from error
     except TypeError as error:
         raise UserError(f"--config: {error}") from error
 

@@ -41,10 +41,15 @@ def check(system: System, output: str) -> None:
             os.lstat(f"{output}.part")  # its name may be too long
 
 
+def escape_names() -> None:
+    """Prints file names that are not valid text with escapes from now on, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # notebooks have an output of their own
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def show(table: Table) -> None:
     """Prints a table, even if file names in it are not valid text."""
-    assert isinstance(sys.stdout, io.TextIOWrapper)
-    sys.stdout.reconfigure(errors="backslashreplace")
+    escape_names()
     rich.print(table)
 
 

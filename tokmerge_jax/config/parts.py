@@ -37,13 +37,18 @@ class Part:
         Raises:
           UserError: if a key is unknown, or any value, changed or not, has another type.
         """
-        known, changes = self.keys, flat(changes)
-        for key in changes:
+        changes = flat(changes)
+        self.check_keys(changes)
+        return _changed(self, changes, "")
+
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Raises UserError if one of the keys is not in `self.keys`; suggests a similar one."""
+        known = self.keys
+        for key in keys:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
-                cure = f"did you mean {near[0]}?" if near else "its keys are listed in its class"
+                cure = f"did you mean {near[0]}?" if near else "the keys are in tokmerge_jax/config"
                 raise UserError(f"the configuration has no key {key!r}; {cure}")
-        return _changed(self, changes, "")
 
 
 def restore(kind: type[P], tree: object, at: str = "") -> P:

@@ -1,1 +1,1 @@
-"""Whole jobs: preparation of data, evaluation, training, schedule search, conversion of weights."""
+"""Whole jobs: preparation, evaluation, training, schedule search, conversion, pictures."""

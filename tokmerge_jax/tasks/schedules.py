@@ -196,8 +196,13 @@ class CachedSource(data.Source):
     def clips(
         self, transform: Transform, rows: Sequence[int], refuse: Refuse
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields as `data.Source.clips`; `transform` must be the source's own."""
-        assert transform == self.transform
+        """Yields as `data.Source.clips`.
+
+        Raises:
+          UserError: if `transform` is not the source's own.
+        """
+        if transform != self.transform:
+            raise UserError("the videos in memory were resized in another way; open them again")
         new = [row for row in rows if row not in self.known]
         if new:
             self._decode(new, refuse)

@@ -14,9 +14,11 @@ from tokmerge_jax.types import Params, UserError
 
 
 def check(path: Path) -> None:
-    """Raises UserError if `path` is a folder, or cannot be written."""
+    """Raises UserError if `path` is a folder, is no .safetensors file, or cannot be written."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file to export to, {path}/NAME.safetensors")
+    if path.suffix != ".safetensors":
+        raise UserError(f"--export={path} must end in .safetensors, the format of the export")
     part = path.with_name(f"{path.name}.part")
     with disk.explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
