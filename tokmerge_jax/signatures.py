@@ -114,7 +114,7 @@ class Choose(Protocol):
         params: Params,
         memory: Memory,
         video: Float[Array, "B F E"],
-        words: Float[Array, "B P E"],
+        text: Float[Array, "B P E"],
         states: Float[Array, "B P L C"],
         text_mask: Bool[Array, "B P L"],
     ) -> Features:

@@ -1,9 +1,8 @@
 """Retrieval by a network that embeds videos and texts, and reads both to match them."""
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,18 +10,47 @@ from einops import rearrange
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from tokmerge_jax.models.testa import TESTA
-from tokmerge_jax.models.umt import UMT, Matcher
+from tokmerge_jax.data.datasets.galleries import Row
 from tokmerge_jax.signatures import Features, Memory, Tokenize
 from tokmerge_jax.system import Matching, Retrieval
 from tokmerge_jax.systems.towers import Tower
 from tokmerge_jax.systems.validation import text_checked, video_checked
+from tokmerge_jax.training.objectives.umt import Matcher
 from tokmerge_jax.types import Params
 
 T = TypeVar("T")
 
 
-def retrieval(tower: Tower, network: UMT | TESTA, tokenize: Tokenize) -> Retrieval:
+@runtime_checkable
+class Network(Protocol):
+    """A Flax module, as far as `run` needs it."""
+
+    def apply(
+        self, variables: Mapping[str, PyTree], *arrays: PyTree, method: Callable[..., PyTree]
+    ) -> PyTree:
+        """Calls a method of the module with variables."""
+        ...
+
+
+@runtime_checkable
+class MatchingNetwork(Matcher, Network, Protocol):
+    """A network with a matching head."""
+
+
+@runtime_checkable
+class EmbeddingNetwork(MatchingNetwork, Protocol):
+    """A network that embeds videos and texts, with a matching head."""
+
+    def encode_video(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Encodes frames to tokens [B,N,C] and embeddings [B,F,E]."""
+        ...
+
+    def encode_text(self, ids: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Encodes texts to states [B,L,C] and embeddings [B,E]."""
+        ...
+
+
+def retrieval(tower: Tower, network: EmbeddingNetwork, tokenize: Tokenize) -> Retrieval:
     """Makes the record of a network with a matching head.
 
     Args:
@@ -47,7 +75,14 @@ def retrieval(tower: Tower, network: UMT | TESTA, tokenize: Tokenize) -> Retriev
     )
 
 
-def matching(network: Matcher) -> Matching:
+def collate(tokenize: Tokenize, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Makes the arrays that an objective with a matching loss reads beside the videos."""
+    text_ids, text_mask = tokenize([row.caption for row in rows])
+    match_id = np.array([row.match_id for row in rows], np.int32)
+    return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
+
+
+def matching(network: MatchingNetwork) -> Matching:
     """Makes the record of a matching head."""
 
     def video_memory(params: Params, tokens: ArrayLike) -> Memory:
@@ -60,18 +95,25 @@ def matching(network: Matcher) -> Matching:
 
 
 def match_logits(
-    network: Matcher, params: Params, memory: Memory, states: ArrayLike, text_mask: ArrayLike
+    network: MatchingNetwork,
+    params: Params,
+    memory: Memory,
+    states: ArrayLike,
+    text_mask: ArrayLike,
 ) -> jax.Array:
     """Returns logits [B,P,2] (no match, match) of P texts with each video."""
-    flat = (
+    logits = run(
+        network,
+        network.match,
+        params,
+        memory,
         rearrange(jnp.asarray(states), "b p l c -> (b p) l c"),
         rearrange(jnp.asarray(text_mask), "b p l -> (b p) l"),
     )
-    logits = run(network, network.match, params, memory, *flat)
     return rearrange(logits, "(b p) two -> b p two", b=np.shape(states)[0])
 
 
-def run(network: nn.Module, method: Callable[..., T], params: Params, *arrays: PyTree) -> T:
-    """Calls a method of the network with these parameters, on arrays of any kind."""
+def run(network: Network, method: Callable[..., T], params: Params, *arrays: PyTree) -> T:
+    """Calls a method of the network with these parameters, on arrays of NumPy or JAX."""
     arrays = jax.tree.map(jnp.asarray, arrays)
     return cast(T, network.apply({"params": params}, *arrays, method=method))

@@ -12,7 +12,7 @@ import numpy as np
 from einops import rearrange
 from jax.typing import ArrayLike
 
-from tokmerge_jax.config import testa, umt
+from tokmerge_jax.config.common import QuestionData
 from tokmerge_jax.config.evaluation import GeneratingOptions
 from tokmerge_jax.data.datasets.galleries import AnswerRow
 from tokmerge_jax.data.text.tokenizers import TextRule, Tokenizer, spell
@@ -29,59 +29,77 @@ from tokmerge_jax.systems.towers import Tower
 from tokmerge_jax.systems.validation import text_checked, video_checked
 from tokmerge_jax.types import Params, UserError
 
-Config = umt.QuestionAnswering | testa.QuestionAnswering
-"""A configuration of either system."""
-
 
 @dataclasses.dataclass(frozen=True)
-class Words:
-    """How a system makes ids of questions and answers."""
+class Tokenizers:
+    """How a system makes ids of questions and of answers."""
 
     questions: Tokenizer
     answers: Tokenizer
 
 
-def words(config: Config, questions: TextRule, answers: TextRule) -> Words:
-    """The tokenizers of a configuration.
+def tokenizers_of(
+    data: QuestionData, vocab_size: int, questions: TextRule, answers: TextRule
+) -> Tokenizers:
+    """Makes the tokenizers of a configuration.
+
+    Args:
+      data: the configuration's `data` part.
+      vocab_size: number of rows of the network's word embedding.
+      questions: the system's rule for questions.
+      answers: the system's rule for answers.
 
     Raises:
-      UserError: if there is no room for a piece beside the start, and the end where it stays.
+      UserError: if a length has no room for one word piece beside the start token, and beside the
+        end token where the rule keeps that in cut texts.
     """
-    data, text = config.data, config.model.text
-    for key, rule in (("max_text_length", questions), ("max_answer_length", answers)):
+
+    def tokenizer(rule: TextRule, key: str) -> Tokenizer:
         length, least = getattr(data, key), 2 + rule.end_stays
         if length < least:
             raise UserError(f"config.data.{key}={length} must be at least {least}")
-    return Words(
-        Tokenizer(questions, data.vocabulary, data.max_text_length, text.vocab_size),
-        Tokenizer(
-            answers, data.vocabulary, data.max_answer_length, text.vocab_size, "max_answer_length"
-        ),
+        return Tokenizer(rule, data.vocabulary, length, vocab_size, key)
+
+    return Tokenizers(
+        tokenizer(questions, "max_text_length"), tokenizer(answers, "max_answer_length")
     )
 
 
-def weights(tower: Tower, network: Answerer, words: Words, names: Sequence[RuleSet]) -> Weights:
-    """The network's parameters; `names` are the tables of their names in checkpoints."""
+def weights(
+    tower: Tower, network: Answerer, tokenizers: Tokenizers, names: Sequence[RuleSet]
+) -> Weights:
+    """Makes the record of a network's parameters.
+
+    Args:
+      tower: the video side of the network.
+      network: the network.
+      tokenizers: the system's tokenizers.
+      names: the tables of the parameters' names in checkpoints.
+    """
 
     def init(key: jax.Array) -> Params:
-        ids = jnp.zeros((1, words.questions.length), jnp.int32)
-        answer = jnp.zeros((1, words.answers.length), jnp.int32)
+        ids = jnp.zeros((1, tokenizers.questions.length), jnp.int32)
+        answer = jnp.zeros((1, tokenizers.answers.length), jnp.int32)
         return network.init(key, tower.example, ids, ids == 0, answer)["params"]
 
     return Weights(init, names)
 
 
-def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dict[str, np.ndarray]:
-    """What `objectives.answers` reads of training rows beside their videos.
+def collate(
+    tokenizers: Tokenizers, rows: Sequence[AnswerRow], weight: float = 1.0
+) -> dict[str, np.ndarray]:
+    """Makes the arrays that `objectives.answers` reads beside the videos.
 
     Args:
-      words: the system's tokenizers.
-      rows: the same number of questions in each, and of answers to each.
-      weight: of a question, shared out among its answers.
+      tokenizers: the system's tokenizers.
+      rows: training rows, with the same number of questions each, and of answers per question.
+      weight: weight of a question, divided among its answers.
     """
     weights = np.array([row.weights for row in rows], np.float32)  # [B,P,J]
-    text_ids, text_mask = words.questions([text for row in rows for text in row.questions])
-    answer_ids, _ = words.answers([a for row in rows for answers in row.answers for a in answers])
+    text_ids, text_mask = tokenizers.questions([text for row in rows for text in row.questions])
+    answer_ids, _ = tokenizers.answers(
+        [answer for row in rows for answers in row.answers for answer in answers]
+    )
     videos, _, answers = weights.shape
     return {
         "text_ids": rearrange(text_ids, "(b p) l -> b p l", b=videos),
@@ -92,15 +110,15 @@ def collate(words: Words, rows: Sequence[AnswerRow], weight: float = 1.0) -> dic
 
 
 def answering(
-    tower: Tower, network: Answerer, words: Words, writing: Writing | None = None
+    tower: Tower, network: Answerer, tokenizers: Tokenizers, writing: Writing | None = None
 ) -> Answering:
     """Makes the record of a network that answers questions.
 
     Args:
       tower: the video side of the network.
-      network: reads questions and answers.
-      words: the system's tokenizers.
-      writing: of systems that write answers as well.
+      network: the network.
+      tokenizers: the system's tokenizers.
+      writing: the record of the decoder that writes answers; None if it only ranks them.
     """
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
@@ -130,8 +148,8 @@ def answering(
         return log_probability(logits, jnp.asarray(places), jnp.asarray(pieces), network.smoothing)
 
     return Answering(
-        words.questions,
-        words.answers,
+        tokenizers.questions,
+        tokenizers.answers,
         video_checked(encode_video, tower.config),
         video_memory,
         text_checked(read, tower.config, axes="BPL"),
@@ -141,46 +159,49 @@ def answering(
     )
 
 
-def writing(
-    config: Config, network: Answerer, answers: Tokenizer, options: GeneratingOptions
-) -> Writing:
-    """Makes the record of a decoder that writes answers, by the `options` of the evaluation.
+def writing(network: Answerer, answers: Tokenizer, options: GeneratingOptions) -> Writing:
+    """Makes the record of a decoder that writes answers.
 
-    It attends to all places of a question, padding included, as in BLIP.
+    As in BLIP, the decoder attends to all places of a question, padding included.
+
+    Args:
+      network: the network.
+      answers: the tokenizer of answers, whose vocabulary spells them.
+      options: the options of the evaluation.
     """
     decoder = network.decoder
 
-    def how() -> tuple[int, decoding.Options]:
+    def start_and_options() -> tuple[int, decoding.Options]:
         start, end = (answers.id_of(token) for token in (answers.rule.start, answers.rule.end))
         return start, generation(options, end)
 
     return Writing(
-        text_writer(decoder, itemgetter("decoder"), how),
-        partial(spell, config.data.vocabulary),
+        text_writer(decoder, itemgetter("decoder"), start_and_options),
+        partial(spell, answers.vocabulary),
         place_size=2 * decoder.depth * decoder.width,  # a key and a value in each layer
     )
 
 
 def text_writer(
     decoder: Bert,
-    own: Callable[[Params], Params],
-    how: Callable[[], tuple[int, decoding.Options]],
+    decoder_params: Callable[[Params], Params],
+    start_and_options: Callable[[], tuple[int, decoding.Options]],
 ) -> Write:
     """Makes the function that writes texts with a decoder.
 
     Args:
-      decoder: a BERT of fusion layers alone, which predicts words.
-      own: a system's parameters -> the decoder's.
-      how: returns the id that every text starts with, and the options of decoding; called when the
-        function is compiled, as it may read the vocabulary.
+      decoder: a BERT that consists of fusion layers and predicts words.
+      decoder_params: a system's parameters -> the decoder's.
+      start_and_options: returns the id that every text starts with, and the options of decoding;
+        called when the function is compiled, as it may read the vocabulary.
     """
     empty_cache = nn.apply(Bert.empty_cache, decoder)
     read_word = nn.apply(_read_word, decoder)
 
     def write(params: Params, memory: Memory, key: jax.Array | None = None) -> Features:
-        start, options = how()
+        start, options = start_and_options()
         texts = len(jax.tree.leaves(memory)[0])
-        variables = {"params": own(params)}
+        variables = {"params": decoder_params(params)}
 
         def step(cache: Memory, ids: jax.Array, position: jax.Array) -> tuple[jax.Array, Memory]:
             return read_word(variables, cache, ids, position, memory)

@@ -116,10 +116,10 @@ def build(config: clip.Retrieval) -> System:
     """
     config = _sized(config)
     _check_mergers(config)
-    tower, words, rank = TempMeTower(config), config.model.text, config.model.lora_rank
+    tower, text, rank = TempMeTower(config), config.model.text, config.model.lora_rank
     network = _network(tower, rank)
     tokenize = tokenizers.Tokenizer(
-        tokenizers.CLIP, config.data.vocabulary, config.data.max_text_length, words.vocab_size
+        tokenizers.CLIP, config.data.vocabulary, config.data.max_text_length, text.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
@@ -137,7 +137,7 @@ def build(config: clip.Retrieval) -> System:
         network=network,
         weights=Weights(
             init,
-            rules(config.model.vision.depth, words.depth, rank > 0, joins),
+            rules(config.model.vision.depth, text.depth, rank > 0, joins),
             optional=("vision/join_",) if not joins else (),
         ),
         pixels=tower.pixels,
@@ -169,8 +169,8 @@ def _retrieval(tower: TempMeTower, tokenize: tokenizers.Tokenizer) -> Retrieval:
 
     def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
         del text_mask  # the id of the end token marks the end
-        words = matching.run(network, network.encode_text, merge_lora(params), text_ids)
-        return {"embedding": unit(words)}
+        embedding = matching.run(network, network.encode_text, merge_lora(params), text_ids)
+        return {"embedding": unit(embedding)}
 
     return Retrieval(
         tokenize, video_checked(encode_video, config), text_checked(encode_text, config)

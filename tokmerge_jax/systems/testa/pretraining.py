@@ -44,7 +44,7 @@ def build(config: testa.Pretraining) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    vision, train, words = config.model.vision, config.train, config.model.text
+    vision, train, text = config.model.vision, config.train, config.model.text
     tower, tokenize = TimeSformerTower(config), retrieval.tokenizer(config)
     base, network = retrieval.build(config), retrieval.network_of(tower, config)
     decoder = network.text.clone(predicts_words=True)
@@ -62,7 +62,7 @@ def build(config: testa.Pretraining) -> System:
         name="testa_pretrain",
         weights=Weights(
             init,
-            pretraining_rules(tower.sizes, words.depth),
+            pretraining_rules(tower.sizes, text.depth),
         ),
         pixels=dataclasses.replace(
             base.pixels, augment=PretrainingAugment(vision.image_size, train.decode_size)
@@ -96,7 +96,7 @@ def captioner(
     decoder: Bert,
     tokenize: tokenizers.Tokenizer,
 ) -> Caption:
-    """`signatures.Caption`, as a configuration's `caption` describes it.
+    """Makes the function that captions videos.
 
     A caption starts at [DEC] and ends at [SEP], as in training; the decoder reads the video's
     tokens in every layer. Source: BLIP (ICML 2022), section 4.
@@ -104,16 +104,16 @@ def captioner(
     Args:
       options: the configuration's `caption`.
       tower: the video side of the network.
-      network: encodes videos.
+      network: the network that encodes videos.
       decoder: its text encoder with a head that predicts words.
-      tokenize: knows the end.
+      tokenize: the tokenizer of captions, which knows the id of [SEP].
     """
 
-    def how() -> tuple[int, decoding.Options]:
+    def start_and_options() -> tuple[int, decoding.Options]:
         end = tokenize.id_of(tokenize.rule.end)
         return _start(decoder), decoding.Options(end=end, pad=0, **vars(options))
 
-    write = question_answering.text_writer(decoder, decoder_params, how)
+    write = question_answering.text_writer(decoder, decoder_params, start_and_options)
 
     def caption(params: Params, video: ArrayLike, key: jax.Array | None = None) -> Features:
         pixels = tower.normalise(video)

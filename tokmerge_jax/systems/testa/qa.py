@@ -8,7 +8,7 @@ from functools import partial
 
 from tokmerge_jax.checkpoints.tables.testa import answering_rules
 from tokmerge_jax.config.testa import QuestionAnswering
-from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text.tokenizers import DECODE, ENCODE, TESTA, TESTA_QUESTION
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.system import System, Training
@@ -17,8 +17,8 @@ from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.training.objectives import answers, bound
 
-_QUESTION = replace(tokenizers.TESTA_QUESTION, start=tokenizers.ENCODE)
-_ANSWER = replace(tokenizers.TESTA, start=tokenizers.DECODE)
+_QUESTION = replace(TESTA_QUESTION, start=ENCODE)
+_ANSWER = replace(TESTA, start=DECODE)
 
 
 def build(config: QuestionAnswering) -> System:
@@ -29,22 +29,23 @@ def build(config: QuestionAnswering) -> System:
     """
     tower = TimeSformerTower(config)
     network = _network(tower, config)
-    words = question_answering.words(config, _QUESTION, _ANSWER)
-    writing = question_answering.writing(config, network, words.answers, config.eval)
-    names = answering_rules(tower.sizes, config.model.text.depth)
+    text = config.model.text
+    tokenizers = question_answering.tokenizers_of(config.data, text.vocab_size, _QUESTION, _ANSWER)
+    writing = question_answering.writing(network, tokenizers.answers, config.eval)
+    names = answering_rules(tower.sizes, text.depth)
     return System(
         name="testa_qa",
         config=config,
         network=network,
-        weights=question_answering.weights(tower, network, words, names),
+        weights=question_answering.weights(tower, network, tokenizers, names),
         pixels=tower.pixels,
         merging=tower.merging,
         training=Training(
             partial(answers.likelihood, bound(network), normalise=tower.normalise),
-            partial(question_answering.collate, words, weight=config.train.answer_weight),
+            partial(question_answering.collate, tokenizers, weight=config.train.answer_weight),
             partial(optimizer.adamw, weight_decay=config.train.weight_decay, mask=None),
         ),
-        answering=question_answering.answering(tower, network, words, writing),
+        answering=question_answering.answering(tower, network, tokenizers, writing),
         trace_video=tower.trace,
     )
 

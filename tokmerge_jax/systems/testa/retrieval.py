@@ -3,16 +3,13 @@
 Source: TESTA (Findings of EMNLP 2023) on BLIP (ICML 2022); `docs/testa.md`.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tokmerge_jax.checkpoints.tables.testa import rules
 from tokmerge_jax.config.testa import Retrieval
-from tokmerge_jax.data.datasets.galleries import Row
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.testa import TESTA
@@ -37,11 +34,6 @@ def build(config: Retrieval) -> System:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
         return network.init(key, tower.example, ids, ids == 0)["params"]
 
-    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        text_ids, text_mask = tokenize([row.caption for row in rows])
-        match_id = np.array([row.match_id for row in rows], np.int32)
-        return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
-
     return System(
         name="testa",
         config=config,
@@ -62,7 +54,7 @@ def build(config: Retrieval) -> System:
                 parts=train.parts,
                 normalise=tower.normalise,
             ),
-            collate,
+            partial(matching.collate, tokenize),
             partial(optimizer.adamw, weight_decay=train.weight_decay, mask=None),
             init_loss_state=partial(
                 testa.begin, embed_dim=config.model.embed_dim, queue=train.queue

@@ -7,7 +7,7 @@ from functools import partial
 
 from tokmerge_jax.checkpoints.tables.vid_tldr_qa import rules
 from tokmerge_jax.config.umt import QuestionAnswering
-from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text.tokenizers import UMT, UMT_ANSWER
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.system import System, Training
@@ -23,34 +23,34 @@ def build(config: QuestionAnswering) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    bert, tower = config.model.text, UMTTower(config)
+    text, tower = config.model.text, UMTTower(config)
     network = _network(tower, config)
-    words = question_answering.words(config, tokenizers.UMT, tokenizers.UMT_ANSWER)
-    names = rules(config.model.vision.depth, bert.depth, bert.fusion_layer)
+    tokenizers = question_answering.tokenizers_of(config.data, text.vocab_size, UMT, UMT_ANSWER)
+    names = rules(config.model.vision.depth, text.depth, text.fusion_layer)
     return System(
         name="vid_tldr_qa",
         config=config,
         network=network,
-        weights=question_answering.weights(tower, network, words, names),
+        weights=question_answering.weights(tower, network, tokenizers, names),
         pixels=tower.pixels,
         merging=tower.merging,
         training=Training(
             partial(answers.likelihood, bound(network), normalise=tower.normalise),
-            partial(question_answering.collate, words),
+            partial(question_answering.collate, tokenizers),
             partial(optimizer.adamw, weight_decay=config.train.weight_decay),
         ),
-        answering=question_answering.answering(tower, network, words),
+        answering=question_answering.answering(tower, network, tokenizers),
         trace_video=tower.trace,
     )
 
 
 def _network(tower: UMTTower, config: QuestionAnswering) -> Answerer:
-    words, dtype = config.model.text, tower.dtype
+    text, dtype = vars(config.model.text), tower.dtype
     settings = {"dropout": config.model.dropout, "remat": config.train.remat, "dtype": dtype}
-    answering = {"depth": words.depth - words.fusion_layer, "fusion_layer": 0}
+    answers = {**text, "depth": text["depth"] - text["fusion_layer"], "fusion_layer": 0}
     return Answerer(
         vision=tower.network,
-        text=Bert(**vars(words), **settings),
-        decoder=Bert(**{**vars(words), **answering}, predicts_words=True, **settings),
+        text=Bert(**text, **settings),
+        decoder=Bert(**answers, predicts_words=True, **settings),
         dtype=dtype,
     )

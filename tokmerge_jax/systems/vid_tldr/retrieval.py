@@ -3,17 +3,14 @@
 Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from tokmerge_jax.checkpoints.tables.vid_tldr import rules
 from tokmerge_jax.config.umt import Retrieval
-from tokmerge_jax.data.datasets.galleries import Row
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.umt import UMT
@@ -32,7 +29,7 @@ def build(config: Retrieval) -> System:
     Raises:
       UserError: naming the key whose value cannot work.
     """
-    words, tower = config.model.text, UMTTower(config)
+    text, tower = config.model.text, UMTTower(config)
     network = _network(tower, config)
     if config.model.vision.keep_temporal and any(network.vision.mergers):
         raise UserError(
@@ -40,21 +37,14 @@ def build(config: Retrieval) -> System:
             " switch one of them off (config.model.merger.name=none)"
         )
     tokenize = tokenizers.Tokenizer(
-        tokenizers.UMT, config.data.vocabulary, config.data.max_text_length, words.vocab_size
+        tokenizers.UMT, config.data.vocabulary, config.data.max_text_length, text.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
-        ids = jnp.zeros((1, min(config.data.max_text_length, words.max_positions)), jnp.int32)
+        ids = jnp.zeros((1, min(config.data.max_text_length, text.max_positions)), jnp.int32)
         return network.init(key, tower.example, ids, ids == 0)["params"]
 
-    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        text_ids, text_mask = tokenize([row.caption for row in rows])
-        match_id = np.array([row.match_id for row in rows], np.int32)
-        return {"text_ids": text_ids, "text_mask": text_mask, "match_id": match_id}
-
-    names = rules(
-        config.model.vision.depth, words.depth, words.fusion_layer, _predicts_words(config)
-    )
+    names = rules(config.model.vision.depth, text.depth, text.fusion_layer, _predicts_words(config))
     retrieval = matching.retrieval(tower, network, tokenize)
     return System(
         name="vid_tldr",
@@ -71,7 +61,7 @@ def build(config: Retrieval) -> System:
                 mask_id=partial(tokenize.id_of, "[MASK]"),
                 normalise=tower.normalise,
             ),
-            collate,
+            partial(matching.collate, tokenize),
             partial(optimizer.adamw, weight_decay=config.train.weight_decay),
         ),
         retrieval=retrieval,
@@ -91,12 +81,12 @@ def _choice(network: UMT) -> Choose:
         params: Params,
         memory: Memory,
         video: ArrayLike,
-        words: ArrayLike,
+        text: ArrayLike,
         states: ArrayLike,
         text_mask: ArrayLike,
     ) -> Features:
         logits = matching.match_logits(network, params, memory, states, text_mask)
-        cosine = jnp.einsum("vfe,vpe->vpf", video, words).mean(axis=-1)
+        cosine = jnp.einsum("vfe,vpe->vpf", video, text).mean(axis=-1)
         return {
             "match": jax.nn.softmax(logits)[..., 1],
             "contrast": jax.nn.softmax(cosine / params["temperature"]),
