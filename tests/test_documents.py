@@ -7,10 +7,18 @@ import re
 
 import pytest
 
+import tokmerge_jax
+from tokmerge_jax.config import files
+
 ROOT = pathlib.Path(__file__).parents[1]
-DOCUMENTS = ["CONTRIBUTING.md", "README.md", "docs/architecture.md"]
+PACKAGE = ROOT / "tokmerge_jax"
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ["CONTRIBUTING.md", "README.md", *PAGES]
 FOLDERS = r"\.ci|\.github|benchmarks|configs|demo|docs|notebooks|scripts|tests|tokmerge_jax"
 PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./{{}},*-]*")
+ROOMS = "|".join(sorted(room.parent.name for room in PACKAGE.glob("*/__init__.py")))
+MODULE = re.compile(rf"(?<![\w/.-])(?:{ROOMS})/[\w/{{}},]+\.py")  # of the package, in short
+ROW = re.compile(r"^\| `(\w+)` \| (\d+)(?: → (\d+))? \| ([\d.]+)(?: → ([\d.]+))? \|", re.M)
 
 
 def alternatives(path):
@@ -30,7 +38,12 @@ def paths(text):
 
 def missing(text):
     """The paths, modules, attributes and targets that a text names and that are not there."""
-    yield from (path for path in paths(text) if not [*ROOT.glob(path)])
+    for path in paths(text):
+        if not [*ROOT.glob(path), *ROOT.glob(f"{path}.*")]:  # also without its suffix
+            yield path
+    for module in {each for short in MODULE.findall(text) for each in alternatives(short)}:
+        if not any((folder / module).exists() for folder in (ROOT, PACKAGE)):
+            yield module
     for module in set(re.findall(r"python -m ([\w.]+)", text)):
         if not importlib.util.find_spec(module):
             yield module
@@ -50,9 +63,28 @@ def resolves(name):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_what_a_document_names_is_there(document):
-    text = (ROOT / document).read_text()
-    assert len(paths(text)) >= 10
-    assert not [*missing(text)]
+    page = ROOT / document
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(([^)#:]+)[)#]", text)
+    assert len(paths(text)) + len(links) >= (1 if document in PAGES else 10)
+    assert not [*missing(text), *(link for link in links if not (page.parent / link).exists())]
+
+
+def test_the_results_are_those_of_the_configurations():
+    rows = ROW.findall((ROOT / "README.md").read_text("utf-8"))
+    assert len(rows) == 4
+    for name, *row in rows:
+        config, _ = files.read(name)
+        systems = [
+            tokmerge_jax.build(config.resolved().override(changes))
+            for changes in ({"model.merger.name": "none"}, {})
+        ]
+        tokens = [str(system.merging.cost[-1].tokens_out) for system in systems]
+        gmac = [
+            f"{sum(layer.macs for layer in system.merging.cost) / 1e9:.1f}" for system in systems
+        ]
+        shown = [values[:1] if values[0] == values[1] else values for values in (tokens, gmac)]
+        assert row == [each for values in shown for each in (*values, "")[:2]]
 
 
 def test_what_is_not_there_is_noticed():
@@ -60,6 +92,7 @@ def test_what_is_not_there_is_noticed():
     assert sorted(missing(said)) == ["benchmarks.none", "docs/x.png", "scripts/sing.py"]
     said = "`make fly`, tokmerge_jax.merging.magic, tokmerge_jax.load, tokmerge_jax/none/"
     assert sorted(missing(said)) == ["fly", "tokmerge_jax.merging.magic", "tokmerge_jax/none/"]
+    assert [*missing("`merging/{tome,magic}.py`, data/magic.json")] == ["merging/magic.py"]
 
 
 def drawing(name):
