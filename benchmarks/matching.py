@@ -79,7 +79,7 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     stage = f"{count} questions, {listed} answers, {most} whole"
     ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
                   for name in ("text_ids", "text_mask"))  # fmt: skip
-    model = evaluation.Model(params, parallel.make_mesh({"data": 1}))
+    model = evaluation.Model(params, parallel.make_mesh(1))
     task, answers = needed(system, system.answering), Answers(inputs["answer_ids"])
     remember = model.compiled(task.video_memory)
     ranker = answering.Ranker(model, task, (ids, mask), answers, most, options.first_piece)

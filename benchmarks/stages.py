@@ -12,6 +12,8 @@ Examples:
   python -m benchmarks.stages --config configs/tempme_msrvtt_b32.py \\
       --against TempMe --against_python torch-env/bin/python
   python -m benchmarks.stages --config configs/tdsclip_ssv2_b16.py --stages memory
+  XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.stages \\
+      --config configs/msrvtt_l16.py --config.mesh.fsdp=8 --stages memory
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compilation is reported separately. "Ceiling" is a large matrix product of the model's

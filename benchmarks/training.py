@@ -1,6 +1,7 @@
 """The training stages of `stages.py`: the time of a step, and the memory of training."""
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from benchmarks.cases import (
     without_and_with,
 )
 from benchmarks.synthetic import clip_macs, fitting, frames_shape
-from tokmerge_jax import runtime
+from tokmerge_jax import parallel, runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.common import QuestionData, TextData
@@ -61,13 +62,16 @@ def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> l
 
 
 def memory(system: System) -> list[dict[str, Any]]:
-    """What training holds on one device, in bytes, without merging and with it; nothing runs.
+    """What training holds on one device of `config.mesh`, in bytes, without merging and with it.
+
+    Nothing runs.
 
     Returns:
       Rows of `stage`; `clips` of a step, and the `parts` that they pass in; `parameters`;
       `trained`, those of them that have gradients; `optimiser`, its state; `remembered`, by the
-      loss; `batch`; `step`, the most that the compiled step holds at a time beside all these:
-      activations that gradients need, gradients, intermediate results.
+      loss; `batch`; `arguments`, all these as the compiled step has them, without what it does not
+      read; `step`, the most that it holds at a time beside them: activations that gradients need,
+      gradients, intermediate results.
 
     Raises:
       UserError: if the system cannot be trained.
@@ -76,9 +80,11 @@ def memory(system: System) -> list[dict[str, Any]]:
     for stage, each in without_and_with(system):
         training = training_of(each)
         groups = training.grad_accum
-        state = jax.eval_shape(lambda params, each=each: _begin(each, params), each.weights.shapes)
-        batch = _shapes(each)
-        sizes = _compile(each, state, batch, groups).memory_analysis()
+        mesh = parallel.make_mesh(**each.config.mesh.to_dict())
+        shapes = jax.eval_shape(lambda params, each=each: _begin(each, params), each.weights.shapes)
+        state, batch = parallel.abstract(mesh, shapes), _shapes(each, parallel.rows(mesh))
+        with jax.set_mesh(mesh):
+            sizes = _compile(each, state, batch, groups).memory_analysis()
         assert sizes
         named = rules.flatten(state.params)
         pattern = "|".join(training.trainable)  # "" matches all names
@@ -94,6 +100,7 @@ def memory(system: System) -> list[dict[str, Any]]:
                 "optimiser": _bytes(state.moments),
                 "remembered": _bytes(state.memory),
                 "batch": _bytes(batch),
+                "arguments": sizes.argument_size_in_bytes,
                 "step": sizes.temp_size_in_bytes,
             }
         )
@@ -133,7 +140,9 @@ def _compile(
         training.trainable,
         grad_accum=grad_accum,
     )
-    return runtime.jit(advance, donate_argnums=0).lower(state, batch).compile()
+    layout = jax.tree.map(lambda x: x.sharding, state)
+    program = runtime.jit(advance, donate_argnums=0, out_shardings=(layout, None))
+    return program.lower(state, batch).compile()
 
 
 def _no_rate(index: Any) -> jax.Array:
@@ -142,7 +151,7 @@ def _no_rate(index: Any) -> jax.Array:
     return jnp.float32(1e-12)
 
 
-def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
+def _shapes(system: System, sharding: jax.sharding.Sharding) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch of the configuration's size: all that any loss reads, and more."""
     data, sizes = system.config.data, system.config.train
     rows, groups = sizes.batch_size, training_of(system).grad_accum
@@ -163,11 +172,14 @@ def _shapes(system: System) -> dict[str, jax.ShapeDtypeStruct]:
     if system.answering:
         shapes["answer_ids"] = (*asked, 1, expect(data, QuestionData).max_answer_length), np.int32
         shapes["answer_weights"] = (*asked, 1), np.float32
-    return {name: jax.ShapeDtypeStruct(*each) for name, each in shapes.items()}
+    return {name: jax.ShapeDtypeStruct(*each, sharding=sharding) for name, each in shapes.items()}
 
 
 def _bytes(tree: Any) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    """Bytes of a tree's arrays on one device."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+    )
 
 
 def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:

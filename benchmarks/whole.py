@@ -122,7 +122,7 @@ def _run(
     params: Params, inputs: Inputs, evaluate: Callable[[evaluation.Context], np.ndarray]
 ) -> Callable[[], Timed]:
     """An evaluation from the start: its store is new, its programs stay compiled."""
-    model = evaluation.Model(params, parallel.make_mesh({"data": 1}))
+    model = evaluation.Model(params, parallel.make_mesh(1))
 
     def batches(size: int, rows: np.ndarray) -> Iterator[Batch]:
         for first in range(0, len(rows), size):

@@ -54,7 +54,7 @@ class Model:
     def __init__(self, system: System, params: Params) -> None:
         """Binds a system to parameters; `load` does this by name."""
         self.system, self.params = system, params
-        mesh = parallel.make_mesh(system.config.mesh.to_dict())
+        mesh = parallel.make_mesh(**system.config.mesh.to_dict())
         self._runner = evaluation.Model(params, mesh)
 
     def read(self, videos: Sequence[Path]) -> UInt8[np.ndarray, "B T S S 3"]:

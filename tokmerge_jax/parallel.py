@@ -1,10 +1,11 @@
 """Device meshes and array sharding, for any number of devices of any number of processes.
 
-A batch is sharded along the mesh's "data" axis; parameters are replicated on every device.
+A batch is sharded over all devices. Parameters, and what training keeps beside them, are replicated
+along the mesh's "data" axis and sharded along "fsdp", where a program gathers them before use.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -14,60 +15,53 @@ from jaxtyping import PyTree
 
 from tokmerge_jax.types import Batch, UserError
 
+_LEAST = 2**14  # number of elements from which an array is worth a transfer of its own
 
-def make_mesh(axes: Mapping[str, int], *, local: bool = False) -> Mesh:
+
+def make_mesh(data: int = -1, fsdp: int = 1, *, local: bool = False) -> Mesh:
     """Arranges devices in a mesh with the axes of `config.mesh`; -1 = all remaining devices.
 
     Axes are Auto: the compiler shards the arrays inside a program.
 
     Args:
-      axes: name -> size.
+      data: size of the axis over which parameters are replicated.
+      fsdp: size of the axis over which they are split.
       local: whether to take only the devices of this process, not of all.
 
     Raises:
       UserError: if the devices do not fit.
     """
     devices = jax.local_devices() if local else jax.devices()
-    sizes = dict(axes)
-    open_axes = [name for name, size in sizes.items() if size == -1]
-    fixed = [size for size in sizes.values() if size != -1]
-    ways = math.prod(fixed)
-    if min(fixed, default=1) < 1 or len(open_axes) > 1:
-        fits = False
-    elif open_axes:
-        fits = len(devices) % ways == 0
-    else:
-        fits = ways <= len(devices)
-    if not fits:
-        wanted = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    given = [size for size in (data, fsdp) if size != -1]
+    ways = math.prod(given)
+    fits = ways <= len(devices) if len(given) == 2 else len(devices) % max(ways, 1) == 0
+    if min(given, default=0) < 1 or not fits:
         raise UserError(
-            f"config.mesh ({wanted}) does not fit {len(devices)} devices; give each axis a positive"
-            " size, at most one of them -1"
+            f"config.mesh (data={data}, fsdp={fsdp}) does not fit {len(devices)} devices; give each"
+            " axis a positive size, at most one of them -1"
         )
-    sizes.update({name: len(devices) // ways for name in open_axes})
-    count = math.prod(sizes.values())
-    kinds = (AxisType.Auto,) * len(sizes)
-    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), kinds, devices=devices[:count])
+    sizes = [len(devices) // ways if size == -1 else size for size in (data, fsdp)]
+    kinds = (AxisType.Auto,) * 2
+    return jax.make_mesh(sizes, ("data", "fsdp"), kinds, devices=devices[: math.prod(sizes)])
 
 
 def batch_size(mesh: Mesh, wanted: int) -> int:
-    """The smallest multiple of the "data" axis's size that is at least `wanted`.
+    """The smallest multiple of the number of devices that is at least `wanted`.
 
     Raises:
       UserError: if `wanted`, a configuration's `eval.batch_size`, is below 1.
     """
     if wanted < 1:
         raise UserError(f"config.eval.batch_size={wanted} must be at least 1")
-    ways = mesh.shape["data"]
-    return -(-wanted // ways) * ways
+    return -(-wanted // mesh.size) * mesh.size
 
 
 def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
-    """Puts host arrays [B,...] on the devices, with rows sharded along "data".
+    """Puts host arrays [B,...] on the devices, with rows sharded over all of them.
 
     Every process passes the rows of its own devices, in the order of the mesh.
     """
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharding = rows(mesh)
 
     def place(x: np.ndarray | jax.Array) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
@@ -75,9 +69,53 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
     return {name: place(x) for name, x in batch.items()}
 
 
-def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
-    """Replicates a tree of arrays on every device of the mesh."""
-    return jax.device_put(tree, whole(mesh))
+def place(mesh: Mesh, params: PyTree) -> PyTree:
+    """Puts parameters, or a tree with arrays like theirs, on the devices as `layout` says."""
+    return jax.device_put(params, layout(mesh, params))
+
+
+def layout(mesh: Mesh, params: PyTree) -> PyTree:
+    """The sharding of each array, or shape, of a tree of parameters.
+
+    An array is split along "fsdp" in its largest dimension that divides evenly, and replicated if
+    it is small or none divides. Source: big_vision's `fsdp` (its sharding.py).
+    """
+    ways = mesh.shape["fsdp"]
+    return jax.tree.map(lambda x: NamedSharding(mesh, _split(x.shape, ways)), params)
+
+
+def abstract(mesh: Mesh, params: PyTree) -> PyTree:
+    """The shapes of a tree, placed as `layout` says, to compile for or to restore to."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        params,
+        layout(mesh, params),
+    )
+
+
+def _split(shape: tuple[int, ...], ways: int) -> PartitionSpec:
+    fitting = [size for size in shape if size % ways == 0]
+    if ways == 1 or math.prod(shape) < _LEAST or not fitting:
+        return PartitionSpec()
+    return PartitionSpec(*(None,) * shape.index(max(fitting)), "fsdp")
+
+
+def gathered(params: PyTree) -> PyTree:
+    """Replicates arrays of `layout` inside a program; the gradients are sharded as `layout` says.
+
+    Without it, the compiler would also split layers over "fsdp" and exchange their activations.
+    """
+    ways = dict(jax.sharding.get_abstract_mesh().shape).get("fsdp", 1)
+    if ways == 1:
+        return params
+    constrain = jax.lax.with_sharding_constraint
+
+    @jax.custom_vjp
+    def gather(x: jax.Array) -> jax.Array:
+        return constrain(x, PartitionSpec())
+
+    gather.defvjp(lambda x: (gather(x), None), lambda _, g: (constrain(g, _split(g.shape, ways)),))
+    return jax.tree.map(gather, params)
 
 
 def whole(mesh: Mesh) -> NamedSharding:
@@ -85,9 +123,14 @@ def whole(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def rows(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array [B,...] with rows split over all devices of the mesh."""
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+
+
 def ways() -> int:
-    """Number of data shards of a batch on the current mesh (`jax.set_mesh`)."""
-    return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
+    """Number of shards of a batch on the current mesh (`jax.set_mesh`)."""
+    return max(jax.sharding.get_abstract_mesh().size, 1)  # 0: no mesh is set
 
 
 def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
@@ -100,10 +143,11 @@ def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
       function: `(*arrays of some rows) -> tree of arrays with as many rows`.
       arrays: a tuple of trees, all leaves with the same first axis.
     """
-    if jax.sharding.get_abstract_mesh().size < 2:  # 0: no mesh is set
+    if ways() == 1:
         return function(*arrays)
     batch = jax.tree.leaves(arrays)[0].shape[0]
-    rows = PartitionSpec() if batch % ways() else PartitionSpec("data")
+    axes = jax.sharding.get_abstract_mesh().axis_names
+    rows = PartitionSpec() if batch % ways() else PartitionSpec(axes)
     return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
 
 

@@ -72,7 +72,7 @@ def seen(size, rows):
 
 
 def recognise(folder, source=seen, devices=1, scale=0.5):
-    mesh = parallel.make_mesh({"data": devices})
+    mesh = parallel.make_mesh(devices)
     model = evaluation.Model({"scale": np.float32(scale)}, mesh)
     store = evaluation.Store(folder, {"videos": "small"})
     context = evaluation.Context(model, source, store, Stopwatch())

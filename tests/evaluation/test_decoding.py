@@ -95,7 +95,7 @@ def search(model, prompt, how):
 
 def generate(models, prompt, how, devices):
     """All models at once; the state is what the words so far say, of every row."""
-    mesh = parallel.make_mesh({"data": devices})
+    mesh = parallel.make_mesh(devices)
 
     @jax.jit
     def run(models, prompts):
@@ -114,7 +114,7 @@ def generate(models, prompt, how, devices):
 
     prompts = np.tile(np.array(prompt, np.int32), (MODELS, 1))
     with jax.set_mesh(mesh):
-        models = parallel.replicate(mesh, models)
+        models = parallel.place(mesh, models)
         return jax.device_get(run(models, parallel.shard(mesh, {"ids": prompts})["ids"]))
 
 

@@ -27,7 +27,7 @@ FILES = {path: (100 + i, 7) for i, path in enumerate(PATHS)}
 
 
 def model(devices=1):
-    return evaluation.Model(PARAMS, parallel.make_mesh({"data": devices}))
+    return evaluation.Model(PARAMS, parallel.make_mesh(devices))
 
 
 def fill(index, paths):

@@ -43,7 +43,7 @@ def choose(compiled, folder, source=None, batch_size=4):
     choosing, params, video = compiled
 
     batches = functools.partial(row_batches.batches, np.asarray(video))
-    model = evaluation.Model(params, parallel.make_mesh({"data": 1}))
+    model = evaluation.Model(params, parallel.make_mesh(1))
     store = evaluation.Store(folder, {"choices": "golden"})
     context = evaluation.Context(model, source or batches, store, Stopwatch())
     return multiple_choice.evaluate(context, choosing, (IDS, IDS != 0), batch_size)

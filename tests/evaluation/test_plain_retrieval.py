@@ -29,7 +29,7 @@ TOWERS = dataclasses.replace(
 
 def run(folder, towers=TOWERS, **options):
     context = evaluation.Context(
-        evaluation.Model(small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
+        evaluation.Model(small_gallery.PARAMS, parallel.make_mesh(1)),
         small_gallery.batches,
         evaluation.Store(folder, {"gallery": "plain"}),
         Stopwatch(),

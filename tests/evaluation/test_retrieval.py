@@ -31,7 +31,7 @@ from tokmerge_jax.types import UserError
 CASES = ["vidtldr-eval", "vidtldr-eval-texts", "vidtldr-eval-videos", "vidtldr-eval-frames"]
 
 
-def evaluate_golden(case, folder, devices=1, batch_size=5):
+def evaluate_golden(case, folder, devices=1, fsdp=1, batch_size=5):
     """Our scores of a golden gallery."""
     system, params = umt_case.system_of(case)
     ids = case.arrays["inputs/text_ids"]
@@ -39,7 +39,7 @@ def evaluate_golden(case, folder, devices=1, batch_size=5):
 
     k = case.config["k_test"]
     context = evaluation.Context(
-        evaluation.Model(params, parallel.make_mesh({"data": devices})),
+        evaluation.Model(params, parallel.make_mesh(devices, fsdp)),
         functools.partial(row_batches.batches, clips),
         evaluation.Store(folder, {"case": case.name}),
         Stopwatch(),
@@ -73,10 +73,11 @@ def test_equals_the_original(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_eight_devices_rank_as_one(tmp_path):
+def test_eight_devices_rank_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "_LEAST", 1)  # the golden's parameters are small
     case = golden.load("vidtldr-eval-texts")
     one = evaluate_golden(case, tmp_path / "one")
-    eight = evaluate_golden(case, tmp_path / "eight", devices=8, batch_size=3)
+    eight = evaluate_golden(case, tmp_path / "eight", devices=2, fsdp=4, batch_size=3)
     for name in ("similarity", "text_to_video", "video_to_text"):
         ours, theirs = getattr(eight, name), getattr(one, name)
         np.testing.assert_array_equal(metrics.order(ours), metrics.order(theirs))
@@ -84,9 +85,10 @@ def test_eight_devices_rank_as_one(tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 13, 50])
-@pytest.mark.parametrize("devices", [1, 3])
-def test_equals_the_definition(tmp_path, batch_size, devices):
-    scores = small_gallery.run(tmp_path, batch_size=batch_size, devices=devices)
+@pytest.mark.parametrize(("devices", "fsdp"), [(1, 1), (3, 1), (2, 2)])
+def test_equals_the_definition(tmp_path, batch_size, devices, fsdp, monkeypatch):
+    monkeypatch.setattr(parallel, "_LEAST", 1)
+    scores = small_gallery.run(tmp_path, batch_size=batch_size, devices=devices, fsdp=fsdp)
     similarity, to_video, to_text = small_gallery.by_hand()
     np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
     np.testing.assert_allclose(scores.text_to_video, to_video, atol=1e-4)
@@ -159,7 +161,7 @@ def test_options_must_be_positive(key, value):
 
 def test_without_reranking(tmp_path):
     context = evaluation.Context(
-        evaluation.Model(small_gallery.PARAMS, parallel.make_mesh({"data": 1})),
+        evaluation.Model(small_gallery.PARAMS, parallel.make_mesh(1)),
         small_gallery.batches,
         evaluation.Store(tmp_path, {}),
         Stopwatch(),

@@ -41,7 +41,7 @@ def run(
     write=write,
     **functions,
 ):
-    model = evaluation.Model(PARAMS, parallel.make_mesh({"data": devices}))
+    model = evaluation.Model(PARAMS, parallel.make_mesh(devices))
     options = GeneratingOptions(
         batch_size=batch_size,
         top_k=1,

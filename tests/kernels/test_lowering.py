@@ -49,7 +49,7 @@ def test_for_a_tpu(program, dtype):
 @pytest.mark.parametrize("batch", [8, 3])
 def test_for_a_mesh_of_tpus(batch):
     """A kernel that the compiler would have to split does not compile there."""
-    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
     array = jax.ShapeDtypeStruct((batch, 200, 2, 64), jnp.bfloat16)
     weight = jax.ShapeDtypeStruct((batch, 200), jnp.float32)
     run = partial(parallel.by_device, partial(gradient, target="tpu"))

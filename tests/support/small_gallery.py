@@ -78,13 +78,14 @@ def run(
     retrieval=RETRIEVAL,
     source=batches,
     devices=1,
+    fsdp=1,
     batch_size=4,
     k=3,
     gib=1.0,
     usable=None,
 ):
     """Scores of the gallery."""
-    mesh = parallel.make_mesh({"data": devices})
+    mesh = parallel.make_mesh(devices, fsdp)
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
     context = evaluation.Context(evaluation.Model(PARAMS, mesh), source, store, Stopwatch())

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import small_system
 
+from tokmerge_jax.config.common import Mesh
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.system import Training, Weights
 from tokmerge_jax.training import losses, momentum, optimizer
@@ -34,7 +35,7 @@ PLAN = Plan(
     seed=3,
     schedule="cosine",
     steps_per_epoch=5,
-    mesh={"data": 1},
+    mesh=Mesh(data=1),
 )
 
 OPTIMIZE = partial(optimizer.adamw, weight_decay=0.02)
@@ -118,6 +119,7 @@ def train(
     plan=PLAN,
     *,
     devices=1,
+    fsdp=1,
     source=batches,
     start=initial,
     objective=loss,
@@ -128,7 +130,7 @@ def train(
     weights = Weights(lambda key: initial(), ())
     system = small_system.system_of(weights, training)
     run = RunFolder(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
-    plan = dataclasses.replace(plan, mesh={"data": devices})
+    plan = dataclasses.replace(plan, mesh=Mesh(data=devices, fsdp=fsdp))
     return fit(system, Source(source), plan, run, initial=start, trials=trials)
 
 

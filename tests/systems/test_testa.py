@@ -34,7 +34,7 @@ def test_retrieval_is_the_originals(small, tmp_path):
     clips, expected = testa_case.videos(CASE), CASE.arrays
 
     context = evaluation.Context(
-        evaluation.Model(params, parallel.make_mesh({"data": 1})),
+        evaluation.Model(params, parallel.make_mesh(1)),
         functools.partial(row_batches.batches, np.asarray(clips)),
         evaluation.Store(tmp_path, {}),
         Stopwatch(),

@@ -83,7 +83,7 @@ def given(case, system, params, folder, batch_size, devices=1):
 
     batches = functools.partial(row_batches.batches, video)
 
-    model = evaluation.Model(params, parallel.make_mesh({"data": devices}))
+    model = evaluation.Model(params, parallel.make_mesh(devices))
     asked = Questions(names, names, names, tuple(range(count)), ((),) * count, ())
     sizes = {"batch_size": batch_size, "top_k": case.config.get("k_test", 1)}
     options = dataclasses.replace(system.config.eval, **sizes)

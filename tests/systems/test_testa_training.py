@@ -160,9 +160,9 @@ def test_two_devices_in_parts_learn_what_one_does_at_once(start, learned):
         total, parts, after = loss(params, memory, batch, key, epoch, train=False)
         return total, (parts, after)
 
-    mesh = parallel.make_mesh({"data": 2})
+    mesh = parallel.make_mesh(2)
     with jax.set_mesh(mesh):
-        placed = parallel.replicate(mesh, (params, memory))
+        placed = parallel.place(mesh, (params, memory))
         run = jax.jit(jax.value_and_grad(run, has_aux=True))
         (again, (_, after2)), gradient2 = run(*placed, parallel.shard(mesh, batch))
     close(again, total)

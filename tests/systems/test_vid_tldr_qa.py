@@ -68,7 +68,7 @@ def rank(case, system, params, k, folder, batch_size=2, devices=1, about=None):
 
     batches = functools.partial(row_batches.batches, video)
 
-    model = evaluation.Model(params, parallel.make_mesh({"data": devices}))
+    model = evaluation.Model(params, parallel.make_mesh(devices))
     options = AnsweringOptions(batch_size=batch_size, top_k=k, memory_gib=1.0, first_piece=2)
     store = evaluation.Store(folder, {"k": k, "batch_size": batch_size, "devices": devices})
     texts, answers = (ids, ids != 0), case.arrays["inputs/answer_ids"]

@@ -46,9 +46,9 @@ def program(groups):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_groups_have_the_gradient_of_the_whole(devices):
     state, advance = program(PARTS)
-    mesh = parallel.make_mesh({"data": devices})
+    mesh = parallel.make_mesh(devices)
     with jax.set_mesh(mesh):
-        placed = parallel.replicate(mesh, state), parallel.shard(mesh, BATCH)
+        placed = parallel.place(mesh, state), parallel.shard(mesh, BATCH)
         compiled = jax.jit(advance, out_shardings=parallel.whole(mesh)).lower(*placed).compile()
         moved, scalars = compiled(*placed)
     x = BATCH["x"].astype(np.float64)

@@ -18,9 +18,10 @@ Merged = int | float | str | tuple[int | float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh(Part):
-    """Number of devices per axis; -1 = all remaining ones."""
+    """Number of devices per axis; -1 = all remaining ones. Batches are split over all devices."""
 
-    data: int = -1
+    data: int = -1  # parameters are replicated over it
+    fsdp: int = 1  # parameters, gradients and the optimiser's moments are split over it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ def each_question(
       Videos encoded per second; None if not measured.
     """
     model, watch = context.model, context.watch
-    ways, about = model.mesh.shape["data"], np.asarray(questions.about)
+    ways, about = model.mesh.size, np.asarray(questions.about)
     videos, together = _per_call(
         parallel.batch_size(model.mesh, options.batch_size) // ways,
         int(np.bincount(about).max()),

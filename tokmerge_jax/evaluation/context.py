@@ -38,7 +38,11 @@ class Model:
 
         Rows of NumPy arrays are split over the devices; other arguments are passed on unchanged.
         """
-        program = runtime.jit(function)
+
+        def on_whole(params: Params, *arrays: P.args, **named: P.kwargs) -> R:
+            return function(parallel.gathered(params), *arrays, **named)
+
+        program = runtime.jit(on_whole)
 
         def call(*arrays: P.args, **named: P.kwargs) -> R:
             arrays, named = jax.tree.map(self._split, (arrays, named))
@@ -55,7 +59,7 @@ class Model:
     @functools.cached_property
     def _placed(self) -> Params:
         """The parameters on the devices, shared by all functions."""
-        return parallel.replicate(self.mesh, dict(self.params))
+        return parallel.place(self.mesh, dict(self.params))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -301,7 +301,7 @@ def match(
 ) -> None:
     """Computes the matching scores of the wanted pairs, each once, and writes them to `rows`.
 
-    Each data shard of the mesh works on one video at a time, with that video's own texts.
+    Each device of the mesh works on one video at a time, with that video's own texts.
 
     Args:
       model: parameters and mesh.
@@ -318,7 +318,7 @@ def match(
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
     """
     video_memory, score = model.compiled(matching.video_memory), model.compiled(matching.match)
-    together, todo = model.mesh.shape["data"], rows.todo
+    together, todo = model.mesh.size, rows.todo
     most = int(wanted.sum(axis=1).max())
     done = len(wanted) - len(todo)
     with Progress("re-ranking videos", len(wanted), "video", done=done, compiles=True) as bar:

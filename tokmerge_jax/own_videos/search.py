@@ -59,7 +59,7 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
     retrieval, system = system.task(Retrieval), _portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
-    model = Model(params, parallel.make_mesh(config.mesh.to_dict()))
+    model = Model(params, parallel.make_mesh(**config.mesh.to_dict()))
     with disk.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
@@ -144,7 +144,7 @@ class Searcher:
                 " have moved, index again with config.checkpoint=PATH (no video is encoded again)"
             ) from error
         self.index = Index(place, model_facts(system, params))
-        self._model = Model(params, parallel.make_mesh({"data": -1}))
+        self._model = Model(params, parallel.make_mesh())
         pixels, size = system.pixels, system.pixels.image_size
         video = jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
         features = jax.eval_shape(self._retrieval.encode_video, params, video)

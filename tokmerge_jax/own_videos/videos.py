@@ -57,7 +57,7 @@ def _fault(video: str) -> str:
 def model(system: System) -> Model:
     """Loads the configuration's weights onto the devices."""
     params = checkpoints.load_checkpoint(system.config.checkpoint, system)
-    return Model(params, parallel.make_mesh(system.config.mesh.to_dict()))
+    return Model(params, parallel.make_mesh(**system.config.mesh.to_dict()))
 
 
 def predictions(

@@ -104,7 +104,7 @@ def evaluate(
     with disk.held(folder):
         known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
         store = evaluation.Store(folder / "cache", known, stamps)
-        model = evaluation.Model(params, parallel.make_mesh(config.mesh.to_dict()))
+        model = evaluation.Model(params, parallel.make_mesh(**config.mesh.to_dict()))
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
         before = store.noted(seconds, dict)
         watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))

@@ -14,6 +14,7 @@ import jax
 
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.config import Config
+from tokmerge_jax.config.common import Mesh
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.signatures import Augment, Collate, LearningRate
 from tokmerge_jax.system import System, Training
@@ -35,7 +36,7 @@ class Plan:
     seed: int
     schedule: str
     steps_per_epoch: int
-    mesh: Mapping[str, int]
+    mesh: Mesh
 
     @classmethod
     def of(cls, config: Config, rows: int) -> "Plan":
@@ -61,7 +62,7 @@ class Plan:
             seed=config.seed,
             schedule=train.schedule,
             steps_per_epoch=per_epoch,
-            mesh=config.mesh.to_dict(),
+            mesh=config.mesh,
         )
 
     @property
@@ -150,8 +151,8 @@ def fit(
         groups, the schedule is unknown, no parameter is trainable, the loss is not finite, or a
         batch cannot be read.
     """
-    training, mesh = training_of(system), parallel.make_mesh(plan.mesh)
-    _check_split(plan.batch_size, mesh.shape["data"], training.grad_accum)
+    training, mesh = training_of(system), parallel.make_mesh(**plan.mesh.to_dict())
+    _check_split(plan.batch_size, mesh.size, training.grad_accum)
     transformation = training.optimizer(plan.rate)
     begin = partial(
         step.create,
@@ -173,7 +174,7 @@ def fit(
             grad_accum=training.grad_accum,
         ),
         donate_argnums=0,
-        out_shardings=parallel.whole(mesh),
+        out_shardings=(parallel.layout(mesh, state), parallel.whole(mesh)),
     )
 
     def eval_params_of(state: step.TrainState) -> Params:
@@ -310,15 +311,12 @@ def _start(
     initial: Callable[[], Params],
     abstract_params: Params,
 ) -> step.TrainState:
-    """The state of the run's last checkpoint, or a new one, replicated over the mesh."""
-    sharding = parallel.whole(mesh)
-    if not run.step:
-        return jax.device_put(begin(initial()), sharding)
+    """The state of the run's last checkpoint, or a new one, placed on the mesh."""
     shapes = jax.eval_shape(begin, abstract_params)
-    placed = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
-    )
-    return run.restore(placed)
+    if run.step:
+        return run.restore(parallel.abstract(mesh, shapes))
+    placed = parallel.place(mesh, initial())
+    return jax.jit(begin, out_shardings=parallel.layout(mesh, shapes))(placed)
 
 
 @contextlib.contextmanager

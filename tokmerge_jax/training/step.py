@@ -12,6 +12,7 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 
+from tokmerge_jax import parallel
 from tokmerge_jax.signatures import LearningRate, Loss, LossState, StatefulLoss
 from tokmerge_jax.training import optimizer
 from tokmerge_jax.types import Batch, Params, UserError
@@ -111,9 +112,8 @@ def make(
         moving, frozen = _split(optimizer.bounded(state.params), trainable)
 
         def of(moving: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, _Rest]:
-            value, named, memory = stateful(
-                _joined(moving, frozen), state.memory, batch, key, epoch
-            )
+            params, memory = parallel.gathered((_joined(moving, frozen), state.memory))
+            value, named, memory = stateful(params, memory, batch, key, epoch)
             return value, (named, memory)
 
         differentiated = _grouped(jax.value_and_grad(of, has_aux=True), grad_accum)
