@@ -18,7 +18,7 @@ from tokmerge_jax.data import loader
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.data.pixels import umt
-from tokmerge_jax.data.video.faults import Fault
+from tokmerge_jax.data.video.workers import Fault
 from tokmerge_jax.types import UserError
 
 FRAMES = 3

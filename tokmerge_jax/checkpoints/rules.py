@@ -263,7 +263,9 @@ def _apply(
         return {}
     try:
         if isinstance(rule.operation, Resize):
-            _check_resizable(tensor, wanted[rule.targets[0]])
+            table = wanted[rule.targets[0]]
+            if tensor.shape[-1:] != table.shape[-1:] or tensor.size > 64 * math.prod(table.shape):
+                raise ValueError("a table of another width, or one that is far too large")
         results = rule.operation.forward(tensor)
     except (ValueError, IndexError, KeyError):
         shapes = ", ".join(f"{t} {_shape(wanted[t])}" for t in rule.targets if t in wanted)
@@ -285,12 +287,6 @@ def _apply(
         else:
             params_made[target] = result.astype(wanted[target].dtype, copy=False)
     return params_made
-
-
-def _check_resizable(tensor: np.ndarray, wanted: jax.ShapeDtypeStruct) -> None:
-    """Raises ValueError for a table of another width, or one that is far too large."""
-    if tensor.shape[-1:] != wanted.shape[-1:] or tensor.size > 64 * math.prod(wanted.shape):
-        raise ValueError("not a table to resize")
 
 
 def _shape(array: np.ndarray | np.generic | jax.ShapeDtypeStruct) -> str:

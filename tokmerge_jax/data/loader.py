@@ -17,8 +17,8 @@ from grain.sources import RandomAccessDataSource
 from tokmerge_jax.config.common import ActionData, Data, QuestionData
 from tokmerge_jax.data.datasets import galleries, prepared
 from tokmerge_jax.data.datasets.video_text import KINDS
-from tokmerge_jax.data.video.clips import Decoder, decoder, in_order
-from tokmerge_jax.data.video.faults import Fault, attempt
+from tokmerge_jax.data.video.clips import Decoder, decoder
+from tokmerge_jax.data.video.workers import Fault, attempt, in_order
 from tokmerge_jax.signatures import Augment, Collate, Transform
 from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Questions, UserError
 

@@ -225,18 +225,17 @@ def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.Gradien
     """TempMe's AdamW; CLIP's own parameters, where they are trained, at a rate of their own."""
     train = config.train
 
+    def share(name: str) -> float:
+        added = any(re.search(pattern, name) for pattern in _ADDED)
+        return 1.0 if added else train.backbone_rate
+
     def make(rate: LearningRate) -> optax.GradientTransformation:
         return optimizer.clipped_adamw(
             rate,
             train.weight_decay,
             clip_norm=train.clip_norm,
             gradient_scale=train.gradient_scale,
-            share=lambda name: 1.0 if _added(name) else train.backbone_rate,
+            share=share,
         )
 
     return make
-
-
-def _added(name: str) -> bool:
-    """Whether a parameter is TempMe's rather than CLIP's."""
-    return any(re.search(pattern, name) for pattern in _ADDED)

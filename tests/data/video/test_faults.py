@@ -14,9 +14,9 @@ from av.error import InvalidDataError
 from clips import draw, write
 
 from tokmerge_jax import disk
-from tokmerge_jax.data.video import clips, decode
-from tokmerge_jax.data.video.clips import Decoder, in_order
-from tokmerge_jax.data.video.faults import Fault, attempt
+from tokmerge_jax.data.video import decode, workers
+from tokmerge_jax.data.video.clips import Decoder
+from tokmerge_jax.data.video.workers import Fault, attempt, in_order
 from tokmerge_jax.types import UserError
 
 KILLED = "Worker process was terminated unexpectedly with exit code -9. Search the logs."
@@ -160,7 +160,7 @@ def dying(made_alone):
 
 
 def test_others_go_on_where_a_worker_was_killed(monkeypatch, capsys):
-    monkeypatch.setattr(clips, "_made", dying(lambda: "made"))
+    monkeypatch.setattr(workers, "_made", dying(lambda: "made"))
     assert list(in_order(tenth, [5, 0, 2, 0, 1], 3, named)) == [2, "made", 5, "made", 10]
     told = capsys.readouterr().err.split("\n")
     assert told[1].startswith(
@@ -171,7 +171,7 @@ def test_others_go_on_where_a_worker_was_killed(monkeypatch, capsys):
 
 
 def test_what_kills_each_process_is_a_fault(monkeypatch):
-    monkeypatch.setattr(clips, "_made", dying(lambda: raiser(RuntimeError(KILLED))(0)))
+    monkeypatch.setattr(workers, "_made", dying(lambda: raiser(RuntimeError(KILLED))(0)))
     five, fault, two = in_order(tenth, [5, 0, 2], 2, named)
     assert (five, two) == (2, 5)
     assert isinstance(fault, Fault)
@@ -182,7 +182,7 @@ def test_what_kills_each_process_is_a_fault(monkeypatch):
     "error", [OSError(24, "Too many open files"), MemoryError(), RuntimeError("exit code 1")]
 )
 def test_what_fails_at_a_lone_worker_without_a_signal_is_no_fault(monkeypatch, error):
-    monkeypatch.setattr(clips, "_made", dying(lambda: raiser(error)(0)))
+    monkeypatch.setattr(workers, "_made", dying(lambda: raiser(error)(0)))
     with pytest.raises(UserError, match=r"decoding workers cannot run .*or none \(0\)"):
         list(in_order(tenth, [5, 0, 2], 2, named))
 
@@ -200,7 +200,7 @@ def test_workers_that_cannot_work_end_the_run(monkeypatch, error):
         yield 1
         raise error
 
-    monkeypatch.setattr(clips, "_made", made)
+    monkeypatch.setattr(workers, "_made", made)
     with pytest.raises(UserError, match=r"decoding workers cannot run .*or none \(0\)"):
         list(in_order(tenth, [5, 0, 2], 1, named))
 

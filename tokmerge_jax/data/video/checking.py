@@ -13,9 +13,8 @@ from typing import NamedTuple
 from tokmerge_jax import disk
 from tokmerge_jax.data.sampling.frames import sample_indices
 from tokmerge_jax.data.video import frame_folder
-from tokmerge_jax.data.video.clips import in_order
 from tokmerge_jax.data.video.decode import open_video, read_chosen
-from tokmerge_jax.data.video.faults import Fault, attempt
+from tokmerge_jax.data.video.workers import Fault, attempt, in_order
 from tokmerge_jax.progress import Progress
 
 MISSING = "missing"

@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 
 from tokmerge_jax import disk
 from tokmerge_jax.data.video.checking import stamp
-from tokmerge_jax.data.video.clips import Decoder, in_order
-from tokmerge_jax.data.video.faults import Fault
+from tokmerge_jax.data.video.clips import Decoder
+from tokmerge_jax.data.video.workers import Fault, in_order
 from tokmerge_jax.types import UserError
 
 SUFFIXES = (
