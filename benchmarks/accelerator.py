@@ -60,35 +60,35 @@ class Job:
 
 _CLIPS = "--clips=1,8,32"
 JOBS = (
-    Job("umt_b16", "msrvtt_b16", ("--stages=encode", _CLIPS), "vid-TLDR"),
-    Job("kernels", "msrvtt_b16", ("--stages=kernels", "--clips=1,32")),
-    Job("umt_l16", "msrvtt_l16", ("--stages=encode", _CLIPS), "vid-TLDR", rounds=3),
-    Job("texts", "msrvtt_b16", ("--stages=text,rerank",), "vid-TLDR"),
+    Job("umt_b16", "msrvtt_b16", ("--stages=encode", _CLIPS), "vid-TLDR", rounds=5),
     Job(
         "tempme_b32",
         "tempme_msrvtt_b32",
         ("--stages=encode,train", _CLIPS, "--train_clips=32"),
         "TempMe",
     ),
-    Job(
-        "tempme_b16",
-        "tempme_msrvtt_b16",
-        ("--stages=encode,train", _CLIPS, "--train_clips=32"),
-        "TempMe",
-    ),
-    Job("testa", "testa_didemo_f32", ("--stages=encode,text", "--clips=1,8"), "TESTA"),
+    Job("testa", "testa_didemo_f32", ("--stages=encode,text", "--clips=1,8"), "TESTA", rounds=5),
+    Job("texts", "msrvtt_b16", ("--stages=text,rerank",), "vid-TLDR"),
     Job(
         "tds_clip",
         "tdsclip_ssv2_b16",
         ("--stages=encode,train", "--clips=1,8", "--train_clips=8"),
         "TDS-CLIP",
     ),
+    Job("kernels", "msrvtt_b16", ("--stages=kernels", "--clips=1,32")),
+    Job("umt_l16", "msrvtt_l16", ("--stages=encode", _CLIPS), "vid-TLDR", rounds=3),
     Job(
         "evaluation",
         "msrvtt_b16",
         ("--stages=evaluation", "--clips=32", "--gallery=256"),
         "vid-TLDR",
         rounds=1,
+    ),
+    Job(
+        "tempme_b16",
+        "tempme_msrvtt_b16",
+        ("--stages=encode,train", _CLIPS, "--train_clips=32"),
+        "TempMe",
     ),
     Job("decode", "msrvtt_b16", ("--stages=decode",), "vid-TLDR", rounds=3),
 )
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder, made here")
     parser.add_argument("--minutes", type=float, default=9, help="when to stop all that runs")
     parser.add_argument(
-        "--together", type=int, default=6, help="number of jobs that compile at once"
+        "--together", type=int, default=3, help="number of jobs that compile at once"
     )
     parser.add_argument("--originals", type=pathlib.Path, help="a folder with their checkouts")
     parser.add_argument("--against_python", default=sys.executable, help="a Python with PyTorch")

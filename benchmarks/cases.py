@@ -32,6 +32,7 @@ TRAIN_CLIPS = flags.DEFINE_integer(
     "train_clips", 4, "clips of a step of training, no more than --gallery", lower_bound=1
 )
 
+_ONES = "scale", "var"  # of normalisation
 _PRODUCTS = 12  # a single one is too short to time
 _TURNS = 40  # of as many, which take an accelerator tens of milliseconds
 _MOST_ROWS = 8192  # of them: a ceiling is reached with as many, and more would take long
@@ -91,10 +92,21 @@ def clips() -> list[int]:
 
 
 def weights(system: System) -> Params:
-    """The checkpoint's parameters, or random ones, on the device."""
+    """The checkpoint's parameters, or random ones, on the device.
+
+    Random ones are drawn here, by what their names say: a GPU's compiler takes a minute for the
+    system's own initialisation.
+    """
     if system.config.checkpoint:
         return jax.device_put(checkpoints.load_checkpoint(system.config.checkpoint, system))
-    return jax.jit(system.weights.init)(jax.random.key(system.config.seed))
+    rng = np.random.default_rng(system.config.seed)
+
+    def draw(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if path[-1].key in _ONES or not shape.shape:
+            return np.ones(shape.shape, shape.dtype)
+        return 0.02 * rng.standard_normal(shape.shape, shape.dtype)
+
+    return jax.device_put(jax.tree.map_with_path(draw, system.weights.shapes))
 
 
 def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
