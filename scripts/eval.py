@@ -28,7 +28,7 @@ command resumes. For action recognition, `confusion.png` shows the confusion mat
 
 import rich
 
-from tokmerge_jax import command_line, registry
+from tokmerge_jax import command_line, hosts, registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import published, report
 from tokmerge_jax.tasks import evaluation
@@ -48,6 +48,8 @@ def main(config: Config) -> None:
             folder,
             publication=command_line.publication(),
         )
+    if hosts.number():  # process 0 reports
+        return
     rich.print(report.table(results), *report.mistakes(results))
     if rows := results.get("published"):
         rich.print(published.table(rows))
@@ -57,4 +59,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, several=True)

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -24,6 +25,7 @@ import numpy as np
 from jax._src import distributed  # the service's keys and barriers have no public name
 from jaxtyping import Int
 
+from tokmerge_jax import disk
 from tokmerge_jax.types import Json, UserError
 
 JOINING = 300.0
@@ -174,6 +176,15 @@ def share(rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
     """
     gather(None)
     return rows[number() :: count()]
+
+
+@contextlib.contextmanager
+def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
+    """`disk.held` for all processes of the run: process 0 holds the lock until all have left."""
+    with contextlib.nullcontext() if number() else disk.held(folder, name):
+        gather(None)
+        yield
+        gather(None)
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def _rows(output: pathlib.Path, notes: pathlib.Path) -> Units:
         stages[file.with_name(name)].append(file)
     units = set()
     for stage, files in stages.items():
-        marks = np.stack([np.fromfile(file, np.uint8) for file in files])
+        marks = np.stack([np.fromfile(file, np.uint64) for file in files])
         for row in np.flatnonzero(marks.all(axis=0)).tolist():
             units.add((stage, row, max(written[str(file), row] for file in files)))
     return frozenset(units)

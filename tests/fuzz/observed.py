@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tokmerge_jax.evaluation.index import Index
-from tokmerge_jax.evaluation.store import Rows
+from tokmerge_jax.evaluation.rows import Part
 
 _PAUSE_S = 0.05
 
@@ -25,19 +25,19 @@ def main() -> None:
     """Takes its own arguments off the command line, and becomes the script."""
     notes, script = sys.argv[1:3]
     sys.argv = sys.argv[2:]
-    write, add = Rows.write, Index.add
+    write, add = Part.write, Index.add
 
-    def write_slowly(self: Rows, rows: np.ndarray, values: np.ndarray) -> None:
+    def write_slowly(self: Part, rows: np.ndarray, values: np.ndarray, marks: np.ndarray) -> None:
         time.sleep(_PAUSE_S)
         with open(notes, "a") as file:
-            file.write(json.dumps([str(self._marks), np.asarray(rows).tolist()]) + "\n")
-        write(self, rows, values)
+            file.write(json.dumps([str(self._mark_file), np.asarray(rows).tolist()]) + "\n")
+        write(self, rows, values, marks)
 
     def add_slowly(self: Index, path: str, stamp: Any, features: Any) -> None:
         time.sleep(_PAUSE_S)
         add(self, path, stamp, features)
 
-    Rows.write, Index.add = write_slowly, add_slowly
+    Part.write, Index.add = write_slowly, add_slowly
     sys.path.insert(0, str(pathlib.Path(script).parent))
     runpy.run_path(script, run_name="__main__")
 

@@ -85,7 +85,7 @@ def run(
     usable=None,
 ):
     """Scores of the gallery."""
-    mesh = parallel.make_mesh(devices, fsdp)
+    mesh = parallel.make_mesh(devices, fsdp, local=True)
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
     context = evaluation.Context(evaluation.Model(PARAMS, mesh), source, store, Stopwatch())

@@ -103,7 +103,7 @@ def run(
     first_piece=2,
 ):
     """The ranking."""
-    model = evaluation.Model(PARAMS, parallel.make_mesh(devices))
+    model = evaluation.Model(PARAMS, parallel.make_mesh(devices, local=True))
     options = AnsweringOptions(
         batch_size=batch_size, top_k=k, memory_gib=gib, first_piece=first_piece
     )

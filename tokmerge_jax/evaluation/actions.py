@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from tokmerge_jax import parallel
+from tokmerge_jax import hosts, parallel
 from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.evaluation.context import Context, Speed
 from tokmerge_jax.evaluation.metrics import percent
@@ -67,7 +67,7 @@ def evaluate(
         model.compiled(recognition.classify),
         parallel.batch_size(model.mesh, batch_size),
     )
-    todo, speed = rows.todo, Speed(store)
+    todo, speed = hosts.share(rows.todo), Speed(store)
     with Progress("recognising", count, "video", done=count - len(todo), compiles=True) as bar:
         for batch in context.batches(size, todo) if len(todo) else ():
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
@@ -76,7 +76,7 @@ def evaluate(
             names = [videos[int(row)] for row in index[mask]]
             rows.write(index[mask], view_scores(logits[mask], names))
             bar.update(int(mask.sum()))
-    return ActionScores(np.array(rows.values), speed.clips_per_second)
+    return ActionScores(store.whole("scores", range(count)), speed.clips_per_second)
 
 
 def view_scores(

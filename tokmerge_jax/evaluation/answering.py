@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tokmerge_jax import parallel
+from tokmerge_jax import hosts, parallel
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answers import Answers, Tree, size_of
 from tokmerge_jax.evaluation.context import Context, Model, Speed
-from tokmerge_jax.evaluation.store import Rows
+from tokmerge_jax.evaluation.rows import Rows
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.signatures import Memory
@@ -89,7 +89,8 @@ def evaluate(
     speed = each_question(
         context, answering, questions, ranker, rows=rows, held=held, options=options
     )
-    answers, scores = (np.array(part.values) for part in rows)
+    names = (f"answers_{name}", f"scores_{name}")
+    answers, scores = (context.store.whole(part, questions.about) for part in names)
     return Ranking(answers, scores, speed)
 
 
@@ -126,11 +127,12 @@ def each_question(
         held,
         options.memory_gib,
     )
-    count, todo = len(rows[-1].values), rows[-1].todo
-    wanted = np.unique(about[todo])
+    count, todo = len(about), rows[-1].todo
+    wanted = hosts.share(np.unique(about[todo]))
+    left = int(np.isin(about[todo], wanted).sum())
     speed, encode = Speed(context.store), model.compiled(answering.encode_video)
     video_memory = model.compiled(answering.video_memory)
-    with Progress("answering", count, "question", done=count - len(todo), compiles=True) as bar:
+    with Progress("answering", count, "question", done=count - left, compiles=True) as bar:
         for batch in context.batches(videos * ways, wanted) if len(wanted) else ():
             with watch("encode videos"), speed(int(np.sum(batch["mask"]))):
                 tokens = encode(np.asarray(batch["video"]))["tokens"].block_until_ready()

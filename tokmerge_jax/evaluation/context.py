@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import jax
 import numpy as np
 
-from tokmerge_jax import parallel, runtime
+from tokmerge_jax import hosts, parallel, runtime
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import Batch, Params, UserError
@@ -101,7 +101,7 @@ def ahead(
 
 
 class Speed:
-    """Times all batches of a process but the first, which includes compilation.
+    """Times all batches of this process but the first, which includes compilation.
 
     The store keeps the numbers after every batch, so the batches of a killed process count too.
     """
@@ -129,5 +129,9 @@ class Speed:
 
     @property
     def clips_per_second(self) -> float | None:
-        """The mean speed of all processes; None if none had two batches."""
-        return self._clips / self._seconds if self._clips else None
+        """The mean speed over all resumed runs, summed over the processes that work at a time.
+
+        Waits for all processes; None if none had two batches.
+        """
+        speeds = hosts.gather(self._clips / self._seconds if self._clips else 0.0)
+        return sum(speeds) or None

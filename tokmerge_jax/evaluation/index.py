@@ -23,7 +23,8 @@ from safetensors.numpy import save
 
 from tokmerge_jax import disk, parallel, runtime
 from tokmerge_jax.evaluation.context import Model, ahead
-from tokmerge_jax.evaluation.retrieval import Places, candidates, match, text_batches
+from tokmerge_jax.evaluation.retrieval import candidates, match, text_batches
+from tokmerge_jax.evaluation.rows import Places
 from tokmerge_jax.signatures import EncodeText
 from tokmerge_jax.system import Retrieval
 from tokmerge_jax.types import Json, UserError
@@ -194,7 +195,8 @@ class Index:
             _Tokens(self, paths, shapes["tokens"]),
             (text_features["states"], texts[1]),
             wanted.T,
-            scores,
+            np.arange(len(paths)),
+            scores.write,
             memory_gib=memory_gib,
             names=paths,
         )
@@ -303,7 +305,7 @@ class _Scores:
     """Matching scores [V,Q] in memory."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.todo, self.values = np.arange(shape[0]), np.zeros(shape, np.float32)
+        self.values = np.zeros(shape, np.float32)
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
         self.values[rows] = values

@@ -10,7 +10,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 
-from tokmerge_jax import parallel
+from tokmerge_jax import hosts, parallel
 from tokmerge_jax.evaluation.context import Context, Speed
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
@@ -71,7 +71,7 @@ def evaluate(
     encode, read = model.compiled(choosing.encode_video), model.compiled(choosing.encode_text)
     video_memory, choose = model.compiled(choosing.video_memory), model.compiled(choosing.choose)
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
-    todo = rows["contrast"].todo
+    todo = hosts.share(rows["contrast"].todo)
     done = shape[0] - len(todo)
     with Progress("choosing", shape[0], "video", done=done, compiles=True) as bar:
         for batch in context.batches(size, todo) if len(todo) else ():
@@ -95,5 +95,5 @@ def evaluate(
                     finite(values, f"probability ({name})", video=index[mask], option=None)
                     rows[name].write(index[mask], values)
             bar.update(int(mask.sum()))
-    match, contrast = (np.array(rows[name].values) for name in ("match", "contrast"))
+    match, contrast = (store.whole(name, range(shape[0])) for name in ("match", "contrast"))
     return OptionScores(match, contrast, speed.clips_per_second)

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tokmerge_jax import parallel, runtime
+from tokmerge_jax import hosts, parallel, runtime
 from tokmerge_jax.config.evaluation import RetrievalOptions
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.context import Context, Model, Speed, ahead
-from tokmerge_jax.evaluation.store import Rows, Store
+from tokmerge_jax.evaluation.rows import Places, Rows
+from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.signatures import Features, Memory
@@ -34,9 +35,6 @@ _COPIES = 16  # approximate number of arrays as large as the texts that matching
 
 Texts = tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]
 """Ids of texts, and their mask (False on padding)."""
-
-Places = Int[np.ndarray, "..."] | int
-"""Indices of videos or texts."""
 
 _Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
 """(rows of a batch, its arrays); the arrays may have more rows, which are padding."""
@@ -102,8 +100,8 @@ def evaluate(
     with context.watch("encode videos"):
         video_features = _encode_videos(context, retrieval, videos, options.batch_size, speed)
     scored, asked = usable() if usable else (range(videos), range(len(texts[0])))
-    embedding = video_features["embedding"].mean(axis=1)[list(scored)]
-    similarity = embedding @ text_features["embedding"][list(asked)].T
+    embedding = video_features["embedding"].values.mean(axis=1)[list(scored)]
+    similarity = embedding @ text_features["embedding"].values[list(asked)].T
     finite(similarity, "similarity", video=None, text=None)
     clips_per_second = speed.clips_per_second
     if matching is None or reranking is None:
@@ -114,20 +112,17 @@ def evaluate(
     of_text = candidates(similarity.T, reranking.top_k)
     of_video = candidates(similarity, reranking.top_k)
     wanted = of_text.T | of_video
+    tokens = _Part(video_features["tokens"], scored)
+    states, mask = _Part(text_features["states"], asked), _Part(texts[1], asked)
     pairs = runtime.digest([wanted, np.asarray(scored), np.asarray(asked)])[:16]
     with context.watch("re-rank"):
         rows = context.store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
-        match(
-            context.model,
-            matching,
-            _Part(video_features["tokens"], scored),
-            (_Part(text_features["states"], asked), _Part(texts[1], asked)),
-            wanted,
-            rows,
-            memory_gib=reranking.memory_gib,
-            written=context.watch.note,
-        )
-    scores = rows.values + similarity if reranking.plus_similarity else rows.values
+        todo, gib, note = hosts.share(rows.todo), reranking.memory_gib, context.watch.note
+        known = context.model, matching, tokens, (states, mask)
+        match(*known, wanted, todo, rows.write, memory_gib=gib, written=note)
+        scores = context.store.whole(f"match_{pairs}", scored)
+    if reranking.plus_similarity:
+        scores = scores + similarity
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, clips_per_second)
@@ -201,7 +196,7 @@ def _encode_videos(
 class _Part:
     """Some rows of an array on disk, read on demand."""
 
-    def __init__(self, values: np.ndarray, rows: Sequence[int]) -> None:
+    def __init__(self, values: "RowReader", rows: Sequence[int]) -> None:
         self._values, self._rows = values, np.asarray(rows)
 
     def __getitem__(self, places: Places, /) -> np.ndarray:
@@ -223,9 +218,10 @@ class _Features:
         self._videos = videos
         opened = {name: store.open(f"{unit}_{name}", videos) for name in names}
         self._rows = {name: rows for name, rows in opened.items() if rows is not None}
+        self._made: dict[str, Rows] = {}
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._rows[name].values
+    def __getitem__(self, name: str) -> Rows:
+        return self._rows[name]
 
     def collect(
         self,
@@ -233,12 +229,14 @@ class _Features:
         inputs: Callable[[np.ndarray], Iterator[_Input]],
         written: Callable[[int], None],
     ) -> None:
-        """Computes the missing rows; calls `written(number of rows)` after each batch.
+        """Computes this process's share of the missing rows and waits for the others'.
+
+        `written(number of rows)` is called after each batch.
 
         Raises:
           UserError: if a feature is not finite.
         """
-        missing = self._missing()
+        missing = hosts.share(self._missing())
         desc, done = f"encoding {self._unit}s", self._count - len(missing)
         with Progress(desc, self._count, self._unit, done=done, compiles=True) as bar:
             for index, arrays in ahead(function, inputs(missing) if len(missing) else ()):
@@ -248,6 +246,10 @@ class _Features:
                     self._row_array(name, values).write(index, values)
                 bar.update(len(index))
                 written(len(index))
+        opened = {
+            name: self._store.gathered(f"{self._unit}_{name}", self._videos) for name in self._names
+        }
+        self._rows = {name: rows for name, rows in opened.items() if rows is not None}
 
     def _missing(self) -> np.ndarray:
         """The rows that at least one of the arrays lacks, ascending."""
@@ -256,10 +258,10 @@ class _Features:
         return np.unique(np.concatenate(todo))
 
     def _row_array(self, name: str, values: np.ndarray) -> Rows:
-        if name not in self._rows:
+        if name not in self._made:
             shape, array = (self._count, *values.shape[1:]), f"{self._unit}_{name}"
-            self._rows[name] = self._store.make(array, shape, values.dtype, self._videos)
-        return self._rows[name]
+            self._made[name] = self._store.make(array, shape, values.dtype, self._videos)
+        return self._made[name]
 
 
 @runtime_checkable
@@ -271,35 +273,20 @@ class RowReader(Protocol):
         ...
 
 
-@runtime_checkable
-class ScoreWriter(Protocol):
-    """A writer of scores [V,Q], row by row.
-
-    Attributes:
-      todo: the rows that are not computed yet.
-    """
-
-    @property
-    def todo(self) -> np.ndarray: ...  # noqa: D102
-
-    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Stores the scores of some videos."""
-        ...
-
-
 def match(
     model: Model,
     matching: Matching,
     tokens: RowReader,
     texts: tuple[RowReader, RowReader],
     wanted: Bool[np.ndarray, "V Q"],
-    rows: ScoreWriter,
+    todo: Int[np.ndarray, " N"],
+    write: Callable[[np.ndarray, np.ndarray], None],
     *,
     memory_gib: float,
     names: Sequence[str] | None = None,
     written: Callable[[], None] = lambda: None,
 ) -> None:
-    """Computes the matching scores of the wanted pairs, each once, and writes them to `rows`.
+    """Computes the matching scores of the wanted pairs of some videos, each once, and writes them.
 
     Each device of the mesh works on one video at a time, with that video's own texts.
 
@@ -309,7 +296,8 @@ def match(
       tokens: tokens [V,N,C] of all videos.
       texts: states [Q,L,C] and masks [Q,L] of all texts.
       wanted: marks the pairs.
-      rows: receives the scores.
+      todo: the videos.
+      write: stores the scores [B,Q] of some videos.
       memory_gib: memory limit in GiB.
       names: names of the videos, for messages; None = their numbers.
       written: called after each write.
@@ -318,8 +306,7 @@ def match(
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
     """
     video_memory, score = model.compiled(matching.video_memory), model.compiled(matching.match)
-    together, todo = model.mesh.size, rows.todo
-    most = int(wanted.sum(axis=1).max())
+    together, most = model.mesh.size, int(wanted.sum(axis=1).max())
     done = len(wanted) - len(todo)
     with Progress("re-ranking videos", len(wanted), "video", done=done, compiles=True) as bar:
         for first in range(0, len(todo), together):
@@ -336,7 +323,7 @@ def match(
                 for row, place in enumerate(places[: len(videos)]):
                     scores[row, place] = result[row, : len(place)]
             called = videos if names is None else [names[video] for video in videos]
-            rows.write(videos, finite(scores, "matching score", video=called, text=None))
+            write(videos, finite(scores, "matching score", video=called, text=None))
             bar.update(len(videos))
             written()
 

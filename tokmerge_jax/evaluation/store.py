@@ -1,17 +1,15 @@
 """Writes results to disk as they are computed, so that a killed run can resume.
 
 A store belongs to the facts that its numbers depend on; other facts get another folder. Rows about
-a video also depend on its file; if the file changes, they are computed again. One process writes a
-store; it may drive any number of devices.
+a video also depend on its file; if the file changes, they are computed again. Any number of
+processes write a store together, on hosts that share its folder, and any other number resumes.
 """
 
-import errno
 import json
-import math
-import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import jax
@@ -20,14 +18,15 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import UInt64
 
-from tokmerge_jax import disk, runtime
+from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config.common import ActionData
+from tokmerge_jax.evaluation.rows import MARK, Part, Rows
 from tokmerge_jax.system import System
-from tokmerge_jax.types import Json, Params
+from tokmerge_jax.types import Json, Params, UserError
 
 T = TypeVar("T")
 
-_NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # file system cannot preallocate
+_SETTLING = 90.0  # seconds until a shared file system shows what another host has written
 _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of `config.data` in action recognition
 
 
@@ -45,48 +44,6 @@ def model_facts(system: System, params: Params) -> dict[str, Json]:
         "frames": [*decoded, str(system.pixels.transform)],
         "package": runtime.versions()["tokmerge_jax"],
     }
-
-
-class Rows:
-    """An array on disk whose rows are written in any order.
-
-    Rows are read through a memory map, but written through the file: on a full disk a map would
-    kill the process (SIGBUS), a file raises OSError.
-
-    Attributes:
-      values: the rows; zero where nothing was written yet.
-    """
-
-    def __init__(self, file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Opens an allocated array: the numbers, and one byte per row, 1 if the row was written.
-
-        Raises:
-          ValueError: if the file has another size.
-          OSError: if it cannot be read.
-        """
-        self._file, self._marks = file, file.with_suffix(".done")
-        self.values: np.ndarray = _mapped(self._file, shape, dtype)
-        self._done = _mapped(self._marks, shape[:1], np.uint8)
-
-    @staticmethod
-    def allocate(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Creates an array of zeros without written rows, reserving its disk space at once."""
-        _allocate(file, math.prod(shape) * jnp.dtype(dtype).itemsize)
-        _allocate(file.with_suffix(".done"), shape[0])
-
-    @property
-    def todo(self) -> np.ndarray:
-        """The rows that are not written yet, ascending."""
-        return np.flatnonzero(self._done != 1)
-
-    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Stores `values[i]` as row `rows[i]`: first the numbers, then their marks."""
-        _write(self._file, rows, np.asarray(values, self.values.dtype))
-        _write(self._marks, rows, np.ones(len(rows), np.uint8))
-
-    def forget(self, rows: np.ndarray) -> None:
-        """Marks rows as not written."""
-        _write(self._marks, rows, np.zeros(len(rows), np.uint8))
 
 
 class Store:
@@ -116,33 +73,15 @@ class Store:
     def open(self, name: str, videos: Sequence[int] | None = None) -> Rows | None:
         """Opens the array `name`; None if it does not exist or is damaged, which is reported.
 
-        `videos` are the videos of its rows: rows of changed files are marked as not written.
+        `videos` are the videos of its rows: rows of changed files count as not written.
         """
-        note = self.noted(f"{name}.array", dict)
-        if note is None:
+        numbers = sorted({0, *map(int, self._numbers(name))})
+        parts = {n: part for n in numbers if (part := self._part(name, n)) is not None}
+        first = parts.get(hosts.number()) or next(iter(parts.values()), None)
+        if first is None:
             return None
-        try:
-            rows = Rows(self._rows(name), tuple(note["shape"]), jnp.dtype(note["dtype"]))
-        except (KeyError, TypeError, ValueError, FileNotFoundError):
-            self._forget(f"{name}.array")
-            return None
-        return self._renewed(name, rows, videos)
-
-    def _renewed(self, name: str, rows: Rows, videos: Sequence[int] | None) -> Rows:
-        """Marks rows as not written if the files of their `videos` had other stamps."""
-        if self._stamps is None or videos is None:
-            return rows
-        stamps = self._stamps[np.asarray(videos)]
-        file = self._rows(name).with_suffix(".stamps")
-        known = np.fromfile(file, np.uint64) if file.exists() else np.zeros(0, np.uint64)
-        same = known == stamps if known.shape == stamps.shape else np.zeros(len(stamps), bool)
-        if not same.all():
-            rows.forget(np.flatnonzero(~same))
-            part = file.with_suffix(".part")
-            with disk.explained(file):
-                part.write_bytes(stamps.tobytes())
-                os.replace(part, file)
-        return rows
+        alike = {n: part for n, part in parts.items() if part.kind == first.kind}
+        return Rows(alike, self._stamps_of(len(first.values), videos))
 
     def make(
         self,
@@ -151,73 +90,103 @@ class Store:
         dtype: DTypeLike,
         videos: Sequence[int] | None = None,
     ) -> Rows:
-        """Opens the array `name`, or creates it with zeros; its first axis is the rows.
+        """Opens the array `name` for writing, or creates it with zeros; its first axis is the rows.
 
         `videos` as in `open`.
         """
-        kind, rows = jnp.dtype(dtype), self.open(name, videos)
-        if rows is not None and (rows.values.shape, rows.values.dtype) == (shape, kind):
-            return rows
-        self._path(f"{name}.array").unlink(missing_ok=True)
-        Rows.allocate(self._rows(name), shape, kind)
-        self.note(f"{name}.array", {"shape": shape, "dtype": kind.name})  # last: now it is complete
-        return self._renewed(name, Rows(self._rows(name), shape, kind), videos)
+        kind, part = (shape, jnp.dtype(dtype)), self._part(name, hosts.number())
+        if part is None or part.kind != kind:
+            self._path(f"{name}.array").unlink(missing_ok=True)
+            Part.allocate(self._rows(name, hosts.number()), *kind)
+            note = {"shape": shape, "dtype": kind[1].name}
+            self.note(f"{name}.array", note)  # last: now it is complete
+        rows = self.open(name, videos)
+        assert rows is not None
+        return rows
+
+    def gathered(self, name: str, videos: Sequence[int] | None = None) -> Rows | None:
+        """Waits until all processes have written their rows, and opens them; otherwise as `open`.
+
+        Raises:
+          UserError: if what other processes have written does not appear here.
+        """
+        rows = self.open(name, videos)
+        counts = hosts.gather(rows.counts()[hosts.number()] if rows else 0)
+        until = time.monotonic() + _SETTLING
+        while any(counts) and (
+            (rows := self.open(name, videos)) is None or rows.counts() != counts
+        ):
+            if time.monotonic() > until:
+                raise UserError(
+                    f"{self._folder}: the rows that other processes write do not appear here; name"
+                    " a folder that all of them share"
+                )
+            time.sleep(1)
+        return rows
+
+    def whole(self, name: str, videos: Sequence[int] | None = None) -> np.ndarray:
+        """The rows of all processes, of an array that this one has made; else as `gathered`."""
+        rows = self.gathered(name, videos)
+        assert rows is not None
+        return np.array(rows.values)
+
+    def _part(self, name: str, number: int) -> Part | None:
+        """Opens the part of a process; None if it does not exist or, reported, is damaged."""
+        note = self._path(f"{name}.array", number)
+        about = self._read(note, dict)
+        if about is None:
+            return None
+        try:
+            rows, shape = self._rows(name, number), tuple(about["shape"])
+            return Part(rows, shape, jnp.dtype(about["dtype"]))
+        except (KeyError, TypeError, ValueError, FileNotFoundError):
+            _forget(note)
+            return None
+
+    def _numbers(self, name: str) -> Iterator[str]:
+        """The numbers of the processes other than 0 that have a part of `name`."""
+        for note in self._folder.glob(f"{name}.array.*.json"):
+            yield note.name.split(".")[-2]
+
+    def _stamps_of(self, rows: int, videos: Sequence[int] | None) -> UInt64[np.ndarray, " N"]:
+        """The marks that rows have if they are written; 0 is the mark of those that are not."""
+        if self._stamps is None or videos is None:
+            return np.ones(rows, MARK)
+        return np.maximum(self._stamps[np.asarray(videos)], MARK.type(1))
 
     def note(self, name: str, value: Json) -> None:
-        """Writes a JSON value under a name, atomically."""
+        """Writes a JSON value under a name, atomically; each process has its own notes."""
         runtime.write_text(self._path(name), json.dumps(value, indent=1))
 
     def noted(self, name: str, kind: type[T]) -> T | None:
         """Reads the value noted under a name; None if there is none or, reported, no `kind`."""
-        if not self._path(name).exists():
+        return self._read(self._path(name), kind)
+
+    @staticmethod
+    def _read(path: pathlib.Path, kind: type[T]) -> T | None:
+        if not path.exists():
             return None
         try:
-            value = json.loads(self._path(name).read_text("utf-8"))
+            value = json.loads(path.read_text("utf-8"))
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, kind):
             return value
-        self._forget(name)
+        _forget(path)
         return None
 
-    def _forget(self, name: str) -> None:
-        print(f"{self._path(name)} is damaged; its numbers are computed again", file=sys.stderr)
-        self._path(name).unlink()
+    def _rows(self, name: str, number: int) -> pathlib.Path:
+        return self._folder / f"{name}{_suffix(number)}.rows"
 
-    def _rows(self, name: str) -> pathlib.Path:
-        return self._folder / f"{name}.rows"
-
-    def _path(self, name: str) -> pathlib.Path:
-        return self._folder / f"{name}.json"
+    def _path(self, name: str, number: int | None = None) -> pathlib.Path:
+        number = hosts.number() if number is None else number
+        return self._folder / f"{name}{_suffix(number)}.json"
 
 
-def _mapped(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    kind, size = jnp.dtype(dtype), file.stat().st_size
-    if size != math.prod(shape) * kind.itemsize:
-        raise ValueError(f"{file} has {size} bytes, not those of {kind} {shape}")
-    if not size:  # an empty file cannot be mapped
-        return np.zeros(shape, kind)
-    return np.memmap(file, kind, "r", shape=shape)
+def _suffix(number: int) -> str:
+    return f".{number}" if number else ""
 
 
-def _allocate(file: pathlib.Path, size: int) -> None:
-    """Creates a file of zeros, reserving its space where the file system can; elsewhere a full disk
-    is noticed only when rows are written.
-    """
-    with disk.explained(file), file.open("wb") as opened:
-        opened.truncate(size)
-        if size and hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(opened.fileno(), 0, size)
-            except OSError as error:
-                if error.errno not in _NO_ALLOCATION:
-                    raise
-
-
-def _write(file: pathlib.Path, rows: np.ndarray, values: np.ndarray) -> None:
-    with disk.explained(file), file.open("r+b") as opened:
-        for row, value in zip(rows.tolist(), values, strict=True):
-            opened.seek(row * value.nbytes)
-            opened.write(value.tobytes())
-        opened.flush()
-        os.fsync(opened.fileno())  # a mark must not reach the disk before its numbers
+def _forget(note: pathlib.Path) -> None:
+    print(f"{note} is damaged; its numbers are computed again", file=sys.stderr)
+    note.unlink(missing_ok=True)

@@ -67,7 +67,8 @@ def evaluate(
     speed = each_question(
         context, answering, questions, writer, rows=rows, held=held, options=options
     )
-    written, scores = (np.array(part.values) for part in rows)
+    names = (f"written_{name}", f"written_scores_{name}")
+    written, scores = (context.store.whole(part, questions.about) for part in names)
     return WrittenAnswers(written, scores, longest, speed)
 
 

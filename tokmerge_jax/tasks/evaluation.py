@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tokmerge_jax import checkpoints, data, disk, evaluation, parallel, runtime
+from tokmerge_jax import checkpoints, data, disk, evaluation, hosts, parallel, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
 from tokmerge_jax.config.common import Data
 from tokmerge_jax.config.published import Publication
@@ -101,10 +101,11 @@ def evaluate(
     config, task = _with_split(system.config, split), _task(system.config)
     record = task.needed(system)
     texts = task.texts(record, source.gallery)
-    with disk.held(folder):
+    with hosts.held(folder):
         known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
         store = evaluation.Store(folder / "cache", known, stamps)
-        model = evaluation.Model(params, parallel.make_mesh(**config.mesh.to_dict()))
+        mesh = parallel.make_mesh(**config.mesh.to_dict(), local=True)
+        model = evaluation.Model(params, mesh)
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
         before = store.noted(seconds, dict)
         watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))
@@ -114,7 +115,8 @@ def evaluate(
         results = report.results(name, system, config, outcome, known, watch.seconds)
         if publication:
             results["published"] = published.compare(results, config, publication)
-        report.write(folder, results, outcome.arrays)
+        if not hosts.number():
+            report.write(folder, results, outcome.arrays)
     for warning in report.warnings(results):
         print(warning, file=sys.stderr)
     return results

@@ -9,7 +9,7 @@ import numpy as np
 from einops import rearrange
 from matplotlib.figure import Figure
 
-from tokmerge_jax import data, evaluation, runtime
+from tokmerge_jax import data, evaluation, hosts, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
 from tokmerge_jax.evaluation import actions, answering, metrics, multiple_choice, outcomes, writing
@@ -60,9 +60,15 @@ class Run:
     def usable(self) -> tuple[AnyGallery, list[int]]:
         """Returns the gallery without undecodable videos, and its rows (`Gallery.without`).
 
+        Waits for the other processes, which have decoded other videos.
+
         Raises:
           UserError: if no video is left.
         """
+        for faults in hosts.gather(list(self.faults.items())):
+            for row, fault in faults:
+                if row not in self.faults:
+                    self._refuse(row, fault)
         gallery, rows = self.source.gallery.without(self.faults)
         if not gallery.videos:
             raise UserError(f"no video can be decoded; the first fault: {self.faults[0]}")
@@ -71,7 +77,10 @@ class Run:
     @property
     def broken(self) -> list[str]:
         """Names of all videos that are left out: those found by preparation, then by this run."""
-        return [*self.source.broken, *(self.source.gallery.videos[row] for row in self.faults)]
+        return [
+            *self.source.broken,
+            *(self.source.gallery.videos[row] for row in sorted(self.faults)),
+        ]
 
     def _refuse(self, row: int, fault: str) -> None:
         if self.config.data.on_broken == "stop":
