@@ -7,8 +7,9 @@ Examples:
   python -m benchmarks.accelerator --results results/try --small
 
 A job is one run of `stages.py`, or the tests against the originals' numbers; it leaves one JSON
-file in the folder of results. Jobs compile at the same time, as many as `--together`, and then run
-one after the other, so that each has the device for itself. A job whose file is complete is not run
+file in the folder of results. `--together` jobs compile at the same time, since that takes longer
+than timing. They are timed in order, each as soon as it is compiled; the others stand still
+meanwhile, so that it has the machine for itself. A job whose file is complete is not run
 again; one that the time limit ends keeps the rounds that it has finished, and starts anew in the
 next run. `--originals` is a folder with checkouts named vid-TLDR, TempMe, TESTA and TDS-CLIP.
 `--small` takes the demo's networks, to try the script on a CPU.
@@ -156,7 +157,7 @@ def _command(job: Job, args: argparse.Namespace) -> list[str]:
 
 
 def _run(jobs: Sequence[Job], args: argparse.Namespace, end: float) -> None:
-    """Lets the jobs compile side by side, then run one after the other, no longer than to `end`."""
+    """Lets the jobs compile side by side and be timed one after the other, until `end`."""
     with contextlib.ExitStack() as stack:
         running = []
         for job in jobs:
@@ -174,14 +175,29 @@ def _run(jobs: Sequence[Job], args: argparse.Namespace, end: float) -> None:
         timer = threading.Timer(max(end - time.monotonic(), 0), _kill, [running])
         stack.callback(timer.cancel)
         timer.start()
-        for job, process in running:
-            ready = _until_ready(process)
-            _say(f"{job.name}: {'compiled' if ready else 'ended before it was compiled'}")
-        for job, process in running:
-            output, _ = process.communicate("\n")
+        for i, (job, process) in enumerate(running):
+            if not _until_ready(process):
+                process.wait()
+                _say(f"{job.name}: exit code {process.returncode}; see {job.name}.log")
+                continue
+            with _still([other for _, other in running[i + 1 :]]):
+                output, _ = process.communicate("\n")
             (args.results / f"{job.name}.txt").write_text(output, "utf-8")
-            how = f"exit code {process.returncode}; see {job.name}.log"
-            _say(f"{job.name}: {how if process.returncode else 'timed'}")
+            _say(f"{job.name}: {'stopped' if process.returncode else 'timed'}")
+
+
+@contextlib.contextmanager
+def _still(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    """Lets the processes, and those that they have started, stand still inside the block."""
+    _signal(processes, signal.SIGSTOP)
+    yield
+    _signal(processes, signal.SIGCONT)
+
+
+def _signal(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 def _until_ready(process: subprocess.Popen[str]) -> bool:
@@ -191,9 +207,7 @@ def _until_ready(process: subprocess.Popen[str]) -> bool:
 
 def _kill(running: Sequence[tuple[Job, subprocess.Popen[str]]]) -> None:
     _say("the time is up")
-    for _, process in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the original's process with it
+    _signal([process for _, process in running], signal.SIGKILL)  # the originals' with them
 
 
 def _check_goldens(results: pathlib.Path, end: float) -> None:

@@ -52,12 +52,11 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
         (", sizes", size, False),
         (", sizes, entropy", size, True),
     ):
-        plain = weight is None and not entropy
-        taken = kernels.choose(platform, dtype, tokens, tokens, width, plain=plain)
+        taken = kernels.choose(platform, dtype, tokens, tokens, width, entropy=entropy)
         ways: list[kernels.Form] = [
             form
             for form in kernels.FORMS
-            if _runs(form, platform, dtype, plain) and (form != "whole" or whole <= _MOST_BYTES)
+            if _runs(form, platform, dtype, entropy) and (form != "whole" or whole <= _MOST_BYTES)
         ]
         for form in sorted(ways, key=lambda form: form != taken):
             attend = partial(kernels.attention, scale=width**-0.5, entropy=entropy, form=form)
@@ -70,10 +69,10 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
             )
 
 
-def _runs(form: kernels.Form, platform: str, dtype: Any, plain: bool) -> bool:
+def _runs(form: kernels.Form, platform: str, dtype: Any, entropy: bool) -> bool:
     """Whether a form is there on a platform, and more than interpreted."""
     if form == "cudnn":
-        return platform == "gpu" and plain and jnp.dtype(dtype).itemsize == 2
+        return platform == "gpu" and not entropy and jnp.dtype(dtype).itemsize == 2
     return form != "pallas" or platform in ("gpu", "tpu")
 
 

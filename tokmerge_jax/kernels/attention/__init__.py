@@ -22,7 +22,8 @@ _WIDTHS = {
     "gpu": (16, 32, 64),
     "tpu": (16, 32, 64, 128),
 }  # head widths D whose blocks fit the memory of a processor
-_CUDNN_WIDTH = 128  # the largest head width of all versions of cuDNN
+_CUDNN_WIDTH = 120  # the largest head width; all versions of cuDNN take 128, with sizes' channels
+_CUDNN_ROWS = 50  # number of queries from which it was faster than whole maps on an H200
 _ROWS = (
     1200  # largest number of queries in a block (measured on CPUs: larger maps leave the caches)
 )
@@ -64,11 +65,10 @@ def attention(
       sum_j a_ij log a_ij, where a is the mean over heads of softmax(scale q k') over the keys of
       positive weight (the weights themselves are ignored); else None.
     """
-    plain = weight is None and not entropy
     platform = jax.default_backend()
     if form is None:
         rows, width = query.shape[1], query.shape[3]
-        form = choose(platform, value.dtype, rows, key.shape[1], width, plain=plain)
+        form = choose(platform, value.dtype, rows, key.shape[1], width, entropy=entropy)
     with jax.named_scope(f"attention_{form}"):
         if form == "cudnn":
             assert not entropy
@@ -83,9 +83,11 @@ def attention(
 
 
 def choose(
-    platform: str, dtype: DTypeLike, rows: int, keys: int, width: int, *, plain: bool
+    platform: str, dtype: DTypeLike, rows: int, keys: int, width: int, *, entropy: bool
 ) -> Form:
-    """Returns the form that `attention` uses by default; for accelerators, not yet measured.
+    """Returns the form that `attention` uses by default: the fastest on CPUs and on an H200.
+
+    For TPUs nothing has been measured yet.
 
     Args:
       platform: "cpu", "gpu" or "tpu", as `jax.default_backend` names it.
@@ -93,15 +95,16 @@ def choose(
       rows: N, the number of queries of a sample.
       keys: M, the number of keys.
       width: D, the width of a head.
-      plain: whether there are no weights and no entropy.
+      entropy: whether the entropy is asked for.
     """
     if platform not in _WIDTHS:
         return "blocks"
+    size = jnp.dtype(dtype).itemsize
+    serves = width % 8 == 0 and width <= _CUDNN_WIDTH and rows >= _CUDNN_ROWS
+    if platform == "gpu" and size == 2 and serves and not entropy:
+        return "cudnn"
     if 2 * rows <= BLOCK:  # texts: blocks would be mostly padding
         return "whole"
-    size = jnp.dtype(dtype).itemsize
-    if platform == "gpu" and size == 2 and plain and width % 8 == 0 and width <= _CUDNN_WIDTH:
-        return "cudnn"
     fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _COLUMN
     return "pallas" if fits and width in _WIDTHS[platform] else "blocks"
 
