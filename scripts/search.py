@@ -89,4 +89,4 @@ def query(folder: str, texts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run_commands(main)
+    command_line.run_commands(main, several=True)

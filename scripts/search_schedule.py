@@ -68,4 +68,4 @@ def table(content: Mapping[str, Any]) -> rich.table.Table:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, several=True)

@@ -150,3 +150,4 @@ def _lock(file: TextIO, folder: pathlib.Path) -> None:
     since = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
     file.write(f"process {os.getpid()} on {socket.gethostname()} (since {since})")
     file.flush()
+    os.fsync(file.fileno())  # other hosts may look who it is

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ JOINING = 300.0
 _HEARTBEAT = 30  # seconds without a sign of life after which JAX ends the other processes
 _POLL = 0.5  # seconds between looks for the fault of another process
 _ACKNOWLEDGING = 5_000  # milliseconds that a fault waits until all have read it
+_SETTLING = 90.0  # seconds; NFS, for one, may show other hosts' new files after a minute
 _EVER = 2**31 - 1  # milliseconds: 24 days
 _BY_HAND = re.compile(r"(.+:\d+),(\d+),(\d+)")
 _FAULT = "tokmerge_jax/fault"
@@ -180,11 +181,34 @@ def share(rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
-    """`disk.held` for all processes of the run: process 0 holds the lock until all have left."""
+    """`disk.held` for all processes of the run: process 0 holds the lock until all have left.
+
+    Raises:
+      UserError: as `disk.held`; also if the folder is not the same for all processes.
+    """
+    lock = folder / name
     with contextlib.nullcontext() if number() else disk.held(folder, name):
+        (holder, *_) = gather(None if number() else lock.read_text("utf-8"))
+        settle(folder, lambda: lock.exists() and lock.read_text("utf-8") == holder)
         gather(None)
         yield
         gather(None)
+
+
+def settle(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
+    """Waits until the folder, which hosts share, shows what other processes have written.
+
+    Raises:
+      UserError: if it does not after a while, since the folder is not shared.
+    """
+    until = time.monotonic() + _SETTLING
+    while not seen():
+        if time.monotonic() > until:
+            raise UserError(
+                f"{folder}: what other processes write does not appear here; name a folder that all"
+                " of them share"
+            )
+        time.sleep(1)
 
 
 @contextlib.contextmanager

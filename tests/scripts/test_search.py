@@ -86,6 +86,25 @@ def test_a_model_without_a_matching_head(tmp_path):
         assert hits[0].cosine > hits[1].cosine
 
 
+@pytest.mark.slow
+def test_two_processes_make_one_index(made, tmp_path):
+    run = script.run(
+        *("launch", "--processes=2", "--devices=1", "scripts/search.py", "index"),
+        *("--config=configs/demo.py", "--config.data.workers=0", "--config.eval.batch_size=2"),
+        *(f"--videos={made[0]}", f"--index={tmp_path}"),
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("3 videos can be searched") == 1
+    assert index.entries(tmp_path) == index.entries(made[1])
+    assert [file.name for file in tmp_path.glob("*.jsonl")] == ["videos.jsonl"]
+    assert (tmp_path / "broken.txt").read_text() == (made[1] / "broken.txt").read_text()
+    ours, alone = features(tmp_path), features(made[1])
+    assert ours.keys() == alone.keys()
+    for name, arrays in alone.items():
+        for part, values in arrays.items():
+            np.testing.assert_allclose(ours[name][part], values, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture
 def copied(made, tmp_path):
     """The same, to be changed."""

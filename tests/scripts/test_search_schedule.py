@@ -86,7 +86,10 @@ def test_killed_a_search_goes_on_to_the_same_end(options, tmp_path):
     process.wait()
     before = lines(killed)
     assert len(before) < 5
-    again = run(*search, f"--config.output={killed}")
+    again = script.run(  # by two processes
+        *("launch", "--processes=2", "--devices=4", "scripts/search_schedule.py"),
+        *("--config=configs/demo.py", *search, f"--config.output={killed}"),
+    )
     assert again.returncode == 0, again.stderr
     assert lines(killed) == lines(whole)
     assert lines(killed)[: len(before)] == before

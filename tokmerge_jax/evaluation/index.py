@@ -1,7 +1,8 @@
 """An index of videos on disk for search by text: features are computed once.
 
 The folder holds `index.json` (the facts that features depend on), `videos.jsonl` (one line per
-indexed file; the last line of a file counts), `broken.txt` (unusable files, if any) and
+indexed file; the last line of a file counts; other processes than the first write `videos.N.jsonl`
+until they end), `broken.txt` (unusable files, if any) and
 `features/`, one .safetensors file per video with its embedding and its tokens: 4 bytes per number,
 4.5 MB for the 1452 tokens of UMT-B/16 on MSRVTT. A search reads the embeddings of all videos, but
 only the tokens of its candidates.
@@ -21,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tokmerge_jax import disk, parallel, runtime
+from tokmerge_jax import disk, hosts, parallel, runtime
 from tokmerge_jax.evaluation.context import Model, ahead
 from tokmerge_jax.evaluation.retrieval import candidates, match, text_batches
 from tokmerge_jax.evaluation.rows import Places
@@ -66,7 +67,7 @@ class Index:
           UserError: if the index was made with other facts (the message names them), or cannot be
             created.
         """
-        self._folder, self._log = folder, folder / "videos.jsonl"
+        self._folder, self._log = folder, folder / _log(hosts.number())
         with disk.explained(folder):
             (folder / "features").mkdir(parents=True, exist_ok=True)
         facts = json.loads(json.dumps(facts))
@@ -89,10 +90,9 @@ class Index:
         return {path: fault for path, (_, fault) in sorted(self._entries.items()) if fault}
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
-        """Removes entries of deleted, changed and broken files; returns the files to index.
+        """Removes entries of deleted, changed and broken files; returns the `missing` ones.
 
-        Broken files are tried again, since a fault may pass without a change of the file. The
-        returned paths are ascending.
+        Broken files are tried again, since a fault may pass without a change of the file.
         """
         stale = [
             path
@@ -101,11 +101,32 @@ class Index:
         ]
         for path in stale:
             del self._entries[path]
-        lines = [self._line(path, *entry) for path, entry in sorted(self._entries.items())]
-        runtime.write_text(self._log, "".join(lines))
+        self._unite()
         for path in stale:  # after the log, so that every logged feature file exists
             self._feature(path).unlink(missing_ok=True)
+        return self.missing(files)
+
+    def missing(self, files: Mapping[str, Stamp]) -> list[str]:
+        """The files that are not indexed, ascending."""
         return sorted(files.keys() - self._entries.keys())
+
+    def gather(self) -> None:
+        """Waits for all processes, and adds the videos of the others."""
+        counts = hosts.gather(len(_logged(self._log)))
+        logs = [self._folder / _log(number) for number in range(hosts.count())]
+        hosts.settle(self._folder, lambda: [len(_logged(log)) for log in logs] == counts)
+        self._entries = entries(self._folder)
+        hosts.gather(None)
+        if not hosts.number():
+            self._unite()
+            self.report()
+
+    def _unite(self) -> None:
+        """Writes all entries to the log of process 0, which replaces the logs of the others."""
+        lines = [self._line(path, *entry) for path, entry in sorted(self._entries.items())]
+        runtime.write_text(self._folder / _log(0), "".join(lines))
+        for log in self._folder.glob("videos.*.jsonl"):
+            log.unlink()
 
     def add(
         self,
@@ -242,12 +263,23 @@ class Index:
 
 
 def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
-    """Reads the log of the index in `folder`: path -> (stamp, fault).
+    """Reads the logs of the index in `folder`: path -> (stamp, fault).
 
     Raises:
       UserError: if a line is damaged.
     """
-    log = folder / "videos.jsonl"
+    known = {}
+    for log in sorted(folder.glob("videos*.jsonl"), reverse=True):  # each process adds to its own
+        known |= _logged(log)
+    return known
+
+
+def _log(number: int) -> str:
+    """The log of a process."""
+    return f"videos.{number}.jsonl" if number else "videos.jsonl"
+
+
+def _logged(log: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
     known = {}
     lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else ()  # the last one may be cut
     for number, line in enumerate(lines, 1):

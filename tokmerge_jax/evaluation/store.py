@@ -8,7 +8,6 @@ processes write a store together, on hosts that share its folder, and any other 
 import json
 import pathlib
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -22,11 +21,10 @@ from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.evaluation.rows import MARK, Part, Rows
 from tokmerge_jax.system import System
-from tokmerge_jax.types import Json, Params, UserError
+from tokmerge_jax.types import Json, Params
 
 T = TypeVar("T")
 
-_SETTLING = 90.0  # seconds until a shared file system shows what another host has written
 _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of `config.data` in action recognition
 
 
@@ -112,17 +110,13 @@ class Store:
         """
         rows = self.open(name, videos)
         counts = hosts.gather(rows.counts()[hosts.number()] if rows else 0)
-        until = time.monotonic() + _SETTLING
-        while any(counts) and (
-            (rows := self.open(name, videos)) is None or rows.counts() != counts
-        ):
-            if time.monotonic() > until:
-                raise UserError(
-                    f"{self._folder}: the rows that other processes write do not appear here; name"
-                    " a folder that all of them share"
-                )
-            time.sleep(1)
-        return rows
+
+        def seen() -> bool:
+            rows = self.open(name, videos)
+            return rows.counts() == counts if rows else not any(counts)
+
+        hosts.settle(self._folder, seen)
+        return self.open(name, videos)
 
     def whole(self, name: str, videos: Sequence[int] | None = None) -> np.ndarray:
         """The rows of all processes, of an array that this one has made; else as `gathered`."""

@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from tokmerge_jax import runtime
+from tokmerge_jax import hosts, runtime
 from tokmerge_jax.types import Json, UserError
 
 _NAMED = 3  # number of videos that an error names
@@ -12,6 +12,8 @@ _NAMED = 3  # number of videos that an error names
 
 class TrialLog:
     """The trials made under one set of facts; lines of other facts stay unchanged.
+
+    All processes of a run make the same trials, and process 0 writes them.
 
     Metrics over different videos cannot be compared, so trials that left out other videos than the
     last trial are ignored too.
@@ -35,7 +37,7 @@ class TrialLog:
         ours = [line for line in lines if line["facts"] == facts]
         alike = [line for line in ours if line["left_out"] == ours[-1]["left_out"]]
         self._known = {tuple(line["r"]): line for line in alike}
-        if whole != text:  # the process was killed while writing
+        if whole != text and not hosts.number():  # the process was killed while writing
             runtime.write_text(path, whole)
 
     def __contains__(self, r: Sequence[int]) -> bool:
@@ -56,8 +58,9 @@ class TrialLog:
         """
         line = {"r": [*r], "gmac": gmac, "metric": metric, "value": value}
         line |= {"left_out": [*left_out], "facts": self._facts}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if not hosts.number():
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
         before = next(iter(self._known.values()), line)["left_out"]
         if before != line["left_out"]:
             raise UserError(

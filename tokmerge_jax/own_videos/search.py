@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from tokmerge_jax import checkpoints, disk, parallel, registry, runtime
+from tokmerge_jax import checkpoints, disk, hosts, parallel, registry, runtime
 from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.evaluation import RerankingOptions
@@ -59,16 +59,20 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
     retrieval, system = system.task(Retrieval), _portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
-    model = Model(params, parallel.make_mesh(**config.mesh.to_dict()))
-    with disk.held(place):
+    model = Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
+    with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
-        stored = Index(place, model_facts(system, params), about)
-        todo = stored.update(files)
+        if not hosts.number():
+            Index(place, model_facts(system, params), about).update(files)
+        hosts.gather(None)
+        stored = Index(place, model_facts(system, params))
+        missing = stored.missing(files)
+        todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
         clips = folders.FolderClips(todo, decode, system.pixels.transform, config.data.workers)
         encode, size = model.compiled(retrieval.encode_video), config.eval.batch_size
         _encode(encode, clips, parallel.batch_size(model.mesh, size), files, stored)
-        stored.report()
+        stored.gather()
     return stored
 
 

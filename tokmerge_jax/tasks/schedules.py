@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from tokmerge_jax import data, disk, registry, runtime
+from tokmerge_jax import data, hosts, registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.data.loader import Refuse
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
@@ -63,7 +63,7 @@ def search_schedule(
     space = _budgeted(plain, budget, full)
     source, params = evaluation.inputs(plain)
     known = _facts(plain, params, source)
-    with disk.held(folder):
+    with hosts.held(folder):
         log = TrialLog(folder / "trials.jsonl", known)
         places = folder / "schedules" / known[:8]  # for these weights and videos only
         evaluate = Evaluation(plain, params, cached_source(source, plain), places, log, trials)
@@ -80,8 +80,9 @@ def search_schedule(
             "schedules": _rows(ranking, plain, full, starts),
             "versions": runtime.versions(),
         }
-        path = folder / f"budget_{budget:g}.json"
-        runtime.write_text(path, json.dumps(content, indent=1) + "\n")
+        if not hosts.number():
+            path = folder / f"budget_{budget:g}.json"
+            runtime.write_text(path, json.dumps(content, indent=1) + "\n")
     return content
 
 
@@ -177,7 +178,8 @@ class Evaluation:
         place = self.folder / "-".join(map(str, _shown(r)))
         system = registry.build(_with_schedule(self.system.config, r))
         results = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
-        shutil.rmtree(place / "cache")  # features, which are large and no longer needed
+        if not hosts.number():
+            shutil.rmtree(place / "cache")  # features, which are large and no longer needed
         return results
 
 
