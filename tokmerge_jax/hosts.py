@@ -39,7 +39,6 @@ _EVER = 2**31 - 1  # milliseconds: 24 days
 _BY_HAND = re.compile(r"(.+:\d+),(\d+),(\d+)")
 _FAULT = "tokmerge_jax/fault"
 _SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # number of processes, where known
-_OF_CLUSTERS = ("TPU_WORKER_HOSTNAMES", "JOB_COMPLETION_INDEX")  # GKE
 
 _Client = Any  # of jaxlib, which has no types
 
@@ -59,7 +58,7 @@ def number() -> int:
 def in_cluster() -> bool:
     """Whether the environment's variables are those of one process among several of a cluster."""
     several = any(os.environ.get(name, "1") != "1" for name in _SIZES)
-    return several or any("," in os.environ.get(name, "") for name in _OF_CLUSTERS)
+    return several or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")  # GKE
 
 
 def join(where: str) -> None:
