@@ -24,7 +24,8 @@ from tokmerge_jax.types import Json, UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _KEPT_MEMORY = {-4: 0, -1: -1, -8: 1}
-"""glibc's mallopt: M_MMAP_MAX = 0, M_TRIM_THRESHOLD = never, M_ARENA_MAX = 1 (others use mmap)."""
+"""Parameters of glibc's `mallopt` that keep freed memory: M_MMAP_MAX = 0 (nothing is mapped alone),
+M_TRIM_THRESHOLD = -1 (nothing is given back), M_ARENA_MAX = 1 (a second arena would be mapped)."""
 _SMALL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from umt_case import close
 
-from tokmerge_jax.layers.functional import space_time
+from tokmerge_jax.layers.positions import space_time
 
 CASE = golden.load("vidtldr-positions")
 

@@ -80,12 +80,12 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
 def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(tmp_path, monkeypatch):
     found = {"headline": {"name": "R@1", "value": 50.0}, "protocol": {"left_out": ["a.mp4"]}}
     monkeypatch.setattr(schedules, "_gmac", lambda *_: 1.0)
-    monkeypatch.setattr(schedules.Evaluation, "_progress", lambda _: "1 of 1")
-    monkeypatch.setattr(schedules.Evaluation, "_evaluate", lambda *_: found)
+    monkeypatch.setattr(schedules.Evaluator, "_progress", lambda _: "1 of 1")
+    monkeypatch.setattr(schedules.Evaluator, "_evaluate", lambda *_: found)
     log = schedules.TrialLog(tmp_path / "trials.jsonl", "facts")
     system = registry.build(demo.get_config())
     source = data.Source(Gallery((), (), ()), (), (), Decoder("", 1, 0), 0)
-    assert schedules.Evaluation(system, {}, source, tmp_path, log, 1)((3, 0)) == 50.0
+    assert schedules.Evaluator(system, {}, source, tmp_path, log, 1)((3, 0)) == 50.0
     kept = schedules.TrialLog(tmp_path / "trials.jsonl", "facts")[3, 0]
     assert (kept["value"], kept["left_out"]) == (50.0, ["a.mp4"])
 

@@ -1,1 +1,1 @@
-"""Flax modules that several networks share."""
+"""Flax modules, and functions, that several networks share."""

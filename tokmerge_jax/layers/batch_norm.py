@@ -11,23 +11,23 @@ _MOMENTUM = 0.9
 
 
 class BatchNorm(nn.Module):
-    """Scales channels to mean 0 and variance 1: of the batch in training, else running ones.
+    """Scales channels to mean 0 and variance 1, by the batch in training, by running values else.
 
-    A training step replaces the collection "batch_stats" {mean, var}: 0.9 of what was and 0.1 of
-    the batch's mean and unbiased variance (Flax's own would take the biased one); the batch itself
-    is normed by its biased variance. Under `jax.jit` the batch is that of all devices.
+    A training step updates the collection "batch_stats" {mean, var}: 0.9 of the old values plus 0.1
+    of the batch's mean and unbiased variance (Flax's own layer uses the biased one). The batch
+    itself is normed by its biased variance. Under `jax.jit`, the batch is that of all devices.
 
     Source: Batch Normalization (ICML 2015).
 
     Attributes:
-      dtype: of the result; statistics and the norm itself are float32.
+      dtype: dtype of the result; statistics and the norm itself are float32.
     """
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "*any C"], train: bool = False) -> Float[Array, "*any C"]:
-        """Norms x; statistics are over all axes but the last."""
+        """Norms x; statistics are taken over all axes but the last."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones_init(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
@@ -37,11 +37,11 @@ class BatchNorm(nn.Module):
         scale, bias = jnp.asarray(scale), jnp.asarray(bias)
         rows = x.astype(jnp.float32).reshape(-1, x.shape[-1])  # [N,C]
         if train:
-            y, of_batch, biased = _normed_by_batch(rows, scale, bias)
+            y, batch_mean, biased = _normed_by_batch(rows, scale, bias)
             if not self.is_initializing():
                 unbiased = biased * (len(rows) / (len(rows) - 1))
-                running_mean.value = _towards(mean, of_batch)
-                running_var.value = _towards(var, unbiased)
+                running_mean.value = _MOMENTUM * mean + (1 - _MOMENTUM) * batch_mean
+                running_var.value = _MOMENTUM * var + (1 - _MOMENTUM) * unbiased
         else:
             y = _normed(rows, mean, var, scale, bias)
         return y.reshape(x.shape).astype(self.dtype)
@@ -58,7 +58,7 @@ def _normed(
 def _normed_by_batch(
     x: Float[Array, "N C"], scale: Float[Array, " C"], bias: Float[Array, " C"]
 ) -> tuple[Float[Array, "N C"], Float[Array, " C"], Float[Array, " C"]]:
-    """Norms rows; returns them and each channel's mean and biased variance, without gradients.
+    """Norms rows; returns them, and each channel's mean and biased variance, without gradients.
 
     The backward pass stores only x, mean and variance.
     """
@@ -81,8 +81,3 @@ def _backward(kept: PyTree, gradients: PyTree) -> tuple[jax.Array, jax.Array, ja
 
 
 _normed_by_batch.defvjp(_forward, _backward)
-
-
-def _towards(running: jax.Array, batch: jax.Array) -> jax.Array:
-    """Moves a running average one step towards the batch's."""
-    return _MOMENTUM * running + (1 - _MOMENTUM) * batch

@@ -1,4 +1,4 @@
-"""Attention that reports on itself, the MLP, and the pre-norm block that may shorten its tokens."""
+"""Attention that gives evidence for mergers, the MLP, and the pre-norm block that merges tokens."""
 
 from collections.abc import Callable, Set
 
@@ -22,12 +22,12 @@ class Attention(nn.Module):
 
     Attributes:
       heads: K.
-      width: channels of the queries and of the result.
+      width: number of channels of the queries and of the result.
       key_bias: whether the keys' projection has a bias; UMT's and BEiT's have none.
-      causal: whether a query sees only keys up to its own place; needs calls without weights.
+      causal: whether a query sees only keys up to its own place, in calls without weights.
       lora_rank: rank of the trained change of the projections (`layers.lora`); 0 = no change.
-      dropout: rate on the attention probabilities in training.
-      dtype: of the computation; parameters are float32, the softmax always is.
+      dropout: dropout rate of the attention probabilities in training.
+      dtype: dtype of the computation; parameters and the softmax are always float32.
     """
 
     heads: int
@@ -64,15 +64,13 @@ class Attention(nn.Module):
         """Attends from `x` to `keys_values`; returns the result and the evidence for a merger.
 
         Args:
-          x: what the queries are made of.
+          x: the tokens that the queries are made of.
           keys_values: a result of the method `keys_values`.
-          weight: weight of each key, the same for all queries or one for each query: a token's
-            size, 0 for padding; None = 1 for all.
-          needs: parts of `Evidence` to compute: "keys" (mean over heads), "entropy" (negative
-            entropy of the head-averaged map, sizes left out), "received" (its columns' sums, own
-            attention left out).
+          weight: weight of each key, [B,M] for all queries or [B,N,M] for each one: a token's size,
+            or 0 for padding; None = 1 for all.
+          needs: parts of `Evidence` to compute: "keys", "entropy" or "received".
           following: a linear layer to apply to the result, fused with the last projection.
-          train: whether probabilities are dropped, at the rate `dropout`.
+          train: whether to use dropout.
         """
         key, value = keys_values
         query = self._project(self.query, x)
@@ -93,7 +91,7 @@ class Attention(nn.Module):
         return y, Evidence(keys, entropy, received)
 
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
-        """Projects x [B,N,C] to queries, keys or values by head, [B,N,K,D]."""
+        """Projects x [B,N,C] to queries, keys or values of each head, [B,N,K,D]."""
         y = layer(x)
         if self.lora_rank:
             assert layer.name
@@ -109,7 +107,7 @@ class Attention(nn.Module):
         scale: float,
         drops: bool,
     ) -> jax.Array:
-        """Attends with all probabilities [B,K,N,M] in memory: for dropout or weights per query."""
+        """Attends with all probabilities [B,K,N,M] in memory, for dropout or weights per query."""
         logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key).astype(jnp.float32)
         if weight is not None:
             weight = weight if weight.ndim == 3 else weight[:, None]
@@ -122,8 +120,8 @@ class MLP(nn.Module):
     """out(activation(hidden(x))).
 
     Attributes:
-      hidden_width: channels between the two layers.
-      width: channels of the result.
+      hidden_width: number of channels between the two layers.
+      width: number of channels of the result.
       activation: `gelu` or `quick_gelu`.
       dtype: of the computation.
     """
@@ -144,11 +142,11 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x += attention(norm(x)); x += MLP(norm(x)); x = merger(x) between them or at the end.
 
-    The merger's `place` says which. With `mutable=["intermediates"]` the block records the tokens
-    before and after merging, and the evidence.
+    The merger's `place` says where it is called. With `mutable=["intermediates"]`, the block
+    records the tokens before and after merging, and the evidence.
 
     Attributes:
-      heads: K; the width is that of the tokens.
+      heads: K; the number of channels is that of the tokens.
       merger: the merger of this layer, or None.
       proportional: whether a key's weight is the number of tokens merged into it (ToMe, section 3).
       key_bias: see `Attention`.
@@ -156,8 +154,8 @@ class Block(nn.Module):
       lora_rank: see `Attention`.
       activation: see `MLP`.
       mlp_ratio: hidden width of the MLP as a multiple of the channels.
-      epsilon: of both norms.
-      drop_path: probability that a sample skips a half of the block in training.
+      epsilon: epsilon of both norms.
+      drop_path: probability that a sample skips attention, or the MLP, in training.
       dtype: of the computation.
     """
 
@@ -181,13 +179,13 @@ class Block(nn.Module):
         queries: Float[Array, "B Q C"] | None = None,
         weight: Float[Array, "B N"] | None = None,
     ) -> Tokens:
-        """Applies the block to tokens [B,N,C]; returns tokens [B,N-r,C], or the queries' [B,Q,C].
+        """Applies the block to tokens [B,N,C]; returns tokens [B,N-r,C], or the queries [B,Q,C].
 
         Args:
           tokens: the tokens that enter.
-          train: whether samples skip halves of the block, at the rate `drop_path`.
-          queries: the only tokens to compute, for a last block whose other outputs nobody reads.
-            Nothing merges then, and the result has neither sizes nor origin.
+          train: whether to use `drop_path`.
+          queries: if given, only these are computed, for a last block whose other outputs are not
+            read. Nothing merges then, and the result has neither sizes nor origin.
           weight: with `queries`, the weight of each of the N tokens as a key; None = its size.
         """
         width = tokens.x.shape[-1]
@@ -203,11 +201,11 @@ class Block(nn.Module):
             name="attention",
         )
         merger = self.merger if queries is None else None
-        normed, own = norm(tokens.x), tokens.size if self.proportional else None
+        normed, size = norm(tokens.x), tokens.size if self.proportional else None
         y, evidence = attention.attend(
             normed if queries is None else norm(queries),
             attention.keys_values(normed),
-            own if weight is None else weight,
+            size if weight is None else weight,
             needs=merger.needs if merger else frozenset(),
         )
         tokens = tokens if queries is None else Tokens(queries)
@@ -235,6 +233,6 @@ class Block(nn.Module):
 
 
 def _distance(a: Float[Array, "B N C"], b: Float[Array, "B N C"]) -> Float[Array, "B N"]:
-    """Euclidean distance of each pair of tokens, in float32; no gradient passes."""
+    """Computes the Euclidean distance of corresponding tokens, in float32; no gradient passes."""
     a, b = (jax.lax.stop_gradient(x).astype(jnp.float32) for x in (a, b))
     return jnp.linalg.norm(a - b, axis=-1)

@@ -1,4 +1,4 @@
-"""The transformer block of divided space-time: over time, in each frame, MLP.
+"""The block of divided space-time: attention over time, attention within each frame, MLP.
 
 Source: TimeSformer (ICML 2021), section 3; merging as in TESTA (Findings of EMNLP 2023), section 3.
 """
@@ -17,15 +17,15 @@ from tokmerge_jax.merging.testa import Aggregation
 
 
 class DividedBlock(nn.Module):
-    """Attention over time at each place, attention within each frame, and the MLP.
+    """Attention over time at each place, attention within each frame, and an MLP.
 
     Attributes:
-      heads: K; channels are those of the tokens.
+      heads: K; the number of channels is that of the tokens.
       merging: mergers of frames (after the attention over time) and of patches (before the MLP).
       learned_scale: whether the result of the attention over time has a learned scale per frame.
       mlp_ratio: hidden width of the MLP as a multiple of the channels.
-      epsilon: of all norms.
-      dtype: of the computation.
+      epsilon: epsilon of all norms.
+      dtype: dtype of the computation.
     """
 
     heads: int
@@ -39,7 +39,7 @@ class DividedBlock(nn.Module):
     def __call__(
         self, first: Float[Array, "B 1 C"], clip: VideoTokens
     ) -> tuple[Float[Array, "B 1 C"], VideoTokens]:
-        """Applies the block to a class token and the patches of a video; patches may merge."""
+        """Applies the block to a class token and the patches of a video, which may merge."""
         clip = self._over_time(clip)
         first, clip = self._in_frames(first, clip)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")

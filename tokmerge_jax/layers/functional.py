@@ -1,12 +1,10 @@
-"""Functions that several networks share: linear layers, activations, patches, position tables."""
+"""Functions that several networks share: linear layers, activations, unit vectors, patches."""
 
 import functools
-import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
@@ -19,26 +17,26 @@ def product(
     dimension_numbers: object = None,
     precision: jax.lax.PrecisionLike = None,
 ) -> Float[Array, "*any D"]:
-    """Computes `x @ kernel` as one product of two matrices; fits as Flax's `dot_general`.
+    """Computes `x @ kernel` as a product of two matrices, in the role of Flax's `dot_general`.
 
-    With more axes than two, XLA transposes one side for the gradient of the kernel, which takes up
-    to an eighth of the product's own time.
+    If x had more than two axes, XLA would transpose one side for the gradient of the kernel, which
+    takes up to an eighth of the product's own time.
     """
-    del dimension_numbers  # a linear layer has only one choice of them
+    del dimension_numbers  # a linear layer always contracts the last axis
     rows = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel, precision=precision)  # [rows,D]
     return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 Dense = functools.partial(nn.Dense, dot_general=product)
-"""Flax's linear layer, whose product is `product`."""
+"""Flax's linear layer, computed by `product`."""
 
 
 def fused_dense_dense(
     first: nn.Dense, second: nn.Dense, x: Float[Array, "*any C"]
 ) -> Float[Array, "*any D"]:
-    """Computes `second(first(x))` with one kernel, the product of both.
+    """Computes `second(first(x))` with one kernel, the product of both kernels.
 
-    The kernels are multiplied once; without this, all of `x` is multiplied twice.
+    The kernels are multiplied with each other once, instead of all of `x` with both.
     """
     if first.is_initializing():
         return second(first(x))
@@ -51,7 +49,7 @@ def fused_dense_dense(
 def fused_norm_dense(norm: nn.LayerNorm, linear: nn.Dense, x: Float[Array, "*any C"]) -> Array:
     """Computes `linear(norm(x))` with the norm's scale and bias folded into the linear layer.
 
-    Where x needs no gradient, this saves the product that the gradients of scale and bias need.
+    If x needs no gradient, this saves a product in the gradients of scale and bias.
     """
     if norm.is_initializing():
         return linear(norm(x))
@@ -110,53 +108,3 @@ def patchify(video: Float[Array, "B T H W C"], edge: int) -> Float[Array, "B N D
     layer on them equals a convolution whose kernel and stride are the patch.
     """
     return rearrange(video, "b t (h i) (w j) c -> b (t h w) (i j c)", i=edge, j=edge)
-
-
-def sincos(positions: int, width: int) -> np.ndarray:
-    """Returns the fixed table of "Attention Is All You Need", float32 [positions, width].
-
-    Channel j of position p has the angle p / 10000^(2 floor(j/2) / width): its sine where j is
-    even, its cosine where j is odd.
-    """
-    channel = np.arange(width)
-    angle = np.arange(positions)[:, None] / 10000 ** (2 * (channel // 2) / width)
-    return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
-
-
-def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.ndarray:
-    """Returns UMT's table for frames of `patches` patches, float32 [frames*patches, width].
-
-    If `frames` is not the checkpoint's number of frames, the table of `table_frames` frames is
-    interpolated linearly over time (half-pixel centres). A single frame has a table of its own.
-    Source: UMT (ICCV 2023), `ckpt_num_frame`.
-    """
-    if frames in (1, table_frames):
-        return sincos(frames * patches, width)
-    table = rearrange(sincos(table_frames * patches, width), "(t p) c -> t p c", p=patches)
-    return rearrange(_resample(table, frames), "t p c -> (t p) c")
-
-
-def _resample(table: np.ndarray, frames: int) -> np.ndarray:
-    """Interpolates [N,...] linearly over its first axis; the edges are repeated outside."""
-    length = len(table)
-    place = np.clip((np.arange(frames) + 0.5) * length / frames - 0.5, 0, length - 1)
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, length - 1)
-    share = (place - low).astype(np.float32)[:, None, None]
-    return (1 - share) * table[low] + share * table[high]
-
-
-def nearest(table: Float[Array, "T C"], length: int) -> Float[Array, "M C"]:
-    """Reads a learned table at `length` places: row floor(i T / length) at place i."""
-    return table[_nearest(len(table), length)]
-
-
-def nearest_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
-    """Reads the learned table of a square grid, row by row, at a grid of `edge` x `edge`."""
-    rows = math.isqrt(len(table))
-    place = _nearest(rows, edge)
-    return table[(rows * place[:, None] + place[None]).ravel()]
-
-
-def _nearest(rows: int, length: int) -> np.ndarray:
-    return np.arange(length) * rows // length

@@ -1,4 +1,4 @@
-"""LoRA: low-rank changes of the attention's projections, separate in training, foldable after it.
+"""LoRA: low-rank changes of attention's projections, which can be added to the weights later.
 
 Source: LoRA (ICLR 2022), in the form that TempMe (ICLR 2025) trains: one `down` matrix for queries,
 keys and values, no scale, no dropout.
@@ -24,8 +24,8 @@ class LoRA(nn.Module):
 
     Attributes:
       rank: the width between the two matrices.
-      width: channels of each result.
-      dtype: of the computation.
+      width: number of channels of each result.
+      dtype: dtype of the computation.
     """
 
     rank: int
@@ -48,10 +48,10 @@ class LoRA(nn.Module):
 
 
 def merge_lora(params: Params) -> Params:
-    """Folds every `lora` in a parameter tree into the kernels beside it.
+    """Adds the changes of every `lora` in a parameter tree to the kernels beside it.
 
-    The network without LoRA computes the same with the result, in less time. A tree without LoRA
-    is returned unchanged.
+    With the result, the network without LoRA computes the same in less time. A tree without LoRA is
+    returned unchanged.
     """
     merged = {
         name: merge_lora(part) if isinstance(part, Mapping) else part

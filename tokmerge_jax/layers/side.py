@@ -1,4 +1,4 @@
-"""The block of a side network: it mixes over time, gated by differences in time, then in frames.
+"""The block of a side network: a gated convolution over time, attention in frames, and an MLP.
 
 Source: Side4Video (arXiv 2311.15769); the gate is the TD-Adapter of TDS-CLIP (arXiv 2408.10688).
 """
@@ -24,13 +24,13 @@ _HEAD_WIDTH = 64
 class SideBlock(nn.Module):
     """x += gate(convolution(norm(x))); x += attention(norm(x)); x += MLP(norm(x)).
 
-    Attention is within a frame: its keys are the frame's patches and a class token, of which half
-    the channels come from the next frame's class token and half from the previous one's. Positions
-    are added to queries and keys, not to what the block passes on.
+    Attention is within a frame. Its keys are the frame's patches and a class token, half of whose
+    channels come from the next frame's class token and half from the previous one's. Positions are
+    added to the input of attention only.
 
     Attributes:
       gated: whether differences in time gate the convolution's result; Side4Video has no gate.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     gated: bool = True
@@ -49,7 +49,7 @@ class SideBlock(nn.Module):
         Args:
           x: the frames' patches.
           first: the frames' class tokens.
-          positions: embeddings of the patches' places.
+          positions: embeddings of the patches' positions.
           train: whether to norm by the statistics of this batch, and to update the running ones.
         """
         y = BatchNorm(dtype=self.dtype, name="convolution_norm")(x, train)
@@ -61,7 +61,7 @@ class SideBlock(nn.Module):
         return x + MLP(4 * width, width, dtype=self.dtype, name="mlp")(y)
 
     def _attention(self, x: jax.Array, first: jax.Array, positions: jax.Array) -> jax.Array:
-        """Attends from each patch to its frame's patches and the class tokens around."""
+        """Attends from each patch to its frame's patches and its neighbours' class tokens."""
         width = x.shape[-1]
         placed = x + positions.astype(x.dtype)
         keys = jnp.concatenate([first[:, :, None], placed], axis=2)
@@ -76,14 +76,14 @@ class TemporalConvolution(nn.Module):
     """out(taps * hidden(x)): a depthwise convolution over three frames between two linear layers.
 
     Attributes:
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T N D"]) -> Float[Array, "B T N D"]:
-        """Convolves; frames before the first and after the last are zeros after `hidden`."""
+        """Convolves; the result of `hidden` is 0 before the first frame and after the last."""
         width = x.shape[-1]
         x = Dense(width, dtype=self.dtype, name="hidden")(x)
         taps = self.param("taps", nn.initializers.lecun_normal(), (3, width)).astype(x.dtype)
@@ -94,22 +94,22 @@ class TemporalConvolution(nn.Module):
 
 
 class DifferenceGate(nn.Module):
-    """x times a factor within (1/2, 3/2) that depends on differences in time.
+    """Multiplies x by a factor in (1/2, 3/2) that depends on differences in time.
 
     A difference is a value minus the largest of itself and its two neighbours in time, at the same
     place; it is never positive.
 
     Attributes:
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T N D"], train: bool = False) -> Float[Array, "B T N D"]:
-        """Gates patches that lie at the same places in all frames.
+        """Gates patches, which are at the same places in all frames.
 
-        Differences are float32: half precision would lose those of slow motion.
+        Differences are float32, since half precision would lose those of slow motion.
         """
         width = x.shape[-1]
         reduce = Dense(width // _REDUCTION, use_bias=False, name="reduce")
@@ -129,9 +129,10 @@ def shifted(first: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
 
 
 def over_time(x: Float[Array, "B T N 3 D"]) -> Float[Array, "B T N D"]:
-    """Adds x[t-1] of the first row, x[t] of the second and x[t+1] of the third; zeros at the ends.
+    """Adds x[t-1,...,0,:], x[t,...,1,:] and x[t+1,...,2,:], with zeros beyond the ends.
 
-    The last step of a convolution over three frames, after each tap was applied to each frame.
+    This is the last step of a convolution over three frames, after each of its three taps was
+    applied to each frame.
     """
     return _later(x[..., 0, :], 1) + x[..., 1, :] + _later(x[..., 2, :], -1)
 

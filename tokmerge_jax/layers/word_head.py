@@ -10,12 +10,12 @@ from tokmerge_jax.layers.functional import Dense, gelu
 
 
 class WordHead(nn.Module):
-    """Logits of words from states: a transform, then the word table as output layer.
+    """Predicts words from states: a transform, then the word table as output layer.
 
     Attributes:
       width: C.
-      vocab_size: W, rows of the word table.
-      dtype: of the transform; logits are float32.
+      vocab_size: W, number of rows of the word table.
+      dtype: dtype of the transform; logits are float32.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Token merging as pure functions on arrays: it knows no model."""
+"""Token merging as pure functions on arrays, independent of any model."""
 
 from tokmerge_jax.merging import costs, matching, merge, merger, schedule, tempme, testa, vid_tldr
 from tokmerge_jax.merging.merger import Merger, most, per_layer, register

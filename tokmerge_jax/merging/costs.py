@@ -1,6 +1,6 @@
-"""What layers cost, without a model: multiply-accumulates, as papers count "GFLOPs".
+"""The cost of layers, without a model: multiply-accumulates, as papers count "GFLOPs".
 
-Matrix products alone: norms, softmax and additions are left out.
+Only matrix products count; norms, softmax and additions are left out.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from tokmerge_jax.types import LayerCost
 
 
 def attention(tokens: int, width: int) -> int:
-    """Attention of `tokens` among one another, with its four projections."""
+    """The cost of attention among `tokens`, with its four projections."""
     return 4 * tokens * width**2 + 2 * tokens**2 * width
 
 
 def mlp(tokens: int, width: int) -> int:
-    """An MLP whose hidden width is four times `width`."""
+    """The cost of an MLP whose hidden width is four times `width`."""
     return 8 * tokens * width**2
 
 
 def block(merger: Merger | None, tokens: int, width: int, heads: int) -> int:
-    """One layer that `tokens` enter: attention, its merger, and the MLP before or after it."""
+    """The cost of a layer that `tokens` enter: attention, merger, and MLP before or after it."""
     macs = attention(tokens, width)
     if merger:
         macs += merger.macs(tokens, width, heads)
@@ -31,14 +31,14 @@ def block(merger: Merger | None, tokens: int, width: int, heads: int) -> int:
 def vit(
     mergers: Sequence[Merger | None], tokens: int, *, width: int, heads: int, patch_inputs: int
 ) -> tuple[LayerCost, ...]:
-    """Each layer of a joint-attention ViT.
+    """The cost of each layer of a joint-attention ViT.
 
     Args:
-      mergers: of each layer.
-      tokens: tokens of one clip; all of them are patches.
-      width: channels.
+      mergers: the merger of each layer, or None.
+      tokens: number of tokens of one clip; all of them are patches.
+      width: number of channels.
       heads: number of heads.
-      patch_inputs: numbers in a patch, 3 * 16 * 16 for example.
+      patch_inputs: number of values in a patch, for example 3 * 16 * 16.
     """
     costs = [LayerCost("patch_embedding", tokens, tokens, tokens * width * patch_inputs)]
     for i, merger in enumerate(mergers):

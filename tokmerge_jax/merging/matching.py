@@ -1,8 +1,8 @@
 """Which tokens merge into which: ToMe's bipartite soft matching and its relatives.
 
 Source: Token Merging (ICLR 2023), section 3 and appendix B; the vote is TESTA's (Findings of EMNLP
-2023), section 3. Scores are cosines in float32 whatever the metric's type, and no gradient passes
-through a decision. Where scores are equal the first wins: it merges first, or it stays.
+2023), section 3. Scores are cosines in float32, whatever the type of the metric, and no gradient
+passes through a decision. Of equal scores the first wins: it merges first, or it stays.
 """
 
 import flax.struct
@@ -15,11 +15,11 @@ from jaxtyping import Array, Float, Int, Shaped
 
 @flax.struct.dataclass
 class Matching:
-    """N tokens become N - r.
+    """Which of N tokens merge: N - r remain.
 
     Attributes:
-      kept: int32 [B,N-r], the token that stands at each place of the result.
-      source: int32 [B,r], the tokens that merge into others, in a bipartite matching best first.
+      kept: int32 [B,N-r], the token at each place of the result.
+      source: int32 [B,r], the tokens that merge into others; in a bipartite matching best first.
       target: int32 [B,r], the place in the result that each source merges into.
     """
 
@@ -37,15 +37,15 @@ def bipartite(
 ) -> Matching:
     """Merges the r most similar pairs between even (A) and odd (B) places.
 
-    The result holds the protected tokens, the kept of A, then all of B.
+    The result holds the protected tokens, the kept tokens of A, then all of B.
 
     Args:
-      metric: what tokens are compared by.
-      r: tokens to merge; no more than half of the unprotected ones are. 0 changes nothing.
-      class_tokens: number of leading tokens that are protected: they neither merge away nor take
-        others in (class tokens, DeiT's distillation token). The kept of A then stay in order.
-      ordered: the kept of A stay in their order also without class tokens; otherwise they come
-        by falling score.
+      metric: the features by which tokens are compared.
+      r: number of tokens to merge, capped at half of the unprotected ones. 0 changes nothing.
+      class_tokens: number of leading tokens that are protected: nothing merges them, or into them
+        (class tokens, DeiT's distillation token). The kept tokens of A then stay in order.
+      ordered: whether the kept tokens of A stay in order without class tokens too; otherwise they
+        are sorted by falling score.
     """
     batch, tokens, _ = metric.shape
     r = min(r, most(tokens, class_tokens))
@@ -74,20 +74,21 @@ VOTES = ("min", "mode", "mode_half")
 def voted(
     metric: Float[Array, "B N T D"], r: int, vote: str = "min", class_tokens: int = 0
 ) -> Matching:
-    """Merges the r pairs of even (A) and odd (B) frames that all places of a frame agree on.
+    """Merges the r best pairs of even (A) and odd (B) frames, which the places of a frame vote on.
 
-    A frame's partner is the one that most of its places find most similar. The kept of A stay in
-    their order.
+    The partner of a frame is the one that most of its places find most similar. The kept frames of
+    A stay in order.
 
     Args:
-      metric: what frames are compared by, at each of N places.
-      r: frames to merge, at most (T - class_tokens) // 2. 0 changes nothing.
-      vote: one of `VOTES`: what a pair's score is, of the scores at all places. "min": the least.
-        "mode": the most frequent, the least of equally frequent ones; as numbers rarely are equal
-        this is the least, or, by an accident of rounding, any other. "mode_half": the same after
-        rounding to float16, as in a training of mixed precision.
-      class_tokens: lowers the limit of r and nothing else: no class token is among the frames, but
-        TESTA counts its own there wherever patches merge too.
+      metric: the features by which frames are compared, at each of N places.
+      r: number of frames to merge, capped at (T - class_tokens) // 2. 0 changes nothing.
+      vote: one of `VOTES`, which makes the score of a pair from its scores at all places.
+        "min" takes the least score.
+        "mode" takes the most frequent one, and of equally frequent ones the least. Since floats are
+        rarely equal, this is mostly the least score; if rounding makes two equal, it is that one.
+        "mode_half" takes the mode after rounding to float16, as in mixed-precision training.
+      class_tokens: only lowers the limit of r. Class tokens are not among the frames, but TESTA
+        counts its own there if patches merge too.
     """
     batch, _, frames, _ = metric.shape
     r = min(r, most(frames, class_tokens))
@@ -104,9 +105,9 @@ def voted(
 
 
 def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
-    """Merges each run of k tokens' first k-1 into the most similar of all runs' last tokens.
+    """Merges the first k - 1 of every k tokens into the most similar of all k-th tokens.
 
-    A rest of less than k tokens is dropped: N // k tokens are left.
+    N // k tokens remain; the last N % k tokens are dropped.
     """
     batch, tokens, _ = metric.shape
     runs = rearrange(jnp.arange(tokens // k * k), "(m k) -> m k", k=k)
@@ -117,12 +118,12 @@ def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
 
 
 def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]) -> Matching:
-    """Merges r random tokens, the first of `permutation`, each into the most similar other.
+    """Merges r random tokens, the first of `permutation`, each into the most similar other token.
 
     Args:
-      metric: what tokens are compared by.
-      r: tokens to merge; at least one token is left. 0 changes nothing.
-      permutation: a random order of each sample's tokens, which those of the result keep.
+      metric: the features by which tokens are compared.
+      r: number of tokens to merge; at least one token remains. 0 changes nothing.
+      permutation: a random order of each sample's tokens; the result keeps it.
     """
     batch, tokens, _ = metric.shape
     r = min(r, tokens - 1)
@@ -134,7 +135,7 @@ def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
 
 
 def highest(score: Float[Array, "B N"], r: int) -> Int[Array, "B M"]:
-    """The places of all but the r lowest scores, rising; of equal scores the earlier stay."""
+    """The places of all but the r lowest scores, in order; of equal scores the earlier stay."""
     order = jnp.argsort(score, axis=-1, stable=True, descending=True)
     return jnp.sort(order[:, : score.shape[1] - r], axis=-1)
 
@@ -165,8 +166,8 @@ def mode(x: Shaped[Array, "B N A"]) -> Shaped[Array, "B A"]:
 def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     """Cosines [B,N,M] of all pairs in float32; those of a zero vector are 0.
 
-    Vectors are multiplied as they are: of half precision, whose products float32 holds exactly,
-    matrix units lose nothing then.
+    Vectors are multiplied before they are scaled: float32 holds the products of half-precision
+    numbers exactly, so matrix units lose nothing.
     """
     a, b = jax.lax.stop_gradient((a, b))
     product = jnp.einsum(

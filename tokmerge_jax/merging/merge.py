@@ -1,4 +1,4 @@
-"""Applies a matching: reduce groups, average them by size, undo it, follow tokens through it.
+"""Applies a matching: merges groups of tokens, undoes this, and follows tokens through it.
 
 Source: Token Merging (ICLR 2023), section 3; source weights from vid-TLDR (CVPR 2024), section 3.3.
 """
@@ -17,7 +17,7 @@ from tokmerge_jax.types import UserError
 def reduce(
     matching: Matching, x: Float[Array, "B N C"], how: Literal["sum", "mean", "max"] = "sum"
 ) -> Float[Array, "B M C"]:
-    """Each kept token together with its sources: their sum, plain mean or maximum."""
+    """Combines each kept token with its sources: by sum, plain mean or maximum."""
     kept, source = _take(x, matching.kept), _take(x, matching.source)
     if how == "max":
         return jax.vmap(lambda y, i, s: y.at[i].max(s))(kept, matching.target, source)
@@ -33,15 +33,14 @@ def weighted_mean(
     size: Float[Array, "B N *place"] | None = None,
     weight: Float[Array, "B N"] | None = None,
 ) -> tuple[Float[Array, "B M *place C"], Float[Array, "B M *place"]]:
-    """Means of groups by size, and the sizes of the groups.
+    """Computes the means of groups, weighted by size, and the sizes of the groups.
 
     Args:
       matching: which tokens form groups.
-      x: tokens of any float type, or rows of tokens, such as frames, that merge place by place;
-        sums are float32.
-      size: how much each token stands for; None = 1.
-      weight: share of a source's size that it brings along (its value counts as much): a source
-        of weight 0 vanishes. Kept tokens count in full. None = 1.
+      x: tokens of any float type, or frames, which merge place by place; sums are float32.
+      size: the number of input tokens that each token stands for; None = 1.
+      weight: factor of each source's size, in the mean and in the new size; a source of weight 0
+        vanishes. Kept tokens always count in full. None = 1.
 
     Returns:
       Tokens in the type of `x`, sizes in float32.
@@ -81,7 +80,7 @@ def tokens(matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | Non
 
 
 def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
-    """The tokens `kept` as they are; the others are dropped, so that none may be traced.
+    """Keeps the tokens `kept` unchanged and drops the others, which cannot be traced then.
 
     Raises:
       UserError: if they are traced.
@@ -95,10 +94,10 @@ def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
 
 
 def follow(place: Int[Array, "B N"], origin: Int[Array, "B I"]) -> Int[Array, "B I"]:
-    """place[b, origin[b, i]], looked up in all samples' places in a row.
+    """Returns place[b, origin[b, i]], by one look-up in a flat array of all samples' places.
 
-    XLA fuses the look-ups of all layers into one. Its CPU code doubles with every layer where an
-    index is used twice, as by a look-up in a batch or from the end.
+    XLA fuses the look-ups of all layers. A look-up in a batch, or one that allows negative indices,
+    uses each index twice, and XLA's CPU code would then double with every layer.
     """
     batch, length = place.shape
     index = length * jnp.arange(batch, dtype=jnp.int32)[:, None] + origin

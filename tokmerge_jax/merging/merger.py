@@ -28,13 +28,13 @@ BLOCK: tuple[Place, ...] = ("attention", "mlp")
 
 @dataclasses.dataclass(frozen=True)
 class Merger(abc.ABC):
-    """Shortens the tokens of one layer: N become N - r.
+    """Reduces the tokens of one layer from N to N - r.
 
     Attributes:
-      needs: the parts of `Evidence` that it reads; nothing else is computed for it.
+      needs: the parts of `Evidence` that it reads; only these are computed.
       place: where the layer calls it.
-      r: number of tokens that go.
-      class_tokens: number of leading tokens that stay as they are.
+      r: number of tokens that merge or are dropped.
+      class_tokens: number of leading tokens that never change.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -44,28 +44,28 @@ class Merger(abc.ABC):
 
     @classmethod
     def at(cls, layer: int, depth: int, r: int, class_tokens: int) -> "Merger":
-        """The merger of layer `layer` of `depth`; what depends on the depth is decided here."""
+        """Makes the merger of one of `depth` layers; a method can depend on the layer here."""
         del layer, depth
         return cls(r, class_tokens)
 
     @staticmethod
     @abc.abstractmethod
     def most(tokens: int, class_tokens: int) -> int:
-        """The largest r in a layer that `tokens` enter; a larger one is capped by the call."""
+        """The largest r in a layer that `tokens` enter; a call caps a larger one."""
 
     @abc.abstractmethod
     def macs(self, tokens: int, width: int, heads: int) -> int:
-        """Multiply-accumulates of its own in a layer that `tokens` of `width` channels enter.
+        """The merger's own multiply-accumulates in a layer that `tokens` of `width` channels enter.
 
-        Evidence that the layer does not have anyway is part of them.
+        They include evidence that the layer does not compute anyway.
         """
 
     @abc.abstractmethod
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Tokens [B,N,C] and what the layer knows about them -> tokens [B,N-r,C].
+        """Merges tokens [B,N,C], by the evidence about them; returns tokens [B,N-r,C].
 
-        At the place "time" tokens are frames [B,T,N,C], their sizes [B,T,N], and evidence is about
-        [B,N,T]; an origin is that of whole frames, [B,T].
+        At the place "time", tokens are frames [B,T,N,C] with sizes [B,T,N], the evidence is about
+        [B,N,T], and an origin [B,T] is that of whole frames.
         """
 
 
@@ -75,7 +75,7 @@ _MERGERS: dict[str, type[Merger]] = {}
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Makes a merger known to configurations by a name."""
+    """Registers a merger, so that configurations can name it."""
 
     def add(kind: M) -> M:
         _MERGERS[name] = kind
@@ -98,16 +98,16 @@ def find(
     key: str = "model.merger.name",
     also: Sequence[str] = ("none",),
 ) -> type[Merger]:
-    """The merger of a name.
+    """Finds a merger by its name.
 
     Args:
       name: a registered name, or "module:Class".
       places: where the network can call a merger.
-      key: what the configuration calls it, for the message.
-      also: what else the key may be, for the message.
+      key: the configuration's key for it, for the message.
+      also: other valid values of the key, for the message.
 
     Raises:
-      UserError: if there is no such merger, it is not complete, or it acts elsewhere.
+      UserError: if there is no such merger, it is incomplete, or it acts at another place.
     """
     known = [*also, *names(places), "module:Class"]
     if ":" not in name and name not in _MERGERS:
@@ -135,12 +135,12 @@ def most(name: str, class_tokens: int = 0) -> Callable[[int], int]:
 def per_layer(
     name: str, schedule: Sequence[int], class_tokens: int = 0
 ) -> tuple[Merger | None, ...]:
-    """One merger per layer of `schedule` (`schedule.resolve`), None where r is 0.
+    """Makes one merger per layer of `schedule` (`schedule.resolve`), None where r is 0.
 
     Args:
       name: see `find`; or "none".
       schedule: r of each layer.
-      class_tokens: number of leading tokens that stay as they are.
+      class_tokens: number of leading tokens that never change.
 
     Raises:
       UserError: see `find`.
@@ -155,10 +155,10 @@ def per_layer(
 
 
 def _imported(name: str, key: str) -> type[Merger]:
-    """The class "module:Class".
+    """Imports the class "module:Class".
 
     Raises:
-      UserError: if there is none, or it is no merger or lacks a method of one.
+      UserError: if it does not exist, is no merger, or lacks one of a merger's methods.
     """
     module, _, attribute = name.partition(":")
     try:

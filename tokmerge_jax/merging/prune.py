@@ -1,6 +1,6 @@
-"""Pruning by attention: the tokens that get the least of it are dropped.
+"""Pruning by attention: drops the tokens that receive the least of it.
 
-Source: what TESTA (Findings of EMNLP 2023) compares aggregation with.
+Source: TESTA (Findings of EMNLP 2023), the baseline of its aggregation.
 """
 
 import jax.numpy as jnp
@@ -13,56 +13,56 @@ from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 
 @register("prune")
 class Prune(Merger):
-    """Drops the r tokens that get the least attention from the others; nothing merges."""
+    """Drops the r tokens that receive the least attention from the others; nothing merges."""
 
     needs = frozenset({"received"})
 
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
-        """All unprotected tokens, but one token is left."""
+        """All unprotected tokens can be dropped, but one token stays."""
         return most_dropped(tokens, class_tokens)
 
     def macs(self, tokens: int, width: int, heads: int) -> int:
-        """Received attention, for which queries meet keys once more."""
+        """Counts the received attention, which multiplies queries and keys once more."""
         del heads
         return tokens**2 * width
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Tokens [B,N,C] and the attention that they get -> tokens [B,N-r,C] in their order."""
+        """Drops tokens of [B,N,C] by the attention they receive; returns [B,N-r,C] in order."""
         return drop(tokens, read("received", self, tokens, evidence), self.r, self.class_tokens)
 
 
 @register("prune_frames")
 class PruneFrames(Merger):
-    """Drops the r frames that get the least attention from the others, at all places together."""
+    """Drops the r frames that receive the least attention from the others, over all places."""
 
     needs = frozenset({"received"})
     place = "time"
 
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
-        """All but one frame; class tokens are in none of them."""
+        """All frames but one can be dropped; they have no class tokens."""
         del class_tokens
         return most_dropped(tokens, 0)
 
     def macs(self, tokens: int, width: int, heads: int) -> int:
-        """At each place, where queries meet keys once more."""
+        """Counts, at one place, the received attention, which multiplies queries and keys again."""
         del heads
         return tokens**2 * width
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Frames [B,T,N,C] and the attention [B,N,T] that they get -> frames [B,T-r,N,C]."""
+        """Drops frames of [B,T,N,C] by the attention [B,N,T] they receive; returns [B,T-r,N,C]."""
         received = read("received", self, tokens, evidence, frames=True)
         return drop(tokens, received.mean(axis=1), self.r, 0)
 
 
 def most_dropped(tokens: int, class_tokens: int) -> int:
-    """The largest number of tokens that can be dropped: one stays, and so do class tokens."""
+    """The largest number of tokens that can be dropped: one token and all class tokens stay."""
     return max(tokens - max(class_tokens, 1), 0)
 
 
 def drop(tokens: Tokens, score: Float[Array, "B N"], r: int, class_tokens: int) -> Tokens:
-    """Drops the r lowest-scored tokens of [B,N,...]; the others stay as they are, in their order.
+    """Drops the r lowest-scored tokens of [B,N,...]; the others stay unchanged and in order.
 
     Raises:
       UserError: if the tokens are traced.

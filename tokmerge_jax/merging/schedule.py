@@ -1,4 +1,4 @@
-"""How many tokens merge in each layer, and what that leaves."""
+"""Merging schedules: the number of tokens that merge in each layer, and of those that remain."""
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
@@ -19,19 +19,20 @@ def resolve(
     tokens: int,
     most: Callable[[int], int],
 ) -> tuple[int, ...]:
-    """Tokens that merge in each layer.
+    """Returns the number of tokens that merge in each layer.
 
     Args:
-      spec: an int: as many in every layer; (r, inflection): ToMe's line from
-        int(r * (1 - inflection)) to 2 r minus that; both capped at `most`.
-        Or one entry a layer, missing ones being 0: an int, or a fraction below 1 of the tokens
-        that enter the layer. A str is read as a Python literal ("600,200,100").
-      depth: layers.
-      tokens: tokens that enter the first layer.
-      most: the largest r of a layer, by the tokens that enter it: the merger's (`merger.most`).
+      spec: an int is the number for every layer. (r, inflection) is ToMe's linear schedule, from
+        int(r * (1 - inflection)) to 2 r minus that. Both are capped at `most`.
+        A list has an entry for each layer, 0 where it ends early: an int, or a fraction below 1 of
+        the tokens that enter the layer. A str is read as a Python literal ("600,200,100").
+      depth: number of layers.
+      tokens: number of tokens that enter the first layer.
+      most: number of tokens that enter a layer -> its largest r (`merger.most`).
 
     Raises:
-      UserError: naming the layer, its tokens and r, if an entry is larger than that.
+      UserError: if `spec` has another form, or an entry is larger than `most` allows; the message
+        names the layer, its tokens and r.
     """
     if isinstance(spec, str):
         spec = _literal(spec)
@@ -50,7 +51,7 @@ def resolve(
 
 
 def token_counts(r: Sequence[int], tokens: int) -> tuple[int, ...]:
-    """Tokens that enter each layer, and those that leave the last: one more than layers."""
+    """The number of tokens that enter each layer, and of those that leave the last one."""
     return tuple(tokens - sum(r[:i]) for i in range(len(r) + 1))
 
 
@@ -77,7 +78,7 @@ def _is_inflected(spec: object) -> bool:
 
 
 def _line(r: int, inflection: float, depth: int) -> list[int]:
-    """ToMe's linear schedule of mean r, falling for a negative inflection; see its section 3."""
+    """ToMe's linear schedule with mean r (section 3); it falls for a negative inflection."""
     low = int(r * (1 - inflection))
     step = (2 * (r - low)) / max(depth - 1, 1)
     return [int(low + step * i) for i in range(depth)]

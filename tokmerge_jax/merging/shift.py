@@ -1,6 +1,6 @@
-"""Representation Shift: a token matters as much as the MLP changes it.
+"""Representation Shift: the importance of a token is how much the MLP changes it.
 
-Source: Representation Shift (ICCV 2025), section 3.3. No code of it could be had; that tokens go
+Source: Representation Shift (ICCV 2025), section 3.3. Its code is not public; that tokens merge
 after the MLP follows from the paper's GFLOPs.
 """
 
@@ -13,23 +13,23 @@ from tokmerge_jax.merging.vid_tldr import merge_salient
 
 @register("shift")
 class Shift(Merger):
-    """vid-TLDR's merging after the MLP: a source counts as much as the MLP shifts it."""
+    """Merges as vid-TLDR, but after the MLP; a source is weighted by how much the MLP shifts it."""
 
     needs = frozenset({"shift"})
     place = "mlp"
 
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
-        """Half of the unprotected tokens."""
+        """Half of the unprotected tokens can merge."""
         return matching.most(tokens, class_tokens)
 
     def macs(self, tokens: int, width: int, heads: int) -> int:
-        """Cosines of tokens, and the norms of their shifts."""
+        """Counts the cosines of tokens, and the norms of their shifts."""
         del heads
         return (matching.pairs(tokens, self.class_tokens) + tokens) * width
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Tokens [B,N,C] and their shifts -> tokens [B,N-r,C]."""
+        """Merges tokens [B,N,C] by their shifts; returns [B,N-r,C]."""
         shift = read("shift", self, tokens, evidence)
         return merge_salient(tokens, shift, self.r, self.class_tokens)
 
@@ -43,14 +43,14 @@ class ShiftPrune(Merger):
 
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
-        """All unprotected tokens, but one token is left."""
+        """All unprotected tokens can be dropped, but one token stays."""
         return most_dropped(tokens, class_tokens)
 
     def macs(self, tokens: int, width: int, heads: int) -> int:
-        """The norms of shifts."""
+        """Counts the norms of shifts."""
         del heads
         return tokens * width
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
-        """Tokens [B,N,C] and their shifts -> tokens [B,N-r,C] in their order."""
+        """Drops tokens of [B,N,C] by their shifts; returns [B,N-r,C] in order."""
         return drop(tokens, read("shift", self, tokens, evidence), self.r, self.class_tokens)

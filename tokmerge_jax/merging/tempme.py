@@ -1,4 +1,4 @@
-"""Merging over time: neighbouring clips of a video join and become one.
+"""TempMe: neighbouring clips of a video join and become one clip.
 
 Source: TempMe (ICLR 2025), section 3. A video begins as T clips of one frame each.
 """
@@ -20,14 +20,15 @@ from tokmerge_jax.types import LayerCost, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """Makes one clip of every `clips` neighbours, and merges the tokens of one into another's.
+    """Joins every `clips` neighbouring clips into one, and merges tokens of the joined clip.
 
-    The class tokens of all of them lead the joined clip and never merge.
+    The class tokens of all clips lead the joined one and never merge.
 
     Attributes:
       clips: k, the number of neighbours that become one.
-      class_tokens: c of each clip before; the joined one has k c.
-      r: tokens of a joined clip that merge away, by what enters the block; 0 only joins.
+      class_tokens: c, the number of class tokens of each clip before; the joined one has k c.
+      r: number of tokens of a joined clip that merge, compared as they enter the block; 0 only
+        joins.
     """
 
     clips: int
@@ -35,12 +36,12 @@ class Join:
     r: int
 
     def __call__(self, tokens: Tokens, positions: Float[Array, "clips C"] | None = None) -> Tokens:
-        """Tokens [B k,N,C], a video's clips in a row -> tokens [B,k N - r,C].
+        """Joins clips [B k,N,C], those of a video in a row; returns tokens [B,k N - r,C].
 
         Args:
-          tokens: of all clips of all videos.
-          positions: what is added to the tokens of each clip of a video that enters; only if
-            tokens merge, and after they were compared, as in the original.
+          tokens: the tokens of all clips of all videos.
+          positions: added to the tokens of each entering clip of a video; only if tokens merge, and
+            after they were compared, as in the original.
         """
         x, size = self._together(tokens.x), tokens.size
         size = jnp.ones(tokens.x.shape[:2], jnp.float32) if size is None else size
@@ -56,17 +57,17 @@ class Join:
         return merge.tokens(pairs, joined)
 
     def macs(self, tokens: int, width: int) -> int:
-        """Multiply-accumulates of joining clips of `tokens` together: cosines, if any merge."""
+        """The cost of joining clips with `tokens` in all: cosines, if tokens merge."""
         return matching.pairs(tokens, self.clips * self.class_tokens) * width if self.r else 0
 
     def _together(self, x: jax.Array) -> jax.Array:
-        """[B k,N,...] -> [B,k N,...]: the class tokens of all clips, then the others of all."""
+        """Joins [B k,N,...] to [B,k N,...]: the class tokens of all clips, then all others."""
         x = rearrange(x, "(b k) n ... -> b k n ...", k=self.clips)
         parts = x[:, :, : self.class_tokens], x[:, :, self.class_tokens :]  # [B,k,c,...], the rest
         return jnp.concatenate([rearrange(y, "b k n ... -> b (k n) ...") for y in parts], axis=1)
 
     def _origin(self, tokens: Tokens) -> jax.Array:
-        """Where each token of the joined clips' frames stands now, frame after frame."""
+        """The place of each input token in the joined clip, frame after frame."""
         assert tokens.origin is not None
         length = tokens.x.shape[1]
         place = jnp.arange(self.clips * length, dtype=jnp.int32)
@@ -82,10 +83,10 @@ class Stage:
     """What one layer of a network does to the clips of a video.
 
     Attributes:
-      clips: f, into which the video is cut in this layer's attention.
-      tokens: N of each in its attention.
-      join: what comes before it, or None.
-      merger: what shortens each clip in it, or None.
+      clips: number of clips of the video in this layer's attention.
+      tokens: N of each clip in this layer's attention.
+      join: the join before the layer, or None.
+      merger: the merger of each clip's tokens in the layer, or None.
     """
 
     clips: int
@@ -95,7 +96,7 @@ class Stage:
 
     @property
     def tokens_out(self) -> int:
-        """N of each clip behind this layer."""
+        """N of each clip after this layer."""
         return self.tokens - (self.merger.r if self.merger else 0)
 
 
@@ -111,21 +112,21 @@ def plan(
     intra: int | float,
     within: type[Merger],
 ) -> tuple[Stage, ...]:
-    """TempMe's layers: merging within frames, then clips that join and merge across and within.
+    """Plans TempMe's layers: merging within frames first, then clips that join and merge.
 
     Args:
       depth: number of layers.
       frames: T.
-      tokens: of a frame, its class token included.
-      r: tokens of a frame that merge in each layer before the first of `layers`.
+      tokens: number of tokens of a frame, its class token included.
+      r: number of tokens of a frame that merge in each layer before the first of `layers`.
       layers: the layers in which clips join, rising.
-      clips: number of clips that become one in each of them.
-      cross: percentage of a joined clip's tokens that merge across its clips.
-      intra: percentage of a clip's tokens that merge within it, from the first of `layers` on.
-      within: what merges them, and those of frames before.
+      clips: number of clips that become one in each of `layers`.
+      cross: percentage of a joined clip's tokens that merge when it is joined.
+      intra: percentage of a clip's tokens that merge in each layer from the first of `layers` on.
+      within: the merger of tokens within frames and clips.
 
     Raises:
-      UserError: if the frames cannot be joined so, or the numbers cannot be.
+      UserError: if the frames cannot be joined in this way, or a number is out of range.
     """
     _check(depth, frames, layers, clips, (cross, intra))
     joining = dict(zip(layers, clips, strict=True))
@@ -216,8 +217,8 @@ def _stages(
 
 
 def _share(tokens: int, percentage: int | float) -> int:
-    """A percentage of the tokens.
+    """A percentage of the tokens, computed in the original's order of operations.
 
-    In the order of the original's operations, which decides what is just below a whole number.
+    The order decides whether rounding gives a result just below a whole number.
     """
     return int(tokens * (percentage / 100))

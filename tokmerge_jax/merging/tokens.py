@@ -1,4 +1,4 @@
-"""What travels through the blocks of a network, and what a block knows about it."""
+"""Tokens as they pass through the blocks of a network, and evidence of a block about them."""
 
 import flax.struct
 import jax
@@ -9,13 +9,12 @@ from tokmerge_jax.types import UserError
 
 
 class Tokens(flax.struct.PyTreeNode):
-    """Tokens that know how much they stand for.
+    """Tokens that know how many input tokens they stand for.
 
     Attributes:
       x: [B,N,C], the tokens.
-      size: float32 [B,N], how much each stands for; None as long as all stand for themselves.
-      origin: int32 [B,N0], for each token of the input the one that holds it now; None unless
-        the tokens are traced.
+      size: float32 [B,N], the number of input tokens that each stands for; None before any merge.
+      origin: int32 [B,N0], the present token of each input token; None unless tokens are traced.
     """
 
     x: jax.Array
@@ -24,19 +23,19 @@ class Tokens(flax.struct.PyTreeNode):
 
     @classmethod
     def traced(cls, x: Float[Array, "B N C"]) -> "Tokens":
-        """Tokens that remember where each token of `x` goes, for pictures and for unmerging."""
+        """Makes tokens that trace where each token of `x` goes, for pictures and unmerging."""
         return cls(x, origin=jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32), x.shape[:2]))
 
 
 class Evidence(flax.struct.PyTreeNode):
-    """What a layer knows about tokens. A part that no merger asked for is None.
+    """What a layer computes about tokens for its merger; parts that it does not need are None.
 
     Attributes:
       keys: [B,N,D], each token's key, the mean over heads.
       entropy: float32 [B,N], sum_j a_ij log a_ij of the attention map's mean over heads, sizes
         left out: the negative entropy, so larger is more peaked.
-      received: float32 [B,N], the attention that each token gets from all others, sizes left out:
-        sum_i!=j a_ij of the map's mean over heads.
+      received: float32 [B,N], the attention that each token j receives from all others, sizes left
+        out: sum_i!=j a_ij of the map's mean over heads.
       shift: float32 [B,N], ||u - x||, u being what the MLP adds to x.
     """
 
@@ -49,17 +48,17 @@ class Evidence(flax.struct.PyTreeNode):
 def read(
     part: str, merger: object, tokens: object, evidence: object, *, frames: bool = False
 ) -> jax.Array:
-    """A part of the evidence for a merger, checked by shapes alone, which also tracing knows.
+    """Reads a part of the evidence for a merger, after checks of shapes, which work under jit too.
 
     Args:
-      part: a name of `Evidence`.
-      merger: the one that reads it, for the message.
+      part: the name of a part of `Evidence`.
+      merger: the merger that reads it, for the message.
       tokens: the tokens that will merge.
-      evidence: all that the block gives.
-      frames: whether frames [B,T,N,C] merge, whose evidence is about [B,N,T]; else [B,N,C], [B,N].
+      evidence: the evidence that the block computed.
+      frames: whether frames [B,T,N,C] merge, with evidence about [B,N,T]; otherwise tokens [B,N,C].
 
     Raises:
-      UserError: if the part is missing or is about other tokens, or the tokens are none of a batch.
+      UserError: if the part is missing or is about other tokens, or the tokens are not a batch.
     """
     name = type(merger).__name__
     shape = _shape(tokens, name, "frames, places" if frames else "tokens")
@@ -84,7 +83,7 @@ def _shape(tokens: object, name: str, axes: str) -> tuple[int, ...]:
     """The shape of the tokens of a batch.
 
     Raises:
-      UserError: if they are none.
+      UserError: if they are not a batch of `Tokens`.
     """
     form = f"[batch, {axes}, channels]"
     if not isinstance(tokens, Tokens):

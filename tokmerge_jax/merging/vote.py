@@ -1,4 +1,4 @@
-"""TESTA's merger of frames: a vote of all places of a frame on its partner.
+"""TESTA's merger of frames: all places of a frame vote on its partner.
 
 Source: TESTA (Findings of EMNLP 2023), section 3.
 """
@@ -13,10 +13,10 @@ from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 @register("vote")
 @dataclasses.dataclass(frozen=True)
 class Vote(Merger):
-    """Merges the r frames whose places are most like another frame's; see `matching.voted`.
+    """Merges the r frames that are most similar to another at their places; see `matching.voted`.
 
     Attributes:
-      vote: what a frame's score is, of those at its places.
+      vote: how the scores at a frame's places give its score.
     """
 
     needs = frozenset({"keys"})
@@ -25,11 +25,11 @@ class Vote(Merger):
 
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
-        """Half of the frames but for `class_tokens`, which `matching.voted` explains."""
+        """Half of the frames can merge, without `class_tokens`; see `matching.voted`."""
         return matching.most(tokens, class_tokens)
 
     def macs(self, tokens: int, width: int, heads: int) -> int:
-        """Cosines of mean keys, at each place."""
+        """Counts the cosines of mean keys at one place."""
         return matching.pairs(tokens) * (width // heads)
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:

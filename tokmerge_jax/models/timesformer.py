@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.divided import DividedBlock
-from tokmerge_jax.layers.functional import Dense, nearest, nearest_grid, patchify
+from tokmerge_jax.layers.functional import Dense, patchify
+from tokmerge_jax.layers.positions import nearest, nearest_grid
 from tokmerge_jax.merging import Tokens
 from tokmerge_jax.merging.space_time import VideoTokens
 from tokmerge_jax.merging.testa import Aggregation

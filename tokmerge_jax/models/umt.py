@@ -11,7 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.block import Block, KeysValues
-from tokmerge_jax.layers.functional import Dense, patchify, space_time, unit
+from tokmerge_jax.layers.functional import Dense, patchify, unit
+from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.merging import Merger, Tokens
 from tokmerge_jax.models.bert import Bert
 

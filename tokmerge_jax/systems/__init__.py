@@ -1,1 +1,1 @@
-"""A place per system: a network bound to its weights' names, text, pixels, losses and tasks."""
+"""The systems: each binds a network to its checkpoints, texts, pixels, losses and tasks."""

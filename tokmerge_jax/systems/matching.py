@@ -1,4 +1,4 @@
-"""Retrieval by a network that embeds videos and texts, and reads both to match them."""
+"""Retrieval by a network that embeds videos and texts, and matches them by reading both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar, cast, runtime_checkable

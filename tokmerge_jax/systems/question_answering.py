@@ -1,4 +1,4 @@
-"""Question answering by a network that reads questions: `models.answerer`."""
+"""Question answering by a network that reads questions and scores answers: `models.answerer`."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Action recognition by a network that classifies clips: what its systems share."""
+"""Action recognition by a network that classifies clips: the parts that systems share."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,14 +19,14 @@ from tokmerge_jax.types import Params
 
 
 def pixels(tower: Tower, augment: Augment | None = None) -> Pixels:
-    """How frames become the network's input: crops of resized frames.
+    """Makes the record of the network's input: crops of resized frames.
 
     Args:
       tower: the video side of the network.
-      augment: the training's; None = the evaluation's crops.
+      augment: the transform of training; None = the crops of evaluation.
 
     Raises:
-      UserError: if the number of crops or the scale cannot work.
+      UserError: if the number of crops or the scale is invalid.
     """
     vision, data = tower.config.model.vision, expect(tower.config.data, ActionData)
     crops = ResizeCrops(vision.image_size, data.scale, data.crops)
@@ -34,12 +34,12 @@ def pixels(tower: Tower, augment: Augment | None = None) -> Pixels:
 
 
 def recognition(tower: Tower, logits: Callable[[Params, jax.Array], jax.Array]) -> Recognition:
-    """Each view is classified as a clip of its own.
+    """Makes the record of a network that classifies each view as a clip of its own.
 
     Args:
       tower: the video side of the network.
-      logits: `(params, clips) -> ` [B,K] of normalised clips [B,T M,S,S,3], M neighbouring frames
-        for each of T.
+      logits: `(params, clips) -> ` logits [B,K] of normalised clips [B,T M,S,S,3], with M
+        neighbouring frames for each of T.
     """
     length = tower.config.model.vision.frames * tower.config.data.neighbours
 
@@ -51,5 +51,5 @@ def recognition(tower: Tower, logits: Callable[[Params, jax.Array], jax.Array]) 
 
 
 def collate(rows: Sequence[ActionRow]) -> dict[str, np.ndarray]:
-    """What `objectives.actions` reads of training rows beside their videos."""
+    """Makes the arrays that `objectives.actions` reads beside the videos."""
     return {"label": np.array([row.label for row in rows], np.int32)}

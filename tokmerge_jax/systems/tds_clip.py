@@ -31,10 +31,10 @@ _STATISTICS = "batch_stats"
 
 @dataclasses.dataclass(frozen=True)
 class TDSTower(ClipTower):
-    """A frozen CLIP, with what its system needs to know of the side network beside it.
+    """A frozen CLIP, whose cost includes that of the side network.
 
     Attributes:
-      config: the system's.
+      config: the system's configuration.
     """
 
     config: tds_clip.Recognition
@@ -51,9 +51,9 @@ class TDSTower(ClipTower):
         return repeat(super().example, "b t h w c -> b t m h w c", m=self.config.data.neighbours)
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
-        """Multiply-accumulates of one view, block by block of both networks, `r` merging in each.
+        """The cost of one view, block by block of both networks, with the schedule `r` in CLIP.
 
-        Tokens are those of the frozen transformer, in all frames.
+        Tokens are those of CLIP, in all frames.
         """
         vision, side = self.config.model.vision, self.config.model.side
         frozen, places = super().cost(r), vision.frames * self.patches
@@ -124,7 +124,7 @@ def build(config: tds_clip.Recognition) -> System:
 
 
 def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
-    """MACs of one block of the side network: convolution, gate, attention, MLP."""
+    """Multiply-accumulates of a block of the side network: convolution, gate, attention, MLP."""
     keys, each = places + frames, places // frames
     convolution = places * (2 * width**2 + 3 * width)
     gate = places * 2 * width * (width // 16) if gated else 0
@@ -133,7 +133,7 @@ def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
 
 
 def _classify(network: TDSCLIP, frames: int, params: Params, clips: jax.Array) -> jax.Array:
-    """Logits of clips [B,T M,S,S,3]."""
+    """Returns logits of clips [B,T M,S,S,3]."""
     clips = rearrange(clips, "b (t m) h w c -> b t m h w c", t=frames)
     return nn.apply(TDSCLIP.__call__, network)(variables(params), clips)
 
@@ -146,7 +146,7 @@ def _classify_in_training(
     video: jax.Array,
     train: bool,
 ) -> tuple[jax.Array, LossState]:
-    """Logits of clips [B,T M,S,S,3], and the running statistics after them."""
+    """Returns logits of clips [B,T M,S,S,3] and the updated running statistics."""
     logits, collections = network.apply(
         variables({**params, _STATISTICS: state}),
         rearrange(video, "b (t m) h w c -> b t m h w c", t=frames),
@@ -157,9 +157,9 @@ def _classify_in_training(
 
 
 def _share(params: Params, side_rate: float) -> Callable[[str], float]:
-    """The share of the learning rate by a parameter's name.
+    """Returns a parameter's name -> its share of the learning rate.
 
-    It is `side_rate` in the side network but for its batch norms (the layers with running
+    The share is `side_rate` in the side network, except in its batch norms (the layers with running
     statistics), and 1 elsewhere.
     """
     batch_norms = {name.rpartition("/")[0] for name in rules.flatten(params[_STATISTICS])}

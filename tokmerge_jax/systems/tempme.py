@@ -1,4 +1,4 @@
-"""TempMe, and plain CLIP: text-video retrieval by frames whose clips join and merge on the way.
+"""TempMe, and plain CLIP: text-video retrieval; TempMe joins and merges clips of frames.
 
 Source: TempMe (ICLR 2025) on CLIP (ICML 2021), trained as CLIP4Clip; `docs/tempme.md`.
 """
@@ -46,26 +46,26 @@ class TempMeTower(ClipTower):
     """CLIP's image transformer, whose clips join if the merger is TempMe's.
 
     Attributes:
-      config: the system's.
+      config: the system's configuration.
     """
 
     config: clip.Retrieval
 
     @property
     def merger(self) -> str:
-        """The name of what merges tokens within frames."""
+        """The name of the merger of tokens within frames."""
         model = self.config.model
         return model.join.within if self._joins else model.merger.name
 
     @property
     def layers(self) -> int:
-        """The number of first layers in which frames are apart: those before the first join."""
+        """The number of layers before the first join, in which frames are separate."""
         model = self.config.model
         return min(model.join.layers, default=0) if self._joins else model.vision.depth
 
     @property
     def layers_with_positions(self) -> list[int]:
-        """The layers before which clips join and get learned positions."""
+        """The layers before which clips join and learned positions are added."""
         positions = self.config.model.join.positions
         return [i for i, stage in enumerate(self.stages) if positions and stage.join]
 
@@ -78,7 +78,7 @@ class TempMeTower(ClipTower):
         return Pixels(self.mean, self.std, vision.image_size, vision.frames, crop, augment)
 
     def stages_of(self, r: Sequence[int]) -> tuple[tempme.Stage, ...]:
-        """TempMe's plan, or another merger's `r` in every frame apart."""
+        """TempMe's plan, or the schedule `r` of another merger in every frame."""
         if not self._joins:
             return super().stages_of(r)
         vision, join = self.config.model.vision, self.config.model.join
@@ -159,7 +159,7 @@ def build(config: clip.Retrieval) -> System:
 
 
 def _retrieval(tower: TempMeTower, tokenize: tokenizers.Tokenizer) -> Retrieval:
-    """Functions of the network without LoRA, for which parameters are folded."""
+    """The record of the network without LoRA, which is added to the parameters first."""
     network, config = _network(tower, lora_rank=0), tower.config
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
@@ -194,7 +194,7 @@ def _network(tower: TempMeTower, lora_rank: int) -> CLIP:
 
 
 def _sized(config: clip.Retrieval) -> clip.Retrieval:
-    """The configuration, with the sizes of its checkpoint if it asks for those.
+    """Returns the configuration, with the sizes of its checkpoint if it asks for them.
 
     Raises:
       UserError: if the checkpoint is no CLIP in PyTorch's names, or cannot be read.
@@ -222,7 +222,7 @@ def _check_mergers(config: clip.Retrieval) -> None:
 
 
 def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.GradientTransformation]:
-    """TempMe's AdamW; CLIP's own parameters, where they are trained, at a rate of their own."""
+    """TempMe's AdamW; CLIP's own parameters, if they are trained, have their own learning rate."""
     train = config.train
 
     def share(name: str) -> float:

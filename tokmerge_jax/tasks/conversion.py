@@ -16,7 +16,7 @@ from tokmerge_jax.types import UserError
 
 
 class TensorGroup(NamedTuple):
-    """A group of alike tensors in all layers: number of tensors, and of values in them."""
+    """Tensors with the same name in all layers: number of tensors, and of values in them."""
 
     tensors: int
     numbers: int

@@ -153,7 +153,7 @@ def protocol(system: System, split: str) -> str:
 
 
 def evaluation_rules(config: Config) -> dict[str, Json]:
-    """`config.eval` without the batch sizes and limits that do not affect the numbers."""
+    """`config.eval` without the sizes and limits that do not affect the numbers."""
     sizes = ("batch_size", "memory_gib")
     return {key: value for key, value in config.eval.to_dict().items() if key not in sizes}
 

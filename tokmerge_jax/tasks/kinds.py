@@ -1,4 +1,4 @@
-"""The evaluation of each kind of data set: what it tokenises, runs, and makes of the scores."""
+"""The evaluation of each kind of data set: its texts, the run, and the outcome."""
 
 import dataclasses
 import sys
@@ -32,9 +32,17 @@ AnyGallery = Any  # `Gallery`, `Choices`, `Questions` or `Actions`, by the kind 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One evaluation: the system, its inputs and the store of its results.
+    """One evaluation: the system, its inputs, and what has been computed so far.
 
-    `faults` maps rows of the gallery to the reason why their videos could not be decoded.
+    Attributes:
+      system: the system.
+      config: its configuration, with the evaluated split.
+      source: the videos.
+      texts: the data set's texts as ids and masks (`Task.texts`).
+      model: the network's parameters on the devices.
+      store: the results so far.
+      watch: measures the time of each stage.
+      faults: row of the gallery -> why its video cannot be decoded.
     """
 
     system: System
@@ -58,7 +66,7 @@ class Run:
         )
 
     def usable(self) -> tuple[AnyGallery, list[int]]:
-        """Returns the gallery without undecodable videos, and its rows (`Gallery.without`).
+        """Returns the gallery without undecodable videos, and the remaining rows (see `without`).
 
         Waits for the other processes, which have decoded other videos.
 
@@ -76,7 +84,7 @@ class Run:
 
     @property
     def broken(self) -> list[str]:
-        """Names of all videos that are left out: those found by preparation, then by this run."""
+        """The names of all videos that are left out, by preparation or by this run."""
         return [
             *self.source.broken,
             *(self.source.gallery.videos[row] for row in sorted(self.faults)),
@@ -120,7 +128,7 @@ class Task(Generic[R]):
 
 
 def _only(scored: Scored, rows: list[int]) -> Scored:
-    """Keeps only `rows` of all arrays, without those of videos that are left out."""
+    """Keeps `rows` of all arrays: those of videos that are not left out."""
     arrays = {name: x[rows] for name, x in vars(scored).items() if isinstance(x, np.ndarray)}
     return dataclasses.replace(scored, **arrays)
 
@@ -221,4 +229,4 @@ TASKS: Mapping[str, Task] = {
     "questions": Task(data.open_questions, Answering, _questions, _answer),
     "actions": Task(data.open_actions, Recognition, _no_texts, _recognise, _draw_confusion),
 }
-"""Kind of a data set's records -> task."""
+"""The kind of a data set's records (`specs.Spec.kind`) -> its evaluation."""

@@ -1,4 +1,4 @@
-"""Preparing a data set for training and evaluation: checking its videos, or drawing them."""
+"""Prepares a data set for training and evaluation: checks its videos, or draws them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,19 +26,19 @@ def prepare(
 ) -> list[SplitReport]:
     """Checks the videos of a data set and stores it, or draws one of the demo's.
 
-    Every video is checked once; stopped or killed, the same call goes on from there.
+    Every video is checked once; after a stop or kill, the same call resumes.
 
     Args:
       dataset: a name of `specs.SPECS`.
-      folder: where prepared data sets are (`config.data.folder`).
-      annotations: folder or file of the annotations; none of a drawn data set.
-      videos: folder of the videos; none of a drawn data set.
-      splits: names of splits; by default "test", of actions "val", and all of a drawn data set.
-      format: of the annotations, a key of `specs.FAMILIES`; "" finds it by the files' names.
+      folder: folder of prepared data sets (`config.data.folder`).
+      annotations: folder or file of the annotations; "" for a drawn data set.
+      videos: folder of the videos; "" for a drawn data set.
+      splits: names of splits; by default "test", for actions "val", for a drawn data set all.
+      format: format of the annotations, a key of `specs.FAMILIES`; "" = by the files' names.
       workers: number of processes; 0 = one for each core.
 
     Returns:
-      A report for each split; none of a drawn data set.
+      A report for each split; an empty list for a drawn data set.
 
     Raises:
       UserError: if there is no such data set or split, or files are missing or wrong.
@@ -64,12 +64,12 @@ def prepare(
 
 
 def drawn(dataset: str) -> Mapping[str, int]:
-    """The number of clips in each split of a drawn data set; none of a data set of files."""
+    """The number of clips in each split of a drawn data set; empty for any other."""
     return _DRAWN[dataset].COUNTS if dataset in _DRAWN else {}
 
 
 def _draw(dataset: str, folder: str, splits: Sequence[str], workers: int, *, files: bool) -> None:
-    """Draws the clips of one of the demo's data sets, with what belongs to them."""
+    """Draws the clips of one of the demo's data sets, and prepares it."""
     if files:
         raise UserError(
             f"the videos of {dataset} are drawn; leave out annotations, videos and format"

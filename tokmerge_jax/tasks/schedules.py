@@ -57,19 +57,22 @@ def search_schedule(
       UserError: if there is no merger, no schedule is within the budget, or something is missing.
     """
     config = config.override({"data.split": split})
-    own = registry.build(config)
-    plain = registry.build(_with_schedule(config, (0,) * len(own.merging.schedule.r)))
-    full = _unmerged(config)
+    own = registry.build(config).merging.schedule.r
+    plain = registry.build(_with_schedule(config, (0,) * len(own)))
+    unmerged = registry.build(config.override({"model.merger.name": "none"}))
+    full = _gmac(unmerged, unmerged.merging.schedule.r)
     space = _budgeted(plain, budget, full)
     source, params = evaluation.inputs(plain)
-    known = _facts(plain, params, source)
+    rules = evaluation.evaluation_rules(config)
+    facts = runtime.fingerprint(
+        {**rules, "evaluation": evaluation.fingerprint(plain, params, source)}
+    )
     with hosts.held(folder):
-        log = TrialLog(folder / "trials.jsonl", known)
-        places = folder / "schedules" / known[:8]  # for these weights and videos only
-        evaluate = Evaluation(plain, params, cached_source(source, plain), places, log, trials)
-        ranking = search(space, evaluate, trials, [own.merging.schedule.r])
-        starts = dict.fromkeys(uniform(space), "uniform")
-        starts = {own.merging.schedule.r: "configuration"} | starts
+        log = TrialLog(folder / "trials.jsonl", facts)
+        places = folder / "schedules" / facts[:8]  # for these weights and videos only
+        evaluate = Evaluator(plain, params, cached_source(source, plain), places, log, trials)
+        ranking = search(space, evaluate, trials, [own])
+        starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
         content = {
             "name": name,
             "split": split,
@@ -110,12 +113,6 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
     return space
 
 
-def _unmerged(config: Config) -> float:
-    """GMAC per clip without merging."""
-    plain = registry.build(config.override({"model.merger.name": "none"}))
-    return _gmac(plain, plain.merging.schedule.r)
-
-
 def _gmac(system: System, r: Sequence[int]) -> float:
     """GMAC per clip with schedule `r`."""
     return sum(layer.macs for layer in system.merging.cost_of(r)) / 1e9
@@ -132,17 +129,20 @@ def _shown(r: Schedule) -> Schedule:
     return r[:used]
 
 
-def _facts(plain: System, params: Params, source: data.Source) -> str:
-    """A fingerprint of everything that the metric depends on, beside the schedule."""
-    rules = evaluation.evaluation_rules(plain.config)
-    return runtime.fingerprint(
-        {**rules, "evaluation": evaluation.fingerprint(plain, params, source)}
-    )
-
-
 @dataclasses.dataclass
-class Evaluation:
-    """Returns the metric of a schedule, from the log or from a new evaluation."""
+class Evaluator:
+    """Returns the metric of a schedule, from the log or from a new evaluation.
+
+    Attributes:
+      system: the system, with any schedule.
+      params: its parameters.
+      source: the videos.
+      folder: holds a folder for each schedule's evaluation.
+      log: the schedules evaluated so far.
+      trials: largest number of schedules, for the progress.
+      asked: number of schedules asked for so far.
+      seconds: the time of each new evaluation.
+    """
 
     system: System
     params: Params

@@ -1,4 +1,4 @@
-"""The video side of systems: a tower holds a network's pixels, tokens, merging, cost and trace.
+"""The video side of systems: a tower makes a video network, with its pixels, merging and cost.
 
 A system binds a tower to a text side, losses and tasks.
 """
@@ -30,11 +30,11 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclasses.dataclass(frozen=True)
 class Tower(abc.ABC):
-    """A video transformer, unless a subclass says otherwise one of joint attention over patches.
+    """A video transformer; by default, all patches of a clip attend to each other.
 
     Attributes:
-      config: the system's; `model.vision` has the sizes.
-      mean: of each colour in the training data, in 0..1.
+      config: the system's configuration; `model.vision` has the sizes.
+      mean: mean of each colour in the training data, in 0..1.
       std: standard deviation of each colour.
       protected: number of leading tokens that never merge: class tokens.
     """
@@ -47,7 +47,7 @@ class Tower(abc.ABC):
     @property
     @abc.abstractmethod
     def network(self) -> nn.Module:
-        """The transformer with its mergers; it takes `trace`.
+        """The transformer with its mergers; its call has the argument `trace`.
 
         Raises:
           UserError: if the merging cannot work.
@@ -71,7 +71,7 @@ class Tower(abc.ABC):
 
     @property
     def layers(self) -> int:
-        """The number of first layers that `config.model.merger.r` is about."""
+        """The number of layers, from the first, that `config.model.merger.r` applies to."""
         return self.config.model.vision.depth
 
     @cached_property
@@ -87,25 +87,25 @@ class Tower(abc.ABC):
 
     @property
     def merger(self) -> str:
-        """The name of what merges tokens in `layers`."""
+        """The name of the merger in `layers`."""
         return self.config.model.merger.name
 
     @property
     def most(self) -> Callable[[int], int]:
-        """The largest r of a layer, by the number of tokens that enter it."""
+        """Number of tokens that enter a layer -> its largest r."""
         return merging.most(self.merger, self.protected)
 
     def mergers(self, r: Sequence[int]) -> tuple[Merger | None, ...]:
-        """What merges `r` tokens in `layers`, None where it is 0."""
+        """The mergers of `layers` for the schedule `r`; None where it is 0."""
         return merging.per_layer(self.merger, r, self.protected)
 
     @property
     def merging(self) -> Merging:
-        """How many tokens merge, and what encoding a video costs."""
+        """The merging schedule and the cost of encoding a video."""
         return Merging(Schedule(self.r, self.tokens, self.most), self.cost)
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
-        """Multiply-accumulates of each layer where `r` tokens merge in `layers`."""
+        """The cost of each layer with the schedule `r`."""
         vision = self.config.model.vision
         return costs.vit(
             self.mergers(r),
@@ -117,7 +117,7 @@ class Tower(abc.ABC):
 
     @property
     def dtype(self) -> DTypeLike:
-        """The type that the network computes in."""
+        """The dtype that the network computes in."""
         return runtime.compute_dtype(self.config.dtype)
 
     @property
@@ -138,11 +138,11 @@ class Tower(abc.ABC):
 
     @property
     def trace(self) -> TraceVideo | None:
-        """`trace_video` of a system whose parameters "vision" are the transformer's."""
+        """`trace_video` for a system whose parameters "vision" are the transformer's."""
         return video_checked(self.trace_video, self.config)
 
     def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
-        """What each merging block did, in order: see `signatures.TraceVideo`."""
+        """Traces the tokens through each merging block; see `signatures.TraceVideo`."""
         blocks = self.record(params, video)
         trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
         for i, merger in enumerate(self.mergers(self.r)):
@@ -159,7 +159,7 @@ class Tower(abc.ABC):
         return trace
 
     def record(self, params: Params, video: ArrayLike) -> Params:
-        """What the layers record of traced tokens, by the layers' names."""
+        """Runs the network on traced tokens; returns what each layer records, by its name."""
         _, variables = self.network.apply(
             {"params": params["vision"]},
             self.normalise(video),

@@ -1,4 +1,4 @@
-"""The tower of CLIP's systems: an image transformer over frames, in each of which tokens merge."""
+"""The tower of CLIP's systems: an image transformer that merges the tokens of each frame."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class ClipTower(Tower):
     """CLIP's image transformer; each frame is a clip of its own, unless a subclass joins them.
 
     Attributes:
-      config: the system's.
+      config: the system's configuration.
     """
 
     config: clip.Retrieval | tds_clip.Recognition
@@ -40,7 +40,7 @@ class ClipTower(Tower):
 
     @property
     def tokens(self) -> int:
-        """N of a frame: its patches and its class token."""
+        """N of a frame: its class token and its patches."""
         return self.patches + 1
 
     @cached_property
@@ -53,7 +53,7 @@ class ClipTower(Tower):
         return self.stages_of(self.r)
 
     def stages_of(self, r: Sequence[int]) -> tuple[Stage, ...]:
-        """What each layer does where `r` tokens of a frame merge in `layers`."""
+        """What each layer does to the clips with the schedule `r`, per frame."""
         counts = schedule.token_counts(r, self.tokens)
         frames = self.config.model.vision.frames
         return tuple(
@@ -63,7 +63,7 @@ class ClipTower(Tower):
 
     @cached_property
     def network(self) -> CLIPViT:
-        """The transformer with its mergers and joins, and without LoRA: parameters are folded.
+        """The transformer with its mergers and joins, without LoRA (added to the parameters).
 
         Raises:
           UserError: if the merging cannot work.
@@ -84,11 +84,11 @@ class ClipTower(Tower):
 
     @property
     def layers_with_positions(self) -> list[int]:
-        """The layers before which clips join and get learned positions."""
+        """The layers before which clips join and learned positions are added."""
         return []
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
-        """Multiply-accumulates of each layer where `r` tokens of a frame merge."""
+        """The cost of each layer with the schedule `r`, for all frames."""
         vision = self.config.model.vision
         return tempme.cost(
             self.stages_of(r),
@@ -98,13 +98,13 @@ class ClipTower(Tower):
         )
 
     def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
-        """What each merging layer did, over the patches of all frames.
+        """Traces the patches of all frames through each merging layer.
 
-        See `signatures.TraceVideo`; parameters may have LoRA apart.
+        See `signatures.TraceVideo`; LoRA is added to the parameters first.
         """
         record = self.record(merge_lora(params), video)
         videos = np.shape(video)[0]
-        joins = any(stage.join for stage in self.stages)  # tokens then enter in another order
+        joins = any(stage.join for stage in self.stages)  # these change the order of tokens
         trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
         for i, stage in enumerate(self.stages):
             if not (stage.merger or (stage.join and stage.join.r)):
@@ -121,7 +121,7 @@ class ClipTower(Tower):
 
 
 def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
-    """int32 [B,T N]: the place, among the tokens of all clips, of each frame's patches."""
+    """int32 [B,T N]: the place of each frame's patches among the tokens of all clips."""
     assert tokens.origin is not None
     length, clips = tokens.x.shape[1], len(tokens.x) // videos
     origin = rearrange(tokens.origin, "(b f) n -> b f n", b=videos)

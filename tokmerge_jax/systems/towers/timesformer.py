@@ -28,7 +28,7 @@ class TimeSformerTower(Tower):
     """TESTA's video transformer.
 
     Attributes:
-      config: the system's.
+      config: the system's configuration.
     """
 
     config: Config
@@ -38,16 +38,16 @@ class TimeSformerTower(Tower):
 
     @property
     def tokens(self) -> int:
-        """N among which patches merge: a frame's or, in joint attention, all; the class token."""
+        """N, the number of tokens among which patches merge: a frame's, or in "joint" all."""
         vision = self.config.model.vision
         return 1 + self.patches * (vision.frames if vision.attention == "joint" else 1)
 
     @property
     def kinds(self) -> tuple[type[Merger], type[Merger]]:
-        """What merges frames, and what merges patches.
+        """The mergers of frames and of patches.
 
         Raises:
-          UserError: if there is none of that name.
+          UserError: if there is no merger of a name.
         """
         merger, attention = self.config.model.merger, self.config.model.vision.attention
         places = ("attention",) if attention == "divided" else BLOCK
@@ -55,7 +55,7 @@ class TimeSformerTower(Tower):
 
     @property
     def most(self) -> Callable[[int], int]:
-        """As of `Tower`, of patches."""
+        """Number of tokens of a frame that enter a block -> the largest r of its patches."""
         return testa.most_patches(self.kinds[1])
 
     @cached_property
@@ -85,7 +85,7 @@ class TimeSformerTower(Tower):
         return self.plan_of(self.r)
 
     def plan_of(self, r: Sequence[int]) -> tuple[Aggregation, ...]:
-        """What each block merges where `r` patches of a frame do."""
+        """What each block merges with the schedule `r` of patches."""
         attention = self.config.model.vision.attention
         plan = testa.plan(self.kinds, self.r_frames, r, self.config.model.merger.vote)
         if attention != "divided" and any(part.frames for part in plan):
@@ -119,7 +119,7 @@ class TimeSformerTower(Tower):
 
     @property
     def sizes(self) -> Vision:
-        """What the table of the checkpoint's names depends on."""
+        """The sizes that the table of the checkpoint's names depends on."""
         vision = self.config.model.vision
         edge = vision.image_size // vision.patch_size
         return Vision(vision.depth, edge, vision.frames, vision.learned_scale, vision.attention)
@@ -132,7 +132,7 @@ class TimeSformerTower(Tower):
         return Pixels(self.mean, self.std, vision.image_size, vision.frames, resize, augment=resize)
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
-        """Multiply-accumulates of each layer where `r` patches of a frame merge in the blocks."""
+        """The cost of each layer with the schedule `r` of patches."""
         vision, plan = self.config.model.vision, self.plan_of(r)
         sizes = {"width": vision.width, "heads": vision.heads, "patch_inputs": self.patch_inputs}
         if vision.attention == "divided":
@@ -150,7 +150,7 @@ class TimeSformerTower(Tower):
         )
 
     def normalise(self, video: ArrayLike) -> jax.Array:
-        """Normalises as `Tower`; a clip without a byte above 1 is taken to be in [0,1] already.
+        """Normalises as `Tower`, but takes a clip without a byte above 1 to be in [0,1] already.
 
         The original does the same.
         """
@@ -162,11 +162,11 @@ class TimeSformerTower(Tower):
 
     @property
     def trace(self) -> TraceVideo | None:
-        """The trace of `Tower`; None unless attention is divided: other forms trace no patches."""
+        """The trace of `Tower`; None unless attention is divided: only then patches are traced."""
         return super().trace if self.config.model.vision.attention == "divided" else None
 
     def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
-        """What each merging block did, over the patches of a video.
+        """Traces the patches of a video through each merging block.
 
         See `signatures.TraceVideo`, "frames" included.
         """
@@ -182,5 +182,5 @@ class TimeSformerTower(Tower):
             trace["origin"].append(clip.origin)
             trace["size"].append(rearrange(clip.size, "b t p -> b (t p)"))
             of_first = rearrange(clip.origin, "b (t p) -> b t p", t=frames)[..., 0]
-            trace["frames"].append(of_first // clip.x.shape[2])  # all of a frame's go together
+            trace["frames"].append(of_first // clip.x.shape[2])  # a frame's patches move together
         return trace

@@ -1,4 +1,4 @@
-"""The tower of UMT's systems: joint attention over all patches, merged by vid-TLDR or another."""
+"""The tower of UMT's systems: joint attention over all patches, with vid-TLDR or another merger."""
 
 import dataclasses
 from functools import cached_property
@@ -16,7 +16,7 @@ class UMTTower(Tower):
     """UMT's video transformer.
 
     Attributes:
-      config: the system's.
+      config: the system's configuration.
     """
 
     config: Config

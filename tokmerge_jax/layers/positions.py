@@ -1,0 +1,52 @@
+"""Position tables: UMT's sine-cosine table, and learned tables that are read at other sizes."""
+
+import math
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+
+def sincos(positions: int, width: int) -> np.ndarray:
+    """Returns the fixed table of "Attention Is All You Need", float32 [positions, width].
+
+    Channel j of position p has the angle p / 10000^(2 floor(j/2) / width): its sine where j is
+    even, its cosine where j is odd.
+    """
+    channel = np.arange(width)
+    angle = np.arange(positions)[:, None] / 10000 ** (2 * (channel // 2) / width)
+    return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
+
+
+def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.ndarray:
+    """Returns UMT's table for frames of `patches` patches, float32 [frames*patches, width].
+
+    If `frames` is not the checkpoint's number of frames, the table of `table_frames` frames is
+    interpolated linearly over time (half-pixel centres). A single frame has a table of its own.
+    Source: UMT (ICCV 2023), `ckpt_num_frame`.
+    """
+    if frames in (1, table_frames):
+        return sincos(frames * patches, width)
+    table = rearrange(sincos(table_frames * patches, width), "(t p) c -> t p c", p=patches)
+    last = table_frames - 1
+    place = np.clip((np.arange(frames) + 0.5) * table_frames / frames - 0.5, 0, last)
+    low = np.floor(place).astype(int)
+    share = (place - low).astype(np.float32)[:, None, None]
+    resampled = (1 - share) * table[low] + share * table[np.minimum(low + 1, last)]
+    return rearrange(resampled, "t p c -> (t p) c")
+
+
+def nearest(table: Float[Array, "T C"], length: int) -> Float[Array, "M C"]:
+    """Reads a learned table at `length` places: row floor(i T / length) at place i."""
+    return table[_nearest(len(table), length)]
+
+
+def nearest_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
+    """Reads the learned table of a square grid, row by row, at a grid of `edge` x `edge`."""
+    rows = math.isqrt(len(table))
+    place = _nearest(rows, edge)
+    return table[(rows * place[:, None] + place[None]).ravel()]
+
+
+def _nearest(rows: int, length: int) -> np.ndarray:
+    return np.arange(length) * rows // length
