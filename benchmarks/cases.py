@@ -1,4 +1,4 @@
-"""What `stages.py` times, its inputs, and the stages that encode: clips, texts, a product."""
+"""Cases that `stages.py` times, their inputs, and the stages that encode clips and texts."""
 
 import dataclasses
 import time
@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks.synthetic import clip_macs, encoder, fitting, frames_shape, needed, unmerged
+from benchmarks.synthetic import (
+    clip_macs,
+    encoder,
+    fitting,
+    frames_shape,
+    needed,
+    random_weights,
+    unmerged,
+)
 from tokmerge_jax import checkpoints, runtime
 from tokmerge_jax.config import expect, tds_clip, umt
 from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
@@ -32,7 +40,6 @@ TRAIN_CLIPS = flags.DEFINE_integer(
     "train_clips", 4, "clips of a step of training, no more than --gallery", lower_bound=1
 )
 
-_ONES = "scale", "var"  # of normalisation
 _PRODUCTS = 12  # a single one is too short to time
 _TURNS = 40  # of as many, which take an accelerator tens of milliseconds
 _MOST_ROWS = 8192  # of them: a ceiling is reached with as many, and more would take long
@@ -92,21 +99,10 @@ def clips() -> list[int]:
 
 
 def weights(system: System) -> Params:
-    """The checkpoint's parameters, or random ones, on the device.
-
-    Random ones are drawn here, by what their names say: a GPU's compiler takes a minute for the
-    system's own initialisation.
-    """
+    """The checkpoint's parameters, or random ones, on the device."""
     if system.config.checkpoint:
         return jax.device_put(checkpoints.load_checkpoint(system.config.checkpoint, system))
-    rng = np.random.default_rng(system.config.seed)
-
-    def draw(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> np.ndarray:
-        if path[-1].key in _ONES or not shape.shape:
-            return np.ones(shape.shape, shape.dtype)
-        return 0.02 * rng.standard_normal(shape.shape, shape.dtype)
-
-    return jax.device_put(jax.tree.map_with_path(draw, system.weights.shapes))
+    return random_weights(system)
 
 
 def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
@@ -244,7 +240,7 @@ def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 
 def counted(clips: int) -> str:
-    """The number of clips, in words."""
+    """The number of clips with its noun, such as "8 clips"."""
     return f"{clips} clip{'s' * (clips > 1)}"
 
 
@@ -258,7 +254,7 @@ def _embed(
 
 
 def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """The gallery's texts."""
+    """Encodes the gallery's texts."""
     retrieval = needed(system, system.retrieval)
 
     def embed(params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
@@ -271,7 +267,7 @@ def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[
 
 
 def without_and_with(system: System) -> list[tuple[str, System]]:
-    """The system without merging, and as it is, each with what it is called."""
+    """The system without merging and as configured, each with its name."""
     merger = system.config.model.merger
     if merger.name == "none":
         return [("no merging", system)]

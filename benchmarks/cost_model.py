@@ -47,6 +47,7 @@ from benchmarks.synthetic import (
     fitting,
     frames_shape,
     machine,
+    random_weights,
     unmerged,
 )
 from tokmerge_jax import command_line, registry, runtime
@@ -120,7 +121,7 @@ def asked(config: Config) -> dict[str, System]:
 
 
 def read(text: str) -> Any:
-    """A value as --schedules has it: a Python literal in which 100x3 is 100,100,100; or a name."""
+    """Reads a value of --schedules: a Python literal in which 100x3 is 100,100,100; or a name."""
     runs = r"(\d+)x(\d+)"
     literal = re.sub(runs, lambda run: ",".join([run[1]] * int(run[2])), text)
     try:
@@ -130,7 +131,7 @@ def read(text: str) -> Any:
 
 
 def spell(values: Values) -> str:
-    """Values as --schedules has them."""
+    """Values in the form of --schedules."""
     return " ".join(
         f"{key}={_spell(value)}" if len(values) > 1 else _spell(value)
         for key, value in values.items()
@@ -147,7 +148,7 @@ def _spell(value: Any) -> str:
 
 
 def automatic(own: System) -> dict[str, System]:
-    """The configuration's merging scaled, and its r spread evenly, as far as these can work."""
+    """Systems that merge a scaled r, or the r spread evenly, where these are valid."""
     settings, systems = merging(own), {}
     r = settings["merger.r"]
     tries = [scaled(settings, share) for share in _SHARES]
@@ -162,7 +163,7 @@ def automatic(own: System) -> dict[str, System]:
 
 
 def merging(system: System) -> dict[str, Any]:
-    """The values of a configuration that say how much merges."""
+    """The configuration's values that control how much is merged."""
     model, settings = system.config.model, {"merger.r": system.merging.schedule.r}
     if isinstance(model.merger, testa.Merger):
         frames, depth = model.vision.frames, model.vision.depth
@@ -192,7 +193,7 @@ def measure(
 ) -> list[dict[str, float]]:
     """Seconds a clip of each system, a mapping for each round; `path` keeps them as they come.
 
-    Rounds that are kept count where the same programs ran on the same machine.
+    Rounds in the file are used if the same programs ran on the same machine.
     """
     programs = lowered(systems)
     texts = {name: program.as_text() for name, program in programs.items()}
@@ -235,7 +236,7 @@ def compiled(
     rng = np.random.default_rng(own.config.seed)
     shape = _CLIPS.value, *frames_shape(own)
     video = jax.device_put(rng.integers(0, 256, shape, np.uint8))
-    params = jax.jit(own.weights.init)(jax.random.key(own.config.seed))
+    params = random_weights(own)
     return {
         name: partial(_timed, programs[name].compile(), fitting(params, system), video)
         for name, system in tracked(systems.items(), "compiling", len(systems), "program")
@@ -297,7 +298,7 @@ def report(
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
-    """The schedules as they come; seconds are predicted from the measurements of the others."""
+    """A table of the schedules; seconds are predicted from the measurements of the others."""
     view = rich.table.Table(title=title)
     view.add_column("schedule")
     for column in ("tokens", "GMAC", "s", "min-max s", "predicted", "error", "speed-up", "by GMAC"):

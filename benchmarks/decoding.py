@@ -1,10 +1,10 @@
 """The decoding stage of `stages.py`: the project's decoder, sampling and resizing.
 
 Videos of 10 s are drawn for it: discs that move over a textured ground, in H.264 by x264 with its
-default settings and a keyframe every 250 frames, as in MSR-VTT's. Decord reads the same
-frames in as many processes of one thread, as ours are, and scales them while it decodes them where
-`config.data.decode_size` says so; else PyTorch resizes them. Its frames stay where they are; ours
-come to this process.
+default settings and a keyframe every 250 frames, as MSR-VTT's have. decord reads the same frames in
+the same number of single-threaded processes. It scales them while it decodes where
+`config.data.decode_size` asks for that; otherwise PyTorch resizes them. decord's frames stay in
+their processes; ours are sent to this one.
 """
 
 import atexit
@@ -28,13 +28,13 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Gallery, Params
 
 _VIDEOS = 16
-_AHEAD, _TIMED = 6, 16  # videos for each worker: those before the clock starts, at least, and then
+_AHEAD, _TIMED = 6, 16  # videos for each worker: before the clock starts, and timed
 _SECONDS, _RATE, _HEIGHT, _WIDTH = 10, 30, 240, 320
 _DISCS, _RADIUS = 6, 25
 
 
 def decode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """Drawn videos, by one process, this, and by as many worker processes as there are cores."""
+    """Decodes drawn videos in this process, and in one worker process for each core."""
     del params, inputs
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)  # they are read until the end
@@ -68,10 +68,10 @@ def _case(system: System, read: Decoder, paths: Sequence[pathlib.Path], processe
 
 @dataclasses.dataclass(frozen=True)
 class _Decoding:
-    """Decodes `count` videos, `paths` over and over.
+    """Decodes `count` videos, repeating `paths`.
 
-    What is timed begins later: starting workers takes seconds, once for a whole evaluation, and
-    while one starts others get ahead, by what waits in their queues and what they have in hand.
+    The clock starts after a first part: workers take seconds to start, once for a whole evaluation,
+    and those that start first fill their queues while they wait for the others.
     """
 
     system: System
@@ -95,7 +95,7 @@ class _Decoding:
 
 
 def _wanted(read: Decoder, path: pathlib.Path) -> list[int]:
-    """The numbers of the frames that are read of a video."""
+    """The indices of the frames that are read from a video."""
     with open_video(path) as video:
         chosen: Any = read.choose(video.length, video.rate, read.frames, read.seconds, None)
         return chosen.tolist()

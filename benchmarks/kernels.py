@@ -23,9 +23,9 @@ _MOST_BYTES = 4 * 2**30
 
 
 def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
-    """Attention and merging of random tokens, as many as the first block sees.
+    """Attention and merging of as many random tokens as the first block sees.
 
-    Of each stage the first way is the one that the networks take here.
+    The first way of each stage is the one that the networks take on this machine.
     """
     del params, inputs
     rng = np.random.default_rng(system.config.seed)
@@ -70,14 +70,14 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
 
 
 def _runs(form: kernels.Form, platform: str, dtype: Any, entropy: bool) -> bool:
-    """Whether a form is there on a platform, and more than interpreted."""
+    """Whether a form runs on a platform without being interpreted."""
     if form == "cudnn":
         return platform == "gpu" and not entropy and jnp.dtype(dtype).itemsize == 2
     return form != "pallas" or platform in ("gpu", "tpu")
 
 
 def _merging(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
-    """Half of what can merge does; sums of groups by scattering, or by a product."""
+    """Merges a quarter of the tokens; sums of groups by scattering, or by a product."""
     vision, tokens = system.config.model.vision, system.merging.cost[0].tokens_out
     r = tokens // 4
     keys = rng.standard_normal((count, tokens, vision.width // vision.heads), np.float32)

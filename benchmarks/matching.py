@@ -1,4 +1,4 @@
-"""What `stages.py` times of texts that are read with a video: re-ranking and answering."""
+"""The stages of `stages.py` that read texts with a video: re-ranking and answering."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ _PAIRS = 32  # timed where each pair is scored anew: a batch of the original's e
 
 
 def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """All texts on one video with keys and values shared, and each pair for itself."""
+    """Matches all texts with one video: with shared keys and values, and pair by pair."""
     (count, length, _), tokens = inputs["states"].shape, inputs["tokens"]
     states, mask = inputs["states"][None], inputs["text_mask"][None]
     stage = f"re-rank {count} x {count}"
@@ -72,7 +72,7 @@ def pair_macs(system: System, length: int) -> tuple[int, int]:
 
 
 def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
-    """All questions about a video as evaluation does them, and each answer for itself."""
+    """Answers all questions about a video: as the evaluation does, and one by one."""
     count, listed = QUESTIONS.value, len(inputs["answer_ids"])
     options = expect(system.config.eval, AnsweringOptions)
     most = min(options.top_k, listed)
@@ -112,7 +112,7 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 
 def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
-    """The straightforward order: states repeated for each answer, rows of whole answers."""
+    """A function that scores whole answers, with the states repeated for each."""
     network = system.network
     assert isinstance(network, Answerer)
 

@@ -1,4 +1,4 @@
-"""The original that `stages.py` is to time as well, in a process of its own with PyTorch."""
+"""The original that `stages.py` compares with, in a process of its own with PyTorch."""
 
 import dataclasses
 import functools
@@ -66,7 +66,7 @@ class Peer:
     def ready(
         self, system: System, params: Params, inputs: Mapping[str, np.ndarray]
     ) -> Iterator[Ask]:
-        """A process that holds it with the same weights and inputs, and a way to ask it."""
+        """Starts a process that holds it with the same weights and inputs; yields how to ask it."""
         with tempfile.TemporaryDirectory() as name:
             _write_job(pathlib.Path(name), system, params, inputs)
             command = [self.python, "-m", "benchmarks.originals.driver"]
@@ -85,7 +85,7 @@ class Peer:
 
 
 def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
-    """The original's ways through each job of ours that it can be asked for."""
+    """The original's cases for the same jobs as ours."""
     return [
         dataclasses.replace(
             case,
@@ -104,7 +104,7 @@ def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
 def _write_job(
     folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
 ) -> None:
-    """What the process reads: see `driver.py`."""
+    """Writes the folder that the process reads (`driver.py` says what it holds)."""
     original, *_ = _ORIGINALS[system.name]
     job = {
         "embed_dim": 0,

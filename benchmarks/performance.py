@@ -1,4 +1,4 @@
-"""The page of ratios, from what `stages.py --against` has written: a table and a picture.
+"""Makes a table and a picture of ratios from the files of `stages.py --against`.
 
 Example:
   python -m benchmarks.performance b16.json l14.json --output docs/performance

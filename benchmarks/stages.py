@@ -19,18 +19,18 @@ Every round runs each case once, so that a busy minute of the machine slows all 
 compared. Compilation is reported separately. "Ceiling" is a large matrix product of the model's
 shapes in the same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), FLOP are two for
 each.
-Re-ranking is timed on a part of its pairs, and multiplied; so are questions that are answered anew.
+Re-ranking is timed on a part of its pairs and scaled up; so are questions answered one by one.
 
 The stages `decode`, `evaluation` and `kernels` take long and run only where they are named.
 `decode` draws videos and reads them as `config.data` says; a decord that the original's Python has
-is timed as well. `evaluation` is all of it but decoding, on random clips: `--gallery` says how
-many, the most of `--clips` how many are encoded at a time; all are held in memory as float32.
-`kernels` are the forms of attention and of a merge, of UMT's tokens.
+is timed as well. `evaluation` is a whole evaluation without decoding, on random clips: `--gallery`
+is the number of videos, the largest of `--clips` the number encoded at a time; all are held in
+memory as float32. `kernels` compares the forms of attention and of a merge on UMT's tokens.
 
 Peak memory is accounted in two ways: ours is what the compiler reports for the program, with its
 arguments and results; the original's is the most that PyTorch's allocator held, all its weights
-with it, and known on a GPU alone. It runs there if ours does: training under bfloat16 autocast, all
-else under float16 autocast, unless ours computes in float32.
+with it, and known on a GPU alone. The original runs on a GPU if ours does: training under bfloat16
+autocast, everything else under float16 autocast, unless ours computes in float32.
 """
 
 import contextlib
@@ -163,7 +163,7 @@ def time_stages(
 
 
 def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
-    """The cases that the original can be asked for, and decord, where there is one."""
+    """The cases that the original can be asked for; without decord, none that decode."""
     askable = [case for case in cases if case.requests]
     if not askable:
         raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
@@ -224,7 +224,7 @@ def _row(
 
 
 def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> dict[str, Any]:
-    """A case's own figures: of its whole job, from runs of which one may be a part of it."""
+    """A case's own figures, of its whole job; a run may be only a part of the job."""
     times = [each.seconds for each in timed]
     median = statistics.median(times)
     compiling = max(warm.seconds - median, 0) if case.compiles else case.compile_seconds
@@ -247,17 +247,17 @@ def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]], title: str) -> rich.table.Table:
-    """The figures of `report` for a reader; "-" where there is none."""
+    """A table of the figures of `report`; "-" stands for a figure that does not exist."""
     view = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = {
         "clips/s": lambda row: _digits(row["clips_per_second"]),
         "TFLOP/s": lambda row: _digits(row["tflops"]),
-        "of ceiling": lambda row: _told(row["share_of_ceiling"], ".0%"),
-        "peak MiB": lambda row: _told(row["peak_bytes"] and row["peak_bytes"] / 2**20, ".0f"),
-        "compile s": lambda row: _told(row["compile_seconds"], ".1f"),
+        "of ceiling": lambda row: _formatted(row["share_of_ceiling"], ".0%"),
+        "peak MiB": lambda row: _formatted(row["peak_bytes"] and row["peak_bytes"] / 2**20, ".0f"),
+        "compile s": lambda row: _formatted(row["compile_seconds"], ".1f"),
         "median s": lambda row: f"{row['seconds']:.3f}",
         "min-max s": lambda row: f"{row['fastest']:.3f}-{row['slowest']:.3f}",
-        "GMAC": lambda row: _told(row["gmac"], ".1f"),
+        "GMAC": lambda row: _formatted(row["gmac"], ".1f"),
         "x first": lambda row: f"{row['times_first']:.2f}",
         "difference": lambda row: f"{row['difference']:.0e}",
     }
@@ -272,7 +272,7 @@ def table(rows: Sequence[dict[str, Any]], title: str) -> rich.table.Table:
     return view
 
 
-def _told(figure: float | None, form: str) -> str:
+def _formatted(figure: float | None, form: str) -> str:
     return "-" if figure is None else format(figure, form)
 
 
@@ -284,7 +284,7 @@ def _digits(figure: float | None) -> str:
 
 
 def memory_table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
-    """The figures of `training.memory` for a reader, bytes as MiB."""
+    """A table of the figures of `training.memory`, with bytes as MiB."""
     counts = "stage", "clips", "parts"
     view = rich.table.Table(title="Training holds, in MiB")
     for title in rows[0]:
@@ -295,7 +295,7 @@ def memory_table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
 
 
 def _difference(want: np.ndarray, got: np.ndarray) -> float:
-    """Largest difference, relative to the largest value, of what both have computed."""
+    """Largest difference between two results, relative to the largest value of the first."""
     count = min(want.size, got.size)
     a, b = want.ravel()[:count], got.ravel()[:count]
     return float(np.abs(a - b).max() / np.abs(a).max())

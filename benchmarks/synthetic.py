@@ -1,4 +1,4 @@
-"""What scripts that time networks on random input share: systems beside one's own, and their sizes.
+"""Systems, weights and sizes for scripts that time networks on random input.
 
 It has no flags, so that every script can import it.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tokmerge_jax import registry, runtime
@@ -17,6 +18,8 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Params, UserError
 
 R = TypeVar("R")
+
+_ONES = "scale", "var"  # of normalisation
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
@@ -29,8 +32,24 @@ def unmerged(config: Config) -> System:
     return registry.build(changed(config, {"merger.name": "none"}))
 
 
+def random_weights(system: System) -> Params:
+    """Random parameters on the device, drawn by what their names say.
+
+    A compiler takes a minute for the system's own initialisation.
+    """
+    rng = np.random.default_rng(system.config.seed)
+
+    def draw(name: str, shape: Any) -> np.ndarray:  # a leaf, which flax's types do not say
+        if name in _ONES or not shape.shape:
+            return np.ones(shape.shape, shape.dtype)
+        return 0.02 * rng.standard_normal(shape.shape, shape.dtype)
+
+    shapes = flatten_dict(system.weights.shapes)
+    return jax.device_put(unflatten_dict({path: draw(path[-1], x) for path, x in shapes.items()}))
+
+
 def fitting(params: Params, system: System) -> Params:
-    """The parameters that a system has, from those of one that has more."""
+    """The parameters of a system, selected from those of one that has more."""
     flat = flatten_dict(params)
     return unflatten_dict({name: flat[name] for name in flatten_dict(system.weights.shapes)})
 
@@ -62,5 +81,5 @@ def clip_macs(system: System) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What seconds depend on beside the configuration."""
+    """Versions, devices and number of cores, on which seconds depend."""
     return {**runtime.versions(), "cores": os.cpu_count()}

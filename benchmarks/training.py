@@ -146,13 +146,13 @@ def _compile(
 
 
 def _no_rate(index: Any) -> jax.Array:
-    """So small a rate that a step leaves the weights as they are, and takes its time."""
+    """A rate so small that a step takes its full time and leaves the weights as they are."""
     del index
     return jnp.float32(1e-12)
 
 
 def _shapes(system: System, sharding: jax.sharding.Sharding) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of the configuration's size: all that any loss reads, and more."""
+    """A batch of the configuration's size, with everything that any loss reads."""
     data, sizes = system.config.data, system.config.train
     rows, groups = sizes.batch_size, training_of(system).grad_accum
     if rows % groups:
@@ -193,7 +193,7 @@ def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
 
 
 def _side_macs(system: System) -> tuple[int, int]:
-    """All of TDS-CLIP's side network, and its layers that read what needs no gradient."""
+    """Returns MACs of (TDS-CLIP's side network, its layers whose inputs need no gradient)."""
     config = expect(system.config, Recognition)
     tower, side, width = TDSTower(config), config.model.side, config.model.vision.width
     frozen = ClipTower(config).cost(tower.r)

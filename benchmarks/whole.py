@@ -1,4 +1,4 @@
-"""What `stages.py` times as a whole: the evaluation of a gallery, decoding apart."""
+"""The evaluation stage of `stages.py`: a whole gallery, without decoding."""
 
 import contextlib
 import io
@@ -37,9 +37,10 @@ Inputs = dict[str, np.ndarray]
 def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
     """Videos and as many texts: encoded, compared, and ranked again where the system does so.
 
-    What is compared are the final scores where every text is a candidate of every video, as it is
-    of galleries up to `config.eval.top_k`; in others rounding decides who is, and the similarities
-    are compared; how many pairs there are is then not known before, nor are the products.
+    In a gallery of up to `config.eval.top_k` videos every text is a candidate of every video, and
+    the final scores are compared with the original's. In a larger one rounding decides which texts
+    are candidates: the similarities are compared, and products are not counted, since the number of
+    pairs is not known in advance.
     """
     texts, options = (inputs["text_ids"], inputs["text_mask"]), system.config.eval
     settings = replace(expect(options, RetrievalOptions), batch_size=max(clips()))
@@ -72,7 +73,7 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
 
 
 def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
-    """Videos and questions about each, whose answers are ranked; of the original see `answer`."""
+    """Videos and questions about each, whose answers are ranked; `answer` times the original."""
     count, each = len(inputs["gallery"]), QUESTIONS.value
     texts: Any = tuple(
         np.resize(inputs[name], (count * each, *inputs[name].shape[1:]))
@@ -121,7 +122,7 @@ def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
 def _run(
     params: Params, inputs: Inputs, evaluate: Callable[[evaluation.Context], np.ndarray]
 ) -> Callable[[], Timed]:
-    """An evaluation from the start: its store is new, its programs stay compiled."""
+    """A function that evaluates from the start, with a new store; it keeps compiled programs."""
     model = evaluation.Model(params, parallel.make_mesh(1))
 
     def batches(size: int, rows: np.ndarray) -> Iterator[Batch]:

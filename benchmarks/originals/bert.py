@@ -71,7 +71,7 @@ class Matching(nn.Module):
         return to_text if k == len(words) else similarity
 
     def final(self, score: torch.Tensor, similarity: torch.Tensor) -> torch.Tensor:
-        """What candidates are ranked by."""
+        """The scores that candidates are ranked by."""
         return score.to(similarity.dtype)
 
     def begin(self, ids: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
