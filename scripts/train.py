@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from tokmerge_jax import command_line, registry
+from tokmerge_jax import command_line, hosts, registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.training import train
 from tokmerge_jax.training import export
@@ -31,6 +31,8 @@ def main(config: Config) -> None:
         export.check(target)
     folder = command_line.output(config) / "training"
     trained = train(system, folder)
+    if hosts.number():  # process 0 exports and reports
+        return
     if not trained.finished:
         steps = f"step {trained.step} of {trained.plan.steps}"
         print(f"Stopped after {steps}; run the same command again to continue.")
@@ -50,4 +52,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, several=True)

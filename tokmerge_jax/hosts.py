@@ -163,9 +163,14 @@ def gather(value: Json) -> list[Json]:
     client = distributed.global_state.client
     if client is None:
         return [value]
-    key = f"tokmerge_jax/gather/{next(_exchanges)}"
-    client.key_value_set(f"{key}/{number()}", json.dumps(value))
-    texts = [client.blocking_key_value_get(f"{key}/{other}", _EVER) for other in range(count())]
+    exchange, folder = next(_exchanges), "tokmerge_jax/gather"
+    client.key_value_set(f"{folder}/{exchange}/{number()}", json.dumps(value))
+    texts = [
+        client.blocking_key_value_get(f"{folder}/{exchange}/{other}", _EVER)
+        for other in range(count())
+    ]
+    if exchange:  # all have read what came before, which would pile up
+        client.key_value_delete(f"{folder}/{exchange - 1}/{number()}")
     return [json.loads(text) for text in texts]
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from einops import rearrange
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from tokmerge_jax.types import Batch, UserError
@@ -69,9 +71,31 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
     return {name: place(x) for name, x in batch.items()}
 
 
+def own_rows(mesh: Mesh, count: int) -> list[int]:
+    """The rows of a batch of `count` that lie on this process's devices, for `shard`."""
+    held, process = rows(mesh).devices_indices_map((count,)), jax.process_index()
+    own = [place for device, (place,) in held.items() if device.process_index == process]
+    return sorted(row for place in own for row in range(count)[place])
+
+
 def place(mesh: Mesh, params: PyTree) -> PyTree:
-    """Puts parameters, or a tree with arrays like theirs, on the devices as `layout` says."""
-    return jax.device_put(params, layout(mesh, params))
+    """Puts parameters, or a tree with arrays like theirs, on the devices as `layout` says.
+
+    Every process passes them whole.
+    """
+
+    def put(x: ArrayLike, sharding: NamedSharding) -> jax.Array:
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(put, params, layout(mesh, params))
+
+
+def fetch(params: PyTree) -> PyTree:
+    """Returns arrays that this process can read: as they are, or NumPy arrays of all processes'."""
+    if jax.process_count() == 1:
+        return params
+    return multihost_utils.process_allgather(params, tiled=True)
 
 
 def layout(mesh: Mesh, params: PyTree) -> PyTree:

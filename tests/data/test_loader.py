@@ -18,6 +18,7 @@ from tokmerge_jax.data import loader
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.data.pixels import umt
+from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.data.video.workers import Fault
 from tokmerge_jax.types import UserError
 
@@ -150,6 +151,25 @@ def test_training_goes_on_at_any_step(folder):
     for one, other in zip(whole[4:], rest, strict=True):
         for key in one:
             np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("own", [[0, 1], [2, 3], [1, 2]])
+def test_a_process_reads_its_own_rows_of_the_same_batches(folder, monkeypatch, samples, own):
+    source = dataclasses.replace(data.open_training(config(folder), FRAMES), samples=samples)
+    whole = training(source, 4, 5, 1, 3)
+    asked, decode = [], Decoder.__call__
+
+    def counting(self, path, rng=None):
+        asked.append(path)
+        return decode(self, path, rng)
+
+    monkeypatch.setattr(Decoder, "__call__", counting)
+    parts = list(itertools.islice(source.batches(CROP, collate, 4, 5, 1, own), 3))
+    for one, part in zip(whole, parts, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(part[name], one[name][own])
+    assert len(asked) == 3 * 2  # of two samples each, both rows are of different videos
 
 
 def test_training_epochs(folder):

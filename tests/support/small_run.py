@@ -109,9 +109,11 @@ class Source:
 
     make: Callable[[int], Iterator[Batch]]
 
-    def batches(self, augment, collate, batch_size, seed, step=0):
+    def batches(self, augment, collate, batch_size, seed, step=0, own=None):
         del augment, collate, batch_size, seed
-        return self.make(step)
+        own = slice(None) if own is None else own
+        for batch in self.make(step):
+            yield {name: rows[own] for name, rows in batch.items()}
 
 
 def train(

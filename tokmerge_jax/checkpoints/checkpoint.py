@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from tokmerge_jax import disk
+from tokmerge_jax import disk, hosts
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.types import Json, Params, UserError
 
@@ -20,7 +20,7 @@ _LOST = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # raised whe
 
 
 def save(path: epath.PathLike, params: Params, constants: Mapping[str, Json]) -> None:
-    """Writes weights and constants (JSON values) into the folder `path`.
+    """Writes weights and constants (JSON values) into the folder `path`, in this process alone.
 
     `constants.json` is written last: a folder without it is incomplete and is overwritten.
 
@@ -34,7 +34,11 @@ def save(path: epath.PathLike, params: Params, constants: Mapping[str, Json]) ->
         path.mkdir(parents=True, exist_ok=True)
         if (local := pathlib.Path(path)).is_dir():
             disk.check_room(local, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
-        with ocp.StandardCheckpointer() as writer:
+        own = hosts.number()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+        )
+        with ocp.StandardCheckpointer(multiprocessing_options=alone) as writer:
             writer.save(path / "params", dict(params), force=True)
         (path / "constants.json").write_text(json.dumps(dict(constants), indent=1) + "\n")
 

@@ -129,7 +129,13 @@ class TrainingSource:
         return len(self.rows) * self.samples
 
     def batches(
-        self, augment: Augment, collate: Collate, batch_size: int, seed: int, step: int = 0
+        self,
+        augment: Augment,
+        collate: Collate,
+        batch_size: int,
+        seed: int,
+        step: int = 0,
+        own: Sequence[int] | None = None,
     ) -> Iterator[Batch]:
         """Yields batches from `step` on, endlessly; each epoch is a new permutation of the rows.
 
@@ -144,9 +150,11 @@ class TrainingSource:
           batch_size: B, number of samples.
           seed: decides permutations, frames and augmentation.
           step: the number of the first batch.
+          own: rows of each batch that this process needs; only their videos are decoded. None =
+            all.
 
         Yields:
-          `video` uint8 [B,T,S,S,3], and the arrays that `collate` returns.
+          `video` uint8 [B,T,S,S,3] (of `own` rows), and the arrays that `collate` returns.
 
         Raises:
           UserError: if a batch is larger than the data set or splits a video's samples, or if a
@@ -163,15 +171,18 @@ class TrainingSource:
                 f"config.train.batch_size={batch_size} is more than the {len(self)} training {what}"
             )
         videos_of_batch = batch_size // self.samples
-        order = _Order(len(self.rows), videos_of_batch, seed)
+        own = range(batch_size) if own is None else own
+        videos = sorted({row % videos_of_batch for row in own})
+        order = _Order(len(self.rows), videos_of_batch, seed, videos)
         replacements = _REPLACEMENTS if self.replace else 0
         make = _TrainingClips(
             self.rows, order, self.decoder, augment, seed, replacements, self.samples
         )
-        for chunk in _chunks(self._clips(make, step * videos_of_batch), videos_of_batch):
-            by_sample = zip(*chunk, strict=True)
-            rows, videos = zip(*itertools.chain.from_iterable(by_sample), strict=True)
-            yield {"video": np.stack(videos), **collate(rows)}
+        for chunk in _chunks(self._clips(make, step * len(videos)), len(videos)):
+            samples = dict(zip(videos, chunk, strict=True))
+            picked = [samples[row % videos_of_batch][row // videos_of_batch] for row in own]
+            rows, clips = zip(*picked, strict=True)
+            yield {"video": np.stack(clips), **collate(rows)}
 
     def _clips(self, make: "_TrainingClips", start: int) -> Iterator[_Samples]:
         """Yields the samples at each position from `start` on."""
@@ -303,11 +314,24 @@ class _GalleryClip:
 
 @dataclasses.dataclass(frozen=True)
 class _Order:
-    """Maps a position in the endless training sequence to a row number."""
+    """Maps a place in the endless training sequence to a row number.
+
+    Attributes:
+      rows: number of rows.
+      batch_size: number of videos of a batch.
+      seed: decides the permutations.
+      own: positions in every batch that this process decodes.
+    """
 
     rows: int
     batch_size: int
     seed: int
+    own: Sequence[int]
+
+    def place(self, index: int) -> int:
+        """The place of the `index`-th video that this process decodes."""
+        batch, position = divmod(int(index), len(self.own))
+        return batch * self.batch_size + self.own[position]
 
     def __call__(self, place: int) -> int:
         per_epoch = self.rows // self.batch_size * self.batch_size
@@ -322,7 +346,7 @@ def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainingClips:
-    """Decodes and augments the n-th training video: a list of (row, frames), one per sample."""
+    """Decodes and augments this process's n-th training video to (row, frames) of each sample."""
 
     rows: RandomAccessDataSource[AnyRow]
     order: _Order
@@ -333,12 +357,13 @@ class _TrainingClips:
     samples: int
     first: int = 0  # 1 = start with a replacement, without trying the row itself
 
-    def name(self, place: int) -> str:
-        """The name of the video at this position, for messages."""
-        return self._name(self.rows[self.order(place)])
+    def name(self, index: int) -> str:
+        """The name of this process's n-th video, for messages."""
+        return self._name(self.rows[self.order(self.order.place(index))])
 
-    def __call__(self, place: int) -> _Samples:
-        rng = np.random.default_rng([self.seed, 1, int(place)])
+    def __call__(self, index: int) -> _Samples:
+        place = self.order.place(index)
+        rng = np.random.default_rng([self.seed, 1, place])
         row = self.rows[self.order(place)]
         make = functools.partial(self._clips, rng=rng)
         for tried in range(self.replacements):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from tokmerge_jax import checkpoints, data, disk
+from tokmerge_jax import checkpoints, data, hosts
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.training import curve
@@ -55,7 +55,7 @@ def train(system: System, folder: Path) -> Trained:
     source = evaluation.open_training(system)
     plan = Plan.of(system.config, len(source))
     trials = _trials(system, folder, len(source) // plan.batch_size)
-    with disk.held(folder):
+    with hosts.held(folder):
         run = RunFolder(
             folder,
             identity(system.config, len(source)),
@@ -63,11 +63,17 @@ def train(system: System, folder: Path) -> Trained:
         )
         report = fit(system, source, plan, run, initial=lambda: _initial(system), trials=trials)
         values = run.trials(trials.protocol) if trials else {}
-        curve.draw(run.history(), values, folder / "loss.png")
         trained = Trained(report.params, report.step, plan, values)
-        if trained.finished and not (folder / "parameters" / "constants.json").exists():
-            checkpoints.save_checkpoint(folder / "parameters", report.params, system)
+        if not hosts.number():
+            _write(trained, run, system, folder)
     return trained
+
+
+def _write(trained: Trained, run: RunFolder, system: System, folder: Path) -> None:
+    """Draws the curve and, at the end of the plan, writes the parameters."""
+    curve.draw(run.history(), trained.trials, folder / "loss.png")
+    if trained.finished and not (folder / "parameters" / "constants.json").exists():
+        checkpoints.save_checkpoint(folder / "parameters", trained.params, system)
 
 
 def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None:
@@ -80,7 +86,8 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
     def measure(step: int, params: Params) -> float:
         place = folder / "trials" / f"{step:06d}"
         results = evaluation.evaluate(f"step {step}", system, params, source, place, split=split)
-        shutil.rmtree(place / "cache")  # features of parameters that change with the next step
+        if not hosts.number():
+            shutil.rmtree(place / "cache")  # features of parameters that change with the next step
         headline = results["headline"]
         print(f"\nAfter {step} steps: {headline['name']} {headline['value']:g} % on {split!r}")
         return headline["value"]

@@ -5,14 +5,14 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import FrameType
 from typing import Protocol, runtime_checkable
 
 import jax
 
-from tokmerge_jax import parallel, runtime
+from tokmerge_jax import hosts, parallel, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.config.common import Mesh
 from tokmerge_jax.progress import Progress
@@ -117,9 +117,15 @@ class Rows(Protocol):
     """Training data, for example `data.TrainingSource`."""
 
     def batches(
-        self, augment: Augment, collate: Collate, batch_size: int, seed: int, step: int = 0
+        self,
+        augment: Augment,
+        collate: Collate,
+        batch_size: int,
+        seed: int,
+        step: int = 0,
+        own: Sequence[int] | None = None,
     ) -> Iterator[Batch]:
-        """Yields batches from `step` on, endlessly."""
+        """Yields the rows `own` (None = all) of batches from `step` on, endlessly."""
         ...
 
 
@@ -136,7 +142,9 @@ def fit(
 
     The host stays one step ahead of the device: it reads a step's scalars after dispatching the
     next step. On SIGTERM or SIGINT it finishes the step, saves and returns; a second signal acts as
-    usual. It also saves if reading a batch raises a UserError, and passes the error on.
+    usual. It also saves if reading a batch raises a UserError, and passes the error on. Several
+    processes each read their own rows of a batch; what one is told or fails to read, all act on
+    after the same step.
 
     Args:
       system: the system to train.
@@ -179,11 +187,13 @@ def fit(
 
     def eval_params_of(state: step.TrainState) -> Params:
         eval_params = training.eval_params
-        return eval_params(state.params, state.memory) if eval_params else state.params
+        params = eval_params(state.params, state.memory) if eval_params else state.params
+        return parallel.fetch(params)
 
     def batches(start: int) -> Iterator[Batch]:
         augment, size = system.pixels.augment, plan.batch_size
-        return source.batches(augment, training.collate, size, plan.seed, start)
+        own = parallel.own_rows(mesh, size)
+        return source.batches(augment, training.collate, size, plan.seed, start, own)
 
     if run.step:
         _try_once(trials, plan, run, eval_params_of(state))
@@ -191,19 +201,19 @@ def fit(
     stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
         for done in range(start + 1, plan.steps + 1):
-            try:
-                batch = next(stream)
-            except UserError:
+            batch, fault = _read(stream)
+            fault, stop = _agreed(fault, bool(stopping))
+            if fault:
                 log.flush()
                 run.save(done - 1, state)
-                raise
+                raise fault
             with jax.set_mesh(mesh):  # attention reads from it how a batch is sharded
                 state, scalars = advance(state, parallel.shard(mesh, batch))
             log.add(done - 1, scalars)
-            if stopping or _due(trials, plan, done) or done % plan.checkpoint_every == 0:
+            if stop or _due(trials, plan, done) or done % plan.checkpoint_every == 0:
                 log.flush()
                 run.save(done, state)
-            if stopping:
+            if stop:
                 break
             if done == run.step:
                 _try_once(trials, plan, run, eval_params_of(state))
@@ -231,6 +241,22 @@ def _check_split(rows: int, devices: int, groups: int) -> None:
         )
 
 
+def _read(stream: Iterator[Batch]) -> tuple[Batch, UserError | None]:
+    """The next batch, or the reason why there is none."""
+    try:
+        return next(stream), None
+    except UserError as error:
+        return {}, error
+
+
+def _agreed(fault: UserError | None, stop: bool) -> tuple[UserError | None, bool]:
+    """The first fault of any process, and whether any of them is to stop: the same in all."""
+    said = hosts.gather([str(fault) if fault else "", stop])
+    faults, stops = zip(*said, strict=True)
+    first = next(filter(None, faults), None)
+    return fault or (UserError(first) if first else None), any(stops)
+
+
 def _due(trials: Trials | None, plan: Plan, done: int) -> bool:
     """Whether an evaluation is due after `done` steps."""
     return done == plan.steps or (trials is not None and done % trials.every == 0)
@@ -242,10 +268,12 @@ def _try_once(trials: Trials | None, plan: Plan, run: RunFolder, params: Params)
     if trials is None or not _due(trials, plan, done):
         return
     known = run.trials(trials.protocol)
-    if done in known:
+    if hosts.gather(done in known)[0]:
         return
     value = trials.measure(done, params)
     runtime.finite(value, f"evaluation of step {done}")
+    if hosts.number():  # process 0 keeps
+        return
     if value > max(known.values(), default=-math.inf):
         trials.keep(done, params)
     run.log_trial(done, value, trials.protocol)

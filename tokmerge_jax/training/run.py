@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
-from tokmerge_jax import disk, runtime
+from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.config.parts import flat
 from tokmerge_jax.training.step import TrainState
@@ -56,8 +56,9 @@ class RunFolder:
             max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
         )
         self._checkpoints = ocp.CheckpointManager(self._folder / "checkpoints", options=options)
-        self.step = self._checkpoints.latest_step() or 0
-        self._check_settings(settings)
+        self.step = hosts.gather(self._checkpoints.latest_step() or 0)[0]
+        if not hosts.number():
+            self._check_settings(settings)
         self._metrics = self._folder / "metrics.jsonl"
         self._trials = self._folder / "trials.jsonl"
         self._cut_metrics()
@@ -85,6 +86,8 @@ class RunFolder:
     def save(self, step: int, state: TrainState) -> None:
         """Writes a checkpoint after `step` finished steps; returns when it is on disk.
 
+        Every process writes the part of the arrays that it holds.
+
         Raises:
           UserError: if there is no disk space for it.
         """
@@ -95,13 +98,13 @@ class RunFolder:
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """Appends the scalars of a step (counted from 0) to `metrics.jsonl`."""
-        if jax.process_index() == 0:
+        if not hosts.number():
             with self._metrics.open("a") as file:
                 file.write(json.dumps({"step": step, **scalars}) + "\n")
 
     def log_trial(self, step: int, value: float, protocol: str) -> None:
         """Appends the result of an evaluation after `step` finished steps to `trials.jsonl`."""
-        if jax.process_index() == 0:
+        if not hosts.number():
             record = {"step": step, "value": value, "protocol": protocol}
             lines = [*self._trial_records(), record]
             runtime.write_text(self._trials, "".join(f"{json.dumps(line)}\n" for line in lines))
@@ -139,7 +142,7 @@ class RunFolder:
 
     def _cut_metrics(self) -> None:
         """Removes the log after the last checkpoint, since those steps are run again."""
-        if self._metrics.exists() and jax.process_index() == 0:
+        if self._metrics.exists() and not hosts.number():
             lines = self._metrics.read_bytes().splitlines(keepends=True)
             with disk.explained(self._metrics):
                 os.truncate(self._metrics, sum(map(len, lines[: self.step])))

@@ -1,0 +1,95 @@
+"""Training by several processes: the curve of one, stops that all agree on, other numbers."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import small_trainings
+
+ROOT = pathlib.Path(__file__).parents[2]
+_QUICK = (  # as in conftest.py: these programs take longer to optimise than to run
+    "--xla_backend_optimization_level=0 --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
+)
+
+
+def start(processes, devices, program, *arguments):
+    sizes = ("--processes", processes, "--devices", devices)
+    command = [sys.executable, "scripts/launch.py", *sizes, f"tests/support/{program}.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": _QUICK}
+    return subprocess.Popen(
+        list(map(str, (*command, *arguments))),
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(processes, devices, program, *arguments, code=0):
+    """What is printed to both streams."""
+    process = start(processes, devices, program, *arguments)
+    said, errors = process.communicate(timeout=400)
+    assert process.returncode == code, errors
+    return said, errors
+
+
+def numbers(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [[r["loss"], r["gradient_norm"]] for r in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="module")
+def curve(tmp_path_factory):
+    """That of one process, which has two devices."""
+    folder = tmp_path_factory.mktemp("one")
+    run(1, 2, "small_processes", folder, 0, "")
+    return numbers(folder)
+
+
+@pytest.mark.slow
+def test_each_kind_of_training_has_the_curve_of_one_process(tmp_path):
+    small_trainings.prepare(tmp_path)
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(1, 2, "small_trainings", tmp_path, one)
+    run(2, 1, "small_trainings", tmp_path, two)
+    for name, config in small_trainings.CONFIGS.items():
+        found, expected = numbers(two / name), numbers(one / name)
+        assert len(found) == 2 * config.train.samples
+        np.testing.assert_allclose(found, expected, rtol=2e-5)
+        assert (two / name / "parameters" / "constants.json").exists()
+        assert (two / name / "loss.png").exists()
+
+
+@pytest.mark.slow
+def test_what_one_process_meets_stops_all_and_other_numbers_go_on(tmp_path, curve):
+    """A signal, then a batch that one of them cannot read, each by the last process alone."""
+    said, _ = run(2, 2, "small_processes", tmp_path, 0, "term:3")
+    assert said.split()[-1] == "4"  # the number of steps
+    _, errors = run(2, 1, "small_processes", tmp_path, 0, "fault:6", code=2)
+    assert errors.count("b.mp4 cannot be decoded") == 1
+    assert "Traceback" not in errors
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 6]
+    run(1, 4, "small_processes", tmp_path, 0, "")
+    np.testing.assert_allclose(numbers(tmp_path), curve, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_by_another_number(tmp_path, curve):
+    process = start(2, 1, "small_processes", tmp_path, 0.3, "")
+    log = tmp_path / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and len(numbers(tmp_path)) >= 6):
+        time.sleep(0.02)
+    assert process.poll() is None
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    os.kill(int(children.split()[-1]), signal.SIGKILL)
+    process.communicate(timeout=100)
+    assert process.returncode == signal.SIGKILL
+    run(1, 2, "small_processes", tmp_path, 0, "")
+    np.testing.assert_allclose(numbers(tmp_path), curve, rtol=1e-5)
