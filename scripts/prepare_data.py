@@ -16,6 +16,7 @@ import rich
 import rich.table
 from absl import logging
 
+from tokmerge_jax import hosts
 from tokmerge_jax.data.datasets import specs
 from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.datasets.video_text import report_path
@@ -29,7 +30,9 @@ def main() -> None:
 
     args = _parser().parse_args()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
-    with command_line.reported(), command_line.resumable():
+    with command_line.reported():
+        hosts.join(args.distributed)
+    with hosts.together(), command_line.reported(), command_line.resumable():
         if args.workers < 1:
             raise UserError(f"--workers {args.workers} must be at least 1")
         splits = args.splits.split(",") if args.splits else []
@@ -42,11 +45,11 @@ def main() -> None:
             format=args.format,
             workers=args.workers,
         )
-    if counts := drawn(args.dataset):
-        clips = ", ".join(f"{counts[split]} {split}" for split in splits or counts)
-        print(f"The demo's clips are in {args.folder} ({clips})")
-    else:
-        report(args, reports)
+        if counts := drawn(args.dataset):
+            clips = ", ".join(f"{counts[split]} {split}" for split in splits or counts)
+            print(f"The demo's clips are in {args.folder} ({clips})")
+        else:
+            report(args, reports)
 
 
 def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
@@ -89,7 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         "--splits",
         help="names joined by commas (default: test; actions: val; demo: train,val,test)",
     )
-    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="number of processes")
+    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="number of workers")
+    parser.add_argument(
+        "--distributed",
+        default=hosts.default(),
+        help="auto, off or HOST:PORT,COUNT,NUMBER: several processes share the videos; see"
+        " docs/clusters.md",
+    )
     return parser
 
 

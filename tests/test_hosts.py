@@ -48,7 +48,7 @@ def test_a_run_of_one_process():
 def test_a_cluster_is_known_by_its_variables(monkeypatch, variables, several):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert hosts.in_cluster() == several
+    assert hosts.default() == ("auto" if several else "off")
 
 
 @pytest.mark.parametrize("where", ["on", "here:1,2", "here,2,0", "here:1,2,2", "here:1,0,0"])

@@ -55,10 +55,11 @@ def number() -> int:
     return distributed.global_state.process_id
 
 
-def in_cluster() -> bool:
-    """Whether the environment's variables are those of one process among several of a cluster."""
+def default() -> str:
+    """How to `join`: "auto" if this process is one of several of a cluster, by its variables."""
     several = any(os.environ.get(name, "1") != "1" for name in _SIZES)
-    return several or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")  # GKE
+    several = several or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")  # GKE
+    return "auto" if several else "off"
 
 
 def join(where: str) -> None:

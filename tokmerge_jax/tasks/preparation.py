@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tokmerge_jax import hosts
 from tokmerge_jax.data.datasets import demo, specs
 from tokmerge_jax.data.datasets.demo import actions, long
 from tokmerge_jax.data.datasets.prepare import SplitReport
@@ -51,7 +52,8 @@ def prepare(
         check_list(splits, "splits", str)
     workers = workers or os.cpu_count() or 1
     if dataset in _DRAWN:
-        _draw(dataset, folder, splits, workers, files=bool(annotations or videos or format))
+        if not hosts.number():
+            _draw(dataset, folder, splits, workers, files=bool(annotations or videos or format))
         return []
     named = {"annotations": annotations, "videos": videos}
     if missing := [name for name, place in named.items() if not place]:

@@ -137,6 +137,30 @@ def test_files_are_looked_up_and_checked_in_slices(folder, monkeypatch):
         assert parts == expected
 
 
+@pytest.mark.slow
+def test_two_processes_check_and_store_what_one_does(folder):
+    expected, videos = run(folder), folder / "videos"
+    alone = json.loads((folder / "data" / "msrvtt_report.json").read_text())
+    command = [sys.executable, "scripts/launch.py", "--processes=2", "scripts/prepare_data.py"]
+    settings = {"dataset": "msrvtt", "annotations": folder, "videos": videos, "workers": 1}
+    arguments = [f"--{key}={value}" for key, value in settings.items()]
+    for _ in range(2):  # the second time, only what is broken is checked again
+        done = subprocess.run(
+            [*command, *arguments, f"--folder={folder / 'both'}"],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("undecodable") == 1
+        assert json.loads((folder / "both" / "msrvtt_report.json").read_text()) == alone
+    logs = [(folder / "both" / f"msrvtt_checks{n}.jsonl").read_text() for n in ("", ".1")]
+    checked = [re.findall(r"(\w+)\.mp4", log) for log in logs]
+    assert [*map(set, checked)] == [{"0", "1"}, {"cut"}]  # of gone.mp4 there is nothing to check
+    assert [report.usable for report in expected] == [2]
+    assert opened(folder, on_broken="skip").gallery.videos == ("0.mp4", "1.mp4")
+
+
 @pytest.mark.parametrize(
     ("splits", "source", "message"),
     [

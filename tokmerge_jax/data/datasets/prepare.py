@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from tokmerge_jax import disk, runtime
+from tokmerge_jax import hosts, runtime
 from tokmerge_jax.data.datasets import actions, files, specs, umt, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
@@ -79,21 +79,20 @@ def prepare(
     if source.is_file() and len(splits) > 1:
         raise UserError(f"annotations={source}: one file holds one split; give its folder")
     annotated = {split: source.read(base) for split, source in sources.items()}
-    with disk.held(pathlib.Path(folder), f"{dataset}.lock"):
-        # Evaluation reports a missing answer list.
-        if spec.answers and (answers := _folder(source) / spec.answers).is_file():
-            _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(answers))
+    with hosts.held(pathlib.Path(folder), f"{dataset}.lock"):
+        if not hosts.number():
+            _store_names(dataset, source, folder)
         if spec.kind == "actions":
-            _store_labels(dataset, source, folder)
             _warn_of_one_action(annotated)
         paths = [clip.path for records in annotated.values() for r in records for clip in r.clips]
         checks = check_videos(paths, log_path(folder, dataset), workers)
         checked = {split: _with_faults(records, checks) for split, records in annotated.items()}
-        others = set(video_text.splits(folder, dataset)) - set(splits)
-        kept = {split: video_text.read(folder, dataset, split) for split in others}
-        video_text.write(folder, dataset, kept | checked)
         reports = [_report(split, sources[split].files, checked[split], checks) for split in splits]
-        _write_report(folder, dataset, reports)
+        if not hosts.number():
+            others = set(video_text.splits(folder, dataset)) - set(splits)
+            kept = {split: video_text.read(folder, dataset, split) for split in others}
+            video_text.write(folder, dataset, kept | checked)
+            _write_report(folder, dataset, reports)
     return reports
 
 
@@ -164,6 +163,15 @@ def _of_folder(dataset: str, split: str, folder: pathlib.Path, format: str) -> _
             f"{folder}: no such annotation files (split {split}): {either}; name their folder"
         )
     return complete[0]
+
+
+def _store_names(dataset: str, source: pathlib.Path, folder: str) -> None:
+    """Stores the answer list (evaluation reports a missing one), or the action names."""
+    spec = SPECS[dataset]
+    if spec.answers and (answers := _folder(source) / spec.answers).is_file():
+        _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(answers))
+    if spec.kind == "actions":
+        _store_labels(dataset, source, folder)
 
 
 def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:

@@ -1,6 +1,7 @@
 """Checks once, before long work, that every video of a data set exists and can be decoded."""
 
 import errno
+import itertools
 import json
 import operator
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from tokmerge_jax import disk
+from tokmerge_jax import disk, hosts
 from tokmerge_jax.data.sampling.frames import sample_indices
 from tokmerge_jax.data.video import frame_folder
 from tokmerge_jax.data.video.decode import open_video, read_chosen
@@ -38,6 +39,10 @@ class Check(NamedTuple):
 
     fault: str
     unshown: int = 0
+
+
+_Known = dict[tuple[str, tuple[int, ...]], Check]
+"""(path, stamp) -> check."""
 
 
 def check_video(path: str) -> str:
@@ -69,16 +74,34 @@ def log_path(folder: str, dataset: str) -> pathlib.Path:
 
 
 def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mapping[str, Check]:
-    """Checks many videos in `workers` processes; returns path -> check.
+    """Checks many videos, a share in each process of the run; returns path -> check.
 
     Each result is appended to `log` at once, as a JSON line with the file's size and modification
-    time. So a killed run continues, and only changed or broken files are checked again.
+    time. So a killed run continues, and only changed or broken files are checked again. Other
+    processes than the first append to a log beside it.
+
+    Args:
+      paths: the videos.
+      log: the file of the checks.
+      workers: number of workers of this process that decode.
     """
-    known, distinct = dict(_logged(log)), list(dict.fromkeys(paths))
+    distinct = list(dict.fromkeys(paths))
+    shares = [distinct[number :: hosts.count()] for number in range(hosts.count())]
+    checks = _check_share(shares.pop(hosts.number()), log, workers)
+    hosts.gather(None)
+    for others in shares:
+        checks |= _checked_elsewhere(others, log)
+    return checks
+
+
+def _check_share(distinct: Sequence[str], log: pathlib.Path, workers: int) -> dict[str, Check]:
+    known = _known(log)
     checks: dict[str, Check] = {}
     log.parent.mkdir(parents=True, exist_ok=True)
+    own = log.with_suffix(f".{hosts.number()}.jsonl") if hosts.number() else log
+    hosts.gather(None)
     with (
-        log.open("a", encoding="utf-8") as lines,
+        own.open("a", encoding="utf-8") as lines,
         ThreadPoolExecutor(_LOOK_UPS) as threads,
         Progress("checking videos", len(distinct), "video") as progress,
     ):
@@ -96,6 +119,20 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
                 print(json.dumps([path, stamps[path], *check]), file=lines, flush=True)
                 progress.update()
     return checks
+
+
+def _checked_elsewhere(paths: Sequence[str], log: pathlib.Path) -> dict[str, Check]:
+    """The checks that another process has just logged."""
+    with ThreadPoolExecutor(_LOOK_UPS) as threads:
+        stamps = dict(zip(paths, threads.map(stamp, paths), strict=True))
+    known: _Known = {}
+
+    def seen() -> bool:
+        known.update(_known(log))
+        return all((path, found) in known for path, found in stamps.items() if found)
+
+    hosts.settle(log.parent, seen)
+    return {path: known[path, found] if found else Check(MISSING) for path, found in stamps.items()}
 
 
 def faults(paths: Sequence[str], log: pathlib.Path, workers: int) -> dict[str, str]:
@@ -149,9 +186,15 @@ def stamp(path: str | pathlib.Path) -> tuple[int, ...] | None:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
+def _known(log: pathlib.Path) -> _Known:
+    """The checks of all processes; of two, that which found the video usable."""
+    return dict(sorted(_logged(log), key=lambda entry: not entry[1].fault))
+
+
 def _logged(log: pathlib.Path) -> Iterator[tuple[tuple[str, tuple[int, ...]], Check]]:
-    """Yields ((path, stamp), check) for each complete line of the log."""
-    for line in log.read_bytes().splitlines() if log.exists() else ():
+    """Yields ((path, stamp), check) for each complete line of the log, and of those beside it."""
+    logs = sorted(log.parent.glob(f"{log.stem}*{log.suffix}"))
+    for line in itertools.chain.from_iterable(part.read_bytes().splitlines() for part in logs):
         try:
             path, seen, fault, unshown = json.loads(line)
             known = os.fspath(path), tuple(map(operator.index, seen))
