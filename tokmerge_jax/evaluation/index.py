@@ -23,8 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tokmerge_jax import disk, hosts, parallel, runtime
+from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.context import Model, ahead
-from tokmerge_jax.evaluation.retrieval import candidates, match, text_batches
+from tokmerge_jax.evaluation.retrieval import match, text_batches
 from tokmerge_jax.evaluation.rows import Places
 from tokmerge_jax.signatures import EncodeText
 from tokmerge_jax.system import Retrieval
@@ -200,7 +201,7 @@ class Index:
         embedding = np.stack([self.load(path, "embedding", shapes["embedding"]) for path in videos])
         cosine = text_features["embedding"] @ embedding.mean(axis=1).T
         runtime.finite(cosine, "similarity", text=None, video=videos)
-        wanted = candidates(cosine, top_k)
+        wanted = metrics.highest(cosine, top_k)
         wanted_videos = np.flatnonzero(wanted.any(axis=0))
         paths, cosine, wanted = (
             [videos[v] for v in wanted_videos],

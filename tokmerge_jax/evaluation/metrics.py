@@ -13,19 +13,36 @@ Relevant = Sequence[Sequence[int]]
 """For each row of a score matrix, its right columns (at least one)."""
 
 
-def order(scores: Float[np.ndarray, "R S"]) -> Int[np.ndarray, "R S"]:
-    """Sorts each row's columns, best first; among ties the larger index comes first.
+def ranks(scores: Float[np.ndarray, "R S"], relevant: Relevant) -> Int[np.ndarray, " R"]:
+    """The rank of each row's best right column, from 0; among ties the larger index comes first.
+
+    Counts the columns in front, a row at a time: sorting would hold numbers three times as large as
+    the scores of a large gallery.
 
     Raises:
       UserError: if a score is not finite.
     """
-    return np.argsort(_finite(scores), axis=1, kind="stable")[:, ::-1]
+    place = np.empty(len(scores), np.int64)
+    for i, (row, right) in enumerate(zip(_finite(scores), relevant, strict=True)):
+        best = max(right, key=lambda column: (row[column], column))
+        place[i] = np.sum(row > row[best]) + np.sum(row[best + 1 :] == row[best])
+    return place
 
 
-def ranks(scores: Float[np.ndarray, "R S"], relevant: Relevant) -> Int[np.ndarray, " R"]:
-    """The rank of each row's best right column, from 0."""
-    place = np.argsort(order(scores), axis=1)
-    return np.array([place[row, list(right)].min() for row, right in enumerate(relevant)])
+def highest(scores: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndarray, "R S"]:
+    """Marks the `count` best columns of each row (all, if there are fewer), by the rule of `ranks`.
+
+    Raises:
+      UserError: if a score is not finite.
+    """
+    marks = np.ones(scores.shape, bool)
+    if count < scores.shape[1]:
+        for row, marked in zip(_finite(scores), marks, strict=True):
+            least = np.partition(row, -count)[-count]
+            marked[:] = row > least
+            ties = np.flatnonzero(row == least)
+            marked[ties[marked.sum() - count :]] = True  # the last ones; at least one is missing
+    return marks
 
 
 def recall(place: Int[np.ndarray, " R"]) -> dict[str, float]:

@@ -109,8 +109,8 @@ def evaluate(
         if options.dual_softmax:
             to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
         return Scores(similarity, to_video, to_text, clips_per_second)
-    of_text = candidates(similarity.T, reranking.top_k)
-    of_video = candidates(similarity, reranking.top_k)
+    of_text = metrics.highest(similarity.T, reranking.top_k)
+    of_video = metrics.highest(similarity, reranking.top_k)
     wanted = of_text.T | of_video
     tokens = _Part(video_features["tokens"], scored)
     states, mask = _Part(text_features["states"], asked), _Part(texts[1], asked)
@@ -142,13 +142,6 @@ def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np
     logits = np.float32(scale) * similarity
     share = np.exp(logits - logits.max(axis=0, keepdims=True))
     return similarity * (share / share.sum(axis=0, keepdims=True))
-
-
-def candidates(similarity: Float[np.ndarray, "R S"], count: int) -> Bool[np.ndarray, "R S"]:
-    """Marks the `count` most similar columns of each row (all, if there are fewer)."""
-    marks = np.zeros(similarity.shape, bool)
-    np.put_along_axis(marks, metrics.order(similarity)[:, :count], True, axis=1)
-    return marks
 
 
 def _encode_texts(context: Context, retrieval: Retrieval, texts: Texts) -> "_Features":
