@@ -3,6 +3,7 @@
 import golden
 import jax
 import jax.numpy as jnp
+import merger_edges
 import numpy as np
 import pytest
 import recipe
@@ -16,7 +17,7 @@ from tokmerge_jax.merging import Evidence, Tokens, most, per_layer, schedule, vi
 from tokmerge_jax.merging.shift import Shift, ShiftPrune
 from tokmerge_jax.models.umt import UMTViT
 
-UNIT, EDGES = golden.load("mergers-shift"), golden.load("mergers-edges")
+UNIT = golden.load("mergers-shift")
 TOLERANCE = 1e-5
 
 
@@ -53,20 +54,14 @@ def test_shifts_weigh_sources_as_saliency_does():
     close(vid_tldr.foreground(shift), UNIT.arrays["foreground"])
 
 
-@pytest.mark.parametrize("key", EDGES.arrays)
+@pytest.mark.parametrize("key", merger_edges.keys("shift_prune"))
 def test_what_is_kept_at_the_edges(key):
     """r from 0 to more than there is; of equal shifts the earlier stay, zero vectors go first."""
-    _, kind, r, protected, _ = key.split("/")
-    x = recipe.video((1, 8, 4), EDGES.spec["seed"])
-    if kind == "equal":
-        x = np.ones_like(x)
-    elif kind == "zero":
-        x[:, [1, 4]] = 0
-    merger = ShiftPrune(int(r[1:]), int(protected[1:]))
+    x, r, protected, expected = merger_edges.case(key)
     places = jnp.arange(8.0)[None, :, None]
-    shift = jnp.linalg.norm(jnp.asarray(x), axis=-1)
-    tokens = jax.jit(merger)(Tokens(places), Evidence(shift=shift))
-    np.testing.assert_array_equal(tokens.x[..., 0], EDGES.arrays[key])
+    shift = jnp.linalg.norm(x, axis=-1)
+    tokens = jax.jit(ShiftPrune(r, protected))(Tokens(places), Evidence(shift=shift))
+    np.testing.assert_array_equal(tokens.x[..., 0], expected["kept"])
 
 
 def small(name):

@@ -45,7 +45,7 @@ def test_cost_is_the_references(config, merger, tokens, gmac):
             r"config\.system='vid_tdlr'.*known: tds_clip, tempme, testa, .*, vid_tldr",
         ),
         ({"dtype": "half"}, r"config\.dtype='half' must be auto, float32 or bfloat16"),
-        ({"model__merger__name": "merge"}, r"merger.name='merge' is unknown; use none, prune"),
+        ({"model__merger__name": "merge"}, r"merger.name='merge' is unknown; use none, .*prune"),
         ({"model__merger__r": (145,)}, r"r=145 of the 288 tokens that enter layer 0"),
         ({"model__merger__r": (144, 73)}, r"r=73 of the 144 tokens that enter layer 1"),
         ({"model__vision__keep_temporal": True}, r"keep_temporal.*merger\.name=none"),
@@ -100,6 +100,8 @@ def test_trace_follows_every_token(merger):
         ("vid_tldr", [True, True, False, False]),
         ("shift", [False] * 4),
         ("shift_prune", [False] * 4),
+        ("pitome", [False] * 4),
+        ("pitome_clip", [False] * 4),
     ],
 )
 @pytest.mark.parametrize("case", ["vidtldr-tiny", "umtqa-tiny"])

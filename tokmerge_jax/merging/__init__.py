@@ -1,7 +1,7 @@
 """Token merging as pure functions on arrays, independent of any model."""
 
 from tokmerge_jax.merging import costs, matching, merge, merger, schedule, tempme, testa, vid_tldr
-from tokmerge_jax.merging.merger import Merger, most, per_layer, register
+from tokmerge_jax.merging.merger import Merger, most, per_layer, proportional, register
 from tokmerge_jax.merging.prune import Prune
 from tokmerge_jax.merging.tokens import Evidence, Tokens
 from tokmerge_jax.merging.tome import ToMe
@@ -20,6 +20,7 @@ __all__ = [
     "merger",
     "most",
     "per_layer",
+    "proportional",
     "register",
     "schedule",
     "tempme",

@@ -50,11 +50,11 @@ def bipartite(
     batch, tokens, _ = metric.shape
     r = min(r, most(tokens, class_tokens))
     if r <= 0:
-        return _identity(batch, tokens)
+        return identity(batch, tokens)
     even, odd = (slice(class_tokens + (class_tokens + i) % 2, None, 2) for i in (0, 1))
-    score = _cosine(metric[:, even], metric[:, odd])
+    score = cosine(metric[:, even], metric[:, odd])
     best, partner = score.max(axis=-1), score.argmax(axis=-1)
-    return _best_pairs(best, partner, r, tokens, class_tokens, ordered or class_tokens > 0)
+    return best_pairs(best, partner, r, tokens, class_tokens, ordered or class_tokens > 0)
 
 
 def most(tokens: int, class_tokens: int = 0) -> int:
@@ -93,7 +93,7 @@ def voted(
     batch, _, frames, _ = metric.shape
     r = min(r, most(frames, class_tokens))
     if r <= 0:
-        return _identity(batch, frames)
+        return identity(batch, frames)
     units = _unit(metric)
     if vote == "mode_half":
         units = units.astype(jnp.float16).astype(jnp.float32)
@@ -101,7 +101,7 @@ def voted(
     score = score.astype(jnp.float16) if vote == "mode_half" else score
     best, partner = score.max(axis=-1), mode(score.argmax(axis=-1))
     best = best.min(axis=1) if vote == "min" else mode(best)
-    return _best_pairs(best, partner, r, frames, 0, ordered=True)
+    return best_pairs(best, partner, r, frames, 0, ordered=True)
 
 
 def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
@@ -112,7 +112,7 @@ def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
     batch, tokens, _ = metric.shape
     runs = rearrange(jnp.arange(tokens // k * k), "(m k) -> m k", k=k)
     kept, source = runs[:, -1], rearrange(runs[:, :-1], "m k -> (m k)")
-    target = _cosine(metric[:, source], metric[:, kept]).argmax(axis=-1)
+    target = cosine(metric[:, source], metric[:, kept]).argmax(axis=-1)
     kept, source = (repeat(i, "n -> b n", b=batch) for i in (kept, source))
     return _matching(kept, source, target)
 
@@ -128,24 +128,37 @@ def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
     batch, tokens, _ = metric.shape
     r = min(r, tokens - 1)
     if r <= 0:
-        return _identity(batch, tokens)
+        return identity(batch, tokens)
     source, kept = permutation[:, :r], permutation[:, r:]
-    score = _cosine(*(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept)))
+    score = cosine(*(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept)))
     return _matching(kept, source, score.argmax(axis=-1))
 
 
 def highest(score: Float[Array, "B N"], r: int) -> Int[Array, "B M"]:
     """The places of all but the r lowest scores, in order; of equal scores the earlier stay."""
-    order = jnp.argsort(score, axis=-1, stable=True, descending=True)
-    return jnp.sort(order[:, : score.shape[1] - r], axis=-1)
+    return jnp.sort(ranking(score)[:, : score.shape[1] - r], axis=-1)
 
 
-def _best_pairs(
+def ranking(score: Float[Array, "B N"]) -> Int[Array, "B N"]:
+    """The places by falling score; of equal scores the earlier come first."""
+    return jnp.argsort(score, axis=-1, stable=True, descending=True)
+
+
+def best_pairs(
     best: jax.Array, partner: jax.Array, r: int, tokens: int, class_tokens: int, ordered: bool
 ) -> Matching:
-    """Merges the r of A with the best scores into their partners, the i-th of B."""
+    """Merges the r of A with the best scores into their partners, the i-th of B.
+
+    Args:
+      best: [B,A], of each token of A the score of its pair.
+      partner: [B,A], its place among B.
+      r: tokens to merge, at least one and at most all of A.
+      tokens: number of tokens, class tokens included.
+      class_tokens: see `bipartite`.
+      ordered: see `bipartite`.
+    """
     even, odd = (np.arange(class_tokens + (class_tokens + i) % 2, tokens, 2) for i in (0, 1))
-    order = jnp.argsort(best, axis=-1, stable=True, descending=True)
+    order = ranking(best)
     source, kept = order[:, :r], order[:, r:]
     partner = jnp.take_along_axis(partner, source, axis=1)
     if ordered:
@@ -163,7 +176,7 @@ def mode(x: Shaped[Array, "B N A"]) -> Shaped[Array, "B A"]:
     return jnp.take_along_axis(x, counts.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
-def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     """Cosines [B,N,M] of all pairs in float32; those of a zero vector are 0.
 
     Vectors are multiplied before they are scaled: float32 holds the products of half-precision
@@ -187,7 +200,8 @@ def _length(x: jax.Array) -> jax.Array:
     return jnp.where(norm > 0, norm, 1)
 
 
-def _identity(batch: int, tokens: int) -> Matching:
+def identity(batch: int, tokens: int) -> Matching:
+    """Merges nothing."""
     nothing = jnp.zeros((batch, 0))
     return _matching(repeat(jnp.arange(tokens), "n -> b n", b=batch), nothing, nothing)
 

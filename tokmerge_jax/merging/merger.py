@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pathlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ClassVar, Literal, TypeVar
 
@@ -33,12 +33,17 @@ class Merger(abc.ABC):
     Attributes:
       needs: the parts of `Evidence` that it reads; only these are computed.
       place: where the layer calls it.
+      proportional: whether the sizes of its tokens count in later attention.
+      ordered: whether the order of its result follows places, not scores. Attention over time,
+        which compares the same place of all frames, needs that.
       r: number of tokens that merge or are dropped.
       class_tokens: number of leading tokens that never change.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     place: ClassVar[Place] = "attention"
+    proportional: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
     r: int
     class_tokens: int = 0
 
@@ -152,6 +157,11 @@ def per_layer(
         kind.at(layer, len(schedule), r, class_tokens) if r else None
         for layer, r in enumerate(schedule)
     )
+
+
+def proportional(mergers: Iterable[Merger | None]) -> bool:
+    """Whether attention counts the sizes of tokens in a network of these mergers."""
+    return all(merger.proportional for merger in mergers if merger)
 
 
 def _imported(name: str, key: str) -> type[Merger]:

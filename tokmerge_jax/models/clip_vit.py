@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from tokmerge_jax import kernels
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.functional import Dense, patchify, quick_gelu
-from tokmerge_jax.merging import Merger, Tokens
+from tokmerge_jax.merging import Merger, Tokens, proportional
 from tokmerge_jax.merging.tempme import Join
 
 EPSILON = 1e-5
@@ -80,7 +80,7 @@ class CLIPViT(nn.Module):
             layer = block(
                 self.heads,
                 merger,
-                proportional=self.proportional,
+                proportional=self.proportional and proportional(self.mergers),
                 lora_rank=self.lora_rank,
                 activation=self.activation,
                 epsilon=EPSILON,

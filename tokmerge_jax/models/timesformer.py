@@ -16,7 +16,7 @@ from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.divided import DividedBlock
 from tokmerge_jax.layers.functional import Dense, patchify
 from tokmerge_jax.layers.positions import nearest, nearest_grid
-from tokmerge_jax.merging import Tokens
+from tokmerge_jax.merging import Tokens, proportional
 from tokmerge_jax.merging.space_time import VideoTokens
 from tokmerge_jax.merging.testa import Aggregation
 
@@ -116,7 +116,7 @@ class TimeSformer(nn.Module):
             layer = block(
                 self.heads,
                 merging.patches,
-                proportional=self.proportional,
+                proportional=self.proportional and proportional(m.patches for m in self.merging),
                 dtype=self.dtype,
                 name=f"block_{i}",
             )

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tokmerge_jax.layers.block import Block, KeysValues
 from tokmerge_jax.layers.functional import Dense, patchify, unit
 from tokmerge_jax.layers.positions import space_time
-from tokmerge_jax.merging import Merger, Tokens
+from tokmerge_jax.merging import Merger, Tokens, proportional
 from tokmerge_jax.models.bert import Bert
 
 
@@ -57,6 +57,7 @@ class UMTViT(nn.Module):
             tokens = block(
                 self.heads,
                 merger,
+                proportional(self.mergers),
                 key_bias=False,
                 drop_path=self.drop_path * i / last,
                 dtype=self.dtype,

@@ -47,11 +47,18 @@ class TimeSformerTower(Tower):
         """The mergers of frames and of patches.
 
         Raises:
-          UserError: if there is no merger of a name.
+          UserError: if there is no merger of a name, or it does not suit the attention.
         """
         merger, attention = self.config.model.merger, self.config.model.vision.attention
         places = ("attention",) if attention == "divided" else BLOCK
-        return testa.find(merger.name, merger.frames_by, places)
+        frames, patches = testa.find(merger.name, merger.frames_by, places)
+        if attention == "divided" and not patches.ordered:
+            raise UserError(
+                f"config.model.merger.name={merger.name!r} leaves the patches of each frame in an"
+                " order of its own, so attention over time cannot pair them; set"
+                " config.model.vision.attention=joint or space, or choose another merger"
+            )
+        return frames, patches
 
     @property
     def most(self) -> Callable[[int], int]:
