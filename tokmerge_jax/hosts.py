@@ -141,6 +141,8 @@ def together() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGTERM, _terminated)  # JAX's handler would only take a note
+    # Python's helper process removes silently what an ended process and its workers leave.
+    sys.warnoptions.append("ignore:resource_tracker")
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=[client, ended], daemon=True)
     watch.start()
@@ -237,7 +239,7 @@ def _fail(client: _Client, error: BaseException) -> NoReturn:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1
         cause = error.__context__ or error
-    else:
+    elif not isinstance(error, KeyboardInterrupt):
         traceback.print_exception(error)
     text = str(cause) if isinstance(cause, UserError | SystemExit) else repr(cause)
     fault = {"process": number(), "text": text, "code": code}
