@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = "tests/support/small_hosts.py"
 
 
-def python(*arguments):
+def python(*arguments, **variables):
     command = [sys.executable, *map(str, arguments)]
-    path = {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "PATH": ""}
+    path = {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "PATH": "", **variables}
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=path, timeout=120)
 
 
@@ -93,6 +94,23 @@ def test_a_fault_of_one_process_ends_all(deed, says, code):
     assert ("Traceback" in run.stderr) == deed.startswith("bug")
     assert "Check failure stack trace" not in run.stderr
     assert time.monotonic() - begun < 40
+
+
+@pytest.mark.slow
+def test_tasks_of_slurm_find_each_other():
+    job = {"JOB_ID": "4711", "STEP_NODELIST": "localhost", "NTASKS": "2", "STEP_NUM_TASKS": "2"}
+    with ThreadPoolExecutor() as threads:
+        tasks = [
+            threads.submit(
+                *(python, PROGRAM, "nothing", "--distributed=auto"),
+                **{f"SLURM_{key}": value for key, value in own.items()},
+            )
+            for own in (job | {"PROCID": str(n), "LOCALID": str(n)} for n in range(2))
+        ]
+        first, second = (task.result() for task in tasks)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.splitlines()[0] == "[[0, 2, 4, 6], [1, 3, 5]]"
+    assert "[[0" not in second.stdout
 
 
 @pytest.mark.slow
