@@ -239,7 +239,7 @@ def test_a_misspelt_name_fails_in_a_type_checker(tmp_path):
         'tokmerge_jax.lod("demo")\n'
         "model.system.retrieval.encode_video\n"
     )
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(script)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},  # type checkers follow no editable install
@@ -247,7 +247,7 @@ def test_a_misspelt_name_fails_in_a_type_checker(tmp_path):
         text=True,
         check=False,
     )
-    faults = [line for line in found.stdout.splitlines() if " - error: " in line]
+    faults = [line for line in done.stdout.splitlines() if " - error: " in line]
     assert [int(line.split(":")[1]) for line in faults] == [3, 4, 5]  # 5: it may be None
     assert "encode_txt" in faults[0]
     assert "lod" in faults[1]

@@ -115,6 +115,6 @@ def test_an_empty_folder_finds_the_installed_files(site, tmp_path):
         text=True,
         check=True,
     )
-    found = pathlib.Path(run.stdout.strip())
-    assert found == site / "tokmerge_jax_demo" / "demo_vocab.txt"
-    assert found.read_bytes() == (FILES / "demo_vocab.txt").read_bytes()
+    place = pathlib.Path(run.stdout.strip())
+    assert place == site / "tokmerge_jax_demo" / "demo_vocab.txt"
+    assert place.read_bytes() == (FILES / "demo_vocab.txt").read_bytes()

@@ -15,9 +15,9 @@ README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
 def snippet():
-    found = re.search(r"<!-- merging snippet -->\n```python\n(.*?)```", README.read_text(), re.S)
-    assert found is not None
-    return found[1]
+    match = re.search(r"<!-- merging snippet -->\n```python\n(.*?)```", README.read_text(), re.S)
+    assert match is not None
+    return match[1]
 
 
 def run(blocks):

@@ -67,10 +67,10 @@ def test_start_keeps_the_folder_that_was_asked_for(settings, tmp_path):
 
 
 def test_versions_are_those_that_run():
-    found = runtime.versions()
-    assert found["jax"] == jax.__version__
-    assert found["numpy"] == np.__version__
-    assert found["devices"] == "8 x cpu"
+    versions = runtime.versions()
+    assert versions["jax"] == jax.__version__
+    assert versions["numpy"] == np.__version__
+    assert versions["devices"] == "8 x cpu"
 
 
 def test_versions_of_a_checkout_that_is_not_installed(monkeypatch):
@@ -170,5 +170,5 @@ print(int(np.median(np.diff(faults)[30:])))  # the heap may grow at first
 def test_start_keeps_memory_that_was_freed():
     """Programs touch pages that the process has already, where they would get new ones."""
     command = [sys.executable, "-c", MEMORY]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(found.stdout) < 100
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100

@@ -55,8 +55,8 @@ def test_the_folder_and_more_rounds(tmp_path):
     )
     done = run(*options, "--rounds=1")
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "results.json").read_text())
-    plain, half, *_, tome = found["schedules"]
+    results = json.loads((tmp_path / "results.json").read_text())
+    plain, half, *_, tome = results["schedules"]
     assert (plain["schedule"], plain["tokens_out"], plain["speed_up"]) == ("no merging", 288, 1)
     assert (half["schedule"], half["tokens_out"]) == ("30x2", 228)
     assert tome["tokens_out"] == 128
@@ -66,7 +66,7 @@ def test_the_folder_and_more_rounds(tmp_path):
     again = run(*options, "--rounds=3")
     assert f"1 rounds are in {tmp_path}" in again.stderr
     rounds = json.loads((tmp_path / "results.json").read_text())["rounds"]
-    assert (len(rounds), rounds[:1]) == (3, found["rounds"])
+    assert (len(rounds), rounds[:1]) == (3, results["rounds"])
     command = [sys.executable, "-c", OTHER_CODE, "--config=configs/demo.py"]
     other = subprocess.run(
         [*command, *options, "--rounds=1"], cwd=script.ROOT, capture_output=True, text=True

@@ -53,8 +53,8 @@ def test_rates_and_shares(rows):
 
 
 def test_the_first_way_of_a_stage_is_what_results_are_compared_with(rows):
-    found = [row["difference"] for row in rows]
-    assert found == pytest.approx([0, 0, 0.1, 0, 0])
+    differences = [row["difference"] for row in rows]
+    assert differences == pytest.approx([0, 0, 0.1, 0, 0])
 
 
 def test_memory_and_compiling_are_told_where_they_are_known(rows):

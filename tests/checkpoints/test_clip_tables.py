@@ -60,7 +60,7 @@ def openai() -> dict[str, np.ndarray]:
 
 def hugging_face() -> dict[str, np.ndarray]:
     """The same tensors as Hugging Face spells them, by hand."""
-    ours, found = openai(), {}
+    ours, renamed = openai(), {}
     plain = {
         "visual.class_embedding": "vision_model.embeddings.class_embedding",
         "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
@@ -85,22 +85,22 @@ def hugging_face() -> dict[str, np.ndarray]:
             "transformer.resblocks.", f"{tower}.encoder.layers."
         )
         if name == "visual.proj":
-            found["visual_projection.weight"] = x.T
+            renamed["visual_projection.weight"] = x.T
         elif name == "text_projection":
-            found["text_projection.weight"] = x.T
+            renamed["text_projection.weight"] = x.T
         elif "in_proj" in name:
             kind = name.rsplit("_", 1)[1]
             base = rest.split(".attn.")[0]
             for part, third in zip("qkv", np.split(x, 3), strict=True):
-                found[f"{base}.self_attn.{part}_proj.{kind}"] = third
+                renamed[f"{base}.self_attn.{part}_proj.{kind}"] = third
         elif ".resblocks." in name:
             old = next(o for o in layers if o in rest)
-            found[rest.replace(old, layers[old])] = x
+            renamed[rest.replace(old, layers[old])] = x
         else:
             old = max((o for o in plain if name.startswith(o)), key=len)
-            found[name.replace(old, plain[old])] = x
+            renamed[name.replace(old, plain[old])] = x
     positions = np.arange(8)[None]
-    return {**found, "text_model.embeddings.position_ids": positions}
+    return {**renamed, "text_model.embeddings.position_ids": positions}
 
 
 def equal(ours, theirs):
@@ -130,18 +130,18 @@ def test_spellings(spelling):
 
 def test_openais_archive_without_torch():
     """A TorchScript file like OpenAI's: matrices in half precision, three counters beside them."""
-    found = torch_file.read(FIXTURES / "clip_jit.pt")
+    archive = torch_file.read(FIXTURES / "clip_jit.pt")
     expected = openai()
     counters = {"input_resolution": 16, "context_length": 8, "vocab_size": 40}
-    assert found.keys() == expected.keys() | counters.keys()
-    assert {name: found[name].item() for name in counters} == counters
-    half = {name for name, x in found.items() if x.dtype == np.float16}
+    assert archive.keys() == expected.keys() | counters.keys()
+    assert {name: archive[name].item() for name in counters} == counters
+    half = {name for name, x in archive.items() if x.dtype == np.float16}
     assert "visual.conv1.weight" in half
     assert "text_projection" in half
     assert "visual.transformer.resblocks.1.attn.in_proj_bias" in half
     assert not half & {"visual.ln_pre.weight", "positional_embedding", "logit_scale"}
     for name, x in expected.items():
-        np.testing.assert_array_equal(found[name], x.astype(found[name].dtype), strict=True)
+        np.testing.assert_array_equal(archive[name], x.astype(archive[name].dtype), strict=True)
     params = checkpoints.load_checkpoint(FIXTURES / "clip_jit.pt", system_of())
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
 

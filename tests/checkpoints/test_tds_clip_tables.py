@@ -51,8 +51,8 @@ def tensors(differences=True) -> dict[str, np.ndarray]:
 
 
 def loaded(weights, differences=True, **settings):
-    found = rules.choose(tables(differences), weights)
-    return rules.load(found, weights, abstract(differences), **settings)
+    rule_set = rules.choose(tables(differences), weights)
+    return rules.load(rule_set, weights, abstract(differences), **settings)
 
 
 def openai() -> dict[str, np.ndarray]:
@@ -196,11 +196,11 @@ def test_our_own_clip_starts_it_too():
     vision = {name: x for name, x in flat.items() if name.startswith("vision/")}
     others = ("text/position_embedding", "vision_norm/scale", "vision_projection/kernel",
               "text_projection/kernel", "logit_scale")  # fmt: skip
-    found = {**vision, **dict.fromkeys(others, np.ones((), np.float32))}
-    start = rules.identity(abstract(), found, (), tables())
-    equal(rules.load(start, found, abstract(), to_train=True), loaded(openai(), to_train=True))
+    together = {**vision, **dict.fromkeys(others, np.ones((), np.float32))}
+    start = rules.identity(abstract(), together, (), tables())
+    equal(rules.load(start, together, abstract(), to_train=True), loaded(openai(), to_train=True))
     with pytest.raises(UserError, match="side/tap_9/norm/scale"):
-        rules.load(start, {**found, "side/tap_9/norm/scale": np.ones(3, np.float32)}, abstract())
+        rules.load(start, {**together, "side/tap_9/norm/scale": np.ones(3, np.float32)}, abstract())
 
 
 def test_other_names_are_not_passed_over():
@@ -270,8 +270,8 @@ def test_own_folder_and_names(tmp_path):
     params = loaded(tensors())
     checkpoint.save(tmp_path / "folder", params, {"system": "tds_clip"})
 
-    def names(found):
-        return rules.identity(abstract(), found, (), tables())
+    def names(computed):
+        return rules.identity(abstract(), computed, (), tables())
 
     equal(checkpoint.load(tmp_path / "folder", abstract(), names), params)
     part = {n: x for n, x in rules.flatten(params).items() if not n.endswith("norm/var")}

@@ -215,13 +215,13 @@ def test_an_image_network_becomes_one_of_videos(case, answers, scale):
     images = {n: w for n, w in weights.items() if "temporal" not in n and "time_embed" not in n}
     params = load(images, case, answers=answers, frames=9, scale=scale)
     expected = rules.flatten(load(weights, case, answers=answers))
-    for name, found in rules.flatten(params).items():
+    for name, values in rules.flatten(params).items():
         if name.endswith(("time_embedding", "temporal_scaling")) or "/temporal_out/" in name:
-            assert not found.any()
+            assert not values.any()
         else:
             source = name.replace("temporal_norm", "attention_norm")
             source = source.replace("temporal_attention", "attention")
-            np.testing.assert_array_equal(found, expected[source])
+            np.testing.assert_array_equal(values, expected[source])
 
 
 def test_bicubic_and_nearest_tables_of_the_original():
@@ -230,9 +230,9 @@ def test_bicubic_and_nearest_tables_of_the_original():
     table = testa.rules(testa.Vision(1, size["new_grid"], size["new_frames"]), 1)[0]
     operations = {rule.source: rule.operation for rule in table.rules}
     for name in ("pos_embed", "time_embed"):
-        (found,) = operations[f"visual_encoder.{name}"].forward(weights[f"visual_encoder.{name}"])
+        (changed,) = operations[f"visual_encoder.{name}"].forward(weights[f"visual_encoder.{name}"])
         bound = 3e-6  # the original in float32 is 1.4e-6 away from itself in float64
-        np.testing.assert_allclose(found, case.arrays[name][0], rtol=0, atol=bound)
+        np.testing.assert_allclose(changed, case.arrays[name][0], rtol=0, atol=bound)
     positions = weights["visual_encoder.pos_embed"]
     np.testing.assert_array_equal(ResizeGrid(14).forward(positions)[0][0], positions[0, 0])
     rows = np.arange(size["old_frames"], dtype=np.float32)[None, :, None]
@@ -243,9 +243,9 @@ def test_bicubic_and_nearest_tables_of_the_original():
 @pytest.mark.parametrize("operation", [ResizeGrid(3), ResizeTimes(10)])
 def test_tables_of_the_right_size_stay_as_they_are(operation):
     table = np.arange(20, dtype=np.float32).reshape(1, 10, 2)
-    (found,) = operation.forward(table)
-    np.testing.assert_array_equal(found, table[0])
-    np.testing.assert_array_equal(operation.backward((found,)), table)
+    (changed,) = operation.forward(table)
+    np.testing.assert_array_equal(changed, table[0])
+    np.testing.assert_array_equal(operation.backward((changed,)), table)
     (smaller,) = type(operation)(2).forward(table)
     np.testing.assert_array_equal(operation.backward((smaller,)), smaller[None])
 
@@ -262,21 +262,21 @@ def test_other_lengths_and_resolutions():
     sizes: dict[str, Any] = {"frames": 12, "edge": 2}
     expected = load(weights)
     tables_of = expected["vision"]
-    found = load(weights, **sizes)
+    loaded = load(weights, **sizes)
     times = tables_of["time_embedding"]
-    np.testing.assert_array_equal(found["vision"]["time_embedding"], np.repeat(times, 2, axis=0))
+    np.testing.assert_array_equal(loaded["vision"]["time_embedding"], np.repeat(times, 2, axis=0))
     # halving a grid: every new place lies amid four old ones, whose weights are -3/32 and 19/32
     grid = tables_of["position_embedding"][1:].reshape(4, 4, -1)
     near = np.array([-3, 19, 19, -3]) / 32
     corner = np.clip(np.arange(-1, 3), 0, 3)
     first = np.einsum("r,c,rcd->d", near, near, grid[corner][:, corner])
-    np.testing.assert_allclose(found["vision"]["position_embedding"][1], first, atol=1e-6)
+    np.testing.assert_allclose(loaded["vision"]["position_embedding"][1], first, atol=1e-6)
     flat = rules.flatten(expected)
     table = rules.identity(abstract(RETRIEVAL, **sizes), flat, (), tables(**sizes))
-    equal(rules.load(table, flat, abstract(RETRIEVAL, **sizes)), found)
+    equal(rules.load(table, flat, abstract(RETRIEVAL, **sizes)), loaded)
     for name in ("time_embedding", "position_embedding"):
-        del found["vision"][name], expected["vision"][name]
-    equal(found, expected)
+        del loaded["vision"][name], expected["vision"][name]
+    equal(loaded, expected)
 
 
 def test_our_own_weights_with_scales(tmp_path):

@@ -23,9 +23,9 @@ LOGITS = ORIGINAL.arrays["inputs/logits"].reshape(VIDEOS, VIEWS, CLASSES)
 def test_scores_of_the_original():
     scores = actions.view_scores(LOGITS)
     np.testing.assert_allclose(scores, ORIGINAL.arrays["scores"], rtol=1e-5, atol=1e-7)
-    found = actions.summary(scores, LABELS)
-    assert abs(found["top-1"] - float(ORIGINAL.arrays["top1"])) < 0.01
-    assert abs(found["top-5"] - float(ORIGINAL.arrays["top5"])) < 0.01
+    results = actions.summary(scores, LABELS)
+    assert abs(results["top-1"] - float(ORIGINAL.arrays["top1"])) < 0.01
+    assert abs(results["top-5"] - float(ORIGINAL.arrays["top5"])) < 0.01
 
 
 def test_probabilities_are_averaged_not_logits():
@@ -87,20 +87,20 @@ def stopped(size, rows):
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_videos_are_scored_and_padding_is_not(tmp_path, devices):
-    found = recognise(tmp_path, devices=devices)
-    np.testing.assert_allclose(found.scores, actions.view_scores(0.5 * SEEN), rtol=1e-6)
+    scores = recognise(tmp_path, devices=devices)
+    np.testing.assert_allclose(scores.scores, actions.view_scores(0.5 * SEEN), rtol=1e-6)
     again = recognise(tmp_path, lambda *_: pytest.fail("all is known"))
-    np.testing.assert_array_equal(again.scores, found.scores)
-    assert again.clips_per_second == found.clips_per_second is not None
+    np.testing.assert_array_equal(again.scores, scores.scores)
+    assert again.clips_per_second == scores.clips_per_second is not None
 
 
 def test_a_run_that_was_stopped_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         recognise(tmp_path, stopped)
     begun = []
-    found = recognise(tmp_path, lambda size, rows: begun.append(rows.tolist()) or seen(size, rows))
+    scores = recognise(tmp_path, lambda size, rows: begun.append(rows.tolist()) or seen(size, rows))
     assert begun == [[2, 3, 4]]
-    np.testing.assert_allclose(found.scores, actions.view_scores(0.5 * SEEN), rtol=1e-6)
+    np.testing.assert_allclose(scores.scores, actions.view_scores(0.5 * SEEN), rtol=1e-6)
 
 
 def test_what_is_no_number_has_no_rank(tmp_path):
@@ -121,16 +121,16 @@ def test_findings():
     names = ("a", "b", "c", "d")
     asked = Actions(tuple("vwxyz"), (0, 1, 2, 2, 2), names)
     config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
-    found = outcomes.actions(actions.ActionScores(scores, 7.5), asked, config, ["broken.mp4"])
-    assert found.headline == ("top-1", 60.0)
+    outcome = outcomes.actions(actions.ActionScores(scores, 7.5), asked, config, ["broken.mp4"])
+    assert outcome.headline == ("top-1", 60.0)
     all_ = {"top-1": 60.0, "top-5": 100.0, "mean class": 55.56, "count": 5}
-    assert found.scores == {"all": all_}
-    assert found.further["classes"] == {
+    assert outcome.scores == {"all": all_}
+    assert outcome.further["classes"] == {
         "a": {"accuracy": 100.0, "count": 1},
         "b": {"accuracy": 0.0, "count": 1},
         "c": {"accuracy": 66.67, "count": 3},
     }
-    assert found.further["confused"] == [
+    assert outcome.further["confused"] == [
         {"action": "b", "taken_for": "a", "count": 1},
         {"action": "c", "taken_for": "b", "count": 1},
     ]
@@ -139,7 +139,7 @@ def test_findings():
         "clips": 2, "crops": 3, "frames": 8, "neighbours": 5, "wrap": False, "scale": [256, 320],
         "sampling": "segments", "score": "mean over views of softmax",
     }  # fmt: skip
-    assert expected.items() <= found.protocol.items()
-    assert json.loads(json.dumps(found.further)) == found.further
-    assert found.arrays["confusion"].sum() == 5
-    assert found.arrays["labels"].tolist() == [0, 1, 2, 2, 2]
+    assert expected.items() <= outcome.protocol.items()
+    assert json.loads(json.dumps(outcome.further)) == outcome.further
+    assert outcome.arrays["confusion"].sum() == 5
+    assert outcome.arrays["labels"].tolist() == [0, 1, 2, 2, 2]

@@ -38,8 +38,8 @@ def check(ranking, k=4, first_piece=2):
     ("devices", "batch_size", "k"), [(1, 3, 4), (1, 7, 8), (1, 1, 1), (8, 8, 4), (2, 3, 20)]
 )
 def test_ranking_is_that_of_the_definition(tmp_path, devices, batch_size, k):
-    found = small_questions.run(tmp_path, devices=devices, batch_size=batch_size, k=k)
-    check(found, min(k, len(ANSWERS)))
+    ranking = small_questions.run(tmp_path, devices=devices, batch_size=batch_size, k=k)
+    check(ranking, min(k, len(ANSWERS)))
 
 
 def test_the_first_piece_may_count_once(tmp_path):
@@ -229,10 +229,10 @@ def test_accuracy_of_the_original():
         np.zeros((len(once), 1), np.float32),
         None,
     )
-    found = outcomes.answers(ranking, questions, demo_qa.get_config(), [])
-    assert found.headline == ("accuracy", case["expected"]["overall"])
-    assert found.scores["what ..."]["count"] == len(once)
-    assert json.dumps(found.protocol)
+    outcome = outcomes.answers(ranking, questions, demo_qa.get_config(), [])
+    assert outcome.headline == ("accuracy", case["expected"]["overall"])
+    assert outcome.scores["what ..."]["count"] == len(once)
+    assert json.dumps(outcome.protocol)
 
 
 def test_what_is_asked_of_the_model(tmp_path):

@@ -130,14 +130,14 @@ def generate(models, prompt, how, devices):
 )
 def test_texts_are_those_of_the_definition(prompt, how, devices):
     models = random_models()
-    found = generate(models, prompt, how, devices)
+    written = generate(models, prompt, how, devices)
     decode = search if how.beams > 1 else follow
     texts, scores = zip(*(decode(m, prompt, how) for m in zip(*models, strict=True)), strict=True)
     padded = [(*text, *[PAD] * (LENGTH - len(text))) for text in texts]
-    np.testing.assert_array_equal(found.ids, padded)
-    np.testing.assert_array_equal(found.length, [len(text) for text in texts])
-    np.testing.assert_allclose(found.score, scores, rtol=1e-5)
-    ended = found.length[[text[-1] == END for text in texts]]
+    np.testing.assert_array_equal(written.ids, padded)
+    np.testing.assert_array_equal(written.length, [len(text) for text in texts])
+    np.testing.assert_allclose(written.score, scores, rtol=1e-5)
+    ended = written.length[[text[-1] == END for text in texts]]
     assert how.min_length < min(ended) < LENGTH
     assert len(ended) < MODELS  # both kinds are there
 
@@ -164,9 +164,9 @@ def program(how):
 def from_table(table, how, *prompts):
     READ.clear()
     prompts = jnp.array(prompts, jnp.int32)
-    found = jax.device_get(program(how)(jnp.asarray(table, jnp.float32), prompts))
+    written = jax.device_get(program(how)(jnp.asarray(table, jnp.float32), prompts))
     jax.effects_barrier()
-    return found, dict(READ)
+    return written, dict(READ)
 
 
 LIKELY_LATER = [  # START -> A 0.6 or B 0.4; A ends with 0.3; B with 0.9
@@ -181,17 +181,17 @@ LIKELY_LATER = [  # START -> A 0.6 or B 0.4; A ends with 0.3; B with 0.9
 
 def test_the_likeliest_words():
     """It stops when all texts have ended; the second has while the first goes on."""
-    found, read = from_table(LIKELY_LATER, options(pad=C), (START,), (B,))
-    assert found.ids.tolist() == [[START, A, END, *[C] * 5], [B, END, *[C] * 6]]
-    assert found.length.tolist() == [3, 2]
-    np.testing.assert_allclose(found.score, [np.log(0.6 * 0.3) / 2, np.log(0.9)], rtol=1e-6)
+    written, read = from_table(LIKELY_LATER, options(pad=C), (START,), (B,))
+    assert written.ids.tolist() == [[START, A, END, *[C] * 5], [B, END, *[C] * 6]]
+    assert written.length.tolist() == [3, 2]
+    np.testing.assert_allclose(written.score, [np.log(0.6 * 0.3) / 2, np.log(0.9)], rtol=1e-6)
     assert read == {0: [START, B], 1: [A, END]}
 
 
 def test_beams_find_what_the_likeliest_word_misses():
-    found, read = from_table(LIKELY_LATER, options(beams=2), (START,))
-    assert found.ids.tolist() == [[START, B, END, *[PAD] * 5]]
-    np.testing.assert_allclose(found.score, np.log(0.4 * 0.9) / 2, rtol=1e-6)
+    written, read = from_table(LIKELY_LATER, options(beams=2), (START,))
+    assert written.ids.tolist() == [[START, B, END, *[PAD] * 5]]
+    np.testing.assert_allclose(written.score, np.log(0.4 * 0.9) / 2, rtol=1e-6)
     # "B end" has log(0.36) / 2 = -0.51, "A end" log(0.18) / 2 = -0.86. The best of three words is
     # "A C B" with log(0.06) / 3 = -0.94: it overtakes neither.
     assert read == {0: [START, START], 1: [A, B], 2: [A, C]}
@@ -219,19 +219,19 @@ def test_a_search_that_is_done_stays_so_while_others_go_on():
     table[A, [END, C]] = 0.5
     for word, following in [(C, END), (B, 6), (6, 7), (7, 8), (8, 9), (9, 10), (10, END)]:
         table[word, following] = 1
-    found, read = from_table(table, options(beams=2), (START,), (B,))
-    assert found.ids.tolist() == [[START, A, C, END, *[PAD] * 4], [B, 6, 7, 8, 9, 10, END, PAD]]
-    np.testing.assert_allclose(found.score, [np.log(0.42) / 3, 0], rtol=1e-6)
+    written, read = from_table(table, options(beams=2), (START,), (B,))
+    assert written.ids.tolist() == [[START, A, C, END, *[PAD] * 4], [B, 6, 7, 8, 9, 10, END, PAD]]
+    np.testing.assert_allclose(written.score, [np.log(0.42) / 3, 0], rtol=1e-6)
     assert len(read) == 7
     assert np.log(0.42) / 2 > np.log(0.16) / 4
     assert np.log(0.42) / 3 < np.log(0.16) / 7
 
 
 def test_a_prompt_is_read_first_and_counts_in_the_length():
-    found, read = from_table(LIKELY_LATER, options(min_length=6), (START, B, C, B))
-    assert found.ids.tolist() == [[START, B, C, B, C, B, END, PAD]]  # not "B end" at once
+    written, read = from_table(LIKELY_LATER, options(min_length=6), (START, B, C, B))
+    assert written.ids.tolist() == [[START, B, C, B, C, B, END, PAD]]  # not "B end" at once
     assert read == {i: [word] for i, word in enumerate([START, B, C, B, C, B])}
-    np.testing.assert_allclose(found.score, np.log(0.05 * 0.4 * 0.9) / 6, rtol=1e-6)
+    np.testing.assert_allclose(written.score, np.log(0.05 * 0.4 * 0.9) / 6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_a_prompt_is_read_first_and_counts_in_the_length():
 )
 def test_repetition_costs(logits, words):
     row = np.exp([-9, -9, -9, *logits])  # log gives the logits back
-    found, _ = from_table([row] * 6, options(repetition_penalty=2.0, max_length=6), (START,))
-    assert found.ids[0, 1:].tolist() == words
+    written, _ = from_table([row] * 6, options(repetition_penalty=2.0, max_length=6), (START,))
+    assert written.ids[0, 1:].tolist() == words
 
 
 # --- The nucleus.
@@ -282,14 +282,14 @@ def draw(key):
 
 @pytest.mark.parametrize("case", range(len(NUCLEI)))
 def test_words_are_drawn_from_the_nucleus_in_proportion(case):
-    found, (_, kept) = drawn(3)[0][case], NUCLEI[case]
-    words = found.ids[:, 1]
+    computed, (_, kept) = drawn(3)[0][case], NUCLEI[case]
+    words = computed.ids[:, 1]
     count = collections.Counter(words.tolist())
     assert set(count) == set(kept)
     share = SHARES[kept] / SHARES[kept].sum()
     np.testing.assert_allclose([count[word] / ROWS for word in kept], share, atol=0.03)
     lengths = 2 - (words == END)
-    np.testing.assert_allclose(found.score, np.log(SHARES[words]) / lengths, rtol=1e-5)
+    np.testing.assert_allclose(computed.score, np.log(SHARES[words]) / lengths, rtol=1e-5)
 
 
 def test_a_key_decides_every_word():

@@ -105,7 +105,7 @@ def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
         model(), RETRIEVAL, (IDS[:2], MASK[:2]), top_k=3, memory_gib=1.0, shapes=SHAPES
     )
     wanted = {PATHS[v] for row in (0, 1) for v in np.argsort(-similarity[:, row])[:3]}
-    assert sorted(read) == sorted(wanted) == sorted({hit.path for found in hits for hit in found})
+    assert sorted(read) == sorted(wanted) == sorted({hit.path for ranked in hits for hit in ranked})
 
 
 def test_only_what_is_new_is_to_be_encoded(tmp_path):
@@ -124,8 +124,8 @@ def test_what_is_gone_or_changed_is_forgotten(full, tmp_path):
     assert again.update(files) == [PATHS[4]]
     assert set(again.videos) == set(PATHS) - {PATHS[2], PATHS[4]}
     assert len(list((tmp_path / "index/features").iterdir())) == VIDEOS - 2
-    found = {hit.path for hits in ask(again, top_k=VIDEOS) for hit in hits}
-    assert found == set(again.videos)
+    ranked = {hit.path for hits in ask(again, top_k=VIDEOS) for hit in hits}
+    assert ranked == set(again.videos)
 
 
 def test_broken_files_are_reported_and_tried_again(tmp_path):

@@ -18,11 +18,11 @@ def relevant(text_to_videos):
     return [video if isinstance(video, list) else [video] for video in videos]
 
 
-def check(found, expected):
+def check(computed, expected):
     """Our metrics against the original's by its own names."""
     for direction, name in NAMES.items():
         for k in (1, 5, 10):
-            assert found[direction][f"R@{k}"] == pytest.approx(expected[f"{name}{k}"], abs=0.006)
+            assert computed[direction][f"R@{k}"] == pytest.approx(expected[f"{name}{k}"], abs=0.006)
 
 
 @pytest.mark.parametrize("kind", ["one_to_one", "several_texts", "several_videos"])
@@ -69,9 +69,9 @@ def test_equal_scores_by_hand():
 
 
 def test_recall_by_hand():
-    found = metrics.recall(np.array([0, 1, 4, 5, 9, 10]))
+    computed = metrics.recall(np.array([0, 1, 4, 5, 9, 10]))
     expected = {"R@1": 16.67, "R@5": 50.0, "R@10": 83.33, "MedR": 5.5, "MeanR": 5.83}
-    assert found == expected
+    assert computed == expected
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 9))
@@ -100,28 +100,28 @@ TEMPME = golden.load("tempme-metrics")
 BOTH = ("text_to_video", "video_to_text")
 
 
-def tempme(found, way):
+def tempme(computed, way):
     """R@1, 5, 10 and 50, median and mean rank."""
-    return list(found[way].values())
+    return list(computed[way].values())
 
 
 def test_one_caption_a_video_as_tempme_counts():
     sim = TEMPME.arrays["inputs/sim"]
     one = [[i] for i in range(len(sim))]
     for count in (metrics.grouped, metrics.every_tie):
-        found = count(sim, sim.T, one)
+        computed = count(sim, sim.T, one)
         for way, name in zip(BOTH, ("t2v", "v2t"), strict=True):
-            np.testing.assert_allclose(tempme(found, way), TEMPME.arrays[name], atol=0.006)
-    rsum = [sum(found[way][f"R@{k}"] for k in (1, 5, 10)) for way in BOTH]
+            np.testing.assert_allclose(tempme(computed, way), TEMPME.arrays[name], atol=0.006)
+    rsum = [sum(computed[way][f"R@{k}"] for k in (1, 5, 10)) for way in BOTH]
     np.testing.assert_allclose(rsum, TEMPME.arrays["rsum"], atol=0.02)
 
 
 def test_ties_as_tempme_counts():
     sim = TEMPME.arrays["inputs/sim_ties"]
     one = [[i] for i in range(len(sim))]
-    found = metrics.every_tie(sim, sim.T, one)
+    computed = metrics.every_tie(sim, sim.T, one)
     for way, name in zip(BOTH, ("t2v_ties", "v2t_ties"), strict=True):
-        np.testing.assert_allclose(tempme(found, way), TEMPME.arrays[name], atol=0.006)
+        np.testing.assert_allclose(tempme(computed, way), TEMPME.arrays[name], atol=0.006)
     with pytest.raises(UserError, match="needs one text per video"):
         metrics.every_tie(sim[:2], sim.T[:, :2], one[:2])
 
@@ -130,15 +130,15 @@ def test_several_captions_a_video_as_clip4clip_counts():
     sim, ends = TEMPME.arrays["inputs/multi_sim"], TEMPME.arrays["inputs/cut_off_points"]
     of = np.searchsorted(ends, np.arange(len(sim)), side="right")
     np.testing.assert_array_equal(np.bincount(of), TEMPME.config["counts"])
-    found = metrics.grouped(sim, sim.T, [[video] for video in of.tolist()])
+    computed = metrics.grouped(sim, sim.T, [[video] for video in of.tolist()])
     theirs = TEMPME.arrays["multi_t2v"], TEMPME.arrays["multi_v2t"]
     for way, expected in zip(BOTH, theirs, strict=True):
-        np.testing.assert_allclose(tempme(found, way), np.ravel(expected)[:6], atol=0.006)
+        np.testing.assert_allclose(tempme(computed, way), np.ravel(expected)[:6], atol=0.006)
 
 
 def test_equal_scores_stand_in_nobodys_way():
     scores = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0], [2.0, 2.0, 1.0]])
-    found = metrics.grouped(scores, scores.T, [[0], [1], [2]])
-    assert found["text_to_video"]["R@1"] == pytest.approx(33.33)
-    assert found["text_to_video"]["MeanR"] == 2.0
-    assert found["video_to_text"]["MeanR"] == 2.0
+    computed = metrics.grouped(scores, scores.T, [[0], [1], [2]])
+    assert computed["text_to_video"]["R@1"] == pytest.approx(33.33)
+    assert computed["text_to_video"]["MeanR"] == 2.0
+    assert computed["video_to_text"]["MeanR"] == 2.0

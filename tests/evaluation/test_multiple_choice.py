@@ -57,8 +57,8 @@ def test_scores_and_accuracy(compiled, tmp_path):
     np.testing.assert_array_equal(chosen.scores.argmax(axis=1), CASE.arrays["prediction"])
     videos = tuple(map(str, range(len(IDS))))
     asked = Choices(videos, (("x",) * OPTIONS,) * len(IDS), tuple(CASE.config["answers"]))
-    found = outcomes.choices(chosen, asked, msrvtt_mc_b16.get_config(), [])
-    assert found.headline == ("accuracy", CASE.spec["expected"]["accuracy"])
+    outcome = outcomes.choices(chosen, asked, msrvtt_mc_b16.get_config(), [])
+    assert outcome.headline == ("accuracy", CASE.spec["expected"]["accuracy"])
     again = choose(compiled, tmp_path, lambda *_: pytest.fail("all is known"))
     np.testing.assert_array_equal(again.scores, chosen.scores)
 
@@ -68,8 +68,8 @@ def test_what_is_no_number_is_not_chosen(compiled, tmp_path, part):
     choosing, params, video = compiled
 
     def broken(*arrays):
-        found = choosing.choose(*arrays)
-        return {**found, part: found[part].at[2, 1].set(np.nan)}
+        probabilities = choosing.choose(*arrays)
+        return {**probabilities, part: probabilities[part].at[2, 1].set(np.nan)}
 
     with pytest.raises(UserError, match=rf"probability \({part}\) of video 2 and option 1 is nan"):
         choose((dataclasses.replace(choosing, choose=broken), params, video), tmp_path)

@@ -60,14 +60,14 @@ def test_dual_softmax_scores(tmp_path):
         weights = [np.exp(20 * queries[other, v]) for other in range(len(queries))]
         return queries[q, v] * weights[q] / sum(weights)
 
-    for found, queries in (
+    for computed, queries in (
         (scores.text_to_video, similarity.T),
         (scores.video_to_text, similarity),
     ):
         expected = [
             [score(queries, q, v) for v in range(queries.shape[1])] for q in range(len(queries))
         ]
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(computed, expected, atol=1e-5)
     np.testing.assert_allclose(scores.similarity, similarity, atol=1e-5)
 
 

@@ -30,7 +30,7 @@ def system():
 
 
 @pytest.fixture(scope="module")
-def found(system):
+def results(system):
     outcome = outcomes.retrieval(SCORES, GALLERY, system.config, ["c.mp4"])
     return report.results("name", system, system.config, outcome, FACTS, {"re-rank": 1.234})
 
@@ -41,35 +41,35 @@ def text(table):
     return shown.getvalue()
 
 
-def test_numbers_are_those_of_the_scores(found):
-    to_video, to_text = found["scores"]["text_to_video"], found["scores"]["video_to_text"]
+def test_numbers_are_those_of_the_scores(results):
+    to_video, to_text = results["scores"]["text_to_video"], results["scores"]["video_to_text"]
     assert (to_video["R@1"], to_video["MedR"], to_video["MeanR"]) == (66.67, 1.0, 1.33)
     assert (to_text["R@1"], to_text["R@5"], to_text["MeanR"]) == (50.0, 100.0, 1.5)
-    assert found["similarity_scores"]["text_to_video"]["R@1"] == 66.67
-    assert found["similarity_scores"]["video_to_text"]["R@1"] == 100.0
+    assert results["similarity_scores"]["text_to_video"]["R@1"] == 66.67
+    assert results["similarity_scores"]["video_to_text"]["R@1"] == 100.0
 
 
-def test_protocol_and_cost_stand_beside_them(found):
-    protocol = found["protocol"]
+def test_protocol_and_cost_stand_beside_them(results):
+    protocol = results["protocol"]
     expected = {"dataset": "demo", "split": "test", "videos": 2, "texts": 3, "reranked": True}
     assert expected.items() <= protocol.items()
     assert protocol["left_out"] == ["c.mp4"]
     assert protocol["dual_softmax"] == 0
-    assert found["gflop"] == 2 * found["gmac"]
-    assert found["tokens"][0] == 288
-    assert found["seconds"] == {"re-rank": 1.23}
-    assert found["config"]["model"]["merger"]["name"] == "vid_tldr"
-    assert found["versions"]["jax"]
+    assert results["gflop"] == 2 * results["gmac"]
+    assert results["tokens"][0] == 288
+    assert results["seconds"] == {"re-rank": 1.23}
+    assert results["config"]["model"]["merger"]["name"] == "vid_tldr"
+    assert results["versions"]["jax"]
 
 
 def test_files_are_named_without_the_folders_of_a_machine(system):
     places = {"checkpoint": "/home/jane/weights/demo.pth", "output": "results/demo"}
     config = system.config.override({**places, "data.folder": "/home/jane/data"})
     outcome = outcomes.retrieval(SCORES, GALLERY, config, [])
-    found = report.results("name", system, config, outcome, FACTS, {})
-    assert "jane" not in json.dumps(found)
-    assert found["checkpoint"] == {"name": "demo.pth", "digest": "0123456789abcdef"}
-    kept = found["config"]
+    results = report.results("name", system, config, outcome, FACTS, {})
+    assert "jane" not in json.dumps(results)
+    assert results["checkpoint"] == {"name": "demo.pth", "digest": "0123456789abcdef"}
+    kept = results["config"]
     assert (kept["checkpoint"], kept["data"]["folder"]) == ("demo.pth", "data")
     assert kept["output"] == "results/demo"
     assert kept["model"] == json.loads(json.dumps(config.model.to_dict()))
@@ -81,61 +81,61 @@ def test_queries_of_equal_scores_are_reported(system, counting):
     config = system.config.override({"eval": {"metrics": counting, "rerank": False}})
     even = np.full((2, 3), 0.5, np.float32)
     outcome = outcomes.retrieval(Scores(even, even.T, even, None), GALLERY, config, [])
-    found = report.results("name", system, config, outcome, FACTS, {})
+    results = report.results("name", system, config, outcome, FACTS, {})
     if counting == "clip4clip":
-        assert found["headline"]["value"] == 100.0
-    assert found["equal_scores"] == {
+        assert results["headline"]["value"] == 100.0
+    assert results["equal_scores"] == {
         "text_to_video": {"right_and_wrong": 3, "all": 3},
         "video_to_text": {"right_and_wrong": 2, "all": 2},
     }
-    warnings = report.warnings(found)
+    warnings = report.warnings(results)
     assert [w.split(" queries")[0].split(" scores of ") for w in warnings] == [
         ["text-to-video: all", "3"],
         ["video-to-text: all", "2"],
     ]
 
 
-def test_healthy_scores_bring_no_warning(found):
-    assert found["equal_scores"] == {
+def test_healthy_scores_bring_no_warning(results):
+    assert results["equal_scores"] == {
         "text_to_video": {"right_and_wrong": 0, "all": 0},
         "video_to_text": {"right_and_wrong": 0, "all": 0},
     }
-    assert report.warnings(found) == []
+    assert report.warnings(results) == []
 
 
-def test_written_and_read(found, tmp_path):
-    report.write(tmp_path / "new", found, {"similarity": SCORES.similarity})
-    assert report.read(tmp_path / "new") == json.loads(json.dumps(found))
+def test_written_and_read(results, tmp_path):
+    report.write(tmp_path / "new", results, {"similarity": SCORES.similarity})
+    assert report.read(tmp_path / "new") == json.loads(json.dumps(results))
     assert report.read(tmp_path / "new/results.json")["name"] == "name"
     with np.load(tmp_path / "new/scores.npz") as arrays:
         np.testing.assert_array_equal(arrays["similarity"], SCORES.similarity)
 
 
-def test_table_shows_them(found):
-    shown = re.sub(" +", " ", text(report.table(found)))
+def test_table_shows_them(results):
+    shown = re.sub(" +", " ", text(report.table(results)))
     assert "text-to-video, re-ranked (32) │ 66.7" in shown
     assert "video-to-text, cosine │ 100.0" in shown
     assert "7.2 clips/s" in shown
     assert "1 broken videos left out" in shown
 
 
-def test_runs_side_by_side(found):
-    lighter = {**found, "gmac": found["gmac"] / 2, "clips_per_second": None}
-    rows = text(report.compare({"full": found, "light": lighter})).splitlines()
+def test_runs_side_by_side(results):
+    lighter = {**results, "gmac": results["gmac"] / 2, "clips_per_second": None}
+    rows = text(report.compare({"full": results, "light": lighter})).splitlines()
     full, light = (next(row for row in rows if f"│{name} " in row) for name in ("full", "light"))
     assert "100%" in full
     assert "50%" in light
     assert light.rstrip(" │").endswith("-")
-    scores = found["scores"]
+    scores = results["scores"]
     t2v, v2t = scores["text_to_video"]["R@1"], scores["video_to_text"]["R@1"]
     mean = 2 * t2v * v2t / (t2v + v2t)
     assert f"both R@1: full {mean:.1f}, light {mean:.1f}" in " ".join(rows)
 
 
-def test_different_protocols_are_not_compared(found):
-    other = {**found, "protocol": {**found["protocol"], "texts": 4}}
+def test_different_protocols_are_not_compared(results):
+    other = {**results, "protocol": {**results["protocol"], "texts": 4}}
     with pytest.raises(UserError, match="a and b cannot be compared: their texts is 3 and 4"):
-        report.compare({"a": found, "b": other})
+        report.compare({"a": results, "b": other})
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_different_protocols_are_not_compared(found):
         ({"decode_size": 224}, {"decode_size": 0}, "their decode_size is 224 and 0"),
     ],
 )
-def test_rules_of_answering_and_scaling_must_be_one(found, ours, theirs, message):
-    runs = [{**found, "protocol": {**found["protocol"], **own}} for own in (ours, theirs)]
+def test_rules_of_answering_and_scaling_must_be_one(results, ours, theirs, message):
+    runs = [{**results, "protocol": {**results["protocol"], **own}} for own in (ours, theirs)]
     with pytest.raises(UserError, match=message):
         report.check_same(dict(zip("ab", runs, strict=True)))
 
@@ -192,11 +192,11 @@ def test_actions_are_told(recognised):
         assert part in shown
 
 
-def test_mistakes_are_told(found, recognised):
+def test_mistakes_are_told(results, recognised):
     worst, confused = report.mistakes(recognised)
     assert " c [right] 0.0 1 b [left] 50.0 2 " in words(worst)
     assert " b [left] a 1 c [right] a 1 " in words(confused)
-    assert report.mistakes(found) == []
+    assert report.mistakes(results) == []
     perfect = {**recognised, "classes": {"a": {"accuracy": 100.0, "count": 3}}, "confused": []}
     assert report.mistakes(perfect) == []
 

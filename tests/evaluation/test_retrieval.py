@@ -64,10 +64,10 @@ def test_equals_the_original(name, tmp_path):
         "rerank": (scores.text_to_video, scores.video_to_text),
         "embedding": (scores.similarity.T, scores.similarity),
     }.items():
-        found, wanted = metrics.both_directions(to_video, to_text, truth), case.spec["expected"]
+        computed, wanted = metrics.both_directions(to_video, to_text, truth), case.spec["expected"]
         for direction, short in (("text_to_video", "img_r"), ("video_to_text", "txt_r")):
             for k in (1, 5, 10):
-                assert found[direction][f"R@{k}"] == pytest.approx(
+                assert computed[direction][f"R@{k}"] == pytest.approx(
                     wanted[kind][f"{short}{k}"], abs=0.006
                 )
 
@@ -117,9 +117,9 @@ def test_what_is_shared_is_computed_once(tmp_path):
     calls = [np.count_nonzero(row) for row in wanted]
     assert len(pairs) == small_gallery.VIDEOS  # all of a video's texts in one call
     assert max(calls) == pairs[0].size
-    found = np.concatenate([p[0, :n] for p, n in zip(pairs, calls, strict=True)])
+    computed = np.concatenate([p[0, :n] for p, n in zip(pairs, calls, strict=True)])
     both = np.maximum(scores.text_to_video.T, scores.video_to_text)[wanted]
-    np.testing.assert_allclose(found, both, rtol=1e-6)
+    np.testing.assert_allclose(computed, both, rtol=1e-6)
 
 
 def test_little_memory_gives_the_same(tmp_path):

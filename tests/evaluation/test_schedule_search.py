@@ -55,9 +55,9 @@ def test_uniform_schedules_are_the_least_within_the_budget(share):
         capped = (schedule.resolve(r, layers, TOKENS, MOST) for r in range(TOKENS // 2 + 1))
         full = ((*r, *(0,) * (DEPTH - layers)) for r in capped)
         expected.append(next((r for r in full if within(r, share)), None))
-    found = uniform(space(share))
-    assert found == list(dict.fromkeys(r for r in expected if r is not None))
-    assert found
+    schedules = uniform(space(share))
+    assert schedules == list(dict.fromkeys(r for r in expected if r is not None))
+    assert schedules
 
 
 @given(SHARES, st.integers(1, 12), st.data())
@@ -91,9 +91,9 @@ def test_neighbours_of_a_schedule():
     "best", [(10, 30, 6, 0), (30, 30, 0, 0), (0, 40, 0, 0), (12, 12, 12, 12), (48, 24, 12, 6)]
 )
 def test_the_best_schedule_is_found(best):
-    found = search(space(cost(best) / FULL), distance_to(best), 100)
-    assert found[0].r == best
-    assert found[0].saving == -cost(best)
+    ranking = search(space(cost(best) / FULL), distance_to(best), 100)
+    assert ranking[0].r == best
+    assert ranking[0].saving == -cost(best)
 
 
 @pytest.mark.slow
@@ -104,16 +104,16 @@ def test_any_metric_at_least_the_uniform_ones_within_the_budget(share, seed, mos
         return float(hash((seed, r)) % 7)  # rough, with many ties
 
     asked = []
-    found = search(space(share), lambda r: asked.append(r) or metric(r), most)
-    assert sorted(asked) == sorted(trial.r for trial in found)  # each once
+    computed = search(space(share), lambda r: asked.append(r) or metric(r), most)
+    assert sorted(asked) == sorted(trial.r for trial in computed)  # each once
     assert len(asked) <= most
     assert asked[: len(uniform(space(share)))] == uniform(space(share))
     assert all(within(r, share) for r in asked)
-    ranking = [(trial.value, trial.saving) for trial in found]
+    ranking = [(trial.value, trial.saving) for trial in computed]
     assert ranking == sorted(ranking, reverse=True)
-    assert [(metric(t.r), -cost(t.r)) for t in found] == ranking
-    assert search(space(share), metric, most) == found
-    assert set(search(space(share), metric, most + 5)) >= set(found)  # more goes the same way
+    assert [(metric(t.r), -cost(t.r)) for t in computed] == ranking
+    assert search(space(share), metric, most) == computed
+    assert set(search(space(share), metric, most + 5)) >= set(computed)  # more goes the same way
 
 
 def test_no_neighbour_of_the_end_is_better():
@@ -125,9 +125,9 @@ def test_no_neighbour_of_the_end_is_better():
 def test_other_starts_count_if_the_budget_allows_them():
     own, dear = (20, 0, 30, 0), (1, 0, 0, 0)
     asked = []
-    found = search(space(0.8), lambda r: asked.append(r) or float(r == own), 5, [dear, own])
+    ranking = search(space(0.8), lambda r: asked.append(r) or float(r == own), 5, [dear, own])
     assert dear not in asked
-    assert found[0].r == own
+    assert ranking[0].r == own
 
 
 def test_of_equal_metrics_the_cheaper_is_first():
@@ -161,25 +161,25 @@ def logged(path, facts="a", metric=METRIC, left_out=""):
 
 def test_a_search_that_was_killed_goes_on_to_the_same_end(tmp_path):
     path = tmp_path / "trials.jsonl"
-    found, evaluated = logged(path)
-    assert found == search(space(0.6), METRIC, 20)
+    computed, evaluated = logged(path)
+    assert computed == search(space(0.6), METRIC, 20)
     content = path.read_bytes()
     for cut in range(0, len(content), 97):
         path.write_bytes(content[:cut])
         again, rest = logged(path)
-        assert again == found
+        assert again == computed
         assert rest == evaluated[content[:cut].count(b"\n") :]
         assert path.read_bytes() == content
-    assert logged(path) == (found, [])
+    assert logged(path) == (computed, [])
 
 
 def test_other_facts_are_evaluated_anew_and_kept_beside(tmp_path):
     path = tmp_path / "trials.jsonl"
-    found, evaluated = logged(path, "a")
+    computed, evaluated = logged(path, "a")
     other, again = logged(path, "b", lambda r: -METRIC(r))
     assert again[0] == evaluated[0]
-    assert other != found
-    assert logged(path, "a") == (found, [])
+    assert other != computed
+    assert logged(path, "a") == (computed, [])
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["facts"] for line in lines] == ["a"] * len(evaluated) + ["b"] * len(again)
 

@@ -74,13 +74,13 @@ def test_other_names_or_labels_of_actions_leave_what_is_known(system, tmp_path):
     """Nothing is recognised again; the numbers and names are those of now."""
     first = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
     later = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 2), ("up", "down", "on", "off")))
-    found = [
+    results = [
         tasks.evaluate("run", system, {}, source, tmp_path / "out") for source in (first, later)
     ]
     assert (first.read, later.read) == ([[0, 1, 2]], [])
-    assert [numbers["scores"]["all"]["top-1"] for numbers in found] == [66.67, 100.0]
-    assert list(found[0]["classes"]) == ["0", "1", "3"]
-    assert list(found[1]["classes"]) == ["up", "down", "on"]
+    assert [numbers["scores"]["all"]["top-1"] for numbers in results] == [66.67, 100.0]
+    assert list(results[0]["classes"]) == ["0", "1", "3"]
+    assert list(results[1]["classes"]) == ["up", "down", "on"]
     known = [tasks.fingerprint(system, {}, source) for source in (first, later)]
     assert known[0] != known[1]  # what a search remembers are numbers, which labels change
 
@@ -97,8 +97,8 @@ def test_a_model_that_tells_nothing_is_reported(system, tmp_path, capsys):
     nothing = Recognition(lambda params, video: 0 * logits(video))
     even = dataclasses.replace(system, recognition=nothing)
     source = source_of(even, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
-    found = tasks.evaluate("run", even, {}, source, tmp_path / "out")
-    assert found["equal_scores"] == {"all": {"right_and_wrong": 3, "all": 3}}
+    results = tasks.evaluate("run", even, {}, source, tmp_path / "out")
+    assert results["equal_scores"] == {"all": {"right_and_wrong": 3, "all": 3}}
     assert "all: all scores of 3 queries are equal" in capsys.readouterr().err
 
 
@@ -123,12 +123,12 @@ def test_videos_that_cannot_be_decoded_are_left_out(system, tmp_path, capsys):
     source = source_of(system, tmp_path, Actions(VIDEOS, (0, 2, 2), tuple("0123")))
     system = skipping(system)
     broken = dataclasses.replace(source, faults=(1,), read=[])
-    found = tasks.evaluate("run", system, {}, broken, tmp_path / "out")
+    results = tasks.evaluate("run", system, {}, broken, tmp_path / "out")
     assert "b: cannot be decoded; left out" in capsys.readouterr().err
-    assert found["protocol"]["left_out"] == ["b"]
-    assert (found["protocol"]["videos"], found["scores"]["all"]["count"]) == (2, 2)
-    assert found["scores"]["all"]["top-1"] == 100
-    assert list(found["classes"]) == ["0", "2"]
+    assert results["protocol"]["left_out"] == ["b"]
+    assert (results["protocol"]["videos"], results["scores"]["all"]["count"]) == (2, 2)
+    assert results["scores"]["all"]["top-1"] == 100
+    assert list(results["classes"]) == ["0", "2"]
     with np.load(tmp_path / "out" / "scores.npz") as arrays:
         assert arrays["labels"].tolist() == [0, 2]
         assert arrays["scores"].argmax(axis=1).tolist() == [0, 2]
@@ -155,8 +155,8 @@ def test_missing_videos_are_left_out(system, tmp_path):
         (tmp_path / name).unlink()
     system = skipping(system)
     gone = dataclasses.replace(source, faults=(1, 2))
-    found = tasks.evaluate("run", system, {}, gone, tmp_path / "out")
-    assert found["protocol"]["left_out"] == ["b", "c"]
+    results = tasks.evaluate("run", system, {}, gone, tmp_path / "out")
+    assert results["protocol"]["left_out"] == ["b", "c"]
 
 
 def test_only_videos_whose_files_have_changed_are_recognised_again(system, tmp_path):

@@ -40,14 +40,14 @@ def test_no_price_is_below_0_and_none_can_be_better(noise):
     """The conditions of Karush, Kuhn and Tucker, which tell the least of a convex function."""
     macs = [sum(layer.macs for layer in costs) for costs in COSTS]
     seconds = np.multiply(noise, macs).tolist()
-    found = prices(fit(COSTS, seconds))
+    computed = prices(fit(COSTS, seconds))
     one_by_one = [TimeModel(*row) for row in np.eye(3).tolist()]
     amounts = np.array([[unit.seconds(costs) for unit in one_by_one] for costs in COSTS])
     amounts /= np.array(seconds)[:, None]
-    slope = (amounts.T @ (amounts @ found - 1)) / np.linalg.norm(amounts, axis=0)
-    assert (found >= 0).all()
+    slope = (amounts.T @ (amounts @ computed - 1)) / np.linalg.norm(amounts, axis=0)
+    assert (computed >= 0).all()
     assert (slope > -1e-6).all()
-    np.testing.assert_allclose(slope[found > 0], 0, atol=1e-6)
+    np.testing.assert_allclose(slope[computed > 0], 0, atol=1e-6)
 
 
 def test_each_schedule_is_told_by_the_others():

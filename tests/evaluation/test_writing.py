@@ -59,11 +59,11 @@ def run(
     return writing.evaluate(context, task, writes, QUESTIONS, texts, options)
 
 
-def check(found):
+def check(written):
     states = VIDEO[list(ABOUT)].mean(1) + PARAMS["word"][IDS].sum(1)
     order = np.argsort(-(states @ PARAMS["head"]), axis=1)[:, :LENGTH]
-    np.testing.assert_array_equal(found.ids, order)
-    np.testing.assert_allclose(found.scores, states.sum(1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(written.ids, order)
+    np.testing.assert_allclose(written.scores, states.sum(1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("devices", "batch_size"), [(1, 3), (8, 8)])
@@ -105,9 +105,9 @@ def test_questions_are_padded_to_the_longest(tmp_path):
         states = memory[:, None] + params["word"][ids].sum(2)
         return states.reshape(-1, states.shape[-1])
 
-    found = run(tmp_path, read=read)
-    assert found.padded_to == IDS.shape[1]
-    check(found)
+    written = run(tmp_path, read=read)
+    assert written.padded_to == IDS.shape[1]
+    check(written)
 
 
 def test_keys_and_values_count_in_the_memory(tmp_path):
@@ -143,11 +143,11 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
     assert capsys.readouterr().err == told
     ids, truths = (tuple(getattr(record, name) for record in records) for name in ("id", "answers"))
     predicted = [record.question for record in records if isinstance(record, Question)]
-    found = WrittenAnswers(
+    written = WrittenAnswers(
         np.zeros((len(ids), LENGTH), np.int32), np.zeros(len(ids), np.float32), 12, None
     )
     config = testa_anet_qa_f32.get_config().resolved()
-    result = outcomes.written(found, predicted, asked(ids, truths), config, [])
+    result = outcomes.written(written, predicted, asked(ids, truths), config, [])
     assert f"{result.headline[1]}%" == case["result"]["acc"]
     assert result.protocol["answering"] == "generate"
     assert result.protocol["beams"] == 3

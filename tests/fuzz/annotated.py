@@ -111,8 +111,8 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
     stored = str(case / "data")
     if dataset == "ssv2":  # checking its folders of frames would need other processes
         actions.read_names(case / "labels.csv", actions.CLASSES[dataset])
-        found = actions.read(dataset, split, case, case / "videos")
-        video_text.write(stored, dataset, {split: found})
+        computed = actions.read(dataset, split, case, case / "videos")
+        video_text.write(stored, dataset, {split: computed})
     else:
         prepare(dataset, case, case / "videos", stored, [split], 1, format=family)
     records = video_text.read(stored, dataset, split)

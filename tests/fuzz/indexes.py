@@ -32,7 +32,7 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
     """Asks the index, then looks for changed videos."""
     registry.build = _known  # a compiled program belongs to the functions of one system
     hits = search.Searcher(case / "a")(["a red square"], top_k=2)
-    assert all(np.isfinite(hit.cosine) for found in hits for hit in found)
+    assert all(np.isfinite(hit.cosine) for ranked in hits for hit in ranked)
     search.index_videos(_config(good / "_of"), good / "_of" / "videos", case / "a")
 
 

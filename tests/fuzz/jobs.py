@@ -91,9 +91,9 @@ def make(data: pathlib.Path) -> None:
 
 def _run(script: str, config: str, data: pathlib.Path, output: pathlib.Path, **keys: Any) -> list:
     """A script's command, with the small sizes of the demo's systems."""
-    found = {"data.folder": data, "data.workers": 0, "output": output, "eval.batch_size": 1}
-    found |= {name.replace("__", "."): value for name, value in keys.items()}
-    flags = [f"--config.{name}={value}" for name, value in found.items()]
+    settings = {"data.folder": data, "data.workers": 0, "output": output, "eval.batch_size": 1}
+    settings |= {name.replace("__", "."): value for name, value in keys.items()}
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
     return [f"scripts/{script}.py", f"--config=configs/{config}.py", *flags]
 
 

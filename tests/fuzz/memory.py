@@ -61,10 +61,10 @@ def _grown(folder: str, videos: int, workers: int) -> list[str]:
     for batch in source.batches(system.pixels.transform, 10):
         done = int(batch["index"].max()) + 1
         if done in marks:
-            found = _memory()
-            for process, mib in found.items():
+            memory = _memory()
+            for process, mib in memory.items():
                 seen.setdefault(process, []).append(mib)
-            shown = ", ".join(f"{mib:.0f}" for mib in found.values())
+            shown = ", ".join(f"{mib:.0f}" for mib in memory.values())
             print(f"{workers} workers, {done} videos: {shown} MiB", flush=True)
     return [
         f"{workers} workers: process {process} grew from {first:.0f} to {last:.0f} MiB"
@@ -75,7 +75,7 @@ def _grown(folder: str, videos: int, workers: int) -> list[str]:
 
 def _memory() -> dict[int, float]:
     """RSS of this process and of its children, in MiB."""
-    found = {}
+    memory = {}
     own = pathlib.Path("/proc/self").resolve().name
     for status in pathlib.Path("/proc").glob("[0-9]*/status"):
         try:
@@ -83,8 +83,8 @@ def _memory() -> dict[int, float]:
         except OSError:  # it has just ended
             continue
         if own in (lines["Pid"], lines["PPid"]) and "VmRSS" in lines:
-            found[int(lines["Pid"])] = int(lines["VmRSS"].split()[0]) / 1024
-    return found
+            memory[int(lines["Pid"])] = int(lines["VmRSS"].split()[0]) / 1024
+    return memory
 
 
 if __name__ == "__main__":

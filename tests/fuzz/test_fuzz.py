@@ -36,10 +36,10 @@ def test_damage_to_json_is_json_mostly():
 @pytest.mark.slow
 def test_every_misdeed_is_seen(tmp_path):
     results = list(runner.run([misdeeds.KIND], range(0), 0, 2, tmp_path))
-    found = {sorted(misdeeds.SAID)[result.number]: result.outcome for result in results}
+    outcomes = {sorted(misdeeds.SAID)[result.number]: result.outcome for result in results}
     verdicts = {deed: "failed" for deed in misdeeds.SAID} | {"reads": "ok", "refuses": "refused"}
-    assert {deed: outcome.verdict for deed, outcome in found.items()} == verdicts
-    for deed, outcome in found.items():
+    assert {deed: outcome.verdict for deed, outcome in outcomes.items()} == verdicts
+    for deed, outcome in outcomes.items():
         assert misdeeds.SAID[deed] in outcome.fault
     assert len(list((tmp_path / "failed").iterdir())) == len(misdeeds.SAID) - 2
     assert runner.table(results).splitlines()[1].split()[:5] == ["misdeeds", "11", "1", "1", "9"]

@@ -134,8 +134,8 @@ def test_gradients_equal_those_of_the_definition(rows, weighted):
 
     expected = jax.jit(jax.grad(partial(loss, plain), (0, 1, 2)))(*arrays)
     for kernel in (attention, partial(attention, entropy=True)):
-        found = jax.jit(jax.grad(partial(loss, kernel), (0, 1, 2)))(*arrays)
-        for ours, theirs in zip(found, expected, strict=True):
+        gradients = jax.jit(jax.grad(partial(loss, kernel), (0, 1, 2)))(*arrays)
+        for ours, theirs in zip(gradients, expected, strict=True):
             close(ours, theirs)
 
 

@@ -65,11 +65,11 @@ def test_gradients_equal_those_of_the_definition(form, dtype):
     def loss(function, *arrays):
         return (function(*arrays, scale=SCALE)[0].astype(jnp.float32) * towards).sum()
 
-    found, expected = (
+    gradients, expected = (
         jax.jit(jax.grad(partial(loss, f), (0, 1, 2, 3)))(*arrays, weight)
         for f in (partial(attention, form=form, entropy=True), plain)
     )
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(gradients, expected, strict=True):
         assert ours.dtype == theirs.dtype
         close(ours, theirs, {"float32": 5e-5, "bfloat16": 2e-2}[dtype])
 
@@ -87,13 +87,13 @@ def test_cudnn_is_asked_for_the_definition(rows, keys, weighted, dtype):
         out = function(*arrays, scale=SCALE)
         return jnp.square(out.astype(jnp.float32)).sum(), out
 
-    def found(function):
+    def computed(function):
         wanted = tuple(range(len(arrays)))
         return jax.jit(jax.grad(partial(squares, function), wanted, has_aux=True))(*arrays)
 
     with jax.numpy_dtype_promotion("standard"):  # which JAX's own function needs
-        asked = found(partial(cudnn.attention, implementation="xla"))
-    defined = found(lambda *arrays, scale: plain(*arrays, scale=scale)[0])
+        asked = computed(partial(cudnn.attention, implementation="xla"))
+    defined = computed(lambda *arrays, scale: plain(*arrays, scale=scale)[0])
     for ours, theirs in zip(*map(jax.tree.leaves, (asked, defined)), strict=True):
         close(ours, theirs, {"float32": 2e-5, "bfloat16": 2e-2}[dtype])
 
@@ -135,10 +135,10 @@ def test_gradients_pass_by_padding(form):
         return jnp.square(attention(*arrays, scale=SCALE, form=form)[0]).sum()
 
     gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
-    found = gradient(query, key, value, weight)
+    gradients = gradient(query, key, value, weight)
     expected = gradient(query, key[:, 130:], value[:, 130:], weight[:, 130:])
-    close(found[0], expected[0])
-    for ours, theirs in zip(found[1:], expected[1:], strict=True):
+    close(gradients[0], expected[0])
+    for ours, theirs in zip(gradients[1:], expected[1:], strict=True):
         np.testing.assert_array_equal(ours[:, :130], 0)
         close(ours[:, 130:], theirs)
 

@@ -29,9 +29,9 @@ def test_training_norms_by_the_batch_and_keeps_the_unbiased_variance():
     y, after = apply(train=True, mutable=["batch_stats"])
     # channel 0: mean 4, squares 9 + 1 + 1 + 9; channel 1: mean 3, squares 1 + 1 + 1 + 9
     np.testing.assert_allclose(y[0, 0], [-3 / 5**0.5 + 0.5, -2 / 3**0.5], rtol=1e-5)
-    found = after["batch_stats"]
-    np.testing.assert_allclose(found["mean"], [0.9 * 4 + 0.1 * 4, 0.9 * 1 + 0.1 * 3], rtol=1e-6)
-    np.testing.assert_allclose(found["var"], [0.9 * 4 + 2 / 3, 0.9 * 9 + 0.4], rtol=1e-6)
+    running = after["batch_stats"]
+    np.testing.assert_allclose(running["mean"], [0.9 * 4 + 0.1 * 4, 0.9 * 1 + 0.1 * 3], rtol=1e-6)
+    np.testing.assert_allclose(running["var"], [0.9 * 4 + 2 / 3, 0.9 * 9 + 0.4], rtol=1e-6)
 
 
 def test_statistics_start_at_zero_and_one_and_are_no_parameters():

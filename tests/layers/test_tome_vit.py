@@ -83,15 +83,15 @@ def test_full_size_equals_patched_timm():
 
 
 def check_block(record, merger, expected, prefix):
-    found = {k[len(prefix) :]: v for k, v in expected.items() if k.startswith(prefix)}
-    if "mean" in found:
-        close(record["out"].mean(axis=1), found["mean"])
+    arrays = {k[len(prefix) :]: v for k, v in expected.items() if k.startswith(prefix)}
+    if "mean" in arrays:
+        close(record["out"].mean(axis=1), arrays["mean"])
     else:
-        close(record["out"], found["out"])
-    if "metric" in found:
+        close(record["out"], arrays["out"])
+    if "metric" in arrays:
         keys = record["evidence"].keys
-        close(keys, found["metric"])
-        check_decisions(bipartite(keys, merger.r, merger.class_tokens), found)
+        close(keys, arrays["metric"])
+        check_decisions(bipartite(keys, merger.r, merger.class_tokens), arrays)
 
 
 bipartite = jax.jit(merging.matching.bipartite, static_argnums=(1, 2))

@@ -20,15 +20,15 @@ PROTECTED = {"plain": 0, "cls": 1, "cls_distill": 2}
 @partial(jax.jit, static_argnames="match")
 def apply(match, metric, x, size=None):
     """A matching and everything that can be done with it, compiled once together."""
-    found = match(metric)
-    mean, mass = merge.weighted_mean(found, x, size)
-    return found, {
+    pairs = match(metric)
+    mean, mass = merge.weighted_mean(pairs, x, size)
+    return pairs, {
         "x": mean,
         "size": mass,
-        "amax": merge.reduce(found, x, "max"),
-        "mean": merge.reduce(found, x, "mean"),
-        "origin": merge.destination(found),
-        "unmerged": merge.unmerge(found, mean),
+        "amax": merge.reduce(pairs, x, "max"),
+        "mean": merge.reduce(pairs, x, "mean"),
+        "origin": merge.destination(pairs),
+        "unmerged": merge.unmerge(pairs, mean),
     }
 
 
@@ -68,26 +68,26 @@ def test_bipartite_equals_tome(name, protected):
     wrong = ("unmerged",) if protected == "cls_distill" else ()
     for r in case.config["r"]:
         expected = part(case, f"{protected}/r{r}/")
-        found, ours = apply(bipartite_by(r, PROTECTED[protected]), metric, x)
-        assert found.kept.shape[1] == expected["tokens"]
+        pairs, ours = apply(bipartite_by(r, PROTECTED[protected]), metric, x)
+        assert pairs.kept.shape[1] == expected["tokens"]
         check(ours, expected, wrong)
         if r > 0:
-            check_decisions(found, expected, distill=protected == "cls_distill")
+            check_decisions(pairs, expected, distill=protected == "cls_distill")
             again = bipartite_by(max(1, r // 2), PROTECTED[protected])
             _, twice = apply(again, metric[:, : expected["tokens"]], ours["x"], ours["size"])
             check(twice, part(case, f"{protected}/r{r}/second/"))
 
 
-def check_decisions(found, expected, distill):
+def check_decisions(pairs, expected, distill):
     """The original numbers both sets from 0; B stands behind the kept of A."""
     kept = 2 * expected["unm_idx"]
-    odd = np.setdiff1d(found.kept[0], np.arange(0, 100, 2))
+    odd = np.setdiff1d(pairs.kept[0], np.arange(0, 100, 2))
     order = [np.concatenate([row, odd]) for row in kept]
     if distill:
         order = [np.concatenate([row[:1], odd[:1], row[1:], odd[1:]]) for row in kept]
-    np.testing.assert_array_equal(found.kept, order)
-    np.testing.assert_array_equal(found.source, 2 * expected["src_idx"])
-    np.testing.assert_array_equal(found.target, kept.shape[1] + expected["dst_idx"])
+    np.testing.assert_array_equal(pairs.kept, order)
+    np.testing.assert_array_equal(pairs.source, 2 * expected["src_idx"])
+    np.testing.assert_array_equal(pairs.target, kept.shape[1] + expected["dst_idx"])
 
 
 @pytest.mark.parametrize("name", ["tome-merge-even", "tome-merge-odd"])
@@ -128,21 +128,21 @@ def test_of_equal_scores_the_earlier_stay():
 
 def test_equal_scores_go_to_the_first():
     metric = jnp.ones((1, 7, 3))
-    found = bipartite(metric, 2)
-    np.testing.assert_array_equal(found.source, [[0, 2]])
-    np.testing.assert_array_equal(found.kept, [[4, 6, 1, 3, 5]])
-    np.testing.assert_array_equal(found.target, [[2, 2]])
+    pairs = bipartite(metric, 2)
+    np.testing.assert_array_equal(pairs.source, [[0, 2]])
+    np.testing.assert_array_equal(pairs.kept, [[4, 6, 1, 3, 5]])
+    np.testing.assert_array_equal(pairs.target, [[2, 2]])
 
 
 def test_a_worked_case():
     """A holds tokens 0, 2, 4; B 1 and 3. Token 4 equals 1, token 0 is next to 3."""
     angle = jnp.array([0.1, 1.0, 2.5, 0.0, 1.0])
     metric = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)[None]
-    found = bipartite(metric, 2)
-    np.testing.assert_array_equal(found.source, [[4, 0]])
-    np.testing.assert_array_equal(found.kept, [[2, 1, 3]])
-    np.testing.assert_array_equal(found.target, [[1, 2]])
-    np.testing.assert_array_equal(merge.destination(found), [[2, 1, 0, 2, 1]])
+    pairs = bipartite(metric, 2)
+    np.testing.assert_array_equal(pairs.source, [[4, 0]])
+    np.testing.assert_array_equal(pairs.kept, [[2, 1, 3]])
+    np.testing.assert_array_equal(pairs.target, [[1, 2]])
+    np.testing.assert_array_equal(merge.destination(pairs), [[2, 1, 0, 2, 1]])
 
 
 def test_order_of_the_kept():
@@ -158,21 +158,21 @@ def test_order_of_the_kept():
 @settings(max_examples=8, deadline=None)
 def test_every_token_has_one_place(protected, tokens, r, seed):
     metric = jnp.asarray(np.random.default_rng(seed).standard_normal((2, tokens, 3), np.float32))
-    found = bipartite(metric, r, protected)
+    pairs = bipartite(metric, r, protected)
     merged = max(min(r, (tokens - protected) // 2), 0)
-    everyone = np.concatenate([found.kept, found.source], axis=1)
+    everyone = np.concatenate([pairs.kept, pairs.source], axis=1)
     np.testing.assert_array_equal(np.sort(everyone), np.tile(np.arange(tokens), (2, 1)))
-    assert found.source.shape[1] == merged
-    assert found.kept[:, :protected].tolist() == [list(range(protected))[:tokens]] * 2
+    assert pairs.source.shape[1] == merged
+    assert pairs.kept[:, :protected].tolist() == [list(range(protected))[:tokens]] * 2
     if merged:
-        assert found.target.min() >= protected
+        assert pairs.target.min() >= protected
 
 
 def test_vanished_and_huge_tokens():
     metric = jnp.asarray(recipe.video((1, 9, 4), 3)).at[0, 2:6].set(0.0).at[0, 7].mul(1e18)
-    found = bipartite(metric, 4)
-    assert sorted(found.source[0].tolist() + found.kept[0].tolist()) == list(range(9))
-    assert found.source[0, 0] in (0, 6, 8)  # a zero vector is like nothing
+    pairs = bipartite(metric, 4)
+    assert sorted(pairs.source[0].tolist() + pairs.kept[0].tolist()) == list(range(9))
+    assert pairs.source[0, 0] in (0, 6, 8)  # a zero vector is like nothing
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

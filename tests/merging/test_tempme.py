@@ -50,19 +50,19 @@ def test_token_counts_of_the_original(i):
 @pytest.mark.parametrize("i", range(len(MERGES.config["subcases"])))
 def test_merges_of_the_original(i):
     spec = MERGES.config["subcases"][i]
-    found = {k.removesuffix(f"_{i}"): v for k, v in MERGES.arrays.items() if k.endswith(f"_{i}")}
-    found |= {k.removeprefix("inputs/"): v for k, v in found.items()}
+    arrays = {k.removesuffix(f"_{i}"): v for k, v in MERGES.arrays.items() if k.endswith(f"_{i}")}
+    arrays |= {k.removeprefix("inputs/"): v for k, v in arrays.items()}
     match = jax.jit(matching.bipartite, static_argnums=(1, 2))
-    pairs = match(jnp.asarray(found["metric"]), spec["r"], spec["cls_num"])
+    pairs = match(jnp.asarray(arrays["metric"]), spec["r"], spec["cls_num"])
     if spec["r"]:
-        check_decisions(pairs, spec["cls_num"], found)
-    size = jnp.asarray(found["size"])[..., 0] if "size" in found else None
-    x, size = jax.jit(merge.weighted_mean)(pairs, jnp.asarray(found["x"]), size)
-    np.testing.assert_allclose(x, found["merged"], atol=1e-5)
-    np.testing.assert_allclose(size, np.reshape(found["sizes"], size.shape), atol=1e-5)
+        check_decisions(pairs, spec["cls_num"], arrays)
+    size = jnp.asarray(arrays["size"])[..., 0] if "size" in arrays else None
+    x, size = jax.jit(merge.weighted_mean)(pairs, jnp.asarray(arrays["x"]), size)
+    np.testing.assert_allclose(x, arrays["merged"], atol=1e-5)
+    np.testing.assert_allclose(size, np.reshape(arrays["sizes"], size.shape), atol=1e-5)
     place = np.asarray(jax.jit(merge.destination)(pairs))
     source = np.moveaxis(np.eye(x.shape[1], dtype=np.float32)[place], 1, 2)
-    np.testing.assert_array_equal(source, found["source"])
+    np.testing.assert_array_equal(source, arrays["source"])
 
 
 def check_decisions(pairs, class_tokens, theirs):

@@ -98,9 +98,9 @@ def decode(case, ids, length, seed):
         return -likelihood.sum(), (logits, first[:, 0], likelihood)
 
     differentiate = jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))
-    (_, found), (gradient, of_states) = differentiate(params, states)
+    (_, outputs), (gradient, of_states) = differentiate(params, states)
     gradient = rules.unload(system.weights.names[0], gradient)
-    return found, {**gradient, "encoder_hidden_states": of_states}
+    return outputs, {**gradient, "encoder_hidden_states": of_states}
 
 
 @pytest.mark.slow

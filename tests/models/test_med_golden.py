@@ -119,13 +119,13 @@ def test_position_by_position():
     empty = module.apply(variables, len(pieces), length, method="empty_cache")
     chex.assert_shape(jax.tree.leaves(empty), (len(pieces), length, 4, 12))
     cache = jax.tree.map(lambda x: x + 7, empty)  # what lies at later positions is not read
-    found = []
+    steps = []
     for i in range(length):
         *here, cache = run(variables, cache, pieces[:, i], jnp.asarray(i), memory)
-        found.append(here)
+        steps.append(here)
     real = np.asarray(MASK)
     for beam in range(beams):
-        states, logits = (np.stack(x, axis=1)[beam::beams] for x in zip(*found, strict=True))
+        states, logits = (np.stack(x, axis=1)[beam::beams] for x in zip(*steps, strict=True))
         close(states[real], ARRAYS["decoder/hidden_last"][real])
         close(logits[real], ARRAYS["decoder/logits"][real])
         close(logits[:, :3], ARRAYS["decoder/logits_no_attention_mask"])

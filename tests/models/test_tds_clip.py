@@ -97,8 +97,8 @@ def test_remat_keeps_less_for_the_gradient():
 
             return jax.vjp(run, side)[1]
 
-        found = jax.tree.leaves(jax.eval_shape(backward, params["side"], params))
-        return sum(leaf.size for leaf in found)
+        shapes = jax.tree.leaves(jax.eval_shape(backward, params["side"], params))
+        return sum(leaf.size for leaf in shapes)
 
     assert kept(True) < 0.6 * kept(False)  # the parameters among it
 
@@ -108,13 +108,13 @@ def test_gradients():
     """None enters the frozen network; blocks computed again (`remat`) leave all as it is."""
     module, params = tds_clip_case.module_of(SMALL, (2, 2)), drawn(SMALL)
     again = module.clone(side=module.side.clone(remat=True, parent=None))
-    (found, stats), others = (
+    (gradients, stats), others = (
         jax.jit(jax.grad(loss_of(m, video_of()), has_aux=True))(params) for m in (module, again)
     )
-    assert not any(x.any() for x in jax.tree.leaves(found["vision"]))
-    assert all(x.any() for x in jax.tree.leaves(found["side"]["tap_0"]))
-    assert found["side"]["position_embedding"].any()
-    pairs = zip(*map(jax.tree.leaves, ((found, stats), others)), strict=True)
+    assert not any(x.any() for x in jax.tree.leaves(gradients["vision"]))
+    assert all(x.any() for x in jax.tree.leaves(gradients["side"]["tap_0"]))
+    assert gradients["side"]["position_embedding"].any()
+    pairs = zip(*map(jax.tree.leaves, ((gradients, stats), others)), strict=True)
     for ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
 
@@ -150,8 +150,8 @@ def test_slow_motion_is_told_in_half_precision():
     own = jax.jit(run[jnp.float32].init)(jax.random.key(1), x.astype(jnp.float32))
     seen = {}
     for dtype, gate in run.items():
-        _, found = gate.apply(own, x.astype(dtype), capture_intermediates=True, mutable=True)
-        (expanded,) = cast(Any, found)["intermediates"]["expand"]["__call__"]
+        _, recorded = gate.apply(own, x.astype(dtype), capture_intermediates=True, mutable=True)
+        (expanded,) = cast(Any, recorded)["intermediates"]["expand"]["__call__"]
         seen[dtype] = expanded.astype(jnp.float32)
     ours, exact = seen[jnp.bfloat16], seen[jnp.float32]
     assert jnp.linalg.norm(ours - exact) < 0.01 * jnp.linalg.norm(exact)

@@ -251,12 +251,12 @@ def test_training_norms_by_the_batch_and_remembers_it():
     apply = functools.partial(side.SideBlock().apply, train=True, mutable=["batch_stats"])
     out, after = jax.jit(apply)(part_of("block_0"), *tokens_of(case))
     close(flat(out), case.arrays["block_out_train"])
-    found, names = after["batch_stats"], {"mean": "running_mean", "var": "running_var"}
+    statistics, names = after["batch_stats"], {"mean": "running_mean", "var": "running_var"}
     ours = {
-        "bn_1": found["convolution_norm"],
-        "bn_2": found["mlp_norm"],
-        "mse.bn1": found["gate"]["reduce_norm"],
-        "mse.bn2": found["gate"]["expand_norm"],
+        "bn_1": statistics["convolution_norm"],
+        "bn_2": statistics["mlp_norm"],
+        "mse.bn1": statistics["gate"]["reduce_norm"],
+        "mse.bn2": statistics["gate"]["expand_norm"],
     }
     assert len(ours) * 2 == sum(name.startswith("train_stats/") for name in case.arrays)
     for theirs, stats in ours.items():

@@ -56,20 +56,20 @@ def unit(x):
 
 def check_decisions(case, system, seen):
     """Each matching of the network in order: r, protected tokens and pairs are the original's."""
-    found = []
+    merges = []
     joins = system.network.vision.joins
     for i, merger in enumerate(system.network.vision.mergers):
         join = joins[i] if joins else None
         if join and join.r:
             before = seen[f"block_{i - 1}"]["out"][0]
-            found.append((Join._together(join, before), join.r, join.clips * join.class_tokens))
+            merges.append((Join._together(join, before), join.r, join.clips * join.class_tokens))
         if merger:
             keys = seen[f"block_{i}"]["evidence"][0].keys
-            found.append((keys, merger.r, merger.class_tokens))
+            merges.append((keys, merger.r, merger.class_tokens))
     kinds = case.spec["merges"]
-    assert [(r, c) for _, r, c in found] == [(m["r"], m["cls_num"]) for m in kinds]
+    assert [(r, c) for _, r, c in merges] == [(m["r"], m["cls_num"]) for m in kinds]
     bipartite = jax.jit(matching.bipartite, static_argnums=(1, 2))
-    for i, (metric, r, class_tokens) in enumerate(found):
+    for i, (metric, r, class_tokens) in enumerate(merges):
         pairs = bipartite(metric, r, class_tokens)
         even = class_tokens + class_tokens % 2
         kept = even + 2 * case.arrays[f"merge_{i}_unmerged"]
@@ -112,8 +112,8 @@ def test_tiny_features():
     case = golden.load("tempme-tiny-2clips")
     system, params = clip_case.system_of(case)
     inputs = clip_case.videos(case), case.arrays["inputs/text_ids"]
-    found = jax.jit(system.network.apply)({"params": params}, *inputs)
-    check_features(case, params, *map(np.asarray, found))
+    outputs = jax.jit(system.network.apply)({"params": params}, *inputs)
+    check_features(case, params, *map(np.asarray, outputs))
 
 
 @pytest.mark.slow
@@ -164,16 +164,16 @@ def attend(module, params, x, weight=None):
 
 def attention_params(weights, prefix):
     """Parameters of our attention from the original's names."""
-    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    kernels = np.split(found["in_proj_weight"], 3)
-    biases = np.split(found["in_proj_bias"], 3)
-    ups = np.split(found["TVPt_LoRA_b"], 3)
+    arrays = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    kernels = np.split(arrays["in_proj_weight"], 3)
+    biases = np.split(arrays["in_proj_bias"], 3)
+    ups = np.split(arrays["TVPt_LoRA_b"], 3)
     names = ("query", "key", "value")
     return {
         **{n: {"kernel": k.T, "bias": b} for n, k, b in zip(names, kernels, biases, strict=True)},
-        "out": {"kernel": found["out_proj.weight"].T, "bias": found["out_proj.bias"]},
+        "out": {"kernel": arrays["out_proj.weight"].T, "bias": arrays["out_proj.bias"]},
         "lora": {
-            "down": {"kernel": found["TVPt_LoRA_a"].T},
+            "down": {"kernel": arrays["TVPt_LoRA_a"].T},
             **{n: {"kernel": up.T} for n, up in zip(names, ups, strict=True)},
         },
     }

@@ -62,11 +62,11 @@ def network(case):
 def video(case):
     """[B,T,H,W,3]."""
     text = case.spec["inputs"]["video"]
-    found = re.search(r"video\((\([\d, ]+\)), (\d+)\) as (\S+)", text)
-    assert found
-    shape = tuple(int(n) for n in found[1].strip("()").split(","))
-    x = recipe.video(shape, int(found[2]))
-    return np.moveaxis(x, found[3].strip("[]").split(",").index("C"), -1)
+    match = re.search(r"video\((\([\d, ]+\)), (\d+)\) as (\S+)", text)
+    assert match
+    shape = tuple(int(n) for n in match[1].strip("()").split(","))
+    x = recipe.video(shape, int(match[2]))
+    return np.moveaxis(x, match[3].strip("[]").split(",").index("C"), -1)
 
 
 def by_place(x, frames, patches):

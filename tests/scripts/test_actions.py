@@ -67,7 +67,7 @@ def test_trained_evaluated_and_compared(prepared, tmp_path):
     assert "top-1" in printed
     assert not list(tmp_path.rglob("confusion.png"))  # of every trial
     weights = f"--config.checkpoint={tmp_path / 'trained' / 'training' / 'parameters'}"
-    found, scores = {}, {}
+    all_results, scores = {}, {}
     for name, devices in (("two", 2), ("two", 2), ("one", 1)):
         output = tmp_path / name
         options = (f"--config.output={output}", f"--config.mesh.data={devices}")
@@ -80,15 +80,15 @@ def test_trained_evaluated_and_compared(prepared, tmp_path):
             values = arrays["scores"]
             assert arrays["labels"].tolist() == [0, 1, 2, 0, 1]
             assert arrays["confusion"].sum() == 5
-        if name in found:  # nothing was computed again
+        if name in all_results:  # nothing was all_results again
             assert "recognising: 5 of 5 (100 %), ?video/s" in printed
-            assert results["scores"] == found[name]["scores"]
+            assert results["scores"] == all_results[name]["scores"]
             np.testing.assert_array_equal(values, scores[name])
-        found[name], scores[name] = results, values
+        all_results[name], scores[name] = results, values
     np.testing.assert_allclose(scores["one"], scores["two"], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(scores["one"].sum(axis=1), np.ones(5), rtol=1e-5)
-    assert list(found["one"]["classes"]) == list(NAMES[:3])
-    assert {"clips": 2, "crops": 3, "frames": 2}.items() <= found["one"]["protocol"].items()
+    assert list(all_results["one"]["classes"]) == list(NAMES[:3])
+    assert {"clips": 2, "crops": 3, "frames": 2}.items() <= all_results["one"]["protocol"].items()
     first = script("compare", *(str(tmp_path / name) for name in ("one", "two")))
     assert "top-1 ┃ top-5" in first
 

@@ -67,7 +67,7 @@ def test_trained_and_asked_in_both_ways(prepared, tmp_path):
     assert "Trained 3 steps of 2 clips" in printed
     assert "on 'val'" in printed
     weights = f"--config.checkpoint={tmp_path / 'trained' / 'training' / 'parameters'}"
-    found = {}
+    results = {}
     for way, length in (("rank", 6), ("generate", 5)):
         output = tmp_path / way
         options = (f"--config.output={output}", f"--config.eval.answering={way}")
@@ -77,11 +77,11 @@ def test_trained_and_asked_in_both_ways(prepared, tmp_path):
         assert ("generated answers" in printed) == (way == "generate")
         cut = "1 of 2 answers are cut to config.data.max_answer_length=4 pieces"
         assert (cut in printed) == (way == "rank")
-        found[way] = json.loads((output / "results.json").read_text())
-        assert found[way]["protocol"]["answering"] == way
-        assert len(found[way]["predictions"]) == 6
-        assert found[way]["scores"]["all"]["count"] == 6
-    assert set(found["rank"]["predictions"].values()) <= set(ANSWERS)
-    assert found["rank"]["protocol"]["candidates"] == 2
-    words = " ".join(found["generate"]["predictions"].values())
+        results[way] = json.loads((output / "results.json").read_text())
+        assert results[way]["protocol"]["answering"] == way
+        assert len(results[way]["predictions"]) == 6
+        assert results[way]["scores"]["all"]["count"] == 6
+    assert set(results["rank"]["predictions"].values()) <= set(ANSWERS)
+    assert results["rank"]["protocol"]["candidates"] == 2
+    words = " ".join(results["generate"]["predictions"].values())
     assert not any(special in words for special in ("[DEC]", "[ENC]", "[SEP]", "[PAD]"))

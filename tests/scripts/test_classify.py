@@ -50,17 +50,17 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A configuration, names of its actions, two videos, and frames of another: two batches."""
-    found = tmp_path_factory.mktemp("own")
-    (found / "small.py").write_text(SMALL.format(sizes=SIZES, folder=str(found)))
+    own = tmp_path_factory.mktemp("own")
+    (own / "small.py").write_text(SMALL.format(sizes=SIZES, folder=str(own)))
     rows = [f"{number},{name}" for number, name in enumerate(NAMES)]
-    (found / "names.csv").write_text("\n".join(["id,name", *rows[::-1]]) + "\n")
+    (own / "names.csv").write_text("\n".join(["id,name", *rows[::-1]]) + "\n")
     for seed in (0, 1):
-        clips.write(found / f"{seed}.mp4", clips.draw(9 + seed, 48, 64, seed))
-    (found / "bad.mp4").write_bytes(b"no video")
-    (found / "frames").mkdir()
+        clips.write(own / f"{seed}.mp4", clips.draw(9 + seed, 48, 64, seed))
+    (own / "bad.mp4").write_bytes(b"no video")
+    (own / "frames").mkdir()
     for number, frame in enumerate(clips.draw(7, 40, 56, seed=2), 1):
-        Image.fromarray(frame).save(found / "frames" / f"img_{number:03d}.png")
-    return found
+        Image.fromarray(frame).save(own / "frames" / f"img_{number:03d}.png")
+    return own
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,11 @@ def test_videos_and_frames_are_told_as_in_evaluation(folder, expected):
     assert "Traceback" not in done.stderr
     assert f"{folder / 'bad.mp4'}: cannot be decoded" in done.stderr.splitlines()[-1]
     assert f"the actions of 3 videos are in {folder}/found.json" in done.stdout
-    found = json.loads((folder / "found.json").read_text())
-    assert [row["video"] for row in found["videos"]] == list(map(str, [names[0], *names[2:]]))
-    np.testing.assert_allclose([told(row) for row in found["videos"]], expected, rtol=1e-4)
+    results = json.loads((folder / "found.json").read_text())
+    assert [row["video"] for row in results["videos"]] == list(map(str, [names[0], *names[2:]]))
+    np.testing.assert_allclose([told(row) for row in results["videos"]], expected, rtol=1e-4)
     assert 0.01 < expected.min() < expected.max() < 0.99
-    for row, probabilities in zip(found["videos"], expected, strict=True):
+    for row, probabilities in zip(results["videos"], expected, strict=True):
         order = np.argsort(-probabilities)
         assert [action["name"] for action in row["actions"]] == [NAMES[i] for i in order]
         best = f"{probabilities[order[0]]:.1%}", NAMES[order[0]]
@@ -115,9 +115,9 @@ def test_videos_and_frames_are_told_as_in_evaluation(folder, expected):
     facts = {"sampling": "segments", "clips": 2, "crops": 3, "frames": 2, "neighbours": 3,
              "wrap": False, "scale": 40, "trim_seconds": 0, "config": "small",
              "checkpoint": "weights.safetensors"}  # fmt: skip
-    assert {name: found[name] for name in facts} == facts
-    assert found["merger"] == {"name": "none", "r": 0, "proportional": True}
-    assert "jax" in found["versions"]
+    assert {name: results[name] for name in facts} == facts
+    assert results["merger"] == {"name": "none", "r": 0, "proportional": True}
+    assert "jax" in results["versions"]
 
 
 def test_a_folder_stands_for_its_videos_or_is_one_video_s_frames(tmp_path, monkeypatch, capsys):

@@ -80,7 +80,7 @@ command_line.run(lambda config: print(*(repr(eval(key, vars(config))) for key in
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "found"),
+    ("name", "values", "shown"),
     [
         ("msrvtt_b16", {"model.merger.r": "600,200,100"}, "(600, 200, 100)"),
         ("configs/msrvtt_b16.py", {"model.merger.r": "16"}, "16"),
@@ -93,7 +93,7 @@ command_line.run(lambda config: print(*(repr(eval(key, vars(config))) for key in
          "(96, 128) 1"),
     ],
 )  # fmt: skip
-def test_values_of_the_command_line_are_of_their_keys_types(name, values, found):
+def test_values_of_the_command_line_are_of_their_keys_types(name, values, shown):
     options = [f"--config.{key}={value}" for key, value in values.items()]
     done = subprocess.run(
         [sys.executable, "-c", SHOW.format(keys=[*values]), f"--config={name}", *options],
@@ -102,4 +102,4 @@ def test_values_of_the_command_line_are_of_their_keys_types(name, values, found)
         text=True,
         timeout=120,
     )
-    assert done.stdout.strip() == found, done.stderr
+    assert done.stdout.strip() == shown, done.stderr

@@ -68,14 +68,14 @@ def test_from_files_to_results_and_on(folder, tmp_path):
     first = evaluate(*settings)
     assert first.returncode == 0, first.stderr
     assert "1 broken videos left out" in first.stdout
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["protocol"]["left_out"] == ["2.mp4"]
-    assert (found["protocol"]["videos"], found["protocol"]["texts"]) == (3, 3)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["protocol"]["left_out"] == ["2.mp4"]
+    assert (results["protocol"]["videos"], results["protocol"]["texts"]) == (3, 3)
     with np.load(tmp_path / "scores.npz") as arrays:
         before = {name: arrays[name] for name in arrays}
     second = evaluate(*settings)
     assert second.returncode == 0
-    assert json.loads((tmp_path / "results.json").read_text())["scores"] == found["scores"]
+    assert json.loads((tmp_path / "results.json").read_text())["scores"] == results["scores"]
     with np.load(tmp_path / "scores.npz") as arrays:
         for name in arrays:
             np.testing.assert_array_equal(arrays[name], before[name])
@@ -109,13 +109,13 @@ def test_a_video_that_breaks_after_preparation_stops_or_is_left_out(folder, tmp_
     video_text.write(str(tmp_path), "msvd", {"test": [records["0"], records["3"]]})
     without = evaluate(*settings, f"--config.output={tmp_path / 'without'}")
     assert without.returncode == 0, without.stderr
-    found, expected = (
+    results, expected = (
         json.loads((tmp_path / place / "results.json").read_text()) for place in ("out", "without")
     )
-    assert found["protocol"].pop("left_out") == ["1.mp4"]
+    assert results["protocol"].pop("left_out") == ["1.mp4"]
     assert expected["protocol"].pop("left_out") == []
     for key in ("headline", "scores", "similarity_scores", "protocol"):
-        assert found[key] == expected[key]
+        assert results[key] == expected[key]
     with (
         np.load(tmp_path / "out" / "scores.npz") as ours,
         np.load(tmp_path / "without" / "scores.npz") as theirs,
@@ -148,11 +148,11 @@ def test_a_broken_video_of_one_of_two_processes(folder, tmp_path):
         "eval", *settings, "--config.data.on_broken=skip", f"--config.output={tmp_path / 'alone'}"
     )
     assert alone.returncode == 0, alone.stderr
-    found, expected = (
+    results, expected = (
         json.loads((tmp_path / place / "results.json").read_text()) for place in ("out", "alone")
     )
     for key in ("headline", "scores", "similarity_scores", "protocol"):
-        assert found[key] == expected[key]
+        assert results[key] == expected[key]
 
 
 def test_all_that_is_missing_is_told_at_once(tmp_path):

@@ -78,10 +78,10 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
 
 
 def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(tmp_path, monkeypatch):
-    found = {"headline": {"name": "R@1", "value": 50.0}, "protocol": {"left_out": ["a.mp4"]}}
+    evaluated = {"headline": {"name": "R@1", "value": 50.0}, "protocol": {"left_out": ["a.mp4"]}}
     monkeypatch.setattr(schedules, "_gmac", lambda *_: 1.0)
     monkeypatch.setattr(schedules.Evaluator, "_progress", lambda _: "1 of 1")
-    monkeypatch.setattr(schedules.Evaluator, "_evaluate", lambda *_: found)
+    monkeypatch.setattr(schedules.Evaluator, "_evaluate", lambda *_: evaluated)
     log = schedules.TrialLog(tmp_path / "trials.jsonl", "facts")
     system = registry.build(demo.get_config())
     source = data.Source(Gallery((), (), ()), (), (), Decoder("", 1, 0), 0)

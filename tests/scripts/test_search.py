@@ -61,9 +61,9 @@ def made(tmp_path_factory):
     write_clips(videos / "more [abc]", [20])
     (videos / "bad.MKV").write_text("no video")
     (videos / "notes.txt").write_text("no video either")
-    found = search.index_videos(configuration(), videos, target)
-    assert found.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
-    assert list(found.faults) == ["bad.MKV"]
+    indexed = search.index_videos(configuration(), videos, target)
+    assert indexed.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
+    assert list(indexed.faults) == ["bad.MKV"]
     assert "bad.MKV: cannot be decoded" in (target / "broken.txt").read_text()
     return videos, target
 
@@ -121,11 +121,11 @@ def test_what_a_video_shows_finds_it(made):
     asked = [caption(0), caption(20)]
     searcher = search.Searcher(made[1])
     hits = searcher(asked, top_k=2)
-    assert [found[0].path for found in hits] == ["0.mp4", "more [abc]/20.mp4"]
-    assert [len(found) for found in hits] == [2, 2]
+    assert [ranked[0].path for ranked in hits] == ["0.mp4", "more [abc]/20.mp4"]
+    assert [len(ranked) for ranked in hits] == [2, 2]
     plain = searcher(asked, top_k=1, rerank=False)
-    assert [found[0].path for found in plain] == ["0.mp4", "more [abc]/20.mp4"]
-    assert [found[0].score for found in plain] == [None, None]
+    assert [ranked[0].path for ranked in plain] == ["0.mp4", "more [abc]/20.mp4"]
+    assert [ranked[0].score for ranked in plain] == [None, None]
 
 
 def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
@@ -152,9 +152,9 @@ def test_only_what_changed_is_encoded(copied):
     write_clips(videos, [31])
     (videos / "bad.MKV").write_text("still no video")
     (videos / "9.mp4").unlink()
-    found = search.index_videos(configuration(), videos, target)
-    assert found.videos == ("0.mp4", "31.mp4", "more [abc]/20.mp4")
-    assert list(found.faults) == ["bad.MKV"]
+    indexed = search.index_videos(configuration(), videos, target)
+    assert indexed.videos == ("0.mp4", "31.mp4", "more [abc]/20.mp4")
+    assert list(indexed.faults) == ["bad.MKV"]
     after = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
     assert len(after) == 3
     assert len(before.items() & after.items()) == 2
@@ -162,7 +162,7 @@ def test_only_what_changed_is_encoded(copied):
     (videos / "bad.MKV").unlink()
     search.index_videos(configuration(), videos, target)
     assert not (target / "broken.txt").exists()
-    same, other = (found.load(path, "embedding", (1, 128)) for path in ("0.mp4", "31.mp4"))
+    same, other = (indexed.load(path, "embedding", (1, 128)) for path in ("0.mp4", "31.mp4"))
     np.testing.assert_allclose(same, other, rtol=1e-5, atol=1e-6)
 
 
@@ -239,8 +239,8 @@ def test_paths_that_lead_outside_are_left_alone(copied, tmp_path):
     with (target / "videos.jsonl").open("a") as log:
         for path in ("../outside.txt", str(outside)):
             log.write(json.dumps([path, [4, 4], ""]) + "\n")
-    found = search.index_videos(configuration(), videos, target)
-    assert found.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
+    indexed = search.index_videos(configuration(), videos, target)
+    assert indexed.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
     assert outside.read_text() == "mine"
 
 

@@ -110,8 +110,8 @@ def test_killed_a_search_goes_on_to_the_same_end(options, tmp_path):
 @pytest.mark.slow
 def test_a_schedule_is_evaluated_as_eval_does_it(options, tmp_path):
     """Videos that stay in memory, too: the scores are those of scripts/eval.py."""
-    found = run(*options, f"--config.output={tmp_path}", "--split=test", "--trials=1")
-    assert found.returncode == 0, found.stderr
+    done = run(*options, f"--config.output={tmp_path}", "--split=test", "--trials=1")
+    assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("search/test/schedules/*/*")
     r = folder.name.replace("-", ",") + ","
     plain = run(

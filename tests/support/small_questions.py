@@ -114,7 +114,7 @@ def run(
 
 def by_hand(k=4, first_piece=2):
     """Best answers and scores of each question from the definition, every answer alone."""
-    found = []
+    ranked = []
     for question, video in enumerate(ABOUT):
         memory = VIDEO[video].mean(0) + PARAMS["word"][IDS[question]].sum(0)
         first, whole = [], []
@@ -130,8 +130,8 @@ def by_hand(k=4, first_piece=2):
         kept = sorted(range(len(ANSWERS)), key=lambda a: -first[a])[:k]
         score = [(first_piece - 1) * a + b for a, b in zip(first, whole, strict=True)]
         kept = sorted(sorted(kept), key=lambda a: -score[a])
-        found.append((kept, [score[a] for a in kept]))
-    answers, scores = zip(*found, strict=True)
+        ranked.append((kept, [score[a] for a in kept]))
+    answers, scores = zip(*ranked, strict=True)
     return np.array(answers), np.array(scores)
 
 

@@ -20,7 +20,7 @@ def config_of(case) -> testa.Retrieval:
 def sized(config, case):
     """A configuration with a golden case's sizes."""
     sizes = case.config
-    found = {
+    changes = {
         "dtype": "float32",
         "model.vision": {
             "width": sizes["width"],
@@ -41,8 +41,8 @@ def sized(config, case):
     }
     if sizes["merging_type"]:
         merged = testa_settings.translate(sizes["merging_type"], sizes["testa_r"], sizes["depth"])
-        found |= dict(zip(("model.merger.frames", "model.merger.r"), merged, strict=True))
-    return config.override(found)
+        changes |= dict(zip(("model.merger.frames", "model.merger.r"), merged, strict=True))
+    return config.override(changes)
 
 
 def system_of(case):

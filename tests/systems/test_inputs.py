@@ -132,13 +132,13 @@ def test_texts_as_long_as_the_table_of_positions_are_read(name):
     system = build(name)
     model = expect(system.config.model, TextModel)
     longest = model.text.max_positions
-    found = run(system, "encode_text", *texts("encode_text", longest))
-    assert found["embedding"].shape == (2, 128)
+    features = run(system, "encode_text", *texts("encode_text", longest))
+    assert features["embedding"].shape == (2, 128)
 
 
 def test_whoever_says_so_may_pass_normalised_pixels():
     system = unchecked(build("demo_clip"))
     video = clip(system, "encode_video", dtype=np.float32)
     assert system.retrieval
-    found = jax.eval_shape(system.retrieval.encode_video, system.weights.shapes, video=video)
-    assert found["embedding"].shape == (2, 1, 128)
+    shapes = jax.eval_shape(system.retrieval.encode_video, system.weights.shapes, video=video)
+    assert shapes["embedding"].shape == (2, 1, 128)

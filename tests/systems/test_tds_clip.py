@@ -36,11 +36,16 @@ def flat(video):
 @pytest.fixture(scope="module")
 def case():
     """The golden case, its system, parameters and batch."""
-    found = golden.load("tdsclip-loss")
-    system, params = tds_clip_case.system_of(found)
+    original = golden.load("tdsclip-loss")
+    system, params = tds_clip_case.system_of(original)
     params = jax.tree.map(jnp.asarray, params)
-    label = np.array(found.config["labels"], np.int32)
-    return found, system, params, {"video": flat(tds_clip_case.video_of(found)), "label": label}
+    label = np.array(original.config["labels"], np.int32)
+    return (
+        original,
+        system,
+        params,
+        {"video": flat(tds_clip_case.video_of(original)), "label": label},
+    )
 
 
 @pytest.mark.parametrize(("side_rate", "differences"), [(0.5, True), (1.0, False)])
@@ -74,7 +79,7 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_loss_gradients_and_statistics(case, mode):
     """By the batch's statistics and by running ones; the frozen transformer has no gradient."""
-    found, system, params, batch = case
+    original, system, params, batch = case
     memory, parts = system.training.init_loss_state(params, KEY), ("side", "head", "vision")
 
     def loss(trained):
@@ -86,37 +91,37 @@ def test_loss_gradients_and_statistics(case, mode):
 
     trained = {name: params[name] for name in parts}
     (value, after), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained)
-    close(value, found.arrays[f"{mode}/loss_smooth"])
+    close(value, original.arrays[f"{mode}/loss_smooth"])
     gradient = checkpoints.to_torch(system, {**gradient, "batch_stats": after})
-    nothing = found.config[f"grad_zero_in_{mode}_mode"]
-    names = found.config["parameter_order"]
+    nothing = original.config[f"grad_zero_in_{mode}_mode"]
+    names = original.config["parameter_order"]
     norms = {name: np.linalg.norm(gradient[name]) for name in names}
-    theirs = dict(zip(names, found.arrays[f"{mode}/grad_norms"], strict=True))
+    theirs = dict(zip(names, original.arrays[f"{mode}/grad_norms"], strict=True))
     for name in names:
         if name in nothing:
             assert norms[name] < 1e-5
         else:
             np.testing.assert_allclose(norms[name], theirs[name], rtol=1e-3, err_msg=name)
-    has_gradient = dict(zip(names, found.arrays["has_grad_i"], strict=True))
+    has_gradient = dict(zip(names, original.arrays["has_grad_i"], strict=True))
     assert all(norms[name] == 0 for name in names if not has_gradient[name])
     assert {name for name in names if has_gradient[name]} == {
         name for name in names if "side" in name or name.startswith("fc.")
     }
     for group in ("clip", "other", "bn"):
-        of_group = [norms[n] for n, its in found.config["groups"].items() if its == group]
-        close(np.linalg.norm(of_group), found.arrays[f"{mode}/group_norm_{group}"], 1e-3)
-    for name, expected in found.arrays.items():
+        of_group = [norms[n] for n, its in original.config["groups"].items() if its == group]
+        close(np.linalg.norm(of_group), original.arrays[f"{mode}/group_norm_{group}"], 1e-3)
+    for name, expected in original.arrays.items():
         kind, _, tensor = name.partition("/")
         if kind == "grad" and mode == "train":
             close(gradient[tensor], expected, 1e-3)
         if kind == "train_stats":
-            before = tds_clip_case.weights_of(found)[tensor]
+            before = tds_clip_case.weights_of(original)[tensor]
             close(gradient[tensor], expected if mode == "train" else before)
 
 
 def test_loss_of_running_statistics(case):
     """What evaluation would say, with labels smoothed and not; nothing is remembered."""
-    found, system, params, batch = case
+    original, system, params, batch = case
     memory, plain = (
         system.training.init_loss_state(params, KEY),
         functools.partial(system.training.loss, smoothing=0.0),
@@ -131,21 +136,21 @@ def test_loss_of_running_statistics(case):
         return value, sharp, after, system.recognition.classify(params, batch["video"])
 
     value, sharp, after, logits = run(batch)
-    close(value, found.arrays["eval/loss_smooth"])
-    close(sharp, found.arrays["eval/loss_ce"])
-    close(logits[:, 0], found.arrays["eval/logits"])
+    close(value, original.arrays["eval/loss_smooth"])
+    close(sharp, original.arrays["eval/loss_ce"])
+    close(logits[:, 0], original.arrays["eval/logits"])
     jax.tree.map(np.testing.assert_array_equal, after, memory)
 
 
 @pytest.mark.slow
 def test_half_precision_is_near(case):
     """Logits in bfloat16 beside those in float32."""
-    found, system, params, batch = case
+    original, system, params, batch = case
     config = system.config.override({"dtype": "bfloat16"})
     recognition = unchecked(build(config)).recognition
     assert recognition
     logits = jax.jit(recognition.classify)(params, batch["video"])
-    close(logits[:, 0], found.arrays["eval/logits"], 2e-2)
+    close(logits[:, 0], original.arrays["eval/logits"], 2e-2)
 
 
 @pytest.mark.slow
@@ -208,8 +213,8 @@ def test_merging_has_finite_gradients(small):
     batch = {"video": video[:, :15], "label": np.array([0, 2], np.int32)}
     memory = system.training.init_loss_state(params, KEY)
     run = jax.jit(jax.grad(lambda p: system.training.loss(p, memory, batch, KEY, EPOCH)[0]))
-    found = rules.flatten(run(params))
-    for name, gradient in found.items():
+    gradients = rules.flatten(run(params))
+    for name, gradient in gradients.items():
         assert np.isfinite(gradient).all(), name
         frozen = name.startswith(("vision/", "batch_stats/"))
         assert np.any(gradient) != frozen or name.endswith("bias"), name

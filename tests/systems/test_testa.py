@@ -57,11 +57,11 @@ def test_retrieval_is_the_originals(small, tmp_path):
         ranking, expected_ranking = (np.argsort(-x, axis=1)[:, :4] for x in (ours, theirs))
         np.testing.assert_array_equal(ranking, expected_ranking)
     truth = [[i % len(clips)] for i in range(CASE.config["n_text"])]
-    found = metrics.both_directions(scores.text_to_video, scores.video_to_text, truth)
+    computed = metrics.both_directions(scores.text_to_video, scores.video_to_text, truth)
     for direction, short in (("text_to_video", "vid"), ("video_to_text", "txt")):
         for k in (1, 5, 10):
             wanted = expected[f"metric/{short}_r{k}"]
-            assert found[direction][f"R@{k}"] == pytest.approx(float(wanted), abs=0.006)
+            assert computed[direction][f"R@{k}"] == pytest.approx(float(wanted), abs=0.006)
 
 
 def test_features_are_the_originals(small):

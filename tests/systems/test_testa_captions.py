@@ -65,9 +65,9 @@ def params(system):
     def draw(path, leaf):
         return rng.normal(path[-1].key == "scale", 0.3, leaf.shape).astype(np.float32)
 
-    found = jax.tree_util.tree_map_with_path(draw, system.weights.shapes)
-    found["decoder"]["word_head"]["bias"][END] += 4
-    return found
+    values = jax.tree_util.tree_map_with_path(draw, system.weights.shapes)
+    values["decoder"]["word_head"]["bias"][END] += 4
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +112,10 @@ def greedy(after, count):
 
 
 def test_captions_are_the_likeliest_words(system, params, videos, after):
-    found = jax.jit(system.captioning.caption)(params, videos)
+    written = jax.jit(system.captioning.caption)(params, videos)
     ids, scores = greedy(after, len(videos))
-    np.testing.assert_array_equal(found["ids"], ids)
-    np.testing.assert_allclose(found["score"], scores, rtol=1e-4)
+    np.testing.assert_array_equal(written["ids"], ids)
+    np.testing.assert_allclose(written["score"], scores, rtol=1e-4)
     ends = np.argmax(ids == END, axis=1)
     assert set(ends) - {0}  # some end,
     assert (ids[:, 0] == START).all()
@@ -138,12 +138,12 @@ def captions(system, **changes):
 @pytest.mark.slow
 def test_a_searched_caption_has_its_likelihood(system, params, videos, after):
     """Which texts beams find is tested of answers; here that each beam reads its own video."""
-    found = jax.jit(captions(system, beams=3))(params, videos)
-    ids = np.array(found["ids"])
+    written = jax.jit(captions(system, beams=3))(params, videos)
+    ids = np.array(written["ids"])
     logs = np.take_along_axis(after(ids)[:, :-1], ids[:, 1:, None], axis=-1)[..., 0]
     total = np.where(ids[:, 1:] != 0, logs, 0).sum(axis=1)
     length = (ids != 0).sum(axis=1) - (ids == END).any(axis=1)
-    np.testing.assert_allclose(found["score"], total / length, rtol=1e-4)
+    np.testing.assert_allclose(written["score"], total / length, rtol=1e-4)
     assert len({tuple(row) for row in ids}) > 1
 
 
@@ -151,7 +151,7 @@ def test_a_searched_caption_has_its_likelihood(system, params, videos, after):
 def test_drawn_words_are_of_the_nucleus(system, params, videos, after):
     caption = jax.jit(captions(system, top_p=0.6))
     drawn = (caption(params, videos, jax.random.key(seed)) for seed in (3, 3, 4))
-    first, again, other = (np.array(found["ids"]) for found in drawn)
+    first, again, other = (np.array(written["ids"]) for written in drawn)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     chances = np.exp(after(first))
@@ -228,16 +228,16 @@ def test_the_script_captions_videos(folder, system, params):
     assert "Traceback" not in done.stderr
     assert f"{folder / 'bad.mp4'}: cannot be decoded" in done.stderr.splitlines()[-1]
     assert "3 captions are in" in done.stdout
-    found = json.loads((folder / "found.json").read_text())
-    assert found["search"] == {
+    results = json.loads((folder / "found.json").read_text())
+    assert results["search"] == {
         "beams": 1, "max_length": LENGTH, "min_length": SHORTEST, "top_p": 0.0
     }  # fmt: skip
-    assert (found["config"], found["frames"]) == ("testa_pretrain", FRAMES)
-    assert found["checkpoint"] == "weights"
+    assert (results["config"], results["frames"]) == ("testa_pretrain", FRAMES)
+    assert results["checkpoint"] == "weights"
     good = [names[0], *names[2:]]
-    assert [row["video"] for row in found["captions"]] == [str(name) for name in good]
+    assert [row["video"] for row in results["captions"]] == [str(name) for name in good]
     seen = expected(system, params, good)
-    assert [row["caption"] for row in found["captions"]] == seen
+    assert [row["caption"] for row in results["captions"]] == seen
     assert all(word in done.stdout for word in seen[0].split())
 
 

@@ -83,7 +83,7 @@ def batch():
 
 
 @pytest.fixture(scope="module")
-def found(system, params):
+def computed(system, params):
     """Loss, parts, the memory after, the negatives that were chosen, and the gradient."""
     drawn = []
 
@@ -107,8 +107,8 @@ def found(system, params):
 
 
 @pytest.mark.slow
-def test_losses_of_the_original(found):
-    total, parts, *_ = found
+def test_losses_of_the_original(computed):
+    total, parts, *_ = computed
     assert set(parts) == {"ita", "itm", "lm"}
     for name, value in parts.items():
         close(value, EXPECTED[f"loss_{name}"])
@@ -116,14 +116,14 @@ def test_losses_of_the_original(found):
 
 
 @pytest.mark.slow
-def test_negatives_of_the_original(found):
-    for ours, name in zip(found[3], ("video_for_text", "text_for_video"), strict=True):
+def test_negatives_of_the_original(computed):
+    for ours, name in zip(computed[3], ("video_for_text", "text_for_video"), strict=True):
         np.testing.assert_array_equal(ours, EXPECTED[f"negative_{name}"])
 
 
 @pytest.mark.slow
-def test_queues_of_the_original(found):
-    memory = found[2]
+def test_queues_of_the_original(computed):
+    memory = computed[2]
     close(memory.videos.T, EXPECTED["image_queue_after"])
     close(memory.texts.T, EXPECTED["text_queue_after"])
     assert memory.place == EXPECTED["ptr_after"][0]
@@ -131,8 +131,8 @@ def test_queues_of_the_original(found):
 
 
 @pytest.mark.slow
-def test_gradients_of_the_original(system, found):
-    gradient = rules.unload(system.weights.names[0], found[-1])
+def test_gradients_of_the_original(system, computed):
+    gradient = rules.unload(system.weights.names[0], computed[-1])
     names = [name.removeprefix("grad/") for name in EXPECTED if name.startswith("grad/")]
     assert len(names) > 120
     scale = max(float(EXPECTED[f"grad/{name}"]) for name in names)
@@ -198,9 +198,9 @@ def test_a_network_of_images_starts_it(system, params):
     """BLIP's file, which has a decoder too: attention over time starts as that within frames."""
     weights = without_slow()
     images = {n: w for n, w in weights.items() if "temporal" not in n and "time_embed" not in n}
-    found = golden.parameters(system, images)
-    equal([found[n] for n in ("text", "decoder")], [params[n] for n in ("text", "decoder")])
-    block = found["vision"]["block_1"]
+    computed = golden.parameters(system, images)
+    equal([computed[n] for n in ("text", "decoder")], [params[n] for n in ("text", "decoder")])
+    block = computed["vision"]["block_1"]
     equal(block["temporal_attention"], params["vision"]["block_1"]["attention"])
     assert not block["temporal_out"]["kernel"].any()
     assert not block["temporal_scaling"].any()
@@ -211,9 +211,9 @@ def test_what_it_learned_is_evaluated_and_goes_on(system, params):
     retrieval = tokmerge_jax.build(testa_case.config_of(golden.load("testa-retrieval")))
     own = rules.flatten(params)
     with pytest.warns(UserWarning, match="left out"):
-        found = rules.load(checkpoints.table(retrieval, own), own, retrieval.weights.shapes)
-    equal(found["text"], params["text"])
-    equal(found["match_head"], params["match_head"])
+        computed = rules.load(checkpoints.table(retrieval, own), own, retrieval.weights.shapes)
+    equal(computed["text"], params["text"])
+    equal(computed["match_head"], params["match_head"])
     sizes = table.Vision(SIZES["depth"], 4, SIZES["num_frames"], True)
     needed = {rule.source for rule in table.answering_rules(sizes, SIZES["layers"])[0].rules}
     assert needed <= rules.unload(system.weights.names[0], params).keys()
@@ -232,8 +232,8 @@ def test_weight_decay_is_the_originals(system, params):
 
 def test_negative_weights_by_hand():
     similarity = jnp.log(jnp.array([[1.0, 3.0], [9.0, 1.0]]))
-    found = testa.negative_weights(similarity)
-    np.testing.assert_allclose(found, [[0, 0.7501], [0.9001, 0]], rtol=1e-6)
+    computed = testa.negative_weights(similarity)
+    np.testing.assert_allclose(computed, [[0, 0.7501], [0.9001, 0]], rtol=1e-6)
     far = testa.negative_weights(jnp.array([[200.0, 0, 0]] * 3))
     np.testing.assert_allclose(far[0], [0, 1e-4, 1e-4])  # never all zero
 

@@ -107,15 +107,15 @@ def test_rankings_are_the_originals(small, tmp_path):
 
     seen = dataclasses.replace(system.answering, next_piece=next_piece)
     context, asked, texts, options = given(CASE, system, params, tmp_path, batch_size=2)
-    found = answering.evaluate(context, seen, asked, texts, answers, options)
+    ranking = answering.evaluate(context, seen, asked, texts, answers, options)
     expected = CASE.arrays
     jax.effects_barrier()
     close(first[0], expected["first_token_prob"])
     best = np.argsort(-expected["topk_score"], axis=1)
     ids = np.take_along_axis(expected["topk_ids"], best, axis=1)
-    np.testing.assert_array_equal(found.answers, ids)
-    np.testing.assert_array_equal(found.answers[:, 0], expected["rank_answer"])
-    close(found.scores, np.take_along_axis(expected["topk_score"], best, axis=1))
+    np.testing.assert_array_equal(ranking.answers, ids)
+    np.testing.assert_array_equal(ranking.answers[:, 0], expected["rank_answer"])
+    close(ranking.scores, np.take_along_axis(expected["topk_score"], best, axis=1))
 
 
 def written(case, system, params, folder, batch_size, devices=1):
@@ -135,23 +135,23 @@ def test_written_answers_are_the_originals(tmp_path):
         case.config["num_beams"],
         case.config["max_length"],
     )
-    found = written(case, system, params, tmp_path, batch_size=5, devices=2)
-    np.testing.assert_array_equal(found.ids, case.arrays["generated"])
-    lengths = [found.ids.shape[1]] * len(found.ids)
+    computed = written(case, system, params, tmp_path, batch_size=5, devices=2)
+    np.testing.assert_array_equal(computed.ids, case.arrays["generated"])
+    lengths = [computed.ids.shape[1]] * len(computed.ids)
     np.testing.assert_array_equal(lengths, case.arrays["generated_length"])
-    assert (found.scores < 0).all()
+    assert (computed.scores < 0).all()
     assert system.answering
     assert system.answering.writing
-    said = [" ".join(f"word{i}" for i in row if i in (3, 4)) for row in found.ids]
-    assert system.answering.writing.spell(found.ids) == said
+    said = [" ".join(f"word{i}" for i in row if i in (3, 4)) for row in computed.ids]
+    assert system.answering.writing.spell(computed.ids) == said
     assert said[2] == "word4 word3 word4"
 
 
 @pytest.mark.slow
 def test_long_written_answers_are_the_originals(small, tmp_path):
     system, params = small
-    found = written(CASE, system, params, tmp_path, batch_size=2)
-    np.testing.assert_array_equal(found.ids, CASE.arrays["generated"])
+    computed = written(CASE, system, params, tmp_path, batch_size=2)
+    np.testing.assert_array_equal(computed.ids, CASE.arrays["generated"])
 
 
 def training_batch():
@@ -186,9 +186,9 @@ def test_loss_and_gradients_are_the_originals(small):
     close(value, CASE.arrays["train_loss"])
     gradient = rules.unload(system.weights.names[0], gradient)
     norms = {k.removeprefix("grad/"): v for k, v in CASE.arrays.items() if k.startswith("grad/")}
-    found = np.array([np.linalg.norm(gradient[name]) for name in norms])
+    gradients = np.array([np.linalg.norm(gradient[name]) for name in norms])
     theirs = np.array([*norms.values()])
-    np.testing.assert_allclose(found, theirs, rtol=1e-3, atol=1e-5 * theirs.max())
+    np.testing.assert_allclose(gradients, theirs, rtol=1e-3, atol=1e-5 * theirs.max())
 
 
 def test_training_reads_texts_as_the_original_does(small):
@@ -205,11 +205,11 @@ def test_training_reads_texts_as_the_original_does(small):
 def test_smoothing_is_minus_the_cross_entropy_with_smoothed_labels():
     logits = np.random.default_rng(0).standard_normal((2, 3, 5), np.float32)
     places, words = np.array([[0, 2], [1, 1]]), np.array([[4, 0], [2, 3]])
-    found = log_probability(jnp.asarray(logits), jnp.asarray(places), jnp.asarray(words), 0.1)
+    computed = log_probability(jnp.asarray(logits), jnp.asarray(places), jnp.asarray(words), 0.1)
     logs = np.asarray(jax.nn.log_softmax(logits))
     labels = 0.9 * np.eye(5)[words] + 0.1 / 5
     chosen = np.take_along_axis(logs, places[..., None], axis=1)
-    np.testing.assert_allclose(found, (labels * chosen).sum(axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(computed, (labels * chosen).sum(axis=-1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

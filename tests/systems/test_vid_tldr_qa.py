@@ -89,9 +89,9 @@ def test_likelihoods_and_rankings(name, tmp_path):
     close(first, expected["answer/first_token_log_prob"])
     close(likelihood, expected["answer/log_likelihood"])
     for k in case.config["k"]:
-        found = rank(case, system, params, k, tmp_path)
-        np.testing.assert_array_equal(found.answers, expected[f"rank_k{k}/answer"])
-        close(jax.nn.softmax(found.scores, axis=1), expected[f"rank_k{k}/prob"])
+        ranking = rank(case, system, params, k, tmp_path)
+        np.testing.assert_array_equal(ranking.answers, expected[f"rank_k{k}/answer"])
+        close(jax.nn.softmax(ranking.scores, axis=1), expected[f"rank_k{k}/prob"])
 
 
 @pytest.mark.slow
@@ -99,8 +99,8 @@ def test_rankings_do_not_depend_on_devices_and_batches(tmp_path):
     case = golden.load("umtqa-tiny")
     system, params = umt_case.system_of(case)
     for devices, batch_size in ((8, 8), (1, 3)):
-        found = rank(case, system, params, 20, tmp_path, batch_size, devices)
-        np.testing.assert_array_equal(found.answers, case.arrays["rank_k20/answer"])
+        ranking = rank(case, system, params, 20, tmp_path, batch_size, devices)
+        np.testing.assert_array_equal(ranking.answers, case.arrays["rank_k20/answer"])
 
 
 def losses(name):

@@ -84,12 +84,12 @@ def stopped_before_the_third(start):
 
 def biases(steps):
     """What `remembering` remembers after each step, of two groups."""
-    bias, found = 0.0, []
+    bias, computed = 0.0, []
     for _, batch in zip(range(steps), small_run.batches(0), strict=False):
         largest = [np.abs(batch["video"][part::2]).max() for part in range(2)]
         bias = 0.5 * bias + np.mean(largest)
-        found.append(bias)
-    return found
+        computed.append(bias)
+    return computed
 
 
 def test_groups_resume_and_what_is_settled_is_evaluated_and_given(tmp_path):

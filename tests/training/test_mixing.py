@@ -17,8 +17,8 @@ LABELS = jnp.asarray(ARRAYS["inputs/labels"])
 TARGETS = mixing.smooth_targets(LABELS, CLASSES, SMOOTHING)
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+def close(computed, expected):
+    np.testing.assert_allclose(computed, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_targets_of_the_original():
@@ -52,9 +52,9 @@ def test_boxes_that_the_original_drew():
         assert rng.beta(alpha, alpha) == pytest.approx(share)
         if is_cut:
             y, x = rng.randint(0, 224), rng.randint(0, 224)
-            found = mixing.cut_box(float(share), y, x, 224, 224)
-            assert list(map(int, found)) == box
-            close(mixing.left_share(found, 224, 224), left)
+            computed = mixing.cut_box(float(share), y, x, 224, 224)
+            assert list(map(int, computed)) == box
+            close(mixing.left_share(computed, 224, 224), left)
             cuts += 1
     assert 0 < cuts < len(ARRAYS["draws"])
 

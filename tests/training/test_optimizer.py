@@ -134,9 +134,9 @@ def test_steps_of_actions_training_are_the_originals():
             for name, value in params.items()
         }
         params, moments = advance(params, moments, gradient)
-        for name, found in params.items():
+        for name, computed in params.items():
             theirs = TDS.arrays[f"step{index + 1}/{name}"]
-            np.testing.assert_allclose(found, theirs, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(computed, theirs, rtol=1e-6, atol=1e-6)
 
 
 def test_a_share_of_the_rate_scales_the_original_s_steps():

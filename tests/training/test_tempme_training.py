@@ -42,11 +42,11 @@ def test_loss_of_fixed_features():
 @pytest.fixture(scope="module")
 def case():
     """The golden case, its system, parameters and batch."""
-    found = golden.load("tempme-train")
-    system, params = clip_case.system_of(found)
-    params = {**params, "logit_scale": np.float32(found.config["logit_scale"])}
-    batch = {"video": clip_case.videos(found), "text_ids": found.arrays["inputs/text_ids"]}
-    return found, system, params, batch
+    original = golden.load("tempme-train")
+    system, params = clip_case.system_of(original)
+    params = {**params, "logit_scale": np.float32(original.config["logit_scale"])}
+    batch = {"video": clip_case.videos(original), "text_ids": original.arrays["inputs/text_ids"]}
+    return original, system, params, batch
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +71,18 @@ def learned(case):
 
 @pytest.mark.slow
 def test_gradients(case, learned):
-    found, system, *_ = case
+    original, system, *_ = case
     total, gradient, *_ = learned
-    close(total, found.arrays["loss"])
+    close(total, original.arrays["loss"])
     gradient = checkpoints.to_torch(system, gradient)
-    norms = [np.linalg.norm(gradient[name]) for name in found.spec["gradient_names"]]
-    close(norms, found.arrays["grad_norms"])
-    for name, expected in found.arrays.items():
+    norms = [np.linalg.norm(gradient[name]) for name in original.spec["gradient_names"]]
+    close(norms, original.arrays["grad_norms"])
+    for name, expected in original.arrays.items():
         if name.startswith("grad/"):
             close(gradient[name.removeprefix("grad/")], expected)
     trained = [g for name, g in gradient.items() if "TVPt" in name]
     total = np.sqrt(sum(np.sum(np.square(g)) for g in trained))
-    close(total, found.arrays["trainable_total_norm"])
+    close(total, original.arrays["trainable_total_norm"])
 
 
 @pytest.mark.slow
@@ -105,9 +105,9 @@ def test_nothing_to_train_is_told(case):
 
 @pytest.mark.slow
 def test_full_fine_tuning_moves_clip_at_its_own_rate(case):
-    found, _, params, batch = case
+    original, _, params, batch = case
     changes = {"backbone_rate": 1e-3, "weight_decay": 0.0}
-    config = clip_case.config_of(found).override({"train": changes})
+    config = clip_case.config_of(original).override({"train": changes})
     system = tokmerge_jax.build(config)
     assert system.training
     transformation = system.training.optimizer(lambda s: jnp.float32(1e-4))
@@ -124,9 +124,9 @@ def test_full_fine_tuning_moves_clip_at_its_own_rate(case):
 @pytest.fixture(scope="module")
 def many(case):
     """Sixteen rows, their loss and its gradient."""
-    found, system, params, _ = case
-    size = found.config["image_resolution"]
-    ids = found.arrays["inputs/text_ids"]
+    original, system, params, _ = case
+    size = original.config["image_resolution"]
+    ids = original.arrays["inputs/text_ids"]
     ids = np.stack([np.roll(ids[i % 3, :-1], i // 3) for i in range(16)])
     clips = [recipe.video((4, size, size, 3), seed=i) for i in range(16)]
     batch = {"video": np.stack(clips), "text_ids": ids}
@@ -242,8 +242,8 @@ def test_steps_and_decay_follow_the_share():
 
 @pytest.mark.slow
 def test_a_step_in_half_precision_is_near(case):
-    found, system, params, batch = case
-    config = clip_case.config_of(found).override({"dtype": "bfloat16"})
+    original, system, params, batch = case
+    config = clip_case.config_of(original).override({"dtype": "bfloat16"})
     half = tokmerge_jax.build(config)
     assert system.training
     assert half.training

@@ -181,7 +181,7 @@ def with_words():
     case = golden.load("vidtldr-train-merged")
     config = expect(umt_case.config_of(case), umt.Retrieval)
     batch = batch_of(case, 5)
-    found = []
+    gradients = []
     for remat in (False, True):
         changes = {"train.losses.mlm": 0.5, "train.remat": remat, "model.dropout": 0.0}
         config = config.override(changes)
@@ -196,8 +196,8 @@ def with_words():
             mask_id=lambda: 7,
         )
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        found.append(run(params, batch, jax.random.key(1)))
-    return found
+        gradients.append(run(params, batch, jax.random.key(1)))
+    return gradients
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_a_picture_of_testa():
     inside = ~patches.group_edges(labels)[0]
     for group in np.unique(groups):
         mean = 255 * arrays["colors"][group]
-        found = ours[inside & (labels[0] == group)]
-        np.testing.assert_allclose(found, np.broadcast_to(mean, found.shape), atol=1)
+        computed = ours[inside & (labels[0] == group)]
+        np.testing.assert_allclose(computed, np.broadcast_to(mean, computed.shape), atol=1)
     overlay = np.where(inside[..., None], image[0], 255 * colours[labels[0]])
     assert np.abs(overlay.astype(int) - arrays["overlay"]).max() <= 1

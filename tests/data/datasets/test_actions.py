@@ -86,12 +86,12 @@ def test_other_numbers_of_frames_are_reported(folder, capsys):
     videos(folder, *(f"{name}/{i:05d}.jpg" for name in ("a", "b", "c") for i in (1, 2, 3)))
     read(folder, "a 3 0\nb 3 0\ngone 7 0")
     assert "than listed" not in capsys.readouterr().err
-    found = read(folder, "a 3 0\nb 4 0\nc 2 0")
+    records = read(folder, "a 3 0\nb 4 0\nc 2 0")
     assert capsys.readouterr().err.endswith(
         f"\n{folder}/list.txt: 2 of 3 folders hold other numbers of frames than listed, such as b"
         " (3, not 4); the folders' numbers are used\n"
     )
-    assert [record.frames for record in found] == [3, 4, 2]
+    assert [record.frames for record in records] == [3, 4, 2]
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_rows_follow_what_their_frames_show():
 
 def test_each_record_is_a_video_to_tell():
     records = [Action((Clip(name, f"/{name}"),), label, 0) for name, label in (("b", 1), ("a", 0))]
-    found, paths = galleries.actions(records, ("x", "y"))
-    assert found == Actions(("b", "a"), (1, 0), ("x", "y"))
+    gallery, paths = galleries.actions(records, ("x", "y"))
+    assert gallery == Actions(("b", "a"), (1, 0), ("x", "y"))
     assert paths == ("/b", "/a")
 
 

@@ -130,8 +130,8 @@ def test_half_a_character_is_named_before_any_video_is_looked_at(tmp_path, monke
 
 
 def test_a_byte_order_mark_is_read(tmp_path):
-    (found,) = umt.read(FIXTURES / "bom_umt.json", tmp_path / "videos")
-    assert found == record(tmp_path, "video1.mp4", "video1.mp4", "a dog")
+    (records,) = umt.read(FIXTURES / "bom_umt.json", tmp_path / "videos")
+    assert records == record(tmp_path, "video1.mp4", "video1.mp4", "a dog")
 
 
 @pytest.fixture
@@ -223,5 +223,5 @@ def test_captions_that_share_their_words(tmp_path):
         UserError, match=r"'b', caption 1: the captions up to here have 10\d+ characters"
     ):
         list(files.described_in_words(["a", "b"], names, captions))
-    (found,) = files.described_in_words(["a"], names, captions)
-    assert found == ("a", (word,))
+    (computed,) = files.described_in_words(["a"], names, captions)
+    assert computed == ("a", (word,))

@@ -282,17 +282,17 @@ def test_files_of_other_kinds_are_no_videos(folder):
 
 
 @pytest.mark.parametrize(
-    ("there", "found"),
+    ("there", "chosen"),
     [
         (["ab.mkv", "a/v_ab.mp4"], "ab.mkv"),
         (["a/v_ab.mp4"], "a/v_ab.mp4"),
         (["v_v_ab.mp4", "b.mp4"], "v_ab.mp4"),
     ],
 )
-def test_activitynet_s_files_may_leave_v_out(folder, there, found):
+def test_activitynet_s_files_may_leave_v_out(folder, there, chosen):
     write(folder, {"val_ids.json": ["v_ab"], "val_1.json": {"v_ab": {"sentences": ["x"]}}})
     videos(folder, *there)
-    assert paths(folder, "anet") == [found]
+    assert paths(folder, "anet") == [chosen]
 
 
 def test_v_is_left_out_for_activitynet_alone(folder):
@@ -302,7 +302,7 @@ def test_v_is_left_out_for_activitynet_alone(folder):
 
 
 @pytest.mark.parametrize(
-    ("there", "found"),
+    ("there", "chosen"),
     [
         (["a/x_1.mp4", "b/x_1.mov"], "b/x_1.mov"),
         (["a/x_1.mov.mp4", "b/x_1.mov"], "b/x_1.mov"),
@@ -311,11 +311,11 @@ def test_v_is_left_out_for_activitynet_alone(folder):
         (["x_1.mov/y.mp4"], "x_1.mov"),
     ],
 )
-def test_didemo_s_files_by_name_then_by_stem(folder, there, found):
+def test_didemo_s_files_by_name_then_by_stem(folder, there, chosen):
     rows = [{"video": "x_1.mov", "description": "x"}]
     write(folder, {"test_list.txt": "x_1.mov", "test_data.json": rows})
     videos(folder, *there)
-    assert paths(folder, "didemo") == [found]
+    assert paths(folder, "didemo") == [chosen]
 
 
 def test_dots_are_part_of_lsmdc_s_names(folder):

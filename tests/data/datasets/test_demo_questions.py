@@ -44,9 +44,9 @@ def meant(story, clause):
 def test_questions_about_an_event(kind, pattern, part):
     for story, questions in asked():
         question, answer = questions[kind]
-        found = re.fullmatch(pattern, question)
-        assert found
-        (event,) = meant(story, found[1])
+        match = re.fullmatch(pattern, question)
+        assert match
+        (event,) = meant(story, match[1])
         assert answer == getattr(event, part)
 
 
@@ -67,13 +67,13 @@ def test_order():
     for story, questions in asked():
         question, answer = questions["order"]
         pairs = [f"{event.colour} {event.shape}" for event in story]
-        if found := re.fullmatch(r"what moves (first|last)\?", question):
-            assert answer == pairs[ORDER[found[1]]]
+        if match := re.fullmatch(r"what moves (first|last)\?", question):
+            assert answer == pairs[ORDER[match[1]]]
         else:
-            found = re.fullmatch(r"does the (.*) move before the (.*)\?", question)
-            assert found
-            assert answer == ("yes" if list(found.groups()) == pairs else "no")
-            assert sorted(found.groups()) == sorted(pairs)
+            match = re.fullmatch(r"does the (.*) move before the (.*)\?", question)
+            assert match
+            assert answer == ("yes" if list(match.groups()) == pairs else "no")
+            assert sorted(match.groups()) == sorted(pairs)
         seen.add(answer)
     assert {"yes", "no"} < seen
 
@@ -83,7 +83,7 @@ def test_answers_are_in_the_list_and_words_in_the_vocabulary():
     data, words = config.data, config.model.text.vocab_size
     ask = Tokenizer(UMT, data.vocabulary, data.max_text_length, words)
     reply = Tokenizer(UMT_ANSWER, data.vocabulary, data.max_answer_length, words)
-    questions, answers = zip(*(q for _, found in asked() for q in found.values()), strict=True)
+    questions, answers = zip(*(q for _, pairs in asked() for q in pairs.values()), strict=True)
     assert set(answers) <= set(demo_questions.ANSWERS)
     assert len(set(demo_questions.ANSWERS)) == len(demo_questions.ANSWERS)
     for tokenizer, texts in ((ask, questions), (reply, demo_questions.ANSWERS)):

@@ -23,7 +23,7 @@ def find(folder, *names):
 
 
 @pytest.mark.parametrize(
-    ("there", "name", "found"),
+    ("there", "name", "nearest"),
     [
         (["a/b.mp4", "b.mp4"], "b.mp4", "b.mp4"),
         (["a/b.mp4", "b.mp4"], "a/b.mp4", "a/b.mp4"),
@@ -45,9 +45,9 @@ def find(folder, *names):
         (["b/a/video.mkv", "a/video.webm"], "a/video.mp4", "a/video.webm"),
     ],
 )
-def test_the_nearest_name_is_taken(tmp_path, there, name, found):
+def test_the_nearest_name_is_taken(tmp_path, there, name, nearest):
     videos(tmp_path, *there)
-    assert find(tmp_path, name) == found
+    assert find(tmp_path, name) == nearest
 
 
 def test_links_to_folders_hold_what_lies_there(tmp_path):
@@ -79,15 +79,15 @@ def test_all_families_find_alike(tmp_path, place, content, name):
     family, dataset, split = place
     write(tmp_path, content)
     videos(tmp_path, name, f"._{COMPOSED}.mp4")
-    (found,) = FAMILIES[family].read(dataset, split, tmp_path, tmp_path / "videos")
-    assert found.clips[0].path == str(tmp_path / "videos" / name)
+    (nearest,) = FAMILIES[family].read(dataset, split, tmp_path, tmp_path / "videos")
+    assert nearest.clips[0].path == str(tmp_path / "videos" / name)
 
 
 def test_folders_of_frames_in_either_form(tmp_path):
     write(tmp_path, {"val.txt": f"{COMPOSED} 1 0\n{APART} b 1 0\n"})
     videos(tmp_path, f"{APART}/img_00001.jpg", f"{COMPOSED} b/img_00001.jpg")
-    found = FAMILIES["lists"].read("ssv2", "val", tmp_path, tmp_path / "videos")
-    assert [os.path.relpath(record.clips[0].path, tmp_path / "videos") for record in found] == [
+    nearest = FAMILIES["lists"].read("ssv2", "val", tmp_path, tmp_path / "videos")
+    assert [os.path.relpath(record.clips[0].path, tmp_path / "videos") for record in nearest] == [
         f"{APART}/img_{{:05d}}.jpg",
         f"{COMPOSED} b/img_{{:05d}}.jpg",
     ]

@@ -132,8 +132,8 @@ def test_files_are_looked_up_and_checked_in_slices(folder, monkeypatch):
     faults = ["", "missing", "", "", "bad", "", "missing"]  # the last is a folder
     for expected in ([["0.mp4"], ["1.mp4", "cut.mp4"], ["2.mp4"]], [[], ["cut.mp4"], []]):
         parts.clear()
-        found = checking.check_videos(paths, folder / "log.jsonl", 1)
-        assert found == dict(zip(paths, map(checking.Check, faults), strict=True))
+        checks = checking.check_videos(paths, folder / "log.jsonl", 1)
+        assert checks == dict(zip(paths, map(checking.Check, faults), strict=True))
         assert parts == expected
 
 

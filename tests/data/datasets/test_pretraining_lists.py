@@ -49,8 +49,8 @@ def test_all_lists_of_a_folder_are_one_data_set(folder):
 
 def test_paths_may_be_absolute(folder):
     write(folder / "lists", {"all.json": [{"path": "/far/1.mp4", "caption": "a dog"}]})
-    (found,) = read(folder)
-    assert found.clips[0].path == "/far/1.mp4"
+    (records,) = read(folder)
+    assert records.clips[0].path == "/far/1.mp4"
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ def places(height, width, count):
     """Top, left and mirroring of each crop, of a frame whose pixels say where they are."""
     row, column = np.mgrid[:height, :width]
     frames = np.stack([row, column % 256, column // 256], axis=-1)[None].astype(np.uint8)
-    found = []
+    results = []
     for crop in crops(frames, 224, count).astype(int):
         columns = crop[0, :, 1] + 256 * crop[0, :, 2]
-        found.append((crop[0, 0, 0], columns.min(), columns[0] > columns[-1]))
-    return found
+        results.append((crop[0, 0, 0], columns.min(), columns[0] > columns[-1]))
+    return results
 
 
 def test_three_crops_are_left_right_middle():

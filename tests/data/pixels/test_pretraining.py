@@ -79,8 +79,8 @@ def test_sharpening_is_cut_to_a_byte():
     # which the original makes 5. The border is as it was.
     pixels = np.full((3, 3, 3), 200, np.uint8)
     pixels[1, 1] = 250
-    found = done("Sharpness", 1.36, pixels)
-    assert found[..., 0].tolist() == [[200] * 3, [200, 255, 200], [200] * 3]
+    changed = done("Sharpness", 1.36, pixels)
+    assert changed[..., 0].tolist() == [[200] * 3, [200, 255, 200], [200] * 3]
     pixels[1, 1] = 230  # blurred 211.5, rounded up; 212 + 1.36 * 18 = 236.5, cut
     assert done("Sharpness", 1.36, pixels)[1, 1].tolist() == [236] * 3
 
@@ -109,8 +109,8 @@ def test_a_video_has_two_different_operations_forwards():
     counts = collections.Counter(name for steps in drawn for name, _ in steps)
     assert set(counts) == set(OPERATIONS)
     assert all(abs(count - 200) < 60 for count in counts.values())
-    found = {name: strength for steps in drawn for name, strength in steps}
-    assert all(found[name] == OPERATIONS[name].strength(0.5) for name in found)
+    strengths = {name: strength for steps in drawn for name, strength in steps}
+    assert all(strengths[name] == OPERATIONS[name].strength(0.5) for name in strengths)
     assert len({step for steps in drawn for step in steps}) == len(OPERATIONS)
 
 
@@ -125,8 +125,8 @@ def test_a_picture_has_about_one_operation_either_way():
         strengths[name].add(strength)
     assert set(strengths) == set(OF_PICTURES)
     for name in OF_PICTURES:
-        found = [OPERATIONS[name].strength(0.7 * sign) for sign in (-1, 1)]
-        assert strengths[name] == set(found)
+        computed = [OPERATIONS[name].strength(0.7 * sign) for sign in (-1, 1)]
+        assert strengths[name] == set(computed)
         assert (len(strengths[name]) == 2) == (name in SIGNED)
 
 

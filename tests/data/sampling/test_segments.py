@@ -19,8 +19,8 @@ LENGTHS = ORIGINAL.config["lengths"]
 
 def original(name):
     """Numbers of the original, which count from 1, or None where it has none."""
-    found = ORIGINAL.arrays.get(f"{name}_i")
-    return None if found is None else (found - 1).tolist()
+    numbers = ORIGINAL.arrays.get(f"{name}_i")
+    return None if numbers is None else (numbers - 1).tolist()
 
 
 def drawn(rule, length, draws=400):

@@ -71,11 +71,11 @@ def test_the_original_s_draw_is_one_of_ours(strategy):
 @pytest.mark.parametrize("strategy", DRAWN)
 @pytest.mark.parametrize(("length", "frames"), [(9, 4), (12, 6), (13, 5)])
 def test_draws_fill_exactly_their_ranges(strategy, length, frames):
-    found = draws(strategy, length, frames)
+    chosen = draws(strategy, length, frames)
     low, high = ranges(strategy, length, frames)
-    np.testing.assert_array_equal(found.min(0), low)
-    np.testing.assert_array_equal(found.max(0), high)
-    assert (np.diff(found) > 0).all()
+    np.testing.assert_array_equal(chosen.min(0), low)
+    np.testing.assert_array_equal(chosen.max(0), high)
+    assert (np.diff(chosen) > 0).all()
 
 
 def test_each_offset_is_as_likely():

@@ -65,10 +65,10 @@ def test_ids_of_tempme(name, prefix):
 def test_pieces_of_the_original_without_special_tokens():
     case = golden.load("tokenizers-clip")
     texts = [byte_pairs.clean(sentence) for sentence in case.spec["inputs"]["sentences"]]
-    for found, expected in zip(
+    for ids, expected in zip(
         byte_pairs.byte_pairs("clip").ids_of(texts), case.arrays["raw"], strict=True
     ):
-        assert found == expected[expected >= 0].tolist()
+        assert ids == expected[expected >= 0].tolist()
 
 
 @real_vocabulary

@@ -59,9 +59,9 @@ def test_pictures_come_back(folder):
     drawn = clips.draw(20, 48, 64)
     path = clips.write(folder / "true.mp4", drawn, options={"crf": "5"})
     with decode.open_video(path) as opened:
-        found = opened.read(range(20)).astype(int)
-    assert np.abs(found - drawn).mean() < 6  # lossy, but these frames in this order
-    distance = np.abs(found[:, None] - drawn[None].astype(int)).mean((2, 3, 4))
+        frames = opened.read(range(20)).astype(int)
+    assert np.abs(frames - drawn).mean() < 6  # lossy, but these frames in this order
+    distance = np.abs(frames[:, None] - drawn[None].astype(int)).mean((2, 3, 4))
     assert (distance.argmin(1) == np.arange(20)).all()
 
 
@@ -305,11 +305,11 @@ def test_streams_that_change_in_size_and_format_are_as_large_as_the_first_frame(
     full = clips.decode_all(path)
     assert len(full) == 36
     with decode.open_video(path, size) as opened:
-        found = decode.read_chosen(opened, range)
+        frames = decode.read_chosen(opened, range)
     if size:
-        assert found.shape == (36, 32, 32, 3)
+        assert frames.shape == (36, 32, 32, 3)
     else:
-        np.testing.assert_array_equal(found, full)
+        np.testing.assert_array_equal(frames, full)
 
 
 NAMES = ["intro: part 1.mp4", "http:z.mp4", "concat:a|b.mp4", "%03d.mp4", "-x.mp4", "pipe:0"]
@@ -395,35 +395,35 @@ def test_frames_are_scaled_as_decord_scales_them(folder, size):
         frames = list(container.decode(video=0))
     for edge in (32, 80):  # smaller and larger
         with decode.open_video(path, edge) as opened:
-            found = opened.read([7, 2, 7])
+            computed = opened.read([7, 2, 7])
         expected = [procedure(frames[i], edge) for i in (7, 2, 7)]
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(computed, expected)
         resized = umt.resize(clips.decode_all(path)[[7]], edge)
-        assert np.abs(found[:1].astype(int) - resized).mean() > 2
+        assert np.abs(computed[:1].astype(int) - resized).mean() > 2
     plain = frames[7].reformat(80, 80, "rgb24", interpolation="BILINEAR").to_ndarray()
     subsampled = frames[7].format.name == "yuv420p"  # plainly, its chroma is taken to lie leftwards
-    assert np.array_equal(found[0], plain) == (not subsampled)
+    assert np.array_equal(computed[0], plain) == (not subsampled)
 
 
 def test_where_a_stream_says_that_chroma_lies_does_not_count(folder):
-    drawn, found = clips.draw(3, 48, 64), []
+    drawn, frames = clips.draw(3, 48, 64), []
     for place in (0, 1, 2):  # left, centre, top left
         options = {"x264-params": f"chromaloc={place}"}
         path = clips.write(folder / f"chroma_{place}.mp4", drawn, options=options)
         with decode.open_video(path, 32) as opened:
-            found.append(opened.read([1]))
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
+            frames.append(opened.read([1]))
+    np.testing.assert_array_equal(frames[0], frames[1])
+    np.testing.assert_array_equal(frames[0], frames[2])
 
 
 def test_scaling_halves_by_a_triangle_twice_as_wide():
     """Resizes rows of grey with weights 1 3 3 1, in eighths."""
     rows = np.array([0, 0, 80, 160, 240, 40, 0, 0], np.uint8)
     grey = np.broadcast_to(rows[:, None], (8, 8))
-    found = scaling.Scaler(4)(av.VideoFrame.from_ndarray(np.ascontiguousarray(grey), "gray"))
+    frames = scaling.Scaler(4)(av.VideoFrame.from_ndarray(np.ascontiguousarray(grey), "gray"))
     expected = [0 + 80, 3 * 80 + 3 * 160 + 240, 160 + 3 * 240 + 3 * 40, 40]
-    np.testing.assert_allclose(found[:, 2, 0], np.array(expected) / 8, atol=2)
-    np.testing.assert_array_equal(found, np.broadcast_to(found[:, 2:3, :1], (4, 4, 3)))
+    np.testing.assert_allclose(frames[:, 2, 0], np.array(expected) / 8, atol=2)
+    np.testing.assert_array_equal(frames, np.broadcast_to(frames[:, 2:3, :1], (4, 4, 3)))
 
 
 @pytest.mark.parametrize(
@@ -435,10 +435,10 @@ def test_turned_videos_are_turned_before_they_are_scaled(folder, degrees, steps)
     with av.open(str(path)) as container:
         frame = list(container.decode(video=0))[3]
     with decode.open_video(path, 32) as upright, decode.open_video(turned, 32) as other:
-        found, before = other.read([3])[0], upright.read([3])[0]
-    np.testing.assert_array_equal(found, procedure(frame, 32, *steps))
+        frames, before = other.read([3])[0], upright.read([3])[0]
+    np.testing.assert_array_equal(frames, procedure(frame, 32, *steps))
     expected = np.rot90(before, degrees // 90).astype(int)
-    assert np.abs(found - expected).mean() < 4  # chroma is halved along rows
+    assert np.abs(frames - expected).mean() < 4  # chroma is halved along rows
 
 
 def test_a_video_that_changes_its_size_is_scaled_all_the_same():
@@ -459,10 +459,10 @@ def test_a_picture_is_a_video_of_one_frame(tmp_path):
             picture.save(file, "JPEG")
     with decode.open_video(path, 32) as opened:
         assert opened.length == 1
-        found = opened.read([0] * 4)
-    assert found.shape == (4, 300, 400, 3)
-    assert np.abs(found - np.asarray(drawn[0]).astype(int)).mean() < 6
-    assert found.strides[0] == 0  # one frame in memory
+        frames = opened.read([0] * 4)
+    assert frames.shape == (4, 300, 400, 3)
+    assert np.abs(frames - np.asarray(drawn[0]).astype(int)).mean() < 6
+    assert frames.strides[0] == 0  # one frame in memory
 
 
 def test_a_configuration_asks_for_the_size(folder):

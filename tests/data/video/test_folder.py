@@ -19,9 +19,9 @@ def test_videos_are_found_below_too(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     for name in ("z.mp4", "b/c/y.MKV", "b/x.webm", "b/notes.txt", "mp4"):
         (tmp_path / name).write_text(name)
-    found = folder.find(tmp_path)
-    assert list(found) == ["b/c/y.MKV", "b/x.webm", "z.mp4"]
-    assert found["b/x.webm"] == (8, (tmp_path / "b/x.webm").stat().st_mtime_ns)
+    listed = folder.find(tmp_path)
+    assert list(listed) == ["b/c/y.MKV", "b/x.webm", "z.mp4"]
+    assert listed["b/x.webm"] == (8, (tmp_path / "b/x.webm").stat().st_mtime_ns)
 
 
 def test_a_folder_without_videos_is_refused(tmp_path):
@@ -80,8 +80,8 @@ def test_a_file_that_cannot_be_looked_up_is_found(tmp_path, monkeypatch, number)
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).touch()
     refuse(monkeypatch, "stat", tmp_path / "a.mp4", number)
-    found = folder.find(tmp_path)
-    assert found == {"a.mp4": (-1, 0), "b.mp4": (0, (tmp_path / "b.mp4").stat().st_mtime_ns)}
+    listed = folder.find(tmp_path)
+    assert listed == {"a.mp4": (-1, 0), "b.mp4": (0, (tmp_path / "b.mp4").stat().st_mtime_ns)}
     refused = {}
     some = folder.FolderClips(["a.mp4"], Decoder(str(tmp_path), 2, 0), np.flip, 0)
     assert list(some.batches(2, refused.__setitem__)) == []
@@ -108,10 +108,10 @@ def test_batches_are_full_and_name_what_is_broken(tmp_path, workers):
     clips.write_sound(tmp_path / paths[4])
     refused = {}
     some = folder.FolderClips(paths, decoder, np.flip, workers)
-    found = list(some.batches(2, refused.__setitem__))
-    assert [names for names, _ in found] == [("0.mp4", "2.mp4"), ("3.mp4",)]
+    batches = list(some.batches(2, refused.__setitem__))
+    assert [names for names, _ in batches] == [("0.mp4", "2.mp4"), ("3.mp4",)]
     expected = [np.flip(decoder(f"{i}.mp4")) for i in (0, 2, 3, 3)]
-    np.testing.assert_array_equal(np.concatenate([video for _, video in found]), expected)
+    np.testing.assert_array_equal(np.concatenate([video for _, video in batches]), expected)
     assert list(refused) == ["1.mp4", "4.mp4", "5.mp4"]
     assert "1.mp4: cannot be decoded" in refused["1.mp4"]
     assert "4.mp4 holds no video stream" in refused["4.mp4"]
