@@ -70,10 +70,10 @@ class TDSTower(ClipTower):
 
 
 def build(config: tds_clip.Recognition) -> System:
-    """The system of a configuration of action recognition (`config.tds_clip`), any size.
+    """Builds the system of an action-recognition configuration (`config.tds_clip`), of any size.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     vision, side, train = config.model.vision, config.model.side, config.train
     tower = TDSTower(config)

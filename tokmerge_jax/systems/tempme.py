@@ -109,10 +109,10 @@ class TempMeTower(ClipTower):
 
 
 def build(config: clip.Retrieval) -> System:
-    """The system of a retrieval configuration (`config.clip`), any size.
+    """Builds the system of a retrieval configuration (`config.clip`), of any size.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     config = _sized(config)
     _check_mergers(config)

@@ -1,8 +1,8 @@
-"""Checks of the frames and texts that a system's functions are given.
+"""Checks the frames and texts that are passed to a system's functions.
 
-Only shapes and types are checked, while a function is traced, so that running it costs nothing
-more. Frames of another number or size would be interpolated or merged without notice, and raw
-floats cannot be distinguished from normalised ones.
+Only shapes and types are checked, while a function is traced, so running it costs nothing more.
+Without the checks, frames of another number or size would be interpolated or merged silently, and
+raw floats cannot be distinguished from normalised ones.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def video_checked(function: F, config: Config) -> F:
 
 
 def views_checked(function: F, config: Config) -> F:
-    """`video_checked` for V views in a row, each of T frames with their neighbours."""
+    """As `video_checked`, for V views in a row, each of T frames with their neighbours."""
     vision, frames = config.model.vision, config.model.vision.frames * config.data.neighbours
 
     def check(given: Mapping[str, PyTree]) -> None:
@@ -60,7 +60,7 @@ def views_checked(function: F, config: Config) -> F:
 
 
 def text_checked(function: F, config: Config, axes: str = "BL") -> F:
-    """`video_checked` for `text_ids` and `text_mask` with these axes."""
+    """As `video_checked`, for `text_ids` and `text_mask` with these axes."""
     longest = expect(config.model, TextModel).text.max_positions
 
     def check(given: Mapping[str, PyTree]) -> None:
@@ -70,7 +70,7 @@ def text_checked(function: F, config: Config, axes: str = "BL") -> F:
 
 
 def unchecked(system: System) -> System:
-    """Returns the system without these checks, for frames that are normalised already."""
+    """Returns the system without these checks, for frames that are already normalised."""
     return dataclasses.replace(
         system,
         retrieval=_bare(system.retrieval),

@@ -1,6 +1,6 @@
 """TESTA's pretraining on videos and pictures with captions: contrast, matching, and captioning.
 
-The decoder that learns to caption writes captions, too.
+After pretraining, the captioning decoder writes captions of any video.
 
 Source: BLIP (ICML 2022), section 3.2, as TESTA (Findings of EMNLP 2023) trains with it.
 """
@@ -33,16 +33,16 @@ from tokmerge_jax.training.objectives import testa as objective
 from tokmerge_jax.types import Params
 
 _DECODER = "decoder"
-_OWN = ("attention", "attention_norm")  # of a decoder's layer; all else is the encoder's
+_OWN = ("attention", "attention_norm")  # parts of a decoder's layer that the encoder does not share
 
 
 def build(config: testa.Pretraining) -> System:
-    """The system of `configs/testa_pretrain.py`, any size.
+    """Builds the system of `configs/testa_pretrain.py`, of any size.
 
-    It is TESTA for retrieval (`testa.retrieval`) with a decoder, which writes captions (`caption`).
+    This is TESTA for retrieval (`testa.retrieval`) with a decoder that writes captions.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     vision, train, text = config.model.vision, config.train, config.model.text
     tower, tokenize = TimeSformerTower(config), retrieval.tokenizer(config)
@@ -124,13 +124,13 @@ def captioner(
 
 
 def decoder_params(params: Params) -> Params:
-    """The decoder's parameters: its own, and the text encoder's for all the rest."""
+    """The decoder's parameters: its own parts, and the text encoder's for all others."""
     shared, own = params["text"], params[_DECODER]
     return {**shared, **{name: {**shared.get(name, {}), **part} for name, part in own.items()}}
 
 
 def decayed(params: Params) -> PyTree:
-    """True where weight decay applies: everywhere but on biases and the norms of texts."""
+    """A mask of weight decay: True except for biases and for the norms of BERT."""
 
     def marked(path: tuple[PyTree, ...], _: PyTree) -> bool:
         of_text = path[0].key in ("text", _DECODER)
@@ -140,12 +140,12 @@ def decayed(params: Params) -> PyTree:
 
 
 def _start(decoder: Bert) -> int:
-    """The id of [DEC], which every text of the decoder begins with."""
+    """The id of [DEC], with which every text of the decoder begins."""
     return decoder.vocab_size - 2
 
 
 def _own(decoder: Bert, context: int, key: jax.Array) -> Params:
-    """Random parameters of the decoder, those that the encoder does not share."""
+    """Random values of the decoder's parameters that the encoder does not share."""
 
     def run(model: Bert, ids: jax.Array, videos: jax.Array) -> jax.Array:
         return model.words(model(ids, ids == 0, videos))

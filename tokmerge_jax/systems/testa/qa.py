@@ -1,4 +1,4 @@
-"""TESTA for video question answering: blocks merge frames, then patches; BLIP's decoder answers.
+"""TESTA for video question answering: BLIP's decoder scores or writes the answers.
 
 Source: TESTA (Findings of EMNLP 2023) on BLIP (ICML 2022); `docs/testa.md`.
 """
@@ -22,10 +22,10 @@ _ANSWER = replace(TESTA, start=DECODE)
 
 
 def build(config: QuestionAnswering) -> System:
-    """The system of a question-answering configuration (`config.testa`), any size.
+    """Builds the system of a question-answering configuration (`config.testa`), of any size.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     tower = TimeSformerTower(config)
     network = _network(tower, config)

@@ -22,10 +22,10 @@ from tokmerge_jax.types import Params
 
 
 def build(config: Retrieval) -> System:
-    """The system of a retrieval configuration (`config.testa`), any size.
+    """Builds the system of a retrieval configuration (`config.testa`), of any size.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     train, tower = config.train, TimeSformerTower(config)
     network, tokenize = network_of(tower, config), tokenizer(config)
@@ -41,7 +41,7 @@ def build(config: Retrieval) -> System:
         weights=Weights(
             init,
             rules(tower.sizes, config.model.text.depth),
-            optional=("decoder/",),  # that of pretraining
+            optional=("decoder/",),  # a pretrained checkpoint has one
         ),
         pixels=tower.pixels,
         merging=tower.merging,
@@ -66,7 +66,7 @@ def build(config: Retrieval) -> System:
 
 
 def tokenizer(config: Retrieval) -> tokenizers.Tokenizer:
-    """How captions and paragraphs become ids."""
+    """Makes the tokenizer of captions and paragraphs."""
     return tokenizers.Tokenizer(
         tokenizers.testa_caption(config.data.max_words),
         config.data.vocabulary,
@@ -76,7 +76,7 @@ def tokenizer(config: Retrieval) -> tokenizers.Tokenizer:
 
 
 def network_of(tower: TimeSformerTower, config: Retrieval) -> TESTA:
-    """The network that `config.model` describes, on its tower."""
+    """Makes the network that `config.model` describes."""
     return TESTA(
         vision=tower.network,
         text=Bert(

@@ -18,10 +18,10 @@ from tokmerge_jax.training.objectives import answers, bound
 
 
 def build(config: QuestionAnswering) -> System:
-    """The system of a question-answering configuration (`config.umt`), any size.
+    """Builds the system of a question-answering configuration (`config.umt`), of any size.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     text, tower = config.model.text, UMTTower(config)
     network = _network(tower, config)

@@ -1,4 +1,4 @@
-"""vid-TLDR: UMT video-text retrieval whose first blocks merge background tokens away.
+"""vid-TLDR: video-text retrieval with UMT, whose first blocks merge background tokens.
 
 Source: vid-TLDR (CVPR 2024) on Unmasked Teacher (ICCV 2023); `docs/vid_tldr.md`.
 """
@@ -24,10 +24,10 @@ from tokmerge_jax.types import Params, UserError
 
 
 def build(config: Retrieval) -> System:
-    """The system of a retrieval configuration (`config.umt`), any size.
+    """Builds the system of a retrieval configuration (`config.umt`), of any size.
 
     Raises:
-      UserError: naming the key whose value cannot work.
+      UserError: if a value is invalid; the message names its key.
     """
     text, tower = config.model.text, UMTTower(config)
     network = _network(tower, config)
