@@ -14,12 +14,12 @@ from tokmerge_jax.config.published import SHORT, UNMERGED, Published
 _PAGE = pathlib.Path(__file__).with_name("numbers.md")
 _HEAD = """# Published numbers
 
-What is published for each configuration, in per cent; `scripts/eval.py` prints its own numbers
-beside them, with the difference and what the run did otherwise. Written by `python
-docs/published.py` from the `PUBLISHED` of the files in `configs/`. Grades of sources: A, the
-official repository; B, a public leaderboard; C, a later paper of the same authors; D, third parties
-that quote the paper and agree. The papers' own tables were not read; a configuration that is
-missing here has no number that we know. vid-TLDR's harmonic means are of T2V and V2T R@1.
+The published numbers of each configuration, in per cent. `scripts/eval.py` prints its own numbers
+beside them, with the difference and with what the run did differently. `python docs/published.py`
+writes this page from the `PUBLISHED` of the files in `configs/`. Grades of sources: A, the official
+repository; B, a public leaderboard; C, a later paper of the same authors; D, third parties that
+quote the paper and agree. The papers' own tables were not used. We know no numbers of
+configurations that are missing here. vid-TLDR's harmonic means are those of T2V and V2T R@1.
 
 | configuration | published | source | grade |
 |---|---|---|---|
