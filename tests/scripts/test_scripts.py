@@ -12,6 +12,7 @@ from tokmerge_jax.configs import demo
 from tokmerge_jax.data.loader import stop
 from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.tasks import schedules, training
+from tokmerge_jax.tasks.cached_source import CachedSource
 from tokmerge_jax.types import Gallery, UserError
 
 
@@ -60,7 +61,7 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
     monkeypatch.setattr(Decoder, "__call__", read)
     gallery = Gallery(("0", "1", "2"), ("", "", ""), ((0,), (1,), (2,)))
     plain = data.Source(gallery, (), ("0", "1", "2"), Decoder("", 1, 0), 0)
-    kept = schedules.CachedSource
+    kept = CachedSource
     with pytest.raises(UserError, match="1: cannot be decoded"):
         list(kept(**vars(plain), transform=np.copy).clips(np.copy, [0, 1, 2], stop))
     assert decoded == ["0", "1"]

@@ -7,24 +7,19 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from tqdm import tqdm
 
 from tokmerge_jax import data, hosts, registry, runtime
 from tokmerge_jax.config import Config
-from tokmerge_jax.data.loader import Refuse
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import schedule
-from tokmerge_jax.progress import tracked
-from tokmerge_jax.signatures import Transform
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
+from tokmerge_jax.tasks.cached_source import cached_source
 from tokmerge_jax.types import Json, Params, UserError
-
-_CACHED_GIB = 2  # largest size of a split's frames that stay in memory
 
 
 def search_schedule(
@@ -181,59 +176,6 @@ class Evaluator:
         if not hosts.number():
             shutil.rmtree(place / "cache")  # features, which are large and no longer needed
         return results
-
-
-@dataclasses.dataclass(frozen=True)
-class CachedSource(data.Source):
-    """A source that decodes each video once and keeps it in memory.
-
-    Attributes:
-      transform: the transform of the source's system.
-      known: row -> clip, or its fault.
-    """
-
-    transform: Transform
-    known: dict[int, np.ndarray | str] = dataclasses.field(default_factory=dict)
-
-    def clips(
-        self, transform: Transform, rows: Sequence[int], refuse: Refuse
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields as `data.Source.clips`.
-
-        Raises:
-          UserError: if `transform` is not the source's own.
-        """
-        if transform != self.transform:
-            raise UserError("the videos in memory were resized in another way; open them again")
-        new = [row for row in rows if row not in self.known]
-        if new:
-            self._decode(new, refuse)
-        for row in rows:
-            clip = self.known[row]
-            if not isinstance(clip, str):
-                yield row, clip
-            elif row not in new:
-                refuse(row, clip)
-
-    def _decode(self, rows: Sequence[int], refuse: Refuse) -> None:
-        """Adds the clips or faults of rows to `known`; each fault also goes to `refuse` at once."""
-
-        def note(row: int, fault: str) -> None:
-            self.known[row] = fault
-            refuse(row, fault)
-
-        clips = super().clips(self.transform, rows, note)
-        self.known.update(tracked(clips, "decoding videos", len(rows), "video"))
-
-
-def cached_source(source: data.Source, system: System) -> data.Source:
-    """The source, wrapped in `CachedSource` if its frames fit into `_CACHED_GIB`."""
-    looked_at, pixels = system.config.data, system.pixels
-    views = looked_at.crops * looked_at.clips * looked_at.neighbours
-    size = len(source.paths) * pixels.frames * views * 3 * pixels.image_size**2
-    if size > _CACHED_GIB * 2**30:
-        return source
-    return CachedSource(**vars(source), transform=pixels.transform)
 
 
 def _rows(
