@@ -25,6 +25,7 @@ class ViT(nn.Module):
     special: int
     proportional: bool = True
     patch_size: int = 16
+    trace: bool = True
 
     @nn.compact
     def __call__(self, image):
@@ -32,7 +33,8 @@ class ViT(nn.Module):
         zeros = nn.initializers.zeros_init()
         first = self.param("first", zeros, (1, self.special, self.width))
         x = jnp.concatenate([jnp.tile(first, (len(x), 1, 1)), x], axis=1)
-        tokens = Tokens.traced(x + self.param("positions", zeros, (1, *x.shape[1:])))
+        x += self.param("positions", zeros, (1, *x.shape[1:]))
+        tokens = Tokens.traced(x) if self.trace else Tokens(x)
         for i, merger in enumerate(self.mergers):
             proportional = self.proportional and merging.proportional(self.mergers)
             tokens = Block(self.heads, merger, proportional, name=f"block_{i}")(tokens)
@@ -91,8 +93,9 @@ def parameters(weights, width, depth, special):
 def small(case, mergers):
     """The features of a small ViT of a golden case, and what its blocks recorded."""
     sizes = case.config
-    model = ViT(0, sizes["width"], sizes["heads"], mergers, 1, patch_size=sizes["patch"])
-    params = parameters(case.weights(), sizes["width"], sizes["depth"], 1)
+    width, heads, patch = (sizes[key] for key in ("width", "heads", "patch"))
+    model = ViT(0, width, heads, mergers, 1, patch_size=patch, trace=False)
+    params = parameters(case.weights(), width, sizes["depth"], 1)
     shape = (sizes["B"], 3, sizes["image"], sizes["image"])
     images = recipe.video(shape, case.spec["seed"]).transpose(0, 2, 3, 1)
     apply = jax.jit(lambda p, x: model.apply({"params": p}, x, mutable=["intermediates"]))

@@ -102,6 +102,7 @@ def test_trace_follows_every_token(merger):
         ("shift_prune", [False] * 4),
         ("pitome", [False] * 4),
         ("pitome_clip", [False] * 4),
+        ("tofu", [False] * 4),
     ],
 )
 @pytest.mark.parametrize("case", ["vidtldr-tiny", "umtqa-tiny"])
