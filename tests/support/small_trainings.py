@@ -39,6 +39,7 @@ CONFIGS = {
             "model.text.fusion_layer": 1,
             "model.merger.r": (2,),
             "mesh.fsdp": 2,
+            "train.eval_split": "train",
         }
     ),
     "tempme": demo_tempme.get_config().override(

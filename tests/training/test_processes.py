@@ -65,6 +65,9 @@ def test_each_kind_of_training_has_the_curve_of_one_process(tmp_path):
         np.testing.assert_allclose(found, expected, rtol=2e-5)
         assert (two / name / "parameters" / "constants.json").exists()
         assert (two / name / "loss.png").exists()
+    trials = [(folder / "umt" / "trials.jsonl").read_text() for folder in (one, two)]
+    assert trials[0] == trials[1]
+    assert (two / "umt" / "best" / "constants.json").exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Trains a system on its configuration's data set, with evaluations in between."""
 
 import dataclasses
+import math
 import shutil
 import sys
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from tokmerge_jax import checkpoints, data, hosts
+from tokmerge_jax import checkpoints, data, hosts, parallel
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.training import curve
@@ -82,10 +83,11 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
     if not split:
         return None
     source: data.Source = evaluation.open_source(system, split)
+    evaluated = _on_own_devices(system)
 
     def measure(step: int, params: Params) -> float:
         place = folder / "trials" / f"{step:06d}"
-        results = evaluation.evaluate(f"step {step}", system, params, source, place, split=split)
+        results = evaluation.evaluate(f"step {step}", evaluated, params, source, place, split=split)
         if not hosts.number():
             shutil.rmtree(place / "cache")  # features of parameters that change with the next step
         headline = results["headline"]
@@ -101,6 +103,15 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
 
     protocol = evaluation.protocol(system, split)
     return Trials(epochs * steps_per_epoch, protocol, measure, keep)
+
+
+def _on_own_devices(system: System) -> System:
+    """The system with a mesh of one process, as an evaluation has, if there are several."""
+    if hosts.count() == 1:
+        return system
+    ways = parallel.make_mesh(**system.config.mesh.to_dict()).shape["fsdp"]
+    own = {"mesh.data": -1, "mesh.fsdp": math.gcd(ways, jax.local_device_count())}
+    return dataclasses.replace(system, config=system.config.override(own))
 
 
 def _initial(system: System) -> Params:
