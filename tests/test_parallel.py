@@ -40,6 +40,18 @@ def test_a_mesh_that_does_not_fit(data, fsdp):
         parallel.make_mesh(data, fsdp)
 
 
+def test_no_device_of_several_processes_stays_idle(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert parallel.make_mesh(2, 4).size == 8
+    assert parallel.make_mesh(2, 2, local=True).size == 4
+    with pytest.raises(UserError, match=r"several processes must use all devices"):
+        parallel.make_mesh(2, 2)
+
+
+def test_a_process_reads_all_rows_if_it_is_alone():
+    assert parallel.own_rows(parallel.make_mesh(2, 2), 8) == list(range(8))
+
+
 @pytest.mark.parametrize(
     ("data", "fsdp", "wanted", "rows"),
     [(8, 1, 1, 8), (8, 1, 8, 8), (2, 4, 9, 16), (2, 1, 25, 26), (1, 1, 25, 25)],

@@ -36,11 +36,12 @@ def make_mesh(data: int = -1, fsdp: int = 1, *, local: bool = False) -> Mesh:
     devices = jax.local_devices() if local else jax.devices()
     given = [size for size in (data, fsdp) if size != -1]
     ways = math.prod(given)
-    fits = ways <= len(devices) if len(given) == 2 else len(devices) % max(ways, 1) == 0
+    least = 1 if local or jax.process_count() == 1 else len(devices)
+    fits = least <= ways <= len(devices) if len(given) == 2 else len(devices) % max(ways, 1) == 0
     if min(given, default=0) < 1 or not fits:
         raise UserError(
             f"config.mesh (data={data}, fsdp={fsdp}) does not fit {len(devices)} devices; give each"
-            " axis a positive size, at most one of them -1"
+            " axis a positive size, at most one of them -1 (several processes must use all devices)"
         )
     sizes = [len(devices) // ways if size == -1 else size for size in (data, fsdp)]
     kinds = (AxisType.Auto,) * 2
@@ -65,10 +66,10 @@ def shard(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
     """
     sharding = rows(mesh)
 
-    def place(x: np.ndarray | jax.Array) -> jax.Array:
+    def put(x: np.ndarray | jax.Array) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
-    return {name: place(x) for name, x in batch.items()}
+    return {name: put(x) for name, x in batch.items()}
 
 
 def own_rows(mesh: Mesh, count: int) -> list[int]:

@@ -20,7 +20,8 @@ from tokmerge_jax.config.common import Mesh
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.system import Training, Weights
 from tokmerge_jax.training import losses, momentum, optimizer
-from tokmerge_jax.training.loop import Plan, Report, fit
+from tokmerge_jax.training.loop import Report, fit
+from tokmerge_jax.training.plan import Plan
 from tokmerge_jax.training.run import RunFolder
 from tokmerge_jax.types import Batch
 

@@ -18,7 +18,8 @@ import pytest
 import small_run
 
 from tokmerge_jax.config import clip, tds_clip, umt
-from tokmerge_jax.training.loop import Plan, Trials
+from tokmerge_jax.training.loop import Trials
+from tokmerge_jax.training.plan import Plan
 from tokmerge_jax.training.run import identity
 from tokmerge_jax.types import UserError
 

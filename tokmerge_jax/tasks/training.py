@@ -13,7 +13,8 @@ from tokmerge_jax import checkpoints, data, hosts, parallel
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.training import curve
-from tokmerge_jax.training.loop import Plan, Trials, fit, training_of
+from tokmerge_jax.training.loop import Trials, fit, training_of
+from tokmerge_jax.training.plan import Plan
 from tokmerge_jax.training.run import RunFolder, identity
 from tokmerge_jax.types import Params
 

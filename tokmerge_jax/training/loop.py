@@ -13,73 +13,13 @@ from typing import Protocol, runtime_checkable
 import jax
 
 from tokmerge_jax import hosts, parallel, runtime
-from tokmerge_jax.config import Config
-from tokmerge_jax.config.common import Mesh
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.signatures import Augment, Collate, LearningRate
+from tokmerge_jax.signatures import Augment, Collate
 from tokmerge_jax.system import System, Training
-from tokmerge_jax.training import optimizer, step
+from tokmerge_jax.training import step
+from tokmerge_jax.training.plan import Plan
 from tokmerge_jax.training.run import RunFolder
 from tokmerge_jax.types import Batch, Params, UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The plan of a run, in steps; `config.common.Training` documents the keys behind it."""
-
-    steps: int
-    warmup_steps: int
-    batch_size: int
-    learning_rate: float
-    min_learning_rate: float
-    checkpoint_every: int
-    seed: int
-    schedule: str
-    steps_per_epoch: int
-    mesh: Mesh
-
-    @classmethod
-    def of(cls, config: Config, rows: int) -> "Plan":
-        """The plan of a configuration for a data set of `rows`, without incomplete batches.
-
-        Raises:
-          UserError: if the data set is smaller than a batch.
-        """
-        train = config.train
-        if not 1 <= train.batch_size <= rows:
-            raise UserError(
-                f"config.train.batch_size={train.batch_size} must be from 1 to the {rows} rows of"
-                " the training data"
-            )
-        per_epoch = rows // train.batch_size
-        return cls(
-            steps=train.epochs * per_epoch,
-            warmup_steps=int(train.warmup_epochs * per_epoch),
-            batch_size=train.batch_size,
-            learning_rate=train.learning_rate,
-            min_learning_rate=train.min_learning_rate,
-            checkpoint_every=train.checkpoint_every,
-            seed=config.seed,
-            schedule=train.schedule,
-            steps_per_epoch=per_epoch,
-            mesh=config.mesh,
-        )
-
-    @property
-    def rate(self) -> LearningRate:
-        """The learning rate of each step.
-
-        Raises:
-          UserError: if the schedule is unknown.
-        """
-        return optimizer.named(
-            self.schedule,
-            self.learning_rate,
-            steps=self.steps,
-            warmup_steps=self.warmup_steps,
-            min_share=self.min_learning_rate,
-            per_epoch=self.steps_per_epoch,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +45,8 @@ class Report:
 
     Attributes:
       step: number of finished steps of the run; fewer than the plan's if it was stopped.
-      params: the parameters after `step` steps, for evaluation and export.
+      params: the parameters after `step` steps, for evaluation and export; NumPy arrays if several
+        processes trained them.
     """
 
     step: int
@@ -196,7 +137,7 @@ def fit(
         return source.batches(augment, training.collate, size, plan.seed, start, own)
 
     if run.step:
-        _try_once(trials, plan, run, eval_params_of(state))
+        _try_once(trials, plan, run, partial(eval_params_of, state))
     start, log = run.step, _Log(run, plan)
     stream = batches(start) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
@@ -216,7 +157,7 @@ def fit(
             if stop:
                 break
             if done == run.step:
-                _try_once(trials, plan, run, eval_params_of(state))
+                _try_once(trials, plan, run, partial(eval_params_of, state))
                 log.pause()
     return Report(run.step, eval_params_of(state))
 
@@ -262,7 +203,9 @@ def _due(trials: Trials | None, plan: Plan, done: int) -> bool:
     return done == plan.steps or (trials is not None and done % trials.every == 0)
 
 
-def _try_once(trials: Trials | None, plan: Plan, run: RunFolder, params: Params) -> None:
+def _try_once(
+    trials: Trials | None, plan: Plan, run: RunFolder, fetch: Callable[[], Params]
+) -> None:
     """Evaluates the last checkpoint's parameters, if that is due and not done yet."""
     done = run.step
     if trials is None or not _due(trials, plan, done):
@@ -270,6 +213,7 @@ def _try_once(trials: Trials | None, plan: Plan, run: RunFolder, params: Params)
     known = run.trials(trials.protocol)
     if hosts.gather(done in known)[0]:
         return
+    params = fetch()
     value = trials.measure(done, params)
     runtime.finite(value, f"evaluation of step {done}")
     if hosts.number():  # process 0 keeps
