@@ -10,6 +10,7 @@ devices of the CPU. If one ends with an error, all end, and its code is the laun
 import argparse
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def main() -> int:
         )
         for number in range(args.processes)
     ]
+    signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in processes])
     try:
         return _wait(processes)
     except KeyboardInterrupt:  # the processes have had it too

@@ -120,5 +120,7 @@ def test_two_runs_in_one_folder(tmp_path, alone):
     _, said = start(tmp_path, 2).communicate(timeout=60)
     assert f"{tmp_path} is being written by process" in said
     assert "Traceback" not in said
-    finish(first)
-    shares(tmp_path, 2, alone)
+    first.terminate()
+    first.communicate(timeout=60)
+    finish(start(tmp_path, 2))  # the launcher has ended its processes
+    check(tmp_path, alone)
