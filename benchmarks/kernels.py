@@ -4,15 +4,16 @@ The form "whole" holds the map of all heads at once, and is left out where that 
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
-from benchmarks.cases import Case, clips, compiled, counted
+from benchmarks.cases import Case, clips, compiled
 from tokmerge_jax import kernels, runtime
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import Matching
@@ -20,24 +21,32 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Params
 
 _MOST_BYTES = 4 * 2**30
+_BY_FRAME = "tempme", "tds_clip"  # whose tokens attend within their frame
 
 
 def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
-    """Attention and merging of as many random tokens as the first block sees.
+    """Attention and merging of as many random tokens as the first blocks see, and gradients.
 
     The first way of each stage is the one that the networks take on this machine.
     """
     del params, inputs
     rng = np.random.default_rng(system.config.seed)
+    vision, cost = system.config.model.vision, system.merging.cost
+    sequences = vision.frames if system.name in _BY_FRAME else 1
+    lengths = dict.fromkeys(layer.tokens_in // sequences for layer in cost)
     return [
         case
         for count in clips()
-        for case in (*_attention(system, rng, count), *_merging(system, rng, count))
+        for tokens in list(lengths)[:2]  # before the first merge, and after it
+        for case in (
+            *_attention(system, rng, count * sequences, tokens),
+            *_merging(system, rng, count * sequences, tokens),
+        )
     ]
 
 
-def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
-    vision, tokens = system.config.model.vision, system.merging.cost[0].tokens_out
+def _attention(system: System, rng: np.random.Generator, count: int, tokens: int) -> Iterator[Case]:
+    vision = system.config.model.vision
     dtype, platform = runtime.compute_dtype(system.config.dtype), jax.default_backend()
     width = vision.width // vision.heads
     shape = count, tokens, vision.heads, width
@@ -45,12 +54,14 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
     size = jnp.asarray(rng.integers(1, 4, (count, tokens)), jnp.float32)
     whole = 4 * count * vision.heads * tokens**2
     if whole > _MOST_BYTES:
-        too_large = f"attention of {counted(count)}: its map is {whole / 2**30:.1f} GiB"
+        too_large = f"attention of {count} x {tokens} tokens: its map is {whole / 2**30:.1f} GiB"
         print(f"{too_large}, more than 4; the form whole is not timed", file=sys.stderr)
-    for name, weight, entropy in (
-        ("", None, False),
-        (", sizes", size, False),
-        (", sizes, entropy", size, True),
+    for name, weight, entropy, gradient in (
+        ("", None, False, False),
+        (", sizes", size, False, False),
+        (", sizes, entropy", size, True, False),
+        (", gradient", None, False, True),
+        (", sizes, gradient", size, False, True),
     ):
         taken = kernels.choose(platform, dtype, tokens, tokens, width, entropy=entropy)
         ways: list[kernels.Form] = [
@@ -61,12 +72,21 @@ def _attention(system: System, rng: np.random.Generator, count: int) -> Iterator
         for form in sorted(ways, key=lambda form: form != taken):
             attend = partial(kernels.attention, scale=width**-0.5, entropy=entropy, form=form)
             yield compiled(
-                f"attention of {counted(count)}, {tokens} tokens{name}",
+                f"attention of {count} x {tokens} tokens{name}",
                 form,
-                attend,
+                partial(_gradient, attend) if gradient else attend,
                 (*arrays, weight),
-                2 * count * tokens**2 * vision.width,
+                (7 if gradient else 2) * count * tokens**2 * vision.width,
             )
+
+
+def _gradient(attend: Callable[..., Any], *arrays: jax.Array | None) -> PyTree:
+    """The gradients of queries, keys and values; 5 products beside the forward pass's 2."""
+
+    def total(*arrays: jax.Array | None) -> jax.Array:
+        return attend(*arrays)[0].astype(jnp.float32).sum()
+
+    return jax.grad(total, argnums=(0, 1, 2))(*arrays)
 
 
 def _runs(form: kernels.Form, platform: str, dtype: Any, entropy: bool) -> bool:
@@ -76,15 +96,15 @@ def _runs(form: kernels.Form, platform: str, dtype: Any, entropy: bool) -> bool:
     return form != "pallas" or platform in ("gpu", "tpu")
 
 
-def _merging(system: System, rng: np.random.Generator, count: int) -> Iterator[Case]:
+def _merging(system: System, rng: np.random.Generator, count: int, tokens: int) -> Iterator[Case]:
     """Merges a quarter of the tokens; sums of groups by scattering, or by a product."""
-    vision, tokens = system.config.model.vision, system.merging.cost[0].tokens_out
+    vision = system.config.model.vision
     r = tokens // 4
     keys = rng.standard_normal((count, tokens, vision.width // vision.heads), np.float32)
     x = rng.standard_normal((count, tokens, vision.width), np.float32)
     pairs = (tokens // 2) * (tokens - tokens // 2)
     match = partial(matching.bipartite, r=r)
-    stage = f"merge {r} of {tokens} tokens, {counted(count)}"
+    stage = f"merge {r} of {count} x {tokens} tokens"
     yield compiled(f"match, {stage}", "whole map", match, (keys,), count * pairs * keys.shape[2])
     matched = jax.jit(match)(keys)
     yield compiled(

@@ -24,6 +24,9 @@ from tokmerge_jax.types import Params, UserError
 Ask = Callable[..., Timed]
 """A request's keywords -> its time and its result."""
 
+OTHERS = ("original", "decord")
+"""How the names of ways begin that are not ours."""
+
 _BERT = "einops, transformers"
 _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
     "vid_tldr": ("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
@@ -36,7 +39,7 @@ _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """Where the original is, and the Python that runs it: the flags of these names."""
+    """Where the original is (--against), and the Python that runs it (--against_python)."""
 
     against: str
     python: str

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.peer import OTHERS
 from tokmerge_jax.types import UserError
 from tokmerge_jax.visualize import curve, ratios
 
@@ -47,7 +48,7 @@ def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
     stages = []
     for stage in dict.fromkeys(case["stage"] for case in cases):
         ours, *others = (case for case in cases if case["stage"] == stage)
-        if theirs := [case for case in others if case["way"].startswith(("original", "decord"))]:
+        if theirs := [case for case in others if case["way"].startswith(OTHERS)]:
             stages.append((name, ours, theirs))
     if not stages:
         raise UserError(f"{path}: nothing was timed beside an original; see --against")

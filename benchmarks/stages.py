@@ -25,7 +25,7 @@ The stages `decode`, `evaluation` and `kernels` take long and run only where the
 `decode` draws videos and reads them as `config.data` says; a decord that the original's Python has
 is timed as well. `evaluation` is a whole evaluation without decoding, on random clips: `--gallery`
 is the number of videos, the largest of `--clips` the number encoded at a time; all are held in
-memory as float32. `kernels` compares the forms of attention and of a merge on UMT's tokens.
+memory as float32. `kernels` compares the forms of attention and of a merge.
 
 Peak memory is accounted in two ways: ours is what the compiler reports for the program, with its
 arguments and results; the original's is the most that PyTorch's allocator held, all its weights
@@ -57,7 +57,7 @@ from benchmarks.cases import Case, Timed, ceiling, clips, encode, make_inputs, t
 from benchmarks.decoding import decode
 from benchmarks.kernels import forms
 from benchmarks.matching import answer, rerank
-from benchmarks.peer import Peer, of_original
+from benchmarks.peer import OTHERS, Peer, of_original
 from benchmarks.profile import kernels_of
 from benchmarks.synthetic import machine
 from benchmarks.training import memory, train
@@ -72,8 +72,8 @@ _STAGES = flags.DEFINE_list(
     "stages",
     [],
     "encode, text, rerank (retrieval), answer (questions), train (TempMe, TDS-CLIP); default: all"
-    " of these that there are; decode, evaluation; kernels (UMT): forms of attention and merging,"
-    " side by side; memory (of training) is available for every system",
+    " of these that there are; decode, evaluation; kernels (not TESTA): forms of attention and"
+    " merging, side by side; memory (of training) is available for every system",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
@@ -96,7 +96,7 @@ def main(config: Config) -> None:
     timed = _STAGES_OF.get(config.system, {})
     known = [*timed, _MEMORY]
     stages = _STAGES.value or [name for name in timed if name not in _LONG] or known
-    clips()
+    clips()  # checks the flag before long work
     _check_output()
     peer = Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
     if peer:
@@ -117,7 +117,8 @@ def main(config: Config) -> None:
     }
     console = rich.console.Console(width=150)
     if names := [name for name in stages if name != _MEMORY]:
-        for result["cases"] in time_stages(system, names, peer):
+        for rows in time_stages(system, names, peer):
+            result["cases"] = rows
             _write(result)
         title = f"{result['name']}, {result['machine']['devices']}, ours in {result['dtype']}"
         console.print(table(result["cases"], title))
@@ -157,7 +158,7 @@ def time_stages(
             yield rows
         if _PROFILE.value:
             for case, row in zip(cases, rows, strict=True):
-                if case.way == "ours":
+                if not case.way.startswith(OTHERS):
                     row["kernels"] = kernels_of(case.run)
             yield rows
 
@@ -177,13 +178,13 @@ def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
 _MEMORY = "memory"
 _LONG = "decode", "evaluation", "kernels"
 _CLIPS = {"encode": encode, "decode": decode}
-_FORMS = {"kernels": forms}  # where all tokens of a clip attend to one another
+_FORMS = {"kernels": forms}
 _STAGES_OF = {
     "vid_tldr": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval, **_FORMS},
     "vid_tldr_qa": {**_CLIPS, "answer": answer, "evaluation": questions, **_FORMS},
-    "tempme": {**_CLIPS, "text": text, "train": train, "evaluation": retrieval},
+    "tempme": {**_CLIPS, "text": text, "train": train, "evaluation": retrieval, **_FORMS},
     "testa": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval},
-    "tds_clip": {**_CLIPS, "train": train, "evaluation": recognition},
+    "tds_clip": {**_CLIPS, "train": train, "evaluation": recognition, **_FORMS},
 }
 
 
@@ -268,7 +269,7 @@ def table(rows: Sequence[dict[str, Any]], title: str) -> rich.table.Table:
     stages = [row["stage"] for row in rows]
     for i, row in enumerate(rows):
         stage = row["stage"] if row["stage"] not in stages[:i] else ""
-        view.add_row(stage, row["way"], *(tell(row) for tell in columns.values()))
+        view.add_row(stage, row["way"], *(column(row) for column in columns.values()))
     return view
 
 
