@@ -30,8 +30,8 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            [CONFIG, "--config.data.crops[0]=1"],
-            ("no key 'data.crops[0]'", "did you mean"),
+            [CONFIG, "--config.model.merger.r[0]=1"],
+            ("no key 'model.merger.r[0]'", "did you mean model.merger.r?"),
             marks=pytest.mark.slow,
         ),
         pytest.param([CONFIG, "--config.seed=many"], ("seed", "many"), marks=pytest.mark.slow),
