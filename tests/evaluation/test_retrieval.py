@@ -21,7 +21,7 @@ import umt_case
 from parameters import slow
 from umt_case import close
 
-from tokmerge_jax import evaluation, parallel
+from tokmerge_jax import evaluation, hosts, parallel
 from tokmerge_jax.config import umt
 from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.evaluation import context, metrics
@@ -254,6 +254,15 @@ def test_scores_of_another_part_of_the_gallery_are_other_scores(tmp_path):
     run(tmp_path / "resumed", 3, 5)
     resumed, fresh = (run(tmp_path / folder, 7, 6) for folder in ("resumed", "fresh"))
     np.testing.assert_array_equal(resumed.text_to_video, fresh.text_to_video)
+
+
+def test_processes_must_find_the_same_candidates(tmp_path, monkeypatch):
+    """A name of the pairs is exchanged; another process's differs."""
+    monkeypatch.setattr(
+        hosts, "gather", lambda value: [value, "other"] if isinstance(value, str) else [value]
+    )
+    with pytest.raises(UserError, match="the processes find different candidates"):
+        small_gallery.run(tmp_path)
 
 
 def test_what_comes_before_a_video_that_stops_the_run_is_kept(tmp_path):

@@ -114,7 +114,7 @@ def evaluate(
     wanted = of_text.T | of_video
     tokens = _Part(video_features["tokens"], scored)
     states, mask = _Part(text_features["states"], asked), _Part(texts[1], asked)
-    pairs = runtime.digest([wanted, np.asarray(scored), np.asarray(asked)])[:16]
+    pairs = _name_of([wanted, np.asarray(scored), np.asarray(asked)])
     with context.watch("re-rank"):
         rows = context.store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
         todo, gib, note = hosts.share(rows.todo), reranking.memory_gib, context.watch.note
@@ -126,6 +126,21 @@ def evaluate(
     to_video = np.where(of_text, scores.T, NO_CANDIDATE)
     to_text = np.where(of_video, scores, NO_CANDIDATE)
     return Scores(similarity, to_video, to_text, clips_per_second)
+
+
+def _name_of(pairs: Sequence[np.ndarray]) -> str:
+    """A name of the pairs to re-rank, on which all processes must agree.
+
+    Raises:
+      UserError: if they do not.
+    """
+    name = runtime.digest(pairs)[:16]
+    if len(set(hosts.gather(name))) > 1:
+        raise UserError(
+            "the processes find different candidates, since their similarities differ in the last"
+            " digits; run them on hosts of one kind"
+        )
+    return name
 
 
 def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:
