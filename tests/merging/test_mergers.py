@@ -5,6 +5,7 @@ import inspect
 import re
 from functools import partial
 from operator import eq
+from typing import get_args
 
 import golden
 import jax
@@ -90,7 +91,7 @@ def test_protocol_and_hash(merger):
     assert hash(merger) == hash(type(merger)(*merger.__dict__.values()))
 
 
-EVERYWHERE = ("time", *merging.merger.BLOCK)
+EVERYWHERE = get_args(merging.merger.Place)
 
 
 @pytest.mark.parametrize("class_tokens", [0, 1, 2])
@@ -101,7 +102,7 @@ def test_every_registered_merger_does_what_it_says(name, class_tokens):
     n, channels = 9, 4
     rows = (2, 3) if kind.place == "time" else (2,)  # places over time
     tokens = Tokens(jnp.asarray(recipe.video((2, n, *rows[1:], channels), 1)))
-    scores = [jnp.asarray(recipe.video((*rows, n), i)) for i in (2, 3, 4)]
+    scores = [jnp.asarray(recipe.video((*rows, n), i)) for i in (2, 3, 4, 6)]
     evidence = Evidence(jnp.asarray(recipe.video((*rows, n, 2), 5)), *scores)
     most = kind.most(n, class_tokens)
     assert 0 < most < n

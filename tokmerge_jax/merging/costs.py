@@ -20,12 +20,13 @@ def mlp(tokens: int, width: int) -> int:
 
 
 def block(merger: Merger | None, tokens: int, width: int, heads: int) -> int:
-    """The cost of a layer that `tokens` enter: attention, merger, and MLP before or after it."""
-    macs = attention(tokens, width)
-    if merger:
-        macs += merger.macs(tokens, width, heads)
-        tokens -= merger.r if merger.place == "attention" else 0
-    return macs + mlp(tokens, width)
+    """The cost of a layer that `tokens` enter: attention, MLP, and its merger at any place."""
+    if merger is None:
+        return attention(tokens, width) + mlp(tokens, width)
+    left = tokens - merger.r
+    attending = left if merger.place == "input" else tokens
+    macs = merger.macs(tokens, width, heads) + attention(attending, width)
+    return macs + mlp(tokens if merger.place == "mlp" else left, width)
 
 
 def vit(

@@ -186,15 +186,15 @@ def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     product = jnp.einsum(
         "bnd,bmd->bnm", a, b, precision="highest", preferred_element_type=jnp.float32
     )
-    return product / (_length(a) * rearrange(_length(b), "b m 1 -> b 1 m"))
+    return product / (length(a) * rearrange(length(b), "b m 1 -> b 1 m"))
 
 
 def _unit(x: jax.Array) -> jax.Array:
     x = jax.lax.stop_gradient(x).astype(jnp.float32)
-    return x / _length(x)
+    return x / length(x)
 
 
-def _length(x: jax.Array) -> jax.Array:
+def length(x: jax.Array) -> jax.Array:
     """Lengths [...,1] of vectors [...,D] in float32; 1 in place of 0."""
     norm = jnp.linalg.norm(x.astype(jnp.float32), axis=-1, keepdims=True)
     return jnp.where(norm > 0, norm, 1)

@@ -18,9 +18,9 @@ from tokmerge_jax.config.parts import none_of
 from tokmerge_jax.merging.tokens import Evidence, Tokens
 from tokmerge_jax.types import UserError
 
-Place = Literal["time", "attention", "mlp"]
-"""Where a layer calls a merger: on whole frames after TESTA's attention over time, on tokens
-between attention and MLP, or on tokens after the MLP."""
+Place = Literal["input", "time", "attention", "mlp"]
+"""Where a network calls a merger: once on patches before the first layer; in a layer on whole
+frames after TESTA's attention over time, on tokens between attention and MLP, or after the MLP."""
 
 BLOCK: tuple[Place, ...] = ("attention", "mlp")
 """The places of `layers.block.Block`."""
@@ -32,7 +32,7 @@ class Merger(abc.ABC):
 
     Attributes:
       needs: the parts of `Evidence` that it reads; only these are computed.
-      place: where the layer calls it.
+      place: where the network calls it.
       proportional: whether the sizes of its tokens count in later attention.
       ordered: whether the order of its result follows places, not scores. Attention over time,
         which compares the same place of all frames, needs that.
@@ -126,7 +126,7 @@ def find(
     return kind
 
 
-def most(name: str, class_tokens: int = 0) -> Callable[[int], int]:
+def most(name: str, class_tokens: int = 0, places: Sequence[Place] = BLOCK) -> Callable[[int], int]:
     """The largest r of the merger `name` in a layer, by the number of tokens that enter it.
 
     Raises:
@@ -134,11 +134,14 @@ def most(name: str, class_tokens: int = 0) -> Callable[[int], int]:
     """
     if name == "none":
         return lambda tokens: 0
-    return partial(find(name).most, class_tokens=class_tokens)
+    return partial(find(name, places).most, class_tokens=class_tokens)
 
 
 def per_layer(
-    name: str, schedule: Sequence[int], class_tokens: int = 0
+    name: str,
+    schedule: Sequence[int],
+    class_tokens: int = 0,
+    places: Sequence[Place] = BLOCK,
 ) -> tuple[Merger | None, ...]:
     """Makes one merger per layer of `schedule` (`schedule.resolve`), None where r is 0.
 
@@ -146,13 +149,14 @@ def per_layer(
       name: see `find`; or "none".
       schedule: r of each layer.
       class_tokens: number of leading tokens that never change.
+      places: see `find`.
 
     Raises:
       UserError: see `find`.
     """
     if name == "none":
         return (None,) * len(schedule)
-    kind = find(name)
+    kind = find(name, places)
     return tuple(
         kind.at(layer, len(schedule), r, class_tokens) if r else None
         for layer, r in enumerate(schedule)

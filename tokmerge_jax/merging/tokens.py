@@ -37,12 +37,15 @@ class Evidence(flax.struct.PyTreeNode):
       received: float32 [B,N], the attention that each token j receives from all others, sizes left
         out: sum_i!=j a_ij of the map's mean over heads.
       shift: float32 [B,N], ||u - x||, u being what the MLP adds to x.
+      difference: float32 [B,N], 1 - the cosine of each patch and that of the frame before; see
+        `unchanged.difference`.
     """
 
     keys: jax.Array | None = None
     entropy: jax.Array | None = None
     received: jax.Array | None = None
     shift: jax.Array | None = None
+    difference: jax.Array | None = None
 
 
 def read(

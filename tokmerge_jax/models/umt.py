@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 from tokmerge_jax.layers.block import Block, KeysValues
 from tokmerge_jax.layers.functional import Dense, patchify, unit
 from tokmerge_jax.layers.positions import space_time
-from tokmerge_jax.merging import Merger, Tokens, proportional
+from tokmerge_jax.merging import Evidence, Merger, Tokens, proportional
+from tokmerge_jax.merging.unchanged import difference
 from tokmerge_jax.models.bert import Bert
 
 
@@ -23,7 +24,8 @@ class UMTViT(nn.Module):
     Attributes:
       width: C.
       heads: K.
-      mergers: one per block, None where nothing merges; their number is the depth.
+      mergers: one per block, None where nothing merges; their number is the depth. The first may
+        act at the place "input", on embedded patches.
       patch_size: edge of a patch in pixels.
       table_frames: number of frames of the checkpoint's position table.
       drop_path: rate in the last block; the rate grows linearly from 0.
@@ -47,10 +49,13 @@ class UMTViT(nn.Module):
         """Encodes normalised pixels to normed tokens [B,N,C], with their origin if `trace`."""
         frames = video.shape[1]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
-        x = embed(patchify(video, self.patch_size))
-        table = space_time(x.shape[1] // frames, self.width, frames, self.table_frames)
-        x = x + jnp.asarray(table, self.dtype)[None]
+        patches = embed(patchify(video, self.patch_size))
+        table = space_time(patches.shape[1] // frames, self.width, frames, self.table_frames)
+        x = patches + jnp.asarray(table, self.dtype)[None]
         tokens = Tokens.traced(x) if trace else Tokens(x)
+        first = self.mergers[0] if self.mergers else None
+        if first and first.place == "input":
+            tokens = first(tokens, Evidence(difference=difference(patches, frames)))
         last = max(len(self.mergers) - 1, 1)
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merger in enumerate(self.mergers):

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 from tokmerge_jax import merging, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.merging import Merger, costs, schedule
+from tokmerge_jax.merging.merger import BLOCK, Place
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import Merging
 from tokmerge_jax.systems.validation import video_checked
@@ -37,12 +38,14 @@ class Tower(abc.ABC):
       mean: mean of each colour in the training data, in 0..1.
       std: standard deviation of each colour.
       protected: number of leading tokens that never merge: class tokens.
+      places: where the network can call a merger.
     """
 
     config: Config
     mean: ClassVar[tuple[float, ...]]
     std: ClassVar[tuple[float, ...]]
     protected: ClassVar[int] = 0
+    places: ClassVar[tuple[Place, ...]] = BLOCK
 
     @property
     @abc.abstractmethod
@@ -91,13 +94,18 @@ class Tower(abc.ABC):
         return self.config.model.merger.name
 
     @property
+    def fixed(self) -> int:
+        """The number of leading tokens that the merger never changes."""
+        return self.protected
+
+    @property
     def most(self) -> Callable[[int], int]:
         """Number of tokens that enter a layer -> its largest r."""
-        return merging.most(self.merger, self.protected)
+        return merging.most(self.merger, self.fixed, self.places)
 
     def mergers(self, r: Sequence[int]) -> tuple[Merger | None, ...]:
         """The mergers of `layers` for the schedule `r`; None where it is 0."""
-        return merging.per_layer(self.merger, r, self.protected)
+        return merging.per_layer(self.merger, r, self.fixed, self.places)
 
     @property
     def merging(self) -> Merging:
