@@ -12,9 +12,14 @@ import recipe
 import timm_vit
 import umt_case
 
+from tokmerge_jax import kernels
 from tokmerge_jax.config.testa import Retrieval
 from tokmerge_jax.merging import Evidence, Tokens, matching, per_layer, pitome
 from tokmerge_jax.merging.pitome import PiToMe, PiToMeCLIP
+from tokmerge_jax.merging.testa import Aggregation
+from tokmerge_jax.models.clip_vit import CLIPViT
+from tokmerge_jax.models.timesformer import TimeSformer
+from tokmerge_jax.models.umt import UMTViT
 from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
 from tokmerge_jax.types import UserError
 
@@ -128,3 +133,33 @@ def test_divided_attention_refuses_an_order_of_its_own():
         _ = TimeSformerTower(config).network
     joint = config.override({"model.vision.attention": "joint", "model.merger.frames": 0})
     assert TimeSformerTower(joint).kinds[1] is PiToMe
+
+
+@pytest.mark.parametrize(("name", "counts"), [("tome", True), ("pitome", False)])
+@pytest.mark.parametrize("kind", [UMTViT, CLIPViT, TimeSformer])
+def test_sizes_count_in_attention_only_where_the_merger_says_so(kind, name, counts, monkeypatch):
+    weights, attend = [], kernels.attention
+
+    def attention(query, key, value, weight, **more):
+        weights.append(weight)
+        return attend(query, key, value, weight, **more)
+
+    monkeypatch.setattr(kernels, "attention", attention)
+    mergers = per_layer(name, (2, 2), int(kind is not UMTViT))
+    network = {
+        UMTViT: partial(UMTViT, 8, 2, mergers, 8, table_frames=2),
+        CLIPViT: partial(CLIPViT, 8, 2, mergers, 8),
+        TimeSformer: partial(
+            TimeSformer,
+            8,
+            2,
+            tuple(Aggregation(patches=merger) for merger in mergers),
+            8,
+            table_frames=2,
+            table_patches=9,
+            attention="joint",
+            proportional=True,
+        ),
+    }[kind]()
+    jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 2, 24, 24, 3)))
+    assert [weight is not None for weight in weights] == [False, counts]
