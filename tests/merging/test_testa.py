@@ -196,7 +196,7 @@ def test_plan_gives_each_block_its_mergers():
     [
         (
             ("best",),
-            r"config.model.merger.name='best' is unknown; use none, testa, prune, .*tome, .*:Cl",
+            r"config.model.merger.name='best' is unknown; use none, testa, .*prune, .*tome, .*:Cl",
         ),
         (("vote",), "config.model.merger.name='vote' acts at 'time', and here mergers"),
         (
