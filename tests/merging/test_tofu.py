@@ -90,3 +90,12 @@ def test_dropped_tokens_cannot_be_traced():
     x = jnp.asarray(recipe.video((1, 6, 4), 1))
     with pytest.raises(UserError, match="dropped tokens cannot be followed"):
         compiled(ToFu(2))(Tokens.traced(x), x)
+
+
+@pytest.mark.parametrize("kind", [ToFu, ToFuCode])
+def test_bfloat16_tokens_are_scaled_in_float32(kind):
+    x = jnp.asarray(recipe.video((2, 9, 6), 5), jnp.bfloat16)
+    merger = compiled(kind(3, 1, merges=True))
+    half, full = (merger(Tokens(x.astype(dtype)), x) for dtype in (jnp.bfloat16, jnp.float32))
+    assert half.x.dtype == jnp.bfloat16
+    umt_case.close(half.x.astype(jnp.float32), full.x, 2**-7)

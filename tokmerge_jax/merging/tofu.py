@@ -86,4 +86,5 @@ def _scaled(
     x: Float[Array, "B N C"], norm: Float[Array, "B N 1"], largest: Float[Array, "B N 1"]
 ) -> Float[Array, "B N C"]:
     """x / norm * largest; x where the norm is 0."""
-    return (x * jnp.where(norm > 0, largest / jnp.where(norm > 0, norm, 1), 1)).astype(x.dtype)
+    ratio = jnp.where(norm > 0, largest / jnp.where(norm > 0, norm, 1), 1)
+    return (x.astype(jnp.float32) * ratio).astype(x.dtype)
