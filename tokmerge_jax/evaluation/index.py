@@ -216,9 +216,9 @@ class Index:
             matching,
             _Tokens(self, paths, shapes["tokens"]),
             (text_features["states"], texts[1]),
-            wanted.T,
-            np.arange(len(paths)),
-            scores.write,
+            wanted=wanted.T,
+            todo=np.arange(len(paths)),
+            write=scores.write,
             memory_gib=memory_gib,
             names=paths,
         )

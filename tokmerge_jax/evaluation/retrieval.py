@@ -117,9 +117,17 @@ def evaluate(
     pairs = _name_of([wanted, np.asarray(scored), np.asarray(asked)])
     with context.watch("re-rank"):
         rows = context.store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
-        todo, gib, note = hosts.share(rows.todo), reranking.memory_gib, context.watch.note
-        known = context.model, matching, tokens, (states, mask)
-        match(*known, wanted, todo, rows.write, memory_gib=gib, written=note)
+        match(
+            context.model,
+            matching,
+            tokens,
+            (states, mask),
+            wanted=wanted,
+            todo=hosts.share(rows.todo),
+            write=rows.write,
+            memory_gib=reranking.memory_gib,
+            written=context.watch.note,
+        )
         scores = context.store.whole(f"match_{pairs}", scored)
     if reranking.plus_similarity:
         scores = scores + similarity
@@ -286,10 +294,10 @@ def match(
     matching: Matching,
     tokens: RowReader,
     texts: tuple[RowReader, RowReader],
+    *,
     wanted: Bool[np.ndarray, "V Q"],
     todo: Int[np.ndarray, " N"],
     write: Callable[[np.ndarray, np.ndarray], None],
-    *,
     memory_gib: float,
     names: Sequence[str] | None = None,
     written: Callable[[], None] = lambda: None,
