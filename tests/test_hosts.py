@@ -82,6 +82,7 @@ def test_two_processes_share_and_only_the_first_prints():
         ("fault:2", "process 2 of 3: b.mp4 cannot be decoded", 2),
         ("fault", "b.mp4 cannot be decoded", 2),
         ("bug:1", "process 1 of 3: ValueError('no such thing')", 1),
+        ("term:0", "stopped by SIGTERM", 1),
         ("term:1", "process 1 of 3: stopped by SIGTERM", 1),
         ("kill:1", "process 1 was killed (signal 9)", 9),
     ],

@@ -239,6 +239,8 @@ def _fail(client: _Client, error: BaseException) -> NoReturn:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1
         cause = error.__context__ or error
+        if isinstance(error.code, str) and not number():  # Python would print it at exit
+            print(error.code, file=sys.stderr)
     elif not isinstance(error, KeyboardInterrupt):
         traceback.print_exception(error)
     text = str(cause) if isinstance(cause, UserError | SystemExit) else repr(cause)

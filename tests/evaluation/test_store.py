@@ -102,6 +102,19 @@ def test_a_damaged_array_is_reported_and_made_anew(tmp_path, file, content, caps
     assert again.todo.tolist() == [0, 1, 2]
 
 
+def test_a_damaged_part_of_another_process_stays(tmp_path, capsys):
+    """It may be half written when it is read."""
+    store = Store(tmp_path, {})
+    store.make("x", (3, 2), np.float32).write(np.arange(2), np.ones((2, 2)))
+    other = next(tmp_path.rglob("x.array.json")).with_name("x.array.1.json")
+    other.write_text("[3,")
+    rows = store.open("x")
+    assert rows is not None
+    assert rows.todo.tolist() == [2]
+    assert f"{other} is damaged" in capsys.readouterr().err
+    assert other.exists()
+
+
 def test_an_array_of_another_shape_is_made_anew(tmp_path):
     store = Store(tmp_path, {})
     store.make("x", (3, 2), np.float32).write(np.arange(3), np.ones((3, 2)))

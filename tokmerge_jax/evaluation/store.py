@@ -127,14 +127,14 @@ class Store:
     def _part(self, name: str, number: int) -> Part | None:
         """Opens the part of a process; None if it does not exist or, reported, is damaged."""
         note = self._path(f"{name}.array", number)
-        about = self._read(note, dict)
+        about = self._read(note, dict, number)
         if about is None:
             return None
         try:
             rows, shape = self._rows(name, number), tuple(about["shape"])
             return Part(rows, shape, jnp.dtype(about["dtype"]))
         except (KeyError, TypeError, ValueError, FileNotFoundError):
-            _forget(note)
+            _forget(note, number)
             return None
 
     def _numbers(self, name: str) -> Iterator[str]:
@@ -154,10 +154,10 @@ class Store:
 
     def noted(self, name: str, kind: type[T]) -> T | None:
         """Reads the value noted under a name; None if there is none or, reported, no `kind`."""
-        return self._read(self._path(name), kind)
+        return self._read(self._path(name), kind, hosts.number())
 
     @staticmethod
-    def _read(path: pathlib.Path, kind: type[T]) -> T | None:
+    def _read(path: pathlib.Path, kind: type[T], number: int) -> T | None:
         if not path.exists():
             return None
         try:
@@ -166,7 +166,7 @@ class Store:
             value = None
         if isinstance(value, kind):
             return value
-        _forget(path)
+        _forget(path, number)
         return None
 
     def _rows(self, name: str, number: int) -> pathlib.Path:
@@ -181,6 +181,8 @@ def _suffix(number: int) -> str:
     return f".{number}" if number else ""
 
 
-def _forget(note: pathlib.Path) -> None:
+def _forget(note: pathlib.Path, number: int) -> None:
+    """Reports a damaged note, and deletes it, unless it is that of another process."""
     print(f"{note} is damaged; its numbers are computed again", file=sys.stderr)
-    note.unlink(missing_ok=True)
+    if number == hosts.number():
+        note.unlink(missing_ok=True)
