@@ -24,6 +24,7 @@ from tokmerge_jax.types import Params
 
 T = TypeVar("T")
 
+_TOGETHER = 8  # questions that are answered by a call, as in an evaluation
 _PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
 
@@ -77,13 +78,14 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
     options = expect(system.config.eval, AnsweringOptions)
     most = min(options.top_k, listed)
     stage = f"{count} questions, {listed} answers, {most} whole"
-    ids, mask = (np.resize(inputs[name], (count, *inputs[name].shape[1:]))
-                  for name in ("text_ids", "text_mask"))  # fmt: skip
+    texts = inputs["text_ids"], inputs["text_mask"]
+    ids, mask = (np.resize(array, (count, *array.shape[1:])) for array in texts)
     model = evaluation.Model(params, parallel.make_mesh(1))
     task, answers = needed(system, system.answering), Answers(inputs["answer_ids"])
     remember = model.compiled(task.video_memory)
     ranker = answering.Ranker(model, task, (ids, mask), answers, most, options.first_piece)
-    asked = np.arange(count).reshape(1, -1, 8) if count % 8 == 0 else np.arange(count)[None, None]
+    together = _TOGETHER if count % _TOGETHER == 0 else count
+    asked = np.arange(count).reshape(1, -1, together)
 
     def ours() -> Timed:
         start = time.perf_counter()
@@ -91,9 +93,9 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
         scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
         return Timed(time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0])
 
-    nodes = [len(answers.tree(np.arange(most)).ids)] * count
+    nodes = len(answers.tree(np.arange(most)).ids)
     read, piece = _answering_macs(system, inputs)
-    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + sum(nodes) * piece
+    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + count * nodes * piece
     anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
     anew = _each_anew(system, params, most)
     first = ids[:1, None], mask[:1, None]

@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", default=os.cpu_count(), type=int, help="number of workers")
     parser.add_argument(
         "--distributed",
-        default=hosts.default(),
+        default=hosts.detected(),
         help="auto, off or HOST:PORT,COUNT,NUMBER: several processes share the videos; see"
         " docs/clusters.md",
     )

@@ -49,7 +49,7 @@ def test_a_run_of_one_process():
 def test_a_cluster_is_known_by_its_variables(monkeypatch, variables, several):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert hosts.default() == ("auto" if several else "off")
+    assert hosts.detected() == ("auto" if several else "off")
 
 
 @pytest.mark.parametrize("where", ["on", "here:1,2", "here,2,0", "here:1,2,2", "here:1,0,0"])

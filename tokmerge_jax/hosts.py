@@ -33,11 +33,12 @@ JOINING = 300.0
 
 _HEARTBEAT = 30  # seconds without a sign of life after which JAX ends the other processes
 _POLL = 0.5  # seconds between looks for the fault of another process
-_ACKNOWLEDGING = 5_000  # milliseconds that a fault waits until all have read it
-_SETTLING = 90.0  # seconds; NFS, for one, may show other hosts' new files after a minute
+_ACKNOWLEDGING = 5_000  # milliseconds to wait until all processes have read the fault
+_VISIBLE = 90.0  # seconds; NFS, for one, may show other hosts' new files after a minute
 _EVER = 2**31 - 1  # milliseconds: 24 days
 _BY_HAND = re.compile(r"(.+:\d+),(\d+),(\d+)")
-_FAULT = "tokmerge_jax/fault"
+_FAULT = "tokmerge_jax/fault"  # the key of the first fault
+_FAULT_READ = "tokmerge_jax/fault_read"  # the barrier behind which all have read it
 _SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # number of processes, where known
 
 _Client = Any  # of jaxlib, which has no types
@@ -55,8 +56,8 @@ def number() -> int:
     return distributed.global_state.process_id
 
 
-def default() -> str:
-    """How to `join`: "auto" if this process is one of several of a cluster, by its variables."""
+def detected() -> str:
+    """How to `join`, by the environment: "auto" for one process of several, else "off"."""
     several = any(os.environ.get(name, "1") != "1" for name in _SIZES)
     several = several or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")  # GKE
     return "auto" if several else "off"
@@ -140,7 +141,7 @@ def together() -> Iterator[None]:
     if client is None:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminated)  # JAX's handler would only take a note
+    signal.signal(signal.SIGTERM, _terminated)  # JAX's handler would only record the signal
     # Python's helper process removes silently what an ended process and its workers leave.
     sys.warnoptions.append("ignore:resource_tracker")
     ended = threading.Event()
@@ -196,19 +197,19 @@ def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
     lock = folder / name
     with contextlib.nullcontext() if number() else disk.held(folder, name):
         (holder, *_) = gather(None if number() else lock.read_text("utf-8"))
-        settle(folder, lambda: lock.exists() and lock.read_text("utf-8") == holder)
+        wait_until_visible(folder, lambda: lock.exists() and lock.read_text("utf-8") == holder)
         gather(None)
         yield
         gather(None)
 
 
-def settle(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
+def wait_until_visible(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
     """Waits until the folder, which hosts share, shows what other processes have written.
 
     Raises:
       UserError: if it does not after a while, since the folder is not shared.
     """
-    until = time.monotonic() + _SETTLING
+    until = time.monotonic() + _VISIBLE
     while not seen():
         if time.monotonic() > until:
             raise UserError(
@@ -264,7 +265,7 @@ def _watch(client: _Client, ended: threading.Event) -> None:
 def _end(client: _Client, code: int) -> NoReturn:
     """Ends this process once all have read the fault, without waiting for them at exit."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):  # one may not answer any more
-        client.wait_at_barrier(_FAULT, _ACKNOWLEDGING)
+        client.wait_at_barrier(_FAULT_READ, _ACKNOWLEDGING)
     if not number():
         time.sleep(_POLL)  # the service ends with this process, and others would abort
     sys.stdout.flush()

@@ -35,15 +35,17 @@ def make_mesh(data: int = -1, fsdp: int = 1, *, local: bool = False) -> Mesh:
     """
     devices = jax.local_devices() if local else jax.devices()
     given = [size for size in (data, fsdp) if size != -1]
-    ways = math.prod(given)
+    wanted = math.prod(given)
     least = 1 if local or jax.process_count() == 1 else len(devices)
-    fits = least <= ways <= len(devices) if len(given) == 2 else len(devices) % max(ways, 1) == 0
+    fits = (
+        least <= wanted <= len(devices) if len(given) == 2 else len(devices) % max(wanted, 1) == 0
+    )
     if min(given, default=0) < 1 or not fits:
         raise UserError(
             f"config.mesh (data={data}, fsdp={fsdp}) does not fit {len(devices)} devices; give each"
             " axis a positive size, at most one of them -1 (several processes must use all devices)"
         )
-    sizes = [len(devices) // ways if size == -1 else size for size in (data, fsdp)]
+    sizes = [len(devices) // wanted if size == -1 else size for size in (data, fsdp)]
     kinds = (AxisType.Auto,) * 2
     return jax.make_mesh(sizes, ("data", "fsdp"), kinds, devices=devices[: math.prod(sizes)])
 
@@ -105,8 +107,8 @@ def layout(mesh: Mesh, params: PyTree) -> PyTree:
     An array is split along "fsdp" in its largest dimension that divides evenly, and replicated if
     it is small or none divides. Source: big_vision's `fsdp` (its sharding.py).
     """
-    ways = mesh.shape["fsdp"]
-    return jax.tree.map(lambda x: NamedSharding(mesh, _split(x.shape, ways)), params)
+    shards = mesh.shape["fsdp"]
+    return jax.tree.map(lambda x: NamedSharding(mesh, _split(x.shape, shards)), params)
 
 
 def abstract(mesh: Mesh, params: PyTree) -> PyTree:
@@ -118,9 +120,9 @@ def abstract(mesh: Mesh, params: PyTree) -> PyTree:
     )
 
 
-def _split(shape: tuple[int, ...], ways: int) -> PartitionSpec:
-    fitting = [size for size in shape if size % ways == 0]
-    if ways == 1 or math.prod(shape) < _LEAST or not fitting:
+def _split(shape: tuple[int, ...], shards: int) -> PartitionSpec:
+    fitting = [size for size in shape if size % shards == 0]
+    if shards == 1 or math.prod(shape) < _LEAST or not fitting:
         return PartitionSpec()
     return PartitionSpec(*(None,) * shape.index(max(fitting)), "fsdp")
 
@@ -130,8 +132,8 @@ def gathered(params: PyTree) -> PyTree:
 
     Without it, the compiler would also split layers over "fsdp" and exchange their activations.
     """
-    ways = dict(jax.sharding.get_abstract_mesh().shape).get("fsdp", 1)
-    if ways == 1:
+    shards = dict(jax.sharding.get_abstract_mesh().shape).get("fsdp", 1)
+    if shards == 1:
         return params
     constrain = jax.lax.with_sharding_constraint
 
@@ -139,7 +141,9 @@ def gathered(params: PyTree) -> PyTree:
     def gather(x: jax.Array) -> jax.Array:
         return constrain(x, PartitionSpec())
 
-    gather.defvjp(lambda x: (gather(x), None), lambda _, g: (constrain(g, _split(g.shape, ways)),))
+    gather.defvjp(
+        lambda x: (gather(x), None), lambda _, g: (constrain(g, _split(g.shape, shards)),)
+    )
     return jax.tree.map(gather, params)
 
 
@@ -153,7 +157,7 @@ def rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
-def ways() -> int:
+def batch_shards() -> int:
     """Number of shards of a batch on the current mesh (`jax.set_mesh`)."""
     return max(jax.sharding.get_abstract_mesh().size, 1)  # 0: no mesh is set
 
@@ -168,12 +172,12 @@ def by_device(function: Callable[..., PyTree], arrays: PyTree) -> PyTree:
       function: `(*arrays of some rows) -> tree of arrays with as many rows`.
       arrays: a tuple of trees, all leaves with the same first axis.
     """
-    if ways() == 1:
+    if batch_shards() == 1:
         return function(*arrays)
     batch = jax.tree.leaves(arrays)[0].shape[0]
     axes = jax.sharding.get_abstract_mesh().axis_names
-    rows = PartitionSpec() if batch % ways() else PartitionSpec(axes)
-    return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
+    spec = PartitionSpec() if batch % batch_shards() else PartitionSpec(axes)
+    return jax.shard_map(function, in_specs=spec, out_specs=spec, check_vma=False)(*arrays)
 
 
 def map_rows(function: Callable[..., PyTree], arrays: PyTree, together: int) -> PyTree:
@@ -188,7 +192,7 @@ def map_rows(function: Callable[..., PyTree], arrays: PyTree, together: int) -> 
       together: largest number of rows per device and group.
     """
     batch = jax.tree.leaves(arrays)[0].shape[0]
-    runs = math.gcd(batch, ways())
+    runs = math.gcd(batch, batch_shards())
     length = batch // runs
     group = max(n for n in range(1, length + 1) if length % n == 0 and n <= max(together, 1))
 

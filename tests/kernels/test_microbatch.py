@@ -17,7 +17,7 @@ PARTS = sys.modules["tokmerge_jax.kernels.microbatch"]
 
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
-    monkeypatch.setattr(parallel, "ways", lambda: 1)
+    monkeypatch.setattr(parallel, "batch_shards", lambda: 1)
 
 
 def calls(batch):
@@ -48,7 +48,7 @@ def test_parts_are_few_and_equal(batch, rows, expected, monkeypatch):
 def test_accelerators_and_many_devices_take_all_at_once(backend, ways, monkeypatch):
     monkeypatch.setattr(PARTS, "_ROWS", 1)
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(parallel, "ways", lambda: ways)
+    monkeypatch.setattr(parallel, "batch_shards", lambda: ways)
     assert calls(8) == [8]
 
 

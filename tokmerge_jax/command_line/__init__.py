@@ -66,7 +66,7 @@ _CONFIG = config_flags.DEFINE_config_dataclass(
 
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
-    hosts.default(),
+    hosts.detected(),
     "how the processes of a run find each other: auto (Slurm, Open MPI, GKE, a TPU slice), off, or"
     " HOST:PORT,COUNT,NUMBER with an address of process 0; see docs/clusters.md",
 )

@@ -115,7 +115,9 @@ class Index:
         """Waits for all processes, and adds the videos of the others."""
         counts = hosts.gather(len(_logged(self._log)))
         logs = [self._folder / _log(number) for number in range(hosts.count())]
-        hosts.settle(self._folder, lambda: [len(_logged(log)) for log in logs] == counts)
+        hosts.wait_until_visible(
+            self._folder, lambda: [len(_logged(log)) for log in logs] == counts
+        )
         self._entries = entries(self._folder)
         hosts.gather(None)
         if not hosts.number():

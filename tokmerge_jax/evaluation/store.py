@@ -115,7 +115,7 @@ class Store:
             rows = self.open(name, videos)
             return rows.counts() == counts if rows else not any(counts)
 
-        hosts.settle(self._folder, seen)
+        hosts.wait_until_visible(self._folder, seen)
         return self.open(name, videos)
 
     def whole(self, name: str, videos: Sequence[int] | None = None) -> np.ndarray:

@@ -23,5 +23,5 @@ def in_parts(function: Callable[..., PyTree], parts: int, *arrays: jax.Array) ->
     """
     if parts == 1:
         return function(*arrays)
-    together = len(arrays[0]) // (parts * parallel.ways())
+    together = len(arrays[0]) // (parts * parallel.batch_shards())
     return parallel.map_rows(jax.checkpoint(function), arrays, together)

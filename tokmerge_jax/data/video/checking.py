@@ -131,7 +131,7 @@ def _checked_elsewhere(paths: Sequence[str], log: pathlib.Path) -> dict[str, Che
         known.update(_known(log))
         return all((path, found) in known for path, found in stamps.items() if found)
 
-    hosts.settle(log.parent, seen)
+    hosts.wait_until_visible(log.parent, seen)
     return {path: known[path, found] if found else Check(MISSING) for path, found in stamps.items()}
 
 
