@@ -1,1 +1,7 @@
-"""Benchmarks: stages of the systems, comparison with the originals, kernels, decoding, training."""
+"""Benchmarks, in reading order.
+
+Commands: `stages` times one system, `accelerator` runs `stages` many times, `performance` makes a
+table of their files, `cost_model` predicts the seconds of schedules. Stages: `cases` (what is
+timed; clips and texts), `matching`, `training`, `whole`, `decoding`, `kernels`. Helpers:
+`synthetic`, `peer` (starts `originals/driver.py` in a process with PyTorch), `profile`.
+"""

@@ -7,11 +7,12 @@ Examples:
   python -m benchmarks.accelerator --results results/try --small
 
 A job is one run of `stages.py`, or the tests against the originals' numbers; it leaves one JSON
-file in the folder of results. `--together` jobs compile at the same time, since that takes longer
-than timing. They are timed in order, each as soon as it is compiled; the others stand still
-meanwhile, so that it has the machine for itself. A job whose file is complete is not run
-again; one that the time limit ends keeps the rounds that it has finished, and starts anew in the
-next run. `--originals` is a folder with checkouts named vid-TLDR, TempMe, TESTA and TDS-CLIP.
+file in the folder of results. Compiling takes longer than timing, so `--together` jobs compile at
+the same time. They are timed in order, each as soon as it is compiled; meanwhile the others pause.
+A job whose file is complete is not run again; one that the time limit ends keeps the rounds that it
+has finished, and starts anew in the next run.
+
+`--originals` is a folder with checkouts named vid-TLDR, TempMe, TESTA and TDS-CLIP.
 `--small` takes the demo's networks, to try the script on a CPU.
 """
 
@@ -34,8 +35,6 @@ from tokmerge_jax.types import UserError
 
 GOLDENS = "goldens"
 _TESTS = "kernels", "models", "merging", "layers/test_tome_vit.py"
-
-
 # JAX would take three quarters of a GPU's memory at once, for one job.
 _ENVIRONMENT = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
@@ -183,15 +182,15 @@ def _run(jobs: Sequence[Job], args: argparse.Namespace, end: float) -> None:
                 process.wait()
                 _say(f"{job.name}: exit code {process.returncode}; see {job.name}.log")
                 continue
-            with _still([other for _, other in running[i + 1 :]]):
+            with _paused([other for _, other in running[i + 1 :]]):
                 output, _ = process.communicate("\n")
             (args.results / f"{job.name}.txt").write_text(output, "utf-8")
             _say(f"{job.name}: {'stopped' if process.returncode else 'timed'}")
 
 
 @contextlib.contextmanager
-def _still(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
-    """Lets the processes, and those that they have started, stand still inside the block."""
+def _paused(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    """Pauses the processes and their children while the block runs."""
     _signal(processes, signal.SIGSTOP)
     try:
         yield
@@ -206,6 +205,7 @@ def _signal(processes: Sequence[subprocess.Popen[str]], number: signal.Signals) 
 
 
 def _until_ready(process: subprocess.Popen[str]) -> bool:
+    """Waits for the line `READY`; False if the process ends first."""
     assert process.stdout
     return any(line.strip() == READY for line in iter(process.stdout.readline, ""))
 

@@ -40,9 +40,10 @@ TRAIN_CLIPS = flags.DEFINE_integer(
     "train_clips", 4, "clips of a step of training, no more than --gallery", lower_bound=1
 )
 
-_PRODUCTS = 12  # a single one is too short to time
-_TURNS = 40  # of as many, which take an accelerator tens of milliseconds
-_MOST_ROWS = 8192  # of them: a ceiling is reached with as many, and more would take long
+_PRODUCTS = 12  # matrix products of a run; one alone is too short to time
+_TURNS = 40  # times as many on an accelerator: tens of milliseconds
+_MOST_ROWS = 8192  # enough to reach the ceiling; more only takes longer
+ANSWER_LENGTH = 5  # positions: start, up to three pieces, end
 
 
 class Timed(NamedTuple):
@@ -59,10 +60,10 @@ class Case:
 
     Attributes:
       stage: the name of the job; cases of one stage do the same job.
-      way: the way in which it is done.
+      way: who or what does it: "ours", "original, eager", "decord", or a form of a kernel.
       run: runs the job once.
       macs: multiply-accumulates of one run; None if not counted.
-      runs: number of such runs in the whole job.
+      runs: number of such runs in the whole job, by which seconds and GMAC are scaled.
       clips: number of clips in the whole job, if it processes clips.
       compile_seconds: seconds of compilation; None if nothing was compiled before the first run.
       compiles: whether the first run compiles; its extra time is then reported.
@@ -148,7 +149,7 @@ def _text_inputs(system: System, rng: np.random.Generator) -> dict[str, np.ndarr
 
 def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
     """Random answers, start and end included: 70 % of one piece, 20 % of two, 10 % of three."""
-    count, length = _ANSWERS.value, 5
+    count, length = _ANSWERS.value, ANSWER_LENGTH
     pieces = rng.choice([1, 2, 3], count, p=[0.7, 0.2, 0.1])[:, None]
     place = np.arange(length)[None]
     ids = rng.integers(5, vocab_size, (count, length))
@@ -173,7 +174,7 @@ def compiled(
     arguments = jax.block_until_ready(jax.device_put(arguments))
     start = time.perf_counter()
     program = runtime.jit(function).lower(*arguments).compile()
-    seconds, peak = time.perf_counter() - start, held(program)
+    seconds, peak = time.perf_counter() - start, program_bytes(program)
 
     def run() -> Timed:
         start = time.perf_counter()
@@ -184,7 +185,7 @@ def compiled(
     return Case(stage, way, run, macs, compile_seconds=seconds, peak_bytes=peak, **more)
 
 
-def held(program: jax.stages.Compiled) -> int | None:
+def program_bytes(program: jax.stages.Compiled) -> int | None:
     """Peak memory of a program in bytes: arguments, results and intermediate results.
 
     None if the compiler does not report it.
@@ -283,7 +284,7 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
     ):
         return {}  # TDS-CLIP's original merges nothing, and reads five frames in place of one
     forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
-    # How it merges: a number of tokens for each layer, or as the job says.
+    # vid-TLDR's original takes the tokens merged in each layer, the others "on" or "off".
     how: str | list[int] = "off" if model.merger.name == "none" else "on"
     if system.name.startswith("vid_tldr"):
         how = list(system.merging.schedule.r)

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from benchmarks.cases import QUESTIONS, Case, Timed, compiled, requests_for, text_layer_macs
+from benchmarks.cases import (
+    ANSWER_LENGTH,
+    QUESTIONS,
+    Case,
+    Timed,
+    compiled,
+    requests_for,
+    text_layer_macs,
+)
 from benchmarks.synthetic import needed
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, umt
@@ -93,10 +101,16 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
         scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
         return Timed(time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0])
 
+    # Ours reads what answers have in common once; the other way reads each answer whole.
     nodes = len(answers.tree(np.arange(most)).ids)
     read, piece = _answering_macs(system, inputs)
     ours_macs = read["video"] + count * (read["question"] + read["memory"]) + count * nodes * piece
-    anew_macs = read["video"] + read["question"] + (most + 1) * read["memory"] + most * 5 * piece
+    anew_macs = (
+        read["video"]
+        + read["question"]
+        + (most + 1) * read["memory"]
+        + most * ANSWER_LENGTH * piece
+    )
     anew = _each_anew(system, params, most)
     first = ids[:1, None], mask[:1, None]
     return [
@@ -114,7 +128,7 @@ def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> lis
 
 
 def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
-    """A function that scores whole answers, with the states repeated for each."""
+    """Returns a function that scores whole answers and repeats the states for each."""
     network = system.network
     assert isinstance(network, Answerer)
 
@@ -142,7 +156,11 @@ def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapp
     length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
     question = words.fusion_layer * text_layer_macs(words, length, length)
     question += deep * _fusion_layer_macs(words, length, length, tokens)
-    layer = text_layer_macs(words, 5, 5) // 5 + 2 * words.width**2 + 2 * length * words.width
+    layer = (
+        text_layer_macs(words, ANSWER_LENGTH, ANSWER_LENGTH) // ANSWER_LENGTH
+        + 2 * words.width**2
+        + 2 * length * words.width
+    )
     return (
         {
             "video": 2 * deep * tokens * width * words.width,

@@ -88,6 +88,30 @@ flags.adopt_module_key_flags(stage_cases)  # --help shows them
 READY = "ready"
 """The line that says, with `--wait`, that all is compiled."""
 
+_MEMORY = "memory"
+_LONG = "decode", "evaluation", "kernels"
+_VIDEOS = {"encode": encode, "decode": decode}
+_KERNELS = {"kernels": forms}
+_STAGES_OF = {
+    "vid_tldr": {
+        **_VIDEOS,
+        "text": text,
+        "rerank": rerank,
+        "evaluation": retrieval,
+        **_KERNELS,
+    },
+    "vid_tldr_qa": {**_VIDEOS, "answer": answer, "evaluation": questions, **_KERNELS},
+    "tempme": {
+        **_VIDEOS,
+        "text": text,
+        "train": train,
+        "evaluation": retrieval,
+        **_KERNELS,
+    },
+    "testa": {**_VIDEOS, "text": text, "rerank": rerank, "evaluation": retrieval},
+    "tds_clip": {**_VIDEOS, "train": train, "evaluation": recognition, **_KERNELS},
+}
+
 
 def main(config: Config) -> None:
     """Times the stages that the flags ask for, or measures their memory, and reports."""
@@ -175,19 +199,6 @@ def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
     return askable
 
 
-_MEMORY = "memory"
-_LONG = "decode", "evaluation", "kernels"
-_CLIPS = {"encode": encode, "decode": decode}
-_FORMS = {"kernels": forms}
-_STAGES_OF = {
-    "vid_tldr": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval, **_FORMS},
-    "vid_tldr_qa": {**_CLIPS, "answer": answer, "evaluation": questions, **_FORMS},
-    "tempme": {**_CLIPS, "text": text, "train": train, "evaluation": retrieval, **_FORMS},
-    "testa": {**_CLIPS, "text": text, "rerank": rerank, "evaluation": retrieval},
-    "tds_clip": {**_CLIPS, "train": train, "evaluation": recognition, **_FORMS},
-}
-
-
 def _check_output() -> None:
     """Raises UserError unless the file can be written; reported before long work."""
     if _OUTPUT.value and not pathlib.Path(_OUTPUT.value).absolute().parent.is_dir():
@@ -212,7 +223,7 @@ def report(cases: Sequence[Case], rounds: int) -> Iterator[list[dict[str, Any]]]
 def _row(
     cases: Sequence[Case], warm: Sequence[Timed], timed: Sequence[Sequence[Timed]], i: int
 ) -> dict[str, Any]:
-    """The figures of one case, beside the ceiling and the first case of its stage."""
+    """The figures of a case; `cases[0]` is the ceiling, the first of its stage is compared with."""
     row, ceiling = (_figures(cases[j], warm[j], timed[j]) for j in (i, 0))
     first = next(j for j, other in enumerate(cases) if other.stage == cases[i].stage)
     speed, seconds = row["tflops"], _figures(cases[first], warm[first], timed[first])["seconds"]

@@ -17,7 +17,7 @@ from benchmarks.cases import (
     Case,
     Timed,
     counted,
-    held,
+    program_bytes,
     requests_for,
     text_macs,
     without_and_with,
@@ -54,7 +54,7 @@ def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> l
             _macs(each, batch),
             clips=count,
             compile_seconds=time.perf_counter() - begun,
-            peak_bytes=held(program),
+            peak_bytes=program_bytes(program),
             requests=requests_for("train", each, batch=count),
         )
         cases.append(case)
@@ -67,11 +67,17 @@ def memory(system: System) -> list[dict[str, Any]]:
     Nothing runs.
 
     Returns:
-      Rows of `stage`; `clips` of a step, and the `parts` that they pass in; `parameters`;
-      `trained`, those of them that have gradients; `optimiser`, its state; `remembered`, by the
-      loss; `batch`; `arguments`, all these as the compiled step has them, without what it does not
-      read; `step`, the most that it holds at a time beside them: activations that gradients need,
-      gradients, intermediate results.
+      Rows of:
+      stage: without or with merging.
+      clips, parts: number of clips of a step, and of the parts in which they are processed.
+      parameters: all parameters.
+      trained: the parameters that have gradients.
+      optimiser: the optimiser's state.
+      remembered: what the loss remembers between steps.
+      batch: a batch.
+      arguments: all of these that the compiled step reads.
+      step: the most that a step holds beside its arguments: activations, gradients, intermediate
+        results.
 
     Raises:
       UserError: if the system cannot be trained.
@@ -183,7 +189,10 @@ def _bytes(tree: Any) -> int:
 
 
 def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
-    """MACs of a step; a trained layer needs its products twice more, for two gradients."""
+    """MACs of a step.
+
+    A trained layer costs three products: forward, and the gradients of its weights and its input.
+    """
     rows, forward = len(batch["video"]), clip_macs(system)
     if system.name == "tds_clip":
         trained, first = _side_macs(system)

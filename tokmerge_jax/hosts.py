@@ -35,15 +35,15 @@ _HEARTBEAT = 30  # seconds without a sign of life after which JAX ends the other
 _POLL = 0.5  # seconds between looks for the fault of another process
 _ACKNOWLEDGING = 5_000  # milliseconds to wait until all processes have read the fault
 _VISIBLE = 90.0  # seconds; NFS, for one, may show other hosts' new files after a minute
-_EVER = 2**31 - 1  # milliseconds: 24 days
+_EVER = 2**31 - 1  # milliseconds (24 days)
 _BY_HAND = re.compile(r"(.+:\d+),(\d+),(\d+)")
 _FAULT = "tokmerge_jax/fault"  # the key of the first fault
-_FAULT_READ = "tokmerge_jax/fault_read"  # the barrier behind which all have read it
+_FAULT_READ = "tokmerge_jax/fault_read"  # the barrier that processes reach once they have read it
 _SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # number of processes, where known
 
 _Client = Any  # of jaxlib, which has no types
 
-_exchanges = itertools.count()
+_exchanges = itertools.count()  # of `gather`, which all processes call equally often
 
 
 def count() -> int:
@@ -133,16 +133,16 @@ def _give_up(where: str) -> NoReturn:
 def together() -> Iterator[None]:
     """Runs a block in all processes, which end together; only process 0 prints.
 
-    If the block raises in one process, that ends all of them at once, with exit code 1, or that of
-    a SystemExit: process 0 prints the sentence, and a mistake in the program its stack trace where
-    it is made.
+    If the block raises in one process, all of them end at once, with exit code 1 or that of a
+    SystemExit. Process 0 prints the message; an unexpected error prints its stack trace in the
+    process where it occurred.
     """
     client = distributed.global_state.client
     if client is None:
         yield
         return
     signal.signal(signal.SIGTERM, _terminated)  # JAX's handler would only record the signal
-    # Python's helper process removes silently what an ended process and its workers leave.
+    # `os._exit` leaves semaphores and shared memory: Python's tracker removes them, and warns.
     sys.warnoptions.append("ignore:resource_tracker")
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=[client, ended], daemon=True)
@@ -173,15 +173,15 @@ def gather(value: Json) -> list[Json]:
         client.blocking_key_value_get(f"{folder}/{exchange}/{other}", _EVER)
         for other in range(count())
     ]
-    if exchange:  # all have read what came before, which would pile up
+    if exchange:  # all are at this exchange, so all have read the one before
         client.key_value_delete(f"{folder}/{exchange - 1}/{number()}")
     return [json.loads(text) for text in texts]
 
 
 def share(rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
-    """This process's share of rows that all processes have listed alike; together they are all.
+    """This process's share of `rows`, the same list in every process; all shares are all rows.
 
-    Waits until every process has come so far, so that none begins to change what another lists.
+    Waits for all processes first, so that none changes what another is still listing.
     """
     gather(None)
     return rows[number() :: count()]
@@ -198,13 +198,13 @@ def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
     with contextlib.nullcontext() if number() else disk.held(folder, name):
         (holder, *_) = gather(None if number() else lock.read_text("utf-8"))
         wait_until_visible(folder, lambda: lock.exists() and lock.read_text("utf-8") == holder)
-        gather(None)
+        gather(None)  # all have seen the lock: the block may change the folder
         yield
-        gather(None)
+        gather(None)  # all have left: process 0 may release the lock
 
 
 def wait_until_visible(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
-    """Waits until the folder, which hosts share, shows what other processes have written.
+    """Waits until `seen()`: other hosts' writes may appear late in a shared folder.
 
     Raises:
       UserError: if it does not after a while, since the folder is not shared.
@@ -221,6 +221,7 @@ def wait_until_visible(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
 
 @contextlib.contextmanager
 def _only_first_prints() -> Iterator[None]:
+    """Discards what Python prints in other processes than process 0."""
     with contextlib.ExitStack() as stack:
         if number():
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
@@ -254,11 +255,11 @@ def _fail(client: _Client, error: BaseException) -> NoReturn:
 def _watch(client: _Client, ended: threading.Event) -> None:
     """Ends this process soon after another one has failed."""
     while not ended.wait(_POLL):
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is none
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # no process has failed
             fault = json.loads(client.key_value_try_get(_FAULT))
             if not number():
-                said = f"process {fault['process']} of {count()}: {fault['text']}"
-                print(f"\n{said}", file=sys.stderr, flush=True)
+                message = f"process {fault['process']} of {count()}: {fault['text']}"
+                print(f"\n{message}", file=sys.stderr, flush=True)
             _end(client, fault["code"])
 
 
