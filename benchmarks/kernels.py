@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
 from benchmarks.cases import Case, clips, compiled
@@ -89,7 +90,7 @@ def _gradient(attend: Callable[..., Any], *arrays: jax.Array | None) -> PyTree:
     return jax.grad(total, argnums=(0, 1, 2))(*arrays)
 
 
-def _runs(form: kernels.Form, platform: str, dtype: Any, entropy: bool) -> bool:
+def _runs(form: kernels.Form, platform: str, dtype: DTypeLike, entropy: bool) -> bool:
     """Whether a form runs on a platform without being interpreted."""
     if form == "cudnn":
         return platform == "gpu" and not entropy and jnp.dtype(dtype).itemsize == 2

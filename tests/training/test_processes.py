@@ -60,9 +60,9 @@ def test_each_kind_of_training_has_the_curve_of_one_process(tmp_path):
     run(1, 2, "small_trainings", tmp_path, one)
     run(2, 1, "small_trainings", tmp_path, two)
     for name, config in small_trainings.CONFIGS.items():
-        found, expected = numbers(two / name), numbers(one / name)
-        assert len(found) == 2 * config.train.samples
-        np.testing.assert_allclose(found, expected, rtol=2e-5)
+        shared, alone = numbers(two / name), numbers(one / name)
+        assert len(shared) == 2 * config.train.samples
+        np.testing.assert_allclose(shared, alone, rtol=2e-5)
         assert (two / name / "parameters" / "constants.json").exists()
         assert (two / name / "loss.png").exists()
     trials = [(folder / "umt" / "trials.jsonl").read_text() for folder in (one, two)]

@@ -11,13 +11,14 @@ from jaxtyping import Array, Float
 
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import Matching
-from tokmerge_jax.merging.merger import Merger, register
+from tokmerge_jax.merging.merger import register
 from tokmerge_jax.merging.tokens import Evidence, Tokens, read
+from tokmerge_jax.merging.tome import ToMe
 
 
 @register("tofu")
 @dataclasses.dataclass(frozen=True)
-class ToFu(Merger):
+class ToFu(ToMe):
     """Drops or merges the r tokens that ToMe merges.
 
     A merged token is the mean by size, with the largest norm of the tokens that it stands for.
@@ -26,22 +27,12 @@ class ToFu(Merger):
       merges: whether tokens merge; otherwise they are dropped.
     """
 
-    needs = frozenset({"keys"})
     merges: bool = False
 
     @classmethod
     def at(cls, layer: int, depth: int, r: int, class_tokens: int) -> "ToFu":
         """Tokens merge in the layers after `depth` // 2."""
         return cls(r, class_tokens, layer > depth // 2)
-
-    @staticmethod
-    def most(tokens: int, class_tokens: int) -> int:
-        """Half of the unprotected tokens."""
-        return matching.most(tokens, class_tokens)
-
-    def macs(self, tokens: int, width: int, heads: int) -> int:
-        """Cosines of mean keys."""
-        return matching.pairs(tokens, self.class_tokens) * (width // heads)
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] and their mean keys -> tokens [B,N-r,C].

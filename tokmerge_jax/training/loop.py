@@ -84,8 +84,8 @@ def fit(
     The host stays one step ahead of the device: it reads a step's scalars after dispatching the
     next step. On SIGTERM or SIGINT it finishes the step, saves and returns; a second signal acts as
     usual. It also saves if reading a batch raises a UserError, and passes the error on. Several
-    processes each read their own rows of a batch; what one is told or fails to read, all act on
-    after the same step.
+    processes each read their own rows of a batch; a signal or a read error in one of them ends all
+    of them after the same step.
 
     Args:
       system: the system to train.
