@@ -198,8 +198,7 @@ def measure(
     programs = lowered(systems)
     texts = {name: program.as_text() for name, program in programs.items()}
     facts = runtime.fingerprint({"programs": texts, "machine": machine()})
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    rounds = kept.get("rounds", []) if kept.get("facts") == facts else []
+    rounds = earlier(path, facts)
     if rounds:
         print(f"{len(rounds)} rounds are in {path}; to measure anew, delete it", file=sys.stderr)
     if len(rounds) >= _ROUNDS.value:
@@ -212,6 +211,21 @@ def measure(
             rounds.append({name: _run_counted(run, bar) for name, run in runs.items()})
             runtime.write_text(path, json.dumps({"facts": facts, "rounds": rounds}, indent=1))
     return rounds
+
+
+def earlier(path: pathlib.Path, facts: str) -> list[dict[str, float]]:
+    """The rounds in the file `path` that have the same facts; none without the file.
+
+    Raises:
+      UserError: if the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        return list(kept["rounds"]) if kept["facts"] == facts else []
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: damaged; delete it to measure anew") from error
 
 
 def _run_counted(run: Callable[[], float], bar: Progress) -> float:

@@ -307,10 +307,13 @@ def memory_table(rows: Sequence[dict[str, Any]]) -> rich.table.Table:
 
 
 def _difference(want: np.ndarray, got: np.ndarray) -> float:
-    """Largest difference between two results, relative to the largest value of the first."""
+    """Largest difference between two results, relative to the largest value of the first.
+
+    Equal results differ by 0, also where all values are 0.
+    """
     count = min(want.size, got.size)
     a, b = want.ravel()[:count], got.ravel()[:count]
-    return float(np.abs(a - b).max() / np.abs(a).max())
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), np.finfo(np.float32).tiny))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ import sys
 import pytest
 import script
 
+from benchmarks import cost_model
+from tokmerge_jax.types import UserError
+
 OTHER_CODE = """
 import runpy, sys
 import jax
@@ -45,6 +48,14 @@ def test_what_cannot_work_is_told_at_once(argument, message, tmp_path):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"rounds": []}', '{"facts": "a", "rounds": 3}'])
+def test_a_damaged_file_of_rounds_is_named(content, tmp_path):
+    path = tmp_path / "rounds.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"rounds.json: damaged; delete it to measure anew"):
+        cost_model.earlier(path, "a")
 
 
 @pytest.mark.slow

@@ -16,7 +16,9 @@ import tokmerge_jax
 from tokmerge_jax.configs import demo
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.tasks import schedules
 from tokmerge_jax.training import export
+from tokmerge_jax.types import UserError
 
 CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
 
@@ -40,6 +42,11 @@ def test_what_cannot_work_is_told(argument, message, tmp_path):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_number_of_trials_below_one_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"trials=0 must be at least 1"):
+        schedules.search_schedule(demo.get_config(), tmp_path, name="demo", trials=0)
 
 
 @pytest.fixture(scope="module")

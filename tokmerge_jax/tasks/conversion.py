@@ -92,8 +92,10 @@ def _to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
     params = checkpoints.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
     tensors = rules.unload(system.weights.names[0], params, dtypes)
+    part = target.with_name(f"{target.name}.part")  # a kill leaves no half of a checkpoint
     with disk.explained(target):
-        save_file(tensors, target)
+        save_file(tensors, part)
+        part.replace(target)
 
 
 def _digest(source: epath.Path) -> str:

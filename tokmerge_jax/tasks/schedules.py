@@ -49,8 +49,11 @@ def search_schedule(
       the table: "metric", "unmerged_gmac", "best" (an r), and "schedules", best first.
 
     Raises:
-      UserError: if there is no merger, no schedule is within the budget, or something is missing.
+      UserError: if there is no merger, no schedule is within the budget, `trials` is below 1, or
+        something is missing.
     """
+    if trials < 1:
+        raise UserError(f"trials={trials} must be at least 1: the number of schedules to evaluate")
     config = config.override({"data.split": split})
     own = registry.build(config).merging.schedule.r
     plain = registry.build(_with_schedule(config, (0,) * len(own)))
