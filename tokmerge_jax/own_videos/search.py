@@ -1,10 +1,11 @@
 """Text search in the user's own videos: a folder is encoded once, then searched at will.
 
-config = ...  # of a retrieval system, with its checkpoint
-if __name__ == "__main__":  # worker processes read the script again
-    index_videos(config, "holiday", "holiday_index")
-    for hit in Searcher("holiday_index")(["a dog catches a red ball"])[0]:
-        print(hit.path, hit.score)
+Example:
+  config = ...  # of a retrieval system, with its checkpoint
+  if __name__ == "__main__":  # worker processes read the script again
+      index_videos(config, "holiday", "holiday_index")
+      for hit in Searcher("holiday_index")(["a dog catches a red ball"])[0]:
+          print(hit.path, hit.score)
 """
 
 import contextlib

@@ -38,7 +38,7 @@ def recognition(tower: Tower, logits: Callable[[Params, jax.Array], jax.Array]) 
 
     Args:
       tower: the video side of the network.
-      logits: `(params, clips) -> ` logits [B,K] of normalised clips [B,T M,S,S,3], with M
+      logits: `(params, clips) ->` logits [B,K] of normalised clips [B,T M,S,S,3], with M
         neighbouring frames for each of T.
     """
     length = tower.config.model.vision.frames * tower.config.data.neighbours

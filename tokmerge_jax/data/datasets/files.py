@@ -36,7 +36,7 @@ _CHARACTERS = 20_000_000  # most characters of a pickle's captions; MSVD's have 
 
 
 def named(folder: pathlib.Path, names: Sequence[str]) -> tuple[pathlib.Path, ...]:
-    """Files of a folder by name or pattern ("*.json", sorted); a pattern without match stays.
+    """Files of a folder by name or pattern (`*.json`, sorted); a pattern without match stays.
 
     The metadata files that macOS writes on other systems' disks (._train.json) match no pattern.
     """

@@ -71,7 +71,7 @@ def spelled(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def with_and_without_v(name: str) -> tuple[str, str]:
-    """The two spellings of ActivityNet's file names: the video's id, without and with v_."""
+    """The two spellings of ActivityNet's file names: the video's id, without and with `v_`."""
     bare = name.removeprefix("v_")
     return bare, f"v_{bare}"
 

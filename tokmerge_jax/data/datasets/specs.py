@@ -88,7 +88,7 @@ class Family:
 
     Attributes:
       title: its name, for messages.
-      files: data set -> split -> names of the files, all of which are needed; "*.json" stands for
+      files: data set -> split -> names of the files, all of which are needed; `*.json` stands for
         all files with that ending, at least one.
       read: (data set, split, folder of the files, folder of the videos) -> records.
     """

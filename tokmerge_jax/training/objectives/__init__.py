@@ -19,7 +19,7 @@ Normalise = Callable[[jax.Array], jax.Array]
 
 
 def bound(network: M) -> Callable[[Params, jax.Array], M]:
-    """Returns `(params, key) -> ` the network bound to parameters and to the key of its dropout."""
+    """Returns `(params, key) ->` the network bound to parameters and to the key of its dropout."""
 
     def bind(params: Params, key: jax.Array) -> M:
         return network.bind({"params": params}, rngs={"dropout": key})

@@ -11,7 +11,7 @@ from tokmerge_jax.training.objectives import Normalise
 from tokmerge_jax.types import Batch, Params
 
 Classify = Callable[[Params, LossState, jax.Array, bool], tuple[jax.Array, LossState]]
-"""`(params, state, video, train) -> ` logits [B,K], and the state after."""
+"""`(params, state, video, train) ->` logits [B,K], and the state after."""
 
 
 def recognition(

@@ -53,7 +53,7 @@ def likelihood(
     """Computes the weighted negative log-likelihood of answers, averaged over questions.
 
     Args:
-      bind: `(params, key of the dropout) -> ` the bound network, whose label smoothing is used.
+      bind: `(params, key of the dropout) ->` the bound network, whose label smoothing is used.
       params: the network's parameters.
       batch: `video`; `text_ids` and `text_mask` [B,P,L] of P questions about each video;
         `answer_ids` int32 [B,P,J,L] and `answer_weights` [B,P,J], 0 where there are fewer answers

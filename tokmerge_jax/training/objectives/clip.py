@@ -48,7 +48,7 @@ def retrieval(
     """Computes CLIP's contrastive loss over the whole batch.
 
     Args:
-      bind: `(params, key) -> ` the bound network; it has no dropout.
+      bind: `(params, key) ->` the bound network; it has no dropout.
       params: the network's parameters.
       batch: `video` and `text_ids`; row i of one matches only row i of the other.
       key: passed to `bind`.

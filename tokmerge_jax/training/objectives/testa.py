@@ -81,7 +81,7 @@ def retrieval(
     """Computes the sum of contrast ("vtc") and matching ("vtm") over the whole batch.
 
     Args:
-      bind: `(params, key of the dropout) -> ` the bound network.
+      bind: `(params, key of the dropout) ->` the bound network.
       params: the network's parameters.
       state: the state before the batch; `begin` makes the first.
       batch: `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
@@ -148,7 +148,7 @@ def pretraining(
       batch: `video`, `text_ids` and `text_mask`.
       key: see `retrieval`.
       epoch: see `retrieval`.
-      bind_decoder: `(params, key of the dropout) -> ` the bound decoder.
+      bind_decoder: `(params, key of the dropout) ->` the bound decoder.
       start: the first id of every text of the decoder.
       alpha: see `retrieval`.
       alpha_epochs: see `retrieval`.

@@ -83,7 +83,7 @@ def retrieval(
     """Computes the weighted sum of UMT's losses, without those of weight 0.
 
     Args:
-      bind: `(params, key of the dropout) -> ` the bound network.
+      bind: `(params, key of the dropout) ->` the bound network.
       params: the network's parameters.
       batch: `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
       key: key of all random draws.
