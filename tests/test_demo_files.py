@@ -7,6 +7,8 @@ import subprocess
 import sys
 import zipfile
 
+import jax
+import numpy as np
 import pytest
 
 from tokmerge_jax import checkpoints, demo_files, registry
@@ -118,3 +120,27 @@ def test_an_empty_folder_finds_the_installed_files(site, tmp_path):
     place = pathlib.Path(run.stdout.strip())
     assert place == site / "tokmerge_jax_demo" / "demo_vocab.txt"
     assert place.read_bytes() == (FILES / "demo_vocab.txt").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_command_of_the_wheels_works_in_an_empty_folder(site, tmp_path):
+    def tokmerge(*arguments):
+        run = subprocess.run(
+            [site / "bin" / "tokmerge", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    assert "demo_qa" in tokmerge("configs", "demo*")
+    weights = site / "tokmerge_jax_demo" / "demo.safetensors"
+    back = ("--reverse", f"--source={weights}", "--target=demo_torch.safetensors")
+    assert "Wrote demo_torch.safetensors" in tokmerge("convert", "--config=demo", *back)
+    there = ("--source=demo_torch.safetensors", "--target=weights")
+    assert "Wrote weights" in tokmerge("convert", "--config=demo", *there)
+    system = registry.build(demo.get_config())
+    stored = [checkpoints.load_checkpoint(path, system) for path in (weights, tmp_path / "weights")]
+    jax.tree.map(np.testing.assert_array_equal, *stored)

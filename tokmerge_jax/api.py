@@ -182,7 +182,7 @@ def evaluate(
     data: Path = "",
     output: Path = "",
 ) -> dict[str, Json]:
-    """Evaluates a system on its configuration's data set, as `scripts/eval.py` does.
+    """Evaluates a system on its configuration's data set, as `tokmerge eval` does.
 
     After a stop or kill, the same call resumes.
 
@@ -219,7 +219,7 @@ def train(
     data: Path = "",
     output: Path = "",
 ) -> training.Trained:
-    """Trains a system on its configuration's data set, as `scripts/train.py` does.
+    """Trains a system on its configuration's data set, as `tokmerge train` does.
 
     After a stop (Ctrl-C finishes the step, saves and returns) or kill, the same call resumes with
     the same loss curve. The run, and at the end its parameters, are in `training/` in the output.
@@ -297,7 +297,7 @@ def convert(
     *,
     reverse: bool = False,
 ) -> None:
-    """Converts PyTorch weights into our format, or back, as `scripts/convert.py` does.
+    """Converts PyTorch weights into our format, or back, as `tokmerge convert` does.
 
     Args:
       config: as in `load`; the configuration of the network.
@@ -328,7 +328,7 @@ def prepare(
     format: str = "",
     workers: int = 0,
 ) -> list[SplitReport]:
-    """Checks the videos of a data set and stores it, as `scripts/prepare_data.py` does.
+    """Checks the videos of a data set and stores it, as `tokmerge prepare` does.
 
     Worker processes import the caller's script again, so call this under `if __name__ ==
     "__main__":`.

@@ -207,7 +207,7 @@ def test_sizes_are_told_where_they_do_not_fit():
 
 
 def test_lora_without_a_place_says_what_to_do():
-    with pytest.raises(UserError, match=r"lora_rank=3, or fold it by scripts/convert.py --merge"):
+    with pytest.raises(UserError, match=r"lora_rank=3, or fold it by tokmerge convert --merge"):
         loaded(tensors(lora_rank=3))
 
 

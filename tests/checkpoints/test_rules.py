@@ -133,7 +133,7 @@ def test_what_only_training_can_do_without_is_told_shortly():
         rules.load(own, tensors, abstract(), "the weights of a.pt")
     assert str(error.value) == (
         "the weights of a.pt are only a start for training and hold nothing for one/, layer_0/bias,"
-        " layer_1/; train from them with scripts/train.py, or name a checkpoint of the system"
+        " layer_1/; train from them with tokmerge train, or name a checkpoint of the system"
     )
     params = rules.load(own, tensors, abstract(), to_train=True)
     assert params["layer_1"]["kernel"].tolist() == [[1, 1]] * 3

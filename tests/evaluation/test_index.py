@@ -170,7 +170,7 @@ def test_features_that_the_machine_refuses_are_not_damaged(full, monkeypatch):
 )
 def test_an_index_of_something_else(tmp_path, content):
     (tmp_path / "index.json").write_text(content)
-    with pytest.raises(UserError, match=r"index\.json is damaged, or not written by scripts"):
+    with pytest.raises(UserError, match=r"index\.json is damaged, or not written by tokmerge"):
         describe(tmp_path)
 
 

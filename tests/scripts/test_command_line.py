@@ -17,7 +17,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], ("--config is missing", "configs/")),
+        ([], ("--config is missing", "tokmerge configs")),
         (["--config=configs/no_such.py"], ("configs/no_such.py", "cannot be loaded")),
         (["--config=configs/tempme_msrvtt_b32.py:half"], (":half is not a variant", ":full")),
         (

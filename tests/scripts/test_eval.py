@@ -161,13 +161,13 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
     )
     assert run.returncode == 2
     assert "config.checkpoint is empty" in run.stderr
-    assert "scripts/convert.py" in run.stderr
-    assert "python scripts/prepare_data.py --dataset msrvtt" in run.stderr
+    assert "tokmerge convert" in run.stderr
+    assert "tokmerge prepare --dataset msrvtt" in run.stderr
     assert "config.data.vocabulary=no.txt: no such file" in run.stderr
     assert "Traceback" not in run.stderr
 
 
 def test_help_is_useful():
     run = evaluate("--help")
-    for words in ("Evaluates text-video", "--config.checkpoint", "model.merger.r", "on_broken"):
+    for words in ("Evaluates retrieval", "--config.checkpoint", "model.merger.r", "on_broken"):
         assert words in run.stdout

@@ -135,5 +135,5 @@ def test_a_schedule_is_evaluated_as_eval_does_it(options, tmp_path):
 
 def test_help_is_useful():
     done = run("--help")
-    for words in ("--budget", "--trials", "--split", "configs/msrvtt_b16.py", "the same command"):
+    for words in ("--budget", "--trials", "--split", "--config msrvtt_b16", "the same command"):
         assert words in done.stdout

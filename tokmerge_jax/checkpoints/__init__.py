@@ -67,7 +67,7 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
     if not str(path):
         raise UserError(
             "config.checkpoint is empty; name a .pth or .safetensors file of the system, or the DIR"
-            " that it was converted to by: python scripts/convert.py --config CONFIG --source FILE"
+            " that it was converted to by: tokmerge convert --config CONFIG --source FILE"
             " --target DIR"
         )
     path = epath.Path(path)

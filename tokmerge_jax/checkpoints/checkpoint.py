@@ -53,7 +53,7 @@ def constants(path: epath.PathLike) -> dict[str, Json]:
     if not file.exists():
         raise UserError(
             f"checkpoint {path} has no constants.json: it is not a complete folder of"
-            " scripts/convert.py; convert the weights again"
+            " tokmerge convert; convert the weights again"
         )
     with _explained(path):
         stored = json.loads(file.read_bytes())

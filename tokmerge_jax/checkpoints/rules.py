@@ -134,7 +134,7 @@ def load(
     if untrained and not faults:
         raise UserError(
             f"{origin} are only a start for training and hold nothing for {untrained}; train from"
-            " them with scripts/train.py, or name a checkpoint of the system"
+            " them with tokmerge train, or name a checkpoint of the system"
         )
     if faults:
         if untrained:

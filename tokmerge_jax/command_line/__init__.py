@@ -1,4 +1,4 @@
-"""Shared parts of the scripts: the --config flag, the output folder, one-sentence errors."""
+"""Shared parts of the commands: the --config flag, the output folder, one-sentence errors."""
 
 import contextlib
 import dataclasses
@@ -59,7 +59,8 @@ def _settable(part: Part) -> ConfigDict:
 _CONFIG = config_flags.DEFINE_config_dataclass(
     "config",
     _Missing(),
-    "the configuration, a .py file; its keys are set by --config.KEY=VALUE",
+    "the configuration, a name of `tokmerge configs` or a .py file; its keys are set by"
+    " --config.KEY=VALUE",
     sys_argv=None if any(re.match("--?config(=|$)", word) for word in sys.argv) else [],
     parse_fn=_open,
 )
@@ -78,6 +79,7 @@ def run(main: Callable[[Config], None], *, several: bool = False) -> None:
     `several` as in `run_commands`.
     """
 
+    @functools.wraps(main)
     def start(rest: list[str]) -> None:
         if rest:
             raise UserError(f"unknown argument {rest[0]!r}; options begin with --, see --help")
@@ -89,7 +91,8 @@ def run(main: Callable[[Config], None], *, several: bool = False) -> None:
 def run_commands(main: Callable[[list[str]], None], *, several: bool = False) -> None:
     """Calls `main` with the arguments that are not options; bad input exits with code 2.
 
-    `several`: whether `main` can be run by several processes that share its work.
+    `several`: whether `main` can be run by several processes that share its work. --help shows the
+    docstring and the flags of the module of `main`.
     """
 
     def start(rest: list[str]) -> None:
@@ -104,8 +107,10 @@ def run_commands(main: Callable[[list[str]], None], *, several: bool = False) ->
         with reported(), _explained():
             return flags.FLAGS(argv)[1:]
 
-    for flag in flags.FLAGS.get_flags_for_module(__name__):  # --help shows the script's own flags
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    for module in (main.__module__, __name__):
+        for flag in flags.FLAGS.get_flags_for_module(module):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     app.run(start, flags_parser=parse)
 
 
@@ -123,7 +128,10 @@ def config() -> Config:
       UserError: if none is named, or its file cannot be loaded.
     """
     if isinstance(_CONFIG.value, _Missing):
-        raise UserError("--config is missing; name a file of configs/, see --help")
+        raise UserError(
+            "--config is missing; name a configuration (`tokmerge configs` lists them) or a file,"
+            " see --help"
+        )
     loaded, _ = _read(_name())
     values = {key: attrgetter(key)(_CONFIG.value) for key in loaded.keys}
     return loaded.override(values).resolved()

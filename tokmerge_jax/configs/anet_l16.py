@@ -8,7 +8,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_anet_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 41.9, V2T 39.4, without merging.
 Protocol: val split, a video's captions joined to a paragraph;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/anet_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config anet_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -5,7 +5,7 @@ schedule. That of the other two is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=600,200
 Checkpoint: OpenGVLab/unmasked_teacher, qa_anet_b16_25m.pth.
 Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
-Command: python scripts/eval.py --config configs/anet_qa_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config anet_qa_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -5,7 +5,7 @@ schedule. That of the other two is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=400,400,100
 Checkpoint: OpenGVLab/unmasked_teacher, qa_anet_l16_25m.pth.
 Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
-Command: python scripts/eval.py --config configs/anet_qa_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config anet_qa_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -6,7 +6,7 @@ Target: none is published for these frames; CLIP4Clip's zero-shot rows sample ot
 Checkpoint: OpenAI's ViT-B-32.pt (`docs/tempme.md` says where from), or a CLIP of open_clip or
 Hugging Face of that size.
 Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
-Command: python scripts/eval.py --config configs/clip_msrvtt_b32.py --config.checkpoint=ViT-B-32.pt
+Command: tokmerge eval --config clip_msrvtt_b32 --config.checkpoint=ViT-B-32.pt
 """
 
 from tokmerge_jax.config import clip

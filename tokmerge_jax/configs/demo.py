@@ -3,11 +3,11 @@
 Target: T2V R@1 83, V2T R@1 83.5 (README.md), without merging 70 and 76.
 Checkpoint: demo/tokmerge_jax_demo/demo.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, 32 candidates re-ranked.
-Command: python scripts/eval.py --config configs/demo.py
+Command: tokmerge eval --config demo
 
 The weights were trained from nothing, merging as they do here, by:
-  python scripts/prepare_data.py --dataset demo
-  python scripts/train.py --config configs/demo.py --config.checkpoint= \\
+  tokmerge prepare --dataset demo
+  tokmerge train --config demo --config.checkpoint= \\
       --config.output=results/demo_training --export demo.safetensors --half
 """
 

@@ -3,11 +3,11 @@
 Target: T2V R@1 47.5, V2T R@1 45 (docs/demos.md); 50 is the most, as each clip has its reverse.
 Checkpoint: demo/tokmerge_jax_demo/demo_clip.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, cosines.
-Command: python scripts/eval.py --config configs/demo_clip.py
+Command: tokmerge eval --config demo_clip
 
 The weights were trained from nothing by:
-  python scripts/prepare_data.py --dataset demo
-  python scripts/train.py --config configs/demo_clip.py --config.checkpoint= \\
+  tokmerge prepare --dataset demo
+  tokmerge train --config demo_clip --config.checkpoint= \\
       --config.model.vision.frames=4 --config.output=results/demo_clip_training \\
       --export demo_clip.safetensors --half
 """

@@ -3,13 +3,13 @@
 Target: accuracy 62.7 (README.md), with and without merging.
 Checkpoint: demo/tokmerge_jax_demo/demo_qa.safetensors, the default.
 Protocol: 5 questions about each of 200 drawn test clips, 43 answers; 8 frames.
-Command: python scripts/eval.py --config configs/demo_qa.py
+Command: tokmerge eval --config demo_qa
 
 The weights were trained from the retrieval demo's, merging as they do here, by:
-  python scripts/prepare_data.py --dataset demo
-  python scripts/convert.py --config configs/demo.py --reverse \\
+  tokmerge prepare --dataset demo
+  tokmerge convert --config demo --reverse \\
       --source demo/tokmerge_jax_demo/demo.safetensors --target demo_torch.safetensors
-  python scripts/train.py --config configs/demo_qa.py --config.checkpoint=demo_torch.safetensors \\
+  tokmerge train --config demo_qa --config.checkpoint=demo_torch.safetensors \\
       --config.output=results/demo_qa_training --export demo_qa.safetensors --half
 """
 

@@ -3,11 +3,11 @@
 Target: top-1 97 (docs/demos.md); 50 is the most without the order of frames.
 Checkpoint: demo/tokmerge_jax_demo/demo_tdsclip.safetensors, the default.
 Protocol: 200 drawn test clips of 10 actions; 2 clips x 1 crop, mean of the views' softmax.
-Command: python scripts/eval.py --config configs/demo_tdsclip.py
+Command: tokmerge eval --config demo_tdsclip
 
 The weights were trained from the demo's CLIP, whose own stay as they are, by:
-  python scripts/prepare_data.py --dataset demo_actions
-  python scripts/train.py --config configs/demo_tdsclip.py \\
+  tokmerge prepare --dataset demo_actions
+  tokmerge train --config demo_tdsclip \\
       --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.output=results/demo_tdsclip_training --export demo_tdsclip.safetensors --half
 

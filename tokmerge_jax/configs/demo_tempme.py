@@ -3,11 +3,11 @@
 Target: T2V R@1 46, V2T R@1 45 at 60 % of the GMAC (docs/demos.md).
 Checkpoint: demo/tokmerge_jax_demo/demo_tempme.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, cosines.
-Command: python scripts/eval.py --config configs/demo_tempme.py
+Command: tokmerge eval --config demo_tempme
 
 The weights were trained from the demo's CLIP by:
-  python scripts/prepare_data.py --dataset demo
-  python scripts/train.py --config configs/demo_tempme.py \\
+  tokmerge prepare --dataset demo
+  tokmerge train --config demo_tempme \\
       --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.output=results/demo_tempme_training --export demo_tempme.safetensors --half
 """

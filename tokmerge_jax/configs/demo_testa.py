@@ -3,11 +3,11 @@
 Target: T2V R@1 72.5, V2T R@1 72.5 at 51 % of the GMAC (docs/demos.md).
 Checkpoint: demo/tokmerge_jax_demo/demo_testa.safetensors, the default.
 Protocol: 120 drawn test clips, a paragraph each; 32 frames, 32 candidates re-ranked.
-Command: python scripts/eval.py --config configs/demo_testa.py
+Command: tokmerge eval --config demo_testa
 
 The weights were trained from nothing, merging as they do here, by:
-  python scripts/prepare_data.py --dataset demo_long
-  python scripts/train.py --config configs/demo_testa.py --config.checkpoint= \\
+  tokmerge prepare --dataset demo_long
+  tokmerge train --config demo_testa --config.checkpoint= \\
       --config.output=results/demo_testa_training --export demo_testa.safetensors --half
 """
 

@@ -8,7 +8,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_didemo_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 41.2, V2T 40.8, without merging.
 Protocol: test split, captions joined to a paragraph, first 30 seconds;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/didemo_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config didemo_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

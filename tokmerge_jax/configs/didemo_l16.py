@@ -9,7 +9,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_didemo_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 48.6, V2T 49.9, without merging.
 Protocol: test split, captions joined to a paragraph, first 30 seconds;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/didemo_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config didemo_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

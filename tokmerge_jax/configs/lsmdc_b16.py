@@ -8,7 +8,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_lsmdc_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 19.1, V2T 15.7, without merging.
 Protocol: test1000 split, one caption per video;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/lsmdc_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config lsmdc_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -9,7 +9,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_lsmdc_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 24.9, V2T 21.9, without merging.
 Protocol: test1000 split, one caption per video;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/lsmdc_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config lsmdc_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

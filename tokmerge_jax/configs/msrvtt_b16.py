@@ -8,7 +8,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 35.2, V2T 30.3, without merging.
 Protocol: test1k split, one caption per video;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/msrvtt_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config msrvtt_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -5,7 +5,7 @@ publishes no schedule. The retrieval one is tried by
 --config.model.merger.name=vid_tldr --config.model.merger.r=600,200,100
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_b16_25m.pth.
 Protocol: msrvtt_mc_test, 12 frames, 0.7 matching + 0.3 contrast.
-Command: python scripts/eval.py --config configs/msrvtt_mc_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config msrvtt_mc_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -8,7 +8,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_msvd_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 42.3, V2T 61.9, without merging.
 Protocol: test split, some 40 captions per video, each a text of its own;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/msvd_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config msvd_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

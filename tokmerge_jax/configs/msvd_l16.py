@@ -8,7 +8,7 @@ Checkpoint: OpenGVLab/unmasked_teacher, ret_msvd_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 49.0, V2T 74.5, without merging.
 Protocol: test split, some 40 captions per video, each a text of its own;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/msvd_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config msvd_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -7,7 +7,7 @@ With vid-TLDR, as the harmonic mean of both R@1: 72.1 (its authors' Representati
 Checkpoint: OpenGVLab/unmasked_teacher, ret_ssv2_label_l16_25m.pth.
 Protocol: val_small split, several videos may be right for a text;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/ssv2_label_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config ssv2_label_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

@@ -8,7 +8,7 @@ On a public leaderboard with vid-TLDR: T2V R@1/5/10 90.2/100/100.
 Checkpoint: OpenGVLab/unmasked_teacher, ret_ssv2_template_l16_25m.pth.
 Protocol: val_small split, several videos may be right for a text;
 12 frames, 128 candidates re-ranked.
-Command: python scripts/eval.py --config configs/ssv2_template_l16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config ssv2_template_l16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import umt

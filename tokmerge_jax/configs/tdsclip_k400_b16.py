@@ -7,7 +7,7 @@ top-1 83.6 (its README), its own checkpoint loads.
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 4 clips, mean of the views' softmax.
 A video is a file; frames before its first are its last ones, as there.
 Cost: 180.6 GMAC a view, of which a video has 12.
-Command: python scripts/eval.py --config configs/tdsclip_k400_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config tdsclip_k400_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import tds_clip

@@ -1,13 +1,13 @@
 """Kinetics-400 action recognition, CLIP ViT-L/14 with TDS-CLIP.
 
 Target: none is published.
-Checkpoint: none is published; scripts/train.py starts from OpenAI's ViT-L-14.pt
+Checkpoint: none is published; `tokmerge train` starts from OpenAI's ViT-L-14.pt
 (`docs/tds_clip.md`). CKPT is what that leaves.
 Side4Video, the same without differences: --config.model.side.differences=False.
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 4 clips, mean of the views' softmax.
 A video is a file; frames before its first are its last ones, as there.
 Cost: 878.3 GMAC a view, of which a video has 12.
-Command: python scripts/eval.py --config configs/tdsclip_k400_l14.py --config.checkpoint=CKPT
+Command: tokmerge eval --config tdsclip_k400_l14 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import tds_clip

@@ -6,7 +6,7 @@ merged ones their common token.
 Checkpoint: that of configs/tdsclip_ssv2_b16.py, as it is, or trained on with this configuration.
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 2 clips, mean of the views' softmax.
 Cost: 143.7 of 180.6 GMAC a view. --config.model.merger.r=4: 162.1; =12: 125.5.
-Command: python scripts/eval.py --config configs/tdsclip_tome_ssv2_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config tdsclip_tome_ssv2_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import tds_clip

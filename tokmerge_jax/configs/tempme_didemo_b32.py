@@ -2,7 +2,7 @@
 
 Target: TempMe (LoRA) T2V R@1 48.0 (the paper's table, as its reviews quote it).
 Cost: 186.2 of 282.2 GMAC, 500 tokens at the end.
-Checkpoint: TempMe publishes none; scripts/train.py starts from OpenAI's ViT-B-32.pt
+Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-32.pt
 (`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
@@ -10,7 +10,7 @@ Protocol: test split, captions joined to a paragraph, first 31 seconds; 64 frame
 64 words, cosines (64 -> 16 -> 4 -> 1).
 Variants: configs/tempme_didemo_b32.py trains LoRA and positions alone, as published;
 configs/tempme_didemo_b32.py:full everything (our settings, after CLIP4Clip's; unverified).
-Command: python scripts/eval.py --config configs/tempme_didemo_b32.py --config.checkpoint=CKPT
+Command: tokmerge eval --config tempme_didemo_b32 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import clip

@@ -3,7 +3,7 @@
 Target: TempMe (LoRA) T2V R@1 + R@5 + R@10 206.7 (the paper's table, as its reviews quote it);
 LoRA alone 201.4.
 Cost: 121.3 of 210.8 GMAC, 127 tokens at the end (in the paper 121.4 of 211.3).
-Checkpoint: TempMe publishes none; scripts/train.py starts from OpenAI's ViT-B-16.pt
+Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-16.pt
 (`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b16.py.
 Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
@@ -11,7 +11,7 @@ Variants: configs/tempme_msrvtt_b16.py trains LoRA and positions alone, as publi
 configs/tempme_msrvtt_b16.py:full everything (our settings, after CLIP4Clip's; unverified);
 configs/tempme_msrvtt_b16.py:script merges as TempMe's script, whose one setting is B/32's
 (161.6 GMAC, 493 tokens).
-Command: python scripts/eval.py --config configs/tempme_msrvtt_b16.py --config.checkpoint=CKPT
+Command: tokmerge eval --config tempme_msrvtt_b16 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import clip

@@ -5,7 +5,7 @@ released.
 Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
 Protocol: val split, all captions of a video joined; 96 frames, 128 candidates re-ranked,
 matching score and cosine added.
-Command: python scripts/eval.py --config configs/testa_anet_f96.py --config.checkpoint=CKPT
+Command: tokmerge eval --config testa_anet_f96 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import testa

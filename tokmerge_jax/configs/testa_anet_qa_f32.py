@@ -4,10 +4,10 @@ Target: accuracy 45 (a public leaderboard, which does not say with how many fram
 not public.
 The video side takes 419.4 of 785.9 GMAC.
 Checkpoint: fine-tune ShuhuaiRen/TESTA_model_base_pretrain, testa_model_base_pretrain.pth, by
-python scripts/train.py --config configs/testa_anet_qa_f32.py --config.checkpoint=PRETRAINED
+tokmerge train --config testa_anet_qa_f32 --config.checkpoint=PRETRAINED
 Protocol: test split, exact match; 128 of the split's own answers scored whole, or, with
 --config.eval.answering=generate, answers written by a search with 3 beams; 32 frames.
-Command: python scripts/eval.py --config configs/testa_anet_qa_f32.py --config.checkpoint=CKPT
+Command: tokmerge eval --config testa_anet_qa_f32 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import testa

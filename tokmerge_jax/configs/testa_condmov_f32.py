@@ -6,7 +6,7 @@ testa_model_base_cm_f32_f1p12.pth.
 Protocol: test split, whose answers are not public (config.data.split=val has them);
 one caption per video; 32 frames, 128 candidates re-ranked,
 matching score and cosine added.
-Command: python scripts/eval.py --config configs/testa_condmov_f32.py --config.checkpoint=CKPT
+Command: tokmerge eval --config testa_condmov_f32 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import testa

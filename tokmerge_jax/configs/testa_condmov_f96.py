@@ -6,7 +6,7 @@ Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
 Protocol: test split, whose answers are not public (config.data.split=val has them);
 one caption per video; 96 frames, 128 candidates re-ranked,
 matching score and cosine added.
-Command: python scripts/eval.py --config configs/testa_condmov_f96.py --config.checkpoint=CKPT
+Command: tokmerge eval --config testa_condmov_f96 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import testa

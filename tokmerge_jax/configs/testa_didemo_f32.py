@@ -7,7 +7,7 @@ Zero-shot: ShuhuaiRen/TESTA_model_base_pretrain, with --config.model.merger.name
 published T2V R@1 64.9.
 Protocol: test split, one caption per video; 32 frames, 128 candidates re-ranked,
 matching score and cosine added.
-Command: python scripts/eval.py --config configs/testa_didemo_f32.py --config.checkpoint=CKPT
+Command: tokmerge eval --config testa_didemo_f32 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import testa

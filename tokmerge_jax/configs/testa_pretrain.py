@@ -3,8 +3,8 @@
 Target: TESTA_model_base_pretrain, 8 frames; zero-shot T2V R@1 64.9 on DiDeMo, as it was published.
 Checkpoint: to start from, BLIP's model_base_capfilt_large.pth.
 Protocol: WebVid-2M and CC3M, 20 epochs, 12 clips on each of 8 GPUs; nothing merges (195.8 GMAC).
-Command: python scripts/train.py --config configs/testa_pretrain.py --config.checkpoint=BLIP
-Captions of own videos: scripts/caption.py with the same --config and a checkpoint of it.
+Command: tokmerge train --config testa_pretrain --config.checkpoint=BLIP
+Captions of own videos: `tokmerge caption` with the same --config and a checkpoint of it.
 """
 
 from tokmerge_jax.config import testa

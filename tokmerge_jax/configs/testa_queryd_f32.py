@@ -7,7 +7,7 @@ Zero-shot: ShuhuaiRen/TESTA_model_base_pretrain, with --config.model.merger.name
 published T2V R@1 64.4.
 Protocol: test split, all captions of a video joined; 32 frames, 128 candidates re-ranked,
 matching score and cosine added.
-Command: python scripts/eval.py --config configs/testa_queryd_f32.py --config.checkpoint=CKPT
+Command: tokmerge eval --config testa_queryd_f32 --config.checkpoint=CKPT
 """
 
 from tokmerge_jax.config import testa

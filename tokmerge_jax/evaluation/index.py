@@ -306,7 +306,7 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
     file = folder / "index.json"
     if not file.is_file():
         raise UserError(
-            f"{folder} holds no index; make one by tokmerge_jax.index or scripts/search.py index"
+            f"{folder} holds no index; make one by tokmerge_jax.index or tokmerge search index"
         )
     try:
         known = json.loads(file.read_bytes())
@@ -317,9 +317,7 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
         or "about" not in known
         or not isinstance(known.get("facts"), dict)
     ):
-        raise UserError(
-            f"{file} is damaged, or not written by scripts/search.py; use another folder"
-        )
+        raise UserError(f"{file} is damaged, or not written by tokmerge search; use another folder")
     return known
 
 

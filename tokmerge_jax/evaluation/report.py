@@ -113,14 +113,14 @@ def read(path: pathlib.Path) -> dict[str, Json]:
     """
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"{path} holds no results.json; write one with scripts/eval.py")
+        raise UserError(f"{path} holds no results.json; write one with tokmerge eval")
     try:
         content = json.loads(file.read_text())
     except ValueError as error:
         raise UserError(f"{file} is not JSON ({error}); evaluate again") from error
     wanted = {"headline", "scores", "gmac", "protocol"}
     if not isinstance(content, dict) or not wanted <= content.keys():
-        raise UserError(f"{file} is not a result of scripts/eval.py")
+        raise UserError(f"{file} is not a result of tokmerge eval")
     return content
 
 

@@ -207,7 +207,7 @@ def _about(place: pathlib.Path) -> dict[str, Json]:
         case {"config": dict(), "videos": str()} as about:
             return about
     raise UserError(
-        f"{place}/index.json is damaged, or not written by scripts/search.py; use another folder"
+        f"{place}/index.json is damaged, or not written by tokmerge search; use another folder"
     )
 
 

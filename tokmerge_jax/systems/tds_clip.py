@@ -4,6 +4,7 @@ Source: TDS-CLIP (arXiv 2408.10688), Side4Video (arXiv 2311.15769); `docs/tds_cl
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -111,7 +112,7 @@ def build(config: tds_clip.Recognition) -> System:
                 optimizer.adamw,
                 weight_decay=train.weight_decay,
                 mask=None,
-                share=_share(weights.shapes, train.side_rate),
+                share=_share(weights, train.side_rate),
             ),
             trainable=_TRAINABLE,
             init_loss_state=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
@@ -156,16 +157,19 @@ def _classify_in_training(
     return logits, collections[_STATISTICS]
 
 
-def _share(params: Params, side_rate: float) -> Callable[[str], float]:
+def _share(weights: Weights, side_rate: float) -> Callable[[str], float]:
     """Returns a parameter's name -> its share of the learning rate.
 
     The share is `side_rate` in the side network, except in its batch norms (the layers with running
     statistics), and 1 elsewhere.
     """
-    batch_norms = {name.rpartition("/")[0] for name in rules.flatten(params[_STATISTICS])}
+
+    @functools.cache  # asked for in training alone: the shapes take seconds
+    def batch_norms() -> set[str]:
+        return {name.rpartition("/")[0] for name in rules.flatten(weights.shapes[_STATISTICS])}
 
     def share(name: str) -> float:
-        beside = name.startswith("side/") and name.rpartition("/")[0] not in batch_norms
+        beside = name.startswith("side/") and name.rpartition("/")[0] not in batch_norms()
         return side_rate if beside else 1.0
 
     return share

@@ -70,7 +70,7 @@ def describe(state_dict: StateDict) -> str:
         return f"not a CLIP with a vision transformer: it has no {error.args[0]}"
     added = (np.shape(tensor) for name, tensor in state_dict.items() if name.endswith("LoRA_a"))
     ranks = {shape[0] for shape in added if shape}
-    parts += [f"lora_rank={rank}, or fold it by scripts/convert.py --merge_lora" for rank in ranks]
+    parts += [f"lora_rank={rank}, or fold it by tokmerge convert --merge_lora" for rank in ranks]
     return ", ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Opens data sets that `scripts/prepare_data.py` prepared: their usable records."""
+"""Opens data sets that `tokmerge prepare` prepared: their usable records."""
 
 import dataclasses
 import pathlib
@@ -85,7 +85,7 @@ def _check(config: Data, split: str) -> None:
             f"{split!r} is not a split of config.data.dataset={config.dataset!r}; choose from"
             f" {', '.join(known)}"
         )
-    command = f"python scripts/prepare_data.py --dataset {config.dataset}"
+    command = f"tokmerge prepare --dataset {config.dataset}"
     if splits(config.dataset):
         command += f" --annotations DIR --videos DIR --splits {split}"
     raise UserError(

@@ -118,7 +118,7 @@ FAMILIES: Mapping[str, Family] = {
     "testa": Family("TESTA", testa.FORMATS, testa.read),
     "lists": Family("action recognition", actions.FORMATS, actions.read),
 }
-"""Value of `scripts/prepare_data.py --format` -> family."""
+"""Value of `tokmerge prepare --format` -> family."""
 
 
 def splits(dataset: str) -> tuple[str, ...]:

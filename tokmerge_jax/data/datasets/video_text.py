@@ -128,12 +128,12 @@ def location(folder: str, dataset: str) -> pathlib.Path:
 
 
 def report_path(folder: str, dataset: str) -> pathlib.Path:
-    """The file in which `scripts/prepare_data.py` reports on the videos of a data set."""
+    """The file in which `tokmerge prepare` reports on the videos of a data set."""
     return pathlib.Path(folder, f"{dataset}_report.json")
 
 
 def answers_path(folder: str, dataset: str) -> pathlib.Path:
-    """The file to which `scripts/prepare_data.py` writes a data set's answer list."""
+    """The file to which `tokmerge prepare` writes a data set's answer list."""
     return pathlib.Path(folder, f"{dataset}_answers.json")
 
 

@@ -1,0 +1,62 @@
+"""The subcommands of `tokmerge`: one module each, with a function `run`, imported when it is run.
+
+The files of `scripts/` in a checkout run the same functions.
+"""
+
+import ast
+import difflib
+import importlib
+import pathlib
+import sys
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+def main() -> None:
+    """Runs the subcommand that the command line names, as `tokmerge` and `python -m tokmerge_jax`.
+
+    This module imports only the standard library, so that help and completion answer at once.
+    """
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_help())
+        return
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "see tokmerge --help"
+        print(f"{name!r} is not a command of tokmerge; {hint}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"tokmerge {name}", *rest]
+    run(name)
+
+
+def run(name: str) -> None:
+    """Runs a subcommand on the arguments in `sys.argv`."""
+    importlib.import_module(f"{__name__}.{name}").run()
+
+
+def names() -> list[str]:
+    """The names of all subcommands."""
+    return sorted(path.stem for path in _FOLDER.glob("[!_]*.py"))
+
+
+def summary(name: str) -> str:
+    """The first line of a subcommand's docstring, read without importing the module."""
+    text = ast.get_docstring(ast.parse((_FOLDER / f"{name}.py").read_text("utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def _help() -> str:
+    """The list of the subcommands."""
+    rows = [f"  {name:<16}{summary(name)}" for name in names()]
+    return "\n".join(
+        [
+            "Merges tokens in video transformers.",
+            "",
+            "Usage: tokmerge COMMAND --config NAME_OR_FILE [--config.KEY=VALUE ...]",
+            "",
+            *rows,
+            "",
+            "`tokmerge COMMAND --help` shows options, `tokmerge configs` the configurations.",
+        ]
+    )

@@ -1,0 +1,111 @@
+"""Checks the videos of a data set and stores it for training and evaluation.
+
+Examples:
+  tokmerge prepare --dataset msrvtt --annotations anno --videos videos --folder data
+  tokmerge prepare --dataset ssv2 --annotations lists/val.txt --videos frames
+  tokmerge prepare --dataset demo
+
+Every video is checked once, by several processes; after a stop, the same command resumes.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+import rich
+import rich.table
+from absl import logging
+
+from tokmerge_jax import command_line, hosts
+from tokmerge_jax.data.datasets import specs
+from tokmerge_jax.data.datasets.prepare import SplitReport
+from tokmerge_jax.data.datasets.video_text import report_path
+from tokmerge_jax.tasks.preparation import drawn, prepare
+from tokmerge_jax.types import UserError
+
+
+def run() -> None:
+    """Parses the command line, prepares, prints a table; exit code 2 on bad input."""
+    args = _parser().parse_args()
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not its own
+    with command_line.reported():
+        hosts.join(args.distributed)
+    with hosts.together(), command_line.reported(), command_line.resumable():
+        if args.workers < 1:
+            raise UserError(f"--workers {args.workers} must be at least 1")
+        splits = args.splits.split(",") if args.splits else []
+        reports = prepare(
+            args.dataset,
+            args.folder,
+            annotations=args.annotations,
+            videos=args.videos,
+            splits=splits,
+            format=args.format,
+            workers=args.workers,
+        )
+        if counts := drawn(args.dataset):
+            clips = ", ".join(f"{counts[split]} {split}" for split in splits or counts)
+            print(f"The demo's clips are in {args.folder} ({clips})")
+        else:
+            report(args, reports)
+
+
+def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
+    """Prints what the check of a data set of files found."""
+    rich.print(_table(args.dataset, reports))
+    if any(report.usable < report.videos for report in reports):
+        print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")
+    if names := list(dict.fromkeys(name for report in reports for name in report.unshown)):
+        print(
+            f"Videos with packets that are not shown: {len(names)} ({', '.join(names[:3])}"
+            f"{', ...' * (len(names) > 3)}). The originals' decord counts them as frames, so"
+            " figures may differ there; see docs/videos.md"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True, choices=list(specs.SPECS))
+    parser.add_argument(
+        "--annotations",
+        default="",
+        help="folder of annotation files of UMT, CLIP4Clip or TESTA, or one file of UMT's; for"
+        " k400, ssv1 and ssv2 one list (lines 'folder frames label' or 'video label') or a folder"
+        " of train*.txt, val*.txt, test*.txt; a CSV of the actions' names (id,name) there, or in"
+        " its parent folder, is used",
+    )
+    parser.add_argument(
+        "--format",
+        default="",
+        choices=list(specs.FAMILIES),
+        help="format of the annotations (default: chosen by the file names)",
+    )
+    parser.add_argument(
+        "--videos", default="", help="folder of the videos, or of folders of frames"
+    )
+    parser.add_argument("--folder", default="data", help="output folder (config.data.folder)")
+    parser.add_argument(
+        "--splits",
+        help="names joined by commas (default: test; actions: val; demo: train,val,test)",
+    )
+    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="number of workers")
+    parser.add_argument(
+        "--distributed",
+        default=hosts.detected(),
+        help="auto, off or HOST:PORT,COUNT,NUMBER: several processes share the videos; see"
+        " docs/clusters.md",
+    )
+    return parser
+
+
+def _table(dataset: str, reports: Sequence[SplitReport]) -> rich.table.Table:
+    texts = "actions" if specs.SPECS[dataset].kind == "actions" else "texts"
+    table = rich.table.Table("split", texts, "videos", "usable", "missing", "undecodable")
+    table.title = dataset
+    for report in reports:
+        faults = len(report.missing), len(report.undecodable)
+        row = (report.split, report.texts, report.videos, report.usable, *faults)
+        table.add_row(*map(str, row))
+    return table

@@ -1,0 +1,93 @@
+"""Searches your own videos by text.
+
+Examples:
+  tokmerge search index --config demo --videos clips --index clips_index
+  tokmerge search query --index clips_index "a red square moves left" "a white cross"
+
+`index` encodes a folder of videos. When run again, it encodes new videos and removes deleted ones;
+after a stop or kill, it resumes. Files that cannot be decoded are listed. `query` ranks the videos
+for each text, with the matching head if the model has one; it needs no configuration.
+
+Keys that are often set when indexing (--config.KEY=VALUE):
+  checkpoint            a folder of `tokmerge convert`, or a .pth or .safetensors file
+  model.merger.name     none switches merging off
+  eval.batch_size       number of videos encoded at a time
+  eval.top_k            number of candidates that a query re-ranks
+"""
+
+import pathlib
+
+import rich
+from absl import flags
+from rich.table import Table
+from rich.text import Text
+
+from tokmerge_jax import command_line
+from tokmerge_jax.command_line import own_videos
+from tokmerge_jax.own_videos.search import Searcher, index_videos
+from tokmerge_jax.types import UserError
+
+_INDEX = flags.DEFINE_string("index", None, "the folder of the index")
+_VIDEOS = flags.DEFINE_string("videos", None, "index: the folder of the videos")
+_TOP = flags.DEFINE_integer("top", 10, "query: number of videos to show", lower_bound=1)
+_RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
+
+_NAMED = 10  # broken files that are shown
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command that the first argument names."""
+    commands = {"index": (index, ["top", "rerank"]), "query": (query, ["config", "videos"])}
+    if not arguments or arguments[0] not in commands:
+        given = f"{arguments[0]!r} is no command; " if arguments else ""
+        raise UserError(f"{given}say `index` or `query`, see --help")
+    name, *rest = arguments
+    command, foreign = commands[name]
+    for option in foreign:
+        if flags.FLAGS[option].present:
+            raise UserError(f"`{name}` takes no --{option}, see --help")
+    if not _INDEX.value:
+        raise UserError("--index is missing; name the folder of the index, see --help")
+    own_videos.escape_names()
+    command(_INDEX.value, rest)
+
+
+def index(folder: str, rest: list[str]) -> None:
+    """Encodes a folder of videos."""
+    if rest:
+        raise UserError(f"unknown argument {rest[0]!r}; `index` takes options alone, see --help")
+    if not _VIDEOS.value:
+        raise UserError("--videos is missing; name the folder of the videos, see --help")
+    with command_line.resumable():
+        indexed = index_videos(command_line.config(), _VIDEOS.value, folder)
+    faults = list(indexed.faults.values())
+    if faults:
+        print(f"Cannot be used ({len(faults)}, all listed in {folder}/broken.txt):")
+        print("\n".join(f"  {fault}" for fault in faults[:_NAMED]))
+    print(f"{len(indexed.videos)} videos can be searched in {folder}")
+
+
+def query(folder: str, texts: list[str]) -> None:
+    """Prints the best videos for each text."""
+    if not texts:
+        raise UserError('`query` needs a text: tokmerge search query --index DIR "a red square"')
+    searcher = Searcher(folder)
+    if not searcher.index.videos:
+        raise UserError(
+            f"the index in {folder} holds no video that can be searched; broken.txt in it says why"
+        )
+    for text, hits in zip(texts, searcher(texts, _TOP.value, _RERANK.value), strict=True):
+        table = Table("", "score", "cosine", "video")
+        for place, hit in enumerate(hits, 1):
+            score = "-" if hit.score is None else f"{hit.score:.2f}"
+            path = searcher.folder / hit.path
+            if path.is_relative_to(pathlib.Path.cwd()):
+                path = path.relative_to(pathlib.Path.cwd())
+            name = Text(str(path), overflow="fold")  # no markup
+            table.add_row(str(place), score, f"{hit.cosine:.3f}", name)
+        rich.print(Text(text, "bold"), table)
+
+
+def run() -> None:
+    """Runs the command."""
+    command_line.run_commands(main, several=True)
