@@ -10,40 +10,34 @@ import json
 import os
 import pathlib
 import re
-import signal
-import socket
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed  # the service's keys and barriers have no public name
+from jax._src import clusters, distributed  # whose keys and places have no public name
 from jaxtyping import Int
 
-from tokmerge_jax import disk
+from tokmerge_jax import disk, links
+from tokmerge_jax.links import Links
 from tokmerge_jax.types import Json, UserError
 
 JOINING = 300.0
 """Seconds after which a process that could not join gives up."""
 
 _HEARTBEAT = 30  # seconds without a sign of life after which JAX ends the other processes
-_POLL = 0.5  # seconds between looks for the fault of another process
-_ACKNOWLEDGING = 5_000  # milliseconds to wait until all processes have read the fault
+_OTHERS_FIRST = 2.0  # seconds after an unexpected error for news that another process caused it
 _VISIBLE = 90.0  # seconds; NFS, for one, may show other hosts' new files after a minute
 _EVER = 2**31 - 1  # milliseconds (24 days)
-_BY_HAND = re.compile(r"(.+:\d+),(\d+),(\d+)")
-_FAULT = "tokmerge_jax/fault"  # the key of the first fault
-_FAULT_READ = "tokmerge_jax/fault_read"  # the barrier that processes reach once they have read it
+_BY_HAND = re.compile(r"(.+:(\d+)),(\d+),(\d+)")
+_LAST_PORT = 2**16 - 1
 _SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # number of processes, where known
 
-_Client = Any  # of jaxlib, which has no types
-
 _exchanges = itertools.count()  # of `gather`, which all processes call equally often
+_links: Links | None = None  # with the other processes, from `join` on
 
 
 def count() -> int:
@@ -71,62 +65,54 @@ def join(where: str) -> None:
         "HOST:PORT,COUNT,NUMBER": an address of process 0, number of processes, this one's number.
 
     Raises:
-      UserError: if `where` is none of these, no cluster is found, or the port is in use.
-        After `JOINING` seconds of waiting, the process ends with such a sentence.
+      UserError: if `where` is none of these, no cluster is found, or the processes do not meet
+        within `JOINING` seconds (`links.meet`).
     """
     if where == "off":
         return
-    settings = _settings(where)
-    late = threading.Timer(JOINING, _give_up, [where])  # JAX would abort with a stack trace
-    late.daemon = True
-    late.start()
+    global _links
     try:
+        address, count, number, devices = _place(where)
+        _links = links.meet(address, count, number, JOINING)
+        _links.watch()
         jax.distributed.initialize(
-            **settings,
-            initialization_timeout=int(2 * JOINING),
+            *(address, count, number, devices),
+            cluster_detection_method="deactivate",
+            initialization_timeout=int(JOINING),
             heartbeat_timeout_seconds=_HEARTBEAT,
         )
-    except ValueError as error:
-        raise UserError(
-            f"--distributed={where}: no cluster is found here ({error}); give"
-            " HOST:PORT,COUNT,NUMBER, or off"
-        ) from error
-    finally:
-        late.cancel()
+    except UserError as error:
+        raise UserError(f"--distributed={where}: {error}") from error
+    _links.end_on_sigterm()  # JAX's handler would only record the signal
 
 
-def _settings(where: str) -> dict[str, Any]:  # of different types
-    """The arguments of JAX's start."""
+def _place(where: str) -> tuple[str, int, int, Sequence[int] | None]:
+    """Address of process 0, number of processes, this one's number and devices (None = all)."""
     if where == "auto":
-        return {}
+        return _detected_place()
     by_hand = _BY_HAND.fullmatch(where)
-    if not by_hand or int(by_hand[3]) >= int(by_hand[2]):
-        raise UserError(
-            f"--distributed={where} must be auto, off or HOST:PORT,COUNT,NUMBER, with an address of"
-            " process 0, the number of processes and this one's number, from 0"
-        )
-    if by_hand[3] == "0":  # JAX would crash
-        try:
-            socket.create_server(("", int(by_hand[1].rpartition(":")[2]))).close()
-        except (OSError, OverflowError) as error:
-            raise UserError(f"--distributed={where}: {error}; choose another port") from error
-    return {
-        "coordinator_address": by_hand[1],
-        "num_processes": int(by_hand[2]),
-        "process_id": int(by_hand[3]),
-        "cluster_detection_method": "deactivate",
-    }
-
-
-def _give_up(where: str) -> NoReturn:
-    print(
-        f"--distributed={where}: not all processes have joined within {JOINING:g} seconds; check"
-        " that each was started, that the address is one of process 0, and that no firewall closes"
-        " the port",
-        file=sys.stderr,
-        flush=True,
+    if by_hand:
+        port, count, number = map(int, by_hand.groups()[1:])
+        if port <= _LAST_PORT and number < count:
+            return by_hand[1], count, number, None
+    raise UserError(
+        "it must be auto, off or HOST:PORT,COUNT,NUMBER, with an address of process 0, the number"
+        " of processes and this one's number, from 0"
     )
-    os._exit(2)
+
+
+def _detected_place() -> tuple[str, int, int, Sequence[int] | None]:
+    """What JAX finds; its variables have priority, as in `jax.distributed.initialize`."""
+    given = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    try:
+        address, count, number, devices = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+            given, None, None, None, None, int(JOINING)
+        )
+    except Exception as error:  # each kind of cluster fails with errors of its own
+        raise UserError(f"the cluster gives no address of process 0 ({error})") from error
+    if address is None or count is None or number is None:
+        raise UserError("no cluster is found here; give HOST:PORT,COUNT,NUMBER, or off")
+    return address, count, number, None if "JAX_LOCAL_DEVICE_IDS" in os.environ else devices
 
 
 @contextlib.contextmanager
@@ -137,25 +123,18 @@ def together() -> Iterator[None]:
     SystemExit. Process 0 prints the message; an unexpected error prints its stack trace in the
     process where it occurred.
     """
-    client = distributed.global_state.client
-    if client is None:
+    if _links is None:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminated)  # JAX's handler would only record the signal
     # `os._exit` leaves semaphores and shared memory: Python's tracker removes them, and warns.
     sys.warnoptions.append("ignore:resource_tracker")
-    ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=[client, ended], daemon=True)
-    watch.start()
     try:
         with _only_first_prints():
             yield
         gather(None)
     except BaseException as error:
-        ended.set()
-        _fail(client, error)
-    ended.set()
-    watch.join()
+        _fail(_links, error)
+    _links.finish()
     jax.distributed.shutdown()
 
 
@@ -230,13 +209,8 @@ def _only_first_prints() -> Iterator[None]:
         yield
 
 
-def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
-    del frame
-    raise SystemExit(f"stopped by {signal.Signals(signum).name}")
-
-
-def _fail(client: _Client, error: BaseException) -> NoReturn:
-    """Makes the fault of this process known and ends it."""
+def _fail(run: Links, error: BaseException) -> NoReturn:
+    """Ends all processes for the fault of this one."""
     code, cause = 1, error
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1
@@ -244,31 +218,6 @@ def _fail(client: _Client, error: BaseException) -> NoReturn:
         if isinstance(error.code, str) and not number():  # Python would print it at exit
             print(error.code, file=sys.stderr)
     elif not isinstance(error, KeyboardInterrupt):
+        time.sleep(_OTHERS_FIRST)
         traceback.print_exception(error)
-    text = str(cause) if isinstance(cause, UserError | SystemExit) else repr(cause)
-    fault = {"process": number(), "text": text, "code": code}
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # another process was first
-        client.key_value_set(_FAULT, json.dumps(fault))
-    _end(client, code)
-
-
-def _watch(client: _Client, ended: threading.Event) -> None:
-    """Ends this process soon after another one has failed."""
-    while not ended.wait(_POLL):
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # no process has failed
-            fault = json.loads(client.key_value_try_get(_FAULT))
-            if not number():
-                message = f"process {fault['process']} of {count()}: {fault['text']}"
-                print(f"\n{message}", file=sys.stderr, flush=True)
-            _end(client, fault["code"])
-
-
-def _end(client: _Client, code: int) -> NoReturn:
-    """Ends this process once all have read the fault, without waiting for them at exit."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # one may not answer any more
-        client.wait_at_barrier(_FAULT_READ, _ACKNOWLEDGING)
-    if not number():
-        time.sleep(_POLL)  # the service ends with this process, and others would abort
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    run.fail(str(cause) if isinstance(cause, UserError | SystemExit) else repr(cause), code)

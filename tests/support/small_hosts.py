@@ -1,18 +1,19 @@
 """A run of several processes that only joins, exchanges values and ends (see test_hosts.py).
 
-`python small_hosts.py DEED --distributed=...`: DEED is what process 1 does, or a process it names.
+`python small_hosts.py DEED --distributed=...`: DEED is what all processes do, or the one it names;
+"late" is a SIGTERM while that one waits for the others, which sleep.
 """
 
 import os
 import signal
 import sys
+import threading
+import time
 
 import numpy as np
 
 from tokmerge_jax import command_line, hosts, parallel
 from tokmerge_jax.types import UserError
-
-hosts.JOINING = 6.0
 
 
 def act(deed):
@@ -20,10 +21,10 @@ def act(deed):
         raise UserError("b.mp4 cannot be decoded")
     if deed == "bug":
         raise ValueError("no such thing")
-    if deed == "term":
-        os.kill(os.getpid(), signal.SIGTERM)
     if deed == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if deed == "late":
+        threading.Timer(1, os.kill, [os.getpid(), signal.SIGTERM]).start()
 
 
 def main():
@@ -43,6 +44,8 @@ def main():
         name, _, only = deed.partition(":")
         if only in ("", str(me)):
             act(name)
+        elif name == "late":
+            time.sleep(60)
         hosts.gather(None)
 
 

@@ -64,8 +64,8 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
         codes = [process.poll() for process in processes]
         if not failed and any(codes):
             failed = next(filter(None, codes))
-            until = time.monotonic() + (_PATIENCE if failed > 0 else 0)
-            if failed < 0:  # the others would notice only after a while
+            until = time.monotonic() + _PATIENCE
+            if failed < 0:
                 print(
                     f"process {codes.index(failed)} was killed (signal {-failed})", file=sys.stderr
                 )

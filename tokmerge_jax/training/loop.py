@@ -296,6 +296,7 @@ def _stop_signals() -> Iterator[list[int]]:
     """Yields a list that receives the first SIGTERM or SIGINT; then handlers are as before."""
     caught: list[int] = []
     usual: dict[int, signal._HANDLER] = {}
+    woken = signal.set_wakeup_fd(-1)  # by which a signal would end several processes at once
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
@@ -303,6 +304,7 @@ def _stop_signals() -> Iterator[list[int]]:
         restore()
 
     def restore() -> None:
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         for number, handler in usual.items():
             signal.signal(number, handler)
 
