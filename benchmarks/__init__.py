@@ -2,6 +2,6 @@
 
 Commands: `stages` times one system, `accelerator` runs `stages` many times, `performance` makes a
 table of their files, `cost_model` predicts the seconds of schedules. Stages: `cases` (what is
-timed; clips and texts), `matching`, `training`, `whole`, `decoding`, `kernels`. Helpers:
-`synthetic`, `peer` (starts `originals/driver.py` in a process with PyTorch), `profile`.
+timed; clips and texts), `pairs`, `training`, `evaluation`, `decoding`, `kernels`. Helpers:
+`synthetic`, `rounds`, `peer` (starts `originals/driver.py` in a process with PyTorch), `profile`.
 """

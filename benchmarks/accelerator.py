@@ -1,4 +1,4 @@
-"""Measures what `docs/performance.md` says of an accelerator, in runs that can be resumed.
+"""Measures the accelerator figures of `docs/performance.md`, in runs that can be resumed.
 
 Examples:
   python -m benchmarks.accelerator --results results/h200 --minutes 9 \\
@@ -238,14 +238,12 @@ def _check_goldens(results: pathlib.Path, end: float) -> None:
 
 
 def _report(results: pathlib.Path, jobs: Sequence[Job]) -> None:
-    for line in table(list(_compared(results, jobs))):
-        print(line)
-
-
-def _compared(results: pathlib.Path, jobs: Sequence[Job]) -> Iterator[tuple]:
+    stages = []
     for job in jobs:
         with contextlib.suppress(UserError):  # nothing was timed beside an original
-            yield from compared(str(results / f"{job.name}.json"))
+            stages += compared(str(results / f"{job.name}.json"))
+    for line in table(stages):
+        print(line)
 
 
 def _say(text: str) -> None:

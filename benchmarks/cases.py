@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from benchmarks.synthetic import (
     clip_macs,
@@ -28,22 +27,33 @@ from tokmerge_jax.system import System
 from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import Params, UserError
 
-_GALLERY = flags.DEFINE_integer(
-    "gallery", 64, "videos, and as many texts, of the re-ranking and the evaluation", lower_bound=1
-)
-_CLIPS = flags.DEFINE_list(
-    "clips", ["1"], "clips that are encoded at a time, as in 1,8,32; the evaluation takes the most"
-)
-QUESTIONS = flags.DEFINE_integer("questions", 24, "questions about a video", lower_bound=1)
-_ANSWERS = flags.DEFINE_integer("answers", 1500, "answers to choose from", lower_bound=1)
-TRAIN_CLIPS = flags.DEFINE_integer(
-    "train_clips", 4, "clips of a step of training, no more than --gallery", lower_bound=1
-)
-
 _PRODUCTS = 12  # matrix products of a run; one alone is too short to time
 _TURNS = 40  # times as many on an accelerator: tens of milliseconds
 _MOST_ROWS = 8192  # enough to reach the ceiling; more only takes longer
 ANSWER_LENGTH = 5  # positions: start, up to three pieces, end
+
+
+Inputs = dict[str, np.ndarray]
+"""Names of a network's inputs -> random arrays (`make_inputs`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """The numbers of clips, texts, questions and answers that are timed.
+
+    Attributes:
+      clips: numbers of clips that are encoded at a time; an evaluation uses the largest.
+      gallery: number of videos, and of texts, of re-ranking and of an evaluation.
+      questions: number of questions about a video.
+      answers: number of answers to choose from.
+      train_clips: number of clips of a step of training.
+    """
+
+    clips: tuple[int, ...] = (1,)
+    gallery: int = 64
+    questions: int = 24
+    answers: int = 1500
+    train_clips: int = 4
 
 
 class Timed(NamedTuple):
@@ -85,20 +95,6 @@ class Case:
     original_macs: int | None = None
 
 
-def clips() -> list[int]:
-    """The batch sizes, in clips, that are timed.
-
-    Raises:
-      UserError: if the flag holds anything but counts.
-    """
-    counts = [int(text) if text.strip().isdecimal() else 0 for text in _CLIPS.value]
-    if not counts or min(counts) < 1:
-        raise UserError(
-            f"--clips={','.join(_CLIPS.value)} must be counts of 1 or more, as in --clips=1,8,32"
-        )
-    return counts
-
-
 def weights(system: System) -> Params:
     """The checkpoint's parameters, or random ones, on the device."""
     if system.config.checkpoint:
@@ -106,7 +102,7 @@ def weights(system: System) -> Params:
     return random_weights(system)
 
 
-def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
+def make_inputs(system: System, stages: Sequence[str], sizes: Sizes) -> Inputs:
     """Makes random inputs: videos to encode and to train with, and texts if the system reads them.
 
     With texts come the inputs of re-ranking (a video's tokens, the texts' states) and answers. The
@@ -115,41 +111,41 @@ def make_inputs(system: System, stages: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
       UserError: if there are fewer texts than clips to train with.
     """
-    batch = TRAIN_CLIPS.value
-    if "train" in stages and isinstance(system.config.model, TextModel) and batch > _GALLERY.value:
+    batch = sizes.train_clips
+    if "train" in stages and isinstance(system.config.model, TextModel) and batch > sizes.gallery:
         raise UserError(
-            f"--train_clips={batch} is more than the {_GALLERY.value} texts; raise --gallery"
+            f"--train_clips={batch} is more than the {sizes.gallery} texts; raise --gallery"
         )
     rng = np.random.default_rng(system.config.seed)
     shape = frames_shape(system)
     inputs = {
-        "video": rng.standard_normal((max(clips()), *shape), np.float32),
+        "video": rng.standard_normal((max(sizes.clips), *shape), np.float32),
         "videos": rng.standard_normal((batch, *shape), np.float32),
     }
     if "evaluation" in stages:
-        inputs["gallery"] = rng.standard_normal((_GALLERY.value, *shape), np.float32)
+        inputs["gallery"] = rng.standard_normal((sizes.gallery, *shape), np.float32)
     if isinstance(system.config.model, TextModel):
-        return {**inputs, **_text_inputs(system, rng)}
+        return {**inputs, **_text_inputs(system, sizes, rng)}
     classes = expect(system.config.model, tds_clip.Model).classes
     return {**inputs, "label": rng.integers(classes, size=batch)}
 
 
-def _text_inputs(system: System, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _text_inputs(system: System, sizes: Sizes, rng: np.random.Generator) -> Inputs:
     vision, words = system.config.model.vision, expect(system.config.model, TextModel).text
-    count, length = _GALLERY.value, expect(system.config.data, TextData).max_text_length
+    count, length = sizes.gallery, expect(system.config.data, TextData).max_text_length
     tokens = system.merging.cost[-1].tokens_out
     return {
         "text_ids": rng.integers(1, words.vocab_size, (count, length), dtype=np.int32),
         "text_mask": np.ones((count, length), bool),
         "states": rng.standard_normal((count, length, words.width), np.float32),
         "tokens": rng.standard_normal((1, tokens, vision.width), np.float32),
-        "answer_ids": _answer_list(rng, words.vocab_size),
+        "answer_ids": _answer_list(rng, sizes.answers, words.vocab_size),
     }
 
 
-def _answer_list(rng: np.random.Generator, vocab_size: int) -> np.ndarray:
+def _answer_list(rng: np.random.Generator, count: int, vocab_size: int) -> np.ndarray:
     """Random answers, start and end included: 70 % of one piece, 20 % of two, 10 % of three."""
-    count, length = _ANSWERS.value, ANSWER_LENGTH
+    length = ANSWER_LENGTH
     pieces = rng.choice([1, 2, 3], count, p=[0.7, 0.2, 0.1])[:, None]
     place = np.arange(length)[None]
     ids = rng.integers(5, vocab_size, (count, length))
@@ -197,14 +193,15 @@ def program_bytes(program: jax.stages.Compiled) -> int | None:
     return given + made + analysis.temp_size_in_bytes - analysis.alias_size_in_bytes
 
 
-def ceiling(system: System) -> Case:
+def ceiling(system: System, clips: int) -> Case:
     """Times plain matrix products with the model's largest shapes: the machine's speed limit.
 
-    The numbers are random, since constants take less power and raise a GPU's clock. A pair of
-    matrices rotates the rows, so that numbers keep their size over any number of products.
+    There are as many rows as tokens in `clips` clips. The numbers are random, since constants take
+    less power and raise a GPU's clock. A pair of matrices rotates the rows, so that numbers keep
+    their size over any number of products.
     """
     tokens, width = system.merging.cost[0].tokens_out, system.config.model.vision.width
-    rows = min(tokens * max(clips()), _MOST_ROWS)
+    rows = min(tokens * clips, _MOST_ROWS)
     dtype = runtime.compute_dtype(system.config.dtype)
     count = _PRODUCTS * (1 if jax.default_backend() == "cpu" else _TURNS)
     rng = np.random.default_rng(system.config.seed)
@@ -221,12 +218,12 @@ def ceiling(system: System) -> Case:
     return compiled("ceiling", f"{count} products, {rows} rows", products, arrays, macs)
 
 
-def encode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+def encode(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Encodes clips in each batch size, without merging and with the configuration's merging."""
     cases = []
     for name, each in without_and_with(system):
         read = encoder(unchecked(each))  # clips are normalised noise, as the original's
-        for count in clips():
+        for count in sizes.clips:
             case = compiled(
                 f"encode {counted(count)}, {name}",
                 "ours",
@@ -254,8 +251,9 @@ def _embed(
     return features["embedding"] if "embedding" in features else features["tokens"][:, :1]
 
 
-def text(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+def text(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Encodes the gallery's texts."""
+    del sizes
     retrieval = needed(system, system.retrieval)
 
     def embed(params: Params, ids: jax.Array, mask: jax.Array) -> jax.Array:
@@ -286,7 +284,7 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
     forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
     # vid-TLDR's original takes the tokens merged in each layer, the others "on" or "off".
     how: str | list[int] = "off" if model.merger.name == "none" else "on"
-    if system.name.startswith("vid_tldr"):
+    if isinstance(model, umt.Model):
         how = list(system.merging.schedule.r)
     precision = ""
     if on_gpu():  # where it is not float32 anyway

@@ -40,6 +40,7 @@ import rich.console
 import rich.table
 from absl import flags
 
+from benchmarks import rounds as kept_rounds
 from benchmarks.synthetic import (
     changed,
     clip_macs,
@@ -198,7 +199,7 @@ def measure(
     programs = lowered(systems)
     texts = {name: program.as_text() for name, program in programs.items()}
     facts = runtime.fingerprint({"programs": texts, "machine": machine()})
-    rounds = earlier(path, facts)
+    rounds = kept_rounds.earlier(path, facts)
     if rounds:
         print(f"{len(rounds)} rounds are in {path}; to measure anew, delete it", file=sys.stderr)
     if len(rounds) >= _ROUNDS.value:
@@ -208,30 +209,13 @@ def measure(
         run()  # warms up
     with Progress("timing", (_ROUNDS.value - len(rounds)) * len(runs), "run") as bar:
         while len(rounds) < _ROUNDS.value:
-            rounds.append({name: _run_counted(run, bar) for name, run in runs.items()})
-            runtime.write_text(path, json.dumps({"facts": facts, "rounds": rounds}, indent=1))
+            seconds = {}
+            for name, run in runs.items():
+                seconds[name] = run()
+                bar.update()
+            rounds.append(seconds)
+            kept_rounds.write(path, facts, rounds)
     return rounds
-
-
-def earlier(path: pathlib.Path, facts: str) -> list[dict[str, float]]:
-    """The rounds in the file `path` that have the same facts; none without the file.
-
-    Raises:
-      UserError: if the file is damaged.
-    """
-    if not path.exists():
-        return []
-    try:
-        kept = json.loads(path.read_text("utf-8"))
-        return list(kept["rounds"]) if kept["facts"] == facts else []
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: damaged; delete it to measure anew") from error
-
-
-def _run_counted(run: Callable[[], float], bar: Progress) -> float:
-    seconds = run()
-    bar.update()
-    return seconds
 
 
 def lowered(systems: Mapping[str, System]) -> dict[str, jax.stages.Lowered]:
@@ -270,10 +254,27 @@ def report(
     folder: pathlib.Path,
 ) -> None:
     """Fits, prints the table, writes results.json and the picture."""
+    rows = _rows(systems, rounds)
+    costs = [system.merging.cost for system in systems.values()]
+    model = time_model.fit(costs, [row["seconds"] for row in rows])
+    content = _content(config, rows, rounds, model)
+    runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
+    title = f"{command_line.config_name()}, {machine()['devices']}"
+    picture.draw(rows, title).savefig(folder / "tokens_to_time.png")
+    rich.console.Console(width=130).print(table(rows, title))
+    errors = [abs(row["error"]) for row in rows]
+    print(f"Errors are {statistics.mean(errors):.1%} on average, at most {max(errors):.1%}.")
+    print(f"Results and the picture are in {folder}.")
+
+
+def _rows(
+    systems: Mapping[str, System], rounds: Sequence[Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """The figures of each schedule; its seconds are predicted from those of the others."""
     costs = [system.merging.cost for system in systems.values()]
     seconds = [statistics.median(each[name] for each in rounds) for name in systems]
     predicted = time_model.leave_one_out(costs, seconds)
-    rows = [
+    return [
         {
             "schedule": name,
             "tokens_out": system.merging.cost[-1].tokens_out,
@@ -290,8 +291,16 @@ def report(
             systems.items(), seconds, predicted, strict=True
         )
     ]
-    model = time_model.fit(costs, seconds)
-    content = {
+
+
+def _content(
+    config: Config,
+    rows: Sequence[Mapping[str, Any]],
+    rounds: Sequence[Mapping[str, float]],
+    model: time_model.TimeModel,
+) -> dict[str, Any]:
+    """The content of results.json."""
+    return {
         "name": command_line.config_name(),
         "schedules": rows,
         "model": dataclasses.asdict(model),
@@ -302,13 +311,6 @@ def report(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": settings(config),
     }
-    runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
-    title = f"{command_line.config_name()}, {machine()['devices']}"
-    picture.draw(rows, title).savefig(folder / "tokens_to_time.png")
-    rich.console.Console(width=130).print(table(rows, title))
-    errors = [abs(row["error"]) for row in rows]
-    print(f"Errors are {statistics.mean(errors):.1%} on average, at most {max(errors):.1%}.")
-    print(f"Results and the picture are in {folder}.")
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:

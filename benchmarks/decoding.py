@@ -20,7 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
-from benchmarks.cases import Case, Timed
+from benchmarks.cases import Case, Inputs, Sizes, Timed
 from tokmerge_jax.data import Source
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.data.video.decode import open_video
@@ -33,9 +33,9 @@ _SECONDS, _RATE, _HEIGHT, _WIDTH = 10, 30, 240, 320
 _DISCS, _RADIUS = 6, 25
 
 
-def decode(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+def decode(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Decodes drawn videos in this process, and in one worker process for each core."""
-    del params, inputs
+    del params, inputs, sizes
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)  # they are read until the end
     paths = [draw(folder / f"{i}.mp4", seed=i) for i in range(_VIDEOS)]

@@ -4,7 +4,7 @@ The form "whole" holds the map of all heads at once, and is left out where that 
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
-from benchmarks.cases import Case, clips, compiled
+from benchmarks.cases import Case, Inputs, Sizes, compiled
 from tokmerge_jax import kernels, runtime
 from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import Matching
@@ -22,10 +22,9 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Params
 
 _MOST_BYTES = 4 * 2**30
-_BY_FRAME = "tempme", "tds_clip"  # whose tokens attend within their frame
 
 
-def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
+def forms(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Attention and merging of as many random tokens as the first blocks see, and gradients.
 
     The first way of each stage is the one that the networks take on this machine.
@@ -33,11 +32,11 @@ def forms(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> l
     del params, inputs
     rng = np.random.default_rng(system.config.seed)
     vision, cost = system.config.model.vision, system.merging.cost
-    sequences = vision.frames if system.name in _BY_FRAME else 1
+    sequences = vision.frames if system.merging.attention == "space" else 1
     lengths = dict.fromkeys(layer.tokens_in // sequences for layer in cost)
     return [
         case
-        for count in clips()
+        for count in sizes.clips
         for tokens in list(lengths)[:2]  # before the first merge, and after it
         for case in (
             *_attention(system, rng, count * sequences, tokens),

@@ -25,7 +25,7 @@ Ask = Callable[..., Timed]
 """A request's keywords -> its time and its result."""
 
 OTHERS = ("original", "decord")
-"""How the names of ways begin that are not ours."""
+"""Prefixes of ways that are not ours."""
 
 _BERT = "einops, transformers"
 _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
@@ -39,7 +39,12 @@ _ORIGINALS = {  # the module that knows it, its repository, a folder in it, its 
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """Where the original is (--against), and the Python that runs it (--against_python)."""
+    """The original's checkout and Python.
+
+    Attributes:
+      against: the checkout (--against).
+      python: the Python that runs it (--against_python).
+    """
 
     against: str
     python: str
@@ -69,7 +74,7 @@ class Peer:
     def ready(
         self, system: System, params: Params, inputs: Mapping[str, np.ndarray]
     ) -> Iterator[Ask]:
-        """Starts a process that holds it with the same weights and inputs; yields how to ask it."""
+        """Starts the original with our inputs; yields a function that sends requests."""
         with tempfile.TemporaryDirectory() as name:
             _write_job(pathlib.Path(name), system, params, inputs)
             command = [self.python, "-m", "benchmarks.originals.driver"]

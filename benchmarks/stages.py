@@ -41,7 +41,7 @@ import pathlib
 import shlex
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -52,28 +52,37 @@ import rich.console
 import rich.table
 from absl import flags
 
-from benchmarks import cases as stage_cases
-from benchmarks.cases import Case, Timed, ceiling, clips, encode, make_inputs, text, weights
+from benchmarks.cases import (
+    Case,
+    Inputs,
+    Sizes,
+    Timed,
+    ceiling,
+    encode,
+    make_inputs,
+    text,
+    weights,
+)
 from benchmarks.decoding import decode
+from benchmarks.evaluation import questions, recognition, retrieval
 from benchmarks.kernels import forms
-from benchmarks.matching import answer, rerank
+from benchmarks.pairs import answer, rerank
 from benchmarks.peer import OTHERS, Peer, of_original
 from benchmarks.profile import kernels_of
 from benchmarks.synthetic import machine
 from benchmarks.training import memory, train
-from benchmarks.whole import questions, recognition, retrieval
 from tokmerge_jax import command_line, registry, runtime
-from tokmerge_jax.config import Config
+from tokmerge_jax.config import Config, umt
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.system import System
-from tokmerge_jax.types import UserError
+from tokmerge_jax.types import Params, UserError
 
 _STAGES = flags.DEFINE_list(
     "stages",
     [],
     "encode, text, rerank (retrieval), answer (questions), train (TempMe, TDS-CLIP); default: all"
-    " of these that there are; decode, evaluation; kernels (not TESTA): forms of attention and"
-    " merging, side by side; memory (of training) is available for every system",
+    " of these that there are; decode, evaluation; kernels (not with divided attention): forms of"
+    " attention and merging, side by side; memory (of training) is available for every system",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "timed runs of each case", lower_bound=1)
 _AGAINST = flags.DEFINE_string("against", "", "a checkout of the original, to time it as well")
@@ -83,49 +92,48 @@ _PROFILE = flags.DEFINE_bool("profile", False, "report which kernels the time of
 _WAIT = flags.DEFINE_bool(
     "wait", False, 'when all is compiled, print "ready" and wait for a line on standard input'
 )
-flags.adopt_module_key_flags(stage_cases)  # --help shows them
+_SIZES = Sizes()
+_GALLERY = flags.DEFINE_integer(
+    "gallery",
+    _SIZES.gallery,
+    "videos, and as many texts, of the re-ranking and the evaluation",
+    lower_bound=1,
+)
+_CLIPS = flags.DEFINE_list(
+    "clips", ["1"], "clips that are encoded at a time, as in 1,8,32; the evaluation takes the most"
+)
+_QUESTIONS = flags.DEFINE_integer(
+    "questions", _SIZES.questions, "questions about a video", lower_bound=1
+)
+_ANSWERS = flags.DEFINE_integer("answers", _SIZES.answers, "answers to choose from", lower_bound=1)
+_TRAIN_CLIPS = flags.DEFINE_integer(
+    "train_clips",
+    _SIZES.train_clips,
+    "clips of a step of training, no more than --gallery",
+    lower_bound=1,
+)
 
 READY = "ready"
 """The line that says, with `--wait`, that all is compiled."""
 
 _MEMORY = "memory"
 _LONG = "decode", "evaluation", "kernels"
-_VIDEOS = {"encode": encode, "decode": decode}
-_KERNELS = {"kernels": forms}
-_STAGES_OF = {
-    "vid_tldr": {
-        **_VIDEOS,
-        "text": text,
-        "rerank": rerank,
-        "evaluation": retrieval,
-        **_KERNELS,
-    },
-    "vid_tldr_qa": {**_VIDEOS, "answer": answer, "evaluation": questions, **_KERNELS},
-    "tempme": {
-        **_VIDEOS,
-        "text": text,
-        "train": train,
-        "evaluation": retrieval,
-        **_KERNELS,
-    },
-    "testa": {**_VIDEOS, "text": text, "rerank": rerank, "evaluation": retrieval},
-    "tds_clip": {**_VIDEOS, "train": train, "evaluation": recognition, **_KERNELS},
-}
+Stage = Callable[[System, Params, Inputs, Sizes], list[Case]]
 
 
 def main(config: Config) -> None:
     """Times the stages that the flags ask for, or measures their memory, and reports."""
     # JAX would take three quarters of a GPU's memory at once, and the original needs some beside.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    timed = _STAGES_OF.get(config.system, {})
-    known = [*timed, _MEMORY]
-    stages = _STAGES.value or [name for name in timed if name not in _LONG] or known
-    clips()  # checks the flag before long work
+    sizes = sizes_of_flags()
     _check_output()
     peer = Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
     if peer:
         peer.check(config.system)
     system = registry.build(config)
+    timed = stages_of(system)
+    known = [*timed, _MEMORY]
+    stages = _STAGES.value or [name for name in timed if name not in _LONG] or known
     if unknown := set(stages) - set(known):
         raise UserError(
             f"--stages={','.join(sorted(unknown))}: {system.name} has {', '.join(known)}"
@@ -141,7 +149,7 @@ def main(config: Config) -> None:
     }
     console = rich.console.Console(width=150)
     if names := [name for name in stages if name != _MEMORY]:
-        for rows in time_stages(system, names, peer):
+        for rows in time_stages(system, {name: timed[name] for name in names}, sizes, peer):
             result["cases"] = rows
             _write(result)
         title = f"{result['name']}, {result['machine']['devices']}, ours in {result['dtype']}"
@@ -152,6 +160,43 @@ def main(config: Config) -> None:
         _write(result)
 
 
+def sizes_of_flags() -> Sizes:
+    """The numbers of things to time.
+
+    Raises:
+      UserError: if --clips holds anything but counts.
+    """
+    clips = tuple(int(text) if text.strip().isdecimal() else 0 for text in _CLIPS.value)
+    if not clips or min(clips) < 1:
+        raise UserError(
+            f"--clips={','.join(_CLIPS.value)} must be counts of 1 or more, as in --clips=1,8,32"
+        )
+    return Sizes(
+        clips, _GALLERY.value, _QUESTIONS.value, _ANSWERS.value, train_clips=_TRAIN_CLIPS.value
+    )
+
+
+def stages_of(system: System) -> dict[str, Stage]:
+    """The stages that can be timed, by name: the records of the system's tasks decide."""
+    stages: dict[str, Stage] = {}
+    matching = system.retrieval and system.retrieval.matching
+    if system.retrieval:
+        stages |= {"text": text, "evaluation": retrieval}
+    if matching:
+        stages["rerank"] = rerank
+    if system.answering and isinstance(system.config.model, umt.Model):  # `answer` counts its MACs
+        stages |= {"answer": answer, "evaluation": questions}
+    if system.recognition:
+        stages["evaluation"] = recognition
+    if system.training and (system.recognition or (system.retrieval and not matching)):
+        stages["train"] = train  # it counts encoding, but no pairs
+    if stages:
+        stages = {"encode": encode, "decode": decode, **stages}
+        if system.merging.attention != "divided":
+            stages["kernels"] = forms
+    return stages
+
+
 def _write(result: Mapping[str, Any]) -> None:
     if _OUTPUT.value:
         text = json.dumps(result, indent=2, default=str)
@@ -159,21 +204,21 @@ def _write(result: Mapping[str, Any]) -> None:
 
 
 def time_stages(
-    system: System, names: Sequence[str], peer: Peer | None
+    system: System, stages: Mapping[str, Stage], sizes: Sizes, peer: Peer | None
 ) -> Iterator[list[dict[str, Any]]]:
     """Figures of the stages' cases, and of the original's where it is asked for, round by round."""
-    params, inputs = weights(system), make_inputs(system, names)
+    params, inputs = weights(system), make_inputs(system, list(stages), sizes)
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
-    cases = [ceiling(system)]
-    for name in names:
-        cases += _STAGES_OF[system.name][name](system, params, inputs)
+    cases = [ceiling(system, max(sizes.clips))]
+    for make in stages.values():
+        cases += make(system, params, inputs, sizes)
     askable = _askable(cases, peer) if peer else []
     with contextlib.ExitStack() as stack:
         if peer and askable:
             ask = stack.enter_context(peer.ready(system, params, inputs))
-            stages = list(dict.fromkeys(case.stage for case in cases))
+            order = list(dict.fromkeys(case.stage for case in cases))
             cases += of_original(askable, ask)
-            cases.sort(key=lambda case: stages.index(case.stage))  # beside ours
+            cases.sort(key=lambda case: order.index(case.stage))  # beside ours
         if _WAIT.value:
             print(READY, flush=True)
             sys.stdin.readline()

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from benchmarks.cases import (
-    TRAIN_CLIPS,
     Case,
+    Inputs,
+    Sizes,
     Timed,
     counted,
     program_bytes,
@@ -38,9 +39,9 @@ from tokmerge_jax.types import Params, UserError
 _READ = ("video", "label", "text_ids", "text_mask")  # by the losses that are timed
 
 
-def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> list[Case]:
+def train(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """A step of training on a few clips, without merging and with it."""
-    rows, count = {**inputs, "video": inputs["videos"]}, TRAIN_CLIPS.value
+    rows, count = {**inputs, "video": inputs["videos"]}, sizes.train_clips
     batch = {name: rows[name][:count] for name in _READ if name in rows}
     cases = []
     for stage, each in without_and_with(system):
@@ -62,9 +63,9 @@ def train(system: System, params: Params, inputs: Mapping[str, np.ndarray]) -> l
 
 
 def memory(system: System) -> list[dict[str, Any]]:
-    """What training holds on one device of `config.mesh`, in bytes, without merging and with it.
+    """Returns the bytes of training on one device, with and without merging.
 
-    Nothing runs.
+    The device is one of `config.mesh`. Nothing runs.
 
     Returns:
       Rows of:
@@ -194,7 +195,7 @@ def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
     A trained layer costs three products: forward, and the gradients of its weights and its input.
     """
     rows, forward = len(batch["video"]), clip_macs(system)
-    if system.name == "tds_clip":
+    if system.recognition:
         trained, first = _side_macs(system)
         return rows * (forward + 2 * trained - first)
     forward = rows * forward + text_macs(system, {"text_ids": batch["text_ids"]})

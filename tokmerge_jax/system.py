@@ -7,7 +7,7 @@ network only through these records, so a user's own encoder is evaluated in the 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -40,6 +40,7 @@ from tokmerge_jax.signatures import (
 from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
 
 T = TypeVar("T")
+Attention = Literal["joint", "space", "divided"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +98,13 @@ class Merging:
     Attributes:
       schedule: the configuration's schedule.
       cost_of: number of tokens that merge in each layer -> cost of each layer.
+      attention: what a token attends to: "joint" = all tokens of a clip, "space" = those of its
+        frame, "divided" = over time, then those of its frame.
     """
 
     schedule: Schedule
     cost_of: Callable[[Sequence[int]], Sequence[LayerCost]]
+    attention: Attention = "joint"
 
     @property
     def cost(self) -> Sequence[LayerCost]:

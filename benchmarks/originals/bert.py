@@ -1,4 +1,4 @@
-"""What the originals that read texts with BERT have in common, for `driver.py`.
+"""The parts that the originals with BERT share, for `driver.py`.
 
 Needs torch and transformers.
 """
@@ -12,7 +12,7 @@ from torch import nn
 
 
 def lend_old_names() -> None:
-    """Lets them import from transformers what has moved since the release they were written for."""
+    """Lets the originals import functions that transformers has moved since their release."""
     for name in (
         "apply_chunking_to_forward",
         "find_pruneable_heads_and_indices",
@@ -22,11 +22,14 @@ def lend_old_names() -> None:
 
 
 class Matching(nn.Module):
-    """The stages of texts, and the whole, as an original's evaluation runs them.
+    """The stages of texts, and an evaluation, as an original runs them.
 
-    A subclass has `text_encoder`, `text_proj`, `itm_head` and `see`, which gives tokens and
-    embeddings of frames [B,T,H,W,3]; `fusion` is what its encoder is told when it reads a video,
-    `pairs` how many pairs its evaluation scores at a time.
+    A subclass has `text_encoder`, `text_proj`, `itm_head` and `see`, which returns tokens and
+    embeddings of frames [B,T,H,W,3].
+
+    Attributes:
+      fusion: keywords of the encoder for a text with a video.
+      pairs: number of pairs that an evaluation scores at a time.
     """
 
     fusion: ClassVar[dict[str, str]] = {}
@@ -75,12 +78,12 @@ class Matching(nn.Module):
         return score.to(similarity.dtype)
 
     def begin(self, ids: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """The states [Q,L,C] that matching begins with, of ids and the text's own last states."""
+        """The text's input [Q,L,C] to matching, from its ids and its last states."""
         del ids
         return out
 
     def _read(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """What matching begins with, and embeddings of unit norm."""
+        """Returns (the texts' inputs [Q,L,C] to matching, embeddings [Q,D] of unit norm)."""
         ids, mask = inputs["text_ids"], inputs["text_mask"].long()
         out = self.text_encoder(ids, attention_mask=mask, return_dict=True, mode="text")
         states = out.last_hidden_state

@@ -19,6 +19,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -43,7 +44,7 @@ def main(checkout: str, folder: str, threads: str) -> None:
         request = json.loads(line)
         stage = request.pop("stage")
         if stage == "load":
-            run = _nothing
+            run = partial(torch.empty, 0)
         elif stage == "decode":
             run = import_module("benchmarks.originals.decoding").ready(request.pop("processes"))
         else:
@@ -75,10 +76,6 @@ def _stage(
         host = "video", "gallery"
         given = {name: x if name in host else x.to(device) for name, x in inputs.items()}
     return lambda **more: getattr(model, stage)(given, **more)
-
-
-def _nothing() -> torch.Tensor:
-    return torch.empty(0)
 
 
 def _timed(

@@ -23,10 +23,10 @@ class Original:
         self, checkout: str, job: dict[str, Any], weights: dict[str, torch.Tensor], folder: str
     ) -> None:
         del folder
-        package: Any = types.ModuleType("clip")  # its own reads pictures and texts as well
+        package: Any = types.ModuleType("clip")  # the checkout's `clip` would import more packages
         package.__path__ = [str(pathlib.Path(checkout) / "clip")]
         sys.modules["clip"] = package
-        with contextlib.redirect_stdout(sys.stderr):  # it prints, where answers are expected
+        with contextlib.redirect_stdout(sys.stderr):  # the checkout prints; answers go to stdout
             self._model = _Network(import_module("clip.model").VisualTransformer, job)
         missing, unknown = self._model.load_state_dict(weights, strict=False)
         assert not unknown, unknown
@@ -35,13 +35,13 @@ class Original:
             parameter.requires_grad_("side" in name or "visual" not in name)
         for module in self._model.modules():
             if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
-                module.momentum = 0.0  # training leaves what is encoded with as it is
+                module.momentum = 0.0  # training does not change running statistics
         # So small a rate that a step leaves the weights as they are, and takes its time.
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=1e-12, weight_decay=0.15)
 
     def set_up(self, form: str, how: str) -> None:
-        """Takes an attention: what its code calls is fused by PyTorch 2, but not by 1 ("eager")."""
-        assert how == "off", "it merges nothing"
+        """Selects the attention of PyTorch 1 ("eager") or 2 ("fused")."""
+        assert how == "off", "the original merges nothing"
         self._attention = {"eager": SDPBackend.MATH, "fused": SDPBackend.FLASH_ATTENTION}[form]
 
     def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -69,7 +69,7 @@ class Original:
 
 
 class _Network(nn.Module):
-    """Its transformer with its side network, and a classifier (its scripts' `VideoCLIP`)."""
+    """The original's transformer with its side network, and a classifier: `VideoCLIP`."""
 
     def __init__(self, transformer: Any, job: dict[str, Any]) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _Network(nn.Module):
             width=vision["width"],
             layers=vision["depth"],
             heads=vision["heads"],
-            output_dim=0,  # it has none
+            output_dim=0,  # no projection
             T=vision["frames"],
             side_dim=width,
         )

@@ -54,29 +54,8 @@ class Original(Matching):
         del folder
         vit, med, patch = _import_networks(checkout)
         vision, text = job["vision"], job["text"]
-        self.visual_encoder = vit.TimeSformer(
-            {
-                "image_size": vision["image_size"],
-                "patch_size": vision["patch_size"],
-                "num_frames": vision["frames"],
-                "learnable_temporal_scaling": False,
-                "attention_type": "divided_space_time",
-                "vision_width": vision["width"],
-                "num_heads": vision["heads"],
-                "use_grad_checkpointing": False,
-                "vit_ckpt_layer": 0,
-            }
-        )
-        config = med.BertConfig(
-            hidden_size=text["width"],
-            num_hidden_layers=text["depth"],
-            num_attention_heads=text["heads"],
-            intermediate_size=text["mlp_width"],
-            vocab_size=text["vocab_size"],
-            max_position_embeddings=text["max_positions"],
-            encoder_width=vision["width"],
-            add_cross_attention=True,
-        )
+        self.visual_encoder = vit.TimeSformer(_vision_settings(vision))
+        config = med.BertConfig(**_text_settings(text), encoder_width=vision["width"])
         self.text_encoder = med.BertModel(config, add_pooling_layer=False)
         self.vision_proj = nn.Linear(vision["width"], job["embed_dim"])
         self.text_proj = nn.Linear(text["width"], job["embed_dim"])
@@ -115,8 +94,34 @@ class Original(Matching):
         return self.text_encoder.embeddings(input_ids=ids)
 
     def final(self, score: torch.Tensor, similarity: torch.Tensor) -> torch.Tensor:
-        """What candidates are ranked by: matching score and cosine."""
+        """The scores that rank candidates: matching score plus cosine."""
         return score + similarity
+
+
+def _vision_settings(sizes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "image_size": sizes["image_size"],
+        "patch_size": sizes["patch_size"],
+        "num_frames": sizes["frames"],
+        "learnable_temporal_scaling": False,
+        "attention_type": "divided_space_time",
+        "vision_width": sizes["width"],
+        "num_heads": sizes["heads"],
+        "use_grad_checkpointing": False,
+        "vit_ckpt_layer": 0,
+    }
+
+
+def _text_settings(sizes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "hidden_size": sizes["width"],
+        "num_hidden_layers": sizes["depth"],
+        "num_attention_heads": sizes["heads"],
+        "intermediate_size": sizes["mlp_width"],
+        "vocab_size": sizes["vocab_size"],
+        "max_position_embeddings": sizes["max_positions"],
+        "add_cross_attention": True,
+    }
 
 
 def _fused(self: Any, x: torch.Tensor) -> torch.Tensor:

@@ -46,28 +46,9 @@ class Original(Matching):
         vision, text = job["vision"], job["text"]
         self.answers = not job["embed_dim"]
         self.vision_encoder = vit.PretrainVisionTransformer(
-            img_size=vision["image_size"],
-            patch_size=vision["patch_size"],
-            encoder_embed_dim=vision["width"],
-            encoder_depth=vision["depth"],
-            encoder_num_heads=vision["heads"],
-            num_frames=vision["frames"],
-            clip_return_layer=0,
-            add_pool_norm=not self.answers,
-            vidTLDR_use=False,
-            vidTLDR_r=[],
+            **_vision_settings(vision), add_pool_norm=not self.answers
         )
-        config = xbert.BertConfig(
-            hidden_size=text["width"],
-            num_hidden_layers=text["depth"],
-            num_attention_heads=text["heads"],
-            intermediate_size=text["mlp_width"],
-            vocab_size=text["vocab_size"],
-            max_position_embeddings=text["max_positions"],
-            fusion_layer=text["fusion_layer"],
-            encoder_width=vision["width"],
-            cross_module="ca",
-        )
+        config = xbert.BertConfig(**_text_settings(text), encoder_width=vision["width"])
         self.text_encoder = xbert.BertModel(config, add_pooling_layer=False)
         if self.answers:
             deep = text["depth"] - text["fusion_layer"]
@@ -140,6 +121,33 @@ class Original(Matching):
             reduction="none",
         )
         return (first[0].log() - whole.loss.view(-1)).topk(k).values
+
+
+def _vision_settings(sizes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "img_size": sizes["image_size"],
+        "patch_size": sizes["patch_size"],
+        "encoder_embed_dim": sizes["width"],
+        "encoder_depth": sizes["depth"],
+        "encoder_num_heads": sizes["heads"],
+        "num_frames": sizes["frames"],
+        "clip_return_layer": 0,
+        "vidTLDR_use": False,
+        "vidTLDR_r": [],
+    }
+
+
+def _text_settings(sizes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "hidden_size": sizes["width"],
+        "num_hidden_layers": sizes["depth"],
+        "num_attention_heads": sizes["heads"],
+        "intermediate_size": sizes["mlp_width"],
+        "vocab_size": sizes["vocab_size"],
+        "max_position_embeddings": sizes["max_positions"],
+        "fusion_layer": sizes["fusion_layer"],
+        "cross_module": "ca",
+    }
 
 
 def _fused(eager: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import script
 
-from benchmarks import cost_model
+from benchmarks import rounds
 from tokmerge_jax.types import UserError
 
 OTHER_CODE = """
@@ -55,7 +55,7 @@ def test_a_damaged_file_of_rounds_is_named(content, tmp_path):
     path = tmp_path / "rounds.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"rounds.json: damaged; delete it to measure anew"):
-        cost_model.earlier(path, "a")
+        rounds.earlier(path, "a")
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ def test_the_folder_and_more_rounds(tmp_path):
     assert (tmp_path / "tokens_to_time.png").stat().st_size > 10000
     again = run(*options, "--rounds=3")
     assert f"1 rounds are in {tmp_path}" in again.stderr
-    rounds = json.loads((tmp_path / "results.json").read_text())["rounds"]
-    assert (len(rounds), rounds[:1]) == (3, results["rounds"])
+    measured = json.loads((tmp_path / "results.json").read_text())["rounds"]
+    assert (len(measured), measured[:1]) == (3, results["rounds"])
     command = [sys.executable, "-c", OTHER_CODE, "--config=configs/demo.py"]
     other = subprocess.run(
         [*command, *options, "--rounds=1"], cwd=script.ROOT, capture_output=True, text=True

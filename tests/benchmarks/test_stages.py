@@ -11,8 +11,9 @@ import pytest
 from absl.testing import flagsaver
 
 from benchmarks import decoding, peer, stages
-from benchmarks.cases import Case, Timed, ceiling, clips, make_inputs, program_bytes
-from tokmerge_jax.config import Config, tds_clip, umt
+from benchmarks.cases import Case, Sizes, Timed, ceiling, make_inputs, program_bytes
+from tokmerge_jax import registry
+from tokmerge_jax.config import Config, clip, tds_clip, testa, umt
 from tokmerge_jax.types import LayerCost, UserError
 
 TERA = 10**12
@@ -101,14 +102,30 @@ def test_the_original_has_its_own_products_and_no_compiling():
 
 
 @pytest.mark.parametrize("given", ["0", "1,x", "", "2,-1"])
-def test_clips_that_are_no_counts_are_told(given):
+def test_clips_that_are_no_counts_are_refused(given):
     with flagsaver.as_parsed(clips=given), pytest.raises(UserError, match=r"--clips=.*1,8,32"):
-        clips()
+        stages.sizes_of_flags()
 
 
-def test_clips_are_counts():
-    with flagsaver.as_parsed(clips="1,8,32"):
-        assert clips() == [1, 8, 32]
+def test_sizes_are_those_of_the_flags():
+    given = {"clips": "1,8,32", "gallery": "5", "questions": "6", "answers": "7"}
+    with flagsaver.as_parsed(**given, train_clips="3"):
+        assert stages.sizes_of_flags() == Sizes((1, 8, 32), 5, 6, 7, train_clips=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (umt.Retrieval(), "encode decode text evaluation rerank kernels"),
+        (umt.QuestionAnswering(), "encode decode answer evaluation kernels"),
+        (clip.Retrieval(), "encode decode text evaluation train kernels"),
+        (testa.Retrieval(), "encode decode text evaluation rerank"),
+        (tds_clip.Recognition(), "encode decode evaluation train kernels"),
+    ],
+    ids=lambda value: getattr(value, "system", ""),
+)
+def test_stages_are_those_of_the_records(config, names):
+    assert list(stages.stages_of(registry.build(config))) == names.split()
 
 
 ACTIONS = tds_clip.Recognition(
@@ -125,13 +142,13 @@ def system(config: Config) -> Any:
 
 
 def test_clips_to_train_with_are_as_many_as_asked():
-    with flagsaver.as_parsed(clips="1,3", train_clips="5", gallery="4"):
-        inputs = make_inputs(system(ACTIONS), ["train"])
-        assert inputs["video"].shape == (3, 2, 4, 4, 3)
-        assert inputs["videos"].shape == (5, 2, 4, 4, 3)
-        assert inputs["label"].shape == (5,)
-        with pytest.raises(UserError, match=r"--train_clips=5 is more than the 4 texts"):
-            make_inputs(system(umt.Retrieval()), ["encode", "train"])
+    sizes = Sizes((1, 3), train_clips=5, gallery=4)
+    inputs = make_inputs(system(ACTIONS), ["train"], sizes)
+    assert inputs["video"].shape == (3, 2, 4, 4, 3)
+    assert inputs["videos"].shape == (5, 2, 4, 4, 3)
+    assert inputs["label"].shape == (5,)
+    with pytest.raises(UserError, match=r"--train_clips=5 is more than the 4 texts"):
+        make_inputs(system(umt.Retrieval()), ["encode", "train"], sizes)
 
 
 @pytest.mark.parametrize(("platform", "products"), [("cpu", 12), ("gpu", 480)])
@@ -140,8 +157,7 @@ def test_products_of_the_ceiling_leave_numbers_as_large_as_they_are(
 ):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     monkeypatch.setattr("tokmerge_jax.runtime.jit", jax.jit)  # no options of a compiler
-    with flagsaver.as_parsed(clips="2"):
-        case = ceiling(system(ACTIONS))
+    case = ceiling(system(ACTIONS), 2)
     assert case.way == f"{products} products, 128 rows"
     assert case.macs == products * 128 * 16 * 64
     output = case.run().output
@@ -155,7 +171,7 @@ def test_both_decoders_have_as_many_processes(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     drawn = system(umt.Retrieval())
     drawn.pixels = types.SimpleNamespace(frames=4, image_size=32, transform=lambda frames: frames)
-    one, three = decoding.decode(drawn, {}, {})
+    one, three = decoding.decode(drawn, {}, {}, Sizes())
     assert [one.stage, three.stage] == [
         "decode 2 videos, 320x240, 1 process",
         "decode 2 videos, 320x240, 3 processes",

@@ -20,7 +20,7 @@ from tokmerge_jax.config import Config
 from tokmerge_jax.merging import Merger, costs, schedule
 from tokmerge_jax.merging.merger import BLOCK, Place
 from tokmerge_jax.signatures import TraceVideo
-from tokmerge_jax.system import Merging
+from tokmerge_jax.system import Attention, Merging
 from tokmerge_jax.systems.validation import video_checked
 from tokmerge_jax.types import LayerCost, Params, Schedule
 
@@ -73,6 +73,11 @@ class Tower(abc.ABC):
         return self.config.model.vision.frames * self.patches + self.protected
 
     @property
+    def attention(self) -> Attention:
+        """What a token attends to; see `system.Merging`."""
+        return "joint"
+
+    @property
     def layers(self) -> int:
         """The number of layers, from the first, that `config.model.merger.r` applies to."""
         return self.config.model.vision.depth
@@ -110,7 +115,7 @@ class Tower(abc.ABC):
     @property
     def merging(self) -> Merging:
         """The merging schedule and the cost of encoding a video."""
-        return Merging(Schedule(self.r, self.tokens, self.most), self.cost)
+        return Merging(Schedule(self.r, self.tokens, self.most), self.cost, self.attention)
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """The cost of each layer with the schedule `r`."""

@@ -18,6 +18,7 @@ from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.merging import Tokens, schedule, tempme
 from tokmerge_jax.merging.tempme import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
+from tokmerge_jax.system import Attention
 from tokmerge_jax.systems.towers import CLIP_MEAN, CLIP_STD, Tower
 from tokmerge_jax.types import LayerCost, Params
 
@@ -42,6 +43,11 @@ class ClipTower(Tower):
     def tokens(self) -> int:
         """N of a frame: its class token and its patches."""
         return self.patches + 1
+
+    @property
+    def attention(self) -> Attention:
+        """As in `Tower`."""
+        return "space"
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

@@ -18,7 +18,7 @@ from tokmerge_jax.merging.merger import BLOCK
 from tokmerge_jax.merging.testa import Aggregation
 from tokmerge_jax.models.timesformer import TimeSformer
 from tokmerge_jax.signatures import TraceVideo
-from tokmerge_jax.system import Pixels
+from tokmerge_jax.system import Attention, Pixels
 from tokmerge_jax.systems.towers import CLIP_MEAN, CLIP_STD, Tower
 from tokmerge_jax.types import LayerCost, Params, UserError
 
@@ -41,6 +41,11 @@ class TimeSformerTower(Tower):
         """N, the number of tokens among which patches merge: a frame's, or in "joint" all."""
         vision = self.config.model.vision
         return 1 + self.patches * (vision.frames if vision.attention == "joint" else 1)
+
+    @property
+    def attention(self) -> Attention:
+        """As in `Tower`."""
+        return self.config.model.vision.attention
 
     @property
     def kinds(self) -> tuple[type[Merger], type[Merger]]:

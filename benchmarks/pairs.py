@@ -11,8 +11,9 @@ from jaxtyping import PyTree
 
 from benchmarks.cases import (
     ANSWER_LENGTH,
-    QUESTIONS,
     Case,
+    Inputs,
+    Sizes,
     Timed,
     compiled,
     requests_for,
@@ -36,8 +37,9 @@ _TOGETHER = 8  # questions that are answered by a call, as in an evaluation
 _PAIRS = 32  # timed where each pair is scored anew: a batch of the original's evaluation
 
 
-def rerank(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+def rerank(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Matches all texts with one video: with shared keys and values, and pair by pair."""
+    del sizes
     (count, length, _), tokens = inputs["states"].shape, inputs["tokens"]
     states, mask = inputs["states"][None], inputs["text_mask"][None]
     stage = f"re-rank {count} x {count}"
@@ -80,51 +82,68 @@ def pair_macs(system: System, length: int) -> tuple[int, int]:
     return memory, (fusing - 1) * full + last
 
 
-def answer(system: System, params: Params, inputs: dict[str, np.ndarray]) -> list[Case]:
+def answer(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Answers all questions about a video: as the evaluation does, and one by one."""
-    count, listed = QUESTIONS.value, len(inputs["answer_ids"])
-    options = expect(system.config.eval, AnsweringOptions)
-    most = min(options.top_k, listed)
+    count, listed = sizes.questions, len(inputs["answer_ids"])
+    most = min(expect(system.config.eval, AnsweringOptions).top_k, listed)
     stage = f"{count} questions, {listed} answers, {most} whole"
     texts = inputs["text_ids"], inputs["text_mask"]
     ids, mask = (np.resize(array, (count, *array.shape[1:])) for array in texts)
+    given = system, params, inputs, (ids, mask), most
+    return [_ours(stage, *given), _anew(stage, *given)]
+
+
+def _ours(
+    stage: str,
+    system: System,
+    params: Params,
+    inputs: Inputs,
+    texts: tuple[np.ndarray, np.ndarray],
+    most: int,
+) -> Case:
+    """Answers as an evaluation does: what the answers have in common is read once."""
     model = evaluation.Model(params, parallel.make_mesh(1))
     task, answers = needed(system, system.answering), Answers(inputs["answer_ids"])
+    first_piece = expect(system.config.eval, AnsweringOptions).first_piece
     remember = model.compiled(task.video_memory)
-    ranker = answering.Ranker(model, task, (ids, mask), answers, most, options.first_piece)
+    ranker = answering.Ranker(model, task, texts, answers, most, first_piece)
+    count = len(texts[0])
     together = _TOGETHER if count % _TOGETHER == 0 else count
     asked = np.arange(count).reshape(1, -1, together)
 
-    def ours() -> Timed:
+    def run() -> Timed:
         start = time.perf_counter()
         memory = remember(inputs["tokens"])
         scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
         return Timed(time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0])
 
-    # Ours reads what answers have in common once; the other way reads each answer whole.
-    nodes = len(answers.tree(np.arange(most)).ids)
     read, piece = _answering_macs(system, inputs)
-    ours_macs = read["video"] + count * (read["question"] + read["memory"]) + count * nodes * piece
-    anew_macs = (
-        read["video"]
-        + read["question"]
-        + (most + 1) * read["memory"]
-        + most * ANSWER_LENGTH * piece
+    nodes = len(answers.tree(np.arange(most)).ids)
+    macs = read["video"] + count * (read["question"] + read["memory"] + nodes * piece)
+    return Case(stage, "ours", run, macs, compiles=True)
+
+
+def _anew(
+    stage: str,
+    system: System,
+    params: Params,
+    inputs: Inputs,
+    texts: tuple[np.ndarray, np.ndarray],
+    most: int,
+) -> Case:
+    """Answers one question at a time, and reads each of its best answers whole."""
+    ids, mask = (array[:1, None] for array in texts)
+    read, piece = _answering_macs(system, inputs)
+    answers = most * ANSWER_LENGTH * piece
+    return compiled(
+        stage,
+        "each question and answer anew",
+        _each_anew(system, params, most),
+        (params, inputs["tokens"], ids, mask, inputs["answer_ids"]),
+        read["video"] + read["question"] + (most + 1) * read["memory"] + answers,
+        runs=len(texts[0]),
+        requests=requests_for("answer", system, k=most),
     )
-    anew = _each_anew(system, params, most)
-    first = ids[:1, None], mask[:1, None]
-    return [
-        Case(stage, "ours", ours, ours_macs, compiles=True),
-        compiled(
-            stage,
-            "each question and answer anew",
-            anew,
-            (params, inputs["tokens"], *first, inputs["answer_ids"]),
-            anew_macs,
-            runs=count,
-            requests=requests_for("answer", system, k=most),
-        ),
-    ]
 
 
 def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
@@ -150,7 +169,7 @@ def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.A
     return answer
 
 
-def _answering_macs(system: System, inputs: dict[str, np.ndarray]) -> tuple[Mapping[str, int], int]:
+def _answering_macs(system: System, inputs: Inputs) -> tuple[Mapping[str, int], int]:
     """Returns (MACs of a video's K/V, a question, its K/V, by name; MACs of an answer position)."""
     words, (_, tokens, width) = expect(system.config.model, umt.Model).text, inputs["tokens"].shape
     length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import (
-    QUESTIONS,
     Case,
+    Inputs,
+    Sizes,
     Timed,
-    clips,
     counted,
     requests_for,
     text_macs,
 )
-from benchmarks.matching import pair_macs
+from benchmarks.pairs import pair_macs
 from benchmarks.synthetic import clip_macs, needed
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, tds_clip
@@ -31,11 +31,9 @@ from tokmerge_jax.system import System
 from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import Batch, Params, Questions
 
-Inputs = dict[str, np.ndarray]
 
-
-def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
-    """Videos and as many texts: encoded, compared, and ranked again where the system does so.
+def retrieval(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
+    """Evaluates N videos and N texts; the system re-ranks them if it has a matching head.
 
     In a gallery of up to `config.eval.top_k` videos every text is a candidate of every video, and
     the final scores are compared with the original's. In a larger one rounding decides which texts
@@ -43,7 +41,7 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
     pairs is not known in advance.
     """
     texts, options = (inputs["text_ids"], inputs["text_mask"]), system.config.eval
-    settings = replace(expect(options, RetrievalOptions), batch_size=max(clips()))
+    settings = replace(expect(options, RetrievalOptions), batch_size=max(sizes.clips))
     count, rerank = len(inputs["gallery"]), settings.reranking
     most = min(rerank.top_k, count) if rerank else count
     asked = {"k": most} if rerank else {}
@@ -66,15 +64,15 @@ def retrieval(system: System, params: Params, inputs: Inputs) -> list[Case]:
             macs=ours if most == count else None,
             clips=count,
             compiles=True,
-            requests=requests_for("evaluate", system, clips=max(clips()), **asked),
+            requests=requests_for("evaluate", system, clips=max(sizes.clips), **asked),
             original_macs=original,
         )
     ]
 
 
-def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
-    """Videos and questions about each, whose answers are ranked; `answer` times the original."""
-    count, each = len(inputs["gallery"]), QUESTIONS.value
+def questions(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
+    """Ranks answers to questions about each of N videos; the stage `answer` times the original."""
+    count, each = len(inputs["gallery"]), sizes.questions
     texts: Any = tuple(
         np.resize(inputs[name], (count * each, *inputs[name].shape[1:]))
         for name in ("text_ids", "text_mask")
@@ -82,7 +80,7 @@ def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
     names = tuple(map(str, range(count * each)))
     about = tuple(np.repeat(np.arange(count), each).tolist())
     asked = Questions(names[:count], names, names, about, ((),) * len(names), ())
-    settings = replace(expect(system.config.eval, AnsweringOptions), batch_size=max(clips()))
+    settings = replace(expect(system.config.eval, AnsweringOptions), batch_size=max(sizes.clips))
     task, answers = needed(system, unchecked(system).answering), inputs["answer_ids"]
 
     def evaluate(context: evaluation.Context) -> np.ndarray:
@@ -93,14 +91,14 @@ def questions(system: System, params: Params, inputs: Inputs) -> list[Case]:
     return [Case(stage, "ours", run, clips=count, compiles=True)]
 
 
-def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
+def recognition(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Evaluates action recognition of videos with one view each."""
     count, classes = len(inputs["gallery"]), expect(system.config.model, tds_clip.Model).classes
     names = tuple(map(str, range(count)))
     task = needed(system, unchecked(system).recognition)
 
     def evaluate(context: evaluation.Context) -> np.ndarray:
-        size = max(clips())
+        size = max(sizes.clips)
         recognised = actions.evaluate(
             context, task, names, views=1, classes=classes, batch_size=size
         )
@@ -114,7 +112,7 @@ def recognition(system: System, params: Params, inputs: Inputs) -> list[Case]:
             macs=count * clip_macs(system),
             clips=count,
             compiles=True,
-            requests=requests_for("evaluate", system, clips=max(clips())),
+            requests=requests_for("evaluate", system, clips=max(sizes.clips)),
         )
     ]
 
