@@ -50,7 +50,7 @@ def retrieval(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> l
 
     def evaluate(context: evaluation.Context) -> np.ndarray:
         scores = evaluation.evaluate(context, task, count, texts, settings)
-        return scores.video_to_text if most == count else scores.similarity
+        return (scores.video_to_text if most == count else scores.similarity)[:]
 
     encode = count * clip_macs(system) + text_macs(system, inputs)
     memory, pair = pair_macs(system, texts[0].shape[1]) if rerank else (0, 0)

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import small_gallery
+from dense import dense
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import umt
 from tokmerge_jax.config.evaluation import RetrievalOptions
-from tokmerge_jax.evaluation.retrieval import dual_softmax
+from tokmerge_jax.evaluation.scores import dual_softmax
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.types import UserError
 
@@ -38,7 +39,7 @@ def run(folder, towers=TOWERS, **options):
         (small_gallery.IDS, small_gallery.MASK),
         RetrievalOptions(batch_size=4, **options),
     )
-    return evaluation.evaluate(context, towers, small_gallery.VIDEOS, texts, options)
+    return dense(evaluation.evaluate(context, towers, small_gallery.VIDEOS, texts, options))
 
 
 def test_embeddings_are_all_that_is_kept(tmp_path):
@@ -88,12 +89,12 @@ def test_stored_features_that_are_damaged_have_no_ranks(tmp_path, number):
     damaged = np.array(rows.values[5:6])
     damaged[0, 0, 1] = number
     rows.write(np.array([5]), damaged)
-    with pytest.raises(UserError, match=r"similarity of video 5 and text 0 is (nan|-?inf)"):
+    with pytest.raises(UserError, match=r"the embedding of video 5 is (nan|-?inf)"):
         run(tmp_path)
 
 
 def test_dual_softmax_of_large_scales_is_finite():
-    scores = dual_softmax(np.array([[1.0, -1.0], [0.5, 0.9]], np.float32), 1e4)
+    scores = dual_softmax(np.array([[1.0, -1.0], [0.5, 0.9]], np.float32), 1e4)[:]
     np.testing.assert_allclose(scores, [[1.0, 0.0], [0.0, 0.9]], atol=1e-6)
 
 

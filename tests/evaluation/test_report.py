@@ -104,11 +104,23 @@ def test_healthy_scores_bring_no_warning(results):
 
 
 def test_written_and_read(results, tmp_path):
-    report.write(tmp_path / "new", results, {"similarity": SCORES.similarity})
+    report.write(tmp_path / "new", results, {"similarity": SCORES.similarity[:]})
     assert report.read(tmp_path / "new") == json.loads(json.dumps(results))
     assert report.read(tmp_path / "new/results.json")["name"] == "name"
     with np.load(tmp_path / "new/scores.npz") as arrays:
         np.testing.assert_array_equal(arrays["similarity"], SCORES.similarity)
+
+
+def test_scores_of_a_large_gallery_are_not_written(system, tmp_path, monkeypatch):
+    report.write(tmp_path, {}, {"similarity": np.eye(2)})  # of an earlier run
+    monkeypatch.setattr(outcomes, "PAIRS", 5)
+    outcome = outcomes.retrieval(SCORES, GALLERY, system.config, [])
+    results = report.results("name", system, system.config, outcome, FACTS, {})
+    report.write(tmp_path, results, outcome.arrays)
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+    assert "pairs, so no scores.npz is written" in text(report.table(results))
+    monkeypatch.setattr(outcomes, "PAIRS", 6)
+    assert len(outcomes.retrieval(SCORES, GALLERY, system.config, []).arrays) == 3
 
 
 def test_table_shows_them(results):

@@ -18,6 +18,7 @@ import pytest
 import row_batches
 import small_gallery
 import umt_case
+from dense import dense
 from parameters import slow
 from umt_case import close
 
@@ -46,7 +47,8 @@ def evaluate_golden(case, folder, devices=1, fsdp=1, batch_size=5):
     )
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=1.0)
     assert system.retrieval
-    return evaluation.evaluate(context, system.retrieval, len(clips), (ids, ids != 0), options)
+    texts = ids, ids != 0
+    return dense(evaluation.evaluate(context, system.retrieval, len(clips), texts, options))
 
 
 @pytest.mark.parametrize("name", slow(CASES, lambda name: name != CASES[0]))
@@ -173,7 +175,7 @@ def test_without_reranking(tmp_path):
         (small_gallery.IDS, small_gallery.MASK),
         RerankingOptions(batch_size=4, rerank=False, top_k=3, memory_gib=1.0),
     )
-    expected = small_gallery.by_hand()[0]
+    scores, expected = dense(scores), small_gallery.by_hand()[0]
     np.testing.assert_allclose(scores.similarity, expected, atol=1e-5)
     np.testing.assert_allclose(scores.video_to_text, expected, atol=1e-5)
     np.testing.assert_allclose(scores.text_to_video, expected.T, atol=1e-5)

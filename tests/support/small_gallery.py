@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import row_batches
+from dense import dense
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config.evaluation import RerankingOptions
@@ -89,7 +90,8 @@ def run(
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
     store = evaluation.Store(Path(folder), {"gallery": "small"})
     context = evaluation.Context(evaluation.Model(PARAMS, mesh), source, store, Stopwatch())
-    return evaluation.evaluate(context, retrieval, VIDEOS, (IDS, MASK), options, usable=usable)
+    scores = evaluation.evaluate(context, retrieval, VIDEOS, (IDS, MASK), options, usable=usable)
+    return dense(scores)
 
 
 def by_hand(k=3):

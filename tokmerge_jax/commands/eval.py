@@ -55,7 +55,7 @@ def main(config: Config) -> None:
         rich.print(published.table(rows))
     if picture := evaluation.draw(system, results, source, folder):
         print(f"Drew {picture}")
-    print(f"Results and scores are in {folder}")
+    print(f"Results are in {folder}")
 
 
 def run() -> None:

@@ -203,7 +203,8 @@ class Index:
         embedding = np.stack([self.load(path, "embedding", shapes["embedding"]) for path in videos])
         cosine = text_features["embedding"] @ embedding.mean(axis=1).T
         runtime.finite(cosine, "similarity", text=None, video=videos)
-        wanted = metrics.highest(cosine, top_k)
+        wanted = np.zeros(cosine.shape, bool)
+        np.put_along_axis(wanted, metrics.highest(cosine, top_k), True, axis=1)
         wanted_videos = np.flatnonzero(wanted.any(axis=0))
         paths, cosine, wanted = (
             [videos[v] for v in wanted_videos],
@@ -212,19 +213,24 @@ class Index:
         )
         if matching is None:
             return [_hits(paths, *row, None) for row in zip(wanted, cosine, strict=True)]
-        scores = _Scores(wanted.T.shape)
+        scores = np.zeros(wanted.shape, np.float32)
+
+        def write(videos: np.ndarray, of_videos: Sequence[np.ndarray]) -> None:
+            for video, of_video in zip(videos, of_videos, strict=True):
+                scores[wanted[:, video], video] = of_video
+
         match(
             model,
             matching,
             _Tokens(self, paths, shapes["tokens"]),
             (text_features["states"], texts[1]),
-            wanted=wanted.T,
+            wanted=[np.flatnonzero(of_video) for of_video in wanted.T],
             todo=np.arange(len(paths)),
-            write=scores.write,
+            write=write,
             memory_gib=memory_gib,
             names=paths,
         )
-        rows = zip(wanted, cosine, scores.values.T, strict=True)
+        rows = zip(wanted, cosine, scores, strict=True)
         return [_hits(paths, *row) for row in rows]
 
     def load(self, path: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -332,16 +338,6 @@ class _Tokens:
     def __getitem__(self, places: Places, /) -> np.ndarray:
         paths = [self.videos[int(place)] for place in np.ravel(places)]
         return np.stack([self.index.load(path, "tokens", self.shape) for path in paths])
-
-
-class _Scores:
-    """Matching scores [V,Q] in memory."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.values = np.zeros(shape, np.float32)
-
-    def write(self, rows: np.ndarray, values: np.ndarray) -> None:
-        self.values[rows] = values
 
 
 def _encode(

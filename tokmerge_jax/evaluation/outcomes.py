@@ -1,7 +1,8 @@
 """The outcome of an evaluation for each task: metrics by name, and the protocol behind them."""
 
 import dataclasses
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import harmonic_mean
 
@@ -19,10 +20,15 @@ from tokmerge_jax.evaluation import actions as action_metrics
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.actions import ActionScores
 from tokmerge_jax.evaluation.answering import Ranking
+from tokmerge_jax.evaluation.blocks import Matrix, map_blocks
+from tokmerge_jax.evaluation.candidates import NO_CANDIDATE
 from tokmerge_jax.evaluation.multiple_choice import CONTRAST, MATCH, OptionScores
-from tokmerge_jax.evaluation.retrieval import NO_CANDIDATE, Scores
+from tokmerge_jax.evaluation.scores import Scores
 from tokmerge_jax.evaluation.writing import WrittenAnswers
 from tokmerge_jax.types import Actions, Choices, Gallery, Json, Questions
+
+PAIRS = 2**26
+"""The largest number of pairs of videos and texts whose scores are kept: 768 MiB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Outcome:
       further: other JSON values for results.json.
       protocol: the rules behind the numbers, in the papers' terms.
       clips_per_second: videos encoded per second; None if not measured.
-      arrays: the arrays that the numbers were computed from, for scores.npz.
+      arrays: the arrays that the numbers were computed from, for scores.npz; none if too large.
     """
 
     headline: tuple[str, float]
@@ -74,24 +80,41 @@ def retrieval(scores: Scores, gallery: Gallery, config: Config, broken: Sequence
         },
         protocol=_protocol(config, gallery.videos, broken) | rules,
         clips_per_second=scores.clips_per_second,
-        arrays={
-            "similarity": scores.similarity,
-            "text_to_video": scores.text_to_video,
-            "video_to_text": scores.video_to_text,
-        },
+        arrays=_arrays(scores),
     )
+
+
+def _arrays(scores: Scores) -> dict[str, np.ndarray]:
+    """The matrices of a gallery of at most `PAIRS` pairs."""
+    if math.prod(scores.similarity.shape) > PAIRS:
+        return {}
+    matrices = {
+        "similarity": scores.similarity,
+        "text_to_video": scores.text_to_video,
+        "video_to_text": scores.video_to_text,
+    }
+    return {name: matrix[:] for name, matrix in matrices.items()}
 
 
 def _equal_scores(scores: Scores, relevant: metrics.Relevant) -> dict[str, dict[str, int]]:
     """`metrics.equal_scores` in both directions; pairs that are not candidates do not count."""
-    right = np.zeros(scores.text_to_video.shape, bool)
-    for text, videos in enumerate(relevant):
-        right[text, list(videos)] = True
-    ways = {"text_to_video": (scores.text_to_video, right)}
-    ways["video_to_text"] = scores.video_to_text, right.T
+
+    def count(block: np.ndarray, relevant: metrics.Relevant) -> dict[str, int]:
+        right = np.zeros(block.shape, bool)
+        for row, columns in zip(right, relevant, strict=True):
+            row[list(columns)] = True
+        return metrics.equal_scores(np.where(block == NO_CANDIDATE, -np.inf, block), right)
+
+    def total(ranked: Matrix, relevant: metrics.Relevant) -> dict[str, int]:
+        counted = Counter()
+        for part in map_blocks(count, ranked, relevant):
+            counted.update(part)
+        return dict(counted)
+
+    texts = metrics.texts_of(relevant, scores.similarity.shape[0])
     return {
-        way: metrics.equal_scores(np.where(ranked == NO_CANDIDATE, -np.inf, ranked), theirs)
-        for way, (ranked, theirs) in ways.items()
+        "text_to_video": total(scores.text_to_video, relevant),
+        "video_to_text": total(scores.video_to_text, texts),
     }
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
-from tokmerge_jax.evaluation.outcomes import Outcome
+from tokmerge_jax.evaluation.outcomes import PAIRS, Outcome
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, UserError
 
@@ -61,6 +61,7 @@ def results(
         "gflop": 2 * macs / 1e9,
         "tokens": [layer.tokens_in for layer in cost] + [cost[-1].tokens_out],
         "clips_per_second": outcome.clips_per_second,
+        "scores_file": "scores.npz" if outcome.arrays else None,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "versions": runtime.versions(),
         "fingerprint": runtime.fingerprint(facts),
@@ -96,12 +97,15 @@ def warnings(results: Mapping[str, Json]) -> list[str]:
 def write(
     folder: pathlib.Path, results: Mapping[str, Json], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes `results.json` and `scores.npz` into `folder`."""
+    """Writes `results.json` and, if there are `arrays`, `scores.npz` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "scores.part.npz"
-    with disk.explained(folder / "scores.npz"):
-        np.savez(part, allow_pickle=False, **arrays)
-        os.replace(part, folder / "scores.npz")
+    part, file = folder / "scores.part.npz", folder / "scores.npz"
+    with disk.explained(file):
+        if arrays:
+            np.savez(part, allow_pickle=False, **arrays)
+            os.replace(part, file)
+        else:
+            file.unlink(missing_ok=True)  # that of an earlier run
     runtime.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 
@@ -288,4 +292,6 @@ def _caption(results: Mapping[str, Json]) -> str:
         parts.append(f"{speed:.1f} {_unit(results)}s/s")
     if rules["left_out"]:
         parts.append(f"{len(rules['left_out'])} broken videos left out")
+    if not results.get("scores_file", True):
+        parts.append(f"more than {PAIRS:,} pairs, so no scores.npz is written")
     return "\n".join(parts)

@@ -5,7 +5,6 @@ pair that both directions need is scored once. The model is known only through `
 Protocol: UMT (ICCV 2023), evaluation.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -16,18 +15,16 @@ from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import hosts, parallel, runtime
 from tokmerge_jax.config.evaluation import RetrievalOptions
-from tokmerge_jax.evaluation import metrics
+from tokmerge_jax.evaluation.candidates import Pairs
 from tokmerge_jax.evaluation.context import Context, Model, Speed, ahead
 from tokmerge_jax.evaluation.rows import Places, Rows
+from tokmerge_jax.evaluation.scores import Scores, Similarity, dual_softmax
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
 from tokmerge_jax.signatures import Features, Memory
 from tokmerge_jax.system import Matching, Retrieval
 from tokmerge_jax.types import UserError
-
-NO_CANDIDATE = np.float32(-100)
-"""The score of a pair that is not re-ranked, as in the original."""
 
 _TEXTS = 64  # texts per batch when encoding
 _PER_CALL = 32  # largest number of texts matched with a video per call
@@ -38,33 +35,6 @@ Texts = tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]]
 
 _Input = tuple[np.ndarray, tuple[np.ndarray, ...]]
 """(rows of a batch, its arrays); the arrays may have more rows, which are padding."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """All scores of a gallery.
-
-    Attributes:
-      similarity: float32 [V,Q], cosine similarity, averaged over a video's embeddings.
-      text_to_video: float32 [Q,V], scores by which texts rank videos. With re-ranking, matching
-        scores of the candidates and `NO_CANDIDATE` elsewhere; otherwise the similarity, after
-        `dual_softmax` if configured.
-      video_to_text: float32 [V,Q], scores by which videos rank texts.
-      clips_per_second: videos encoded per second, without compilation; None if not measured.
-
-    Raises:
-      UserError: if a score is not finite.
-    """
-
-    similarity: np.ndarray
-    text_to_video: np.ndarray
-    video_to_text: np.ndarray
-    clips_per_second: float | None
-
-    def __post_init__(self) -> None:
-        finite(self.similarity, "similarity", video=None, text=None)
-        finite(self.text_to_video, "score", text=None, video=None)
-        finite(self.video_to_text, "score", video=None, text=None)
 
 
 def evaluate(
@@ -101,39 +71,61 @@ def evaluate(
         video_features = _encode_videos(context, retrieval, videos, options.batch_size, speed)
     scored, asked = usable() if usable else (range(videos), range(len(texts[0])))
     embedding = video_features["embedding"].values.mean(axis=1)[list(scored)]
-    similarity = embedding @ text_features["embedding"].values[list(asked)].T
-    finite(similarity, "similarity", video=None, text=None)
-    clips_per_second = speed.clips_per_second
+    similarity = Similarity(
+        finite(embedding, "embedding", video=scored),
+        finite(text_features["embedding"].values[list(asked)], "embedding", text=asked),
+    )
     if matching is None or reranking is None:
         to_video, to_text = similarity.T, similarity
         if options.dual_softmax:
             to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
-        return Scores(similarity, to_video, to_text, clips_per_second)
-    of_text = metrics.highest(similarity.T, reranking.top_k)
-    of_video = metrics.highest(similarity, reranking.top_k)
-    wanted = of_text.T | of_video
-    tokens = _Part(video_features["tokens"], scored)
-    states, mask = _Part(text_features["states"], asked), _Part(texts[1], asked)
-    pairs = _name_of([wanted, np.asarray(scored), np.asarray(asked)])
+    else:
+        pairs = Pairs(similarity, reranking.top_k)
+        states = _Part(text_features["states"], asked), _Part(texts[1], asked)
+        scores = _rerank(
+            context,
+            matching,
+            _Part(video_features["tokens"], scored),
+            states,
+            pairs,
+            (np.asarray(scored), np.asarray(asked)),
+            reranking.memory_gib,
+        )
+        to_video, to_text = pairs.ways(scores, reranking.plus_similarity)
+    return Scores(similarity, to_video, to_text, speed.clips_per_second)
+
+
+def _rerank(
+    context: Context,
+    matching: Matching,
+    tokens: "RowReader",
+    texts: "tuple[RowReader, RowReader]",
+    pairs: Pairs,
+    numbers: tuple[np.ndarray, np.ndarray],
+    memory_gib: float,
+) -> Float[np.ndarray, " P"]:
+    """Computes the matching scores of all pairs, of which this process takes a share.
+
+    `numbers` are those of the videos and texts of `pairs` in the whole gallery.
+    """
+    videos, _ = numbers
+    name = f"match_{_name_of([pairs.video, pairs.text, *numbers])}"
+    of_pairs = videos[pairs.video]
     with context.watch("re-rank"):
-        rows = context.store.make(f"match_{pairs}", similarity.shape, np.float32, scored)
+        rows = context.store.make(name, of_pairs.shape, np.float32, of_pairs)
         match(
             context.model,
             matching,
             tokens,
-            (states, mask),
-            wanted=wanted,
-            todo=hosts.share(rows.todo),
-            write=rows.write,
-            memory_gib=reranking.memory_gib,
+            texts,
+            wanted=np.split(pairs.text, pairs.begins[1:-1]),
+            todo=hosts.share(np.unique(pairs.video[rows.todo])),
+            write=lambda videos, scores: rows.write(pairs.places(videos), np.concatenate(scores)),
+            memory_gib=memory_gib,
             written=context.watch.note,
         )
-        scores = context.store.whole(f"match_{pairs}", scored)
-    if reranking.plus_similarity:
-        scores = scores + similarity
-    to_video = np.where(of_text, scores.T, NO_CANDIDATE)
-    to_text = np.where(of_video, scores, NO_CANDIDATE)
-    return Scores(similarity, to_video, to_text, clips_per_second)
+        scores = context.store.whole(name, of_pairs)
+    return finite(scores, "matching score", video=of_pairs)
 
 
 def _name_of(pairs: Sequence[np.ndarray]) -> str:
@@ -149,22 +141,6 @@ def _name_of(pairs: Sequence[np.ndarray]) -> str:
             " digits; run them on hosts of one kind"
         )
     return name
-
-
-def dual_softmax(similarity: Float[np.ndarray, "R S"], scale: float) -> Float[np.ndarray, "R S"]:
-    """Multiplies each score by its column's softmax over all rows.
-
-    Columns that are similar to every row count less. It uses all queries of the gallery at once, so
-    the results cannot be compared with those of other protocols. Source: CAMoE (arXiv 2109.04290),
-    section 3.4.
-
-    Args:
-      similarity: similarity of queries (rows) and ranked items (columns).
-      scale: factor of the similarities in the softmax; CLIP's is 100.
-    """
-    logits = np.float32(scale) * similarity
-    share = np.exp(logits - logits.max(axis=0, keepdims=True))
-    return similarity * (share / share.sum(axis=0, keepdims=True))
 
 
 def _encode_texts(context: Context, retrieval: Retrieval, texts: Texts) -> "_Features":
@@ -295,9 +271,9 @@ def match(
     tokens: RowReader,
     texts: tuple[RowReader, RowReader],
     *,
-    wanted: Bool[np.ndarray, "V Q"],
+    wanted: Sequence[Int[np.ndarray, " _"]],
     todo: Int[np.ndarray, " N"],
-    write: Callable[[np.ndarray, np.ndarray], None],
+    write: Callable[[np.ndarray, list[np.ndarray]], None],
     memory_gib: float,
     names: Sequence[str] | None = None,
     written: Callable[[], None] = lambda: None,
@@ -311,9 +287,9 @@ def match(
       matching: the matching head's functions.
       tokens: tokens [V,N,C] of all videos.
       texts: states [Q,L,C] and masks [Q,L] of all texts.
-      wanted: marks the pairs.
+      wanted: the texts of each video.
       todo: the videos.
-      write: stores the scores [B,Q] of some videos.
+      write: stores the scores [P] of each of some videos, in the order of their texts.
       memory_gib: memory limit in GiB.
       names: names of the videos, for messages; None = their numbers.
       written: called after each write.
@@ -322,7 +298,7 @@ def match(
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
     """
     video_memory, score = model.compiled(matching.video_memory), model.compiled(matching.match)
-    together, most = model.mesh.size, int(wanted.sum(axis=1).max())
+    together, most = model.mesh.size, max(map(len, wanted))
     done = len(wanted) - len(todo)
     with Progress("re-ranking videos", len(wanted), "video", done=done, compiles=True) as bar:
         for first in range(0, len(todo), together):
@@ -330,16 +306,19 @@ def match(
             padded = np.resize(videos, together)
             memory = video_memory(tokens[padded])
             size = _texts_per_call(memory, texts[0], most, memory_gib)
-            scores = np.zeros((len(videos), wanted.shape[1]), np.float32)
-            queues = [np.flatnonzero(wanted[video]) for video in padded]
+            queues = [wanted[video] for video in padded]
+            scores = [np.empty(len(queue), np.float32) for queue in queues[: len(videos)]]
             for begin in range(0, max(map(len, queues)), size):
                 places = [queue[begin : begin + size] for queue in queues]
                 padded_places = np.stack([np.pad(x, (0, size - len(x))) for x in places])
                 result = np.asarray(score(memory, texts[0][padded_places], texts[1][padded_places]))
-                for row, place in enumerate(places[: len(videos)]):
-                    scores[row, place] = result[row, : len(place)]
-            called = videos if names is None else [names[video] for video in videos]
-            write(videos, finite(scores, "matching score", video=called, text=None))
+                for of_video, row in zip(scores, result, strict=False):  # the rest is padding
+                    part = of_video[begin : begin + size]
+                    part[:] = row[: len(part)]
+            for video, of_video, queue in zip(videos, scores, queues, strict=False):
+                called = video if names is None else names[video]
+                finite(of_video[None], "matching score", video=[called], text=queue)
+            write(videos, scores)
             bar.update(len(videos))
             written()
 

@@ -1,6 +1,7 @@
 """Arrays on disk whose rows are written in any order, by any number of processes."""
 
 import errno
+import itertools
 import math
 import os
 import pathlib
@@ -124,9 +125,10 @@ def _allocate(file: pathlib.Path, size: int) -> None:
 
 
 def _write(file: pathlib.Path, rows: np.ndarray, values: np.ndarray) -> None:
+    begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of runs of rows
     with disk.explained(file), file.open("r+b") as opened:
-        for row, value in zip(rows.tolist(), values, strict=True):
-            opened.seek(row * value.nbytes)
-            opened.write(value.tobytes())
+        for begin, end in itertools.pairwise([*begins.tolist(), len(rows)]):
+            opened.seek(int(rows[begin]) * values[begin].nbytes)
+            opened.write(values[begin:end].tobytes())
         opened.flush()
         os.fsync(opened.fileno())  # a mark must not reach the disk before its numbers

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import UInt64
+from jaxtyping import Int, UInt64
 
 from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config.common import ActionData
@@ -24,6 +24,9 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, Params
 
 T = TypeVar("T")
+
+Videos = Sequence[int] | Int[np.ndarray, " N"]
+"""The video of each row of an array."""
 
 _VIEWS = ("clips", "crops", "neighbours", "wrap")  # keys of `config.data` in action recognition
 
@@ -68,7 +71,7 @@ class Store:
             self._folder.mkdir(parents=True, exist_ok=True)
         self.note("facts", facts)
 
-    def open(self, name: str, videos: Sequence[int] | None = None) -> Rows | None:
+    def open(self, name: str, videos: Videos | None = None) -> Rows | None:
         """Opens the array `name`; None if it does not exist or is damaged, which is reported.
 
         `videos` are the videos of its rows: rows of changed files count as not written.
@@ -86,7 +89,7 @@ class Store:
         name: str,
         shape: tuple[int, ...],
         dtype: DTypeLike,
-        videos: Sequence[int] | None = None,
+        videos: Videos | None = None,
     ) -> Rows:
         """Opens the array `name` for writing, or creates it with zeros; its first axis is the rows.
 
@@ -102,7 +105,7 @@ class Store:
         assert rows is not None
         return rows
 
-    def gathered(self, name: str, videos: Sequence[int] | None = None) -> Rows | None:
+    def gathered(self, name: str, videos: Videos | None = None) -> Rows | None:
         """Waits until all processes have written their rows, and opens them; otherwise as `open`.
 
         Raises:
@@ -118,7 +121,7 @@ class Store:
         hosts.wait_until_visible(self._folder, seen)
         return self.open(name, videos)
 
-    def whole(self, name: str, videos: Sequence[int] | None = None) -> np.ndarray:
+    def whole(self, name: str, videos: Videos | None = None) -> np.ndarray:
         """The rows of all processes, of an array that this one has made; else as `gathered`."""
         rows = self.gathered(name, videos)
         assert rows is not None
@@ -142,7 +145,7 @@ class Store:
         for note in self._folder.glob(f"{name}.array.*.json"):
             yield note.name.split(".")[-2]
 
-    def _stamps_of(self, rows: int, videos: Sequence[int] | None) -> UInt64[np.ndarray, " N"]:
+    def _stamps_of(self, rows: int, videos: Videos | None) -> UInt64[np.ndarray, " N"]:
         """The marks that rows have if they are written; 0 is the mark of those that are not."""
         if self._stamps is None or videos is None:
             return np.ones(rows, MARK)

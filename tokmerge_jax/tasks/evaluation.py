@@ -87,6 +87,7 @@ def evaluate(
 ) -> dict[str, Json]:
     """Evaluates, writes results.json and scores.npz into `folder`, and returns the results.
 
+    The scores of a retrieval gallery of more than `outcomes.PAIRS` pairs are not written.
     Intermediate results are kept in `folder/cache`, so that the same call resumes after a stop.
 
     Args:
