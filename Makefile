@@ -1,12 +1,13 @@
 # make demo: install, draw clips, find them by text and ask about them, with and without merging,
 # and draw what was merged.
-# make test, make check: what a change has to pass. make fuzz: thousands of damaged files, each read
-# or refused in one sentence. PYTHON names the interpreter to install with.
+# make docs: the site in build/site. make test, make check: what a change has to pass. make fuzz:
+# thousands of damaged files, each read or refused in one sentence. PYTHON names the interpreter to
+# install with.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test check fuzz demo demo-tempme demo-testa demo-tdsclip
+.PHONY: install test docs check fuzz demo demo-tempme demo-testa demo-tdsclip
 
 install: .venv/developer
 
@@ -49,6 +50,11 @@ demo-tdsclip: .venv/user
 
 test: .venv/developer
 	$(BIN)/python -m pytest
+
+docs: .venv/developer
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+	@echo "build/site/index.html"
 
 check: .venv/developer
 	$(BIN)/ruff check .

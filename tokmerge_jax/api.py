@@ -1,9 +1,11 @@
 """The Python interface: a model in one line, and whole jobs as functions.
 
-model = tokmerge_jax.load("demo")
-video = model.encode_video(model.read(["a.mp4", "b.mp4"]))
-words = model.encode_text(["a small red square moves left"])
-print(model.similarity(video, words))  # [2, 1]
+Example::
+
+  model = tokmerge_jax.load("demo")
+  video = model.encode_video(model.read(["a.mp4", "b.mp4"]))
+  words = model.encode_text(["a small red square moves left"])
+  print(model.similarity(video, words))  # [2, 1]
 
 The scripts do the same from the command line. Matrix products are full float32, also on
 accelerators, which would round them by default.

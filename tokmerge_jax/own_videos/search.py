@@ -1,6 +1,7 @@
 """Text search in the user's own videos: a folder is encoded once, then searched at will.
 
-Example:
+Example::
+
   config = ...  # of a retrieval system, with its checkpoint
   if __name__ == "__main__":  # worker processes read the script again
       index_videos(config, "holiday", "holiday_index")

@@ -1,4 +1,4 @@
-"""The README's snippet runs as it stands and does what the README says of it."""
+"""The snippets of docs/python.md run as they stand and do what the page says of them."""
 
 import pathlib
 import re
@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from flax.nnx import bridge
 
 from tokmerge_jax import merging
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "python.md"
 
 
-def snippet():
-    match = re.search(r"<!-- merging snippet -->\n```python\n(.*?)```", README.read_text(), re.S)
+def snippet(name):
+    match = re.search(rf"<!-- {name} snippet -->\n```python\n(.*?)```", PAGE.read_text(), re.S)
     assert match is not None
     return match[1]
 
@@ -35,9 +37,9 @@ def run(blocks):
 
 @pytest.fixture(scope="module")
 def names():
-    assert len([line for line in snippet().splitlines() if line.strip()]) < 20
+    assert len([line for line in snippet("merging").splitlines() if line.strip()]) < 20
     names = {}
-    exec(snippet(), names)
+    exec(snippet("merging"), names)
     return names
 
 
@@ -62,3 +64,24 @@ def test_the_same_block_serves_a_merger_that_reads_the_entropy(names):
     assert (tokens.size.sum(axis=1) < 197).all()
     assert (tokens.size.sum(axis=1) > 197 - 16).all()
     np.testing.assert_array_equal(tokens.origin[:, 0], [0, 0])
+
+
+@pytest.mark.slow
+def test_the_same_block_in_nnx(names):
+    """Each block of NNX computes what the Linen block computes from the same parameters."""
+    names = {**names, "r": names["r"][:2]}
+    exec(snippet("nnx"), names)
+    tokens = merging.Tokens(jnp.asarray(np.random.default_rng(0).standard_normal((2, 197, 24))))
+    bridge.lazy_init(names["blocks"], tokens)
+
+    def run(blocks, x):  # nnx.jit puts None in place of arrays, which the tests' checks refuse
+        out = blocks(merging.Tokens(x))
+        return out.x, out.size
+
+    x, size = nnx.jit(run)(names["blocks"], tokens.x)
+    assert x.shape == (2, 197 - 32, 24)
+    for layer, merger in zip(names["blocks"].layers, names["mergers"], strict=True):
+        params = nnx.to_pure_dict(nnx.state(layer, nnx.Param))
+        tokens = names["Block"](12, merger).apply({"params": params}, tokens)
+    np.testing.assert_allclose(x, tokens.x, atol=1e-5)
+    np.testing.assert_array_equal(size, tokens.size)
