@@ -1,4 +1,4 @@
-"""Files and folders of a run: clear errors for refusals of the machine, and locks."""
+"""Files and folders of a run: clear errors for refusals of the machine, whole files, and locks."""
 
 import contextlib
 import datetime
@@ -8,10 +8,13 @@ import os
 import pathlib
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from typing import TextIO
 
-from tokmerge_jax.types import UserError
+from tokmerge_jax import objects
+from tokmerge_jax.errors import UserError
+from tokmerge_jax.objects import Place
 
 _FULL = "make room, or name another place"
 _RIGHTS = "change its permissions, or name another place"
@@ -45,7 +48,8 @@ class RefusedError(UserError):
 
 @contextlib.contextmanager
 def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
-    """Turns refusals of the machine in the block (space, permissions, memory) into one error.
+    """Turns refusals of the machine (space, permissions, memory) or of an object store in the block
+    into one error.
 
     Args:
       place: the file or folder, named if the system's error names none.
@@ -58,6 +62,8 @@ def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # libraries wrap the system's errors in their own exceptions
+        if fault := objects.fault(error):
+            raise RefusedError(f"{os.fspath(place)}: {fault}".removeprefix(": ")) from error
         number = refusal(error)
         if number is None:
             raise
@@ -100,13 +106,58 @@ def check_room(folder: pathlib.Path, size: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def make(folder: Place) -> None:
+    """Creates a folder; object stores need none."""
+    if isinstance(folder, pathlib.Path):
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def read(path: Place) -> bytes | None:
+    """The content of a file; None if there is none."""
+    with explained(path):
+        try:
+            if isinstance(path, pathlib.Path):
+                return path.read_bytes()
+            return objects.read(path)
+        except FileNotFoundError:
+            return None
+
+
+def remove(folder: Place) -> None:
+    """Removes a folder with all that it holds."""
+    if isinstance(folder, pathlib.Path):
+        shutil.rmtree(folder)
+    else:
+        folder.rmtree(missing_ok=True)
+
+
 @contextlib.contextmanager
-def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
+def replaced(path: Place) -> Iterator[pathlib.Path]:
+    """Yields a file to write, which takes the place of `path` as a whole when the block ends.
+
+    Raises:
+      UserError: as `explained`.
+    """
+    with explained(path):
+        if isinstance(path, pathlib.Path):
+            part = path.with_name(f"{path.name}.part")
+            yield part
+            os.replace(part, path)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                part = pathlib.Path(folder, path.name)
+                yield part
+                path.write_bytes(part.read_bytes())
+
+
+@contextlib.contextmanager
+def held(folder: Place, name: str = "lock") -> Iterator[None]:
     """Creates `folder` and locks it against other processes while the block runs.
 
     The lock is the kernel's (`flock`) on a file that names its holder. It ends with the process,
     however that ends, and a remaining file locks nobody out. Worker processes do not inherit it. On
-    file systems without locks, nothing is locked.
+    file systems without locks, nothing is locked. On an object store, see `objects.held`.
 
     Args:
       folder: the folder that the block writes to; `explained` names it.
@@ -117,15 +168,31 @@ def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
         adding that finished work is kept.
     """
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("a+", encoding="utf-8") as file:
-            _lock(file, folder)
-            with _kept(folder):
-                yield
+        make(folder)
+        with _locked(folder, name), _kept(folder):
+            yield
+
+
+def holder(folder: Place, name: str = "lock") -> str:
+    """The holder of the folder's lock, in words; "" if there is none."""
+    if not isinstance(folder, pathlib.Path):
+        return objects.holder(folder, name)
+    return (read(folder / name) or b"").decode()
 
 
 @contextlib.contextmanager
-def _kept(folder: pathlib.Path) -> Iterator[None]:
+def _locked(folder: Place, name: str) -> Iterator[None]:
+    if not isinstance(folder, pathlib.Path):
+        with objects.held(folder, name):
+            yield
+        return
+    with (folder / name).open("a+", encoding="utf-8") as file:
+        _lock(file, folder)
+        yield
+
+
+@contextlib.contextmanager
+def _kept(folder: Place) -> Iterator[None]:
     try:
         with explained(folder):
             yield

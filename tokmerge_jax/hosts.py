@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import json
 import os
-import pathlib
 import re
 import sys
 import time
@@ -23,6 +22,7 @@ from jaxtyping import Int
 
 from tokmerge_jax import disk, links
 from tokmerge_jax.links import Links
+from tokmerge_jax.objects import Place
 from tokmerge_jax.types import Json, UserError
 
 JOINING = 300.0
@@ -167,22 +167,21 @@ def share(rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path, name: str = "lock") -> Iterator[None]:
+def held(folder: Place, name: str = "lock") -> Iterator[None]:
     """`disk.held` for all processes of the run: process 0 holds the lock until all have left.
 
     Raises:
       UserError: as `disk.held`; also if the folder is not the same for all processes.
     """
-    lock = folder / name
-    with contextlib.nullcontext() if number() else disk.held(folder, name):
-        (holder, *_) = gather(None if number() else lock.read_text("utf-8"))
-        wait_until_visible(folder, lambda: lock.exists() and lock.read_text("utf-8") == holder)
+    with disk.explained(folder) if number() else disk.held(folder, name):
+        (holder, *_) = gather(None if number() else disk.holder(folder, name))
+        wait_until_visible(folder, lambda: disk.holder(folder, name) == holder)
         gather(None)  # all have seen the lock: the block may change the folder
         yield
         gather(None)  # all have left: process 0 may release the lock
 
 
-def wait_until_visible(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
+def wait_until_visible(folder: Place, seen: Callable[[], bool]) -> None:
     """Waits until `seen()`: other hosts' writes may appear late in a shared folder.
 
     Raises:

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
 from tokmerge_jax import disk
+from tokmerge_jax.objects import Place
 from tokmerge_jax.types import Json, UserError
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -139,12 +140,10 @@ def digest(arrays: Iterable[ArrayLike]) -> str:
     return content.hexdigest()
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
     """Writes a text file atomically, even if the process is killed."""
-    part = path.with_name(f"{path.name}.part")
-    with disk.explained(path):
+    with disk.replaced(path) as part:
         part.write_text(text, "utf-8")
-        os.replace(part, path)
 
 
 class Stopwatch:

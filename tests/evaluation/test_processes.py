@@ -9,10 +9,14 @@ import time
 from itertools import chain
 
 import numpy as np
+import object_store
 import pytest
 import row_batches
 import small_evaluations
 import small_gallery
+
+from tokmerge_jax import disk, objects
+from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = "tests/support/small_evaluations.py"
@@ -20,10 +24,10 @@ WORK = {"gallery": 13, "questions": 5, "choices": 9, "actions": 9}
 """Number of videos that each evaluation encodes."""
 
 
-def start(folder, processes, devices=1, pause=0.0):
+def start(folder, processes, devices=1, pause=0.0, run=None):
     folder.mkdir(exist_ok=True)
     sizes = ("--processes", processes, "--devices", devices)
-    command = [sys.executable, "scripts/launch.py", *sizes, PROGRAM, folder, pause]
+    command = [sys.executable, "scripts/launch.py", *sizes, PROGRAM, folder, pause, run or folder]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         list(map(str, command)), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
@@ -124,3 +128,26 @@ def test_two_runs_in_one_folder(tmp_path, alone):
     first.communicate(timeout=60)
     finish(start(tmp_path, 2))  # the launcher has ended its processes
     check(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_on_an_object_store(tmp_path):
+    """The numbers are those of a local folder, to the bit; what was written is not done again."""
+    total, local, place = sum(WORK.values()), tmp_path / "local", "s3://bucket/run"
+    with object_store.running():
+        run = start(tmp_path, 1, pause=0.3, run=place)
+        while len(encoded(tmp_path)) < 5:
+            time.sleep(0.05)
+        with pytest.raises(UserError, match="is being written by"), disk.held(objects.place(place)):
+            pass
+        children = pathlib.Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        run.communicate(timeout=60)
+        assert 5 <= len(encoded(tmp_path)) < total
+        finish(start(tmp_path, 2, run=place))
+    assert total <= len(encoded(tmp_path)) <= total + 6
+    finish(start(local, 2))
+    with np.load(tmp_path / "out.npz") as there, np.load(local / "out.npz") as here:
+        assert there.keys() == here.keys()
+        for name in here:
+            np.testing.assert_array_equal(there[name], here[name])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tokmerge_jax.evaluation.index import Index
-from tokmerge_jax.evaluation.rows import Part
+from tokmerge_jax.evaluation.rows import FilePart
 
 _PAUSE_S = 0.05
 
@@ -25,9 +25,11 @@ def main() -> None:
     """Takes its own arguments off the command line, and becomes the script."""
     notes, script = sys.argv[1:3]
     sys.argv = sys.argv[2:]
-    write, add = Part.write, Index.add
+    write, add = FilePart.write, Index.add
 
-    def write_slowly(self: Part, rows: np.ndarray, values: np.ndarray, marks: np.ndarray) -> None:
+    def write_slowly(
+        self: FilePart, rows: np.ndarray, values: np.ndarray, marks: np.ndarray
+    ) -> None:
         time.sleep(_PAUSE_S)
         with open(notes, "a") as file:
             file.write(json.dumps([str(self._mark_file), np.asarray(rows).tolist()]) + "\n")
@@ -37,7 +39,7 @@ def main() -> None:
         time.sleep(_PAUSE_S)
         add(self, path, stamp, features)
 
-    Part.write, Index.add = write_slowly, add_slowly
+    FilePart.write, Index.add = write_slowly, add_slowly
     sys.path.insert(0, str(pathlib.Path(script).parent))
     runpy.run_path(script, run_name="__main__")
 

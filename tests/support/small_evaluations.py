@@ -1,8 +1,8 @@
 """All kinds of evaluations, small ones, by several processes (see test_processes.py).
 
-`python small_evaluations.py FOLDER PAUSE --distributed=...` pauses before each batch, so that a
+`python small_evaluations.py FOLDER PAUSE RUN --distributed=...` pauses before each batch, so that a
 test can kill it. Each process appends the rows of its batches to FOLDER/seen.NUMBER; process 0
-writes FOLDER/out.npz.
+writes FOLDER/out.npz. RUN is the folder of the evaluations.
 """
 
 import sys
@@ -16,7 +16,7 @@ import row_batches
 import small_gallery
 import small_questions
 
-from tokmerge_jax import command_line, evaluation, hosts, parallel
+from tokmerge_jax import command_line, evaluation, hosts, objects, parallel
 from tokmerge_jax.evaluation import actions, multiple_choice
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import MultipleChoice, Recognition
@@ -89,7 +89,8 @@ def run(folder, watched) -> dict[str, Any]:
 
 
 def main():
-    folder, pause, where = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+    folder, pause, place, where = Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
+    objects.BEAT, objects.STALE = 0.1, 2.0
 
     def watched(name, video):
         def batches(size, rows):
@@ -103,8 +104,8 @@ def main():
 
     with command_line.reported():
         hosts.join(where.removeprefix("--distributed="))
-    with hosts.together(), command_line.reported(), hosts.held(folder):
-        results = run(folder, watched)
+    with hosts.together(), command_line.reported(), hosts.held(objects.place(place)):
+        results = run(objects.place(place), watched)
         if not hosts.number():
             np.savez(folder / "out.npz", **results)
 

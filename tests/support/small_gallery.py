@@ -15,7 +15,7 @@ import numpy as np
 import row_batches
 from dense import dense
 
-from tokmerge_jax import evaluation, parallel
+from tokmerge_jax import evaluation, objects, parallel
 from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.data.text.tokenizers import Tokenizer
@@ -88,7 +88,7 @@ def run(
     """Scores of the gallery."""
     mesh = parallel.make_mesh(devices, fsdp, local=True)
     options = RerankingOptions(batch_size=batch_size, top_k=k, memory_gib=gib)
-    store = evaluation.Store(Path(folder), {"gallery": "small"})
+    store = evaluation.Store(objects.place(f"{folder}"), {"gallery": "small"})
     context = evaluation.Context(evaluation.Model(PARAMS, mesh), source, store, Stopwatch())
     scores = evaluation.evaluate(context, retrieval, VIDEOS, (IDS, MASK), options, usable=usable)
     return dense(scores)

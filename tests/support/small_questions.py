@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import row_batches
 
-from tokmerge_jax import evaluation, parallel
+from tokmerge_jax import evaluation, objects, parallel
 from tokmerge_jax.config.evaluation import AnsweringOptions
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.data.text.tokenizers import Tokenizer
@@ -107,7 +107,7 @@ def run(
     options = AnsweringOptions(
         batch_size=batch_size, top_k=k, memory_gib=gib, first_piece=first_piece
     )
-    store = evaluation.Store(Path(folder), {"questions": "small"})
+    store = evaluation.Store(objects.place(f"{folder}"), {"questions": "small"})
     context = evaluation.Context(model, source, store, Stopwatch())
     return answering.evaluate(context, answers, QUESTIONS, (IDS, MASK), ANSWERS, options)
 

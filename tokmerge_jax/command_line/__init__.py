@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import pathlib
 import re
 import sys
 import types
@@ -19,6 +18,7 @@ import tokmerge_jax.command_line.limits  # noqa: F401 (before anything imports J
 from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config import Config, Part, files
 from tokmerge_jax.config.published import Publication
+from tokmerge_jax.objects import Place
 from tokmerge_jax.types import UserError
 
 
@@ -186,11 +186,10 @@ def _keys_like(name: str) -> str:
     return f"; the configuration has {' or '.join(options)}" if options else ""
 
 
-def output(config: Config) -> pathlib.Path:
+def output(config: Config) -> Place:
     """Creates and returns a run's folder (`Config.folder`)."""
     folder = config.folder(config_name())
-    with disk.explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    disk.make(folder)
     return folder
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tokmerge_jax import command_line, registry
+from tokmerge_jax import command_line, objects, registry
 from tokmerge_jax.tasks import pictures
 from tokmerge_jax.types import UserError
 
@@ -50,7 +50,7 @@ def draw(rest: list[str]) -> list[Path]:
     config = command_line.config()
     system = registry.build(config)
     pictures.tracer(system)  # which refuses before a folder is created
-    folder = command_line.output(config)
+    folder = objects.local(command_line.output(config), "pictures")
     if _VIDEOS.value:
         return pictures.draw_videos(system, [Path(path) for path in _VIDEOS.value], folder)
     return pictures.draw_gallery(system, folder, _CLIPS.value)

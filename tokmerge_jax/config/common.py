@@ -1,12 +1,12 @@
 """Base classes of all configurations and of their parts."""
 
-import pathlib
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 from tokmerge_jax.config import checks
 from tokmerge_jax.config.evaluation import Evaluation
 from tokmerge_jax.config.parts import Part
+from tokmerge_jax.objects import Place, place
 
 C = TypeVar("C", bound="Config")
 
@@ -193,9 +193,13 @@ class Config(Part):
         checks.share(self, "train.min_learning_rate")
         self.eval.check(self)
 
-    def folder(self, name: str) -> pathlib.Path:
-        """The folder of results: `output`, or `results/NAME`."""
-        return pathlib.Path(self.output or f"results/{name}")
+    def folder(self, name: str) -> Place:
+        """The folder of results: `output`, or `results/NAME`.
+
+        Raises:
+          UserError: as `objects.place`.
+        """
+        return place(self.output or f"results/{name}")
 
     def training_data(self) -> Data:
         """The `data` part for training."""

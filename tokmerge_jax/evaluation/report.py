@@ -1,7 +1,6 @@
 """Reports of evaluations: results.json, score matrices, and tables for the terminal."""
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.outcomes import PAIRS, Outcome
+from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, UserError
 
@@ -94,22 +94,20 @@ def warnings(results: Mapping[str, Json]) -> list[str]:
     ]
 
 
-def write(
-    folder: pathlib.Path, results: Mapping[str, Json], arrays: Mapping[str, np.ndarray]
-) -> None:
+def write(folder: Place, results: Mapping[str, Json], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes `results.json` and, if there are `arrays`, `scores.npz` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part, file = folder / "scores.part.npz", folder / "scores.npz"
-    with disk.explained(file):
-        if arrays:
-            np.savez(part, allow_pickle=False, **arrays)
-            os.replace(part, file)
-        else:
-            file.unlink(missing_ok=True)  # that of an earlier run
+    disk.make(folder)
+    scores = folder / "scores.npz"
+    if arrays:
+        with disk.replaced(scores) as part, part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    else:
+        with disk.explained(scores):
+            scores.unlink(missing_ok=True)  # that of an earlier run
     runtime.write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
 
 
-def read(path: pathlib.Path) -> dict[str, Json]:
+def read(path: Place) -> dict[str, Json]:
     """Reads the results in a folder, or in a results.json.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Arrays on disk whose rows are written in any order, by any number of processes."""
+"""Arrays on disk whose rows are written in any order, by any number of processes.
+
+`object_rows` has the same for object stores.
+"""
 
 import errno
 import itertools
@@ -6,6 +9,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +27,29 @@ MARK = np.dtype(np.uint64)
 _NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # file system cannot preallocate
 
 
-class Part:
-    """The file that one process writes: the numbers, and one mark per row.
+@runtime_checkable
+class Part(Protocol):
+    """The rows that one process writes: the numbers, and one mark per row.
+
+    Attributes:
+      kind: shape and dtype.
+      marks: the marks of the rows, 0 where nothing is written.
+    """
+
+    kind: tuple[tuple[int, ...], np.dtype]
+    marks: np.ndarray
+
+    def read(self, places: Places | slice, /) -> np.ndarray:
+        """Reads rows, or one row; anything where nothing is written."""
+        ...
+
+    def write(self, rows: np.ndarray, values: np.ndarray, marks: np.ndarray) -> None:
+        """Stores `values[i]` as row `rows[i]`; a kill leaves a row whole, or not written."""
+        ...
+
+
+class FilePart:
+    """A part in two files.
 
     Rows are read through a memory map, but written through the file: on a full disk a map would
     kill the process (SIGBUS), a file raises OSError.
@@ -38,9 +63,11 @@ class Part:
           OSError: if it cannot be read.
         """
         self._file, self._mark_file = file, file.with_suffix(".done")
-        self.values: np.ndarray = _mapped(self._file, shape, dtype)
-        self.kind = shape, self.values.dtype
-        self.marks = _mapped(self._mark_file, shape[:1], np.uint64)
+        _check_size(self._file, shape, dtype)
+        _check_size(self._mark_file, shape[:1], MARK)
+        self._values = mapped(self._file, shape, dtype)
+        self.kind = shape, self._values.dtype
+        self.marks = mapped(self._mark_file, shape[:1], MARK)
 
     @staticmethod
     def allocate(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
@@ -48,9 +75,13 @@ class Part:
         _allocate(file, math.prod(shape) * jnp.dtype(dtype).itemsize)
         _allocate(file.with_suffix(".done"), shape[0] * MARK.itemsize)
 
+    def read(self, places: Places | slice, /) -> np.ndarray:
+        """Reads rows, or one row; zeros where nothing is written."""
+        return self._values[places]
+
     def write(self, rows: np.ndarray, values: np.ndarray, marks: np.ndarray) -> None:
         """Stores `values[i]` as row `rows[i]`: first the numbers, then their marks."""
-        _write(self._file, rows, np.asarray(values, self.values.dtype))
+        _write(self._file, rows, np.asarray(values, self._values.dtype))
         _write(self._mark_file, rows, np.asarray(marks, MARK))
 
 
@@ -74,17 +105,17 @@ class Rows:
     def values(self) -> np.ndarray:
         """All rows; zero where nothing was written yet."""
         first, *others = self._parts.values()
-        return self[np.arange(len(self._stamps))] if others else first.values
+        return self[np.arange(len(self._stamps))] if others else first.read(slice(None))
 
     def __getitem__(self, places: Places, /) -> np.ndarray:
         """Reads the rows at `places`, or one row."""
         first, *others = self._parts.values()
-        values = first.values[places]
+        values = first.read(places)
         if others:
             values = np.array(values)
         for part in others:
             held = part.marks[places] == self._stamps[places]
-            values[held] = part.values[np.asarray(places)[held]]
+            values[held] = part.read(np.asarray(places)[held])
         return values
 
     def write(self, rows: np.ndarray, values: np.ndarray) -> None:
@@ -100,13 +131,26 @@ class Rows:
         return np.stack([part.marks == self._stamps for part in self._parts.values()])
 
 
-def _mapped(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+def mapped(file: pathlib.Path | BinaryIO, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """The content of a file as an array that cannot be written."""
+    if not math.prod(shape):  # an empty file cannot be mapped
+        return np.zeros(shape, jnp.dtype(dtype))
+    return np.memmap(file, jnp.dtype(dtype), "r", shape=shape)
+
+
+def put(file: BinaryIO, rows: np.ndarray, values: np.ndarray) -> None:
+    """Writes `values[i]` as row `rows[i]` of a file's array."""
+    begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of runs of rows
+    for begin, end in itertools.pairwise([*begins.tolist(), len(rows)]):
+        file.seek(int(rows[begin]) * values[begin].nbytes)
+        file.write(values[begin:end].tobytes())
+    file.flush()
+
+
+def _check_size(file: pathlib.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
     kind, size = jnp.dtype(dtype), file.stat().st_size
     if size != math.prod(shape) * kind.itemsize:
         raise ValueError(f"{file} has {size} bytes, not those of {kind} {shape}")
-    if not size:  # an empty file cannot be mapped
-        return np.zeros(shape, kind)
-    return np.memmap(file, kind, "r", shape=shape)
 
 
 def _allocate(file: pathlib.Path, size: int) -> None:
@@ -125,10 +169,6 @@ def _allocate(file: pathlib.Path, size: int) -> None:
 
 
 def _write(file: pathlib.Path, rows: np.ndarray, values: np.ndarray) -> None:
-    begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of runs of rows
     with disk.explained(file), file.open("r+b") as opened:
-        for begin, end in itertools.pairwise([*begins.tolist(), len(rows)]):
-            opened.seek(int(rows[begin]) * values[begin].nbytes)
-            opened.write(values[begin:end].tobytes())
-        opened.flush()
+        put(opened, rows, values)
         os.fsync(opened.fileno())  # a mark must not reach the disk before its numbers

@@ -19,9 +19,11 @@ from jaxtyping import Int, UInt64
 
 from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.evaluation.rows import MARK, Part, Rows
+from tokmerge_jax.evaluation.object_rows import ObjectPart
+from tokmerge_jax.evaluation.rows import MARK, FilePart, Part, Rows
+from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
-from tokmerge_jax.types import Json, Params
+from tokmerge_jax.types import Json, Params, UserError
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ class Store:
 
     def __init__(
         self,
-        root: pathlib.Path,
+        root: Place,
         facts: Mapping[str, Json],
         stamps: UInt64[np.ndarray, " V"] | None = None,
     ) -> None:
@@ -67,8 +69,8 @@ class Store:
         self._stamps = stamps
         self.fingerprint = runtime.fingerprint(facts)
         self._folder = root / self.fingerprint
-        with disk.explained(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        disk.make(self._folder)
+        self._opened: dict[Place, ObjectPart] = {}
         self.note("facts", facts)
 
     def open(self, name: str, videos: Videos | None = None) -> Rows | None:
@@ -82,7 +84,7 @@ class Store:
         if first is None:
             return None
         alike = {n: part for n, part in parts.items() if part.kind == first.kind}
-        return Rows(alike, self._stamps_of(len(first.values), videos))
+        return Rows(alike, self._stamps_of(len(first.marks), videos))
 
     def make(
         self,
@@ -98,7 +100,7 @@ class Store:
         kind, part = (shape, jnp.dtype(dtype)), self._part(name, hosts.number())
         if part is None or part.kind != kind:
             self._path(f"{name}.array").unlink(missing_ok=True)
-            Part.allocate(self._rows(name, hosts.number()), *kind)
+            self._allocate(self._rows(name, hosts.number()), *kind)
             note = {"shape": shape, "dtype": kind[1].name}
             self.note(f"{name}.array", note)  # last: now it is complete
         rows = self.open(name, videos)
@@ -134,11 +136,32 @@ class Store:
         if about is None:
             return None
         try:
-            rows, shape = self._rows(name, number), tuple(about["shape"])
-            return Part(rows, shape, jnp.dtype(about["dtype"]))
+            kind = tuple(about["shape"]), jnp.dtype(about["dtype"])
+            return self._open_part(self._rows(name, number), *kind)
+        except UserError:  # the store refuses to be read
+            raise
         except (KeyError, TypeError, ValueError, FileNotFoundError):
             _forget(note, number)
             return None
+
+    def _allocate(self, file: Place, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Creates an empty part."""
+        if isinstance(file, pathlib.Path):
+            FilePart.allocate(file, shape, dtype)
+        else:
+            self._opened.pop(file, None)
+            ObjectPart.allocate(file)
+
+    def _open_part(self, file: Place, shape: tuple[int, ...], dtype: DTypeLike) -> Part:
+        """Opens a part; one on an object store is opened once, since it holds a local copy."""
+        if isinstance(file, pathlib.Path):
+            return FilePart(file, shape, dtype)
+        known = self._opened.get(file)
+        if known and known.kind == (shape, dtype):
+            known.refresh()
+            return known
+        self._opened[file] = ObjectPart(file, shape, dtype)
+        return self._opened[file]
 
     def _numbers(self, name: str) -> Iterator[str]:
         """The numbers of the processes other than 0 that have a part of `name`."""
@@ -160,11 +183,12 @@ class Store:
         return self._read(self._path(name), kind, hosts.number())
 
     @staticmethod
-    def _read(path: pathlib.Path, kind: type[T], number: int) -> T | None:
-        if not path.exists():
+    def _read(path: Place, kind: type[T], number: int) -> T | None:
+        content = disk.read(path)
+        if content is None:
             return None
         try:
-            value = json.loads(path.read_text("utf-8"))
+            value = json.loads(content)
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, kind):
@@ -172,10 +196,10 @@ class Store:
         _forget(path, number)
         return None
 
-    def _rows(self, name: str, number: int) -> pathlib.Path:
+    def _rows(self, name: str, number: int) -> Place:
         return self._folder / f"{name}{_suffix(number)}.rows"
 
-    def _path(self, name: str, number: int | None = None) -> pathlib.Path:
+    def _path(self, name: str, number: int | None = None) -> Place:
         number = hosts.number() if number is None else number
         return self._folder / f"{name}{_suffix(number)}.json"
 
@@ -184,7 +208,7 @@ def _suffix(number: int) -> str:
     return f".{number}" if number else ""
 
 
-def _forget(note: pathlib.Path, number: int) -> None:
+def _forget(note: Place, number: int) -> None:
     """Reports a damaged note, and deletes it, unless it is that of another process."""
     print(f"{note} is damaged; its numbers are computed again", file=sys.stderr)
     if number == hosts.number():

@@ -1,10 +1,10 @@
 """A log of evaluated schedules, one JSON line each, so that none is evaluated twice."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 
-from tokmerge_jax import hosts, runtime
+from tokmerge_jax import disk, hosts, runtime
+from tokmerge_jax.objects import Place
 from tokmerge_jax.types import Json, UserError
 
 _NAMED = 3  # number of videos that an error names
@@ -19,7 +19,7 @@ class TrialLog:
     last trial are ignored too.
     """
 
-    def __init__(self, path: pathlib.Path, facts: str) -> None:
+    def __init__(self, path: Place, facts: str) -> None:
         """Opens the log at `path`, which need not exist, for the fingerprint `facts`.
 
         Raises:
@@ -27,7 +27,7 @@ class TrialLog:
         """
         self._path, self._facts = path, facts
         try:
-            text = path.read_text("utf-8") if path.exists() else ""
+            text = (disk.read(path) or b"").decode()
             whole = text[: text.rfind("\n") + 1]
             lines = [_checked(json.loads(line)) for line in whole.splitlines()]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -37,8 +37,7 @@ class TrialLog:
         ours = [line for line in lines if line["facts"] == facts]
         alike = [line for line in ours if line["left_out"] == ours[-1]["left_out"]]
         self._known = {tuple(line["r"]): line for line in alike}
-        if whole != text and not hosts.number():  # the process was killed while writing
-            runtime.write_text(path, whole)
+        self._text = whole  # without a line that an older version was writing when it was killed
 
     def __contains__(self, r: Sequence[int]) -> bool:
         return tuple(r) in self._known
@@ -59,8 +58,8 @@ class TrialLog:
         line = {"r": [*r], "gmac": gmac, "metric": metric, "value": value}
         line |= {"left_out": [*left_out], "facts": self._facts}
         if not hosts.number():
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self._text += json.dumps(line) + "\n"
+            runtime.write_text(self._path, self._text)
         before = next(iter(self._known.values()), line)["left_out"]
         if before != line["left_out"]:
             raise UserError(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from tokmerge_jax import checkpoints, disk, hosts, parallel, registry, runtime
+from tokmerge_jax import checkpoints, disk, hosts, objects, parallel, registry, runtime
 from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.evaluation import RerankingOptions
@@ -51,11 +51,12 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
 
     Raises:
       UserError: if something is missing, the system does not support retrieval, the index belongs
-        to another model or folder, another process writes it, or a file cannot be written.
+        to another model or folder, another process writes it, a file cannot be written, or `target`
+        is on an object store.
     """
     base, place = (
         pathlib.Path(path(videos, "videos")).resolve(),
-        pathlib.Path(path(target, "target")),
+        objects.local(objects.place(path(target, "target")), "indexes"),
     )
     system, files = registry.build(config), folders.find(base)
     retrieval, system = system.task(Retrieval), _portable(system)

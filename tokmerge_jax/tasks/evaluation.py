@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import json
 import pathlib
 import sys
@@ -17,6 +18,7 @@ from tokmerge_jax.config.published import Publication
 from tokmerge_jax.data.datasets import prepared
 from tokmerge_jax.data.video import checking
 from tokmerge_jax.evaluation import published, report
+from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks.kinds import TASKS, Run, Task
 from tokmerge_jax.types import Actions, Json, Params, UserError
@@ -80,7 +82,7 @@ def evaluate(
     system: System,
     params: Params,
     source: data.Source,
-    folder: pathlib.Path,
+    folder: Place,
     *,
     split: str = "",
     publication: Publication | None = None,
@@ -124,8 +126,8 @@ def evaluate(
 
 
 def draw(
-    system: System, results: Mapping[str, Json], source: data.Source, folder: pathlib.Path
-) -> pathlib.Path | None:
+    system: System, results: Mapping[str, Json], source: data.Source, folder: Place
+) -> Place | None:
     """Draws the results of `evaluate` into their folder; None if the task has no figure.
 
     Args:
@@ -137,10 +139,13 @@ def draw(
     task, target = _task(system.config), folder / "confusion.png"
     if task.draw is None:
         return None
-    with np.load(folder / "scores.npz") as arrays:
+    with (
+        disk.explained(folder),
+        np.load(io.BytesIO((folder / "scores.npz").read_bytes())) as arrays,
+    ):
         picture = task.draw(results, source.gallery, arrays)
-    with disk.explained(target):
-        picture.savefig(target)
+    with disk.replaced(target) as part:
+        picture.savefig(part, format="png")
     return target
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
-import shutil
 import statistics
 import sys
 import time
@@ -11,11 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
-from tokmerge_jax import data, hosts, registry, runtime
+from tokmerge_jax import data, disk, hosts, registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.schedule_search import Schedule, Space, Trial, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import schedule
+from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.tasks.cached_source import cached_source
@@ -24,7 +23,7 @@ from tokmerge_jax.types import Json, Params, UserError
 
 def search_schedule(
     config: Config,
-    folder: pathlib.Path,
+    folder: Place,
     *,
     name: str,
     budget: float = 0.6,
@@ -145,7 +144,7 @@ class Evaluator:
     system: System
     params: Params
     source: data.Source
-    folder: pathlib.Path
+    folder: Place
     log: TrialLog
     trials: int
     asked: int = 0
@@ -177,7 +176,7 @@ class Evaluator:
         system = registry.build(_with_schedule(self.system.config, r))
         results = evaluation.evaluate(f"r={_shown(r)}", system, self.params, self.source, place)
         if not hosts.number():
-            shutil.rmtree(place / "cache")  # features, which are large and no longer needed
+            disk.remove(place / "cache")  # features, which are large and no longer needed
         return results
 
 

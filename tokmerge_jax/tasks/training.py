@@ -9,7 +9,8 @@ from pathlib import Path
 
 import jax
 
-from tokmerge_jax import checkpoints, data, hosts, parallel
+from tokmerge_jax import checkpoints, data, hosts, objects, parallel
+from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
 from tokmerge_jax.training import curve
@@ -41,7 +42,7 @@ class Trained:
         return self.step == self.plan.steps
 
 
-def train(system: System, folder: Path) -> Trained:
+def train(system: System, folder: Place) -> Trained:
     """Trains to the end or until a stop is requested; the same call resumes from there.
 
     Args:
@@ -51,8 +52,9 @@ def train(system: System, folder: Path) -> Trained:
 
     Raises:
       UserError: if the system has no loss, something is missing, `folder` holds a run with other
-        settings or is in use, or the loss is not finite any more.
+        settings, is in use or on an object store, or the loss is not finite any more.
     """
+    folder = objects.local(folder, "checkpoints of training")
     training_of(system)
     source = evaluation.open_training(system)
     plan = Plan.of(system.config, len(source))

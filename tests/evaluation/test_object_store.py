@@ -1,0 +1,176 @@
+"""Rows and locks on an object store, and what it refuses in one sentence."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import object_store
+import pytest
+
+from tokmerge_jax import disk, objects
+from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.types import UserError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store():
+    with object_store.running():
+        yield
+
+
+@pytest.fixture
+def place(request):
+    return objects.place(f"s3://bucket/{request.node.name.partition('[')[0]}")
+
+
+def test_rows_are_kept_and_known(place):
+    rows = Store(place, {"a": 1}).make("x", (4, 3), np.float32)
+    rows.write(np.array([2, 0]), np.arange(6).reshape(2, 3))
+    rows.write(np.array([0]), np.array([[7, 8, 9]]))
+    assert rows[np.array([0, 2])].tolist() == [[7, 8, 9], [0, 1, 2]]
+    again = Store(place, {"a": 1}).open("x")
+    assert again is not None
+    assert again.todo.tolist() == [1, 3]
+    assert again[0].tolist() == [7, 8, 9]
+    assert again.values.tolist() == [[7, 8, 9], [0, 0, 0], [0, 1, 2], [0, 0, 0]]
+    assert Store(place, {"a": 2}).open("x") is None
+
+
+def test_bfloat16_and_rows_of_files_that_have_changed(place):
+    values = jnp.asarray([[1.5, -2.25], [3e38, 1e-30]], jnp.bfloat16)
+
+    def opened(stamps):
+        store = Store(place, {}, np.array(stamps, np.uint64))
+        return store.make("x", (2, 2), values.dtype, (0, 1))
+
+    opened([5, 2**64 - 1]).write(np.arange(2), np.asarray(values))
+    assert opened([6, 2**64 - 1]).todo.tolist() == [0]
+    assert opened([5, 2**64 - 1]).values.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(opened([5, 2**64 - 1]).values, values)
+
+
+def test_what_another_process_adds_is_seen(place):
+    store = Store(place, {})
+    rows = store.make("x", (3,), np.float32)
+    Store(place, {}).make("x", (3,), np.float32).write(np.array([1]), np.array([7.0]))
+    seen = store.open("x")
+    assert seen is not None
+    assert seen.values.tolist() == [0, 7, 0]
+    rows.write(np.array([2]), np.array([8.0]))  # in an object of another name
+    assert Store(place, {}).make("x", (3,), np.float32).values.tolist() == [0, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("content", "shape"),
+    [
+        (b"cut", (3, 2)),
+        (np.array([3, 1]).tobytes() + bytes(8), (3, 2)),  # there is no row 3
+        (bytes(24), (3, 3)),
+    ],
+)
+def test_a_damaged_array_is_reported_and_made_anew(place, content, shape, capsys):
+    store = Store(place, {})
+    store.make("x", (3, 2), np.float32).write(np.arange(3), np.ones((3, 2)))
+    (place / store.fingerprint / "x.rows" / "00000001").write_bytes(content)
+    note = place / store.fingerprint / "x.array.json"
+    note.write_text(json.dumps({"shape": shape, "dtype": "float32"}))
+    assert Store(place, {}).open("x") is None
+    assert f"{note} is damaged; its numbers are computed again" in capsys.readouterr().err
+    assert store.make("x", (3, 2), np.float32).todo.tolist() == [0, 1, 2]
+
+
+def test_one_run_a_folder(place, monkeypatch, capsys):
+    monkeypatch.setattr(objects, "BEAT", 0.1)
+    monkeypatch.setattr(objects, "STALE", 2.0)
+    with disk.held(place):
+        said = rf"{place} is being written by process {os.getpid()} on .*; wait until that has"
+        with pytest.raises(UserError, match=said), disk.held(place):
+            pass
+        assert disk.holder(place).startswith(f"process {os.getpid()} on ")
+    assert disk.holder(place) == ""
+    (place / "lock.4").write_text("process 1 on elsewhere")  # which was killed
+    with disk.held(place):
+        assert (place / "lock.5").exists()
+        assert disk.holder(place).startswith(f"process {os.getpid()} on ")
+    assert [*place.glob("lock*")] == []
+    assert (
+        f"{place}: waiting for a sign of life of process 1 on elsewhere" in capsys.readouterr().err
+    )
+
+
+def test_of_two_runs_that_find_no_lock_one_gets_it(place, monkeypatch):
+    with disk.held(place):
+        monkeypatch.setattr(objects, "_locks", lambda folder, name: {})  # both looked before
+        with pytest.raises(UserError, match="is being written by process"), disk.held(place):
+            pass
+
+
+@pytest.mark.parametrize(
+    "name", ["s3:/bucket/run", "s3://bucket", "s3://bucket/", "gs://b/r*", "s3:///run"]
+)
+def test_addresses_that_name_no_folder(name):
+    with pytest.raises(UserError, match=re.escape(f"{name} is not the address of a folder in a")):
+        objects.place(name)
+
+
+def test_no_such_bucket():
+    place = objects.place("s3://nosuch/run")
+    with pytest.raises(UserError) as caught, disk.held(place):
+        pass
+    assert str(caught.value) == (
+        "s3://nosuch/run: The specified bucket does not exist; create the bucket, or name another"
+        " folder"
+    )
+
+
+_HELD = """
+import sys
+from tokmerge_jax import disk, objects
+from tokmerge_jax.types import UserError
+try:
+    with disk.held(objects.place(sys.argv[1])):
+        pass
+except UserError as error:
+    print(error)
+"""
+
+
+def refusal(place, **environment):
+    """What a run of its own says about a folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", _HELD, place],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_no_credentials(monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    said = refusal("s3://bucket/run", AWS_EC2_METADATA_DISABLED="true")
+    assert said.startswith("s3://bucket/run: Unable to locate credentials; give credentials that")
+
+
+@pytest.mark.slow
+def test_no_store():
+    said = refusal("s3://bucket/run", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    assert said.startswith("s3://bucket/run: Could not connect to the endpoint URL")
+    assert said.endswith("; check the network and the address of the store (AWS_ENDPOINT_URL)\n")
+
+
+def test_no_permission():
+    error = PermissionError("Access Denied")
+    error.__cause__ = type("ClientError", (Exception,), {"__module__": "botocore.exceptions"})()
+    with pytest.raises(UserError) as caught, disk.explained("s3://bucket/run/a"):
+        raise error
+    assert str(caught.value) == (
+        "s3://bucket/run/a: Access Denied; give credentials that may read, write and list there"
+    )
