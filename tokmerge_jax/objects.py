@@ -7,6 +7,7 @@ atomic; folders need not be created.
 import contextlib
 import datetime
 import functools
+import logging
 import os
 import pathlib
 import re
@@ -31,9 +32,12 @@ BEAT = 10.0
 STALE = 60.0
 """Seconds without a sign of life after which the holder of a lock has ended."""
 
+PERIOD = 2.0
+"""Seconds that small writes wait for others, since each request takes its time."""
+
 _SCHEMES = {"s3": "s3", "gs": "gcs"}  # extra of this package that brings the client
 _CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "s3fs"}
-_NETWORK = "check the network and the address of the store (AWS_ENDPOINT_URL)"
+_NETWORK = "check the network and the store's address (AWS_ENDPOINT_URL, STORAGE_EMULATOR_HOST)"
 _CREDENTIALS = "give credentials that may read, write and list there"
 _CURES = {
     "FileNotFoundError": "create the bucket, or name another folder",
@@ -93,6 +97,7 @@ def read(path: epath.Path) -> bytes:
 def _client(scheme: str) -> fsspec.AbstractFileSystem:
     # Other processes write too, so a listing must not be kept. This holds for epath's clients too.
     fsspec.config.conf.setdefault(_SCHEMES[scheme], {})["use_listings_cache"] = False
+    logging.getLogger("gcsfs").disabled = True  # it logs what it raises, with stack traces
     try:
         return fsspec.filesystem(_SCHEMES[scheme])
     except ImportError as error:

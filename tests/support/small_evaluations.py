@@ -90,7 +90,7 @@ def run(folder, watched) -> dict[str, Any]:
 
 def main():
     folder, pause, place, where = Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
-    objects.BEAT, objects.STALE = 0.1, 2.0
+    objects.BEAT, objects.STALE, objects.PERIOD = 0.1, 2.0, 0.0
 
     def watched(name, video):
         def batches(size, rows):

@@ -124,7 +124,7 @@ class Speed:
         if not self._first:
             self._clips += clips
             self._seconds += now - self._begun
-            self._store.note(_NOTE, {"clips": self._clips, "seconds": self._seconds})
+            self._store.note_often(_NOTE, {"clips": self._clips, "seconds": self._seconds})
         self._first, self._begun = False, now
 
     @property

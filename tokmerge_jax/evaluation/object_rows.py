@@ -1,7 +1,8 @@
-"""Rows on an object store, as `rows.Part`: each write is one object."""
+"""Rows on an object store, as `rows.Part`."""
 
 import math
 import tempfile
+import time
 import weakref
 
 import jax.numpy as jnp
@@ -15,14 +16,16 @@ from tokmerge_jax.evaluation.rows import MARK, Places, mapped, put
 _ROW = np.dtype("<i8")
 _HEAD = _ROW.itemsize + MARK.itemsize  # bytes per row before the values
 _TOGETHER = 8  # number of objects in memory at a time
+_LARGE = 2**25  # bytes that do not wait for others
 
 
 class ObjectPart:
     """A part as a folder of objects; of a row written twice, the later object counts.
 
-    An object holds the numbers of its n rows (int64 [n]), their marks (uint64 [n]) and values. Rows
-    are read from a local file without a name, which ends with the process: what this process
-    writes is also written there, other objects are fetched when one of their rows is read.
+    An object holds the numbers of its n rows (int64 [n]), their marks (uint64 [n]) and values: what
+    was written in `objects.PERIOD` seconds, which a kill may lose. Rows are read from a local file
+    without a name, which ends with the process: what this process writes is written there too,
+    other objects are fetched when one of their rows is read.
     """
 
     def __init__(self, folder: epath.Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
@@ -41,6 +44,8 @@ class ObjectPart:
         weakref.finalize(self, self._copy.close)
         self._copy.truncate(shape[0] * self._bytes)
         self._values = mapped(self._copy, *self.kind)
+        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._sent = -math.inf  # when the last object was written
         self.refresh()
 
     @staticmethod
@@ -50,13 +55,15 @@ class ObjectPart:
             disk.remove(folder)
 
     def refresh(self) -> None:
-        """Adds what was written since the part was opened.
+        """Sends what waits, and adds what was written since the part was opened.
 
         Raises:
           ValueError: if an object is damaged.
         """
+        self._send()
         with disk.explained(self._folder):
-            listed = self._store.find(str(self._folder), detail=True)
+            found = self._store.find(str(self._folder), detail=True)
+            listed = {self._store.unstrip_protocol(name): about for name, about in found.items()}
             new = sorted(listed.keys() - set(self._objects))
             counts = [self._count(name, listed[name]["size"]) for name in new]
             ends = [_HEAD * count for count in counts]
@@ -77,21 +84,32 @@ class ObjectPart:
         return self._values[places]
 
     def write(self, rows: np.ndarray, values: np.ndarray, marks: np.ndarray) -> None:
-        """Stores `values[i]` as row `rows[i]`, all of them in one object."""
-        values = np.ascontiguousarray(values, self.kind[1])
-        content = (rows.astype(_ROW), marks.astype(MARK), values)
-        number = int(self._objects[-1].rpartition("/")[2]) + 1 if self._objects else 0
-        path = self._folder / f"{number:08d}"
-        with disk.explained(path):
-            self._store.pipe_file(str(path), b"".join(part.tobytes() for part in content))
+        """Stores `values[i]` as row `rows[i]`, soon or, at the latest, by `refresh`."""
+        values = np.asarray(values, self.kind[1])
         self.marks[rows] = marks
-        self._objects.append(str(path))
         self._keep(rows, values)
+        self._waiting.append((rows.astype(_ROW), marks.astype(MARK), values))
+        size = sum(values.nbytes for *_, values in self._waiting)
+        if size > _LARGE or time.monotonic() > self._sent + objects.PERIOD:
+            self._send()
+
+    def _send(self) -> None:
+        """Writes the rows that wait as one object."""
+        if not self._waiting:
+            return
+        kinds = zip(*self._waiting, strict=True)
+        content = b"".join(part.tobytes() for kind in kinds for part in kind)
+        number = int(self._objects[-1].rpartition("/")[2]) + 1 if self._objects else 0
+        name = f"{self._folder}/{number:08d}"
+        with disk.explained(name):
+            self._store.pipe_file(name, content)
+        self._objects.append(name)
+        self._waiting, self._sent = [], time.monotonic()
 
     def _fetch(self, needed: np.ndarray) -> None:
         names = [self._objects[number] for number in needed]
         with disk.explained(self._folder):
-            contents = self._store.cat(names)
+            contents = self._store.cat(names)  # by name, ascending
         for number, content in zip(needed, contents.values(), strict=True):
             rows, _ = _head(content, self._count(names[0], len(content)))
             values = np.frombuffer(content, self.kind[1], offset=len(rows) * _HEAD)
@@ -107,7 +125,7 @@ class ObjectPart:
     def _count(self, name: str, size: int) -> int:
         """The number of rows in an object of `size` bytes."""
         count, rest = divmod(size, _HEAD + self._bytes)
-        if rest:
+        if rest or not count:
             raise ValueError(f"{name} has {size} bytes, not those of whole rows")
         return count
 

@@ -6,8 +6,10 @@ processes write a store together, on hosts that share its folder, and any other 
 """
 
 import json
+import math
 import pathlib
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
@@ -17,7 +19,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Int, UInt64
 
-from tokmerge_jax import disk, hosts, runtime
+from tokmerge_jax import disk, hosts, objects, runtime
 from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.evaluation.object_rows import ObjectPart
 from tokmerge_jax.evaluation.rows import MARK, FilePart, Part, Rows
@@ -71,6 +73,7 @@ class Store:
         self._folder = root / self.fingerprint
         disk.make(self._folder)
         self._opened: dict[Place, ObjectPart] = {}
+        self._noted: dict[str, float] = {}  # name -> time of `note_often`
         self.note("facts", facts)
 
     def open(self, name: str, videos: Videos | None = None) -> Rows | None:
@@ -177,6 +180,13 @@ class Store:
     def note(self, name: str, value: Json) -> None:
         """Writes a JSON value under a name, atomically; each process has its own notes."""
         runtime.write_text(self._path(name), json.dumps(value, indent=1))
+
+    def note_often(self, name: str, value: Json) -> None:
+        """`note` for a value that changes with each batch: on an object store, not all are kept."""
+        now, local = time.monotonic(), isinstance(self._folder, pathlib.Path)
+        if local or now > self._noted.get(name, -math.inf) + objects.PERIOD:
+            self._noted[name] = now
+            self.note(name, value)
 
     def noted(self, name: str, kind: type[T]) -> T | None:
         """Reads the value noted under a name; None if there is none or, reported, no `kind`."""

@@ -111,7 +111,7 @@ def evaluate(
         model = evaluation.Model(params, mesh)
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
         before = store.noted(seconds, dict)
-        watch = runtime.Stopwatch(before, functools.partial(store.note, seconds))
+        watch = runtime.Stopwatch(before, functools.partial(store.note_often, seconds))
         run = Run(system, config, source, texts, model, store, watch)
         outcome = task.evaluate(run, record)
         known["files"] = runtime.digest([stamps])
