@@ -36,7 +36,7 @@ PERIOD = 2.0
 """Seconds that small writes wait for others, since each request takes its time."""
 
 _SCHEMES = {"s3": "s3", "gs": "gcs"}  # extra of this package that brings the client
-_CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "s3fs"}
+_CLIENTS = {"aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "s3fs"}
 _NETWORK = "check the network and the store's address (AWS_ENDPOINT_URL, STORAGE_EMULATOR_HOST)"
 _CREDENTIALS = "give credentials that may read, write and list there"
 _CURES = {

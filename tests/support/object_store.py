@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import subprocess
@@ -21,22 +22,24 @@ _ENVIRONMENT = {
 
 @contextlib.contextmanager
 def running():
-    """Runs the store while the block runs, and names it in the environment."""
+    """Runs the store, and names it in the environment while the block runs."""
     pytest.importorskip("moto")  # of the group dev
     pytest.importorskip("s3fs")
-    command, pipe = [sys.executable, __file__], subprocess.PIPE
-    nowhere = subprocess.DEVNULL  # the log
-    with (
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as server,
-        pytest.MonkeyPatch.context() as environment,
-    ):
-        assert server.stdin
-        assert server.stdout
+    with pytest.MonkeyPatch.context() as environment:
         for name, value in _ENVIRONMENT.items():
             environment.setenv(name, value)
-        environment.setenv("AWS_ENDPOINT_URL", server.stdout.readline().strip())
+        environment.setenv("AWS_ENDPOINT_URL", _started()[1])
         yield
-        server.stdin.close()
+
+
+@functools.cache
+def _started():
+    """The store's process and address; one for all tests, since clients keep the address."""
+    command, pipe = [sys.executable, __file__], subprocess.PIPE
+    nowhere = subprocess.DEVNULL  # the log
+    server = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
+    assert server.stdout
+    return server, server.stdout.readline().strip()
 
 
 def main():

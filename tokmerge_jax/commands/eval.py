@@ -8,7 +8,8 @@ Examples:
 
 Keys that are often set (--config.KEY=VALUE; all of them: tokmerge_jax/config/):
   checkpoint            a folder of `tokmerge convert`, or a .pth or .safetensors file
-  output                folder of the results; default results/<name of the configuration>
+  output                folder of the results, also s3://BUCKET/FOLDER or gs:// (docs/clusters.md);
+                        default results/<name of the configuration>
   model.merger.name     none switches merging off
   model.merger.r        number of tokens that merge in each block: 600,200,100
   data.folder           folder of `tokmerge prepare`; default data

@@ -26,8 +26,9 @@ class TrialLog:
           UserError: if a line is not a trial.
         """
         self._path, self._facts = path, facts
+        content = disk.read(path) or b""
         try:
-            text = (disk.read(path) or b"").decode()
+            text = content.decode()
             whole = text[: text.rfind("\n") + 1]
             lines = [_checked(json.loads(line)) for line in whole.splitlines()]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
