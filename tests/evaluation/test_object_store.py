@@ -1,10 +1,12 @@
 """Rows and locks on an object store, and what it refuses in one sentence."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +14,12 @@ import object_store
 import pytest
 
 from tokmerge_jax import disk, objects
+from tokmerge_jax.evaluation import report
 from tokmerge_jax.evaluation.object_rows import ObjectPart
 from tokmerge_jax.evaluation.store import Store
+from tokmerge_jax.evaluation.trial_log import TrialLog
+from tokmerge_jax.system import System
+from tokmerge_jax.tasks import training
 from tokmerge_jax.types import UserError
 
 
@@ -134,6 +140,29 @@ def test_of_two_runs_that_find_no_lock_one_gets_it(place, monkeypatch):
             pass
 
 
+def test_results_and_a_log_of_schedules(place):
+    results = {"headline": {}, "scores": {}, "gmac": 1.5, "protocol": {}}
+    report.write(place, results, {"similarity": np.arange(3)})
+    with np.load(io.BytesIO((place / "scores.npz").read_bytes())) as arrays:
+        assert arrays["similarity"].tolist() == [0, 1, 2]
+    report.write(place, results, {})
+    assert report.read(place) == report.read(place / "results.json") == results
+    assert not (place / "scores.npz").exists()
+    for r in ((2,), (3,)):
+        log = TrialLog(place / "trials.jsonl", "facts")
+        log.add(r, gmac=1.0, metric="R@1", value=float(r[0]), left_out=[])
+    log = TrialLog(place / "trials.jsonl", "facts")
+    assert [log[r]["value"] for r in ((2,), (3,))] == [2.0, 3.0]
+    disk.remove(place)
+    assert [*place.glob("*")] == []
+    disk.remove(place)  # there are no empty folders
+
+
+def test_what_needs_a_file_system_says_so(place):
+    with pytest.raises(UserError, match=f"{place}: checkpoints of training need a local folder"):
+        training.train(mock.Mock(spec=System), place)
+
+
 @pytest.mark.parametrize(
     "name", ["s3:/bucket/run", "s3://bucket", "s3://bucket/", "gs://b/r*", "s3:///run"]
 )
@@ -155,6 +184,7 @@ def test_no_such_bucket():
 _HELD = """
 import sys
 from tokmerge_jax import disk, objects
+from tokmerge_jax.evaluation import report
 from tokmerge_jax.types import UserError
 try:
     with disk.held(objects.place(sys.argv[1])):
