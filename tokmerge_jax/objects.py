@@ -67,11 +67,6 @@ def place(name: str) -> Place:
     return epath.Path(name)
 
 
-def remote(path: os.PathLike[str] | str) -> bool:
-    """Whether a path is on an object store."""
-    return os.fspath(path).startswith(tuple(f"{scheme}://" for scheme in _SCHEMES))
-
-
 def local(place: Place, what: str) -> pathlib.Path:
     """The path of a folder that must not be on an object store.
 
