@@ -22,6 +22,7 @@ from etils import epath
 from jaxtyping import Float32, PyTree, UInt8
 
 from tokmerge_jax import checkpoints, evaluation, parallel, registry
+from tokmerge_jax.checkpoints.known import KNOWN
 from tokmerge_jax.config import Config, files
 from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.video.clips import Decoder, decoder
@@ -167,12 +168,17 @@ def load(config: str | Config, settings: Settings | None = None, *, checkpoint: 
       config: the name of a configuration (`list_configs`), the path of a file, or an object.
       settings: other values of its keys.
       checkpoint: the weights, instead of the configuration's: a .pth or .safetensors file, a folder
-        of `convert`, or a Hugging Face folder.
+        of `convert`, a Hugging Face folder, "hub:NAME" of the known weights, or
+        "hf://OWNER/REPOSITORY[/FILE]". For a named configuration without weights, the known ones
+        of its name are downloaded.
 
     Raises:
       UserError: if there is no such configuration, a value is invalid, or weights do not fit.
     """
-    system = registry.build(configuration(config, settings, checkpoint=checkpoint))
+    built = configuration(config, settings, checkpoint=checkpoint)
+    if not built.checkpoint and isinstance(config, str) and config in KNOWN:
+        built = built.override({"checkpoint": f"hub:{config}"})
+    system = registry.build(built)
     return Model(system, checkpoints.load_checkpoint(system.config.checkpoint, system))
 
 
@@ -314,7 +320,7 @@ def convert(
     built = configuration(config, settings)
     conversion.convert(
         built,
-        epath.Path(path(source, "source")),
+        epath.Path(checkpoints.hub.local(path(source, "source"))),
         epath.Path(path(target, "target")),
         reverse=reverse,
     )

@@ -12,7 +12,7 @@ from tokmerge_jax.config import files
 from tokmerge_jax.config.published import SHIFT, UNMERGED, Published
 
 DOORS = {path.stem: path for path in (script.ROOT / "scripts").glob("*.py")}
-NO_SCRIPT = {"completion", "configs"}
+NO_SCRIPT = {"completion", "configs", "weights"}
 
 
 def tokmerge(*arguments):
@@ -76,6 +76,13 @@ def test_configurations_are_listed_with_task_cost_and_number():
         ["msrvtt_qa_b16", "questions", *["188.4", "62%", "accuracy", "44.9*"]],
     ]
     assert "no configuration is named 'no_such*'" in tokmerge("configs", "no_such*").stderr
+
+
+def test_weights_are_listed_with_licence_number_and_address():
+    lines = tokmerge("weights").stdout.splitlines()
+    place = lines.index("msrvtt_qa_l16: configuration msrvtt_qa_l16, MIT, accuracy 47.1*")
+    assert lines[place + 1].endswith("/umt/multi_modality/qa_msrvtt_l16_25m.pth")
+    assert "umt_b16: configuration msrvtt_b16, MIT" in lines
 
 
 def test_a_number_of_the_same_settings_is_preferred():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from etils import epath
 
-from tokmerge_jax.checkpoints import checkpoint, rules, torch_file
+from tokmerge_jax.checkpoints import checkpoint, hub, rules, torch_file
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, Params, UserError
 
@@ -54,7 +54,8 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
 
     Args:
       path: a folder of `save_checkpoint`, a PyTorch .pth file, a .safetensors file with PyTorch's
-        names or ours ("vision/norm/scale"), or anything else that `torch_file.read` takes.
+        names or ours ("vision/norm/scale"), anything else that `torch_file.read` takes, or the
+        name of weights to download (`hub.local`).
       system: the system that the weights are for.
       to_train: whether the checkpoint may lack a head, which training then initialises.
 
@@ -66,11 +67,11 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
     """
     if not str(path):
         raise UserError(
-            "config.checkpoint is empty; name a .pth or .safetensors file of the system, or the DIR"
+            "config.checkpoint is empty; name a .pth or .safetensors file of the system, the DIR"
             " that it was converted to by: tokmerge convert --config CONFIG --source FILE"
-            " --target DIR"
+            " --target DIR, or known weights as hub:NAME (tokmerge weights lists them)"
         )
-    path = epath.Path(path)
+    path = epath.Path(hub.local(path))
     if path.is_dir() and not torch_file.is_folder(path):
         _check_constants(path, system)
         return checkpoint.load(

@@ -19,7 +19,7 @@ _PREFIXES = re.compile(r"^(?:(?:module|model)\.)*")  # added by data-parallel tr
 _WRAPPERS = re.compile(  # added by PyTorch at any depth: compilation, sharding, recomputation
     r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-_FOLDER = (  # files of weights in Hugging Face's folders, the preferred first
+FOLDER = (
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
@@ -27,7 +27,9 @@ _FOLDER = (  # files of weights in Hugging Face's folders, the preferred first
     "pytorch_model.bin.index.json",
     "open_clip_pytorch_model.bin",
 )
-_INDEX = ".index.json"
+"""Files of weights in Hugging Face's folders, the preferred first."""
+
+INDEX = ".index.json"
 _HEADER = 8 * 2**20  # bytes, for 80,000 tensors
 _MESSAGE = 400  # letters
 
@@ -75,10 +77,10 @@ def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
     """
     path = epath.Path(path)
     if path.is_dir() and not is_folder(path):
-        raise UserError(f"it is a folder without weights, such as {_FOLDER[0]}; name a file")
+        raise UserError(f"it is a folder without weights, such as {FOLDER[0]}; name a file")
     if path.is_dir():
-        path = next(path / name for name in _FOLDER if (path / name).exists())
-    parts = _indexed(path) if path.name.endswith(_INDEX) else {path: None}
+        path = next(path / name for name in FOLDER if (path / name).exists())
+    parts = _indexed(path) if path.name.endswith(INDEX) else {path: None}
     if missing := [part.name for part in parts if not part.exists()]:
         raise UserError(f"{path.name} names {missing[0]}, which is not beside it; download it")
     return parts
@@ -86,7 +88,7 @@ def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
 
 def is_folder(path: epath.PathLike) -> bool:
     """Whether `path` is a folder with weights under one of Hugging Face's file names."""
-    return any((epath.Path(path) / name).exists() for name in _FOLDER)
+    return any((epath.Path(path) / name).exists() for name in FOLDER)
 
 
 def _indexed(index: epath.Path) -> dict[epath.Path, list[str] | None]:

@@ -21,6 +21,7 @@ from absl import flags
 from etils import epath
 
 from tokmerge_jax import command_line
+from tokmerge_jax.checkpoints import hub
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.conversion import Summary, convert
 from tokmerge_jax.types import UserError
@@ -37,7 +38,7 @@ def main(config: Config) -> None:
         raise UserError("--source is missing; name the weights to convert, see --help")
     if not _TARGET.value:
         raise UserError("--target is missing; name the new folder, see --help")
-    source, target = epath.Path(_SOURCE.value), epath.Path(_TARGET.value)
+    source, target = epath.Path(hub.local(_SOURCE.value)), epath.Path(_TARGET.value)
     summary = convert(config, source, target, reverse=_REVERSE.value, fold_lora=_MERGE.value)
     if _MERGE.value:
         print("LoRA is folded into the weights: use them with --config.model.lora_rank=0")

@@ -159,7 +159,7 @@ class Config(Part):
     """A whole configuration; each system has a class of its own."""
 
     system: str
-    checkpoint: str = ""  # an orbax folder, or a .pt / .pth / .safetensors file
+    checkpoint: str = ""  # a folder of ours, a .pt / .pth / .safetensors file, hub:NAME, hf://...
     output: str = ""  # results, features and scores; "" = results/<config name>
     seed: int = 42
     dtype: str = "auto"  # auto: bfloat16 on accelerators, float32 on CPU

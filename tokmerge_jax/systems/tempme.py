@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from tokmerge_jax.checkpoints import torch_file
+from tokmerge_jax.checkpoints import hub, torch_file
 from tokmerge_jax.checkpoints.tables.clip import rules, sizes
 from tokmerge_jax.config import clip
 from tokmerge_jax.data.datasets.galleries import Row
@@ -202,7 +202,7 @@ def _sized(config: clip.Retrieval) -> clip.Retrieval:
     if config.model.sizes == "config":
         return config
     try:
-        tensors = sizes(torch_file.read(config.checkpoint))
+        tensors = sizes(torch_file.read(hub.local(config.checkpoint)))
     except KeyError as error:
         raise UserError(
             f"config.model.sizes=checkpoint: {config.checkpoint} is no CLIP in PyTorch's names"

@@ -4,10 +4,9 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import urllib.request
 from collections.abc import Mapping
 
-from tokmerge_jax import demo_files
+from tokmerge_jax import demo_files, downloads
 from tokmerge_jax.types import UserError
 
 FOLDER_VARIABLE = "TOKMERGE_VOCAB_DIR"
@@ -70,15 +69,8 @@ def find(vocabulary: str) -> pathlib.Path:
 
 
 def _from_hub(name: str, source: _Source) -> pathlib.Path:
-    import huggingface_hub  # only where a file has to be fetched
-
-    cached = huggingface_hub.try_to_load_from_cache(source.model, source.file)
-    if isinstance(cached, str):
-        return pathlib.Path(cached)
     try:
-        hub = urllib.request.Request(huggingface_hub.constants.ENDPOINT, method="HEAD")
-        with urllib.request.urlopen(hub, timeout=10):  # offline, the download tries for a minute
-            return pathlib.Path(huggingface_hub.hf_hub_download(source.model, source.file))
+        return downloads.hub_file(source.model, source.file)
     except (OSError, ValueError) as error:
         digest = f" (sha256 {source.local_sha256})" if source.local_sha256 else ""
         raise UserError(

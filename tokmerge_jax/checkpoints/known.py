@@ -1,0 +1,98 @@
+"""The weights that their authors publish, by name: where they are, and for which configuration.
+
+An entry's address is documented by its source; weights whose address could not be confirmed are not
+listed. Numbers to expect are in the configurations (`config.published`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Known:
+    """Published weights.
+
+    Attributes:
+      address: "hf://OWNER/REPOSITORY/FILE" on the Hugging Face Hub, or an https address.
+      config: the name of a configuration that they fit.
+      licence: the licence of the repository that publishes them.
+      source: where the address is documented.
+      sha256: the digest of the file; "" = not published: it is kept at the first download.
+    """
+
+    address: str
+    config: str
+    licence: str
+    source: str
+    sha256: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return self.address.rpartition("/")[2]
+
+
+def _umt(file: str, config: str) -> Known:
+    folder = "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/umt/multi_modality"
+    zoo = "OpenGVLab/unmasked_teacher, multi_modality/MODEL_ZOO.md"
+    return Known(f"{folder}/{file}_25m.pth", config, "MIT", zoo)
+
+
+def _testa(repository: str, file: str, config: str) -> Known:
+    address = f"hf://ShuhuaiRen/TESTA_model_base_{repository}/testa_model_base_{file}.pth"
+    return Known(address, config, "MIT", "RenShuhuai-Andy/TESTA, README.md")
+
+
+def _clip(file: str, config: str, sha256: str) -> Known:
+    address = f"https://openaipublic.azureedge.net/clip/models/{sha256}/{file}"
+    return Known(address, config, "MIT", "openai/CLIP, clip/clip.py", sha256)
+
+
+def _fine_tuned() -> dict[str, Known]:
+    """UMT's weights of each data set. Its list names no L/16 file of MSVD-QA and SSV2-template."""
+    retrieval = ("msrvtt", "msvd", "anet", "didemo", "lsmdc", "ssv2_label")
+    files = {
+        f"{data}_{size}": f"ret_{data}_{size}" for data in retrieval for size in ("b16", "l16")
+    }
+    files["ssv2_template_b16"] = "ret_ssv2_tpl_b16"
+    files |= {f"msrvtt_mc_{size}": f"ret_msrvtt_{size}" for size in ("b16", "l16")}
+    questions = ("msrvtt_qa_b16", "msrvtt_qa_l16", "msvd_qa_b16", "anet_qa_b16", "anet_qa_l16")
+    files |= {name: f"qa_{name.replace('_qa', '')}" for name in questions}
+    return {name: _umt(file, name) for name, file in files.items()}
+
+
+KNOWN: Mapping[str, Known] = {
+    **_fine_tuned(),
+    "umt_b16": _umt("b16", "msrvtt_b16"),
+    "umt_l16": _umt("l16", "msrvtt_l16"),
+    "testa_queryd_f32": _testa("QuerYD_retrieval_ft", "queryd_f32_f1p12", "testa_queryd_f32"),
+    "testa_didemo_f32": _testa("DiDeMo_retrieval_ft", "didemo_f32_f1p12", "testa_didemo_f32"),
+    "testa_anet_f32": _testa("ActivityNet_retrieval_ft", "anet_f32_f1p12", "testa_anet_f32"),
+    "testa_condmov_f32": _testa(
+        "CondensedMovies_retrieval_ft", "cm_f32_f1p12", "testa_condmov_f32"
+    ),
+    "testa_pretrain": _testa("pretrain", "pretrain", "testa_pretrain"),
+    "blip_base": Known(
+        "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models/"
+        "model_base_capfilt_large.pth",
+        "testa_pretrain",
+        "BSD-3-Clause",
+        "salesforce/BLIP, README.md",
+    ),
+    "clip_msrvtt_b32": _clip(
+        "ViT-B-32.pt",
+        "clip_msrvtt_b32",
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+    ),
+    "clip_msrvtt_b16": _clip(
+        "ViT-B-16.pt",
+        "clip_msrvtt_b16",
+        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+    ),
+    "clip_msrvtt_l14": _clip(
+        "ViT-L-14.pt",
+        "clip_msrvtt_l14",
+        "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+    ),
+}
+"""Name -> weights. A configuration's own weights have its name; the others are to start from."""
