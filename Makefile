@@ -65,12 +65,14 @@ check: .venv/developer
 fuzz: .venv/developer
 	$(BIN)/python -m tests.fuzz
 
-# The two files stand for what is installed; a newer pyproject.toml installs again.
+# The two files stand for what is installed; a newer pyproject.toml installs again. A Python without
+# ensurepip (Debian's, Colab's) makes no environment with pip: its own pip installs one there.
 .venv/user: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
 	  echo "$(PYTHON) is older than Python 3.11, or missing; name another: make PYTHON=python3.13" >&2; \
 	  exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { \
+	  $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python .venv install --quiet pip; }
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@

@@ -8,11 +8,10 @@ import os
 
 _DEVICES = "--xla_force_host_platform_device_count=8"
 _QUICK = (  # small programs take longer to optimise than to run
-    " --xla_backend_optimization_level=0"
-    " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
-    " --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 )
 _OLDER = " --xla_cpu_use_fusion_emitters=false"  # newer compilers know no other emitters
+_NEWER = " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"  # unknown to older ones, which stop
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
 
 import hypothesis  # noqa: E402
@@ -34,7 +33,8 @@ hypothesis.settings.load_profile("tokmerge_jax")
 def pytest_configure(config):
     """What is marked slow runs as users run."""
     if config.option.markexpr == "not slow":
-        os.environ["XLA_FLAGS"] += _QUICK + _OLDER * (jax.__version_info__ < (0, 11))
+        older, newer = jax.__version_info__ < (0, 11), jax.__version_info__ >= (0, 10)
+        os.environ["XLA_FLAGS"] += _QUICK + _OLDER * older + _NEWER * newer
 
 
 def pytest_collection_finish(session):

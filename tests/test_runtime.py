@@ -137,6 +137,7 @@ def test_stopwatch_keeps_what_a_killed_sitting_spent(monkeypatch):
     assert resumed.seconds == {"encode": 2.5}
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="older compilers have no such schedule")
 def test_this_compiler_can_be_asked_for_programs_that_hold_little():
     assert runtime._compiler_options() == runtime._SMALL
 

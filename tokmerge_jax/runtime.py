@@ -34,6 +34,8 @@ _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 def compute_dtype(name: str) -> DTypeLike:
     """The dtype that networks compute in; parameters, softmax, norms and scores stay float32.
 
+    JAX before 0.10 cannot multiply all bfloat16 matrices on a CPU: choose float32 there.
+
     Args:
       name: "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on CPU.
 

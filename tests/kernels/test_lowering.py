@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -66,6 +67,8 @@ def test_for_a_mesh_of_tpus(batch):
 def test_for_a_gpu(program, dtype):
     function, kernels = PROGRAMS[program]
     program = jax.jit(partial(function, target="gpu"))
+    if jax.__version_info__ < (0, 10):
+        pytest.skip("this JAX lowers for a GPU only where it has one")
     device = AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
         text = program.trace(*shapes(dtype)).lower(lowering_platforms=("cuda",)).as_text()

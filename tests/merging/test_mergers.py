@@ -172,10 +172,16 @@ def test_degenerate_tokens_stay_finite(merger, count):
 def test_samples_alone_equal_samples_together(merger):
     tokens, evidence = draw(3)
     together = compiled(merger)(tokens, evidence)
-    alone = jax.jit(jax.vmap(merger))(*jax.tree.map(lambda a: a[:, None], (tokens, evidence)))
-    np.testing.assert_array_equal(alone.origin[:, 0], together.origin)
-    np.testing.assert_allclose(alone.x[:, 0], together.x, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(alone.size[:, 0], together.size, rtol=1e-5)
+    arrays, form = jax.tree.flatten(jax.tree.map(lambda a: a[:, None], (tokens, evidence)))
+
+    def run(*sample):
+        merged = merger(*jax.tree.unflatten(form, sample))
+        return merged.x, merged.size, merged.origin
+
+    x, size, origin = jax.jit(jax.vmap(run))(*arrays)
+    np.testing.assert_array_equal(origin[:, 0], together.origin)
+    np.testing.assert_allclose(x[:, 0], together.x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(size[:, 0], together.size, rtol=1e-5)
 
 
 @pytest.mark.parametrize("merger", MERGERS, ids=str)
@@ -222,7 +228,8 @@ def test_a_sharded_batch_stays_where_it_is(merger):
         arrays = jax.device_put(arrays, rows)
         program = jax.jit(run, out_shardings=rows).lower(*arrays).compile()
         x, size = program(*arrays)
-        traced = compiled(merger)(*jax.device_put((tokens, evidence), rows))
+        spread = jax.tree.map(lambda a: jax.device_put(a, rows), (tokens, evidence))
+        traced = compiled(merger)(*spread)
     assert not re.search("all-|collective-", str(program.as_text()))
     np.testing.assert_allclose(x, expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(size, expected[1], rtol=1e-5)

