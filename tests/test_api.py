@@ -79,6 +79,36 @@ def test_features_are_the_system_s_whatever_the_devices(model, tmp_path):
     assert similarity.argmax(axis=1).tolist() == [0, 1, 2]
 
 
+def test_clips_are_drawn_with_the_captions_that_describe_them(model, tmp_path):
+    captions = tokmerge_jax.draw_clips(tmp_path / "clips", 3)
+    assert list(captions.values()) == [scene.caption(story) for story in STORIES]
+    first = pathlib.Path(next(iter(captions)))
+    first.write_bytes(b"kept")
+    assert tokmerge_jax.draw_clips(tmp_path / "clips", 1) == dict([next(iter(captions.items()))])
+    assert first.read_bytes() == b"kept"
+    similarity = model.similarity(
+        model.encode_video(model.read(list(captions)[1:])),
+        model.encode_text(list(captions.values())[1:]),
+    )
+    assert similarity.argmax(axis=1).tolist() == [0, 1]
+    for count in (0, 201):
+        with pytest.raises(UserError, match=f"count={count} must be from 1 to 200"):
+            tokmerge_jax.draw_clips(tmp_path, count)
+
+
+def test_merges_are_those_of_each_video(model, tmp_path):
+    frames = model.read(list(tokmerge_jax.draw_clips(tmp_path, 2)))
+    both = model.merges(frames)
+    assert [[merge.tokens for merge in merges] for merges in both] == [[188, 128]] * 2
+    (second,) = model.merges(frames[1:])
+    for merge, alone in zip(both[1], second, strict=True):
+        np.testing.assert_array_equal(merge.groups, alone.groups)
+        np.testing.assert_array_equal(merge.saliency == 0, alone.saliency == 0)
+    assert not np.array_equal(both[0][0].groups, both[1][0].groups)
+    with pytest.raises(UserError, match="merges no tokens, so there is nothing to draw"):
+        tokmerge_jax.load("demo", {"model.merger.name": "none"}).merges(frames)
+
+
 def test_settings_and_weights_are_those_asked_for(tmp_path):
     with pytest.raises(UserError, match=r"no key 'model.merger.x'; did you mean model\.merger\.r"):
         tokmerge_jax.load("demo", {"model.merger.x": 3})

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,6 +9,7 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+import wheels
 
 from tokmerge_jax import checkpoints, demo_files, registry
 from tokmerge_jax.configs import demo, demo_qa
@@ -67,19 +67,10 @@ def test_another_missing_file_is_not_the_demos():
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder that `pip install` filled with the library and the demo's package, offline."""
-    pytest.importorskip("setuptools", minversion="77")
     folder = tmp_path_factory.mktemp("wheels")
-    tree = folder / "tree"  # a copy: building writes into its source, and reads what is left there
-    for name in ("tokmerge_jax", "demo"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    offline = ("--no-deps", "--no-index")
-    build = ("wheel", *offline, "--no-build-isolation", "--wheel-dir", folder)
-    subprocess.run([*pip, *build, tree, tree / "demo"], check=True)
-    install = ("install", *offline, "--target", folder / "site")
-    subprocess.run([*pip, *install, *folder.glob("*.whl")], check=True)
+    wheels.build(folder)
+    install = ("install", *wheels.OFFLINE, "--target", folder / "site")
+    subprocess.run([*wheels.PIP, *install, *folder.glob("*.whl")], check=True)
     return folder / "site"
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tokmerge_jax import training as training
     from tokmerge_jax import visualize as visualize
     from tokmerge_jax.api import Model as Model
+    from tokmerge_jax.api import configuration as configuration
     from tokmerge_jax.api import convert as convert
+    from tokmerge_jax.api import draw_clips as draw_clips
     from tokmerge_jax.api import evaluate as evaluate
     from tokmerge_jax.api import index as index
     from tokmerge_jax.api import list_configs as list_configs
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from tokmerge_jax.api import search as search
     from tokmerge_jax.api import train as train
     from tokmerge_jax.registry import build as build
+    from tokmerge_jax.session import check_session as check_session
     from tokmerge_jax.types import UserError as UserError
 
 __version__ = "0.1.0"
@@ -45,7 +48,10 @@ _NAMES = {
     "Model": "api",
     "UserError": "types",
     "build": "registry",
+    "check_session": "session",
+    "configuration": "api",
     "convert": "api",
+    "draw_clips": "api",
     "evaluate": "api",
     "index": "api",
     "list_configs": "api",

@@ -32,9 +32,10 @@ from tokmerge_jax.evaluation.index import Hit, Index
 from tokmerge_jax.own_videos.search import Searcher, check_texts, index_videos
 from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import Recognition, Retrieval, System
-from tokmerge_jax.tasks import conversion, preparation, training
+from tokmerge_jax.tasks import conversion, pictures, preparation, training
 from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import Json, Params, UserError
+from tokmerge_jax.visualize import Merge
 
 Path = str | os.PathLike[str]
 Encoded = Mapping[str, np.ndarray]
@@ -131,6 +132,19 @@ class Model:
             shape, or a logit is not finite.
         """
         return view_scores(self._run(self._classify, frames))
+
+    def merges(self, frames: UInt8[np.ndarray, "B T S S 3"]) -> list[tuple[Merge, ...]]:
+        """Traces how the tokens of each video merge: a record of each merging layer.
+
+        `visualize.figure([visualize.details(frames[0], merges[0])], ["a title"])` draws the first.
+
+        Args:
+          frames: the result of `read`.
+
+        Raises:
+          UserError: if the configuration merges no tokens, or they cannot be traced.
+        """
+        return pictures.merges(self.system, self.params, frames)
 
     @functools.cached_property
     def _decode(self) -> Decoder:
@@ -365,6 +379,22 @@ def prepare(
         format=format,
         workers=workers,
     )
+
+
+def draw_clips(folder: Path, count: int) -> dict[str, str]:
+    """Draws clips of moving shapes to try things on: path -> the caption that describes it.
+
+    They are the first test clips of the demo, each followed by one with its two events in reverse
+    order. Existing files stay.
+
+    Args:
+      folder: the folder of the clips; it is made.
+      count: number of clips, at most 200.
+
+    Raises:
+      UserError: if `folder` is not a path, or there are fewer clips.
+    """
+    return preparation.draw_clips(path(folder, "folder"), count)
 
 
 def list_configs(pattern: str = "*") -> list[str]:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -53,19 +53,19 @@ def draw_gallery(system: System, folder: Path, clips: int) -> list[Path]:
     Raises:
       UserError: if there are no weights or no merges to draw, or something is missing.
     """
-    trace_video = tracer(system)
+    tracer(system)  # refuses before anything is read
     source = evaluation.open_source(system)
     params = load_checkpoint(system.config.checkpoint, system)
     batches = itertools.islice(source.batches(system.pixels.transform, 1), clips)
     shown = [_first_view(system, np.asarray(batch["video"][0])) for batch in batches]
-    merges = _merges(system, trace_video, params, shown)
+    merged = merges(system, params, shown)
     titles = [_title(source.gallery, place) for place in range(len(shown))]
     pictures = [folder / "merging.png"]
-    rows = [visualize.overview(*pair) for pair in zip(shown, merges, strict=True)]
-    visualize.figure(rows, titles).savefig(pictures[0])
+    rows = [visualize.overview(*pair) for pair in zip(shown, merged, strict=True)]
+    visualize.figure(rows, titles).savefig(pictures[0], dpi=visualize.PRINT)
     for place, title in enumerate(titles):
         target = folder / f"frames_{place + 1}.png"
-        pictures += _draw_film(shown[place], merges[place], title, target)
+        pictures += _draw_film(shown[place], merged[place], title, target)
     return pictures
 
 
@@ -85,15 +85,16 @@ def draw_videos(system: System, videos: Sequence[Path], folder: Path) -> list[Pa
       UserError: as in `draw_gallery`; also if two videos would share a picture, a picture would
         replace a video, or a video cannot be decoded.
     """
-    trace_video = tracer(system)
+    tracer(system)  # refuses before anything is read
     targets = _targets(videos, folder)
     decode = decoder(system.config.data, system.pixels.frames, folder="")
     clips = [_first_view(system, system.pixels.transform(decode(str(path)))) for path in targets]
     params = load_checkpoint(system.config.checkpoint, system)
-    merges = _merges(system, trace_video, params, clips)
+    merged = merges(system, params, clips)
     pictures = []
-    for clip, layers, (path, target) in zip(clips, merges, targets.items(), strict=True):
-        visualize.figure([visualize.details(clip, layers)], [path.name]).savefig(target)
+    for clip, layers, (path, target) in zip(clips, merged, targets.items(), strict=True):
+        drawn = visualize.figure([visualize.details(clip, layers)], [path.name])
+        drawn.savefig(target, dpi=visualize.PRINT)
         frames = visualize.panels(visualize.playing(clip, layers))
         mp4, gif = target.with_suffix(".mp4"), target.with_suffix(".gif")
         visualize.write_mp4(mp4, frames, _RATE)
@@ -120,19 +121,23 @@ def draw_curve(paths: Sequence[Path], target: Path) -> list[Path]:
     return [Path(f"{target}{suffix}") for suffix in (".png", ".pdf")]
 
 
-def _merges(
-    system: System, trace_video: TraceVideo, params: Params, clips: Sequence[np.ndarray]
+def merges(
+    system: System, params: Params, clips: Iterable[np.ndarray]
 ) -> list[tuple[visualize.Merge, ...]]:
-    """Traces the merging layers of each clip, whose frames are squares of patches."""
+    """Traces the merging layers of each clip, whose frames are squares of patches.
+
+    Raises:
+      UserError: as `tracer`.
+    """
     costs = [layer for layer in system.merging.cost if layer.tokens_out < layer.tokens_in]
     layers = [layer.name.replace("_", " ") for layer in costs]
-    traced = jax.jit(trace_video)
-    merges = []
+    traced = jax.jit(tracer(system))
+    merged = []
     for clip in clips:
         trace = jax.device_get(traced(params, clip[None]))
         side = math.isqrt(trace["origin"][0].shape[1] // len(clip))
-        merges.append(visualize.merges(trace, 0, (len(clip), side, side), layers))
-    return merges
+        merged.append(visualize.merges(trace, 0, (len(clip), side, side), layers))
+    return merged
 
 
 def _first_view(system: System, clip: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokmerge_jax import hosts
 from tokmerge_jax.data.datasets import demo, specs
-from tokmerge_jax.data.datasets.demo import actions, long
+from tokmerge_jax.data.datasets.demo import actions, long, scene
 from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.datasets.prepare import prepare as prepare_files
 from tokmerge_jax.errors import check_list
@@ -68,6 +68,25 @@ def prepare(
 def drawn(dataset: str) -> Mapping[str, int]:
     """The number of clips in each split of a drawn data set; empty for any other."""
     return _DRAWN[dataset].COUNTS if dataset in _DRAWN else {}
+
+
+def draw_clips(folder: str, count: int) -> dict[str, str]:
+    """Draws the first test clips of the demo: path -> caption; existing files stay.
+
+    Raises:
+      UserError: if there are not `count` clips.
+    """
+    stories = demo.stories("test")
+    if not 1 <= count <= len(stories):
+        raise UserError(f"count={count} must be from 1 to {len(stories)}")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    captions = {}
+    for number, story in enumerate(stories[:count]):
+        clip = Path(folder, f"{number:05d}.mp4")
+        if not clip.exists():
+            demo.write_clip(clip, scene.draw(story, (demo.SEEDS["test"], number)))
+        captions[str(clip)] = scene.caption(story)
+    return captions
 
 
 def _draw(dataset: str, folder: str, splits: Sequence[str], workers: int, *, files: bool) -> None:

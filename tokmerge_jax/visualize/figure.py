@@ -10,7 +10,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from tokmerge_jax.visualize.letters import put_title
 from tokmerge_jax.visualize.rows import Row
 
-_FRAME = 1.12  # edge of a frame in inches: 224 pixels at 200 dots per inch
+_FRAME = 1.12  # edge of a frame in inches: 224 pixels at `PRINT`
+PRINT = 200
+"""Dots per inch for saving; on a screen, half as many suffice."""
+
 _LETTERS = 20  # letters of a title per frame
 
 
@@ -27,7 +30,7 @@ def figure(clips: Sequence[Sequence[Row]], titles: Sequence[str], columns: int =
     heights = [_FRAME * len(rows) + 0.4 for rows in clips]
     size = (_FRAME * len(shown) + 1, sum(heights))
     layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
-    result = Figure(figsize=size, dpi=200, layout=layout)
+    result = Figure(figsize=size, layout=layout)
     parts = result.subfigures(len(clips), 1, squeeze=False, height_ratios=heights)
     for part, rows, title in zip(parts[:, 0], clips, titles, strict=True):
         put_title(part, title, _LETTERS * len(shown))
