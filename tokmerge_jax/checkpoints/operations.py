@@ -83,6 +83,28 @@ class Squeeze:
 
 
 @dataclasses.dataclass(frozen=True)
+class Zeros:
+    """A vector that must be 0, which the network therefore lacks <-> no parameter.
+
+    Attributes:
+      length: of the vector.
+    """
+
+    length: int
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """No target."""
+        if source.shape != (self.length,) or source.any():
+            raise ValueError("not zeros")
+        return ()
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """The zeros."""
+        del targets
+        return np.zeros(self.length, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
 class Patches:
     """A patch convolution [D, colours, frames, S, S] <-> a kernel [frames * S * S * colours, D].
 

@@ -269,7 +269,7 @@ def _apply(
         results = rule.operation.forward(tensor)
     except (ValueError, IndexError, KeyError):
         shapes = ", ".join(f"{t} {_shape(wanted[t])}" for t in rule.targets if t in wanted)
-        faults.append(f"{rule.source} {_shape(tensor)} cannot become {shapes}")
+        faults.append(f"{rule.source} {_shape(tensor)} cannot become {shapes or 'zeros'}")
         return {}
     params_made = {}
     for target, result in zip(rule.targets, results, strict=True):

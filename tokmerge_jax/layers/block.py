@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from tokmerge_jax import kernels
 from tokmerge_jax.layers.functional import Dense, fused_dense_dense, gelu
 from tokmerge_jax.layers.lora import LoRA
+from tokmerge_jax.layers.rotary import rotation
 from tokmerge_jax.merging import Evidence, Merger, Tokens
 
 KeysValues = tuple[Float[Array, "G M K D"], Float[Array, "G M K D"]]
@@ -59,6 +60,7 @@ class Attention(nn.Module):
         *,
         needs: Set[str] = frozenset(),
         following: nn.Dense | None = None,
+        rotate: Callable[[jax.Array], jax.Array] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, "B N C"], Evidence]:
         """Attends from `x` to `keys_values`; returns the result and the evidence for a merger.
@@ -68,12 +70,18 @@ class Attention(nn.Module):
           keys_values: a result of the method `keys_values`.
           weight: weight of each key, [B,M] for all queries or [B,N,M] for each one: a token's size,
             or 0 for padding; None = 1 for all.
-          needs: parts of `Evidence` to compute: "keys", "entropy" or "received".
+          needs: parts of `Evidence` to compute: "keys", "entropy", "received" or "rotated".
           following: a linear layer to apply to the result, fused with the last projection.
+          rotate: applied to the queries, and to the keys of the same tokens (`layers.rotary`);
+            "keys" are those before.
           train: whether to use dropout.
         """
         key, value = keys_values
         query = self._project(self.query, x)
+        keys = key.mean(axis=2) if "keys" in needs else None
+        if rotate:
+            query, key = rotate(query), rotate(key)
+        rotated = key.mean(axis=2) if rotate and "rotated" in needs else None
         scale = query.shape[-1] ** -0.5
         if self.causal and weight is None:
             weight = jnp.tril(jnp.ones((1, x.shape[1], key.shape[1]), jnp.float32))
@@ -84,11 +92,10 @@ class Attention(nn.Module):
             y, entropy = kernels.attention(
                 query, key, value, weight, scale=scale, entropy="entropy" in needs
             )
-        keys = key.mean(axis=2) if "keys" in needs else None
         received = kernels.received(query, key, scale=scale) if "received" in needs else None
         y = rearrange(y, "b n k d -> b n (k d)")
         y = self.out(y) if following is None else fused_dense_dense(self.out, following, y)
-        return y, Evidence(keys, entropy, received)
+        return y, Evidence(keys, entropy, received, rotated=rotated)
 
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
         """Projects x [B,N,C] to queries, keys or values of each head, [B,N,K,D]."""
@@ -153,7 +160,7 @@ class Block(nn.Module):
       causal: see `Attention`.
       lora_rank: see `Attention`.
       activation: see `MLP`.
-      mlp_ratio: hidden width of the MLP as a multiple of the channels.
+      mlp_width: hidden width of the MLP; None = four times the channels.
       epsilon: epsilon of both norms.
       drop_path: probability that a sample skips attention, or the MLP, in training.
       dtype: of the computation.
@@ -166,7 +173,7 @@ class Block(nn.Module):
     causal: bool = False
     lora_rank: int = 0
     activation: Callable[[jax.Array], jax.Array] = gelu
-    mlp_ratio: int = 4
+    mlp_width: int | None = None
     epsilon: float = 1e-6
     drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
@@ -182,10 +189,11 @@ class Block(nn.Module):
         """Applies the block to tokens [B,N,C]; returns tokens [B,N-r,C], or the queries [B,Q,C].
 
         Args:
-          tokens: the tokens that enter.
+          tokens: the tokens that enter; if they have positions, attention rotates by them.
           train: whether to use `drop_path`.
           queries: if given, only these are computed, for a last block whose other outputs are not
-            read. Nothing merges then, and the result has neither sizes nor origin.
+            read. Nothing merges then, and the result has neither sizes nor origin. Not for tokens
+            with positions.
           weight: with `queries`, the weight of each of the N tokens as a key; None = its size.
         """
         width = tokens.x.shape[-1]
@@ -207,13 +215,14 @@ class Block(nn.Module):
             attention.keys_values(normed),
             size if weight is None else weight,
             needs=merger.needs if merger else frozenset(),
+            rotate=rotation(tokens.position, width // self.heads),
         )
         tokens = tokens if queries is None else Tokens(queries)
         tokens = tokens.replace(x=tokens.x + skip(y))
         if merger and merger.place == "attention":
             tokens = self._merged(merger, tokens, evidence)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
-        mlp = MLP(self.mlp_ratio * width, width, self.activation, dtype=self.dtype, name="mlp")
+        mlp = MLP(self.mlp_width or 4 * width, width, self.activation, dtype=self.dtype, name="mlp")
         x, update = tokens.x, mlp(norm(tokens.x))
         tokens = tokens.replace(x=x + skip(update))
         if merger and merger.place == "mlp":

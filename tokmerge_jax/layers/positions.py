@@ -2,6 +2,8 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
@@ -46,6 +48,38 @@ def nearest_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
     rows = math.isqrt(len(table))
     place = _nearest(rows, edge)
     return table[(rows * place[:, None] + place[None]).ravel()]
+
+
+def linear_grid(
+    table: Float[Array, "N C"], edge: int, rows: int, columns: int
+) -> Float[Array, "M C"]:
+    """Reads the learned table of a square grid, after leading rows that stay, at another grid.
+
+    Linear on both axes, with half-pixel centres, the edge repeated beyond itself, and no
+    antialiasing.
+
+    Args:
+      table: leading rows for class tokens, then `edge` x `edge` places, row by row.
+      edge: of the table's grid.
+      rows: number of rows of the grid wanted.
+      columns: number of its columns.
+    """
+    if (rows, columns) == (edge, edge):
+        return table
+    grid = rearrange(table[len(table) - edge**2 :], "(h w) c -> h w c", h=edge)
+    grid = jax.image.resize(grid, (rows, columns, grid.shape[-1]), "linear", antialias=False)
+    return jnp.concatenate([table[: len(table) - edge**2], rearrange(grid, "h w c -> (h w) c")])
+
+
+def places(rows: int, columns: int, class_tokens: int) -> np.ndarray:
+    """(column, row) of each token of a picture, float32 [class_tokens + rows * columns, 2].
+
+    Class tokens are at (0, 0). If there are any, patches are counted from 1, otherwise from 0.
+    Source: Perception Encoder (arXiv 2504.13181), its released code.
+    """
+    column, row = np.meshgrid(np.arange(columns), np.arange(rows))
+    grid = np.stack([column.ravel(), row.ravel()], axis=-1) + (class_tokens > 0)
+    return np.concatenate([np.zeros((class_tokens, 2)), grid]).astype(np.float32)
 
 
 def _nearest(rows: int, length: int) -> np.ndarray:

@@ -14,19 +14,21 @@ def attention(tokens: int, width: int) -> int:
     return 4 * tokens * width**2 + 2 * tokens**2 * width
 
 
-def mlp(tokens: int, width: int) -> int:
-    """The cost of an MLP whose hidden width is four times `width`."""
-    return 8 * tokens * width**2
+def mlp(tokens: int, width: int, hidden: int | None = None) -> int:
+    """The cost of an MLP of hidden width `hidden`; None = four times `width`."""
+    return 2 * tokens * width * (hidden or 4 * width)
 
 
-def block(merger: Merger | None, tokens: int, width: int, heads: int) -> int:
+def block(
+    merger: Merger | None, tokens: int, width: int, heads: int, mlp_width: int | None = None
+) -> int:
     """The cost of a layer that `tokens` enter: attention, MLP, and its merger at any place."""
     if merger is None:
-        return attention(tokens, width) + mlp(tokens, width)
+        return attention(tokens, width) + mlp(tokens, width, mlp_width)
     left = tokens - merger.r
     attending = left if merger.place == "input" else tokens
     macs = merger.macs(tokens, width, heads) + attention(attending, width)
-    return macs + mlp(tokens if merger.place == "mlp" else left, width)
+    return macs + mlp(tokens if merger.place == "mlp" else left, width, mlp_width)
 
 
 def vit(

@@ -71,12 +71,16 @@ def destination(matching: Matching) -> Int[Array, "B N"]:
 
 
 def tokens(matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | None = None) -> Tokens:
-    """Merges tokens by `weighted_mean`, their sizes and, where traced, their origin."""
+    """Merges tokens by `weighted_mean`, their sizes and, where known, origins and positions."""
     x, size = weighted_mean(matching, tokens.x, tokens.size, weight)
-    origin = tokens.origin
+    origin, position = tokens.origin, tokens.position
     if origin is not None:
         origin = follow(destination(matching), origin)
-    return Tokens(x, size, origin)
+    if position is not None and tokens.position_rule == "kept":
+        position = _take(position, matching.kept)
+    elif position is not None:
+        position, _ = weighted_mean(matching, position, tokens.size, weight)
+    return tokens.replace(x=x, size=size, origin=origin, position=position)
 
 
 def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
@@ -89,8 +93,7 @@ def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
         raise UserError(
             "dropped tokens cannot be followed; choose a config.model.merger.name that merges"
         )
-    size = None if tokens.size is None else _take(tokens.size, kept)
-    return Tokens(_take(tokens.x, kept), size)
+    return jax.tree.map(lambda part: _take(part, kept), tokens)
 
 
 def follow(place: Int[Array, "B N"], origin: Int[Array, "B I"]) -> Int[Array, "B I"]:

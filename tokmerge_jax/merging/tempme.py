@@ -46,7 +46,8 @@ class Join:
         x, size = self._together(tokens.x), tokens.size
         size = jnp.ones(tokens.x.shape[:2], jnp.float32) if size is None else size
         origin = None if tokens.origin is None else self._origin(tokens)
-        joined = Tokens(x, self._together(size), origin)
+        position = None if tokens.position is None else self._together(tokens.position)
+        joined = tokens.replace(x=x, size=self._together(size), origin=origin, position=position)
         if not self.r:
             return joined
         pairs = matching.bipartite(x, self.r, self.clips * self.class_tokens)
@@ -111,6 +112,7 @@ def plan(
     cross: int | float,
     intra: int | float,
     within: type[Merger],
+    class_tokens: int = 1,
 ) -> tuple[Stage, ...]:
     """Plans TempMe's layers: merging within frames first, then clips that join and merge.
 
@@ -124,18 +126,25 @@ def plan(
       cross: percentage of a joined clip's tokens that merge when it is joined.
       intra: percentage of a clip's tokens that merge in each layer from the first of `layers` on.
       within: the merger of tokens within frames and clips.
+      class_tokens: number of class tokens of a frame.
 
     Raises:
       UserError: if the frames cannot be joined in this way, or a number is out of range.
     """
     _check(depth, frames, layers, clips, (cross, intra))
     joining = dict(zip(layers, clips, strict=True))
-    shares = {"cross": cross, "intra": intra}
+    shares = {"cross": cross, "intra": intra, "class_tokens": class_tokens}
     return tuple(_stages(depth, frames, tokens, r, joining, within=within, **shares))
 
 
 def cost(
-    stages: Sequence[Stage], *, width: int, heads: int, patch_inputs: int
+    stages: Sequence[Stage],
+    *,
+    width: int,
+    heads: int,
+    patch_inputs: int,
+    class_tokens: int = 1,
+    mlp_width: int | None = None,
 ) -> tuple[LayerCost, ...]:
     """Multiply-accumulates of a ViT over all clips of a video, as `merging.costs` counts them.
 
@@ -144,15 +153,16 @@ def cost(
       width: number of channels.
       heads: K.
       patch_inputs: number of values in a patch.
+      class_tokens: number of class tokens of a frame, which are not embedded.
+      mlp_width: hidden width of the MLPs; None = four times `width`.
     """
     first = stages[0]
     frames = first.clips * (first.join.clips if first.join else 1)
     entering = first.clips * (first.tokens + (first.join.r if first.join else 0))
-    layers = [
-        LayerCost("patch_embedding", entering, entering, (entering - frames) * width * patch_inputs)
-    ]
+    patches = entering - frames * class_tokens
+    layers = [LayerCost("patch_embedding", entering, entering, patches * width * patch_inputs)]
     for i, stage in enumerate(stages):
-        macs = costs.block(stage.merger, stage.tokens, width, heads)
+        macs = costs.block(stage.merger, stage.tokens, width, heads, mlp_width)
         if stage.join:
             macs += stage.join.macs(stage.tokens + stage.join.r, width)
         left = stage.clips * stage.tokens_out
@@ -195,8 +205,9 @@ def _stages(
     cross: int | float,
     intra: int | float,
     within: type[Merger],
+    class_tokens: int,
 ) -> Iterator[Stage]:
-    clips, class_tokens, first = frames, 1, min(joining)
+    clips, first = frames, min(joining)
     for layer in range(depth):
         k = joining.get(layer, 1)
         joined = tokens * k

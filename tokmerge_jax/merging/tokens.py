@@ -1,11 +1,15 @@
 """Tokens as they pass through the blocks of a network, and evidence of a block about them."""
 
+from typing import Literal
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tokmerge_jax.types import UserError
+
+PositionRule = Literal["mean", "kept"]
 
 
 class Tokens(flax.struct.PyTreeNode):
@@ -15,11 +19,16 @@ class Tokens(flax.struct.PyTreeNode):
       x: [B,N,C], the tokens.
       size: float32 [B,N], the number of input tokens that each stands for; None before any merge.
       origin: int32 [B,N0], the present token of each input token; None unless tokens are traced.
+      position: float32 [B,N,2], (column, row) of each token, for networks whose attention rotates
+        queries and keys by it; None in all others.
+      position_rule: the position of a merged token: the mean by size, or that of the kept token.
     """
 
     x: jax.Array
     size: jax.Array | None = None
     origin: jax.Array | None = None
+    position: jax.Array | None = None
+    position_rule: PositionRule = flax.struct.field(pytree_node=False, default="mean")
 
     @classmethod
     def traced(cls, x: Float[Array, "B N C"]) -> "Tokens":
@@ -39,6 +48,7 @@ class Evidence(flax.struct.PyTreeNode):
       shift: float32 [B,N], ||u - x||, u being what the MLP adds to x.
       difference: float32 [B,N], 1 - the cosine of each patch and that of the frame before; see
         `unchanged.difference`.
+      rotated: [B,N,D], `keys` after rotary positions; None where there are none.
     """
 
     keys: jax.Array | None = None
@@ -46,6 +56,7 @@ class Evidence(flax.struct.PyTreeNode):
     received: jax.Array | None = None
     shift: jax.Array | None = None
     difference: jax.Array | None = None
+    rotated: jax.Array | None = None
 
 
 def read(

@@ -28,3 +28,16 @@ class ToMe(Merger):
         keys = read("keys", self, tokens, evidence)
         pairs = matching.bipartite(keys, self.r, self.class_tokens)
         return merge.tokens(pairs, tokens)
+
+
+@register("tome_rotated")
+class ToMeRotated(ToMe):
+    """ToMe by mean keys after rotary positions, where there are any: neighbours look more alike."""
+
+    needs = frozenset({"keys", "rotated"})
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Merges tokens [B,N,C] by their rotated mean keys; returns tokens [B,N-r,C]."""
+        if evidence.rotated is not None:
+            evidence = evidence.replace(keys=evidence.rotated)
+        return super().__call__(tokens, evidence)

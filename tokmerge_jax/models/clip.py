@@ -43,7 +43,7 @@ class CLIP(nn.Module):
 
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False
-    ) -> Float[Array, "B T E"]:
+    ) -> Float[Array, "B F E"]:
         """Encodes normalised pixels to embeddings of each frame, of any norm (float32)."""
         x = self.vision(video, train=train, class_only=True).x
         x = rearrange(x, "(b f) t c -> b (f t) c", b=len(video))
@@ -55,7 +55,7 @@ class CLIP(nn.Module):
 
     def __call__(
         self, video: Float[Array, "B T H W 3"], ids: Int[Array, "Q L"]
-    ) -> tuple[Float[Array, "B T E"], Float[Array, "Q E"]]:
+    ) -> tuple[Float[Array, "B F E"], Float[Array, "Q E"]]:
         """Returns the embeddings of both."""
         return self.encode_video(video), self.encode_text(ids)
 

@@ -36,6 +36,7 @@ class CLIPViT(nn.Module):
       join_positions: whether joining clips get learned position embeddings.
       lora_rank: rank of the trained changes of the attention's projections; 0 = none.
       activation: of the MLPs.
+      mlp_width: hidden width of the MLPs; None = 4 C.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: of the computation.
     """
@@ -49,6 +50,7 @@ class CLIPViT(nn.Module):
     join_positions: bool = True
     lora_rank: int = 0
     activation: Callable[[jax.Array], jax.Array] = quick_gelu
+    mlp_width: int | None = None
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -68,7 +70,8 @@ class CLIPViT(nn.Module):
         `class_only` these alone are returned, and the last block computes no others. `after_block`
         is called with the tokens that leave each block.
         """
-        tokens = Tokens.traced(self._embed(video)) if trace else Tokens(self._embed(video))
+        x = self._embed(video)
+        tokens = self._placed(Tokens.traced(x) if trace else Tokens(x), video)
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         records = self.is_mutable_collection("intermediates")
         for i, merger in enumerate(self.mergers):
@@ -83,6 +86,7 @@ class CLIPViT(nn.Module):
                 proportional=self.proportional and proportional(self.mergers),
                 lora_rank=self.lora_rank,
                 activation=self.activation,
+                mlp_width=self.mlp_width,
                 epsilon=EPSILON,
                 dtype=self.dtype,
                 name=f"block_{i}",
@@ -101,14 +105,29 @@ class CLIPViT(nn.Module):
         """Returns the class token and the patches of every frame, [B T,N,C], with positions."""
         frames = rearrange(video, "b t h w c -> (b t) 1 h w c")
         embed = Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")
-        x = embed(patchify(frames, self.patch_size))
-        normal = nn.initializers.normal(self.width**-0.5)
-        first = self.param("class_embedding", normal, (self.width,))
-        first = repeat(first.astype(x.dtype), "c -> b 1 c", b=len(x))
-        x = jnp.concatenate([first, x], axis=1)
-        table = self.param("position_embedding", normal, x.shape[1:])
-        x = x + table[None].astype(x.dtype)
+        x = self._with_class(embed(patchify(frames, self.patch_size)))
+        x = x + self._table(video, (x.shape[1], self.width))[None].astype(x.dtype)
         return nn.LayerNorm(EPSILON, dtype=self.dtype, name="input_norm")(x)
+
+    def _with_class(self, x: jax.Array) -> jax.Array:
+        """Puts the class token before the patches [B T,P,C]."""
+        first = self.param("class_embedding", self._normal, (self.width,))
+        first = repeat(first.astype(x.dtype), "c -> b 1 c", b=len(x))
+        return jnp.concatenate([first, x], axis=1)
+
+    def _table(self, video: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        """The position table, of the shape [N,C]."""
+        del video
+        return self.param("position_embedding", self._normal, shape)
+
+    def _placed(self, tokens: Tokens, video: jax.Array) -> Tokens:
+        """Gives tokens the positions that attention rotates by; CLIP has none."""
+        del video
+        return tokens
+
+    @property
+    def _normal(self) -> nn.initializers.Initializer:
+        return nn.initializers.normal(self.width**-0.5)
 
     def _join(self, i: int, join: Join, tokens: Tokens, videos: int) -> Tokens:
         positions = None

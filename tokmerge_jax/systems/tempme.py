@@ -5,8 +5,9 @@ Source: TempMe (ICLR 2025) on CLIP (ICML 2021), trained as CLIP4Clip; `docs/temp
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from tokmerge_jax.merging import tempme
 from tokmerge_jax.merging.merger import find
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
+from tokmerge_jax.names import RuleSet, StateDict
 from tokmerge_jax.signatures import Features, LearningRate
 from tokmerge_jax.system import Pixels, Retrieval, System, Training, Weights
 from tokmerge_jax.systems import matching
@@ -36,6 +38,8 @@ from tokmerge_jax.training import optimizer
 from tokmerge_jax.training.objectives import bound
 from tokmerge_jax.training.objectives import clip as objective
 from tokmerge_jax.types import LayerCost, Params, UserError
+
+C = TypeVar("C", bound=clip.Retrieval)
 
 _ADDED = ("/lora/", "_positions$")
 """Patterns of the parameters that are TempMe's rather than CLIP's."""
@@ -92,6 +96,7 @@ class TempMeTower(ClipTower):
             cross=join.cross,
             intra=join.intra,
             within=find(join.within, key="model.join.within"),
+            class_tokens=self.protected,
         )
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
@@ -114,12 +119,37 @@ def build(config: clip.Retrieval) -> System:
     Raises:
       UserError: if a value is invalid; the message names its key.
     """
-    config = _sized(config)
+    config = sized(config, sizes)
+    tower = TempMeTower(config)
+    return system(tower, partial(_network, tower), rules, tokenizers.CLIP)
+
+
+def system(
+    tower: TempMeTower,
+    network_of: Callable[[int], CLIP],
+    names_of: Callable[[int, int, bool, Sequence[int]], Sequence[RuleSet]],
+    rule: tokenizers.TextRule,
+    embed: Callable[[jax.Array], jax.Array] = lambda frames: unit(pooled(frames)),
+) -> System:
+    """Binds a tower to texts, weights, training and retrieval.
+
+    Args:
+      tower: the video side.
+      network_of: rank of LoRA -> the network.
+      names_of: depth of both transformers, whether there is LoRA, and the layers with learned
+        positions -> the tables of a checkpoint's names.
+      rule: turns texts into ids.
+      embed: embeddings of clips [B,F,E] -> those of videos [B,E].
+
+    Raises:
+      UserError: if a value is invalid; the message names its key.
+    """
+    config = tower.config
     _check_mergers(config)
-    tower, text, rank = TempMeTower(config), config.model.text, config.model.lora_rank
-    network = _network(tower, rank)
+    text, rank = config.model.text, config.model.lora_rank
+    network = network_of(rank)
     tokenize = tokenizers.Tokenizer(
-        tokenizers.CLIP, config.data.vocabulary, config.data.max_text_length, text.vocab_size
+        rule, config.data.vocabulary, config.data.max_text_length, text.vocab_size
     )
 
     def init(key: jax.Array) -> Params:
@@ -132,12 +162,12 @@ def build(config: clip.Retrieval) -> System:
 
     joins = tower.layers_with_positions
     return System(
-        name="tempme",
+        name=config.system,
         config=config,
         network=network,
         weights=Weights(
             init,
-            rules(config.model.vision.depth, text.depth, rank > 0, joins),
+            names_of(config.model.vision.depth, text.depth, rank > 0, joins),
             optional=("vision/join_",) if not joins else (),
         ),
         pixels=tower.pixels,
@@ -153,19 +183,24 @@ def build(config: clip.Retrieval) -> System:
             _optimizer(config),
             trainable=() if config.train.backbone_rate else _ADDED,
         ),
-        retrieval=_retrieval(tower, tokenize),
+        retrieval=_retrieval(tower, network_of(0), tokenize, embed),
         trace_video=tower.trace,
     )
 
 
-def _retrieval(tower: TempMeTower, tokenize: tokenizers.Tokenizer) -> Retrieval:
+def _retrieval(
+    tower: TempMeTower,
+    network: CLIP,
+    tokenize: tokenizers.Tokenizer,
+    embed: Callable[[jax.Array], jax.Array],
+) -> Retrieval:
     """The record of the network without LoRA, which is added to the parameters first."""
-    network, config = _network(tower, lora_rank=0), tower.config
+    config = tower.config
 
     def encode_video(params: Params, video: ArrayLike) -> Features:
         folded, pixels = merge_lora(params), tower.normalise(video)
         frames = matching.run(network, network.encode_video, folded, pixels)
-        return {"embedding": unit(pooled(frames))[:, None]}
+        return {"embedding": embed(frames)[:, None]}
 
     def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
         del text_mask  # the id of the end token marks the end
@@ -178,23 +213,32 @@ def _retrieval(tower: TempMeTower, tokenize: tokenizers.Tokenizer) -> Retrieval:
 
 
 def _network(tower: TempMeTower, lora_rank: int) -> CLIP:
+    return CLIP(**parts(tower, lora_rank))
+
+
+def parts(tower: TempMeTower, lora_rank: int) -> dict[str, Any]:  # Any: modules, sizes
+    """The attributes of a `CLIP` with this tower."""
     model = tower.config.model
-    return CLIP(
-        vision=tower.network.clone(lora_rank=lora_rank),
-        text=CLIPText(
+    return {
+        "vision": tower.network.clone(lora_rank=lora_rank),
+        "text": CLIPText(
             **vars(model.text),
             lora_rank=lora_rank,
             activation=ACTIVATIONS[model.activation],
             remat=tower.config.train.remat,
             dtype=tower.dtype,
         ),
-        embed_dim=model.embed_dim,
-        dtype=tower.dtype,
-    )
+        "embed_dim": model.embed_dim,
+        "dtype": tower.dtype,
+    }
 
 
-def _sized(config: clip.Retrieval) -> clip.Retrieval:
+def sized(config: C, sizes: Callable[[StateDict], Mapping[str, int | bool]]) -> C:
     """Returns the configuration, with the sizes of its checkpoint if it asks for them.
+
+    Args:
+      config: the configuration.
+      sizes: a checkpoint's tensors -> key in `config.model` -> size.
 
     Raises:
       UserError: if the checkpoint is no CLIP in PyTorch's names, or cannot be read.

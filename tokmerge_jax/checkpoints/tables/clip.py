@@ -39,12 +39,8 @@ def rules(
       joins: layers before which clips join, each with a position table; if empty, the tables of a
         TempMe checkpoint are ignored.
     """
-    added = (
-        *(_lora("clip.visual.transformer", "vision", depth) if lora else ()),
-        *(_lora("clip.transformer", "text", text_depth) if lora else ()),
-        *each(joins, (_POSITIONS,)),
-    )
-    fresh = {target: _start(target) for rule in added for target in rule.targets}
+    added = additions("clip.", depth, text_depth, lora, joins)
+    fresh = starts(added)
     plain, hugging = _openai(depth, text_depth), _hugging_face(depth, text_depth)
     unread = () if joins else (r".*\.TVPt_Video_Positional_embedding$",)
     shared = {"ignored": (*_IGNORED, *unread), "renames": RENAMES}
@@ -60,6 +56,22 @@ def rules(
         ),
         RuleSet(plain, **shared, fresh=fresh, neutral=True, describe=describe),
     )
+
+
+def additions(
+    prefix: str, depth: int, text_depth: int, lora: bool, joins: Sequence[int]
+) -> tuple[Rule, ...]:
+    """TempMe's additional parameters; `prefix` begins all names. The rest is as in `rules`."""
+    return (
+        *(_lora(f"{prefix}visual.transformer", "vision", depth) if lora else ()),
+        *(_lora(f"{prefix}transformer", "text", text_depth) if lora else ()),
+        *each(joins, (_positions(f"{prefix}visual.transformer"),)),
+    )
+
+
+def starts(added: Iterable[Rule]) -> dict[str, Callable[[Sequence[int]], np.ndarray]]:
+    """`RuleSet.fresh` of `additions`, which changes nothing."""
+    return {target: _start(target) for rule in added for target in rule.targets}
 
 
 def describe(state_dict: StateDict) -> str:
@@ -87,7 +99,7 @@ def sizes(state_dict: StateDict) -> Mapping[str, int]:
     return {
         **vision_sizes(state_dict),
         "text.width": text_width,
-        "text.depth": _layers(shapes, names.text_layer),
+        "text.depth": layers(shapes, names.text_layer),
         "text.heads": text_width // 64,
         "text.vocab_size": words,
         "text.max_positions": of_axes(2, shapes, names.text_positions)[0],
@@ -106,7 +118,7 @@ def vision_sizes(state_dict: StateDict) -> dict[str, int]:
     positions, _ = of_axes(2, shapes, names.positions)
     return {
         "vision.width": width,
-        "vision.depth": _layers(shapes, names.vision_layer),
+        "vision.depth": layers(shapes, names.vision_layer),
         "vision.heads": width // 64,
         "vision.patch_size": patch,
         "vision.image_size": patch * math.isqrt(positions - 1),
@@ -132,7 +144,8 @@ def _named(state_dict: StateDict) -> tuple[Mapping[str, Sequence[int]], "_SizeNa
     return shapes, _SIZES[any(name.startswith("vision_model.") for name in shapes)]
 
 
-def _layers(names: Iterable[str], pattern: str) -> int:
+def layers(names: Iterable[str], pattern: str) -> int:
+    """The number of names that match a layer's pattern."""
     return sum(bool(re.fullmatch(pattern, name)) for name in names)
 
 
@@ -173,11 +186,9 @@ _SIZES = (
 )
 
 
-_POSITIONS = Rule(
-    "clip.visual.transformer.resblocks.{i}.TVPt_Video_Positional_embedding",
-    ("vision/join_{i}_positions",),
-    Squeeze((0, 2)),
-)
+def _positions(source: str) -> Rule:
+    name = f"{source}.resblocks.{{i}}.TVPt_Video_Positional_embedding"
+    return Rule(name, ("vision/join_{i}_positions",), Squeeze((0, 2)))
 
 
 def _openai(depth: int, text_depth: int) -> tuple[Rule, ...]:
@@ -187,7 +198,7 @@ def _openai(depth: int, text_depth: int) -> tuple[Rule, ...]:
         Rule("clip.visual.proj", ("vision_projection/kernel",)),
         *embedding("clip.token_embedding", "text/word"),
         Rule("clip.positional_embedding", ("text/position_embedding",)),
-        *_blocks("clip.transformer", "text", text_depth),
+        *blocks("clip.transformer", "text", text_depth),
         *norm("clip.ln_final", "text/norm"),
         Rule("clip.text_projection", ("text_projection/kernel",)),
         Rule("clip.logit_scale", ("logit_scale",)),
@@ -201,11 +212,12 @@ def vision(source: str, depth: int) -> tuple[Rule, ...]:
         Rule(f"{source}.class_embedding", ("vision/class_embedding",)),
         Rule(f"{source}.positional_embedding", ("vision/position_embedding",)),
         *norm(f"{source}.ln_pre", "vision/input_norm"),
-        *_blocks(f"{source}.transformer", "vision", depth),
+        *blocks(f"{source}.transformer", "vision", depth),
     )
 
 
-def _blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+def blocks(source: str, target: str, depth: int) -> tuple[Rule, ...]:
+    """The blocks of a transformer, as OpenAI and most others name them."""
     block, ours = f"{source}.resblocks.{{i}}", f"{target}/block_{{i}}"
     return each(
         range(depth),

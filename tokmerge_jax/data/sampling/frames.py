@@ -130,6 +130,25 @@ def by_interval_starts(
     return np.arange(frames) * trimmed_length(length, rate, seconds) // frames
 
 
+def by_ends(
+    length: int,
+    rate: float,
+    frames: int,
+    seconds: int | float,
+    rng: np.random.Generator | None,
+) -> Int64[np.ndarray, "T"]:
+    """Selects frames evenly from the first to the last, also in training: `rng` is not used.
+
+    A single frame is the middle one; a short video's frames repeat. Source: Perception Encoder
+    (arXiv 2504.13181), its evaluation of retrieval.
+    """
+    del rng
+    used = trimmed_length(length, rate, seconds)
+    if frames == 1:
+        return np.array([used // 2])
+    return (np.arange(frames) * (used - 1) / (frames - 1)).astype(np.int64)
+
+
 def by_random_offsets(
     length: int,
     rate: float,
@@ -178,6 +197,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "intervals": by_intervals,
     "seconds": by_seconds,
     "strides": by_strides,
+    "ends": by_ends,
     "interval_starts": by_interval_starts,
     "random_offsets": by_random_offsets,
     "draws": by_draws,

@@ -20,17 +20,15 @@ from tokmerge_jax.data.text import vocabulary
 from tokmerge_jax.types import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+PLAIN_START, PLAIN_END = "<start_of_text>", "<end_of_text>"
+"""The special tokens of open_clip's tokenizer, in the places of `START` and `END`."""
 
 _MERGES = 48_894  # the original's file holds more, which are not used
 _MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"  # CLIP's lines
 _PARTS_KEPT = 2**15  # cached words: words repeat, and merging one takes ten times as long
 _WORD_END = "</w>"
 _SPACE = regex.compile(r"\s+")
-_PART = regex.compile(
-    rf"{regex.escape(START)}|{regex.escape(END)}|'(?:s|t|re|ve|m|ll|d)"
-    r"|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
-    regex.IGNORECASE,
-)
+_PART = r"'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 # Each byte as one visible character, in the order of their ids.
 _VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
@@ -50,14 +48,17 @@ def clean(text: str) -> str:
 class BytePairs:
     """A byte-pair encoder for one list of merges.
 
-    Ids: 256 bytes, 256 bytes that end a part, the merged strings in order, `START`, `END`.
+    Ids: 256 bytes, 256 bytes that end a part, the merged strings in order, the special tokens.
 
     Args:
       merges: pairs of known strings; each merge makes a new string, which later pairs may use.
+      special: the tokens at the start and the end of a text.
     """
 
-    def __init__(self, merges: Sequence[tuple[str, str]]):
-        names = [*_SINGLES, *(first + second for first, second in merges), START, END]
+    def __init__(self, merges: Sequence[tuple[str, str]], special: tuple[str, str] = (START, END)):
+        names = [*_SINGLES, *(first + second for first, second in merges), *special]
+        self._special = special
+        self._part = regex.compile("|".join([*map(regex.escape, special), _PART]), regex.IGNORECASE)
         self._ids = {name: i for i, name in enumerate(names)}
         self._model = models.BPE(self._ids, list(merges), end_of_word_suffix=_WORD_END)
         self._ids_of_part = functools.lru_cache(_PARTS_KEPT)(self._merged)
@@ -72,20 +73,21 @@ class BytePairs:
         return self._ids[token]
 
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of cleaned texts, without `START` and `END`."""
+        """The ids of cleaned texts, without special tokens but those in the texts."""
         return [
-            [i for part in _PART.findall(text) for i in self._ids_of_part(part)] for text in texts
+            [i for part in self._part.findall(text) for i in self._ids_of_part(part)]
+            for text in texts
         ]
 
     def _merged(self, part: str) -> tuple[int, ...]:
-        if part in (START, END):
+        if part in self._special:
             return (self._ids[part],)
         symbols = part.encode().decode("latin-1").translate(_SYMBOLS)
         return tuple(token.id for token in self._model.tokenize(symbols))
 
 
 @functools.cache
-def byte_pairs(name: str) -> BytePairs:
+def byte_pairs(name: str, special: tuple[str, str] = (START, END)) -> BytePairs:
     """CLIP's byte-pair encoder with the vocabulary `name` (see `vocabulary.find`).
 
     Raises:
@@ -109,7 +111,7 @@ def byte_pairs(name: str) -> BytePairs:
     content = "\n".join(map(" ".join, merges))
     if name == "clip" and hashlib.sha256(content.encode()).hexdigest() != _MERGES_SHA256:
         raise UserError(f"{path} does not hold the {_MERGES} merges of CLIP; remove it")
-    return BytePairs(merges)
+    return BytePairs(merges, special)
 
 
 def _lines(path: pathlib.Path) -> list[str]:

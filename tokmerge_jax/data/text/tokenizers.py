@@ -228,6 +228,16 @@ CLIP = TextRule(
 )
 """Captions of the systems that are built on CLIP."""
 
+_PLAIN = byte_pairs.PLAIN_START, byte_pairs.PLAIN_END
+
+PE_CORE = dataclasses.replace(
+    CLIP,
+    start=byte_pairs.PLAIN_START,
+    end=byte_pairs.PLAIN_END,
+    engine=functools.partial(byte_pairs.byte_pairs, special=_PLAIN),
+)
+"""PE-Core's captions: CLIP's rule with other names of the special tokens."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:

@@ -37,14 +37,12 @@ class Tower(abc.ABC):
       config: the system's configuration; `model.vision` has the sizes.
       mean: mean of each colour in the training data, in 0..1.
       std: standard deviation of each colour.
-      protected: number of leading tokens that never merge: class tokens.
       places: where the network can call a merger.
     """
 
     config: Config
     mean: ClassVar[tuple[float, ...]]
     std: ClassVar[tuple[float, ...]]
-    protected: ClassVar[int] = 0
     places: ClassVar[tuple[Place, ...]] = BLOCK
 
     @property
@@ -55,6 +53,11 @@ class Tower(abc.ABC):
         Raises:
           UserError: if the merging cannot work.
         """
+
+    @property
+    def protected(self) -> int:
+        """The number of leading tokens that never merge: class tokens."""
+        return 0
 
     @property
     def patches(self) -> int:

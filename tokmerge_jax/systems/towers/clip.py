@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,12 +37,16 @@ class ClipTower(Tower):
     config: clip.Retrieval | tds_clip.Recognition
     mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     std: ClassVar[tuple[float, ...]] = CLIP_STD
-    protected: ClassVar[int] = 1
+
+    @property
+    def protected(self) -> int:
+        """The class token of each frame."""
+        return 1
 
     @property
     def tokens(self) -> int:
         """N of a frame: its class token and its patches."""
-        return self.patches + 1
+        return self.patches + self.protected
 
     @property
     def attention(self) -> Attention:
@@ -74,19 +78,24 @@ class ClipTower(Tower):
         Raises:
           UserError: if the merging cannot work.
         """
+        return CLIPViT(**self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:  # Any: as different as the attributes
+        """The attributes of `network`."""
         model = self.config.model
-        return CLIPViT(
-            width=model.vision.width,
-            heads=model.vision.heads,
-            mergers=tuple(stage.merger for stage in self.stages),
-            joins=tuple(stage.join for stage in self.stages),
-            patch_size=model.vision.patch_size,
-            proportional=model.merger.proportional,
-            join_positions=bool(self.layers_with_positions),
-            activation=ACTIVATIONS[model.activation],
-            remat=self.config.train.remat,
-            dtype=self.dtype,
-        )
+        return {
+            "width": model.vision.width,
+            "heads": model.vision.heads,
+            "mergers": tuple(stage.merger for stage in self.stages),
+            "joins": tuple(stage.join for stage in self.stages),
+            "patch_size": model.vision.patch_size,
+            "proportional": model.merger.proportional,
+            "join_positions": bool(self.layers_with_positions),
+            "activation": ACTIVATIONS[model.activation],
+            "remat": self.config.train.remat,
+            "dtype": self.dtype,
+        }
 
     @property
     def layers_with_positions(self) -> list[int]:
@@ -121,16 +130,16 @@ class ClipTower(Tower):
                 saliency = merging.vid_tldr.saliency(evidence, self.protected)
                 if saliency is not None:
                     trace["saliency"].append(rearrange(saliency, "(b f) n -> b (f n)", b=videos))
-            trace["origin"].append(_patch_origin(merged, videos, self.tokens))
+            trace["origin"].append(_patch_origin(merged, videos, self.tokens, self.protected))
             trace["size"].append(rearrange(merged.size, "(b f) n -> b (f n)", b=videos))
         return trace
 
 
-def _patch_origin(tokens: Tokens, videos: int, per_frame: int) -> jax.Array:
+def _patch_origin(tokens: Tokens, videos: int, per_frame: int, protected: int) -> jax.Array:
     """int32 [B,T N]: the place of each frame's patches among the tokens of all clips."""
     assert tokens.origin is not None
     length, clips = tokens.x.shape[1], len(tokens.x) // videos
     origin = rearrange(tokens.origin, "(b f) n -> b f n", b=videos)
     origin = origin + length * jnp.arange(clips, dtype=jnp.int32)[None, :, None]
     frames = rearrange(origin, "b f (t p) -> b (f t) p", p=per_frame)  # a frame: class, patches
-    return rearrange(frames[:, :, 1:], "b t p -> b (t p)")
+    return rearrange(frames[:, :, protected:], "b t p -> b (t p)")

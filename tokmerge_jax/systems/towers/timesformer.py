@@ -34,7 +34,11 @@ class TimeSformerTower(Tower):
     config: Config
     mean: ClassVar[tuple[float, ...]] = CLIP_MEAN
     std: ClassVar[tuple[float, ...]] = CLIP_STD
-    protected: ClassVar[int] = 1
+
+    @property
+    def protected(self) -> int:
+        """The video's, or in a frame its, class token."""
+        return 1
 
     @property
     def tokens(self) -> int:

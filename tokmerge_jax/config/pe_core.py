@@ -1,0 +1,128 @@
+"""PE-Core: zero-shot text-video retrieval by frames, in the sizes B/16 (the default), L, T, S, G.
+
+Source: Perception Encoder (arXiv 2504.13181); `docs/pe_core.md` names every key.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokmerge_jax.config import checks, clip
+from tokmerge_jax.config.evaluation import RetrievalOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision(clip.Vision):
+    """The image transformer."""
+
+    patch_size: int = 16
+    frames: int = 8
+    mlp_width: int = 3072  # hidden width of the MLPs
+    class_token: bool = True
+    grid: int = 14  # edge of the position table in patches; another image_size interpolates it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(clip.Text):
+    """The text transformer."""
+
+    width: int = 1024
+    depth: int = 24
+    heads: int = 16
+    max_positions: int = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merger(clip.Merger):
+    """Merging within each frame."""
+
+    pool_sizes: bool = True  # pooling weights a merged token by its size
+    position: Literal["mean", "kept"] = "mean"  # of a merged token: by size, or the kept token's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join(clip.Join):
+    """How clips join if merger.name is tempme; PE-Core has no learned positions for it."""
+
+    positions: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(clip.Model):
+    """PE-Core."""
+
+    vision: Vision = Vision()
+    text: Text = Text()
+    embed_dim: int = 1024
+    activation: Literal["quick_gelu", "gelu"] = "gelu"
+    unit_videos: bool = False  # scale a video's mean of unit vectors to unit length again
+    merger: Merger = Merger()
+    join: Join = Join()
+
+
+_SMALL_TEXT = Text(width=512, depth=12, heads=8)
+
+SIZES = {
+    "t16": Model(
+        vision=Vision(width=192, heads=3, image_size=384, grid=24, mlp_width=768),
+        text=_SMALL_TEXT,
+        embed_dim=512,
+    ),
+    "s16": Model(
+        vision=Vision(width=384, heads=6, image_size=384, grid=24, mlp_width=1536),
+        text=_SMALL_TEXT,
+        embed_dim=512,
+    ),
+    "b16": Model(),
+    "l14": Model(
+        vision=Vision(
+            width=1024, depth=24, heads=16, patch_size=14, image_size=336, grid=24, mlp_width=4096
+        )
+    ),
+    "g14": Model(
+        vision=Vision(
+            width=1536,
+            depth=50,
+            heads=16,
+            patch_size=14,
+            image_size=448,
+            grid=32,
+            mlp_width=8960,
+            class_token=False,
+        ),
+        text=Text(width=1280, heads=20, max_positions=72),
+        embed_dim=1280,
+    ),
+}
+"""The released networks: PE-Core-T16-384, S16-384, B16-224, L14-336 and G14-448."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(clip.Data):
+    """Videos with captions."""
+
+    sampling: str = "ends"  # evenly from the first frame to the last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(clip.Training):
+    """Training, as TempMe's; without augmentation, frames are resized as in evaluation."""
+
+    augment: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(clip.Retrieval):
+    """Text-video retrieval: PE-Core-B16-224, without merging."""
+
+    system: str = "pe_core"
+    model: Model = Model()
+    data: Data = Data()
+    eval: RetrievalOptions = RetrievalOptions()
+    train: Training = Training()
+
+    def check(self) -> None:
+        """Checks as `clip.Retrieval`, and that heads split into pairs of channels per axis."""
+        super().check()
+        vision = self.model.vision
+        heads = ("model.vision.width", "a multiple of four times", "model.vision.heads")
+        checks.relations(self, (*heads, vision.width % (4 * vision.heads) == 0))
