@@ -29,7 +29,7 @@ _STORAGES = {
     "torch.ByteStorage": np.uint8,
     "torch.BoolStorage": np.bool_,
 }
-_NESTS = ("model", "module", "state_dict", "model_state_dict")
+_NESTS = ("model", "module", "state_dict", "model_state_dict", "weights")
 _DAMAGE = (  # raised by zipfile at damaged bytes
     zipfile.BadZipFile,
     zlib.error,

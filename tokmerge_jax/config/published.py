@@ -37,6 +37,7 @@ SHIFT = Source("Representation Shift (arXiv 2508.00367), table 3", "C")
 LEADERBOARD = Source("OpenCodePapers, leaderboard", "B")
 TEMPME_REVIEWS = Source("reviews of TempMe (arXiv 2409.01156)", "D")
 TDSCLIP_README = Source("BBYL9413/TDS-CLIP, README", "A")
+PE_README = Source("facebookresearch/perception_models, README of apps/pe", "A")
 TESTA_README = Source("RenShuhuai-Andy/TESTA, README", "A")
 
 

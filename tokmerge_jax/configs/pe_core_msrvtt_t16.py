@@ -1,0 +1,24 @@
+"""MSRVTT text-video retrieval by zero-shot PE-Core T/16 at 384 pixels, no merging.
+
+Target: T2V R@1 28.8. Its source does not say whether scores are reweighted, as its code does by
+default; --config.eval.dual_softmax=1 gives those, so report both.
+Cost: 37.8 GMAC for a video. ToMe in every frame:
+--config.model.merger.name=tome --config.model.merger.r=24 leaves 289 of 577 tokens
+at 71 % of the cost (26.9 GMAC); what it does to accuracy was not measured.
+Checkpoint: facebook/PE-Core-T16-384 on Hugging Face, PE-Core-T16-384.pt, or open_clip's.
+Protocol: 1k-A test split, one caption per video; 8 frames from the first to the last,
+32 word pieces; scores of texts with the mean of unit frame vectors.
+Command: tokmerge eval --config pe_core_msrvtt_t16 --config.checkpoint=PE-Core-T16-384.pt
+"""
+
+from tokmerge_jax.config import pe_core
+from tokmerge_jax.config.published import PE_README, recalls
+
+PUBLISHED = recalls(PE_README, (28.8,))
+
+
+def get_config() -> pe_core.Retrieval:
+    return pe_core.Retrieval(
+        model=pe_core.SIZES["t16"],
+        data=pe_core.Data(dataset="msrvtt"),
+    )
