@@ -1,11 +1,12 @@
-"""UMT's position tables against the original's, interpolated ones included."""
+"""Position tables against the originals', interpolated ones included."""
 
 import golden
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from umt_case import close
 
-from tokmerge_jax.layers.positions import space_time
+from tokmerge_jax.layers.positions import linear_grid, places, space_time
 
 CASE = golden.load("vidtldr-positions")
 
@@ -19,3 +20,22 @@ def test_tables_are_the_originals(name):
     assert table.dtype == np.float32
     close(table[CASE.arrays[f"{name}/rows"]], CASE.arrays[f"{name}/values"], 1e-6)
     close(table.mean(axis=0), CASE.arrays[f"{name}/mean"], 1e-6)
+
+
+PE_CORE = golden.load("pecore-positions")
+
+
+@pytest.mark.parametrize("case", range(len(PE_CORE.config["cases"])))
+def test_grids_are_interpolated_as_pe_core_does(case):
+    spec, table = PE_CORE.config["cases"][case], PE_CORE.arrays[f"inputs/table_{case}"]
+    ours = linear_grid(jnp.asarray(table), spec["grid"], *spec["to_hw"])
+    close(ours, PE_CORE.arrays[f"positions_{case}"], 1e-6)
+    class_tokens = int(spec["class_token"])
+    np.testing.assert_array_equal(ours[:class_tokens], table[:class_tokens])
+
+
+def test_places_are_columns_and_rows():
+    """From 1 beside a class token at the origin, otherwise from 0."""
+    grid = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
+    np.testing.assert_array_equal(places(2, 3, 0), grid)
+    np.testing.assert_array_equal(places(2, 3, 1), [(0, 0), *((x + 1, y + 1) for x, y in grid)])

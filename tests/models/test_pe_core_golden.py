@@ -185,7 +185,8 @@ def test_full_size(size):
 
 
 def unframed(model):
-    return model.override({"vision.frames": 1})
+    join = {"layers": (9, 10, 11)}
+    return model.override({"vision.frames": 1, "join": join})
 
 
 @pytest.mark.slow

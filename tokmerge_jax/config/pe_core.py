@@ -43,6 +43,8 @@ class Merger(clip.Merger):
 class Join(clip.Join):
     """How clips join if merger.name is tempme; PE-Core has no learned positions for it."""
 
+    layers: tuple[int, ...] = (9, 10, 11)
+    clips: tuple[int, ...] = (2, 2, 2)
     positions: bool = False
 
 
@@ -76,7 +78,8 @@ SIZES = {
     "l14": Model(
         vision=Vision(
             width=1024, depth=24, heads=16, patch_size=14, image_size=336, grid=24, mlp_width=4096
-        )
+        ),
+        join=Join(layers=(18, 20, 22)),
     ),
     "g14": Model(
         vision=Vision(
@@ -91,6 +94,7 @@ SIZES = {
         ),
         text=Text(width=1280, heads=20, max_positions=72),
         embed_dim=1280,
+        join=Join(layers=(38, 42, 46)),
     ),
 }
 """The released networks: PE-Core-T16-384, S16-384, B16-224, L14-336 and G14-448."""
@@ -101,6 +105,7 @@ class Data(clip.Data):
     """Videos with captions."""
 
     sampling: str = "ends"  # evenly from the first frame to the last
+    crop: bool = False  # crop the middle square, instead of squashing frames to it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class AttentionPooling(nn.Module):
         """Pools tokens; one of size s counts as s equal ones. None = 1."""
         width = x.shape[-1]
         probe = self.param("probe", nn.initializers.normal(width**-0.5), (width,))
-        query = repeat(probe.astype(self.dtype), "c -> b 1 c", b=len(x))
+        query = repeat(jnp.asarray(probe, self.dtype), "c -> b 1 c", b=len(x))
         attention = Attention(self.heads, width, dtype=self.dtype, name="attention")
         y, _ = attention.attend(query, attention.keys_values(x), size)
         normed = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="norm")(y)

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from tokmerge_jax.checkpoints.tables import pe_core as tables
 from tokmerge_jax.config import pe_core
+from tokmerge_jax.data.pixels.clip import ResizeCrop
 from tokmerge_jax.data.pixels.rand_augment import RandAugmentCrop
-from tokmerge_jax.data.pixels.squash import Squash
+from tokmerge_jax.data.pixels.squash import BILINEAR, Squash
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.merging import tempme as joining
@@ -59,9 +60,10 @@ class PECoreTower(tempme.TempMeTower):
     def pixels(self) -> Pixels:
         """How frames become the network's input."""
         vision = self.config.model.vision
-        squash = Squash(vision.image_size)
-        augment = RandAugmentCrop(vision.image_size) if self.config.train.augment else squash
-        return Pixels(self.mean, self.std, vision.image_size, vision.frames, squash, augment)
+        size = vision.image_size
+        resize = ResizeCrop(size, BILINEAR) if self.config.data.crop else Squash(size)
+        augment = RandAugmentCrop(size) if self.config.train.augment else resize
+        return Pixels(self.mean, self.std, size, vision.frames, resize, augment)
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """Multiply-accumulates of each layer, and of pooling and projecting each clip."""

@@ -33,6 +33,15 @@ def test_middle_frames(case):
     assert sample_indices(case["length"], case["frames"]).tolist() == case["middle"]
 
 
+@pytest.mark.parametrize(("rule", "name"), [("eval", "ends"), ("demo", "interval_starts")])
+@pytest.mark.parametrize("frames", [1, 4, 8, 12, 32])
+def test_frames_of_pe_core(rule, name, frames):
+    case = golden.load("pecore-frames")
+    lengths = case.config["frames_in_video"]
+    ours = np.stack([SAMPLERS[name](length, 25.0, frames, 0, None) for length in lengths])
+    np.testing.assert_array_equal(ours, case.arrays[f"index_{rule}_{frames}"])
+
+
 @pytest.mark.parametrize("length", QA["middle"])
 def test_middle_frames_of_question_answering(length):
     assert sample_indices(int(length), 12).tolist() == QA["middle"][length]

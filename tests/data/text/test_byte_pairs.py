@@ -50,6 +50,17 @@ def test_ids_of_openai(name):
 
 
 @real_vocabulary
+@pytest.mark.parametrize("length", [32, 72])
+def test_ids_of_pe_core(length):
+    """Other special strings; a text that is too long is cut and still ends."""
+    case = golden.load("pecore-tokenizer")
+    texts = case.spec["inputs"]["sentences"]
+    ids, mask = tokenizers.Tokenizer(tokenizers.PE_CORE, "clip", length, 49408)(texts)
+    np.testing.assert_array_equal(ids, case.arrays[f"ids_{length}"])
+    np.testing.assert_array_equal(mask.sum(1), np.minimum(case.arrays["length"], length))
+
+
+@real_vocabulary
 @pytest.mark.parametrize(
     ("name", "prefix"), [("tempme-captions", ""), ("tokenizers-clip", "tempme_")]
 )

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+BILINEAR = Image.Resampling.BILINEAR
+
 
 @dataclasses.dataclass(frozen=True)
 class Squash:
@@ -25,7 +27,5 @@ class Squash:
         """Resizes both sides of all frames to `size`; `rng` is not used."""
         del rng
         square = (self.size, self.size)
-        resized = (
-            Image.fromarray(frame).resize(square, Image.Resampling.BILINEAR) for frame in frames
-        )
+        resized = (Image.fromarray(frame).resize(square, BILINEAR) for frame in frames)
         return np.stack([np.asarray(picture) for picture in resized])
