@@ -1,5 +1,4 @@
-"""PE-Core against the original, and merging in it against its definition: the small ones and full
-sizes."""
+"""PE-Core against the original, and merging in it against its definition; small and full size."""
 
 import functools
 
@@ -24,6 +23,7 @@ from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.models.clip import pooled
 from tokmerge_jax.models.clip_vit import EPSILON
 from tokmerge_jax.models.pe_core import PECore
+from tokmerge_jax.system import Retrieval
 from tokmerge_jax.systems.validation import unchecked
 
 close = functools.partial(clip_case.close, tolerance=2e-5)
@@ -211,7 +211,7 @@ def test_videos_are_means_of_unit_frames_and_not_unit_vectors_themselves():
     frames = jax.jit(nn.apply(PECore.encode_video, system.network))({"params": params}, video)
     close(frames, case.arrays["frame_features"])
     close(frames.mean(axis=1), case.arrays["video_raw_mean"])
-    record = system.retrieval
+    record = system.task(Retrieval)
     embedding = jax.jit(record.encode_video)(params, video)["embedding"][:, 0]
     words = jax.jit(record.encode_text)(params, ids, ids > 0)["embedding"]
     close(embedding, case.arrays["video_embedding"])
@@ -219,5 +219,5 @@ def test_videos_are_means_of_unit_frames_and_not_unit_vectors_themselves():
     close(words @ embedding.T, case.arrays["scores"])
     assert (np.linalg.norm(embedding, axis=-1) < 0.9999).all()
     unit = unchecked(tokmerge_jax.build(system.config.override({"model.unit_videos": True})))
-    (scaled,) = jax.jit(unit.retrieval.encode_video)(params, video).values()
+    (scaled,) = jax.jit(unit.task(Retrieval).encode_video)(params, video).values()
     close(scaled[:, 0], embedding / np.linalg.norm(embedding, axis=-1, keepdims=True))

@@ -73,7 +73,7 @@ def _merging(network, spec):
     """The network with the mergers and joins of a case."""
     if "r" not in spec:
         return network
-    name = {"rotated": "tome_rotated"}.get(spec.get("metric"), spec.get("merger", "tome"))
+    name = "tome_rotated" if spec.get("metric") == "rotated" else spec.get("merger", "tome")
     depth, count = len(spec["r"]), int(network.vision.class_token)
     mergers, joins = [], []
     for i, r in enumerate(spec["r"]):
@@ -88,11 +88,9 @@ def _merging(network, spec):
 def videos(case) -> np.ndarray:
     """Normalised clips [B,T,H,W,3] of a case; images are clips of one frame."""
     inputs = case.spec["inputs"]
-    numbers = re.match(
-        r"recipe\.video\(\(([\d, ]+)\), seed=(\d+)\)", inputs.get("image", "") or inputs["video"]
-    )
-    shape = tuple(int(n) for n in numbers[1].split(", "))
-    pixels = np.moveaxis(recipe.video(shape, seed=int(numbers[2])), -3, -1)
+    drawn = inputs.get("image") or inputs["video"]
+    *shape, seed = (int(n) for n in re.findall(r"\d+", drawn.split(":")[0]))
+    pixels = np.moveaxis(recipe.video(tuple(shape), seed=seed), -3, -1)
     return pixels if "video" in inputs else pixels[:, None]
 
 

@@ -12,6 +12,7 @@ import tokmerge_jax
 from tokmerge_jax import merging
 from tokmerge_jax.config import pe_core
 from tokmerge_jax.merging.tempme import Join
+from tokmerge_jax.system import Retrieval
 from tokmerge_jax.systems.pe_core import PECoreTower
 from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import UserError
@@ -66,7 +67,7 @@ def test_every_merger_shortens_its_frames(name):
     assert x.shape == (2, 26 - 9, 128)
     assert position.shape == (2, 26 - 9, 2)
     assert system.merging.cost[-1].tokens_out == 2 * (26 - 9)
-    encode = unchecked(system).retrieval.encode_video
+    encode = unchecked(system).task(Retrieval).encode_video
     assert jax.eval_shape(encode, params, video)["embedding"].shape == (1, 1, 96)
     plain = tower(merger={"name": "none"}).network
     assert tower(merger={"name": name, "r": 0}).network == plain
@@ -77,7 +78,7 @@ def test_merging_equal_tokens_at_one_place_changes_nothing():
     """Two equal frames that join, each patch with its twin, are one frame."""
     system, params = tiny()
     frame = pe_core_case.videos(CASE)[:1]
-    run = jax.jit(unchecked(system).retrieval.encode_video)
+    run = jax.jit(unchecked(system).task(Retrieval).encode_video)
     plain = run(params, np.repeat(frame, 2, axis=1))["embedding"]
     join = (None, Join(2, 1, 25), None)
     network = system.network.clone(vision=system.network.vision.clone(joins=join))
@@ -97,15 +98,16 @@ def test_clips_join_by_tempmes_plan():
         count = pe_core.SIZES[size].vision.class_token
         assert [join.class_tokens for join in joins] == [count, 2 * count, 4 * count]
     system, params = tiny(**{"merger.name": "tempme", "merger.r": 4})
-    trace = jax.eval_shape(
-        unchecked(system).trace_video, params, jax.ShapeDtypeStruct((1, 2, 70, 70, 3), "f4")
-    )
+    trace_video = unchecked(system).trace_video
+    assert trace_video
+    trace = jax.eval_shape(trace_video, params, jax.ShapeDtypeStruct((1, 2, 70, 70, 3), "f4"))
     assert [origin.shape for origin in trace["origin"]] == [(1, 2 * 25)] * 3
 
 
 def test_a_trace_follows_every_patch():
     system, params = tiny(**{"merger.name": "vid_tldr", "merger.r": (5, 4)})
     video = np.random.default_rng(0).integers(0, 256, (1, 2, 70, 70, 3), np.uint8)
+    assert system.trace_video
     trace = jax.jit(system.trace_video)(params, video)
     assert [origin.shape for origin in trace["origin"]] == [(1, 50)] * 2
     assert [size.shape for size in trace["size"]] == [(1, 2 * 21), (1, 2 * 17)]
@@ -122,7 +124,10 @@ def test_other_image_sizes_keep_the_position_table():
     system, params = tiny(**{"vision.image_size": 98})
     assert params["vision"]["position_embedding"].shape == (26, 128)
     video = jax.ShapeDtypeStruct((1, 2, 98, 98, 3), jnp.uint8)
-    assert jax.eval_shape(system.retrieval.encode_video, params, video)["embedding"].shape[-1] == 96
+    assert (
+        jax.eval_shape(system.task(Retrieval).encode_video, params, video)["embedding"].shape[-1]
+        == 96
+    )
     assert system.merging.cost[0].tokens_out == 2 * 50
 
 
@@ -133,7 +138,7 @@ def test_a_released_network_starts_lora_without_changing_anything():
     for name, arrays in (("encode_video", (np.repeat(video, 2, axis=1),)),
                          ("encode_text", (ids, ids > 0))):  # fmt: skip
         ours, theirs = (
-            jax.jit(getattr(unchecked(s).retrieval, name))(p, *arrays)["embedding"]
+            jax.jit(getattr(unchecked(s).task(Retrieval), name))(p, *arrays)["embedding"]
             for s, p in ((system, params), (plain, weights))
         )
         np.testing.assert_array_equal(ours, theirs)
@@ -147,6 +152,7 @@ def test_a_released_network_starts_lora_without_changing_anything():
         ({"merger.name": "tempme", "join.clips": (3,)}, "frames cannot be joined by"),
         ({"merger.name": "tome", "merger.r": (14,)}, "at most 12 can merge"),
         ({"vision.heads": 64}, "must be a multiple of four times config.model.vision.heads=64"),
+        ({"vision.width": 12, "vision.heads": 1}, "must be a multiple of 8, the number"),
         ({"merger.position": "middle"}, "unknown; use mean, kept"),
     ],
 )

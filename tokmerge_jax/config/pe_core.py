@@ -8,6 +8,10 @@ from typing import Literal
 
 from tokmerge_jax.config import checks, clip
 from tokmerge_jax.config.evaluation import RetrievalOptions
+from tokmerge_jax.errors import UserError
+
+POOL_HEADS = 8
+"""Number of heads of the attention pooling in all sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +130,13 @@ class Retrieval(clip.Retrieval):
     train: Training = Training()
 
     def check(self) -> None:
-        """Checks as `clip.Retrieval`, and that heads split into pairs of channels per axis."""
+        """Checks as `clip.Retrieval`, and that channels split for rotary positions and pooling."""
         super().check()
         vision = self.model.vision
         heads = ("model.vision.width", "a multiple of four times", "model.vision.heads")
         checks.relations(self, (*heads, vision.width % (4 * vision.heads) == 0))
+        if vision.width % POOL_HEADS:
+            raise UserError(
+                f"config.model.vision.width={vision.width} must be a multiple of {POOL_HEADS}, the"
+                " number of heads of the pooling"
+            )

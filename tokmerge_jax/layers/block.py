@@ -210,12 +210,14 @@ class Block(nn.Module):
         )
         merger = self.merger if queries is None else None
         normed, size = norm(tokens.x), tokens.size if self.proportional else None
+        place = tokens.position
+        rotate = None if place is None else rotation(place, width // self.heads)
         y, evidence = attention.attend(
             normed if queries is None else norm(queries),
             attention.keys_values(normed),
             size if weight is None else weight,
             needs=merger.needs if merger else frozenset(),
-            rotate=rotation(tokens.position, width // self.heads),
+            rotate=rotate,
         )
         tokens = tokens if queries is None else Tokens(queries)
         tokens = tokens.replace(x=tokens.x + skip(y))

@@ -14,15 +14,8 @@ from jaxtyping import Array, Float
 _BASE = 10_000
 
 
-def rotation(
-    position: Float[Array, "B N 2"] | None, width: int
-) -> Callable[[jax.Array], jax.Array] | None:
-    """Returns the function that rotates queries or keys [B,N,K,width] by tokens' positions.
-
-    Without positions it is None.
-    """
-    if position is None:
-        return None
+def rotation(position: Float[Array, "B N 2"], width: int) -> Callable[[jax.Array], jax.Array]:
+    """Returns the function that rotates queries or keys [B,N,K,width] by tokens' positions."""
     angle = angles(position, width)
     return partial(rotated, cosine=jnp.cos(angle), sine=jnp.sin(angle))
 

@@ -16,9 +16,6 @@ from tokmerge_jax.merging.tokens import PositionRule
 from tokmerge_jax.models.clip import CLIP
 from tokmerge_jax.models.clip_vit import EPSILON, CLIPViT
 
-POOL_HEADS = 8
-"""Number of heads of the attention pooling in all sizes."""
-
 
 class PECoreViT(CLIPViT):
     """Encodes frames of any size; pixels beyond the last whole patch are left out.
@@ -58,14 +55,16 @@ class PECore(CLIP):
     """Encodes frames and texts separately.
 
     Attributes:
+      pool_heads: number of heads of the attention pooling.
       pool_sizes: whether pooling counts how many input tokens a token stands for.
     """
 
+    pool_heads: int = 8
     pool_sizes: bool = True
 
     def setup(self) -> None:  # noqa: D102
         super().setup()
-        self.pool = AttentionPooling(POOL_HEADS, EPSILON, dtype=self.dtype)
+        self.pool = AttentionPooling(self.pool_heads, EPSILON, dtype=self.dtype)
 
     def encode_video(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False

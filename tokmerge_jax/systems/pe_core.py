@@ -96,7 +96,11 @@ def build(config: pe_core.Retrieval) -> System:
     tower, model = PECoreTower(config), config.model
 
     def network_of(lora_rank: int) -> PECore:
-        return PECore(**tempme.parts(tower, lora_rank), pool_sizes=model.merger.pool_sizes)
+        return PECore(
+            **tempme.parts(tower, lora_rank),
+            pool_heads=pe_core.POOL_HEADS,
+            pool_sizes=model.merger.pool_sizes,
+        )
 
     return tempme.system(
         tower,
