@@ -84,12 +84,13 @@ def test_small_writes_wait_for_each_other(place, monkeypatch):
     assert rows.todo.tolist() == [0, 3]
     assert rows.values.tolist() == [[0, 0], [1, 3], [2, 3], [0, 0]]
     other = Store(place, {})
+    seen = other.make("x", (4, 2), np.float32)
     assert other.noted("seconds", int) == 1
-    assert other.open("x").values[:, 0].tolist() == [0, 1, 0, 0]
+    assert seen.values[:, 0].tolist() == [0, 1, 0, 0]
     assert store.whole("x").tolist() == rows.values.tolist()  # which sends what waits
-    assert other.open("x").values.tolist() == rows.values.tolist()
+    assert other.whole("x").tolist() == rows.values.tolist()
     monkeypatch.setattr(ObjectPart, "_fetch", None)  # its own rows need not be read back
-    assert store.open("x").values.tolist() == rows.values.tolist()
+    assert store.whole("x")[:, 0].tolist() == [0, 1, 2, 0]
     objects_of_x = [*(place / store.fingerprint / "x.rows").iterdir()]
     assert sorted(file.name for file in objects_of_x) == ["00000000", "00000001"]
 
