@@ -32,7 +32,7 @@ from tokmerge_jax.evaluation.index import Hit, Index
 from tokmerge_jax.own_videos.search import Searcher, check_texts, index_videos
 from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import Recognition, Retrieval, System
-from tokmerge_jax.tasks import conversion, pictures, preparation, training
+from tokmerge_jax.tasks import conversion, pictures, preparation, release, training
 from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import Json, Params, UserError
 from tokmerge_jax.visualize import Merge
@@ -179,7 +179,9 @@ def load(config: str | Config, settings: Settings | None = None, *, checkpoint: 
     """Loads a system with its weights.
 
     Args:
-      config: the name of a configuration (`list_configs`), the path of a file, or an object.
+      config: the name of a configuration (`list_configs`), the path of a file, or an object; or
+        weights that `tokmerge convert --push` wrote, with their configuration: their folder, or
+        "hf://OWNER/REPOSITORY".
       settings: other values of its keys.
       checkpoint: the weights, instead of the configuration's: a .pth or .safetensors file, a folder
         of `convert`, a Hugging Face folder, "hub:NAME" of the known weights, or
@@ -189,6 +191,8 @@ def load(config: str | Config, settings: Settings | None = None, *, checkpoint: 
     Raises:
       UserError: if there is no such configuration, a value is invalid, or weights do not fit.
     """
+    if isinstance(config, str) and release.is_release(config):
+        config = release.read(config)
     built = configuration(config, settings, checkpoint=checkpoint)
     if not built.checkpoint and isinstance(config, str) and config in KNOWN:
         built = built.override({"checkpoint": f"hub:{config}"})

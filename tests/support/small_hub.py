@@ -59,6 +59,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.hub.requests.append(("POST", self.path, ""))
         if self.path.endswith("/repos/create"):
             self._send(json.dumps({"url": f"{self.hub.address}/{self.hub.name}"}).encode())
+        elif self.path.endswith("/validate-yaml"):
+            self._send(b'{"errors": [], "warnings": []}')
         elif "/preupload/" in self.path:
             files = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}

@@ -18,6 +18,7 @@ class Known:
       licence: the licence of the repository that publishes them.
       source: where the address is documented.
       sha256: the digest of the file; "" = not published: it is kept at the first download.
+      check: the numbers of `tasks.check`; () = not computed yet, since the file could not be had.
     """
 
     address: str
@@ -25,6 +26,7 @@ class Known:
     licence: str
     source: str
     sha256: str = ""
+    check: tuple[float, ...] = ()
 
     @property
     def file(self) -> str:

@@ -132,7 +132,7 @@ def config() -> Config:
             "--config is missing; name a configuration (`tokmerge configs` lists them) or a file,"
             " see --help"
         )
-    loaded, _ = _read(_name())
+    loaded, _ = _read(config_file())
     values = {key: attrgetter(key)(_CONFIG.value) for key in loaded.keys}
     return loaded.override(values).resolved()
 
@@ -181,7 +181,7 @@ def _explained() -> Iterator[None]:
 def _keys_like(name: str) -> str:
     """Suggests keys of the loaded configuration, if any, that end like an unknown flag."""
     missing = isinstance(flags.FLAGS["config"].value, _Missing)
-    keys = () if missing else _read(_name())[0].keys
+    keys = () if missing else _read(config_file())[0].keys
     options = [f"--config.{key}=VALUE" for key in keys if f".{key}".endswith(f".{name}")]
     return f"; the configuration has {' or '.join(options)}" if options else ""
 
@@ -195,14 +195,14 @@ def output(config: Config) -> Place:
 
 def publication() -> Publication | None:
     """The published numbers in the configuration's file, if any."""
-    return _read(_name())[1]
+    return _read(config_file())[1]
 
 
 def config_name() -> str:
     """The name of the configuration's file without folder and suffix, plus its variant."""
-    return files.title(_name())
+    return files.title(config_file())
 
 
-def _name() -> str:
+def config_file() -> str:
     """The configuration's file, and its variant, as --config names them."""
     return config_flags.get_config_filename(flags.FLAGS["config"])
