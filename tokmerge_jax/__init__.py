@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tokmerge_jax import api as api
     from tokmerge_jax import checkpoints as checkpoints
     from tokmerge_jax import command_line as command_line
+    from tokmerge_jax import commands as commands
     from tokmerge_jax import config as config
     from tokmerge_jax import configs as configs
     from tokmerge_jax import data as data
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = ("api", "checkpoints", "command_line", "config", "configs", "data", "evaluation",
-          "kernels", "layers", "merging", "models", "own_videos", "systems", "tasks", "training",
-          "visualize")  # fmt: skip
+_ROOMS = ("api", "checkpoints", "command_line", "commands", "config", "configs", "data",
+          "evaluation", "kernels", "layers", "merging", "models", "own_videos", "systems", "tasks",
+          "training", "visualize")  # fmt: skip
 _NAMES = {
     "Model": "api",
     "UserError": "types",
