@@ -50,6 +50,13 @@ def _clip(file: str, config: str, sha256: str) -> Known:
     return Known(address, config, "MIT", "openai/CLIP, clip/clip.py", sha256)
 
 
+def _pe_core(size: str) -> dict[str, Known]:
+    address = f"hf://facebook/PE-Core-{size}/PE-Core-{size}.pt"
+    name = f"pe_core_msrvtt_{size.partition('-')[0].lower()}"
+    source = "facebookresearch/perception_models, core/vision_encoder/pe.py"
+    return {name: Known(address, name, "Apache-2.0", source)}
+
+
 def _fine_tuned() -> dict[str, Known]:
     """UMT's weights of each data set. Its list names no L/16 file of MSVD-QA and SSV2-template."""
     retrieval = ("msrvtt", "msvd", "anet", "didemo", "lsmdc", "ssv2_label")
@@ -81,6 +88,11 @@ KNOWN: Mapping[str, Known] = {
         "BSD-3-Clause",
         "salesforce/BLIP, README.md",
     ),
+    **_pe_core("T16-384"),
+    **_pe_core("S16-384"),
+    **_pe_core("B16-224"),
+    **_pe_core("L14-336"),
+    **_pe_core("G14-448"),
     "clip_msrvtt_b32": _clip(
         "ViT-B-32.pt",
         "clip_msrvtt_b32",
