@@ -35,7 +35,7 @@ STALE = 60.0
 PERIOD = 2.0
 """Seconds that small writes wait for others, since each request takes its time."""
 
-_SCHEMES = {"s3": "s3", "gs": "gcs"}  # extra of this package that brings the client
+_SCHEMES = {"s3": "s3", "gs": "gcs"}  # names that fsspec has for them
 _CLIENTS = {"aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "s3fs"}
 _NETWORK = "check the network and the store's address (AWS_ENDPOINT_URL, STORAGE_EMULATOR_HOST)"
 _CREDENTIALS = "give credentials that may read, write and list there"
@@ -96,9 +96,8 @@ def _client(scheme: str) -> fsspec.AbstractFileSystem:
     try:
         return fsspec.filesystem(_SCHEMES[scheme])
     except ImportError as error:
-        raise UserError(
-            f"{scheme}:// needs a client: pip install 'tokmerge_jax[{_SCHEMES[scheme]}]'"
-        ) from error
+        client = f"{_SCHEMES[scheme]}fs"
+        raise UserError(f"{scheme}:// needs {client}; install it: pip install {client}") from error
 
 
 def fault(error: BaseException) -> str | None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from unittest import mock
 
+import fsspec
 import jax.numpy as jnp
 import numpy as np
 import object_store
@@ -180,6 +181,12 @@ def test_no_such_bucket():
         "s3://nosuch/run: The specified bucket does not exist; create the bucket, or name another"
         " folder"
     )
+
+
+def test_a_client_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(fsspec, "filesystem", mock.Mock(side_effect=ImportError))
+    with pytest.raises(UserError, match="gs:// needs gcsfs; install it: pip install gcsfs"):
+        objects._client.__wrapped__("gs")
 
 
 _HELD = """
