@@ -123,7 +123,7 @@ def held(folder: epath.Path, name: str) -> Iterator[None]:
 
     The lock is an object NAME.N that its holder writes again every `BEAT` seconds. Whoever finds
     one that stays the same for `STALE` seconds creates NAME.N+1, which only one run can: a store
-    refuses to create an object that exists.
+    refuses to create an object that exists. A holder that finds a higher number ends.
 
     Raises:
       UserError: if another run holds the lock; the message names it.
@@ -188,7 +188,7 @@ def _beat(own: epath.Path, text: str, ended: threading.Event) -> None:
     while not ended.wait(BEAT):
         beats += 1
         with contextlib.suppress(Exception):  # the store may answer the next time
-            if own.with_suffix(f".{number + 1}").exists():
+            if max(_locks(own.parent, own.stem), default=number) > number:
                 print(f"{own.parent}: another run took the lock, since this process gave no sign of"
                       " life; run the same command again", file=sys.stderr)  # fmt: skip
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from unittest import mock
 
 import fsspec
@@ -133,6 +134,18 @@ def test_one_run_a_folder(place, monkeypatch, capsys):
     assert (
         f"{place}: waiting for a sign of life of process 1 on elsewhere" in capsys.readouterr().err
     )
+
+
+def test_a_holder_ends_if_another_run_took_the_lock(place, monkeypatch, capsys):
+    ended = threading.Event()
+    monkeypatch.setattr(objects, "BEAT", 0.05)
+    monkeypatch.setattr(os, "kill", lambda process, number: ended.set())
+    with disk.held(place):
+        assert not ended.wait(0.3)
+        (place / "lock.7").write_text("process 1 on elsewhere")
+        assert ended.wait(10)
+    assert f"{place}: another run took the lock" in capsys.readouterr().err
+    assert [*place.glob("lock*")] == [place / "lock.7"]
 
 
 def test_of_two_runs_that_find_no_lock_one_gets_it(place, monkeypatch):
