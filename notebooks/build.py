@@ -43,7 +43,7 @@ def made(name: str) -> nbformat.NotebookNode:
 
 
 def executed(name: str) -> nbformat.NotebookNode:
-    """The notebook of a source with outputs; all cells run in an empty folder.
+    """The notebook of a source with outputs but stderr; all cells run in an empty folder.
 
     Raises:
       nbclient.exceptions.CellExecutionError: if a cell fails.
@@ -58,6 +58,9 @@ def executed(name: str) -> nbformat.NotebookNode:
             record_timing=False,
             coalesce_streams=True,
         ).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # stderr holds the progress of long work
+            cell.outputs = [shown for shown in cell.outputs if shown.get("name") != "stderr"]
     return notebook
 
 
