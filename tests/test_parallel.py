@@ -4,10 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, PartitionSpec
 
 from tokmerge_jax import parallel
 from tokmerge_jax.types import UserError
+
+
+def test_the_platform_is_that_of_the_mesh():
+    assert parallel.platform() == "cpu"
+    with jax.set_mesh(parallel.make_mesh()):
+        assert parallel.platform() == "cpu"
+    device = AbstractDevice("TPU v5 lite", num_cores=1, platform="tpu")
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
+        assert parallel.platform() == "tpu"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,15 @@ def rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
+def platform() -> str:
+    """The platform that a program is compiled for: "cpu", "gpu" or "tpu".
+
+    It is that of the current mesh (`jax.set_mesh`), which need not be this machine's.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()
+
+
 def batch_shards() -> int:
     """Number of shards of a batch on the current mesh (`jax.set_mesh`)."""
     return max(jax.sharding.get_abstract_mesh().size, 1)  # 0: no mesh is set

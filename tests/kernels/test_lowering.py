@@ -10,7 +10,7 @@ import pytest
 from jax._src.cudnn import fused_attention_stablehlo
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from tokmerge_jax import parallel
+from tokmerge_jax import kernels, parallel
 from tokmerge_jax.kernels.attention import cudnn, pallas
 
 
@@ -45,6 +45,15 @@ def test_for_a_tpu(program, dtype):
     program = jax.jit(partial(function, target="tpu"))
     text = jax.export.export(program, platforms=["tpu"])(*shapes(dtype)).mlir_module()
     assert text.count("@tpu_custom_call") == kernels
+
+
+def test_attention_is_that_of_the_mesh():
+    """Not that of the host, which may compile for other machines."""
+    program = jax.jit(partial(kernels.attention, scale=0.125, entropy=True))
+    device = AbstractDevice("TPU v5 lite", num_cores=1, platform="tpu")
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
+        text = program.trace(*shapes(jnp.bfloat16)).lower(lowering_platforms=("tpu",)).as_text()
+    assert text.count("@tpu_custom_call") == 2
 
 
 @pytest.mark.parametrize("batch", [8, 3])

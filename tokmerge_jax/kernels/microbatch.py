@@ -26,7 +26,7 @@ def few_at_a_time(function: Callable[..., PyTree], arrays: PyTree, rows: int) ->
     """
     batch = jax.tree.leaves(arrays)[0].shape[0]
     wanted = min(-(-batch * rows // _ROWS), _PARTS)
-    if jax.default_backend() != "cpu" or parallel.batch_shards() > 1:
+    if parallel.platform() != "cpu" or parallel.batch_shards() > 1:
         wanted = 1
     parts = max(n for n in range(1, min(wanted, batch) + 1) if batch % n == 0)
     if parts == 1:

@@ -65,7 +65,7 @@ def attention(
       sum_j a_ij log a_ij, where a is the mean over heads of softmax(scale q k') over the keys of
       positive weight (the weights themselves are ignored); else None.
     """
-    platform = jax.default_backend()
+    platform = parallel.platform()
     if form is None:
         rows, width = query.shape[1], query.shape[3]
         form = choose(platform, value.dtype, rows, key.shape[1], width, entropy=entropy)
@@ -90,7 +90,7 @@ def choose(
     For TPUs nothing has been measured yet.
 
     Args:
-      platform: "cpu", "gpu" or "tpu", as `jax.default_backend` names it.
+      platform: "cpu", "gpu" or "tpu", as `parallel.platform` names it.
       dtype: type of the values.
       rows: N, the number of queries of a sample.
       keys: M, the number of keys.
