@@ -33,8 +33,8 @@ from tokmerge_jax.system import System
 from tokmerge_jax.systems.tds_clip import TDSTower
 from tokmerge_jax.systems.towers.clip import ClipTower
 from tokmerge_jax.training import step
-from tokmerge_jax.training.loop import training_of
-from tokmerge_jax.types import Params, UserError
+from tokmerge_jax.training.loop import check_split, training_of
+from tokmerge_jax.types import Params
 
 _READ = ("video", "label", "text_ids", "text_mask")  # by the losses that are timed
 
@@ -86,17 +86,14 @@ def memory(system: System) -> list[dict[str, Any]]:
     rows = []
     for stage, each in without_and_with(system):
         training = training_of(each)
-        groups = training.grad_accum
         mesh = parallel.make_mesh(**each.config.mesh.to_dict())
-        shapes = jax.eval_shape(lambda params, each=each: _begin(each, params), each.weights.shapes)
-        state, batch = parallel.abstract(mesh, shapes), _shapes(each, parallel.rows(mesh))
-        with jax.set_mesh(mesh):
-            sizes = _compile(each, state, batch, groups).memory_analysis()
+        state, batch, program = compiled_step(each, mesh)
+        sizes = program.memory_analysis()
         assert sizes
         named = rules.flatten(state.params)
         pattern = "|".join(training.trainable)  # "" matches all names
         trained = [x for name, x in named.items() if re.search(pattern, name)]
-        parts = max(each.config.train.parts, groups)
+        parts = max(each.config.train.parts, training.grad_accum)
         rows.append(
             {
                 "stage": stage,
@@ -112,6 +109,22 @@ def memory(system: System) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def compiled_step(
+    system: System, mesh: jax.sharding.Mesh
+) -> tuple[step.TrainState, dict[str, jax.ShapeDtypeStruct], jax.stages.Compiled]:
+    """Returns the shapes of the state and of a batch, and the step that is compiled for them.
+
+    Raises:
+      UserError: if the system cannot be trained, or a batch not be split over the mesh.
+    """
+    groups = training_of(system).grad_accum
+    check_split(system.config.train.batch_size, mesh.size, groups)
+    shapes = jax.eval_shape(lambda params: _begin(system, params), system.weights.shapes)
+    state, batch = parallel.abstract(mesh, shapes), _shapes(system, parallel.rows(mesh))
+    with jax.set_mesh(mesh):
+        return state, batch, _compile(system, state, batch, groups)
 
 
 @dataclasses.dataclass
@@ -161,11 +174,7 @@ def _no_rate(index: Any) -> jax.Array:
 def _shapes(system: System, sharding: jax.sharding.Sharding) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch of the configuration's size, with everything that any loss reads."""
     data, sizes = system.config.data, system.config.train
-    rows, groups = sizes.batch_size, training_of(system).grad_accum
-    if rows % groups:
-        raise UserError(
-            f"config.train.batch_size={rows} must be a multiple of config.train.groups={groups}"
-        )
+    rows = sizes.batch_size
     shapes = {
         "video": ((rows, *frames_shape(system)), np.uint8),
         "label": ((rows,), np.int32),

@@ -101,7 +101,7 @@ def fit(
         batch cannot be read.
     """
     training, mesh = training_of(system), parallel.make_mesh(**plan.mesh.to_dict())
-    _check_split(plan.batch_size, mesh.size, training.grad_accum)
+    check_split(plan.batch_size, mesh.size, training.grad_accum)
     transformation = training.optimizer(plan.rate)
     begin = partial(
         step.create,
@@ -173,7 +173,8 @@ def training_of(system: System) -> Training:
     return system.training
 
 
-def _check_split(rows: int, devices: int, groups: int) -> None:
+def check_split(rows: int, devices: int, groups: int) -> None:
+    """Raises UserError unless groups of a batch of `rows` rows can be split over the devices."""
     if rows % (devices * groups):
         each = f" in config.train.groups={groups} groups" if groups > 1 else ""
         raise UserError(
