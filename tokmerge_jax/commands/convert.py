@@ -29,7 +29,7 @@ import rich.table
 from absl import flags
 from etils import epath
 
-from tokmerge_jax import command_line, registry
+from tokmerge_jax import command_line, objects, registry
 from tokmerge_jax.checkpoints import hub, load_checkpoint
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.check import check, confirm
@@ -54,7 +54,8 @@ def main(config: Config) -> None:
         raise UserError("--target is missing; name the new folder, see --help")
     source, target = epath.Path(hub.local(_SOURCE.value)), epath.Path(_TARGET.value)
     if _PUSH.value:
-        return release(config, source, pathlib.Path(target))
+        folder = objects.local(objects.place(_TARGET.value), "folders for the Hub")
+        return release(config, source, folder)
     summary = convert(config, source, target, reverse=_REVERSE.value, fold_lora=_MERGE.value)
     if _MERGE.value:
         print("LoRA is folded into the weights: use them with --config.model.lora_rank=0")

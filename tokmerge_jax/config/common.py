@@ -148,6 +148,7 @@ class Training(Part):
     eval_epochs: int = 1  # number of epochs between evaluations
     checkpoint_every: int = 500  # number of steps between checkpoints
     keep_checkpoints: int = 2
+    log: Literal["", "tensorboard", "trackio", "wandb"] = ""  # a copy of metrics.jsonl
     # Constants, unless a family has a key for them:
     parts: ClassVar[int] = 1  # number of parts a batch is encoded in: less memory, same gradient
     samples: ClassVar[int] = 1  # number of training clips made from each decoded video

@@ -64,6 +64,7 @@ def train(system: System, folder: Place) -> Trained:
             folder,
             identity(system.config, len(source)),
             keep=system.config.train.keep_checkpoints,
+            log=system.config.train.log,
         )
         report = fit(system, source, plan, run, initial=lambda: _initial(system), trials=trials)
         values = run.trials(trials.protocol) if trials else {}

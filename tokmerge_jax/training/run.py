@@ -14,13 +14,14 @@ import orbax.checkpoint as ocp
 from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.config.parts import flat
+from tokmerge_jax.training import logs
 from tokmerge_jax.training.step import TrainState
 from tokmerge_jax.types import Json, UserError
 
 _FREE = ("output", "mesh", "eval", "caption", "data.folder", "data.split", "data.workers",
          "data.answers", "data.labels", "data.clips", "data.crops", "data.on_broken",
-         "train.checkpoint_every", "train.keep_checkpoints", "train.eval_split",
-         "train.eval_epochs", "train.parts", "train.remat")  # fmt: skip
+         "train.checkpoint_every", "train.keep_checkpoints", "train.log",
+         "train.eval_split", "train.eval_epochs", "train.parts", "train.remat")  # fmt: skip
 """Configuration keys that may change when a run resumes: they do not affect the loss curve."""
 
 
@@ -39,16 +40,20 @@ class RunFolder:
       step: number of finished steps at the last checkpoint; 0 without one.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Json], *, keep: int) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Json], *, keep: int, log: str = ""
+    ) -> None:
         """Opens or creates `folder`.
 
         Args:
           folder: the run's folder.
           settings: the settings that must be unchanged to resume, from `identity`.
           keep: number of checkpoints to keep.
+          log: where the metrics are copied to, as `logs.copy_for` names it.
 
         Raises:
-          UserError: if the folder holds a run with other settings; the message names them.
+          UserError: if the folder holds a run with other settings; the message names them. Also
+            if the package of `log` is not installed.
         """
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +68,9 @@ class RunFolder:
         self._trials = self._folder / "trials.jsonl"
         self._cut_metrics()
         self._trial_records()
+        self._copy = (
+            None if hosts.number() else logs.copy_for(log, self._folder, settings, self.step)
+        )
 
     def restore(self, abstract: TrainState) -> TrainState:
         """Reads the state of the last checkpoint, with the dtypes and shardings of `abstract`.
@@ -101,6 +109,8 @@ class RunFolder:
         if not hosts.number():
             with self._metrics.open("a") as file:
                 file.write(json.dumps({"step": step, **scalars}) + "\n")
+            if self._copy:
+                self._copy(step, scalars)
 
     def log_trial(self, step: int, value: float, protocol: str) -> None:
         """Appends the result of an evaluation after `step` finished steps to `trials.jsonl`."""
