@@ -176,8 +176,8 @@ class NextPiece(Protocol):
 class Write(Protocol):
     """Generates texts."""
 
-    def __call__(self, params: Params, memory: Memory, key: jax.Array | None = None) -> Features:
-        """Generates a text for each of G rows of `memory`; `key` is for sampling word pieces.
+    def __call__(self, params: Params, memory: Memory, keys: jax.Array | None = None) -> Features:
+        """Generates a text for each of G rows of `memory`; `keys` [G] are for sampling.
 
         Returns:
           "ids", int32 [G,L]; "score", float32 [G].
@@ -190,9 +190,9 @@ class Caption(Protocol):
     """Generates a caption for each video."""
 
     def __call__(
-        self, params: Params, video: UInt8[Array, "B T S S 3"], key: jax.Array | None = None
+        self, params: Params, video: UInt8[Array, "B T S S 3"], keys: jax.Array | None = None
     ) -> Features:
-        """Generates captions of B videos; `key` is for sampling word pieces.
+        """Generates captions of B videos; random `keys` [B] are for sampling word pieces.
 
         Returns:
           "ids", int32 [B,L]; "score", float32 [B].

@@ -270,11 +270,11 @@ def drawn(seed):
 
 @jax.jit
 def draw(key):
-    prompts = jnp.full((ROWS, 1), START, jnp.int32)
+    prompts, keys = jnp.full((ROWS, 1), START, jnp.int32), jax.random.split(key, ROWS)
 
     def words(shares, **how):
         scores = jnp.broadcast_to(jnp.log(shares)[None], (ROWS, len(shares)))
-        return decoding.generate(lambda _, ids, at: (scores, ()), (), prompts, options(**how), key)
+        return decoding.generate(lambda _, ids, at: (scores, ()), (), prompts, options(**how), keys)
 
     words_of = [words(SHARES, max_length=2, **how) for how, _ in NUCLEI]
     return words_of, words(EVENLY, max_length=4, top_p=1.0).ids[:, 1:]
@@ -330,7 +330,7 @@ def test_impossible_options(changes, message):
     [
         ((START,) * 8, options(), r"prompts of 8 words .*max_length=8; .*raise max_length"),
         ((), options(), r"prompts of 0 words .* give at least one word"),
-        ((START,), options(top_p=0.9), r"top_p=0.9 draws words, which needs a key"),
+        ((START,), options(top_p=0.9), r"top_p=0.9 draws words, which needs keys"),
         ((START,), options(end=6), r"end=6 and pad=0 must be below 6"),
         ((START,), options(pad=7, beams=2), r"end=2 and pad=7 must be below 6"),
     ],

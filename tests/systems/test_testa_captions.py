@@ -150,7 +150,8 @@ def test_a_searched_caption_has_its_likelihood(system, params, videos, after):
 @pytest.mark.slow
 def test_drawn_words_are_of_the_nucleus(system, params, videos, after):
     caption = jax.jit(captions(system, top_p=0.6))
-    drawn = (caption(params, videos, jax.random.key(seed)) for seed in (3, 3, 4))
+    keys = (jax.random.split(jax.random.key(seed), len(videos)) for seed in (3, 3, 4))
+    drawn = (caption(params, videos, own) for own in keys)
     first, again, other = (np.array(written["ids"]) for written in drawn)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -174,9 +175,9 @@ def test_what_cannot_be_written(system, folder):
         tokmerge_jax.build(long)
 
 
-def run(*arguments):
+def run(*arguments, launch=()):
     return subprocess.run(
-        [sys.executable, "scripts/caption.py", *map(str, arguments)],
+        [sys.executable, *launch, "scripts/caption.py", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -239,6 +240,16 @@ def test_the_script_captions_videos(folder, system, params):
     seen = expected(system, params, good)
     assert [row["caption"] for row in results["captions"]] == seen
     assert all(word in done.stdout for word in seen[0].split())
+    options += ["--config.caption.top_p=0.9", "--config.mesh.data=1"]
+    alone = run(PRETRAIN, *options, *names)
+    drawn = json.loads((folder / "found.json").read_text())
+    launch = ("scripts/launch.py", "--processes=2", "--devices=1")
+    shared = run(PRETRAIN, *options, *names, launch=launch)
+    assert shared.returncode == alone.returncode == 2
+    assert shared.stdout.endswith(alone.stdout)  # after what JAX's connections print
+    assert shared.stderr.count("bad.mp4: cannot be decoded") == 1
+    assert json.loads((folder / "found.json").read_text()) == drawn
+    assert [row["caption"] for row in drawn["captions"]] != seen
 
 
 def expected(system, params, paths):

@@ -12,7 +12,7 @@ from typing import Any
 import rich
 from rich.table import Table
 
-from tokmerge_jax import disk, runtime
+from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import System
@@ -53,9 +53,16 @@ def show(table: Table) -> None:
     rich.print(table)
 
 
+def refuse(faults: Sequence[str]) -> None:
+    """Raises UserError with these sentences, if any, once process 0 has shown and kept the rest."""
+    hosts.gather(None)
+    if faults:
+        raise UserError("\n".join(faults))
+
+
 def keep(output: str, record: Mapping[str, Any], what: str) -> None:
-    """Writes a record (called `what`) into a JSON file, if one is named."""
-    if not output:
+    """Writes a record (called `what`) into a JSON file, if one is named, by process 0."""
+    if not output or hosts.number():
         return
     runtime.write_text(pathlib.Path(output), json.dumps(record, indent=2) + "\n")
     print(f"{what} are in {output}")

@@ -29,7 +29,6 @@ from tokmerge_jax import command_line, registry
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import captions
 from tokmerge_jax.system import Captioning
-from tokmerge_jax.types import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
 
@@ -46,8 +45,7 @@ def main(videos: list[str]) -> None:
         own_videos.show(table(written))
         record = captions.record(system, command_line.config_name(), written)
         own_videos.keep(_OUTPUT.value, record, f"{len(written)} captions")
-    if faults:
-        raise UserError("\n".join(faults))
+    own_videos.refuse(faults)
 
 
 def table(written: captions.Captions) -> Table:
@@ -60,4 +58,4 @@ def table(written: captions.Captions) -> Table:
 
 def run() -> None:
     """Runs the command."""
-    command_line.run_commands(main)
+    command_line.run_commands(main, several=True)

@@ -33,7 +33,6 @@ from tokmerge_jax import command_line, registry
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import actions
 from tokmerge_jax.system import Recognition
-from tokmerge_jax.types import UserError
 
 _TOP = flags.DEFINE_integer("top", 5, "number of actions to show per video", lower_bound=1)
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the actions")
@@ -51,8 +50,7 @@ def main(videos: list[str]) -> None:
         record = actions.record(system, command_line.config_name(), scores, names, _TOP.value)
         own_videos.show(table(record["videos"]))
         own_videos.keep(_OUTPUT.value, record, f"the actions of {len(scores)} videos")
-    if faults:
-        raise UserError("\n".join(faults))
+    own_videos.refuse(faults)
 
 
 def table(videos: Sequence[Mapping[str, Any]]) -> Table:
@@ -68,4 +66,4 @@ def table(videos: Sequence[Mapping[str, Any]]) -> Table:
 
 def run() -> None:
     """Runs the command."""
-    command_line.run_commands(main)
+    command_line.run_commands(main, several=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tokmerge_jax.types import UserError
 
@@ -101,7 +101,7 @@ def generate(
     state: PyTree,
     prompt: Int[Array, "B M"],
     options: Options,
-    key: PRNGKeyArray | None = None,
+    keys: Key[Array, " B"] | None = None,
 ) -> Texts:
     """Continues every prompt until all texts have ended.
 
@@ -110,11 +110,11 @@ def generate(
       state: the state before the first word, with R = B * K rows, the K beams of a text adjacent.
       prompt: the beginnings of the texts, at least a start token.
       options: the options of generation.
-      key: random key, needed if `options.top_p` is not 0.
+      keys: a random key for each text, needed if `options.top_p` is not 0.
 
     Raises:
       UserError: if a prompt is as long as `max_length`, `options` names ids outside the decoder's
-        vocabulary, or the key is missing.
+        vocabulary, or the keys are missing.
     """
     read = prompt.shape[1]
     if not 0 < read < options.max_length:
@@ -122,8 +122,8 @@ def generate(
             f"prompts of {read} words do not fit generation's max_length={options.max_length};"
             " give at least one word, and raise max_length"
         )
-    if options.top_p and key is None:
-        raise UserError(f"generation's top_p={options.top_p} draws words, which needs a key")
+    if options.top_p and keys is None:
+        raise UserError(f"generation's top_p={options.top_p} draws words, which needs keys")
     ids = jnp.full((len(prompt), options.max_length), options.pad, jnp.int32)
     ids = ids.at[:, :read].set(prompt)
     at = jnp.int32(read - 1)
@@ -133,7 +133,7 @@ def generate(
         state, _ = jax.lax.scan(lambda now, x: (step(now, *x)[1], None), state, (words, positions))
     if options.beams > 1:
         return _search(step, options, at, state, ids)
-    return _follow(step, options, key, at, state, ids)
+    return _follow(step, options, keys, at, state, ids)
 
 
 class _Following(NamedTuple):
@@ -148,7 +148,7 @@ class _Following(NamedTuple):
 def _follow(
     step: Step,
     options: Options,
-    key: jax.Array | None,
+    keys: jax.Array | None,
     at: jax.Array,
     state: PyTree,
     ids: jax.Array,
@@ -156,19 +156,21 @@ def _follow(
     rows = len(ids)
     begun = Texts(ids, jnp.broadcast_to(at + 1, rows), jnp.zeros(rows, jnp.float32))
     now = _Following(at, state, jnp.zeros(rows, bool), begun)
-    now = _until_done(functools.partial(_next_words, step, options, key), now, options)
+    now = _until_done(functools.partial(_next_words, step, options, keys), now, options)
     texts, ended = now.texts, now.done
     return texts._replace(score=_relative(texts.score, texts.length - ended, options))
 
 
-def _next_words(step: Step, options: Options, key: jax.Array | None, now: _Following) -> _Following:
+def _next_words(
+    step: Step, options: Options, keys: jax.Array | None, now: _Following
+) -> _Following:
     at, texts = now.at, now.texts
     logits, state = step(now.state, _column(texts.ids, at), at)
     allowed = _allowed(logits, texts.ids, at + 1, options)
-    if key is None or not options.top_p:
+    if keys is None or not options.top_p:
         word = jnp.argmax(allowed, axis=1).astype(jnp.int32)
     else:
-        word = _draw(jax.random.fold_in(key, at), allowed, options)
+        word = _draw(jax.vmap(jax.random.fold_in, (0, None))(keys, at), allowed, options)
     likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), word[:, None], axis=1)[:, 0]
     texts = Texts(
         _write(texts.ids, jnp.where(now.done, options.pad, word), at + 1),
@@ -178,14 +180,16 @@ def _next_words(step: Step, options: Options, key: jax.Array | None, now: _Follo
     return _Following(at + 1, state, now.done | (word == options.end), texts)
 
 
-def _draw(key: jax.Array, scores: Float[Array, "R W"], options: Options) -> Int[Array, " R"]:
+def _draw(
+    keys: Key[Array, " R"], scores: Float[Array, "R W"], options: Options
+) -> Int[Array, " R"]:
     """Draws a word from each row's nucleus, with probabilities among the `top_k` words."""
     best, words = jax.lax.top_k(scores, min(options.top_k or scores.shape[1], scores.shape[1]))
     if options.top_p < 1:
         sums = jnp.cumsum(jax.nn.softmax(best), axis=1)
         before = jnp.pad(sums[:, :-1], ((0, 0), (1, 0)))
         best = jnp.where(before <= options.top_p, best, -jnp.inf)
-    place = jax.random.categorical(key, best)
+    place = jax.vmap(jax.random.categorical)(keys, best)
     return jnp.take_along_axis(words, place[:, None], axis=1)[:, 0]
 
 

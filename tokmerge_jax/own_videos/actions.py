@@ -55,15 +55,18 @@ def classify(
       UserError: if the weights cannot be read, or a probability is not finite.
     """
     model = videos.model(system)
-    faults: list[str] = []
-    predict = model.compiled(task.classify)
-    scores: dict[str, np.ndarray] = {}
+    predict = model.compiled(lambda params, video, _: task.classify(params, video))
+    faults, own = dict[str, str](), dict[str, list[float]]()
     for names, logits in videos.predictions(
         system, model, predict, sources, faults=faults, doing="recognising actions"
     ):
         of_views = recognition.view_scores(np.asarray(logits)[: len(names)], names)  # no padding
-        scores |= dict(zip(names, of_views, strict=True))
-    return scores, faults
+        own |= dict(zip(names, of_views.tolist(), strict=True))
+    scores = videos.merged(sources, own)
+    return (
+        {name: np.array(each, np.float32) for name, each in scores.items()},
+        [*videos.merged(sources, faults).values()],
+    )
 
 
 def likeliest(

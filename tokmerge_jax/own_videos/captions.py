@@ -1,7 +1,5 @@
 """Captions for the user's own videos."""
 
-import functools
-import itertools
 from collections.abc import Mapping
 
 import jax
@@ -11,8 +9,9 @@ from tokmerge_jax import runtime
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.testa import Pretraining
 from tokmerge_jax.own_videos import videos
+from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import Captioning, System
-from tokmerge_jax.types import Json
+from tokmerge_jax.types import Json, Params
 
 Captions = Mapping[str, tuple[str, float]]
 """Video -> (caption, score)."""
@@ -27,22 +26,26 @@ def write(
       UserError: if the weights cannot be read, or a score is not finite.
     """
     model = videos.model(system)
-    caption, key = model.compiled(captioning.caption), jax.random.key(system.config.seed)
-    keys = map(functools.partial(jax.random.fold_in, key), itertools.count())  # one per batch
-    captions: dict[str, tuple[str, float]] = {}
-    faults: list[str] = []
+    key = jax.random.key(system.config.seed)
+
+    def caption(params: Params, video: jax.Array, places: jax.Array) -> Features:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)  # whatever else is in the batch
+        return captioning.caption(params, video, keys)
+
+    faults, own = dict[str, str](), dict[str, tuple[str, float]]()
     for names, written in videos.predictions(
         system,
         model,
-        lambda video: caption(video, next(keys)),
+        model.compiled(caption),
         sources,
         faults=faults,
         doing="writing captions",
     ):
         texts = captioning.spell(np.asarray(written["ids"]))
         scores = runtime.finite(written["score"][: len(names)], "score of a caption", video=names)
-        captions |= dict(zip(names, zip(texts, scores.tolist(), strict=False), strict=True))
-    return captions, faults
+        own |= dict(zip(names, zip(texts, scores.tolist(), strict=False), strict=True))
+    captions = {name: (text, score) for name, (text, score) in videos.merged(sources, own).items()}
+    return captions, [*videos.merged(sources, faults).values()]
 
 
 def record(system: System, name: str, captions: Captions) -> dict[str, Json]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tokmerge_jax import checkpoints, parallel, runtime
+from tokmerge_jax import checkpoints, hosts, parallel, runtime
 from tokmerge_jax.data.video import folder, frame_folder
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.data.video.folder import FolderClips
@@ -57,42 +57,54 @@ def _fault(video: str) -> str:
 def model(system: System) -> Model:
     """Loads the configuration's weights onto the devices."""
     params = checkpoints.load_checkpoint(system.config.checkpoint, system)
-    return Model(params, parallel.make_mesh(**system.config.mesh.to_dict()))
+    return Model(params, parallel.make_mesh(**system.config.mesh.to_dict(), local=True))
 
 
 def predictions(
     system: System,
     model: Model,
-    predict: Callable[[np.ndarray], T],
+    predict: Callable[..., T],
     videos: Mapping[str, str],
     *,
-    faults: list[str],
+    faults: dict[str, str],
     doing: str,
 ) -> Iterator[tuple[tuple[str, ...], T]]:
-    """Yields (names of videos, predictions); further rows of the predictions are padding.
+    """Yields (names, predictions) of this process's videos; further rows are padding.
 
     Args:
       system: the system, which defines how videos are decoded.
       model: the result of `model`.
-      predict: a compiled function of uint8 [B,T,S,S,3].
+      predict: a compiled function of uint8 [B,T,S,S,3], and int32 [B], places in `videos`.
       videos: the result of `sources`.
-      faults: receives a sentence for each video that cannot be decoded.
+      faults: receives the name of each video that cannot be decoded, and a sentence.
       doing: label of the progress bar.
     """
     config = system.config
     size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
     decode = decoder(config.data, system.pixels.frames, folder="")
-    clips = FolderClips([*videos], decode, system.pixels.transform, config.data.workers)
-    with Progress(doing, len(videos), "video", compiles=True) as bar:
+    paths, place_of = [*videos], {path: np.int32(place) for place, path in enumerate(videos)}
+    own = [paths[place] for place in hosts.share(np.arange(len(paths)))]
+    clips = FolderClips(own, decode, system.pixels.transform, config.data.workers)
+    done = len(videos) - len(own)
+    with Progress(doing, len(videos), "video", done=done, compiles=True) as bar:
 
-        def refuse(_: str, fault: str) -> None:
-            faults.append(fault)
+        def refuse(path: str, fault: str) -> None:
+            faults[videos[path]] = fault
             bar.update()
 
-        inputs = ((paths, (video,)) for paths, video in clips.batches(size, refuse))
+        inputs = (
+            (paths, (video, np.resize([place_of[path] for path in paths], len(video))))
+            for paths, video in clips.batches(size, refuse)
+        )
         for paths, predicted in ahead(predict, inputs):
             yield tuple(videos[path] for path in paths), predicted
             bar.update(len(paths))
+
+
+def merged(videos: Mapping[str, str], own: Mapping[str, Json]) -> dict[str, Json]:
+    """The values of all processes by name of the video, in the order of `videos`."""
+    values = {name: value for part in hosts.gather(dict(own)) for name, value in part.items()}
+    return {name: values[name] for name in videos.values() if name in values}
 
 
 def facts(system: System, name: str) -> dict[str, Json]:

@@ -198,7 +198,7 @@ def text_writer(
     empty_cache = nn.apply(Bert.empty_cache, decoder)
     read_word = nn.apply(_read_word, decoder)
 
-    def write(params: Params, memory: Memory, key: jax.Array | None = None) -> Features:
+    def write(params: Params, memory: Memory, keys: jax.Array | None = None) -> Features:
         start, options = start_and_options()
         texts = len(jax.tree.leaves(memory)[0])
         variables = {"params": decoder_params(params)}
@@ -208,7 +208,7 @@ def text_writer(
 
         cache = empty_cache({}, texts * options.beams, options.max_length)
         prompt = jnp.full((texts, 1), start, jnp.int32)
-        written = decoding.generate(step, cache, prompt, options, key)
+        written = decoding.generate(step, cache, prompt, options, keys)
         return {"ids": written.ids, "score": written.score}
 
     return write

@@ -115,10 +115,10 @@ def captioner(
 
     write = question_answering.text_writer(decoder, decoder_params, start_and_options)
 
-    def caption(params: Params, video: ArrayLike, key: jax.Array | None = None) -> Features:
+    def caption(params: Params, video: ArrayLike, keys: jax.Array | None = None) -> Features:
         pixels = tower.normalise(video)
         tokens, _ = matching.run(network, network.encode_video, params, pixels)
-        return write(params, matching.run(network, network.memory, params, tokens), key)
+        return write(params, matching.run(network, network.memory, params, tokens), keys)
 
     return caption
 
