@@ -1,5 +1,7 @@
 """Parts of scripts that full disks, broken videos and closed pipes come by."""
 
+import contextlib
+import itertools
 import subprocess
 import sys
 
@@ -26,6 +28,7 @@ def test_the_best_parameters_stay_until_better_ones_are_written(tmp_path, monkey
         if not params:
             raise OSError(28, "No space left on device")
         (place / "weights").write_text(params["name"])
+        (place / "constants.json").touch()
 
     monkeypatch.setattr(training.checkpoints, "save_checkpoint", save)
     trials = training._trials(system, tmp_path, 10)
@@ -37,6 +40,42 @@ def test_the_best_parameters_stay_until_better_ones_are_written(tmp_path, monkey
     assert (tmp_path / "best/weights").read_text() == "first"
     keep(30, {"name": "third"})
     assert (tmp_path / "best/weights").read_text() == "third"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_kill_loses_no_best_parameters(tmp_path, monkeypatch, moment):
+    """Killed before the n-th change of a folder, the next run has the old ones or the new ones."""
+
+    def write(name, weights):
+        (tmp_path / name).mkdir()
+        for file in ("weights", "constants.json"):
+            (tmp_path / name / file).write_text(weights)
+
+    def best():
+        return (tmp_path / "best/weights").read_text()
+
+    write("best", "old")
+    write("best.part", "new")
+    with monkeypatch.context() as patch:
+        changes = itertools.count()
+        for owner, name in ((training.shutil, "rmtree"), (type(tmp_path), "rename")):
+            change = getattr(owner, name)
+
+            def killed(*arguments, change=change, **how):
+                if next(changes) == moment:
+                    raise KeyboardInterrupt
+                return change(*arguments, **how)
+
+            patch.setattr(owner, name, killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            training._replace_best(tmp_path)
+    training._replace_best(tmp_path)
+    assert best() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    (tmp_path / "best.part").mkdir()  # killed while it was written
+    training._replace_best(tmp_path)
+    assert best() == "new"
 
 
 def test_an_output_of_too_long_a_name_is_refused(tmp_path, monkeypatch):

@@ -3,10 +3,8 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -49,7 +47,7 @@ def numbers(folder):
 def curve(tmp_path_factory):
     """That of one process, which has two devices."""
     folder = tmp_path_factory.mktemp("one")
-    run(1, 2, "small_processes", folder, 0, "")
+    run(1, 2, "small_processes", folder, "")
     return numbers(folder)
 
 
@@ -73,26 +71,42 @@ def test_each_kind_of_training_has_the_curve_of_one_process(tmp_path):
 @pytest.mark.slow
 def test_what_one_process_meets_stops_all_and_other_numbers_go_on(tmp_path, curve):
     """A signal, then a batch that one of them cannot read, each by the last process alone."""
-    said, _ = run(2, 2, "small_processes", tmp_path, 0, "term:3")
+    said, _ = run(2, 2, "small_processes", tmp_path, "term:batch:3")
     assert said.split()[-1] == "4"  # the number of steps
-    _, errors = run(2, 1, "small_processes", tmp_path, 0, "fault:6", code=2)
+    _, errors = run(2, 1, "small_processes", tmp_path, "fault:batch:6", code=2)
     assert errors.count("b.mp4 cannot be decoded") == 1
     assert "Traceback" not in errors
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 6]
-    run(1, 4, "small_processes", tmp_path, 0, "")
+    run(1, 4, "small_processes", tmp_path, "")
     np.testing.assert_allclose(numbers(tmp_path), curve, rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_by_another_number(tmp_path, curve):
-    process = start(2, 1, "small_processes", tmp_path, 0.3, "")
-    log = tmp_path / "metrics.jsonl"
-    while process.poll() is None and not (log.exists() and len(numbers(tmp_path)) >= 6):
-        time.sleep(0.02)
-    assert process.poll() is None
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    os.kill(int(children.split()[-1]), signal.SIGKILL)
-    process.communicate(timeout=100)
-    assert process.returncode == signal.SIGKILL
-    run(1, 2, "small_processes", tmp_path, 0, "")
-    np.testing.assert_allclose(numbers(tmp_path), curve, rtol=1e-5)
+def test_killed_and_resumed_by_other_numbers(tmp_path, curve):
+    """In a checkpoint, before an evaluation is logged, at the end; by hand, at all `MOMENTS`."""
+    killed(tmp_path, curve, (MOMENTS[2], MOMENTS[4], MOMENTS[9]))
+
+
+MOMENTS = (
+    (2, "compile:0"),
+    (1, "batch:2"),
+    (2, "save:4"),
+    (4, "batch:4"),
+    (1, "log_trial:5"),
+    (2, "trial:5"),
+    (2, "batch:7"),
+    (4, "save:8"),
+    (2, "trial:10"),
+    (2, "end:10"),
+)
+"""Number of processes, and when the last one is killed."""
+
+
+def killed(folder, curve, moments=MOMENTS):
+    """Trains in spite of kills; the log is that of a run without any."""
+    for processes, moment in moments:
+        run(processes, 4 // processes, "small_processes", folder, f"kill:{moment}", code=9)
+    run(1, 2, "small_processes", folder, "")
+    np.testing.assert_allclose(numbers(folder), curve, rtol=1e-5)
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert [trial["step"] for trial in trials] == [5, 10]

@@ -66,6 +66,8 @@ def train(system: System, folder: Place) -> Trained:
             keep=system.config.train.keep_checkpoints,
             log=system.config.train.log,
         )
+        if not hosts.number():
+            _replace_best(folder)
         report = fit(system, source, plan, run, initial=lambda: _initial(system), trials=trials)
         values = run.trials(trials.protocol) if trials else {}
         trained = Trained(report.params, report.step, plan, values)
@@ -99,14 +101,27 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
         return headline["value"]
 
     def keep(step: int, params: Params) -> None:
-        part, best = folder / "best.part", folder / "best"
+        part = folder / "best.part"
         shutil.rmtree(part, ignore_errors=True)
         checkpoints.save_checkpoint(part, params, system, {"steps": step})
-        shutil.rmtree(best, ignore_errors=True)  # last, so that a full disk loses nothing
-        part.rename(best)
+        _replace_best(folder)
 
     protocol = evaluation.protocol(system, split)
     return Trials(epochs * steps_per_epoch, protocol, measure, keep)
+
+
+def _replace_best(folder: Path) -> None:
+    """Replaces `best` by `best.part`, if that is complete; also ends what a kill left half done.
+
+    At any moment, one of the two is complete.
+    """
+    part, best, old = (folder / name for name in ("best.part", "best", "best.old"))
+    shutil.rmtree(old, ignore_errors=True)
+    if (part / "constants.json").exists():
+        if best.exists():
+            best.rename(old)
+        part.rename(best)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _on_own_devices(system: System) -> System:
