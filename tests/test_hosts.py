@@ -70,6 +70,19 @@ def test_a_port_in_use():
         hosts.join(f"localhost:{taken.getsockname()[1]},2,0")
 
 
+def test_a_service_that_does_not_start(monkeypatch):
+    def initialize(*_, **__):
+        raise RuntimeError("UNAVAILABLE: no thread")
+
+    monkeypatch.setattr(hosts, "_links", None)
+    monkeypatch.setattr(hosts.links, "meet", lambda *_: hosts.Links(0, 1, {}))
+    monkeypatch.setattr(hosts.Links, "watch", lambda _: None)
+    monkeypatch.setattr(hosts.jax.distributed, "initialize", initialize)
+    fault = r"--distributed=here:9,1,0: JAX does not connect the processes \(UNAVAILABLE: no"
+    with pytest.raises(UserError, match=fault):
+        hosts.join("here:9,1,0")
+
+
 def test_two_processes_share_and_only_the_first_prints():
     run = launched("nothing")
     assert run.returncode == 0, run.stderr

@@ -83,6 +83,11 @@ def join(where: str) -> None:
         )
     except UserError as error:
         raise UserError(f"--distributed={where}: {error}") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"--distributed={where}: JAX does not connect the processes ({error!s:.200}); choose"
+            " another port"
+        ) from error
     _links.end_on_sigterm()  # JAX's handler would only record the signal
 
 

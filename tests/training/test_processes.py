@@ -76,7 +76,7 @@ def test_what_one_process_meets_stops_all_and_other_numbers_go_on(tmp_path, curv
     _, errors = run(2, 1, "small_processes", tmp_path, "fault:batch:6", code=2)
     assert errors.count("b.mp4 cannot be decoded") == 1
     assert "Traceback" not in errors
-    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 6]
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [5, 6]
     run(1, 4, "small_processes", tmp_path, "")
     np.testing.assert_allclose(numbers(tmp_path), curve, rtol=1e-5)
 
