@@ -11,7 +11,7 @@ import tds_clip_case
 from tds_clip_case import SMALL
 
 from tokmerge_jax.layers import side
-from tokmerge_jax.models.tds_clip import variables
+from tokmerge_jax.models.tds_clip import split_collections
 
 
 def drawn(sizes):
@@ -57,7 +57,7 @@ def loss_of(module, video):
 
     def loss(params):
         settings = {"train": True, "mutable": "batch_stats"}
-        logits, stats = module.apply(variables(params), jnp.asarray(video), **settings)
+        logits, stats = module.apply(split_collections(params), jnp.asarray(video), **settings)
         return logits.sum(), stats
 
     return loss
@@ -92,7 +92,7 @@ def test_remat_keeps_less_for_the_gradient():
 
         def backward(side, others):
             def run(side):
-                own = variables({**others, "side": side})
+                own = split_collections({**others, "side": side})
                 return network.apply(own, video, train=True, mutable="batch_stats")[0]
 
             return jax.vjp(run, side)[1]
@@ -122,7 +122,7 @@ def test_gradients():
 def test_equal_tokens_merge_without_a_trace():
     """Where neighbours are equal in pairs, merging the pairs changes no logit."""
     plain, merged = (jax.jit(tds_clip_case.module_of(SMALL, r).apply) for r in ((0, 0), (8, 0)))
-    own, video = variables(drawn(SMALL)), video_of()
+    own, video = split_collections(drawn(SMALL)), video_of()
     assert not np.allclose(merged(own, video), plain(own, video), rtol=1e-2)
     tiles = video[:, :, 2].reshape(1, 3, 4, 8, 2, 2, 8, 3)
     tiles[..., 1, :, :] = tiles[..., 0, :, :]  # of every two patches in a row

@@ -14,7 +14,7 @@ from flax.traverse_util import unflatten_dict
 
 from tokmerge_jax.layers import side
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.models.tds_clip import SideStem, variables
+from tokmerge_jax.models.tds_clip import SideStem, split_collections
 
 
 def run(module, params, video):
@@ -26,7 +26,7 @@ def run(module, params, video):
         return called or (kind == "Tap" and method == "read")
 
     apply = functools.partial(module.apply, capture_intermediates=kept)
-    logits, seen = jax.jit(apply)(variables(params), video)
+    logits, seen = jax.jit(apply)(split_collections(params), video)
     return logits, seen["intermediates"]
 
 
@@ -154,7 +154,7 @@ def test_full_size_merged():
     close(given(seen, "block_11")[rows], case.arrays["final_side_rows"], FULL)
     close(logits, case.arrays["logits"], FULL)
     module, _ = tds_clip_case.network_of(case, merged=False)
-    logits = jax.jit(module.apply)(variables(params), video)
+    logits = jax.jit(module.apply)(split_collections(params), video)
     close(logits, case.arrays["logits_unmerged"], FULL)
 
 

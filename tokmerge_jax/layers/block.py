@@ -10,7 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
-from tokmerge_jax.layers.functional import Dense, fused_dense_dense, gelu
+from tokmerge_jax.layers.functional import Dense, gelu
+from tokmerge_jax.layers.fused import fused_dense_dense
 from tokmerge_jax.layers.lora import LoRA
 from tokmerge_jax.layers.rotary import rotation
 from tokmerge_jax.merging import Evidence, Merger, Tokens

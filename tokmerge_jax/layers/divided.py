@@ -37,20 +37,20 @@ class DividedBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, first: Float[Array, "B 1 C"], clip: VideoTokens
+        self, class_token: Float[Array, "B 1 C"], clip: VideoTokens
     ) -> tuple[Float[Array, "B 1 C"], VideoTokens]:
         """Applies the block to a class token and the patches of a video, which may merge."""
         clip = self._over_time(clip)
-        first, clip = self._in_frames(first, clip)
+        class_token, clip = self._in_frames(class_token, clip)
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
         width = clip.x.shape[-1]
         mlp = MLP(self.mlp_ratio * width, width, dtype=self.dtype, name="mlp")
-        x, shapes = pack([first, clip.x], "b * c")
+        x, shapes = pack([class_token, clip.x], "b * c")
         x += mlp(norm(x))
-        first, x = unpack(x, shapes, "b * c")
+        class_token, x = unpack(x, shapes, "b * c")
         clip = clip.replace(x=x)
-        self.sow("intermediates", "out", (first, clip))
-        return first, clip
+        self.sow("intermediates", "out", (class_token, clip))
+        return class_token, clip
 
     def _over_time(self, clip: VideoTokens) -> VideoTokens:
         """Attends over time at every place, then merges frames."""
@@ -76,7 +76,9 @@ class DividedBlock(nn.Module):
         about = jax.tree.map(lambda e: rearrange(e, "(b p) ... -> b p ...", p=patches), evidence)
         return clip.merge_frames(merger, about)
 
-    def _in_frames(self, first: jax.Array, clip: VideoTokens) -> tuple[jax.Array, VideoTokens]:
+    def _in_frames(
+        self, class_token: jax.Array, clip: VideoTokens
+    ) -> tuple[jax.Array, VideoTokens]:
         """Attends within each frame, which has a copy of the class token, then merges patches.
 
         The class token receives the mean of its copies' results.
@@ -85,17 +87,19 @@ class DividedBlock(nn.Module):
         merger = self.merging.patches
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
         attention = self._attention("attention", width)
-        copies = repeat(first, "b 1 c -> b t 1 c", t=frames)
+        copies = repeat(class_token, "b 1 c -> b t 1 c", t=frames)
         rows = rearrange(jnp.concatenate([copies, clip.x], axis=2), "b t n c -> (b t) n c")
         x = norm(rows)
         y, evidence = attention.attend(
             x, attention.keys_values(x), needs=merger.needs if merger else frozenset()
         )
         rows += y
-        first += reduce(y[:, :1], "(b t) 1 c -> b 1 c", "mean", t=frames)
+        class_token += reduce(y[:, :1], "(b t) 1 c -> b 1 c", "mean", t=frames)
         if merger is None:
-            return first, clip.replace(x=rearrange(rows[:, 1:], "(b t) p c -> b t p c", t=frames))
-        return first, clip.merge_patches(merger, evidence, rows)
+            return class_token, clip.replace(
+                x=rearrange(rows[:, 1:], "(b t) p c -> b t p c", t=frames)
+            )
+        return class_token, clip.merge_patches(merger, evidence, rows)
 
     def _attention(self, name: str, width: int) -> Attention:
         return Attention(self.heads, width, dtype=self.dtype, name=name)

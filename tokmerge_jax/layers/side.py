@@ -40,7 +40,7 @@ class SideBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T N D"],
-        first: Float[Array, "B T D"],
+        class_tokens: Float[Array, "B T D"],
         positions: Float[Array, "B T N D"],
         train: bool = False,
     ) -> Float[Array, "B T N D"]:
@@ -48,23 +48,23 @@ class SideBlock(nn.Module):
 
         Args:
           x: the frames' patches.
-          first: the frames' class tokens.
+          class_tokens: the frames' class tokens.
           positions: embeddings of the patches' positions.
           train: whether to norm by the statistics of this batch, and to update the running ones.
         """
         y = BatchNorm(dtype=self.dtype, name="convolution_norm")(x, train)
         y = TemporalConvolution(dtype=self.dtype, name="convolution")(y)
         x += DifferenceGate(dtype=self.dtype, name="gate")(y, train) if self.gated else y
-        x += self._attention(x, shifted(first), positions)
+        x += self._attention(x, shifted(class_tokens), positions)
         y = BatchNorm(dtype=self.dtype, name="mlp_norm")(x, train)
         width = x.shape[-1]
         return x + MLP(4 * width, width, dtype=self.dtype, name="mlp")(y)
 
-    def _attention(self, x: jax.Array, first: jax.Array, positions: jax.Array) -> jax.Array:
+    def _attention(self, x: jax.Array, class_tokens: jax.Array, positions: jax.Array) -> jax.Array:
         """Attends from each patch to its frame's patches and its neighbours' class tokens."""
         width = x.shape[-1]
         placed = x + positions.astype(x.dtype)
-        keys = jnp.concatenate([first[:, :, None], placed], axis=2)
+        keys = jnp.concatenate([class_tokens[:, :, None], placed], axis=2)
         keys = rearrange(keys, "b t n d -> (b t) n d")
         keys = nn.LayerNorm(EPSILON, dtype=self.dtype, name="attention_norm")(keys)
         attention = Attention(width // _HEAD_WIDTH, width, dtype=self.dtype, name="attention")
@@ -89,7 +89,12 @@ class TemporalConvolution(nn.Module):
         taps = self.param("taps", nn.initializers.lecun_normal(), (3, width)).astype(x.dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (width,)).astype(x.dtype)
         before, now, after = taps[:, None, None, None]
-        x = _later(x, 1) * before + x * now + _later(x, -1) * after + bias[None, None, None]
+        x = (
+            _shift_in_time(x, 1) * before
+            + x * now
+            + _shift_in_time(x, -1) * after
+            + bias[None, None, None]
+        )
         return Dense(width, dtype=self.dtype, name="out")(x)
 
 
@@ -114,18 +119,20 @@ class DifferenceGate(nn.Module):
         width = x.shape[-1]
         reduce = Dense(width // _REDUCTION, use_bias=False, name="reduce")
         v = BatchNorm(name="reduce_norm")(reduce(x), train)
-        h = v - jnp.maximum(v, jnp.maximum(_later(v, 1, -jnp.inf), _later(v, -1, -jnp.inf)))
+        previous, following = (_shift_in_time(v, by, -jnp.inf) for by in (1, -1))
+        h = v - jnp.maximum(v, jnp.maximum(previous, following))
         h = 0.5 * h + 0.5 * h.mean(axis=-1, keepdims=True)
         h = Dense(width, use_bias=False, dtype=self.dtype, name="expand")(h)
         z = BatchNorm(dtype=self.dtype, name="expand_norm")(h, train)
         return x + x * (nn.sigmoid(z) - 0.5)
 
 
-def shifted(first: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+def shifted(class_tokens: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     """Joins half the channels of the next frame and half of the previous one; zeros at the ends."""
-    half = first.shape[-1] // 2
-    parts = _later(first[..., :half], -1), _later(first[..., half:], 1)
-    return jnp.concatenate(parts, axis=-1)
+    half = class_tokens.shape[-1] // 2
+    following = _shift_in_time(class_tokens[..., :half], -1)
+    previous = _shift_in_time(class_tokens[..., half:], 1)
+    return jnp.concatenate([following, previous], axis=-1)
 
 
 def over_time(x: Float[Array, "B T N 3 D"]) -> Float[Array, "B T N D"]:
@@ -134,12 +141,12 @@ def over_time(x: Float[Array, "B T N 3 D"]) -> Float[Array, "B T N D"]:
     This is the last step of a convolution over three frames, after each of its three taps was
     applied to each frame.
     """
-    return _later(x[..., 0, :], 1) + x[..., 1, :] + _later(x[..., 2, :], -1)
+    return _shift_in_time(x[..., 0, :], 1) + x[..., 1, :] + _shift_in_time(x[..., 2, :], -1)
 
 
-def _later(x: jax.Array, frames: int, fill: float = 0.0) -> jax.Array:
+def _shift_in_time(x: jax.Array, by: int, fill: float = 0.0) -> jax.Array:
     """Shifts x [B,T,...] by a number of frames (back if negative); the gap is `fill`."""
     length = x.shape[1]
-    widths = [(0, 0), (max(frames, 0), max(-frames, 0))] + [(0, 0)] * (x.ndim - 2)
-    start = max(-frames, 0)
+    widths = [(0, 0), (max(by, 0), max(-by, 0))] + [(0, 0)] * (x.ndim - 2)
+    start = max(-by, 0)
     return jnp.pad(x, widths, constant_values=fill)[:, start : start + length]

@@ -25,7 +25,7 @@ class Answerer(nn.Module):
       text: the question encoder, whose fusion layers read the video's tokens.
       decoder: the answer decoder; all its layers read the question's states.
       smoothing: label smoothing in the answers' likelihoods; see `log_probability`.
-      dtype: of the computation; log-probabilities are float32.
+      dtype: dtype of the computation; log-probabilities are float32.
     """
 
     vision: UMTViT | TimeSformer

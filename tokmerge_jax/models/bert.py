@@ -19,7 +19,7 @@ from tokmerge_jax.layers.block import MLP, Attention, KeysValues
 from tokmerge_jax.layers.word_head import WordHead
 
 Cache = tuple[Float[Array, "B A K D"], Float[Array, "B A K D"]]
-"""A key/value cache: keys and values of A positions for each of B texts."""
+"""Keys and values of A positions of each of B texts; a memory's `KeysValues` have other axes."""
 
 
 class BertEmbeddings(nn.Module):
@@ -30,8 +30,8 @@ class BertEmbeddings(nn.Module):
       vocab_size: rows of the word table.
       max_positions: rows of the position table, the longest text.
       token_types: rows of the type table; 0 = no such table.
-      dropout: rate in training.
-      dtype: of the computation.
+      dropout: dropout rate in training.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -74,8 +74,8 @@ class BertLayer(nn.Module):
       heads: K.
       mlp_width: hidden width of the MLP.
       cross: whether the layer reads a memory.
-      dropout: rate in training, on probabilities and on each sub-layer's result.
-      dtype: of the computation.
+      dropout: dropout rate in training, on probabilities and on each sub-layer's result.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -121,7 +121,7 @@ class BertLayer(nn.Module):
         """
         keys_values = self.attention.keys_values(x)
         x = x[:, :1] if first_only else x
-        return self._rest(x, keys_values, mask, memory, memory_mask, train)
+        return self._given_keys_values(x, keys_values, mask, memory, memory_mask, train)
 
     def step(
         self,
@@ -135,7 +135,7 @@ class BertLayer(nn.Module):
 
         Args:
           x: states at `position`.
-          cache: the cache of earlier positions; its entries from `position` on are not read.
+          cache: keys and values of A positions; those from `position` on are not read.
           position: the position, below A.
           memory: see `__call__`.
           memory_mask: see `__call__`.
@@ -150,9 +150,9 @@ class BertLayer(nn.Module):
         )
         seen = jnp.arange(cache[0].shape[1]) <= position
         mask = repeat(seen, "a -> b 1 a", b=len(x))
-        return self._rest(x, cache, mask, memory, memory_mask, train=False), cache
+        return self._given_keys_values(x, cache, mask, memory, memory_mask, train=False), cache
 
-    def _rest(
+    def _given_keys_values(
         self,
         x: jax.Array,
         keys_values: Cache,
@@ -193,9 +193,9 @@ class Bert(nn.Module):
       max_positions: the longest text.
       token_types: rows of the table of token types; 0 = there is none, as in BLIP.
       predicts_words: whether it has a head that predicts words (`words`).
-      dropout: rate in training.
+      dropout: dropout rate in training.
       remat: whether layers are recomputed in the backward pass: less memory, more time.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -216,7 +216,8 @@ class Bert(nn.Module):
         self.embeddings = BertEmbeddings(
             self.width, self.vocab_size, self.max_positions, self.token_types, **settings
         )
-        layer = nn.remat(BertLayer, static_argnums=(5, 6)) if self.remat else BertLayer
+        static = 5, 6  # first_only, train
+        layer = nn.remat(BertLayer, static_argnums=static) if self.remat else BertLayer
         self.layer = [
             layer(self.width, self.heads, self.mlp_width, i >= self.fusion_layer, **settings)
             for i in range(self.depth)

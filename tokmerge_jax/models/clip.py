@@ -24,7 +24,7 @@ class CLIP(nn.Module):
       vision: the image transformer.
       text: the text transformer.
       embed_dim: E.
-      dtype: of the computation; embeddings are float32.
+      dtype: dtype of the computation; embeddings are float32.
     """
 
     vision: CLIPViT

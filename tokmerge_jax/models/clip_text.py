@@ -27,9 +27,9 @@ class CLIPText(nn.Module):
       vocab_size: rows of the word table.
       max_positions: the longest text.
       lora_rank: rank of the trained changes of the attention's projections; 0 = none.
-      activation: of the MLPs.
+      activation: activation of the MLPs.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int

@@ -15,7 +15,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.functional import Dense, fused_norm_dense, patchify, product
+from tokmerge_jax.layers.functional import Dense, patchify, product
+from tokmerge_jax.layers.fused import fused_norm_dense
 from tokmerge_jax.layers.side import EPSILON, SideBlock, over_time
 from tokmerge_jax.merging import Tokens
 from tokmerge_jax.models.clip_vit import CLIPViT
@@ -31,7 +32,7 @@ class SideNetwork(nn.Module):
       differences: whether it reads differences of neighbouring frames and gates by differences of
         tokens; without them it is Side4Video.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -106,7 +107,7 @@ class SideStem(nn.Module):
       patch_size: edge of a patch in pixels.
       differences: whether differences are read. As in the originals, patches then lie one pixel up
         and left of CLIP's, and pixels outside the frame are zeros.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -144,7 +145,7 @@ class PatchesOverTime(nn.Module):
 
     Attributes:
       width: D.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -167,7 +168,7 @@ class Tap(nn.Module):
 
     Attributes:
       width: D.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -221,7 +222,7 @@ class TDSCLIP(nn.Module):
         return self.head(self.features(video, train=train))
 
 
-def variables(params: Params) -> Mapping[str, PyTree]:
+def split_collections(params: Params) -> Mapping[str, PyTree]:
     """Splits a tree that holds running statistics as "batch_stats" into Flax's collections."""
     return {
         "params": {name: part for name, part in params.items() if name != "batch_stats"},

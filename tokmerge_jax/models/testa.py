@@ -4,14 +4,13 @@ Source: TESTA (Findings of EMNLP 2023), section 3, on BLIP (ICML 2022).
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from tokmerge_jax.layers.functional import unit
+from tokmerge_jax.models.matcher import Matcher
 from tokmerge_jax.models.timesformer import TimeSformer
-from tokmerge_jax.models.umt import Matcher
 
 
 class TESTA(Matcher):
@@ -21,7 +20,7 @@ class TESTA(Matcher):
       vision: the video transformer.
       text: BLIP's BERT, which attends to the video's tokens in every layer, or in none.
       embed_dim: E.
-      dtype: of the computation; embeddings and scores are float32.
+      dtype: dtype of the computation; embeddings and scores are float32.
     """
 
     vision: TimeSformer
@@ -50,7 +49,8 @@ class TESTA(Matcher):
     ) -> tuple[Float[Array, "B L C"], Float[Array, "B E"]]:
         """Encodes token ids to states for `match`, and embeddings of unit norm (float32)."""
         alone = self.text.encode_alone(ids, mask, first_only=True, train=train)
-        states = self.text.encode_text(self._to_encode(ids), mask, train=train)
+        ids = ids.at[:, 0].set(self.text.vocab_size - 1)  # [ENC], BLIP's last word, for matching
+        states = self.text.encode_text(ids, mask, train=train)
         return states, unit(self.text_projection(alone[:, 0]))
 
     def __call__(
@@ -63,7 +63,3 @@ class TESTA(Matcher):
         tokens, video_embedding = self.encode_video(video)
         states, text_embedding = self.encode_text(ids, mask)
         return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
-
-    def _to_encode(self, ids: jax.Array) -> jax.Array:
-        """Puts [ENC], the last word of BLIP's vocabulary, in first place, as matching needs."""
-        return ids.at[:, 0].set(self.text.vocab_size - 1)

@@ -22,7 +22,7 @@ from tokmerge_jax.merging.testa import Aggregation
 
 
 class TimeSformer(nn.Module):
-    """TimeSformer, whose result is the tokens, the class token first.
+    """TimeSformer, whose result is the tokens, the class token at the start.
 
     Attributes:
       width: C.
@@ -36,7 +36,7 @@ class TimeSformer(nn.Module):
       learned_scale: see `DividedBlock`.
       proportional: whether a key's weight is the number of tokens merged into it; not in "divided".
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -61,12 +61,14 @@ class TimeSformer(nn.Module):
         leads its patches. A video of another length or size than the tables' reads the nearest
         entries. `trace` ("divided" only) records which token holds each patch t N + n of the input.
         """
-        first, x = self._embed(video)
+        class_token, x = self._embed(video)
         if self.attention == "divided":
-            tokens = self._divided(first, VideoTokens.traced(x) if trace else VideoTokens(x), train)
+            clip = VideoTokens.traced(x) if trace else VideoTokens(x)
+            tokens = self._divided(class_token, clip, train)
         else:
-            assert not trace
-            tokens = self._plain(first, x, train)
+            assert not trace, 'only attention "divided" records origins'
+            plain = self._joint if self.attention == "joint" else self._space
+            tokens = plain(class_token, x, train)
         norm = nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")
         return tokens.replace(x=norm(tokens.x))
 
@@ -76,43 +78,49 @@ class TimeSformer(nn.Module):
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         x = rearrange(embed(patchify(video, self.patch_size)), "b (t p) c -> b t p c", t=frames)
         normal = nn.initializers.normal(0.02)
-        first = self.param("class_embedding", normal, (self.width,))
+        class_token = self.param("class_embedding", normal, (self.width,))
         table = self.param("position_embedding", normal, (1 + self.table_patches, self.width))
         positions = nearest_grid(table[1:], math.isqrt(x.shape[2]))
         x += positions[None, None].astype(x.dtype)
-        first = repeat(first + table[0], "c -> b 1 c", b=batch)
+        class_token = repeat(class_token + table[0], "c -> b 1 c", b=batch)
         if self.attention != "space":
             zeros = nn.initializers.zeros_init()
             times = self.param("time_embedding", zeros, (self.table_frames, self.width))
             x += nearest(times, frames)[None, :, None].astype(x.dtype)
-        return first.astype(x.dtype), x
+        return class_token.astype(x.dtype), x
 
-    def _divided(self, first: jax.Array, clip: VideoTokens, train: bool) -> Tokens:
+    def _divided(self, class_token: jax.Array, clip: VideoTokens, train: bool) -> Tokens:
+        """Applies blocks that attend over time, then within frames; returns one row of tokens."""
         block = nn.remat(DividedBlock) if self.remat and train else DividedBlock
         for i, merging in enumerate(self.merging):
             layer = block(
                 self.heads, merging, self.learned_scale, dtype=self.dtype, name=f"block_{i}"
             )
-            first, clip = layer(first, clip)
+            class_token, clip = layer(class_token, clip)
         size, origin = clip.size, clip.origin
         if size is not None:
             size = rearrange(size, "b t p -> b (t p)")
             size = jnp.pad(size, ((0, 0), (1, 0)), constant_values=1)
-        x, _ = pack([first, clip.x], "b * c")
+        x, _ = pack([class_token, clip.x], "b * c")
         return Tokens(x, size, None if origin is None else 1 + origin)
 
-    def _plain(self, first: jax.Array, x: jax.Array, train: bool) -> Tokens:
-        """Applies blocks with one attention, over all tokens or within each frame."""
-        batch = len(x)
-        if self.attention == "joint":
-            x = rearrange(x, "b t p c -> b (p t) c")
-        else:
-            first = repeat(first, "b 1 c -> (b t) 1 c", t=x.shape[1])
-            x = rearrange(x, "b t p c -> (b t) p c")
-        tokens = Tokens(jnp.concatenate([first, x], axis=1))
+    def _joint(self, class_token: jax.Array, x: jax.Array, train: bool) -> Tokens:
+        """Applies blocks that attend to all tokens of a video."""
+        x = rearrange(x, "b t p c -> b (p t) c")
+        return self._blocks(Tokens(jnp.concatenate([class_token, x], axis=1)), train)
+
+    def _space(self, class_token: jax.Array, x: jax.Array, train: bool) -> Tokens:
+        """Applies blocks that attend within each frame, which has a class token of its own."""
+        batch, frames = x.shape[:2]
+        class_token = repeat(class_token, "b 1 c -> (b t) 1 c", t=frames)
+        x = rearrange(x, "b t p c -> (b t) p c")
+        tokens = self._blocks(Tokens(jnp.concatenate([class_token, x], axis=1)), train)
+        return jax.tree.map(lambda y: rearrange(y, "(b t) n ... -> b (t n) ...", b=batch), tokens)
+
+    def _blocks(self, tokens: Tokens, train: bool) -> Tokens:
         block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merging in enumerate(self.merging):
-            assert merging.frames is None
+            assert merging.frames is None, 'frames merge with attention "divided" only'
             layer = block(
                 self.heads,
                 merging.patches,
@@ -121,4 +129,4 @@ class TimeSformer(nn.Module):
                 name=f"block_{i}",
             )
             tokens = layer(tokens, train)
-        return jax.tree.map(lambda y: rearrange(y, "(b t) n ... -> b (t n) ...", b=batch), tokens)
+        return tokens

@@ -15,7 +15,7 @@ from tokmerge_jax.layers.functional import Dense, patchify, unit
 from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.merging import Evidence, Merger, Tokens, proportional
 from tokmerge_jax.merging.unchanged import difference
-from tokmerge_jax.models.bert import Bert
+from tokmerge_jax.models.matcher import Matcher
 
 
 class UMTViT(nn.Module):
@@ -30,7 +30,7 @@ class UMTViT(nn.Module):
       table_frames: number of frames of the checkpoint's position table.
       drop_path: rate in the last block; the rate grows linearly from 0.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
-      dtype: of the computation.
+      dtype: dtype of the computation.
     """
 
     width: int
@@ -72,35 +72,6 @@ class UMTViT(nn.Module):
         return tokens.replace(x=norm(tokens.x))
 
 
-class Matcher(nn.Module):
-    """Scores how well texts match videos, from the texts' states and the videos' tokens.
-
-    Attributes:
-      text: BERT, whose fusion layers read the video's tokens.
-    """
-
-    text: Bert
-
-    def setup(self) -> None:  # noqa: D102
-        self.match_head = nn.Dense(2)
-
-    def memory(self, tokens: Float[Array, "G N C"]) -> tuple[KeysValues, ...]:
-        """Returns the fusion layers' keys and values of a video, which serve all texts."""
-        return self.text.memory(tokens)
-
-    def match(
-        self,
-        memory: tuple[KeysValues, ...],
-        states: Float[Array, "B L C"],
-        mask: Bool[Array, "B L"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "B 2"]:
-        """Returns logits (no match, match) of B = G * P texts, P consecutive ones per video."""
-        x = self.text.fuse(states, mask, memory, first_only=True, train=train)
-        return self.match_head(x[:, 0].astype(jnp.float32))
-
-
 class UMT(Matcher):
     """Encodes videos and texts separately, and scores how well they match.
 
@@ -110,7 +81,7 @@ class UMT(Matcher):
       embed_dim: E.
       keep_temporal: whether tokens are pooled per frame (F = T) instead of per video (F = 1); needs
         a `vision` without mergers, so that tokens are in order.
-      dtype: of the computation; embeddings and scores are float32.
+      dtype: dtype of the computation; embeddings and scores are float32.
     """
 
     vision: UMTViT

@@ -17,7 +17,7 @@ from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
 from tokmerge_jax.data.pixels.actions_augment import ActionAugment
-from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, variables
+from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, split_collections
 from tokmerge_jax.signatures import LossState
 from tokmerge_jax.system import System, Training, Weights
 from tokmerge_jax.systems import recognition
@@ -136,7 +136,7 @@ def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
 def _classify(network: TDSCLIP, frames: int, params: Params, clips: jax.Array) -> jax.Array:
     """Returns logits of clips [B,T M,S,S,3]."""
     clips = rearrange(clips, "b (t m) h w c -> b t m h w c", t=frames)
-    return nn.apply(TDSCLIP.__call__, network)(variables(params), clips)
+    return nn.apply(TDSCLIP.__call__, network)(split_collections(params), clips)
 
 
 def _classify_in_training(
@@ -149,7 +149,7 @@ def _classify_in_training(
 ) -> tuple[jax.Array, LossState]:
     """Returns logits of clips [B,T M,S,S,3] and the updated running statistics."""
     logits, collections = network.apply(
-        variables({**params, _STATISTICS: state}),
+        split_collections({**params, _STATISTICS: state}),
         rearrange(video, "b (t m) h w c -> b t m h w c", t=frames),
         train=train,
         mutable=[_STATISTICS],

@@ -1,5 +1,6 @@
 """Attention with token sizes, in the best form for the platform, type and shape."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -18,19 +19,24 @@ Form = Literal["blocks", "whole", "pallas", "cudnn"]
 """Forms of attention: a loop over heads, all maps at once, our Pallas kernels, cuDNN's kernels."""
 
 FORMS: tuple[Form, ...] = get_args(Form)
-_WIDTHS = {
-    "gpu": (16, 32, 64),
-    "tpu": (16, 32, 64, 128),
-}  # head widths D whose blocks fit the memory of a processor
-_CUDNN_WIDTH = 120  # the largest head width; all versions of cuDNN take 128, with sizes' channels
-_CUDNN_ROWS = 50  # number of queries from which it was faster than whole maps on an H200
-_ROWS = (
-    1200  # largest number of queries in a block (measured on CPUs: larger maps leave the caches)
-)
-_TOGETHER = 2**22  # largest number of entries of the maps that are computed together
-_COLUMN = (
-    3 * 2**13
-)  # bytes per channel of a head's keys, all of which a TPU program holds in 16 MiB
+
+_WIDTHS = {"gpu": (16, 32, 64), "tpu": (16, 32, 64, 128)}
+"""Head widths D whose blocks fit the memory of a processor."""
+
+_CUDNN_WIDTH = 120
+"""Largest head width for cuDNN: all its versions take 128, the channels of sizes included."""
+
+_CUDNN_ROWS = 50
+"""Number of queries from which cuDNN was faster than whole maps on an H200."""
+
+_ROWS = 1200
+"""Largest number of queries in a block, measured on CPUs: larger maps leave the caches."""
+
+_TOGETHER = 2**22
+"""Largest number of entries of the maps that are computed together."""
+
+_COLUMN = 3 * 2**13
+"""Bytes per channel of a head's keys, all of which a TPU program holds in 16 MiB."""
 
 
 def attention(
@@ -150,34 +156,77 @@ def _sample(
     entropy: bool,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Computes attention of one sample; its heads are adjacent columns of [N, K*D]."""
-
     padding = None if weight is None else jnp.where(weight > 0, 0.0, -jnp.inf)[None]
-
-    @partial(jax.checkpoint, prevent_cse=False)  # the backward pass recomputes each map
-    def attend(queries: jax.Array, head: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        q, k, v = (_head(x, head, heads) for x in (queries, key, value))
-        e = _exponentials(q, k, padding, scale)
-        share = lax.stop_gradient(e / (heads * e.sum(axis=-1, keepdims=True))) if entropy else None
-        return _read(e, v, weight), share
-
-    def work(queries: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        def step(mean: jax.Array | None, head: jax.Array) -> tuple[jax.Array | None, jax.Array]:
-            out, share = attend(queries, head)
-            return (None if mean is None else mean + share), out
-
-        mean = jnp.zeros((block, len(key)), jnp.float32) if entropy else None
-        mean, out = lax.scan(step, mean, jnp.arange(heads))
-        out = rearrange(out, "k n d -> n (k d)")
-        return out, None if mean is None else jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
-
-    out, entropies = lax.map(work, rearrange(query, "(b n) c -> b n c", n=block))
+    attend = partial(
+        _attend_head,
+        key=key,
+        value=value,
+        weight=weight,
+        padding=padding,
+        heads=heads,
+        scale=scale,
+        entropy=entropy,
+    )
+    attend = jax.checkpoint(attend, prevent_cse=False)  # the backward pass recomputes each map
+    shape = (block, len(key)) if entropy else None
+    rows = partial(_attend_rows, attend=attend, heads=heads, map_shape=shape)
+    out, negative_entropy = lax.map(rows, rearrange(query, "(b n) c -> b n c", n=block))
     out = rearrange(out, "b n c -> (b n) c")
-    return out, None if entropies is None else rearrange(entropies, "b n -> (b n)")
+    if negative_entropy is not None:
+        negative_entropy = rearrange(negative_entropy, "b n -> (b n)")
+    return out, negative_entropy
 
 
-def _head(x: jax.Array, head: jax.Array, heads: int) -> jax.Array:
-    width = x.shape[1] // heads
-    return lax.dynamic_slice_in_dim(x, head * width, width, axis=1)
+def _attend_rows(
+    queries: jax.Array,
+    *,
+    attend: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]],
+    heads: int,
+    map_shape: tuple[int, int] | None,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Attends from a block of queries [n, K*D], head by head, and sums up the head-averaged map.
+
+    Args:
+      queries: the block.
+      attend: `_attend_head` without its first two arguments' values.
+      heads: K.
+      map_shape: the shape [n,M] of the head-averaged map; None = its entropy is not asked for.
+    """
+
+    def add(mean: jax.Array | None, head: jax.Array) -> tuple[jax.Array | None, jax.Array]:
+        out, probabilities = attend(queries, head)
+        if mean is not None and probabilities is not None:
+            mean += probabilities
+        return mean, out
+
+    mean = jnp.zeros(map_shape, jnp.float32) if map_shape else None
+    mean, out = lax.scan(add, mean, jnp.arange(heads))
+    out = rearrange(out, "k n d -> n (k d)")
+    return out, None if mean is None else jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
+
+
+def _attend_head(
+    queries: jax.Array,
+    head: jax.Array,
+    *,
+    key: jax.Array,
+    value: jax.Array,
+    weight: jax.Array | None,
+    padding: jax.Array | None,
+    heads: int,
+    scale: float,
+    entropy: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns head number `head`'s result [n,D] and, if `entropy`, its part of the mean map."""
+    q, k, v = (
+        lax.dynamic_slice_in_dim(x, head * (x.shape[1] // heads), x.shape[1] // heads, axis=1)
+        for x in (queries, key, value)
+    )
+    e = _exponentials(q, k, padding, scale)
+    probabilities = None
+    if entropy:
+        probabilities = lax.stop_gradient(e / (heads * e.sum(axis=-1, keepdims=True)))
+    return _weighted_values(e, v, weight), probabilities
 
 
 def _exponentials(
@@ -190,7 +239,7 @@ def _exponentials(
     return jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
 
 
-def _read(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array:
+def _weighted_values(e: jax.Array, value: jax.Array, weight: jax.Array | None) -> jax.Array:
     """Averages values [M,D] with weights e * weight, in the type of the values."""
     if weight is None:
         total, weighted = e.sum(axis=-1, keepdims=True), value

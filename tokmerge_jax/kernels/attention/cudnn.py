@@ -49,8 +49,8 @@ def attention(
 def _channels(weight: jax.Array, key: jax.Array, scale: float) -> jax.Array:
     """Returns two channels [B,M,K,2] of keys [B,M,K,D] whose sum times `scale` is log weight.
 
-    One bfloat16 channel would be wrong by up to 1.6 % of a weight of 600; a second one for what the
-    first leaves is exact to 3e-5. The division by `scale` comes before the split and in float32:
+    One bfloat16 channel would be wrong by up to 1.6 % of a weight of 600; a second channel for the
+    remainder makes it exact to 3e-5. The division by `scale` comes before the split and in float32:
     1 / scale in the queries would be rounded itself wherever it is no power of two.
     """
     kind = jnp.finfo(key.dtype)

@@ -41,11 +41,11 @@ def attention(
     weight = padded(weight.astype(jnp.float32), 1)[:, None]
     query, key, value = (padded(x.swapaxes(1, 2), 2) for x in (query, key, value))
     out, _, plain = _attend(query, key, value, weight, scale, target)
-    seen = None
+    negative_entropy = None
     if entropy:
         known = jax.lax.stop_gradient((query, key, weight, plain))
-        seen = _entropy(*known, scale=scale, target=target)[:, :rows]
-    return out[:, :, :rows].swapaxes(1, 2), seen
+        negative_entropy = _negative_entropy(*known, scale=scale, target=target)[:, :rows]
+    return out[:, :, :rows].swapaxes(1, 2), negative_entropy
 
 
 def _forward(
@@ -84,18 +84,21 @@ def _attend_forward(*given: PyTree) -> tuple[tuple[jax.Array, ...], tuple[jax.Ar
 
 
 def _attend_backward(
-    scale: float, target: Target, kept: PyTree, towards: tuple[jax.Array, ...]
+    scale: float, target: Target, kept: PyTree, gradient: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, ...]:
-    return gradients(*kept, towards=towards[0], scale=scale, target=target)
+    return gradients(*kept, dout=gradient[0], scale=scale, target=target)
 
 
 _attend = jax.custom_vjp(_forward, nondiff_argnums=(4, 5))
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _forward_kernel(*blocks, scale):
-    """Sums over all keys for a block of queries; earlier sums shrink as the maximum rises."""
-    query, key, value, weight, out, total, plain = blocks  # as Pallas passes them
+def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
+    """Sums over all keys for a block of queries; earlier sums shrink as the maximum rises.
+
+    The references are to query and out [BLOCK,D], key and value [M,D], weight [1,M], and to the
+    sums total and plain [1,BLOCK].
+    """
     q = query[...]
 
     def add(j: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -121,7 +124,7 @@ def _forward_kernel(*blocks, scale):
     plain[...] = as_row(top + jnp.log(unweighted))
 
 
-def _entropy(
+def _negative_entropy(
     query: jax.Array,
     key: jax.Array,
     weight: jax.Array,
@@ -133,9 +136,9 @@ def _entropy(
     """Computes sum_j a_ij log a_ij [B,N] of the head-averaged map a, block by block."""
     batch, heads, rows, width = query.shape
     columns = key.shape[2] // BLOCK
-    shares = pl.BlockSpec((None, None, 1, BLOCK), lambda b, i, j: (b, j, 0, i))
-    (seen,) = call(
-        partial(_entropy_kernel, scale=scale),
+    sums = pl.BlockSpec((None, None, 1, BLOCK), lambda b, i, j: (b, j, 0, i))
+    (negative_entropy,) = call(
+        partial(_negative_entropy_kernel, scale=scale),
         (query, key, weight, plain),
         target=target,
         grid=(batch, rows // BLOCK, columns),
@@ -145,13 +148,18 @@ def _entropy(
             pl.BlockSpec((None, 1, BLOCK), lambda b, i, j: (b, 0, j)),
             pl.BlockSpec((None, heads, 1, BLOCK), lambda b, i, j: (b, 0, 0, i)),
         ],
-        outputs=[(shares, jax.ShapeDtypeStruct((batch, columns, 1, rows), jnp.float32))],
+        outputs=[(sums, jax.ShapeDtypeStruct((batch, columns, 1, rows), jnp.float32))],
         name="attention_entropy",
     )
-    return seen.sum(axis=(1, 2))
+    return negative_entropy.sum(axis=(1, 2))
 
 
-def _entropy_kernel(query, key, weight, plain, share, *, scale):
+def _negative_entropy_kernel(query, key, weight, plain, negative_entropy, *, scale):
+    """Sums a log a over a block of keys, for a block of queries of all heads.
+
+    The references are to query and key [K,BLOCK,D], weight [1,BLOCK], plain [K,1,BLOCK] and
+    negative_entropy [1,BLOCK].
+    """
     heads, size = query.shape[0], weight[...]
 
     def add(head: jax.Array, mean: jax.Array) -> jax.Array:
@@ -159,6 +167,6 @@ def _entropy_kernel(query, key, weight, plain, share, *, scale):
         return mean + jnp.exp(logit - as_column(plain[head])) / heads
 
     mean = jax.lax.fori_loop(0, heads, add, jnp.zeros((BLOCK, BLOCK), jnp.float32))
-    seen = mean > 0
-    parts = jnp.where(seen, mean * jnp.log(jnp.where(seen, mean, 1)), 0)
-    share[...] = as_row(parts.sum(axis=1, keepdims=True))
+    positive = mean > 0
+    parts = jnp.where(positive, mean * jnp.log(jnp.where(positive, mean, 1)), 0)
+    negative_entropy[...] = as_row(parts.sum(axis=1, keepdims=True))

@@ -35,7 +35,7 @@ def gradients(
     out: jax.Array,
     total: jax.Array,
     *,
-    towards: jax.Array,
+    dout: jax.Array,
     scale: float,
     target: Target,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -48,14 +48,14 @@ def gradients(
       weight: float32 [B,1,M].
       out: [B,K,N,D], the result.
       total: float32 [B,K,1,N], log sum weight e^logits.
-      towards: [B,K,N,D], the gradient of the result.
+      dout: [B,K,N,D], the gradient of the result.
       scale: scale of the logits.
       target: target of the kernels.
     """
     batch, heads, rows, width = query.shape
     keys = key.shape[2]
-    offset = (towards.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1)[:, :, None]
-    arrays = query, key, value, weight, total, offset, towards
+    offset = (dout.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1)[:, :, None]
+    arrays = query, key, value, weight, total, offset, dout
     block = pl.BlockSpec((None, None, BLOCK, width), lambda b, h, i: (b, h, i, 0))
     row = pl.BlockSpec((None, None, 1, BLOCK), lambda b, h, i: (b, h, 0, i))
     all_keys, all_rows = (
@@ -64,7 +64,7 @@ def gradients(
     all_sizes = pl.BlockSpec((None, 1, keys), lambda b, h, i: (b, 0, 0))
     sizes = pl.BlockSpec((None, 1, BLOCK), lambda b, h, i: (b, 0, i))
     sums = pl.BlockSpec((None, None, 1, rows), lambda b, h, i: (b, h, 0, 0))
-    (of_query,) = call(
+    (dquery,) = call(
         partial(_query_kernel, scale=scale),
         arrays,
         target=target,
@@ -73,7 +73,7 @@ def gradients(
         outputs=[(block, jax.ShapeDtypeStruct(query.shape, query.dtype))],
         name="attention_query_gradient",
     )
-    of_key, of_value, of_weight = call(
+    dkey, dvalue, dweight = call(
         partial(_key_kernel, scale=scale),
         arrays,
         target=target,
@@ -86,32 +86,40 @@ def gradients(
         ],
         name="attention_key_gradient",
     )
-    return of_query, of_key, of_value, of_weight.sum(axis=1)
+    return dquery, dkey, dvalue, dweight.sum(axis=1)
 
 
-def _query_kernel(*blocks, scale):
-    query, key, value, weight, total, offset, towards, out = blocks  # as Pallas passes them
-    q, g, sums, shift = query[...], towards[...], as_column(total[...]), as_column(offset[...])
+def _query_kernel(query, key, value, weight, total, offset, dout, dquery, *, scale):
+    """Sums over all keys for a block of queries.
+
+    The references are to query, dout and dquery [BLOCK,D], key and value [M,D], weight [1,M],
+    total and offset [1,BLOCK].
+    """
+    q, g, sums, shift = query[...], dout[...], as_column(total[...]), as_column(offset[...])
 
     def add(j: jax.Array, gradient: jax.Array) -> jax.Array:
         here = part(j)
         k, size = key[here], weight[:, here]
         p = size * jnp.exp(logits(q, k, size, scale) - sums)
-        of_logits = p * (dot(g, value[here], (1, 1)) - shift)
-        return gradient + dot(of_logits.astype(k.dtype), k, (1, 0))
+        dlogits = p * (dot(g, value[here], (1, 1)) - shift)
+        return gradient + dot(dlogits.astype(k.dtype), k, (1, 0))
 
     zeros = jnp.zeros(q.shape, jnp.float32)
     gradient = jax.lax.fori_loop(0, key.shape[0] // BLOCK, add, zeros)
-    out[...] = (scale * gradient).astype(out.dtype)
+    dquery[...] = (scale * gradient).astype(dquery.dtype)
 
 
-def _key_kernel(*blocks, scale):
-    query, key, value, weight, total, offset, towards, of_key, of_value, of_weight = blocks
+def _key_kernel(query, key, value, weight, total, offset, dout, dkey, dvalue, dweight, *, scale):
+    """Sums over all queries for a block of keys.
+
+    The references are to query and dout [N,D], key, value, dkey and dvalue [BLOCK,D], weight and
+    dweight [1,BLOCK], total and offset [1,N].
+    """
     k, v, size = key[...], value[...], weight[...]
 
     def add(i: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         here = part(i)
-        q, g = query[here], towards[here]
+        q, g = query[here], dout[here]
         e = jnp.exp(logits(q, k, size, scale) - as_column(total[:, here]))
         slope = e * (dot(g, v, (1, 1)) - as_column(offset[:, here]))
         return (
@@ -123,6 +131,6 @@ def _key_kernel(*blocks, scale):
     zeros = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     start = *zeros, jnp.zeros((1, BLOCK), jnp.float32)
     by_key, by_value, by_weight = jax.lax.fori_loop(0, query.shape[0] // BLOCK, add, start)
-    of_key[...] = (scale * by_key).astype(of_key.dtype)
-    of_value[...] = by_value.astype(of_value.dtype)
-    of_weight[...] = by_weight
+    dkey[...] = (scale * by_key).astype(dkey.dtype)
+    dvalue[...] = by_value.astype(dvalue.dtype)
+    dweight[...] = by_weight

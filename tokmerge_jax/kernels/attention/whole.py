@@ -24,8 +24,8 @@ def attention(
     read = jnp.einsum(
         "bknm,bmkd->bnkd", counted.astype(value.dtype), value, preferred_element_type=jnp.float32
     )
-    seen = None
+    negative_entropy = None
     if entropy:
         mean = jax.lax.stop_gradient(e / e.sum(axis=-1, keepdims=True)).mean(axis=1)
-        seen = jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
-    return (read / total).astype(value.dtype), seen
+        negative_entropy = jax.scipy.special.xlogy(mean, mean).sum(axis=-1)
+    return (read / total).astype(value.dtype), negative_entropy
