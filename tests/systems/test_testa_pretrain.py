@@ -91,7 +91,7 @@ def computed(system, params):
         drawn.append(most_likely(key, weights))
         return drawn[-1]
 
-    settings = {"alpha": SIZES["alpha"], "alpha_epochs": 2.0, "sampler": sampler}
+    settings = {"targets": testa.MomentumTargets(SIZES["alpha"], 2.0), "sampler": sampler}
     loss = partial(system.training.loss, **settings)
     memory = remembered(system)
 

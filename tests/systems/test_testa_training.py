@@ -71,7 +71,12 @@ def learned(start):
         drawn.append(chosen)
         return chosen
 
-    loss = partial(testa.retrieval, bound(system.network), alpha=SIZES["alpha"], sampler=sampler)
+    loss = partial(
+        testa.retrieval,
+        bound(system.network),
+        targets=testa.MomentumTargets(SIZES["alpha"]),
+        sampler=sampler,
+    )
 
     def run(params):
         drawn.clear()
@@ -150,7 +155,7 @@ def test_two_devices_in_parts_learn_what_one_does_at_once(start, learned):
     loss = partial(
         testa.retrieval,
         bound(system.network),
-        alpha=SIZES["alpha"],
+        targets=testa.MomentumTargets(SIZES["alpha"]),
         parts=2,
         sampler=most_likely,
     )

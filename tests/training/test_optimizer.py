@@ -150,7 +150,7 @@ def test_a_share_of_the_rate_scales_the_original_s_steps():
         lambda step: jnp.float32(rate),
         decay,
         mask=None,
-        share=lambda name: {"clip": 0.5, "bn": 1.0, "other": 1.0}[groups[name]],
+        rate_share=lambda name: {"clip": 0.5, "bn": 1.0, "other": 1.0}[groups[name]],
     )
     theirs: Any = TDS.weights()
     params = theirs

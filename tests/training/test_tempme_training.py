@@ -231,7 +231,7 @@ def test_steps_and_decay_follow_the_share():
         lambda s: jnp.float32(0.5),
         0.2,
         clip_norm=0.0,
-        share=lambda name: {"clip": 0.1, "lora": 1.0}[name],
+        rate_share=lambda name: {"clip": 0.1, "lora": 1.0}[name],
     )
     gradient = jax.tree.map(jnp.ones_like, params)
     updates, _ = transformation.update(gradient, transformation.init(params), params)

@@ -68,10 +68,9 @@ def identity(
       abstract_params: the network's parameters.
       names: the names in the weights.
       ignored: patterns of names that are ignored.
-      tables: the network's tables of foreign names. If the weights lack all parameters that one of
-        these initialises, they are initialised here too, and the table's ignored names are ignored.
-        Parameters that the first table resizes or drops are resized and dropped (its patterns must
-        then match our names too).
+      tables: the network's tables of foreign names. If the weights hold none of the parameters in a
+        table's `fresh`, the first such table's `fresh` and `ignored` apply. `Resize` operations and
+        `dropped` come from the first table, so its `dropped` patterns must match our names too.
     """
     names, wanted = set(names), flatten(abstract_params)
     lacking = [table for table in tables if table.fresh and not names & table.fresh.keys()]

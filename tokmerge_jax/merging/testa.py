@@ -27,9 +27,9 @@ class Aggregation:
 
 
 def protected_frames(r_patches: Sequence[int]) -> int:
-    """The number of frames that the limit of merging frames leaves out: 1 if patches merge too.
+    """Number of frames to subtract before halving: 1 if patches merge too, else 0.
 
-    TESTA then counts the class token, which it protects, among the frames.
+    TESTA's code then counts the class token as a frame.
     """
     return int(any(r_patches))
 

@@ -15,7 +15,7 @@ from tokmerge_jax.signatures import Features, Memory, Tokenize
 from tokmerge_jax.system import Matching, Retrieval
 from tokmerge_jax.systems.towers import Tower
 from tokmerge_jax.systems.validation import text_checked, video_checked
-from tokmerge_jax.training.objectives.umt import Matcher
+from tokmerge_jax.training.objectives.matching import Matcher
 from tokmerge_jax.types import Params
 
 T = TypeVar("T")

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
@@ -84,6 +83,10 @@ def build(config: tds_clip.Recognition) -> System:
         variables = network.init(key, tower.example)
         return {**variables["params"], _STATISTICS: variables[_STATISTICS]}
 
+    def classify(params: Params, clips: jax.Array) -> jax.Array:
+        statistics = params[_STATISTICS]
+        return _classify(network, vision.frames, params, statistics, clips, train=False)[0]
+
     names = table.rules(
         vision.depth, vision.width, side.width, vision.patch_size, tower.differences
     )
@@ -98,29 +101,37 @@ def build(config: tds_clip.Recognition) -> System:
         weights=weights,
         pixels=recognition.pixels(tower, augment),
         merging=tower.merging,
-        training=Training(
-            partial(
-                actions.recognition,
-                partial(_classify_in_training, network, vision.frames),
-                classes=config.model.classes,
-                smoothing=train.label_smoothing,
-                mixup=train.mixup,
-                normalise=tower.normalise,
-            ),
-            recognition.collate,
-            partial(
-                optimizer.adamw,
-                weight_decay=train.weight_decay,
-                mask=None,
-                share=_share(weights, train.side_rate),
-            ),
-            trainable=_TRAINABLE,
-            init_loss_state=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
-            eval_params=lambda params, state: {**params, _STATISTICS: state},
-            grad_accum=train.groups,
-        ),
-        recognition=recognition.recognition(tower, partial(_classify, network, vision.frames)),
+        training=_training(tower, network, weights),
+        recognition=recognition.recognition(tower, classify),
         trace_video=tower.trace,
+    )
+
+
+def _training(tower: TDSTower, network: TDSCLIP, weights: Weights) -> Training:
+    config = tower.config
+    train = config.train
+    loss = partial(
+        actions.recognition,
+        partial(_classify, network, config.model.vision.frames),
+        classes=config.model.classes,
+        smoothing=train.label_smoothing,
+        mixup=train.mixup,
+        normalise=tower.normalise,
+    )
+    adamw = partial(
+        optimizer.adamw,
+        weight_decay=train.weight_decay,
+        mask=None,
+        rate_share=_rate_share(weights, train.side_rate),
+    )
+    return Training(
+        loss,
+        recognition.collate,
+        adamw,
+        trainable=_TRAINABLE,
+        init_loss_state=lambda params, key: jax.tree.map(jnp.array, params[_STATISTICS]),
+        eval_params=lambda params, state: {**params, _STATISTICS: state},
+        grad_accum=train.groups,
     )
 
 
@@ -133,13 +144,7 @@ def _block_cost(frames: int, places: int, width: int, gated: bool) -> int:
     return convolution + gate + attention + 8 * places * width**2
 
 
-def _classify(network: TDSCLIP, frames: int, params: Params, clips: jax.Array) -> jax.Array:
-    """Returns logits of clips [B,T M,S,S,3]."""
-    clips = rearrange(clips, "b (t m) h w c -> b t m h w c", t=frames)
-    return nn.apply(TDSCLIP.__call__, network)(split_collections(params), clips)
-
-
-def _classify_in_training(
+def _classify(
     network: TDSCLIP,
     frames: int,
     params: Params,
@@ -157,7 +162,7 @@ def _classify_in_training(
     return logits, collections[_STATISTICS]
 
 
-def _share(weights: Weights, side_rate: float) -> Callable[[str], float]:
+def _rate_share(weights: Weights, side_rate: float) -> Callable[[str], float]:
     """Returns a parameter's name -> its share of the learning rate.
 
     The share is `side_rate` in the side network, except in its batch norms (the layers with running
@@ -168,11 +173,11 @@ def _share(weights: Weights, side_rate: float) -> Callable[[str], float]:
     def batch_norms() -> set[str]:
         return {name.rpartition("/")[0] for name in rules.flatten(weights.shapes[_STATISTICS])}
 
-    def share(name: str) -> float:
+    def rate_share(name: str) -> float:
         beside = name.startswith("side/") and name.rpartition("/")[0] not in batch_norms()
         return side_rate if beside else 1.0
 
-    return share
+    return rate_share
 
 
 def _network(tower: TDSTower) -> TDSCLIP:

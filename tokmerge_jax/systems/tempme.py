@@ -62,7 +62,7 @@ class TempMeTower(ClipTower):
         return model.join.within if self._joins else model.merger.name
 
     @property
-    def layers(self) -> int:
+    def scheduled_layers(self) -> int:
         """The number of layers before the first join, in which frames are separate."""
         model = self.config.model
         return min(model.join.layers, default=0) if self._joins else model.vision.depth
@@ -279,7 +279,7 @@ def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.Gradien
             train.weight_decay,
             clip_norm=train.clip_norm,
             gradient_scale=train.gradient_scale,
-            share=share,
+            rate_share=share,
         )
 
     return make

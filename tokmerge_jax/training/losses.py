@@ -2,7 +2,7 @@
 
 Source: Unmasked Teacher (ICCV 2023), section 3.3; the hard negatives are ALBEF's (NeurIPS 2021).
 Arrays that are sharded over a mesh count as one batch: contrast and negatives reach over all of
-it, where the original draws its negatives on each device apart.
+it, where the original draws its negatives separately on each device.
 """
 
 import jax
@@ -28,7 +28,7 @@ def contrastive(
       video: F embeddings per video, of any norm; the cosines are averaged over F.
       text: embeddings of the texts.
       match_id: rows of equal id match one another and share the target evenly.
-      temperature: what the cosines are divided by.
+      temperature: divisor of the cosines.
 
     Returns:
       The loss, and the similarities [video, text] over the temperature (float32).
@@ -52,7 +52,8 @@ def hard_negative_weights(
 
     Returns:
       Weights [text, video] and weights [video, text]; no gradient flows through them. A NaN
-      becomes 0.01. Where matches leave the others none at all, their softmax without matches.
+      becomes 0.01. If the weights of all non-matches of a row underflow to 0, the row gets the
+      softmax over its non-matches alone.
     """
 
     def weights(rows: jax.Array) -> jax.Array:
@@ -79,19 +80,19 @@ def mask_words(
     mask_id: int,
     vocab_size: int,
 ) -> tuple[Int[Array, "B L"], Bool[Array, "B L"]]:
-    """Hides half of the words: 80 % of them as `mask_id`, 10 % as a random word, 10 % as they are.
+    """Hides half of the words: 80 % of them as `mask_id`, 10 % as a random word, 10 % unchanged.
 
     Source: BERT (NAACL 2019), section 3.1; the share is UMT's (ICCV 2023).
 
     Args:
-      key: of the draw.
+      key: random key.
       ids: texts; position 0, the start token, is never hidden.
       mask: False on padding, which is not hidden either.
       mask_id: the word that stands for a hidden one.
       vocab_size: random words are below it.
 
     Returns:
-      The ids with hidden words replaced, and which positions were chosen.
+      The ids with hidden words replaced, and a mask of the chosen positions.
     """
     which, how, word = jax.random.split(key, 3)
     hideable = mask & (jnp.arange(ids.shape[1]) > 0)[None]
@@ -119,7 +120,7 @@ def language_model(
     of the target goes to all words alike.
 
     Args:
-      logits: of the word after each position; the last position's are not read.
+      logits: logits of the word after each position; the last position is not read.
       ids: the texts.
       mask: False on padding, which is no target.
 

@@ -149,17 +149,17 @@ def adamw(
     rate: LearningRate,
     weight_decay: float,
     mask: Callable[[Params], PyTree] | None = decayed,
-    share: Callable[[str], float] = lambda name: 1.0,
+    rate_share: Callable[[str], float] = lambda name: 1.0,
 ) -> optax.GradientTransformation:
     """AdamW with betas 0.9 and 0.999, without clipping; `mask` marks what decays, None = all.
 
-    A parameter's rate, which also scales its decay, is `share(name)` times `rate`.
+    A parameter's rate, which also scales its decay, is `rate_share(name)` times `rate`.
     """
     adam = optax.adamw(rate, b1=0.9, b2=0.999, eps=1e-8, weight_decay=weight_decay, mask=mask)
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         updates, state = adam.update(updates, state, params)
-        return _scaled(updates, 1.0, share), state
+        return _scaled(updates, 1.0, rate_share), state
 
     return optax.GradientTransformation(adam.init, update)
 
@@ -180,7 +180,7 @@ def clipped_adamw(
     *,
     clip_norm: float,
     gradient_scale: float = 1.0,
-    share: Callable[[str], float] = lambda name: 1.0,
+    rate_share: Callable[[str], float] = lambda name: 1.0,
 ) -> optax.GradientTransformation:
     """AdamW with betas 0.9 and 0.999 that adds epsilon (1e-6) before the bias correction.
 
@@ -191,14 +191,16 @@ def clipped_adamw(
       weight_decay: decay of a weight per step, as a multiple of the rate.
       clip_norm: largest norm of the whole gradient; 0 = no clipping.
       gradient_scale: factor of the gradients, applied first.
-      share: parameter name ("vision/block_0/attention/lora/...") -> share of the rate.
+      rate_share: parameter name ("vision/block_0/attention/lora/...") -> share of the rate.
     """
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         step = rate(state.count)
-        moved = _scaled(updates, -step, share)
+        moved = _scaled(updates, -step, rate_share)
         left = jax.tree.map(jnp.add, params, moved)
-        lost = jax.tree.map(jnp.multiply, _scaled(left, -step * weight_decay, share), decayed(left))
+        lost = jax.tree.map(
+            jnp.multiply, _scaled(left, -step * weight_decay, rate_share), decayed(left)
+        )
         state = optax.ScaleByScheduleState(optax.safe_increment(state.count))
         return jax.tree.map(jnp.add, moved, lost), state
 
@@ -214,10 +216,10 @@ def clipped_adamw(
     )
 
 
-def _scaled(tree: PyTree, factor: ArrayLike, share: Callable[[str], float]) -> PyTree:
-    """Multiplies each leaf by `factor` and by `share(name)`."""
+def _scaled(tree: PyTree, factor: ArrayLike, rate_share: Callable[[str], float]) -> PyTree:
+    """Multiplies each leaf by `factor` and by `rate_share(name)`."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: factor * share("/".join(p.key for p in path)) * leaf, tree
+        lambda path, leaf: factor * rate_share("/".join(p.key for p in path)) * leaf, tree
     )
 
 

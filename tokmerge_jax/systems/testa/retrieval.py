@@ -49,8 +49,7 @@ def build(config: Retrieval) -> System:
             partial(
                 testa.retrieval,
                 bound(network),
-                alpha=train.alpha,
-                alpha_epochs=train.alpha_epochs,
+                targets=testa.MomentumTargets(train.alpha, train.alpha_epochs),
                 parts=train.parts,
                 normalise=tower.normalise,
             ),

@@ -81,39 +81,39 @@ class Tower(abc.ABC):
         return "joint"
 
     @property
-    def layers(self) -> int:
+    def scheduled_layers(self) -> int:
         """The number of layers, from the first, that `config.model.merger.r` applies to."""
         return self.config.model.vision.depth
 
     @cached_property
     def r(self) -> tuple[int, ...]:
-        """The number of tokens that merge in each of `layers`.
+        """The number of tokens that merge in each of `scheduled_layers`.
 
         Raises:
           UserError: if the merging schedule cannot work.
         """
         merger = self.config.model.merger
         wanted = 0 if merger.name == "none" else merger.r
-        return schedule.resolve(wanted, self.layers, self.tokens, self.most)
+        return schedule.resolve(wanted, self.scheduled_layers, self.tokens, self.most)
 
     @property
     def merger(self) -> str:
-        """The name of the merger in `layers`."""
+        """The name of the merger in `scheduled_layers`."""
         return self.config.model.merger.name
 
     @property
-    def fixed(self) -> int:
+    def never_merged(self) -> int:
         """The number of leading tokens that the merger never changes."""
         return self.protected
 
     @property
     def most(self) -> Callable[[int], int]:
         """Number of tokens that enter a layer -> its largest r."""
-        return merging.most(self.merger, self.fixed, self.places)
+        return merging.most(self.merger, self.never_merged, self.places)
 
     def mergers(self, r: Sequence[int]) -> tuple[Merger | None, ...]:
-        """The mergers of `layers` for the schedule `r`; None where it is 0."""
-        return merging.per_layer(self.merger, r, self.fixed, self.places)
+        """The mergers of `scheduled_layers` for the schedule `r`; None where it is 0."""
+        return merging.per_layer(self.merger, r, self.never_merged, self.places)
 
     @property
     def merging(self) -> Merging:
@@ -159,7 +159,7 @@ class Tower(abc.ABC):
 
     def trace_video(self, params: Params, video: ArrayLike) -> dict[str, list[jax.Array]]:
         """Traces the tokens through each merging block; see `signatures.TraceVideo`."""
-        blocks = self.record(params, video)
+        blocks = self.recorded(params, video)
         trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}
         for i, merger in enumerate(self.mergers(self.r)):
             if merger is None:
@@ -174,7 +174,7 @@ class Tower(abc.ABC):
             trace["size"].append(tokens.size)
         return trace
 
-    def record(self, params: Params, video: ArrayLike) -> Params:
+    def recorded(self, params: Params, video: ArrayLike) -> Params:
         """Runs the network on traced tokens; returns what each layer records, by its name."""
         _, variables = self.network.apply(
             {"params": params["vision"]},

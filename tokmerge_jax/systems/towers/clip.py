@@ -117,7 +117,7 @@ class ClipTower(Tower):
 
         See `signatures.TraceVideo`; LoRA is added to the parameters first.
         """
-        record = self.record(merge_lora(params), video)
+        record = self.recorded(merge_lora(params), video)
         videos = np.shape(video)[0]
         joins = any(stage.join for stage in self.stages)  # these change the order of tokens
         trace: dict[str, list[jax.Array]] = {"saliency": [], "origin": [], "size": []}

@@ -186,7 +186,7 @@ class TimeSformerTower(Tower):
 
         See `signatures.TraceVideo`, "frames" included.
         """
-        blocks = self.record(params, video)
+        blocks = self.recorded(params, video)
         trace: dict[str, list[jax.Array]] = {
             "saliency": [], "origin": [], "size": [], "frames": []
         }  # fmt: skip

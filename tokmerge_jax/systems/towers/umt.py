@@ -28,14 +28,14 @@ class UMTTower(Tower):
     places: ClassVar[tuple[Place, ...]] = ("input", *BLOCK)
 
     @property
-    def layers(self) -> int:
+    def scheduled_layers(self) -> int:
         """As in `Tower`; a merger at the place "input" acts once, before the first layer."""
-        return 1 if self._at_input else super().layers
+        return 1 if self._at_input else super().scheduled_layers
 
     @property
-    def fixed(self) -> int:
+    def never_merged(self) -> int:
         """As in `Tower`; at the place "input" the patches of the first frame."""
-        return self.patches if self._at_input else super().fixed
+        return self.patches if self._at_input else super().never_merged
 
     @property
     def _at_input(self) -> bool:

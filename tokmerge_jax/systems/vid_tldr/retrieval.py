@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from tokmerge_jax.checkpoints.tables.vid_tldr import rules
+from tokmerge_jax.config import expect
 from tokmerge_jax.config.umt import Retrieval
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.models.bert import Bert
@@ -53,17 +54,7 @@ def build(config: Retrieval) -> System:
         weights=Weights(init, (names,), optional=("text/word_head/",)),
         pixels=tower.pixels,
         merging=tower.merging,
-        training=Training(
-            partial(
-                umt.retrieval,
-                bound(network),
-                weights=config.train.losses.to_dict(),
-                mask_id=partial(tokenize.id_of, "[MASK]"),
-                normalise=tower.normalise,
-            ),
-            partial(matching.collate, tokenize),
-            partial(optimizer.adamw, weight_decay=config.train.weight_decay),
-        ),
+        training=_training(tower, network, tokenize),
         retrieval=retrieval,
         multiple_choice=MultipleChoice(
             tokenize,
@@ -74,6 +65,19 @@ def build(config: Retrieval) -> System:
         ),
         trace_video=tower.trace,
     )
+
+
+def _training(tower: UMTTower, network: UMT, tokenize: tokenizers.Tokenizer) -> Training:
+    train = expect(tower.config, Retrieval).train
+    loss = partial(
+        umt.retrieval,
+        bound(network),
+        weights=train.losses.to_dict(),
+        mask_id=partial(tokenize.id_of, "[MASK]"),
+        normalise=tower.normalise,
+    )
+    adamw = partial(optimizer.adamw, weight_decay=train.weight_decay)
+    return Training(loss, partial(matching.collate, tokenize), adamw)
 
 
 def _choice(network: UMT) -> Choose:

@@ -4,6 +4,7 @@ Source: BLIP (ICML 2022), section 3.2, after ALBEF (NeurIPS 2021), as TESTA (Fin
 trains with it.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from tokmerge_jax.training import losses, momentum
 from tokmerge_jax.training.momentum import Memory
 from tokmerge_jax.training.objectives import Normalise
-from tokmerge_jax.training.objectives.umt import Encoder, matching
+from tokmerge_jax.training.objectives.matching import Encoder, matching
 from tokmerge_jax.training.parts import in_parts
 from tokmerge_jax.types import Batch, NegativeSampler, Params
 
@@ -39,6 +40,23 @@ class Decoder(Protocol):
     def words(self, x: jax.Array) -> jax.Array:
         """Returns the logits of words [B,L,W]."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class MomentumTargets:
+    """Soft targets of the contrast, of which the momentum encoders give a share.
+
+    Attributes:
+      alpha: the largest share.
+      epochs: number of epochs in which the share rises from 0.
+    """
+
+    alpha: float = 0.4
+    epochs: float = 1.0
+
+    def share(self, epoch: jax.Array) -> jax.Array:
+        """The share after `epoch` epochs, fractions included."""
+        return momentum.ramp(self.alpha, epoch, self.epochs)
 
 
 class Encoded(NamedTuple):
@@ -71,8 +89,7 @@ def retrieval(
     key: jax.Array,
     epoch: jax.Array,
     *,
-    alpha: float = 0.4,
-    alpha_epochs: float = 1.0,
+    targets: MomentumTargets = MomentumTargets(),
     parts: int = 1,
     normalise: Normalise = jnp.asarray,
     sampler: NegativeSampler = losses.categorical,
@@ -87,8 +104,7 @@ def retrieval(
       batch: `video`, `text_ids`, `text_mask` and `match_id` (equal = a true pair).
       key: key of all random draws.
       epoch: number of epochs that have finished, with their fraction.
-      alpha: the share of the contrast's targets that come from the momentum encoders.
-      alpha_epochs: number of epochs in which this share rises from 0.
+      targets: the contrast's soft targets.
       parts: number of parts in which the videos are encoded, one after the other: less memory,
         the same gradient.
       normalise: maps frames to the pixels that the network reads.
@@ -100,12 +116,21 @@ def retrieval(
     """
     arrays = jax.tree.map(jnp.asarray, batch)
     negatives_key, *keys, dropout_key = jax.random.split(key, 4)
-    match_id, share = arrays["match_id"], momentum.ramp(alpha, epoch, alpha_epochs)
+    match_id, alpha = arrays["match_id"], targets.share(epoch)
     state, own, slow = _encode(
         bind, params, state, arrays, keys, parts=parts, normalise=normalise, train=train
     )
     model = bind(params, dropout_key)
-    vtc = _contrast(state, own, slow, match_id, temperature=model.temperature, alpha=share)
+    vtc = momentum.contrast(
+        state,
+        own.video,
+        own.text,
+        slow.video,
+        slow.text,
+        match_id=match_id,
+        temperature=model.temperature,
+        alpha=alpha,
+    )
     similarity = own.video @ own.text.T / model.temperature
     vtm = matching(
         model,
@@ -130,8 +155,7 @@ def pretraining(
     *,
     bind_decoder: Callable[[Params, jax.Array], Decoder],
     start: int,
-    alpha: float = 0.4,
-    alpha_epochs: float = 2.0,
+    targets: MomentumTargets = MomentumTargets(epochs=2.0),
     parts: int = 1,
     normalise: Normalise = jnp.asarray,
     sampler: NegativeSampler = losses.categorical,
@@ -150,8 +174,7 @@ def pretraining(
       epoch: see `retrieval`.
       bind_decoder: `(params, key of the dropout) ->` the bound decoder.
       start: the first id of every text of the decoder.
-      alpha: see `retrieval`.
-      alpha_epochs: see `retrieval`.
+      targets: see `retrieval`.
       parts: see `retrieval`.
       normalise: see `retrieval`.
       sampler: see `retrieval`.
@@ -163,12 +186,21 @@ def pretraining(
     arrays = jax.tree.map(jnp.asarray, batch)
     ids, mask = arrays["text_ids"], arrays["text_mask"]
     negatives_key, *keys, dropout_key, decoder_key = jax.random.split(key, 5)
-    rows, share = jnp.arange(len(mask)), momentum.ramp(alpha, epoch, alpha_epochs)
+    rows, alpha = jnp.arange(len(mask)), targets.share(epoch)
     state, own, slow = _encode(
         bind, params, state, arrays, keys, parts=parts, normalise=normalise, train=train
     )
     model = bind(params, dropout_key)
-    ita = _contrast(state, own, slow, rows, temperature=model.temperature, alpha=share)
+    ita = momentum.contrast(
+        state,
+        own.video,
+        own.text,
+        slow.video,
+        slow.text,
+        match_id=rows,
+        temperature=model.temperature,
+        alpha=alpha,
+    )
     memory = model.memory(own.tokens)
     itm = matching(
         model,
@@ -231,27 +263,6 @@ def _encode(
         for tree, key in zip((params, {**params, **state.params}), keys, strict=True)
     )
     return state, own, slow
-
-
-def _contrast(
-    state: Memory,
-    own: Encoded,
-    slow: Encoded,
-    match_id: jax.Array,
-    *,
-    temperature: jax.Array,
-    alpha: jax.Array,
-) -> jax.Array:
-    return momentum.contrast(
-        state,
-        own.video,
-        own.text,
-        slow.video,
-        slow.text,
-        match_id=match_id,
-        temperature=temperature,
-        alpha=alpha,
-    )
 
 
 def _captioning(
