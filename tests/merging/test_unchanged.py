@@ -71,7 +71,7 @@ def test_the_first_frame_stays():
     assert tower(r=(2352 - 196,)).r == (2156,)
     with pytest.raises(UserError, match="at most 2156 can merge"):
         _ = tower(r=(2157,)).r
-    with pytest.raises(UserError, match="has 2 entries for 1 layers"):
+    with pytest.raises(UserError, match="has 2 entries for 1 layer;"):
         _ = tower(r=(10, 10)).r
 
 

@@ -84,7 +84,10 @@ def load(
     folder = epath.Path(path).absolute() / "params"
     with _explained(path), _unlogged(), ocp.StandardCheckpointer() as reader:
         stored = reader.metadata(folder).item_metadata
-        empty = jax.tree.map(_stand_in, getattr(stored, "tree", stored))
+        empty = jax.tree.map(  # arrays that take no memory
+            lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape),
+            getattr(stored, "tree", stored),
+        )
         if not isinstance(empty, Mapping):
             raise ValueError("the list of its weights cannot be read")
         table, origin = table_of(rules.flatten(empty)), f"the weights of {path}"
@@ -120,8 +123,3 @@ def _unlogged() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-def _stand_in(leaf: Json) -> np.ndarray:
-    """An array of the leaf's shape and dtype that takes no memory."""
-    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

@@ -9,7 +9,6 @@ Every video is checked once, by several processes; after a stop, the same comman
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 
 import rich
@@ -21,7 +20,6 @@ from tokmerge_jax.data.datasets import specs
 from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.datasets.video_text import report_path
 from tokmerge_jax.tasks.preparation import drawn, prepare
-from tokmerge_jax.types import UserError
 
 
 def run() -> None:
@@ -31,8 +29,6 @@ def run() -> None:
     with command_line.reported():
         hosts.join(args.distributed)
     with hosts.together(), command_line.reported(), command_line.resumable():
-        if args.workers < 1:
-            raise UserError(f"--workers {args.workers} must be at least 1")
         splits = args.splits.split(",") if args.splits else []
         reports = prepare(
             args.dataset,
@@ -90,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "--splits",
         help="names joined by commas (default: test; actions: val; demo: train,val,test)",
     )
-    parser.add_argument("--workers", default=os.cpu_count(), type=int, help="number of workers")
+    parser.add_argument(
+        "--workers", default=0, type=int, help="number of workers; 0 = one per core"
+    )
     parser.add_argument(
         "--distributed",
         default=hosts.detected(),

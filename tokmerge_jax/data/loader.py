@@ -1,14 +1,12 @@
-"""Batches of prepared data sets: the gallery of an evaluation, the endless rows of training.
+"""Opens prepared data sets, and reads the batches of an evaluation's gallery.
 
-Every batch is a function of its position (and, in training, of the seed), so both can resume at any
-row or step with exactly the batches of an uninterrupted run.
+Every batch is a function of its position, so an evaluation can resume at any row.
 """
 
 import dataclasses
-import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
@@ -17,19 +15,14 @@ from grain.sources import RandomAccessDataSource
 from tokmerge_jax.config.common import ActionData, Data, QuestionData
 from tokmerge_jax.data.datasets import galleries, prepared
 from tokmerge_jax.data.datasets.video_text import KINDS
-from tokmerge_jax.data.video.clips import Decoder, decoder
-from tokmerge_jax.data.video.workers import Fault, attempt, in_order
-from tokmerge_jax.signatures import Augment, Collate, Transform
+from tokmerge_jax.data.training_source import TrainingSource
+from tokmerge_jax.data.video.clips import ClipReader, Decoder, decoder
+from tokmerge_jax.data.video.workers import Fault, in_order
+from tokmerge_jax.signatures import Transform
 from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Questions, UserError
 
 G = TypeVar("G", Gallery, Choices, Questions, Actions)
-T = TypeVar("T")
 AnyRow = galleries.AnyRow
-
-_Samples = list[tuple[AnyRow, np.ndarray]]
-
-_ENDLESS = 2**40  # rows
-_REPLACEMENTS = 9  # tries for one row; more broken videos in a row are no accident
 
 Refuse = Callable[[int, str], None]
 """Callback `(row, reason)` for a video that cannot be decoded."""
@@ -84,7 +77,7 @@ class Source(Generic[G]):
         """
         places = range(len(self.paths)) if rows is None else rows
         clips = self.clips(transform, [int(row) for row in places], refuse)
-        for chunk in _chunks(clips, batch_size):
+        while chunk := list(itertools.islice(clips, batch_size)):
             index = np.full(batch_size, -1, np.int32)
             index[: len(chunk)] = [row for row, _ in chunk]
             video = np.zeros((batch_size, *chunk[0][1].shape), np.uint8)
@@ -95,7 +88,7 @@ class Source(Generic[G]):
         self, transform: Transform, rows: Sequence[int], refuse: Refuse
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (row, clip uint8 [T,S,S,3]); arguments as in `batches`."""
-        make = _GalleryClip(self.decoder, transform)
+        make = ClipReader(self.decoder, transform)
         ahead = 1 if isinstance(self.gallery, Actions) else 4  # many views: up to 72 MB per video
         paths = [self.paths[row] for row in rows]
         clips = in_order(make, paths, self.workers, self.decoder.name, ahead)
@@ -104,101 +97,6 @@ class Source(Generic[G]):
                 refuse(row, clip.text)
             else:
                 yield row, clip
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSource:
-    """Videos with captions, with questions and answers, or with actions.
-
-    Attributes:
-      rows: a video's path with its texts or label; picklable.
-      decoder: reads the frames of a path.
-      workers: number of processes that decode.
-      replace: whether a random other row replaces one whose video cannot be decoded.
-      samples: number of samples per decoded video: the same frames, augmented independently.
-    """
-
-    rows: RandomAccessDataSource[AnyRow]
-    decoder: Decoder
-    workers: int
-    replace: bool = False
-    samples: int = 1
-
-    def __len__(self) -> int:
-        """Largest number of samples in an epoch."""
-        return len(self.rows) * self.samples
-
-    def batches(
-        self,
-        augment: Augment,
-        collate: Collate,
-        batch_size: int,
-        seed: int,
-        step: int = 0,
-        own: Sequence[int] | None = None,
-    ) -> Iterator[Batch]:
-        """Yields batches from `step` on, endlessly; each epoch is a new permutation of the rows.
-
-        Rows that do not fill an epoch's last batch are dropped in that epoch. A batch holds one
-        sample of each of its videos, then a second sample of each, and so on. So taking every n-th
-        row gives whole groups (videos with all their samples) if n divides the number of videos.
-
-        Args:
-          augment: (uint8 frames [T,H,W,3], generator) -> [T,S,S,3], for action recognition with
-            whether the clip was mirrored; picklable.
-          collate: rows -> named arrays of their texts or labels.
-          batch_size: B, number of samples.
-          seed: decides permutations, frames and augmentation.
-          step: the number of the first batch.
-          own: rows of each batch that this process needs; only their videos are decoded. None =
-            all.
-
-        Yields:
-          `video` uint8 [B,T,S,S,3] (of `own` rows), and the arrays that `collate` returns.
-
-        Raises:
-          UserError: if a batch is larger than the data set or splits a video's samples, or if a
-            video cannot be decoded and is not replaced; the message names it.
-        """
-        if self.samples < 1 or batch_size % self.samples:
-            raise UserError(
-                f"config.train.batch_size={batch_size} must be a multiple of"
-                f" config.train.samples={self.samples}, which must be at least 1"
-            )
-        if batch_size > len(self):
-            what = "samples" if isinstance(self.rows[0], galleries.ActionRow) else "pairs"
-            raise UserError(
-                f"config.train.batch_size={batch_size} is more than the {len(self)} training {what}"
-            )
-        videos_of_batch = batch_size // self.samples
-        own = range(batch_size) if own is None else own
-        videos = sorted({row % videos_of_batch for row in own})
-        order = _Order(len(self.rows), videos_of_batch, seed, videos)
-        replacements = _REPLACEMENTS if self.replace else 0
-        make = _TrainingClips(
-            self.rows, order, self.decoder, augment, seed, replacements, self.samples
-        )
-        for chunk in _chunks(self._clips(make, step * len(videos)), len(videos)):
-            samples = dict(zip(videos, chunk, strict=True))
-            picked = [samples[row % videos_of_batch][row // videos_of_batch] for row in own]
-            rows, clips = zip(*picked, strict=True)
-            yield {"video": np.stack(clips), **collate(rows)}
-
-    def _clips(self, make: "_TrainingClips", start: int) -> Iterator[_Samples]:
-        """Yields the samples at each position from `start` on."""
-        places = range(start, _ENDLESS)
-        for place, clips in zip(
-            places, in_order(make, places, self.workers, make.name), strict=True
-        ):
-            if isinstance(clips, Fault) and self.replace:  # it ended the process that decoded it
-                other = dataclasses.replace(make, first=1)
-                (clips,) = in_order(other, [place], min(self.workers, 1), make.name)
-            if isinstance(clips, Fault):
-                raise UserError(
-                    f"{clips.text}; run the same command again to continue from here, or add"
-                    " config.data.on_broken=skip to replace broken videos by others"
-                )
-            yield clips
 
 
 def open_retrieval(config: Data, frames: int) -> Source[Gallery]:
@@ -299,91 +197,3 @@ def _records(
             f"data set {config.dataset} in {config.folder!r} is damaged; prepare it again"
         )
     return records, broken
-
-
-@dataclasses.dataclass(frozen=True)
-class _GalleryClip:
-    """Decodes and transforms the video at a path."""
-
-    decoder: Decoder
-    transform: Transform
-
-    def __call__(self, path: str) -> np.ndarray:
-        return self.transform(self.decoder(path))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Order:
-    """Maps a place in the endless training sequence to a row number.
-
-    Attributes:
-      rows: number of rows.
-      batch_size: number of videos of a batch.
-      seed: decides the permutations.
-      own: positions in every batch that this process decodes.
-    """
-
-    rows: int
-    batch_size: int
-    seed: int
-    own: Sequence[int]
-
-    def place(self, index: int) -> int:
-        """The place of the `index`-th video that this process decodes."""
-        batch, position = divmod(int(index), len(self.own))
-        return batch * self.batch_size + self.own[position]
-
-    def __call__(self, place: int) -> int:
-        per_epoch = self.rows // self.batch_size * self.batch_size
-        epoch, offset = divmod(int(place), per_epoch)
-        return int(_permutation(self.rows, self.seed, epoch)[offset])
-
-
-@functools.lru_cache(maxsize=2)
-def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, 0, epoch]).permutation(rows)
-
-
-@dataclasses.dataclass(frozen=True)
-class _TrainingClips:
-    """Decodes and augments this process's n-th training video to (row, frames) of each sample."""
-
-    rows: RandomAccessDataSource[AnyRow]
-    order: _Order
-    decoder: Decoder
-    augment: Augment
-    seed: int
-    replacements: int
-    samples: int
-    first: int = 0  # 1 = start with a replacement, without trying the row itself
-
-    def name(self, index: int) -> str:
-        """The name of this process's n-th video, for messages."""
-        return self._name(self.rows[self.order(self.order.place(index))])
-
-    def __call__(self, index: int) -> _Samples:
-        place = self.order.place(index)
-        rng = np.random.default_rng([self.seed, 1, place])
-        row = self.rows[self.order(place)]
-        make = functools.partial(self._clips, rng=rng)
-        for tried in range(self.replacements):
-            if tried >= self.first:
-                clips = attempt(make, self._name, row)
-                if not isinstance(clips, Fault):
-                    return clips
-                print(f"\n{clips.text}; another clip replaces it", file=sys.stderr)
-            row = self.rows[int(rng.integers(len(self.rows)))]
-        return make(row)
-
-    def _name(self, row: AnyRow) -> str:
-        return self.decoder.name(row.path)
-
-    def _clips(self, row: AnyRow, rng: np.random.Generator) -> _Samples:
-        frames = self.decoder(row.path, rng)
-        return [galleries.augmented(row, self.augment, frames, rng) for _ in range(self.samples)]
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk

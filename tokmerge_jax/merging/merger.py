@@ -34,8 +34,8 @@ class Merger(abc.ABC):
       needs: the parts of `Evidence` that it reads; only these are computed.
       place: where the network calls it.
       proportional: whether the sizes of its tokens count in later attention.
-      ordered: whether the order of its result follows places, not scores. Attention over time,
-        which compares the same place of all frames, needs that.
+      ordered: whether the order of its result follows places, not scores, if there are class
+        tokens. Attention over time, which compares the same place of all frames, needs that.
       r: number of tokens that merge or are dropped.
       class_tokens: number of leading tokens that never change.
     """

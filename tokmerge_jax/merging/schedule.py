@@ -44,8 +44,8 @@ def resolve(
         raise UserError(f"the merging schedule r={spec!r} has no known form; write {FORMS}")
     if len(spec) > depth:
         raise UserError(
-            f"the merging schedule r={spec!r} has {len(spec)} entries for {depth} layers;"
-            " leave some out"
+            f"the merging schedule r={spec!r} has {len(spec)} entries for"
+            f" {depth} layer{'s' * (depth != 1)}; leave some out"
         )
     return tuple(_explicit(list(spec) + [0] * (depth - len(spec)), tokens, most))
 

@@ -15,7 +15,7 @@ from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, 
 from tokmerge_jax.evaluation import actions, answering, metrics, multiple_choice, outcomes, writing
 from tokmerge_jax.evaluation.outcomes import Outcome
 from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System, Writing
-from tokmerge_jax.types import Actions, Batch, Choices, Gallery, Json, Questions, UserError
+from tokmerge_jax.types import Actions, Batch, Choices, Json, Questions, UserError
 from tokmerge_jax.visualize import confusion
 
 R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition)
@@ -133,10 +133,6 @@ def _only(scored: Scored, rows: list[int]) -> Scored:
     return dataclasses.replace(scored, **arrays)
 
 
-def _captions(retrieval: Retrieval, gallery: Gallery) -> tuple[np.ndarray, ...]:
-    return retrieval.tokenize(gallery.texts)
-
-
 def _retrieve(run: Run, retrieval: Retrieval) -> Outcome:
     ids, mask = run.texts
     gallery, options = run.source.gallery, expect(run.config.eval, RetrievalOptions)
@@ -196,11 +192,6 @@ def _write(run: Run, answers: Answering, writer: Writing) -> Outcome:
     return outcomes.written(written, writer.spell(written.ids), gallery, run.config, run.broken)
 
 
-def _no_texts(recognition: Recognition, gallery: Actions) -> tuple[np.ndarray, ...]:
-    del recognition, gallery
-    return ()
-
-
 def _recognise(run: Run, recognition: Recognition) -> Outcome:
     config, gallery = expect(run.config, tds_clip.Recognition), run.source.gallery
     scores = actions.evaluate(
@@ -224,9 +215,14 @@ def _draw_confusion(
 
 
 TASKS: Mapping[str, Task] = {
-    "captions": Task(data.open_retrieval, Retrieval, _captions, _retrieve),
+    "captions": Task(
+        data.open_retrieval,
+        Retrieval,
+        lambda retrieval, gallery: retrieval.tokenize(gallery.texts),
+        _retrieve,
+    ),
     "choices": Task(data.open_choices, MultipleChoice, _options, _choose),
     "questions": Task(data.open_questions, Answering, _questions, _answer),
-    "actions": Task(data.open_actions, Recognition, _no_texts, _recognise, _draw_confusion),
+    "actions": Task(data.open_actions, Recognition, lambda *_: (), _recognise, _draw_confusion),
 }
-"""The kind of a data set's records (`specs.Spec.kind`) -> its evaluation."""
+"""The kind of a data set's records (`DatasetSpec.kind`) -> its evaluation."""

@@ -93,5 +93,5 @@ def test_choices_have_as_many_options():
     choices, paths = galleries.choices(records)
     assert (choices.videos, choices.answers, paths) == (("a", "b"), (1, 1), ("/a", "/b"))
     odd = Choice((Clip("c", "/c"),), ("x",), 0)
-    with pytest.raises(UserError, match="as many options"):
+    with pytest.raises(UserError, match="the same number of options"):
         galleries.choices([*records, odd])

@@ -59,12 +59,8 @@ def read(
     if not captions:
         raise UserError(f"{paths[0]}: names no video")
     there = Videos(videos)
-    spell = with_and_without_v if dataset == "anet" else _as_it_is
+    spell = with_and_without_v if dataset == "anet" else lambda name: (name,)
     return tuple(Record((there.clip(name, *spell(name)),), texts) for name, texts in captions)
-
-
-def _as_it_is(name: str) -> tuple[str, ...]:
-    return (name,)
 
 
 def _msrvtt(table: pathlib.Path, data: pathlib.Path | None = None) -> Iterator[_Captions]:

@@ -128,7 +128,9 @@ def choices(records: Sequence[Choice]) -> tuple[Choices, tuple[str, ...]]:
       UserError: if the numbers of options differ.
     """
     if len({len(record.options) for record in records}) > 1:
-        raise UserError("all videos of a multiple-choice data set must have as many options")
+        raise UserError(
+            "all videos of a multiple-choice data set must have the same number of options"
+        )
     names, paths = zip(*((r.clips[0].name, r.clips[0].path) for r in records), strict=True)
     options = tuple(record.options for record in records)
     return Choices(names, options, tuple(record.answer for record in records)), paths

@@ -118,8 +118,9 @@ def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Sourc
 
 
 def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
-    """The source for a single file: a list of actions, or a file of UMT's form, of any name unless
-    another family uses that name.
+    """The source for a single file.
+
+    It is a list of actions, or a file of UMT's form, of any name unless another family uses it.
     """
     if dataset in actions.CLASSES:
         read = functools.partial(actions.read_list, path, classes=actions.CLASSES[dataset])

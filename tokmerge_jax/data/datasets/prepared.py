@@ -151,8 +151,10 @@ def answers(config: QuestionData) -> tuple[str, ...]:
 
 
 def labels(config: ActionData) -> tuple[str, ...]:
-    """The names of a data set's actions: from the CSV file `config.labels`; if that is "", those
-    that the data set was prepared with; without either, numbers.
+    """The names of a data set's actions.
+
+    They are those of the CSV file `config.labels`; if that is "", those that the data set was
+    prepared with; without either, numbers.
 
     Raises:
       UserError: if that file does not name the data set's actions, or their number is unknown.

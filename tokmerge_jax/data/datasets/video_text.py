@@ -206,7 +206,7 @@ class Stored:
     def usable(self) -> Int32[np.ndarray, "R"]:
         """The numbers of the records that have at least one usable video."""
         path = _usable_path(self.folder, self.dataset, self.split)
-        path.stat()  # raises where it is missing: no damage that the next line tells of
+        path.stat()  # raises FileNotFoundError: missing is not damaged
         with _undamaged(self.folder, self.dataset):
             numbers = np.load(path, mmap_mode="r")
             there = (numbers >= 0) & (numbers < len(self))

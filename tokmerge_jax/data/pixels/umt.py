@@ -15,6 +15,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float32, Int64, UInt8
 
 _CUBIC = -0.75  # the free parameter of cubic convolution (Keys 1981), as PyTorch sets it
+_RATIOS = 3 / 4, 4 / 3  # of width and height
 _TRIES = 10  # number of random boxes tried before the central one is taken
 
 
@@ -51,19 +52,13 @@ def crop_resize(
     return np.ascontiguousarray(out[:, :, ::-1]) if flip else out
 
 
-def random_box(
-    height: int,
-    width: int,
-    rng: np.random.Generator,
-    min_scale: float,
-    ratios: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Box:
-    """Draws a box of at least `min_scale` of the area, with width / height within `ratios`.
+def random_box(height: int, width: int, rng: np.random.Generator, min_scale: float) -> Box:
+    """Draws a box of at least `min_scale` of the area, with width / height from 3/4 to 4/3.
 
     The area is uniform, the ratio log-uniform. If ten draws do not fit, the largest central box
-    within `ratios` is taken (Inception's crop, Szegedy 2014, as torchvision draws it).
+    of such a ratio is taken (Inception's crop, Szegedy 2014, as torchvision draws it).
     """
-    low, high = ratios
+    low, high = _RATIOS
     for _ in range(_TRIES):
         area = height * width * rng.uniform(min_scale, 1)
         ratio = math.exp(rng.uniform(math.log(low), math.log(high)))

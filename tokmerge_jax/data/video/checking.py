@@ -21,7 +21,8 @@ from tokmerge_jax.progress import Progress
 MISSING = "missing"
 """The fault of a video whose file does not exist."""
 
-_SAMPLED = 12  # frames that evaluation reads; the first, middle and last of them are tried
+_SAMPLED = 12  # number of frames that evaluation reads
+_TRIED = [0, _SAMPLED // 2, -1]  # the first, the middle and the last of them
 _AHEAD = 64  # results that wait in a worker's queue, so that a long video delays few others
 _SLICE = 100_000  # number of files that are looked up, then checked, in one go
 _LOOK_UPS = 16  # threads that look files up; network disks answer slowly
@@ -59,13 +60,8 @@ def _check(path: str, unshown: int | Fault) -> Check:
 def _unshown(path: str) -> int:
     """Counts the packets without a shown frame; exact once some frames were read."""
     with open_video(path) as video:
-        read_chosen(video, _tried)
+        read_chosen(video, lambda n: sample_indices(n, _SAMPLED)[_TRIED].tolist())
         return video.unshown
-
-
-def _tried(length: int) -> list[int]:
-    """The first, middle and last of the frames that evaluation reads."""
-    return sample_indices(length, _SAMPLED)[[0, _SAMPLED // 2, -1]].tolist()
 
 
 def log_path(folder: str, dataset: str) -> pathlib.Path:

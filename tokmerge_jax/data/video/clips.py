@@ -11,6 +11,7 @@ from tokmerge_jax.data.sampling.frames import SAMPLERS, Sampler, by_intervals
 from tokmerge_jax.data.sampling.segments import Segments
 from tokmerge_jax.data.video.decode import open_video, read_chosen
 from tokmerge_jax.data.video.frame_folder import is_pattern
+from tokmerge_jax.signatures import Transform
 from tokmerge_jax.types import UserError
 
 
@@ -58,6 +59,23 @@ class Decoder:
             return read_chosen(
                 video, lambda n: choose(n, video.rate, self.frames, self.seconds, rng).tolist()
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipReader:
+    """Decodes and transforms the video at a path.
+
+    Attributes:
+      decoder: reads the frames of a path.
+      transform: frames uint8 [T,H,W,3] -> [T,S,S,3].
+    """
+
+    decoder: Decoder
+    transform: Transform
+
+    def __call__(self, path: str) -> np.ndarray:
+        """Returns the clip of a video."""
+        return self.transform(self.decoder(path))
 
 
 def decoder(config: Data, frames: int, folder: str) -> Decoder:

@@ -184,8 +184,10 @@ class Video:
         return {i: self._pixels(frame) for i, frame in enumerate(frames) if i in chosen}
 
     def _decode(self, numbers: Mapping[int, int], begin: int) -> dict[int, np.ndarray]:
-        """Decodes from the current position until all `numbers` (time -> frame number) are found or
-        passed. Frames shown before `begin` may lack their reference frames.
+        """Decodes from the current position on; returns frame number -> pixels.
+
+        It ends when all `numbers` (time -> frame number) are read or passed. Frames shown before
+        `begin` may lack their reference frames.
         """
         pixels: dict[int, np.ndarray] = {}
         last = max(numbers)
@@ -211,8 +213,10 @@ class Video:
             yield from self._decoded(packet)
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Yields packets up to the end or the first unreadable place, then None, which flushes the
-        decoder. Empty packets (AVI has them) are skipped; they would flush it too early.
+        """Yields packets up to the end or the first unreadable place, then None.
+
+        None flushes the decoder. Empty packets, which AVI has, would flush it too early: they are
+        skipped.
         """
         self._seen = 0
         with contextlib.suppress(FFmpegError, IndexError):  # IndexError: a stream was added

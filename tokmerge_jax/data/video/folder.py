@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from tokmerge_jax import disk
 from tokmerge_jax.data.video.checking import stamp
-from tokmerge_jax.data.video.clips import Decoder
+from tokmerge_jax.data.video.clips import ClipReader, Decoder
 from tokmerge_jax.data.video.workers import Fault, in_order
 from tokmerge_jax.types import UserError
 
@@ -62,8 +62,9 @@ def listed(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def is_mark_of_macos(name: str) -> bool:
-    """Whether a name is that of a metadata file (._a.mp4), which macOS writes beside each file on
-    disks of other systems.
+    """Whether a name is that of a metadata file, such as ._a.mp4.
+
+    macOS writes one beside each file on disks of other systems.
     """
     return name.startswith("._")
 
@@ -142,12 +143,10 @@ class FolderClips:
             yield paths, np.stack([*clips, *[clips[0]] * (batch_size - len(clips))])
 
     def _good(self, refuse: Callable[[str, str], None]) -> Iterator[tuple[str, np.ndarray]]:
-        clips = in_order(self._clip, self.paths, self.workers, self.decoder.name)
+        read = ClipReader(self.decoder, self.transform)
+        clips = in_order(read, self.paths, self.workers, self.decoder.name)
         for path, clip in zip(self.paths, clips, strict=True):
             if isinstance(clip, Fault):
                 refuse(path, clip.text)
             else:
                 yield path, clip
-
-    def _clip(self, path: str) -> np.ndarray:
-        return self.transform(self.decoder(path))

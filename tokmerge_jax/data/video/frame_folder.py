@@ -71,8 +71,10 @@ def names(path: pathlib.Path) -> list[str]:
 
 
 def stamp(path: pathlib.Path) -> tuple[int, ...]:
-    """A tuple that changes when the frames do: the folder's modification time (ns), the number of
-    frames, and size and modification time (ns) of the first and the last.
+    """A tuple that changes when the frames do.
+
+    It holds the folder's modification time (ns), the number of frames, and size and modification
+    time (ns) of the first and the last.
 
     Raises:
       OSError: if the folder does not exist.
@@ -122,9 +124,6 @@ class FrameFolder:
                 file = self._path.with_name(self._names[index])
                 raise UserError(f"{file}: differs in size from other frames; extract them again")
         return np.stack([frames[int(index)] for index in indices])
-
-    def close(self) -> None:
-        """Does nothing: no file is left open."""
 
     def _frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         file = self._path.with_name(self._names[index])

@@ -107,8 +107,9 @@ class Packets:
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:
-    """Whether a packet's frame is only a reference and is not shown (RFC 6386, section 9.1; VP9
-    bitstream specification, section 6.2: bits of the first byte).
+    """Whether a packet's frame is only a reference and is not shown.
+
+    Source: RFC 6386, section 9.1; VP9 bitstream specification, section 6.2: bits of the first byte.
     """
     if codec == "vp8":
         return not memoryview(packet)[0] & 0x10
