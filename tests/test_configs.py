@@ -18,7 +18,7 @@ import tokmerge_jax
 from tokmerge_jax import registry
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import files
-from tokmerge_jax.data.datasets import actions, specs
+from tokmerge_jax.data.datasets import action_lists, specs
 from tokmerge_jax.data.pixels.pretraining import PretrainingAugment
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.systems.tempme import TempMeTower
@@ -272,7 +272,7 @@ def test_tds_clip(name, differences):
     cost = TDSCLIP[config.model.vision.patch_size][not differences]
     assert gmac(system) == pytest.approx(cost, abs=0.05)
     assert system.config.data.neighbours == (5 if differences else 1)
-    assert config.model.classes == actions.CLASSES[config.data.dataset]
+    assert config.model.classes == action_lists.CLASSES[config.data.dataset]
     check_names(system)
 
 

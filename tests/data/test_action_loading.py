@@ -12,7 +12,7 @@ from tokmerge_jax import data
 from tokmerge_jax.config.common import ActionData, Data
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Clip
-from tokmerge_jax.data.pixels.actions import ResizeCrops
+from tokmerge_jax.data.pixels.action_crops import ResizeCrops
 from tokmerge_jax.data.sampling.frames import by_intervals
 from tokmerge_jax.data.sampling.segments import Segments
 from tokmerge_jax.data.video import clips

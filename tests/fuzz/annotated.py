@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.fuzz import weights
 from tests.support import annotation_files
-from tokmerge_jax.data.datasets import actions, video_text
+from tokmerge_jax.data.datasets import action_lists, video_text
 from tokmerge_jax.data.datasets.prepare import prepare
 
 _SAID = {"va": [["a", "man", "runs"], ["he", "stops"]], "vb": [["a", "dog"]]}
@@ -110,8 +110,8 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
     family, dataset, split = (case / "of").read_text().split("-")
     stored = str(case / "data")
     if dataset == "ssv2":  # checking its folders of frames would need other processes
-        actions.read_names(case / "labels.csv", actions.CLASSES[dataset])
-        computed = actions.read(dataset, split, case, case / "videos")
+        action_lists.read_names(case / "labels.csv", action_lists.CLASSES[dataset])
+        computed = action_lists.read(dataset, split, case, case / "videos")
         video_text.write(stored, dataset, {split: computed})
     else:
         prepare(dataset, case, case / "videos", stored, [split], 1, format=family)

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from tokmerge_jax.config import expect, tds_clip
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.data.datasets import actions, prepared, video_text
+from tokmerge_jax.data.datasets import action_lists, prepared, video_text
 from tokmerge_jax.evaluation import actions as recognition
 from tokmerge_jax.own_videos import videos
 from tokmerge_jax.system import Recognition, System
@@ -28,7 +28,7 @@ def names_of(system: System) -> Sequence[str]:
     config = expect(system.config, tds_clip.Recognition)
     data, classes = config.data, config.model.classes
     if data.labels:
-        return actions.read_names(pathlib.Path(data.labels), classes)
+        return action_lists.read_names(pathlib.Path(data.labels), classes)
     if video_text.labels_path(data.folder, data.dataset).is_file():
         names = prepared.labels(data)
         if len(names) == classes:

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.data.datasets.galleries import ActionRow
-from tokmerge_jax.data.pixels.actions import ResizeCrops
+from tokmerge_jax.data.pixels.action_crops import ResizeCrops
 from tokmerge_jax.signatures import Augment
 from tokmerge_jax.system import Pixels, Recognition
 from tokmerge_jax.systems.towers import Tower

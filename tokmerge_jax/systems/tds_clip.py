@@ -15,7 +15,7 @@ from einops import rearrange, repeat
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.checkpoints.tables import tds_clip as table
 from tokmerge_jax.config import tds_clip
-from tokmerge_jax.data.pixels.actions_augment import ActionAugment
+from tokmerge_jax.data.pixels.action_augment import ActionAugment
 from tokmerge_jax.models.tds_clip import TDSCLIP, FrameAverage, SideNetwork, split_collections
 from tokmerge_jax.signatures import LossState
 from tokmerge_jax.system import System, Training, Weights

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax import hosts, runtime
-from tokmerge_jax.data.datasets import actions, files, specs, umt, video_text
+from tokmerge_jax.data.datasets import action_lists, files, specs, umt, video_text
 from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
 from tokmerge_jax.data.video.checking import MISSING, Check, check_videos, log_path
@@ -111,7 +111,7 @@ def _source(dataset: str, split: str, path: pathlib.Path, format: str) -> _Sourc
     known = specs.splits(dataset)
     if split not in known:
         raise UserError(f"splits={split}: {dataset} has the splits {', '.join(known)}")
-    fits = format in FAMILIES and (format == "lists") == (dataset in actions.CLASSES)
+    fits = format in FAMILIES and (format == "lists") == (dataset in action_lists.CLASSES)
     if path.is_file() and (fits or not format):
         return _one_file(dataset, path, format)
     return _of_folder(dataset, split, path, format)
@@ -122,8 +122,10 @@ def _one_file(dataset: str, path: pathlib.Path, format: str) -> _Source:
 
     It is a list of actions, or a file of UMT's form, of any name unless another family uses it.
     """
-    if dataset in actions.CLASSES:
-        read = functools.partial(actions.read_list, path, classes=actions.CLASSES[dataset])
+    if dataset in action_lists.CLASSES:
+        read = functools.partial(
+            action_lists.read_list, path, classes=action_lists.CLASSES[dataset]
+        )
         return _Source((path,), read)
     families = [format] if format else [f for f in FAMILIES if _is_named(path, f, dataset)]
     if families and "umt" not in families:
@@ -178,7 +180,7 @@ def _store_names(dataset: str, source: pathlib.Path, folder: str) -> None:
 def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:
     """Stores the action names beside the data set; reports it if there are none."""
     target, lists = video_text.labels_path(folder, dataset), _folder(source)
-    if names := actions.find_names(lists, actions.CLASSES[dataset]):
+    if names := action_lists.find_names(lists, action_lists.CLASSES[dataset]):
         _store_texts(target, names)
     elif not target.is_file():
         print(

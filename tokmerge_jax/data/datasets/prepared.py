@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokmerge_jax.config.common import ActionData, Data, QuestionData, TextData
-from tokmerge_jax.data.datasets import actions, demo, files, galleries, umt, video_text
+from tokmerge_jax.data.datasets import action_lists, demo, files, galleries, umt, video_text
 from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
 from tokmerge_jax.data.video import checking
@@ -162,11 +162,13 @@ def labels(config: ActionData) -> tuple[str, ...]:
     stored = video_text.labels_path(config.folder, config.dataset)
     if stored.is_file():
         names = tuple(files.texts(files.json_of(stored, list), str(stored)))
-    elif config.dataset in actions.CLASSES:
-        names = tuple(map(str, range(actions.CLASSES[config.dataset])))
+    elif config.dataset in action_lists.CLASSES:
+        names = tuple(map(str, range(action_lists.CLASSES[config.dataset])))
     else:
         raise UserError(f"{stored}: no such names of actions; prepare {config.dataset} again")
-    return actions.read_names(pathlib.Path(config.labels), len(names)) if config.labels else names
+    return (
+        action_lists.read_names(pathlib.Path(config.labels), len(names)) if config.labels else names
+    )
 
 
 def _listed(clips: Sequence[Clip], count: int) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from tokmerge_jax.data.datasets import actions, clip4clip, testa, umt
+from tokmerge_jax.data.datasets import action_lists, clip4clip, testa, umt
 from tokmerge_jax.data.datasets.demo import motion
 from tokmerge_jax.data.datasets.video_text import AnyRecord
 
@@ -73,8 +73,8 @@ SPECS: Mapping[str, DatasetSpec] = {
     "condmov": DatasetSpec({}),
     "pretraining": DatasetSpec({}, on_demand=True),
     "k400": DatasetSpec({}, kind="actions"),
-    "ssv1": DatasetSpec({}, kind="actions", mirror=actions.MIRRORED),
-    "ssv2": DatasetSpec({}, kind="actions", mirror=actions.MIRRORED),
+    "ssv1": DatasetSpec({}, kind="actions", mirror=action_lists.MIRRORED),
+    "ssv2": DatasetSpec({}, kind="actions", mirror=action_lists.MIRRORED),
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
     "demo_long": DatasetSpec({}, match_by_caption=True),
@@ -116,7 +116,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "clip4clip": Family("CLIP4Clip", clip4clip.FORMATS, clip4clip.read),
     "testa": Family("TESTA", testa.FORMATS, testa.read),
-    "lists": Family("action recognition", actions.FORMATS, actions.read),
+    "lists": Family("action recognition", action_lists.FORMATS, action_lists.read),
 }
 """Value of `tokmerge prepare --format` -> family."""
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from tokmerge_jax.data.pixels import rand_augment
-from tokmerge_jax.data.pixels.actions import Scale, check_scale, resize
+from tokmerge_jax.data.pixels.action_crops import Scale, check_scale, resize
 from tokmerge_jax.data.pixels.umt import Box
 from tokmerge_jax.types import UserError
 

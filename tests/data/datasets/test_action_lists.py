@@ -9,7 +9,7 @@ from annotation_files import videos, write
 from PIL import Image
 
 from tokmerge_jax.config.common import ActionData
-from tokmerge_jax.data.datasets import actions, galleries, prepared, specs, video_text
+from tokmerge_jax.data.datasets import action_lists, galleries, prepared, specs, video_text
 from tokmerge_jax.data.datasets.prepare import prepare
 from tokmerge_jax.data.datasets.video_text import Action, Clip
 from tokmerge_jax.types import Actions, UserError
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 def read(folder, text, classes=174):
     write(folder, {"list.txt": text})
-    return actions.read_list(folder / "list.txt", folder / "videos", classes)
+    return action_lists.read_list(folder / "list.txt", folder / "videos", classes)
 
 
 def action(folder, name, path, label, frames=0):
@@ -55,7 +55,7 @@ def test_none_of_the_first_folders_is_there(folder, monkeypatch):
     videos(folder, "20/00001.jpg", "30/notes.txt")
     with pytest.raises(UserError, match=r"videos=.*videos holds none of .*the first is '10'\);"):
         read(folder, "10 37 81\n30 37 81")
-    monkeypatch.setattr(actions, "_TRIED", 1)
+    monkeypatch.setattr(action_lists, "_TRIED", 1)
     with pytest.raises(UserError, match=r"the first is '10'\); name the folder that"):
         read(folder, "10 37 81\n20 1 173")
 
@@ -141,9 +141,9 @@ NAMES = 'id,name\n1,to the left\n0,up \n2,"so, down"\n'
 
 def test_names_in_the_order_of_their_numbers(folder):
     write(folder, {"names.csv": NAMES})
-    assert actions.read_names(folder / "names.csv", 3) == ("up", "to the left", "so, down")
+    assert action_lists.read_names(folder / "names.csv", 3) == ("up", "to the left", "so, down")
     write(folder, {"twice.csv": "id,name\n0,up\n1,down\n2,up \n"})  # as sth_labels_me.csv has them
-    assert actions.read_names(folder / "twice.csv", 3) == ("up (0)", "down", "up (2)")
+    assert action_lists.read_names(folder / "twice.csv", 3) == ("up (0)", "down", "up (2)")
 
 
 @pytest.mark.parametrize(
@@ -159,22 +159,22 @@ def test_names_in_the_order_of_their_numbers(folder):
 def test_faults_of_names(folder, text, message):
     write(folder, {"names.csv": text})
     with pytest.raises(UserError, match=message) as fault:
-        actions.read_names(folder / "names.csv", 2)
+        action_lists.read_names(folder / "names.csv", 2)
     assert str(fault.value).startswith(str(folder))
 
 
 def test_names_that_fit_are_found_beside_the_lists_or_one_folder_up(folder, capsys):
     lists = folder / "lists"
     lists.mkdir()
-    assert actions.find_names(lists, 2) == ()
+    assert action_lists.find_names(lists, 2) == ()
     write(folder, {"other.csv": NAMES, "table.csv": "no table", "up.csv": "id,name\n0,a\n1,b\n"})
     write(folder, {"same.csv": "id,name\n1,b\n0,a\n", "short.csv": "id,name\n1,x\n"})
-    assert actions.find_names(lists, 2) == ("a", "b")
+    assert action_lists.find_names(lists, 2) == ("a", "b")
     write(lists, {"here.csv": "id,name\n0,c\n1,d\n"})
-    assert actions.find_names(lists, 2) == ("c", "d")
+    assert action_lists.find_names(lists, 2) == ("c", "d")
     assert capsys.readouterr().err == ""
     write(lists, {"more.csv": "id,name\n0,e\n1,f\n"})
-    assert actions.find_names(lists, 2) == ()
+    assert action_lists.find_names(lists, 2) == ()
     assert capsys.readouterr().err == (
         f"{lists}: holds here.csv, but also more.csv, which name the actions differently: ignored\n"
     )
@@ -182,7 +182,7 @@ def test_names_that_fit_are_found_beside_the_lists_or_one_folder_up(folder, caps
 
 def test_tables_that_do_not_fit_are_told(folder, capsys):
     write(folder, {"other.csv": NAMES, "table.csv": "label,name\n0,a\n"})
-    assert actions.find_names(folder, 2) == ()
+    assert action_lists.find_names(folder, 2) == ()
     assert capsys.readouterr().err == (
         f"{folder}/other.csv: must name the actions 0 to 1, each once: ignored\n"
         f"{folder}/table.csv: column 'id' is missing: ignored\n"

@@ -8,8 +8,8 @@ import PIL
 import pytest
 
 from tokmerge_jax.data.pixels import rand_augment
-from tokmerge_jax.data.pixels.actions import resize
-from tokmerge_jax.data.pixels.actions_augment import ActionAugment, cropped, draw_box
+from tokmerge_jax.data.pixels.action_augment import ActionAugment, cropped, draw_box
+from tokmerge_jax.data.pixels.action_crops import resize
 from tokmerge_jax.data.pixels.umt import Box
 from tokmerge_jax.types import UserError
 

@@ -6,7 +6,7 @@ import golden
 import numpy as np
 import pytest
 
-from tokmerge_jax.data.pixels.actions import CROPS, ResizeCrops, check_scale, crops, resize
+from tokmerge_jax.data.pixels.action_crops import CROPS, ResizeCrops, check_scale, crops, resize
 from tokmerge_jax.types import UserError
 
 ORIGINAL = golden.load("tdsclip-preprocess")
