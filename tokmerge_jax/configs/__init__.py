@@ -1,1 +1,1 @@
-"""The configurations that this package is delivered with, a file each."""
+"""The configurations of this package, one per file."""

@@ -1,10 +1,11 @@
 """ActivityNet-QA video question answering, UMT-B/16.
 
 Target: UMT B/16 25M fine-tuned, accuracy 44.8, without merging: vid-TLDR publishes no
-schedule. That of the other two is tried by
+schedule. To try the schedule of the other data sets:
 --config.model.merger.name=vid_tldr --config.model.merger.r=600,200
 Checkpoint: OpenGVLab/unmasked_teacher, qa_anet_b16_25m.pth.
-Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
+Protocol: test split, exact match with one of the answer list; 128 answers scored completely;
+12 frames.
 Command: tokmerge eval --config anet_qa_b16 --config.checkpoint=CKPT
 """
 

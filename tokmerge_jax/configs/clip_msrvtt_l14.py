@@ -1,6 +1,6 @@
 """MSRVTT text-video retrieval by zero-shot CLIP ViT-L/14: the mean of the frames, no merging.
 
-The row that TempMe and other trainings of CLIP are compared with. A merger in every frame apart:
+The row that TempMe and other trainings of CLIP are compared with. To merge within each frame:
 --config.model.merger.name=tome (or vid_tldr) --config.model.merger.r=2.
 Target: none is published for these frames; CLIP4Clip's zero-shot rows sample otherwise.
 Checkpoint: OpenAI's ViT-L-14.pt (`docs/tempme.md` says where from), or a CLIP of open_clip or

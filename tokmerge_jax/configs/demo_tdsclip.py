@@ -5,13 +5,13 @@ Checkpoint: demo/tokmerge_jax_demo/demo_tdsclip.safetensors, the default.
 Protocol: 200 drawn test clips of 10 actions; 2 clips x 1 crop, mean of the views' softmax.
 Command: tokmerge eval --config demo_tdsclip
 
-The weights were trained from the demo's CLIP, whose own stay as they are, by:
+The weights were trained from the demo's CLIP, which stays frozen, by:
   tokmerge prepare --dataset demo_actions
   tokmerge train --config demo_tdsclip \\
       --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.output=results/demo_tdsclip_training --export demo_tdsclip.safetensors --half
 
-configs/demo_tdsclip.py:average is what it is compared with, a classifier of the mean of that CLIP's
+configs/demo_tdsclip.py:average is the baseline, a classifier of the mean of that CLIP's
 frames. Its weights come from half of these clips in 10 epochs; its loss stays at ln 10.
 """
 
@@ -32,7 +32,7 @@ def get_config(variant: str = "side") -> tds_clip.Recognition:
             vision=tds_clip.Vision(width=128, depth=6, heads=4, image_size=96),
             side=tds_clip.Side(width=64 if beside else 0, differences=beside),
             classes=10,
-            merger=tds_clip.Merger(r=3),  # where it merges, which it does not by itself
+            merger=tds_clip.Merger(r=3),  # used only with merger.name=tome
         ),
         data=tds_clip.ActionData(dataset="demo_actions", split="test", clips=2, crops=1, scale=96),
         eval=tds_clip.Evaluation(batch_size=10),

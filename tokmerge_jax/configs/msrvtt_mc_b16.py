@@ -1,7 +1,7 @@
 """MSRVTT multiple choice, five captions a video, UMT-B/16.
 
 Target: UMT B/16 25M fine-tuned on MSRVTT retrieval, accuracy 96.3, without merging: vid-TLDR
-publishes no schedule. The retrieval one is tried by
+publishes no schedule. To try the one of retrieval:
 --config.model.merger.name=vid_tldr --config.model.merger.r=600,200,100
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msrvtt_b16_25m.pth.
 Protocol: msrvtt_mc_test, 12 frames, 0.7 matching + 0.3 contrast.

@@ -3,7 +3,8 @@
 Target: UMT L/16 25M fine-tuned, without merging: accuracy 47.1,
 here at 58 % of its vision cost (569.4 of 984.0 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, qa_msrvtt_l16_25m.pth.
-Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
+Protocol: test split, exact match with one of the answer list; 128 answers scored completely;
+12 frames.
 Command: tokmerge eval --config msrvtt_qa_l16 --config.checkpoint=CKPT
 """
 

@@ -6,7 +6,7 @@ here at 60 % of its vision cost (181.1 of 303.1 GMAC).
 With vid-TLDR, as the harmonic mean of both R@1: 62.7 (its authors' Representation Shift, table 3).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msvd_b16_25m.pth.
 Zero-shot: the pretrained b16_25m.pth as CKPT; published T2V R@1 42.3, V2T 61.9, without merging.
-Protocol: test split, some 40 captions per video, each a text of its own;
+Protocol: test split, about 40 captions per video, each a text of its own;
 12 frames, 128 candidates re-ranked.
 Command: tokmerge eval --config msvd_b16 --config.checkpoint=CKPT
 """

@@ -6,7 +6,7 @@ here at 54 % of its vision cost (528.2 of 984.0 GMAC).
 With vid-TLDR, as the harmonic mean of both R@1: 70.4 (its authors' Representation Shift, table 3).
 Checkpoint: OpenGVLab/unmasked_teacher, ret_msvd_l16_25m.pth.
 Zero-shot: the pretrained l16_25m.pth as CKPT; published T2V R@1 49.0, V2T 74.5, without merging.
-Protocol: test split, some 40 captions per video, each a text of its own;
+Protocol: test split, about 40 captions per video, each a text of its own;
 12 frames, 128 candidates re-ranked.
 Command: tokmerge eval --config msvd_l16 --config.checkpoint=CKPT
 """

@@ -3,7 +3,8 @@
 Target: UMT B/16 25M fine-tuned, without merging: accuracy 49.5,
 here at 62 % of its vision cost (188.4 of 303.1 GMAC).
 Checkpoint: OpenGVLab/unmasked_teacher, qa_msvd_b16_25m.pth.
-Protocol: test split, exact match with one of the answer list, 128 answers scored whole, 12 frames.
+Protocol: test split, exact match with one of the answer list; 128 answers scored completely;
+12 frames.
 Command: tokmerge eval --config msvd_qa_b16 --config.checkpoint=CKPT
 """
 

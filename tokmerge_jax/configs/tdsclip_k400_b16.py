@@ -6,7 +6,7 @@ Side4Video, the same without differences: --config.model.side.differences=False;
 top-1 83.6 (its README), its own checkpoint loads.
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 4 clips, mean of the views' softmax.
 A video is a file; frames before its first are its last ones, as there.
-Cost: 180.6 GMAC a view, of which a video has 12.
+Cost: 180.6 GMAC per view; a video has 12 views.
 Command: tokmerge eval --config tdsclip_k400_b16 --config.checkpoint=CKPT
 """
 

@@ -2,11 +2,11 @@
 
 Target: none is published.
 Checkpoint: none is published; `tokmerge train` starts from OpenAI's ViT-L-14.pt
-(`docs/tds_clip.md`). CKPT is what that leaves.
+(`docs/tds_clip.md`). CKPT is its result.
 Side4Video, the same without differences: --config.model.side.differences=False.
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 4 clips, mean of the views' softmax.
 A video is a file; frames before its first are its last ones, as there.
-Cost: 878.3 GMAC a view, of which a video has 12.
+Cost: 878.3 GMAC per view; a video has 12 views.
 Command: tokmerge eval --config tdsclip_k400_l14 --config.checkpoint=CKPT
 """
 

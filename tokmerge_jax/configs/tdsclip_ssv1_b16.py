@@ -6,7 +6,7 @@ Side4Video, the same without differences: --config.model.side.differences=False;
 top-1 59.4 (its README), its own checkpoint loads.
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 2 clips, mean of the views' softmax.
 A video is a folder of frames, or a file.
-Cost: 180.6 GMAC a view, of which a video has 6.
+Cost: 180.6 GMAC per view; a video has 6 views.
 Command: tokmerge eval --config tdsclip_ssv1_b16 --config.checkpoint=CKPT
 """
 

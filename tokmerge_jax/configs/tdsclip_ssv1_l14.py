@@ -3,12 +3,12 @@
 Target: top-1 63.0, top-5 87.8 (a public leaderboard); not reproduced here, which would need its
 videos.
 Checkpoint: none is published; `tokmerge train` starts from OpenAI's ViT-L-14.pt
-(`docs/tds_clip.md`). CKPT is what that leaves.
+(`docs/tds_clip.md`). CKPT is its result.
 Side4Video, the same without differences: --config.model.side.differences=False;
 top-1 61.0 (its README).
 Protocol: 8 segments of 5 neighbouring frames, 3 crops x 2 clips, mean of the views' softmax.
 A video is a folder of frames, or a file.
-Cost: 878.3 GMAC a view, of which a video has 6.
+Cost: 878.3 GMAC per view; a video has 6 views.
 Command: tokmerge eval --config tdsclip_ssv1_l14 --config.checkpoint=CKPT
 """
 

@@ -3,14 +3,14 @@
 Target: TempMe's paper has a row that could not be read here; none is quoted.
 Cost: 652.2 of 1124.1 GMAC, 664 tokens at the end.
 Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-16.pt
-(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
+(`docs/tempme.md` says where from). CKPT is its result, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: test split, captions joined to a paragraph, first 31 seconds; 64 frames,
 64 words, cosines (64 -> 16 -> 4 -> 1).
 Variants: configs/tempme_didemo_b16.py trains LoRA and positions alone, as published;
 configs/tempme_didemo_b16.py:full everything (our settings, after CLIP4Clip's; unverified);
-configs/tempme_didemo_b16.py:script merges as TempMe's script, whose one setting is B/32's
+configs/tempme_didemo_b16.py:script merges as TempMe's script, which has only B/32's settings
 (901.6 GMAC, 2614 tokens).
 Command: tokmerge eval --config tempme_didemo_b16 --config.checkpoint=CKPT
 """

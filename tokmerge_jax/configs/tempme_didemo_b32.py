@@ -3,7 +3,7 @@
 Target: TempMe (LoRA) T2V R@1 48.0 (the paper's table, as its reviews quote it).
 Cost: 186.2 of 282.2 GMAC, 500 tokens at the end.
 Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-32.pt
-(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
+(`docs/tempme.md` says where from). CKPT is its result, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
 Protocol: test split, captions joined to a paragraph, first 31 seconds; 64 frames,

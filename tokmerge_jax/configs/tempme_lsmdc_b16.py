@@ -3,13 +3,13 @@
 Target: TempMe's paper has a row that could not be read here; none is quoted.
 Cost: 121.3 of 210.8 GMAC, 127 tokens at the end (in the paper 121.4 of 211.3).
 Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-16.pt
-(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
+(`docs/tempme.md` says where from). CKPT is its result, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: 1000 test clips, one caption each; 12 frames, 32 words, cosines.
 Variants: configs/tempme_lsmdc_b16.py trains LoRA and positions alone, as published;
 configs/tempme_lsmdc_b16.py:full everything (our settings, after CLIP4Clip's; unverified);
-configs/tempme_lsmdc_b16.py:script merges as TempMe's script, whose one setting is B/32's
+configs/tempme_lsmdc_b16.py:script merges as TempMe's script, which has only B/32's settings
 (161.6 GMAC, 493 tokens).
 Command: tokmerge eval --config tempme_lsmdc_b16 --config.checkpoint=CKPT
 """

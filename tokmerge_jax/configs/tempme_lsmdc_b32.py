@@ -3,7 +3,7 @@
 Target: TempMe (LoRA) T2V R@1 23.5 (the paper's table, as its reviews quote it).
 Cost: 34.7 of 52.9 GMAC, 97 tokens at the end.
 Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-32.pt
-(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
+(`docs/tempme.md` says where from). CKPT is its result, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
 Protocol: 1000 test clips, one caption each; 12 frames, 32 words, cosines.

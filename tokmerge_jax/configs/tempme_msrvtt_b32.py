@@ -3,7 +3,7 @@
 Target: TempMe (LoRA) T2V R@1/5/10 46.1/71.8/80.7 (the paper's table, as its reviews quote it).
 Cost: 34.7 of 52.9 GMAC, 97 tokens at the end.
 Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-32.pt
-(`docs/tempme.md` says where from). CKPT is what that leaves, or a best.pth of the original.
+(`docs/tempme.md` says where from). CKPT is its result, or a best.pth of the original.
 Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b32.py.
 Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
 Variants: configs/tempme_msrvtt_b32.py trains LoRA and positions alone, as published;

@@ -5,7 +5,7 @@ not public.
 The video side takes 419.4 of 785.9 GMAC.
 Checkpoint: fine-tune ShuhuaiRen/TESTA_model_base_pretrain, testa_model_base_pretrain.pth, by
 tokmerge train --config testa_anet_qa_f32 --config.checkpoint=PRETRAINED
-Protocol: test split, exact match; 128 of the split's own answers scored whole, or, with
+Protocol: test split, exact match; 128 of the split's own answers scored completely, or, with
 --config.eval.answering=generate, answers written by a search with 3 beams; 32 frames.
 Command: tokmerge eval --config testa_anet_qa_f32 --config.checkpoint=CKPT
 """

@@ -2,7 +2,7 @@
 
 Target: T2V R@1/5/10 24.9/46.5/55.1 (a public leaderboard); the checkpoint of 96 frames is not
 released.
-Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
+Checkpoint: start from one of 32 frames; its time table is resampled to 96.
 Protocol: test split, whose answers are not public (config.data.split=val has them);
 one caption per video; 96 frames, 128 candidates re-ranked,
 matching score and cosine added.

@@ -2,7 +2,7 @@
 
 Target: T2V R@1/5/10 61.2/87.2/91.5 (a public leaderboard); the checkpoint of 96 frames is not
 released.
-Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
+Checkpoint: start from one of 32 frames; its time table is resampled to 96.
 Protocol: test split, one caption per video; 96 frames, 128 candidates re-ranked,
 matching score and cosine added.
 Command: tokmerge eval --config testa_didemo_f96 --config.checkpoint=CKPT

@@ -20,6 +20,6 @@ def get_config() -> testa.Pretraining:
             sampling="draws_in_halves",
             max_words=30,
             max_text_length=30,
-            on_broken="skip",  # as many files of the web are
+            on_broken="skip",  # many files from the web are broken
         ),
     )

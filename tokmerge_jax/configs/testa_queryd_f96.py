@@ -2,7 +2,7 @@
 
 Target: T2V R@1/5/10 83.4/93.8/95.3 (a public leaderboard); the checkpoint of 96 frames is not
 released.
-Checkpoint: one of 32 frames starts it, its table of times read at 96 places.
+Checkpoint: start from one of 32 frames; its time table is resampled to 96.
 Protocol: test split, all captions of a video joined; 96 frames, 128 candidates re-ranked,
 matching score and cosine added.
 Command: tokmerge eval --config testa_queryd_f96 --config.checkpoint=CKPT
