@@ -31,7 +31,7 @@ def alternatives(path):
 
 
 def paths(text):
-    """What a text names in the repository's folders; NAME and the like stand for any."""
+    """Returns the paths that a text names in the repository; NAME and the like stand for any."""
     named = {each.rstrip(".,") for place in PATH.findall(text) for each in alternatives(place)}
     return sorted(re.sub(r"\b[A-Z]+\b", "*", path) for path in named)
 

@@ -23,7 +23,7 @@ def snippet(name):
 
 
 def run(blocks):
-    """What the blocks make of two samples' tokens."""
+    """Returns the blocks' results for two samples' tokens."""
     rng = np.random.default_rng(0)
 
     def draw(like):

@@ -1,4 +1,4 @@
-"""Which jobs benchmarks/accelerator.py runs, and that it goes on where it was stopped."""
+"""The jobs of benchmarks/accelerator.py: which are run, and resuming after a stop."""
 
 import json
 import subprocess

@@ -42,7 +42,7 @@ def run(*arguments):
         ),
     ],
 )
-def test_what_cannot_work_is_told_at_once(argument, message, tmp_path):
+def test_what_cannot_work_is_reported_at_once(argument, message, tmp_path):
     done = run(argument, f"--output={tmp_path}")
     assert done.returncode == 2
     assert message in done.stderr

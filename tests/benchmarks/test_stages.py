@@ -1,4 +1,4 @@
-"""What benchmarks/stages.py makes of what it has timed: rates, shares, medians, memory."""
+"""The figures of benchmarks/stages.py: rates, shares, medians, memory, and the stages' sizes."""
 
 import types
 from typing import Any
@@ -134,7 +134,7 @@ ACTIONS = tds_clip.Recognition(
 
 
 def system(config: Config) -> Any:
-    """As much of one as inputs and the ceiling are made of."""
+    """Returns a system with the parts that inputs and the ceiling read."""
     vision = {"frames": 2, "image_size": 4, "width": 16}
     config = config.override({"seed": 0, "dtype": "float32", "model.vision": vision})
     merging = types.SimpleNamespace(cost=(LayerCost("patches", 0, 64, 1),))

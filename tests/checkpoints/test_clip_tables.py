@@ -180,7 +180,7 @@ def test_merging_switched_off_leaves_positions_out():
     assert not [name for name in rules.flatten(params) if "_positions" in name]
 
 
-def test_sizes_are_told_where_they_do_not_fit():
+def test_sizes_are_reported_where_they_do_not_fit():
     for names in (openai(), hugging_face(), tensors(lora_rank=3)):
         assert clip.sizes(names) == {
             "vision.width": 16,

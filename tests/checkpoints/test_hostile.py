@@ -56,7 +56,7 @@ def test_hostile_safetensors(name):
 
 @pytest.mark.slow
 def test_small_files_neither_hang_nor_swell():
-    """In a process of its own: 2 s, and four times the file and 64 MB, at most."""
+    """Checks in a new process: at most 2 s, and four times the file plus 64 MB."""
     table = subprocess.run(
         [sys.executable, "-c", _MEASURE], capture_output=True, text=True, check=True, env=_PATHS
     ).stdout.splitlines()

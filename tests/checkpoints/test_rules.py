@@ -123,7 +123,7 @@ def test_one_error_lists_everything():
     assert "8 faults" in str(error.value)
 
 
-def test_what_only_training_can_do_without_is_told_shortly():
+def test_error_names_the_groups_that_only_training_initialises():
     """Groups of which all is lacking, and parameters that stand beside others."""
     drawn = ("one/kernel", "layer_0/bias", "layer_1/kernel", "layer_1/bias")
     kept = [rule for rule in TABLE.rules if rule.source == "layer.0.weight"]

@@ -179,7 +179,7 @@ def retrieval_weights(config, predicts_words):
 
 @pytest.mark.slow
 def test_question_answering_starts_from_retrieval_only_to_train():
-    """What such a checkpoint lacks, the head, is drawn for a training and missed otherwise."""
+    """The head, which such a checkpoint lacks, is drawn for a training and missed otherwise."""
     _, config = qa_case()
     weights = retrieval_weights(config, predicts_words=False)
     system = tokmerge_jax.build(config)

@@ -143,7 +143,7 @@ def test_what_training_scripts_add_to_the_names(tmp_path):
     assert list(torch_file.read(tmp_path / "a.pth")) == ["fc.bias"]
 
 
-def test_sizes_are_told_where_they_do_not_fit():
+def test_sizes_are_reported_where_they_do_not_fit():
     with pytest.raises(UserError, match=r"(?s)differences=False, classes=5\).*difference_emb"):
         loaded(tensors(differences=False))
     other = {**tensors(), "fc.weight": np.zeros((9, 128), np.float32)}

@@ -178,7 +178,7 @@ def read(content: bytes, folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def weight(pushed: bytes, folder: pathlib.Path) -> np.ndarray:
-    """What becomes of a weight that the pickle's instructions `pushed` describe."""
+    """Returns the weight that the pickle's instructions `pushed` describe."""
     return read(hostile.archive(hostile.state(weight=pushed)), folder)["weight"]
 
 

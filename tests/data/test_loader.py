@@ -220,9 +220,9 @@ def test_training_clips_that_fail_in_any_way_are_replaced(folder, capfd):
     source = data.open_training(config(folder, on_broken="skip"), FRAMES)
     batch = next(source.batches(Refusing(), collate, 7, seed=0))
     assert {2, 4}.isdisjoint(batch["text_ids"][:, 0].tolist())
-    told = capfd.readouterr().err
-    assert "2.mp4: cannot be decoded (MemoryError)" in told
-    assert "4.mp4: cannot be decoded (ValueError: no buffer)" in told
+    errors = capfd.readouterr().err
+    assert "2.mp4: cannot be decoded (MemoryError)" in errors
+    assert "4.mp4: cannot be decoded (ValueError: no buffer)" in errors
     stopping = data.open_training(config(folder), FRAMES)
     with pytest.raises(UserError, match=r"[24]\.mp4: cannot .* config\.data\.on_broken=skip"):
         next(stopping.batches(Refusing(), collate, 7, seed=0))
@@ -273,7 +273,7 @@ def test_known_broken_videos_stop(folder):
         data.open_retrieval(config(folder, split="cut"), FRAMES)
 
 
-def test_known_broken_videos_are_left_out_and_told(folder):
+def test_known_broken_videos_are_left_out_and_reported(folder):
     source = data.open_retrieval(config(folder, split="cut", on_broken="skip"), FRAMES)
     assert source.broken == ("cut.mp4",)
     assert "99" not in source.gallery.texts

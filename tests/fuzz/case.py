@@ -45,7 +45,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a case.
+    """The result of a case.
 
     Attributes:
       verdict: "ok", "refused" or "failed".
@@ -90,7 +90,7 @@ class _Watch:
 
 
 def _directory(arguments: tuple[Any, ...]) -> str:
-    """What a path is relative to, if a call says so; its last argument is an open folder then."""
+    """Returns the folder of a relative path, if the call's last argument is an open folder."""
     folder = arguments[-1]
     return os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder > 0 else ""
 
@@ -131,7 +131,7 @@ _EXPECTED = {"case", "in", "log.txt"}
 
 
 def _be_quiet(log: pathlib.Path) -> None:
-    """What is printed goes to a file; bytecode and compiled programs are not kept."""
+    """Sends printed text to a file, and keeps neither bytecode nor compiled programs."""
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(target, stream)

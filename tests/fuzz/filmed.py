@@ -53,7 +53,7 @@ def make(folder: pathlib.Path) -> None:
 
 
 def read(case: pathlib.Path, good: pathlib.Path) -> None:
-    """What the check calls usable, every rule can sample, in evaluation and in training."""
+    """Checks that every rule samples a usable video, in evaluation and in training."""
     del good
     path = next(file for file in case.iterdir() if file.is_file())
     fault = check_video(str(path))

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def check(name: str, home: pathlib.Path, moments: int) -> list[str]:
-    """What differs from a run in one go, or was done again; prints each kill."""
+    """Returns the differences from an uninterrupted run and the repeated work; prints each kill."""
     job, whole, killed = JOBS[name], home / name / "whole", home / name / "killed"
     _Sitting(job, home, whole).finish()
     total, faults, done = len(job.done(whole, _notes(whole))), [], frozenset()

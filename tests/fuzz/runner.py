@@ -47,7 +47,7 @@ class _Worker:
         self.pipe.send((kind, good, number))
 
     def outcome(self) -> Outcome | None:
-        """That of its case, if it is over, one way or another."""
+        """Returns the case's outcome if its process has ended, in any way."""
         assert self.task is not None
         kind, _ = self.task
         try:
@@ -140,7 +140,7 @@ def _work(
 
 
 def _cause(code: int | None) -> str:
-    """What ended a process."""
+    """Returns the cause of a process's end."""
     if code is None or code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name

@@ -38,7 +38,7 @@ def config() -> umt.Retrieval:
 
 @functools.cache
 def system() -> System:
-    """That of the configuration."""
+    """Builds the configuration's system."""
     return registry.build(config())
 
 

@@ -84,8 +84,8 @@ def test_gradients_equal_those_of_the_definition(form, dtype):
 @pytest.mark.parametrize(("rows", "keys"), [(6, 8), (7, 8), (6, 9), (7, 9)])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_cudnn_is_asked_for_the_definition(rows, keys, weighted, dtype):
-    """What it is asked for, computed by XLA: values and gradients are those of the definition."""
+def test_the_call_to_cudnn_equals_the_definition(rows, keys, weighted, dtype):
+    """Checks values and gradients of the call, computed by XLA instead of cuDNN."""
     arrays = draw(2, rows, keys, 2, 8, dtype=dtype)
     if weighted:
         arrays.append(weights(2, keys) + 1.0)

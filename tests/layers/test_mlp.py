@@ -22,7 +22,7 @@ def exact(x):
     ("dtype", "rtol"), [(jnp.float32, 0), (jnp.bfloat16, 2.0**-8)], ids=["float32", "bfloat16"]
 )
 def test_gelu(dtype, rtol):
-    """In half precision nothing but the result is rounded."""
+    """Checks that in half precision only the result is rounded."""
     x = jnp.asarray(X, dtype)
     value, slope = exact(np.asarray(x, np.float32))
     slopes = jax.jit(jax.grad(lambda x: gelu(x).sum()))(x)

@@ -298,7 +298,7 @@ X, VIDEO = Tokens(KEYS), Tokens(KEYS[None])
     ],
 )
 def test_mergers_say_what_they_need(merger, tokens, evidence, message):
-    """In one sentence, while tracing too; without the tests' own check of types, as for users."""
+    """Checks each sentence, while tracing too; without the tests' type checks, as for users."""
     call = partial(inspect.unwrap(type(merger).__call__), merger)
     with pytest.raises(UserError, match=message):
         call(tokens, evidence)

@@ -60,7 +60,7 @@ def test_refusals(spec, message):
         schedule.resolve(spec, 2, 2352, HALF)
 
 
-def test_protected_tokens_are_told():
+def test_protected_tokens_are_reported():
     with pytest.raises(
         UserError,
         match=r"r=6 of the 13 tokens that enter layer 0; at most 5",

@@ -1,4 +1,4 @@
-"""What encoding a video holds at once, read from UMT-B/16's compiled program (nothing runs)."""
+"""The memory of encoding a video, read from UMT-B/16's compiled program (nothing runs)."""
 
 import math
 import re

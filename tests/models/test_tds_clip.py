@@ -83,7 +83,7 @@ def test_training_stays_out_of_the_frozen_network():
 
 @pytest.mark.slow
 def test_remat_keeps_less_for_the_gradient():
-    """What is kept from the forward to the backward pass, before XLA (which on CPU undoes it)."""
+    """Checks the arrays kept for the backward pass, before XLA, which on a CPU undoes remat."""
     module, params = tds_clip_case.module_of(SMALL), tds_clip_case.abstract_params
     params, video = params(module, SMALL), jnp.asarray(video_of())
 

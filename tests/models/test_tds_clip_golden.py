@@ -31,7 +31,7 @@ def run(module, params, video):
 
 
 def given(seen, name):
-    """What the side network's part `name` gave, [B T,N,D] as the goldens have it."""
+    """Returns the result of the side network's part `name`, [B T,N,D] as in the goldens."""
     (x,) = seen["side"][name]["__call__"]
     return x.reshape(-1, *x.shape[-2:])
 
@@ -97,7 +97,7 @@ def test_merged(name):
 
 @pytest.mark.slow
 def test_nothing_to_merge_is_the_plain_network():
-    """What the network without mergers gives is what the original gives at r = 0."""
+    """Checks that the network without mergers equals the original at r = 0."""
     case = golden.load("tdsclip-merged")
     module, params = tds_clip_case.network_of(case, merged=False)
     assert not any(module.vision.mergers)

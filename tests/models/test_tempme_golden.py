@@ -39,7 +39,7 @@ def run(case, system, params):
 
 
 def check_features(case, params, frames, words):
-    """What the originals' functions return: video and frame features, text features."""
+    """Checks the originals' results: video and frame features, text features."""
     mask = case.spec["inputs"]["video_mask"]
     mask = np.ones(frames.shape[:2]) if mask == "all ones" else np.array(mask)
     pooled = np.stack([unit(f[m > 0]).mean(axis=0) for f, m in zip(frames, mask, strict=True)])
@@ -108,7 +108,7 @@ def test_tiny(name):
 
 
 def test_tiny_features():
-    """By the network's own functions, which compute class tokens alone in the last block."""
+    """Checks the network's own functions, which compute class tokens alone in the last block."""
     case = golden.load("tempme-tiny-2clips")
     system, params = clip_case.system_of(case)
     inputs = clip_case.videos(case), case.arrays["inputs/text_ids"]

@@ -25,7 +25,7 @@ def run(kib, *arguments):
 
 
 def least():
-    """What the refusal asks for, in KiB."""
+    """Returns the memory that the refusal asks for, in KiB."""
     return int(re.findall(r"set it to at least (\d+)", run(200_000, LIMITS).stderr)[0])
 
 

@@ -36,7 +36,7 @@ def run(*arguments, name="search_schedule"):
         ("--config.data.folder=nowhere", "data set demo, split val, is not prepared in 'nowhere'"),
     ],
 )
-def test_what_cannot_work_is_told(argument, message, tmp_path):
+def test_what_cannot_work_is_reported(argument, message, tmp_path):
     done = run(argument, f"--config.output={tmp_path}")
     assert done.returncode == 2
     assert message in done.stderr

@@ -79,7 +79,7 @@ def images(case) -> np.ndarray:
 
 
 def record(system, params, video, part="vision"):
-    """What the image transformer recorded, by module, traced."""
+    """Returns the records of the traced image transformer, by module."""
     run = nn.apply(
         lambda model, x: model.vision(x, trace=True), system.network, mutable=["intermediates"]
     )

@@ -108,7 +108,7 @@ def videos(case, count: int, seed: int | None = None) -> np.ndarray:
 
 
 def record(system, params, video):
-    """What each vision block recorded (a list of dicts), and the final tokens [V,N,C]."""
+    """Returns the records of each vision block (a list of dicts) and the final tokens [V,N,C]."""
     run = nn.apply(
         lambda model, x: model.vision(x, trace=True), system.network, mutable=["intermediates"]
     )

@@ -52,7 +52,7 @@ def mergers_of(system):
 
 
 def macs_of(layer, width):
-    """By hand: attention among those that enter, the merger's, the MLP of those that leave."""
+    """Returns MACs by hand: attention of tokens that enter, the merger, MLP of those that leave."""
     n, m = layer.tokens_in, layer.tokens_out
     return 4 * n * width**2 + 2 * n**2 * width + 7 * n * width + 8 * m * width**2
 
@@ -76,7 +76,7 @@ def test_in_umt():
 
 
 def test_in_clip():
-    """In every frame apart, where the class token stays first; it need not leave half."""
+    """Checks merging within each frame: the class token stays first, and r may exceed half."""
     config = clip_case.config_of(CLIP).override({**KEYS, "model.merger.r": (12, 2)})
     system = unchecked(tokmerge_jax.build(config))
     params = golden.parameters(system, CLIP.weights())

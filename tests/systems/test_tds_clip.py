@@ -50,7 +50,7 @@ def case():
 
 @pytest.mark.parametrize(("side_rate", "differences"), [(0.5, True), (1.0, False)])
 def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
-    """By its names: "bn" and "side" in them; "visual"; the rest. Decay alone moves here."""
+    """Checks its groups by name: "bn" and "side"; "visual"; the rest. Only decay moves."""
     config = tds_clip_case.config_of({**SMALL, "side.differences": differences})
     assert config.train.side_rate == 1
     system = build(config.override({"train.side_rate": side_rate}))
@@ -78,7 +78,7 @@ def test_rates_are_those_of_the_original_s_groups(side_rate, differences):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_loss_gradients_and_statistics(case, mode):
-    """By the batch's statistics and by running ones; the frozen transformer has no gradient."""
+    """Checks statistics of the batch and running ones; the frozen network has no gradient."""
     original, system, params, batch = case
     memory, parts = system.training.init_loss_state(params, KEY), ("side", "head", "vision")
 
@@ -120,7 +120,7 @@ def test_loss_gradients_and_statistics(case, mode):
 
 
 def test_loss_of_running_statistics(case):
-    """What evaluation would say, with labels smoothed and not; nothing is remembered."""
+    """Checks the loss as evaluation computes it, labels smoothed or not; no state changes."""
     original, system, params, batch = case
     memory, plain = (
         system.training.init_loss_state(params, KEY),

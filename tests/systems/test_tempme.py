@@ -56,7 +56,7 @@ def test_predictions_are_the_originals_directions(tiny, encode):
 
 
 def test_folded_parameters_are_those_of_the_network_without_lora(tiny):
-    """Which predicts the same: what `predict` folds is compared with the original."""
+    """Checks that both networks predict the same; another test compares with the original."""
     _, params = tiny
     folded = merge_lora(params)
     plain = tokmerge_jax.build(changed(lora_rank=0)).weights.shapes
@@ -82,7 +82,7 @@ def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
 
 @pytest.mark.parametrize("merger", slow(["tome", "vid_tldr", "shift"], "tome".__ne__))
 def test_other_mergers_work_in_every_frame(tiny, merger):
-    """By configuration alone; each frame's class token and its cost are as they should be."""
+    """Checks mergers chosen in a configuration: each frame keeps its class token; costs agree."""
     config = changed(merger={"name": merger, "r": (3, 2)})
     system = unchecked(tokmerge_jax.build(config))
     weights = checkpoints.from_torch(system, CASE.weights())
@@ -104,7 +104,7 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
 
 
 def test_another_merger_within_frames_and_clips():
-    """By `join.within`; as clips join, no saliency tells of the places before."""
+    """Checks `join.within`; since clips join, the trace has no saliency."""
     system = unchecked(tokmerge_jax.build(changed(join={"within": "shift"})))
     stages = [merger for merger in system.network.vision.mergers if merger]
     assert stages == [Shift(1, 1), Shift(1, 1), Shift(2, 2), Shift(1, 2), Shift(2, 4), Shift(2, 4)]

@@ -122,7 +122,7 @@ def test_pruning_leaves_a_patch_of_a_frame():
         ({"vision.image_size": 100}, "must be a multiple of config.model.vision.patch_size=16"),
     ],
 )
-def test_what_cannot_work_is_told(changes, message):
+def test_what_cannot_work_is_reported(changes, message):
     changes = {f"model.{key}": value for key, value in changes.items()}
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(testa_case.testa.Retrieval().override(changes))

@@ -137,7 +137,7 @@ def captions(system, **changes):
 
 @pytest.mark.slow
 def test_a_searched_caption_has_its_likelihood(system, params, videos, after):
-    """Which texts beams find is tested of answers; here that each beam reads its own video."""
+    """Checks that each beam reads its own video; tests of answers check the texts."""
     written = jax.jit(captions(system, beams=3))(params, videos)
     ids = np.array(written["ids"])
     logs = np.take_along_axis(after(ids)[:, :-1], ids[:, 1:, None], axis=-1)[..., 0]

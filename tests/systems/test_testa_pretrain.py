@@ -184,7 +184,7 @@ def test_the_decoder_shares_all_but_attention_to_what_was_said(params):
     equal(full["word_head"], params["decoder"]["word_head"])
 
 
-def test_what_should_be_shared_and_is_not_is_told(system):
+def test_what_should_be_shared_and_is_not_is_reported(system):
     weights = without_slow()
     name = "text_decoder.bert.encoder.layer.1.output.dense.bias"
     weights[name] = weights[name] + 1
@@ -238,7 +238,7 @@ def test_negative_weights_by_hand():
     np.testing.assert_allclose(far[0], [0, 1e-4, 1e-4])  # never all zero
 
 
-def test_crops_that_no_video_has_are_told():
+def test_crops_that_no_video_has_are_reported():
     wrong = config().override({"train.decode_size": 48})
     with pytest.raises(UserError, match=r"decode_size=48 must be at least config\.model\.vision"):
         tokmerge_jax.build(wrong)

@@ -77,7 +77,7 @@ def small(tmp_path_factory):
 
 
 def given(case, system, params, folder, batch_size, devices=1):
-    """What either way of answering is given."""
+    """Returns the inputs of both ways of answering."""
     video, count = clips(case), case.config["batch"]
     names = tuple(map(str, range(count)))
 
@@ -226,6 +226,6 @@ def test_smoothing_is_minus_the_cross_entropy_with_smoothed_labels():
         ("model.vision.depth", 0, "config.model.vision.depth=0 must be at least 1"),
     ],
 )
-def test_what_cannot_work_is_told(key, value, message):
+def test_what_cannot_work_is_reported(key, value, message):
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(testa.QuestionAnswering().override({key: value}))

@@ -142,7 +142,7 @@ def test_what_is_remembered(start, learned):
         ({"parts": 0}, "config.train.parts=0 must be at least 1"),
     ],
 )
-def test_what_cannot_work_is_told(changes, message):
+def test_what_cannot_work_is_reported(changes, message):
     config = testa_case.testa.Retrieval().override({"train": changes})
     with pytest.raises(UserError, match=message):
         tokmerge_jax.build(config)

@@ -107,7 +107,7 @@ def test_trace_follows_every_token(merger):
 )
 @pytest.mark.parametrize("case", ["vidtldr-tiny", "umtqa-tiny"])
 def test_only_the_entropy_needs_maps_of_layers_that_merge(case, merger, maps, monkeypatch):
-    """In retrieval and question answering, from a video to its 64 - 16 - 8 tokens."""
+    """Checks retrieval and question answering, from a video to its 64 - 16 - 8 tokens."""
     config = umt_case.config_of(golden.load(case)).override({"model.merger.name": merger})
     system = unchecked(tokmerge_jax.build(config))
     weights, asked, attend = system.weights.shapes, [], kernels.attention

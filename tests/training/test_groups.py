@@ -83,7 +83,7 @@ def stopped_before_the_third(start):
 
 
 def biases(steps):
-    """What `remembering` remembers after each step, of two groups."""
+    """Returns the state of `remembering` after each step of two groups."""
     bias, computed = 0.0, []
     for _, batch in zip(range(steps), small_run.batches(0), strict=False):
         largest = [np.abs(batch["video"][part::2]).max() for part in range(2)]

@@ -72,7 +72,7 @@ def test_a_stopped_run_saves_and_goes_on(whole, tmp_path):
 
 
 def test_a_run_that_trains_a_part_resumes_too(tmp_path):
-    """As LoRA is trained: what is frozen stays, and has no moments to restore."""
+    """Checks a training like LoRA's: frozen parameters stay, and have no moments to restore."""
     trainable = ("^text/", "temperature")
     whole = small_run.train(tmp_path / "whole", trainable=trainable)
     stop = partial(os.kill, os.getpid(), signal.SIGTERM)

@@ -178,7 +178,7 @@ def test_rates_of_epochs_take_no_warmup(name):
         rates(name, 1.0, 0.0, epochs=2, per_epoch=4, warmup_steps=2)
 
 
-def test_an_unknown_rate_is_told():
+def test_an_unknown_rate_is_reported():
     with pytest.raises(UserError, match="schedule='step' is unknown; use cosine, cosine_by_ten"):
         rates("step", 1.0, 0.0, 1)
 

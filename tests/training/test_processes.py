@@ -31,7 +31,7 @@ def start(processes, devices, program, *arguments):
 
 
 def run(processes, devices, program, *arguments, code=0):
-    """What is printed to both streams."""
+    """Returns the text printed to both streams."""
     process = start(processes, devices, program, *arguments)
     said, errors = process.communicate(timeout=400)
     assert process.returncode == code, errors
@@ -45,7 +45,7 @@ def numbers(folder):
 
 @pytest.fixture(scope="module")
 def curve(tmp_path_factory):
-    """That of one process, which has two devices."""
+    """Returns the curve of one process, which has two devices."""
     folder = tmp_path_factory.mktemp("one")
     run(1, 2, "small_processes", folder, "")
     return numbers(folder)

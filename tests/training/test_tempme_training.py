@@ -97,7 +97,7 @@ def test_only_what_the_reference_lists_moves(case, learned):
     assert moments <= 2 * sum(before[n].size for n in listed) + 2  # and two counters
 
 
-def test_nothing_to_train_is_told(case):
+def test_nothing_to_train_is_reported(case):
     _, system, params, _ = case
     with pytest.raises(tokmerge_jax.UserError, match="nothing to train"):
         step.create(system.training.optimizer(lambda s: 0.0), params, ["no_such_parameter"])

@@ -1,4 +1,4 @@
-"""What records become: galleries, paragraphs, training rows."""
+"""Galleries, paragraphs and training rows, made from records."""
 
 import golden
 import numpy as np

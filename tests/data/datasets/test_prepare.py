@@ -57,7 +57,7 @@ def opened(folder, split="test", on_broken="skip"):
 
 
 def test_videos_are_sorted_into_good_missing_and_broken(folder):
-    """As the package's own function has them checked."""
+    """Checks through the package's own function."""
     places = {"annotations": folder, "videos": folder / "videos"}
     (report,) = tokmerge_jax.prepare("msrvtt", folder / "data", **places, workers=2)
     assert (report.texts, report.videos, report.usable) == (4, 4, 2)

@@ -359,7 +359,7 @@ def test_the_answers_of_the_split_are_chosen_from(folder, prepared):
     assert source.broken == ("v_d",)
 
 
-def test_what_is_not_prepared_is_told_with_the_command(tmp_path):
+def test_what_is_not_prepared_is_reported_with_the_command(tmp_path):
     place = {"dataset": "queryd", "split": "val", "folder": str(tmp_path), "workers": 0}
     config = Data(paragraph=True).override(place)
     with pytest.raises(UserError, match=r"--dataset queryd --annotations DIR .* --splits val"):

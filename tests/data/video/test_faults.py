@@ -86,7 +86,7 @@ except UserError as error:
 
 
 def test_no_more_open_files_are_no_fault_of_a_video(tmp_path):
-    """What leaves broken videos out is not asked."""
+    """The callback that leaves broken videos out is not called."""
     write(tmp_path / "0.mp4", draw(4, 16, 16))
     done = subprocess.run(
         [sys.executable, "-c", _NO_MORE_FILES, str(tmp_path)],
