@@ -14,7 +14,7 @@ from parameters import slow
 
 from tokmerge_jax import data
 from tokmerge_jax.config.common import TextData
-from tokmerge_jax.data import loader
+from tokmerge_jax.data import training_source
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.data.pixels import umt
@@ -236,7 +236,7 @@ def test_a_training_clip_that_ends_its_process_is_replaced(folder, monkeypatch):
             dies = workers and make.rows[make.order(place)].path == "3.mp4" and not make.first
             yield Fault(f"{name(place)} dies") if dies else make(place)
 
-    monkeypatch.setattr(loader, "in_order", in_order)
+    monkeypatch.setattr(training_source, "in_order", in_order)
     source = data.open_training(config(folder, on_broken="skip", workers=1), FRAMES)
     made = [next(source.batches(Brightness(), collate, 7, seed=1)) for _ in range(2)]
     numbers = made[0]["text_ids"][:, 0]
@@ -312,7 +312,7 @@ def test_videos_that_fail_while_loading_are_left_out_of_their_batches(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "didemo"}, r"not prepared.*prepare_data\.py --dataset didemo --annotations"),
+        ({"dataset": "didemo"}, r"not prepared.*tokmerge prepare --dataset didemo --annotations"),
         ({"dataset": "didemo", "split": "val"}, r"split val, is not .*--splits val --folder"),
         ({"split": "val"}, r"'val' is not a split of .*'msrvtt'; choose from train, test"),
         ({"dataset": "msr"}, r"dataset='msr' is unknown; known: msrvtt, msvd"),
