@@ -28,7 +28,9 @@ from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation.actions import view_scores
-from tokmerge_jax.evaluation.index import Hit, Index
+from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
+from tokmerge_jax.own_videos.index import Index
+from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.search import Searcher, check_texts, index_videos
 from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import Recognition, Retrieval, System
@@ -295,24 +297,30 @@ def index(
 
 
 def search(
-    target: Path, texts: Sequence[str], *, top_k: int = 10, rerank: bool = True
+    target: Path,
+    texts: Sequence[str],
+    *,
+    top_k: int = 10,
+    rerank: bool = True,
+    where: Filter = EVERYTHING,
 ) -> list[list[Hit]]:
     """Finds the videos of an index that fit each text best, best first.
 
     A hit's path is relative to the indexed folder. Each call loads the model again;
-    `own_videos.search.Searcher` keeps it.
+    `own_videos.search.Searcher` keeps it, and also finds what is like a clip, a picture or a hit.
 
     Args:
       target: a folder made by `index`.
       texts: the queries.
       top_k: number of videos per text, at least 1.
       rerank: whether the matching head, if the system has one, re-ranks the most similar videos.
+      where: condition that the videos must meet: their folder, the days of their last change.
 
     Raises:
       UserError: if there is no index, its weights are missing, or a text holds no word.
     """
     with jax.default_matmul_precision("highest"):
-        return Searcher(target)(texts, top_k, rerank)
+        return Searcher(target)(texts, top_k, rerank, where)
 
 
 def convert(

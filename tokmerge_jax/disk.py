@@ -75,7 +75,7 @@ def explained(place: os.PathLike[str] | str = "") -> Iterator[None]:
 
 def refusal(error: BaseException) -> int | None:
     """The `errno` of a refusal, also if a library wrapped it as text; None for other errors."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         is_refusal = error.errno in _CURES or (error.errno in _PATHS and error.filename)
         return error.errno if is_refusal else None
     text = str(error)

@@ -17,7 +17,7 @@ from tokmerge_jax import registry
 from tokmerge_jax.configs import demo, demo_qa
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Clip, Question, Record
-from tokmerge_jax.evaluation import index
+from tokmerge_jax.own_videos.table import Table, lance
 from tokmerge_jax.training import export
 
 VIDEOS = 48
@@ -182,12 +182,14 @@ def _checkpoints(output: pathlib.Path, notes: pathlib.Path) -> Units:
     return frozenset((place.name, place.stat().st_mtime_ns) for place in places)
 
 
-def _features(output: pathlib.Path, notes: pathlib.Path) -> Units:
-    """Videos whose features the index has noted, and when these were stored."""
+def _videos(output: pathlib.Path, notes: pathlib.Path) -> Units:
+    """Videos in the index, and when they were stored."""
     del notes
-    files = {file.name: file.stat().st_mtime_ns for file in output.glob("features/*.safetensors")}
-    noted = len(index.entries(output))  # the last one stored may not be, yet
-    return frozenset(sorted(files.items(), key=lambda item: item[1])[:noted])
+    if not Table.exists(output):
+        return frozenset()
+    columns = ["path", "_row_created_at_version"]
+    rows = lance.dataset(str(output / "videos.lance")).to_table(columns=columns).to_pylist()
+    return frozenset(tuple(row.values()) for row in rows)
 
 
 def _scores(output: pathlib.Path) -> Any:
@@ -207,8 +209,8 @@ def _found_schedules(output: pathlib.Path) -> Any:
 
 
 def _indexed(output: pathlib.Path) -> Any:
-    features = {file.name: file.read_bytes() for file in (output / "features").iterdir()}
-    return sorted(index.entries(output).items()), features
+    rows = lance.dataset(str(output / "videos.lance")).to_table().to_pylist()
+    return sorted(rows, key=lambda row: row["path"])
 
 
 def _prepared(output: pathlib.Path) -> Any:
@@ -226,7 +228,7 @@ JOBS = {
         _lines("search/train/trials.jsonl", lambda line: (*line["r"],)),
         _found_schedules,
     ),
-    "index": Job(_index, _features, _indexed),
+    "index": Job(_index, _videos, _indexed),
     "preparation": Job(_preparation, _lines("*_checks.jsonl", lambda line: line[0]), _prepared),
 }
 """By name."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tokmerge_jax.evaluation.index import Index
 from tokmerge_jax.evaluation.rows import FilePart
+from tokmerge_jax.own_videos.index import Index
 
 _PAUSE_S = 0.05
 
@@ -35,9 +35,9 @@ def main() -> None:
             file.write(json.dumps([str(self._mark_file), np.asarray(rows).tolist()]) + "\n")
         write(self, rows, values, marks)
 
-    def add_slowly(self: Index, path: str, stamp: Any, features: Any) -> None:
+    def add_slowly(self: Index, stamps: Any, features: Any) -> None:
         time.sleep(_PAUSE_S)
-        add(self, path, stamp, features)
+        add(self, stamps, features)
 
     FilePart.write, Index.add = write_slowly, add_slowly
     sys.path.insert(0, str(pathlib.Path(script).parent))

@@ -1,7 +1,6 @@
 """Searching a folder of videos as a user does, by the scripts and from Python."""
 
 import functools
-import json
 import operator
 import os
 import shutil
@@ -13,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import script
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from tokmerge_jax import disk
@@ -20,8 +20,9 @@ from tokmerge_jax.configs import demo as demo_config
 from tokmerge_jax.configs import demo_clip
 from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.demo import scene
-from tokmerge_jax.evaluation import index
-from tokmerge_jax.own_videos import search
+from tokmerge_jax.own_videos import index, search
+from tokmerge_jax.own_videos.filters import Filter
+from tokmerge_jax.own_videos.table import Table, lance
 from tokmerge_jax.types import UserError
 
 WEIGHTS = demo_config.get_config().checkpoint
@@ -49,7 +50,29 @@ def configuration(checkpoint=WEIGHTS, **mesh):
 
 
 def features(target):
-    return {file.name: load_file(file) for file in (target / "features").iterdir()}
+    """Path -> embedding and tokens, if they are kept."""
+    rows = lance.dataset(str(target / "videos.lance")).to_table().to_pylist()
+    return {
+        row["path"].decode(): [
+            np.float32(row["embedding"]), np.frombuffer(row["tokens"] or b"", np.float32)
+        ]
+        for row in rows
+        if not row["fault"]
+    }  # fmt: skip
+
+
+def commits(target):
+    """Path -> the version of the table in which its row was written."""
+    columns = ["path", "_row_created_at_version"]
+    rows = lance.dataset(str(target / "videos.lance")).to_table(columns=columns).to_pylist()
+    return {row["path"].decode(): row["_row_created_at_version"] for row in rows}
+
+
+def equal(ours, others):
+    assert ours.keys() == others.keys()
+    for path, arrays in others.items():
+        for array, other in zip(ours[path], arrays, strict=True):
+            np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +97,8 @@ def test_a_model_without_a_matching_head(tmp_path):
     write_clips(tmp_path / "videos", [0, 9, 20])
     config = demo_clip.get_config().override({"data.workers": 0})
     search.index_videos(config, tmp_path / "videos", tmp_path / "index")
-    for arrays in features(tmp_path / "index").values():
-        assert {name: x.shape for name, x in arrays.items()} == {"embedding": (1, 128)}
+    for embedding, tokens in features(tmp_path / "index").values():
+        assert (embedding.shape, tokens.shape) == ((128,), (0,))
     for hits, number in zip(
         search.Searcher(tmp_path / "index")([caption(9), caption(20)], top_k=2),
         (9, 20),
@@ -96,13 +119,8 @@ def test_two_processes_make_one_index(made, tmp_path):
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("3 videos can be searched") == 1
     assert index.entries(tmp_path) == index.entries(made[1])
-    assert [file.name for file in tmp_path.glob("*.jsonl")] == ["videos.jsonl"]
     assert (tmp_path / "broken.txt").read_text() == (made[1] / "broken.txt").read_text()
-    ours, alone = features(tmp_path), features(made[1])
-    assert ours.keys() == alone.keys()
-    for name, arrays in alone.items():
-        for part, values in arrays.items():
-            np.testing.assert_allclose(ours[name][part], values, rtol=1e-4, atol=1e-5)
+    equal(features(tmp_path), features(made[1]))
 
 
 @pytest.fixture
@@ -113,7 +131,7 @@ def copied(made, tmp_path):
     shutil.copytree(made[1], target)
     about = index.describe(target)
     about["about"]["videos"] = str(videos)
-    (target / "index.json").write_text(json.dumps(about))
+    Table(target).about = about
     return videos, target
 
 
@@ -126,6 +144,23 @@ def test_what_a_video_shows_finds_it(made):
     plain = searcher(asked, top_k=1, rerank=False)
     assert [ranked[0].path for ranked in plain] == ["0.mp4", "more [abc]/20.mp4"]
     assert [ranked[0].score for ranked in plain] == [None, None]
+
+
+def test_videos_like_another(made, tmp_path):
+    videos, target = made
+    searcher = search.Searcher(target)
+    frame = scene.draw(demo.stories("test")[20], (2, 20))[0]
+    Image.fromarray(frame).save(tmp_path / "frame.png")
+    same, picture = searcher.like([videos / "9.mp4", tmp_path / "frame.png"], top_k=3)
+    assert (same[0].path, len(same), same[0].score) == ("9.mp4", 3, None)
+    assert same[0].cosine == pytest.approx(1, abs=1e-5)
+    assert picture[0].path == "more [abc]/20.mp4"
+    (others,) = searcher.like([same[0]])
+    assert [hit.path for hit in others] == [hit.path for hit in same[1:]]
+    (inside,) = searcher.like([same[0]], where=Filter("more [abc]"))
+    assert [hit.path for hit in inside] == ["more [abc]/20.mp4"]
+    with pytest.raises(UserError, match=r"bad\.MKV: cannot be decoded"):
+        searcher.like([videos / "bad.MKV"])
 
 
 def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
@@ -148,31 +183,26 @@ def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
 
 def test_only_what_changed_is_encoded(copied):
     videos, target = copied
-    before = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    before = commits(target)
     write_clips(videos, [31])
     (videos / "bad.MKV").write_text("still no video")
     (videos / "9.mp4").unlink()
     indexed = search.index_videos(configuration(), videos, target)
     assert indexed.videos == ("0.mp4", "31.mp4", "more [abc]/20.mp4")
     assert list(indexed.faults) == ["bad.MKV"]
-    after = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
-    assert len(after) == 3
-    assert len(before.items() & after.items()) == 2
+    kept = before.items() & commits(target).items()
+    assert {path for path, _ in kept} == {"0.mp4", "more [abc]/20.mp4"}
     shutil.copy(videos / "31.mp4", videos / "0.mp4")
     (videos / "bad.MKV").unlink()
     search.index_videos(configuration(), videos, target)
     assert not (target / "broken.txt").exists()
-    same, other = (indexed.load(path, "embedding", (1, 128)) for path in ("0.mp4", "31.mp4"))
-    np.testing.assert_allclose(same, other, rtol=1e-5, atol=1e-6)
+    stored = features(target)
+    np.testing.assert_allclose(stored["0.mp4"][0], stored["31.mp4"][0], rtol=1e-5, atol=1e-6)
 
 
 def test_devices_and_batches_do_not_matter(made, tmp_path):
     search.index_videos(configuration(data=1), made[0], tmp_path)  # batches of 2 instead of 8
-    one, eight = features(tmp_path), features(made[1])
-    assert one.keys() == eight.keys()
-    for name, arrays in one.items():
-        for kind, values in arrays.items():
-            np.testing.assert_allclose(values, eight[name][kind], rtol=1e-4, atol=1e-5)
+    equal(features(tmp_path), features(made[1]))
 
 
 def test_another_model_or_folder_is_refused(copied, tmp_path):
@@ -205,9 +235,9 @@ def test_settings_that_cannot_be(copied):
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
-        ("about", None, r"index\.json is damaged"),
-        ("about.videos", 5, r"index\.json is damaged"),
-        ("about.config", [], r"index\.json is damaged"),
+        ("about", None, r"videos\.lance is damaged"),
+        ("about.videos", 5, r"videos\.lance is damaged"),
+        ("about.config", [], r"videos\.lance is damaged"),
         ("about.config.system", "none_such", "config.system='none_such' is unknown"),
         ("about.config.model", {}, "no valid configuration"),
         ("about.config.model.vision.width", "wide", "no valid configuration"),
@@ -226,19 +256,18 @@ def test_a_damaged_or_strange_index_is_one_sentence(copied, place, value, says):
     stored = index.describe(target)
     *parts, last = place.split(".")
     functools.reduce(operator.getitem, parts, stored)[last] = value
-    (target / "index.json").write_text(json.dumps(stored))
+    Table(target).about = stored
     with pytest.raises(UserError, match=says):
         search.Searcher(target)
 
 
 def test_paths_that_lead_outside_are_left_alone(copied, tmp_path):
-    """A stranger's log names a file elsewhere; to forget it removes features alone."""
+    """A stranger's table names a file elsewhere; to forget it removes its row alone."""
     videos, target = copied
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
-    with (target / "videos.jsonl").open("a") as log:
-        for path in ("../outside.txt", str(outside)):
-            log.write(json.dumps([path, [4, 4], ""]) + "\n")
+    for path in ("../outside.txt", str(outside)):
+        Table(target).append({path: (4, 4)}, np.ones((1, 128), np.float32), None)
     indexed = search.index_videos(configuration(), videos, target)
     assert indexed.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
     assert outside.read_text() == "mine"
@@ -274,9 +303,9 @@ def test_weights_that_moved_or_changed_are_told(copied, tmp_path):
     here.rename(there)
     with pytest.raises(UserError, match=r"here\.safetensors does not exist.*index again with"):
         search.Searcher(target)
-    before = {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    before = commits(target)
     search.index_videos(configuration(there), videos, target)
-    assert before == {file: file.stat().st_mtime_ns for file in (target / "features").iterdir()}
+    assert {path: before[path] for path in features(target)}.items() <= commits(target).items()
     search.Searcher(target)
     weights = load_file(there)
     save_file({name: np.asarray(2 * array) for name, array in weights.items()}, there)
@@ -296,8 +325,11 @@ def test_the_script_ranks_for_every_query(made):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say `index` or `query`"),
-        (["find"], "'find' is no command; say `index` or `query`"),
+        ([], "say `index`, `query` or `like`"),
+        (["find"], "'find' is no command; say `index`, `query` or `like`"),
+        (["query", "--index=x", "--since=May", "a"], "--since=May is no day; write 2024-06-30"),
+        (["like", "--index=x"], "`like` needs a video or a picture"),
+        (["index", "--index=x", "--videos=y", "--folder=z"], "`index` takes no --folder"),
         (["query", "a"], "--index is missing"),
         (["query", "--index=nowhere", "a"], "nowhere holds no index; make one by"),
         (["index", "--index=x", "--videos=y"], "--config is missing"),
@@ -328,20 +360,18 @@ def test_a_killed_run_goes_on(tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    log, deadline = target / "videos.jsonl", time.monotonic() + 120
-    while not log.exists() or len(log.read_text().splitlines()) < 2:
+    deadline = time.monotonic() + 120
+    while not Table.exists(target) or len(Table(target)) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = len(log.read_text().splitlines())
-    stamps = {file: file.stat().st_mtime_ns for file in (target / "features").glob("*.safetensors")}
-    assert 2 <= done < 12
+    before = commits(target)
+    assert 2 <= len(before) < 12
     again = run(*arguments)
     assert again.returncode == 0, again.stderr
     assert "12 videos can be searched" in again.stdout
-    kept = [file for file, stamp in stamps.items() if file.stat().st_mtime_ns == stamp]
-    assert len(kept) >= done - 1
+    assert before.items() <= commits(target).items()
     answer = run("query", f"--index={target}", "--top=1", caption(7))
     assert f"{videos / '7.mp4'}" in answer.stdout.replace("\n", "").replace(" ", "")

@@ -3,10 +3,13 @@
 Examples:
   tokmerge search index --config demo --videos clips --index clips_index
   tokmerge search query --index clips_index "a red square moves left" "a white cross"
+  tokmerge search query --index clips_index --folder 2024/june --since 2024-06-10 "a dog"
+  tokmerge search like --index clips_index dog.jpg clips/7.mp4
 
 `index` encodes a folder of videos. When run again, it encodes new videos and removes deleted ones;
 after a stop or kill, it resumes. Files that cannot be decoded are listed. `query` ranks the videos
-for each text, with the matching head if the model has one; it needs no configuration.
+for each text, with the matching head if the model has one; it needs no configuration. `like` ranks
+them by their similarity to each given video or picture.
 
 Keys that are often set when indexing (--config.KEY=VALUE):
   checkpoint            a folder of `tokmerge convert`, or a .pth or .safetensors file
@@ -15,6 +18,7 @@ Keys that are often set when indexing (--config.KEY=VALUE):
   eval.top_k            number of candidates that a query re-ranks
 """
 
+import datetime
 import pathlib
 
 import rich
@@ -24,23 +28,33 @@ from rich.text import Text
 
 from tokmerge_jax import command_line
 from tokmerge_jax.command_line import own_videos
+from tokmerge_jax.own_videos.filters import Filter
+from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.search import Searcher, index_videos
 from tokmerge_jax.types import UserError
 
 _INDEX = flags.DEFINE_string("index", None, "the folder of the index")
 _VIDEOS = flags.DEFINE_string("videos", None, "index: the folder of the videos")
-_TOP = flags.DEFINE_integer("top", 10, "query: number of videos to show", lower_bound=1)
+_TOP = flags.DEFINE_integer("top", 10, "query, like: number of videos to show", lower_bound=1)
 _RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
+_FOLDER = flags.DEFINE_string("folder", "", "query, like: show the videos of this subfolder alone")
+_SINCE = flags.DEFINE_string("since", "", "query, like: changed on this day (2024-06-30) or later")
+_UNTIL = flags.DEFINE_string("until", "", "query, like: changed on this day or earlier")
 
 _NAMED = 10  # broken files that are shown
 
 
 def main(arguments: list[str]) -> None:
     """Runs the command that the first argument names."""
-    commands = {"index": (index, ["top", "rerank"]), "query": (query, ["config", "videos"])}
+    filters = ["folder", "since", "until"]
+    commands = {
+        "index": (index, ["top", "rerank", *filters]),
+        "query": (query, ["config", "videos"]),
+        "like": (like, ["config", "videos", "rerank"]),
+    }
     if not arguments or arguments[0] not in commands:
         given = f"{arguments[0]!r} is no command; " if arguments else ""
-        raise UserError(f"{given}say `index` or `query`, see --help")
+        raise UserError(f"{given}say `index`, `query` or `like`, see --help")
     name, *rest = arguments
     command, foreign = commands[name]
     for option in foreign:
@@ -71,12 +85,41 @@ def query(folder: str, texts: list[str]) -> None:
     """Prints the best videos for each text."""
     if not texts:
         raise UserError('`query` needs a text: tokmerge search query --index DIR "a red square"')
+    where, searcher = _filter(), _opened(folder)
+    _show(searcher, texts, searcher(texts, _TOP.value, _RERANK.value, where))
+
+
+def like(folder: str, sources: list[str]) -> None:
+    """Prints the videos most similar to each video or picture."""
+    if not sources:
+        raise UserError("`like` needs a video or picture: tokmerge search like --index DIR dog.jpg")
+    where, searcher = _filter(), _opened(folder)
+    _show(searcher, sources, searcher.like(sources, _TOP.value, where))
+
+
+def _filter() -> Filter:
+    """The condition that the flags describe."""
+    days = []
+    for flag in (_SINCE, _UNTIL):
+        try:
+            days.append(datetime.date.fromisoformat(flag.value) if flag.value else None)
+        except ValueError as error:
+            raise UserError(f"--{flag.name}={flag.value} is no day; write 2024-06-30") from error
+    return Filter(_FOLDER.value, *days)
+
+
+def _opened(folder: str) -> Searcher:
     searcher = Searcher(folder)
     if not searcher.index.videos:
         raise UserError(
             f"the index in {folder} holds no video that can be searched; broken.txt in it says why"
         )
-    for text, hits in zip(texts, searcher(texts, _TOP.value, _RERANK.value), strict=True):
+    return searcher
+
+
+def _show(searcher: Searcher, queries: list[str], rankings: list[list[Hit]]) -> None:
+    """Prints the hits of each query."""
+    for query, hits in zip(queries, rankings, strict=True):
         table = Table("", "score", "cosine", "video")
         for place, hit in enumerate(hits, 1):
             score = "-" if hit.score is None else f"{hit.score:.2f}"
@@ -85,7 +128,7 @@ def query(folder: str, texts: list[str]) -> None:
                 path = path.relative_to(pathlib.Path.cwd())
             name = Text(str(path), overflow="fold")  # no markup
             table.add_row(str(place), score, f"{hit.cosine:.3f}", name)
-        rich.print(Text(text, "bold"), table)
+        rich.print(Text(query, "bold"), table)
 
 
 def run() -> None:

@@ -25,14 +25,18 @@ from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.config.parts import restore
 from tokmerge_jax.data.video import folder as folders
 from tokmerge_jax.data.video.clips import decoder
+from tokmerge_jax.data.video.workers import Fault, attempt
 from tokmerge_jax.errors import check_list, path
-from tokmerge_jax.evaluation import Model, index, model_facts
+from tokmerge_jax.evaluation import Model, model_facts
 from tokmerge_jax.evaluation.context import ahead
-from tokmerge_jax.evaluation.index import Hit, Index, Stamp
+from tokmerge_jax.own_videos import index
+from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
+from tokmerge_jax.own_videos.index import Index, Shapes, Stamp
+from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.signatures import Features, Tokenize
 from tokmerge_jax.system import Retrieval, System
-from tokmerge_jax.types import Json, UserError
+from tokmerge_jax.types import Json, Params, UserError
 
 Path = str | os.PathLike[str]
 
@@ -66,10 +70,11 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
     with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
+        facts, shapes = model_facts(system, params), _shapes(system, params)
         if not hosts.number():
-            Index(place, model_facts(system, params), about).update(files)
+            Index(place, facts, shapes, about).update(files)
         hosts.gather(None)
-        stored = Index(place, model_facts(system, params))
+        stored = Index(place, facts, shapes)
         missing = stored.missing(files)
         todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
         clips = folders.FolderClips(todo, decode, system.pixels.transform, config.data.workers)
@@ -98,9 +103,8 @@ def _encode(
         inputs = ((paths, (video,)) for paths, video in batches)
         for paths, seen in ahead(encode, inputs):
             arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
-            for row, path in enumerate(paths):  # further rows are padding
-                stored.add(path, files[path], {name: x[row] for name, x in arrays.items()})
-                bar.update()
+            stored.add({path: files[path] for path in paths}, arrays)
+            bar.update(len(paths))
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
@@ -108,7 +112,7 @@ def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str,
 
     Otherwise all its videos would be removed from the index.
     """
-    if (place / "index.json").exists():
+    if index.exists(place):
         known = pathlib.Path(_about(place)["videos"])
         looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
         moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
@@ -150,15 +154,17 @@ class Searcher:
                 f"the index in {place} needs the weights that it was made with: {error}; if they"
                 " have moved, index again with config.checkpoint=PATH (no video is encoded again)"
             ) from error
-        self.index = Index(place, model_facts(system, params))
+        self.index = Index(place, model_facts(system, params), _shapes(system, params))
         self._model = Model(params, parallel.make_mesh())
-        pixels, size = system.pixels, system.pixels.image_size
-        video = jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
-        features = jax.eval_shape(self._retrieval.encode_video, params, video)
-        self._shapes = {name: array.shape[1:] for name, array in features.items()}
+        self._decode = decoder(config.data, system.pixels.frames, folder="")
+        self._transform = system.pixels.transform
 
     def __call__(
-        self, texts: Sequence[str], top_k: int = 10, rerank: bool = True
+        self,
+        texts: Sequence[str],
+        top_k: int = 10,
+        rerank: bool = True,
+        where: Filter = EVERYTHING,
     ) -> list[list[Hit]]:
         """Returns the videos that fit each text best, best first.
 
@@ -167,6 +173,7 @@ class Searcher:
           top_k: number of videos per text.
           rerank: whether the matching head, if the system has one, re-ranks the most similar videos
             (the configuration's `eval.top_k` of them, at least `top_k`).
+          where: condition that the videos must meet.
 
         Raises:
           UserError: if a text holds no word.
@@ -176,8 +183,7 @@ class Searcher:
             retrieval = dataclasses.replace(retrieval, matching=None)
         matched = retrieval.matching is not None
         limits = expect(self._options, RerankingOptions) if matched else RerankingOptions()
-        if not isinstance(top_k, int) or top_k < 1:
-            raise UserError(f"top_k={top_k!r:.60} must be a whole number, at least 1")
+        _check_top(top_k)
         check_texts(retrieval.tokenize, texts)
         retrieval.tokenize.report_cut(texts, "texts")
         hits = self.index.query(
@@ -186,9 +192,46 @@ class Searcher:
             retrieval.tokenize(texts),
             top_k=max(limits.top_k, top_k) if matched else top_k,
             memory_gib=limits.memory_gib,
-            shapes=self._shapes,
+            where=where,
         )
         return [ranking[:top_k] for ranking in hits]
+
+    def like(
+        self, sources: Sequence[Path | Hit], top_k: int = 10, where: Filter = EVERYTHING
+    ) -> list[list[Hit]]:
+        """Returns the videos most similar to each source by cosine, best first.
+
+        Args:
+          sources: files (videos or pictures), or hits, which are not among their own results.
+          top_k: number of videos per source.
+          where: condition that the videos must meet.
+
+        Raises:
+          UserError: if a file cannot be decoded, or a hit is no longer in the index.
+        """
+        _check_top(top_k)
+        rankings = []
+        for source in sources:
+            if isinstance(source, Hit):
+                query, without = self.index.embedding(source.path), source.path
+            else:
+                query, without = self._encoded(path(source, "sources")), ""
+            rankings.append(self.index.similar(query, top_k, where, without))
+        return rankings
+
+    def _encoded(self, file: str) -> np.ndarray:
+        """The embedding [E] of a video or picture."""
+        clip = attempt(lambda file: self._transform(self._decode(file)), str, file)
+        if isinstance(clip, Fault):
+            raise UserError(clip.text)
+        batch = np.stack([clip] * parallel.batch_size(self._model.mesh, 1))
+        seen = self._model.compiled(self._retrieval.encode_video)(batch)
+        return np.asarray(seen["embedding"], np.float32)[0].mean(axis=0)
+
+
+def _check_top(top_k: int) -> None:
+    if not isinstance(top_k, int) or top_k < 1:
+        raise UserError(f"top_k={top_k!r:.60} must be a whole number, at least 1")
 
 
 def check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
@@ -209,7 +252,7 @@ def _about(place: pathlib.Path) -> dict[str, Json]:
         case {"config": dict(), "videos": str()} as about:
             return about
     raise UserError(
-        f"{place}/index.json is damaged, or not written by tokmerge search; use another folder"
+        f"{place}/videos.lance is damaged, or not written by tokmerge search; use another folder"
     )
 
 
@@ -223,9 +266,17 @@ def _as_stored(place: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged configuration may fail anywhere, with any error
         raise UserError(
-            f"{place}/index.json holds no valid configuration"
+            f"{place}/videos.lance holds no valid configuration"
             f" ({type(error).__name__}: {error!s:.200}); use another folder"
         ) from error
+
+
+def _shapes(system: System, params: Params) -> Shapes:
+    """The shapes of a video's features."""
+    pixels, size = system.pixels, system.pixels.image_size
+    video = jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
+    features = jax.eval_shape(system.task(Retrieval).encode_video, params, video)
+    return {name: array.shape[1:] for name, array in features.items()}
 
 
 def _portable(system: System) -> System:
@@ -246,7 +297,7 @@ def _restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
         return restore(registry.config_class(kept["system"]), kept)
     except UserError as error:
         raise UserError(
-            f"{place}/index.json holds no valid configuration ({error}); use another folder"
+            f"{place}/videos.lance holds no valid configuration ({error}); use another folder"
         ) from error
 
 

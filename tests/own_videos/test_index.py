@@ -1,0 +1,357 @@
+"""An index of videos: what it finds is what the definition says, and nothing is computed twice."""
+
+import dataclasses
+import datetime
+import json
+import os
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pytest
+import small_gallery
+from small_gallery import IDS, MASK, PARAMS, RETRIEVAL, VIDEO, VIDEOS, WIDTH
+from umt_case import close
+
+from tokmerge_jax import evaluation, parallel
+from tokmerge_jax.own_videos import ranking
+from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
+from tokmerge_jax.own_videos.index import Index, describe
+from tokmerge_jax.own_videos.table import Table, lance
+from tokmerge_jax.types import UserError
+
+FACTS = {"checkpoint": "a", "frames": [8, "resize"], "model": {"merger": {"name": "none"}}}
+PATHS = [f"clips/{i:02}.mp4" for i in range(VIDEOS)]
+SHAPES = {"embedding": (1, WIDTH), "tokens": (4, WIDTH)}
+FILES = {path: (100 + i, 7) for i, path in enumerate(PATHS)}
+
+
+def opened(folder, facts=FACTS, about=None):
+    return Index(folder, facts, SHAPES, about)
+
+
+def model(devices=1):
+    return evaluation.Model(PARAMS, parallel.make_mesh(devices))
+
+
+def fill(index, paths, files=FILES):
+    """Encodes videos as a script would, in batches of three."""
+    for first in range(0, len(paths), 3):
+        batch = paths[first : first + 3]
+        seen = RETRIEVAL.encode_video(PARAMS, VIDEO[[PATHS.index(path) for path in batch]])
+        arrays = {name: np.asarray(array) for name, array in seen.items()}
+        index.add({path: files[path] for path in batch}, arrays)
+
+
+@pytest.fixture
+def full(tmp_path):
+    index = opened(tmp_path / "index")
+    fill(index, index.update(FILES))
+    return index
+
+
+def ask(index, devices=1, rerank=True, top_k=4, where=EVERYTHING):
+    retrieval = RETRIEVAL if rerank else dataclasses.replace(RETRIEVAL, matching=None)
+    return index.query(
+        model(devices), retrieval, (IDS, MASK), top_k=top_k, memory_gib=1.0, where=where
+    )
+
+
+def change(folder, path, **columns):
+    """Replaces values in the row of a video."""
+    data = lance.dataset(str(folder / "videos.lance"))
+    read = data.to_table()
+    row = read["path"].to_pylist().index(os.fsencode(path))
+    for name, value in columns.items():
+        values = read[name].to_pylist()
+        values[row] = value
+        place = read.schema.get_field_index(name)
+        read = read.set_column(place, name, pa.array(values, read.schema.field(name).type))
+    lance.write_dataset(read, str(folder / "videos.lance"), mode="overwrite")
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_hits_are_those_of_the_definition(full, devices):
+    similarity, to_video, _ = small_gallery.by_hand(k=4)
+    for row, hits in enumerate(ask(full, devices)):
+        best = np.argsort(-to_video[row])[:4]
+        assert [hit.path for hit in hits] == [PATHS[v] for v in best]
+        close([hit.score for hit in hits], to_video[row, best])
+        close([hit.cosine for hit in hits], similarity[best, row])
+
+
+def test_what_is_no_number_has_no_rank(full, tmp_path):
+    """Neither what is to be stored, nor what damage made of it, nor what a model returns."""
+    numbers = {"embedding": np.full((2, 1, WIDTH), np.nan, np.float32)}
+    with pytest.raises(UserError, match=r"embedding of video clips/00\.mp4 is nan"):
+        full.add({PATHS[0]: FILES[PATHS[0]]}, numbers)
+
+    def match(params, memory, states, text_mask):
+        return jnp.nan * small_gallery.match(params, memory, states, text_mask)
+
+    broken = small_gallery.matching(match=match)
+    with pytest.raises(UserError, match=r"matching score of video clips/\d\d\.mp4 and text \d+"):
+        full.query(model(), broken, (IDS, MASK), top_k=4, memory_gib=1.0)
+    change(tmp_path / "index", PATHS[3], embedding=[np.inf] * WIDTH)
+    with pytest.raises(UserError, match=r"videos\.lance is damaged \(embeddings are not finite\)"):
+        ask(full)
+
+
+def test_without_the_matching_head_cosines_rank(full):
+    similarity, _, _ = small_gallery.by_hand()
+    for row, hits in enumerate(ask(full, rerank=False, top_k=VIDEOS + 5)):
+        assert [hit.path for hit in hits] == [PATHS[v] for v in np.argsort(-similarity[:, row])]
+        assert all(hit.score is None for hit in hits)
+
+
+def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
+    read = []
+    tokens = Table.tokens
+
+    def noted(self, ids, shape):
+        read.extend(os.fsdecode(path) for path in self.column(ids, "path"))
+        return tokens(self, ids, shape)
+
+    monkeypatch.setattr(Table, "tokens", noted)
+    similarity, _, _ = small_gallery.by_hand()
+    hits = full.query(model(), RETRIEVAL, (IDS[:2], MASK[:2]), top_k=3, memory_gib=1.0)
+    wanted = {PATHS[v] for row in (0, 1) for v in np.argsort(-similarity[:, row])[:3]}
+    assert sorted(read) == sorted(wanted) == sorted({hit.path for ranked in hits for hit in ranked})
+
+
+def test_a_filter_ranks_what_meets_it_alone(tmp_path):
+    """In its folder, and changed on one of its days: from their first to their last second."""
+    names = ["a/1.mp4", "a/b/2.mp4", "a.mp4", "ab/3.mp4", "a0", "\udcff/4.mp4"]
+    days = [datetime.datetime(2024, 2, day, 23, 59, 59) for day in range(1, 7)]
+    stamps = {
+        name: (1, int(day.timestamp()) * 10**9) for name, day in zip(names, days, strict=True)
+    }
+    index = opened(tmp_path)
+    numbers = np.random.default_rng(0).standard_normal((6, 1, WIDTH), np.float32)
+    index.add(stamps, {"embedding": numbers})
+    cases = {
+        Filter("a"): names[:2],
+        Filter("a/"): names[:2],
+        Filter("a/b"): names[1:2],
+        Filter("\udcff"): names[5:],
+        Filter(since=datetime.date(2024, 2, 3)): names[2:],
+        Filter(until=datetime.date(2024, 2, 3)): names[:3],
+        Filter("a", since=datetime.date(2024, 2, 2)): names[1:2],
+        Filter("none"): [],
+        Filter("."): names,
+    }
+    for where, wanted in cases.items():
+        for hits in ask(index, rerank=False, top_k=9, where=where):
+            assert sorted(hit.path for hit in hits) == sorted(wanted), where
+
+
+def test_a_large_table_is_searched_by_its_vector_index(tmp_path, monkeypatch):
+    """Its rows are nearly those of the definition; their cosines are exact, and filters hold."""
+    monkeypatch.setattr(ranking, "EXACT", 500)
+    monkeypatch.setattr("tokmerge_jax.own_videos.table.EXACT", 500)
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.standard_normal((41, 64)), 50, axis=0)
+    points += 0.1 * rng.standard_normal((2050, 64))
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    queries, points = points[::51], np.delete(points, np.s_[::51], axis=0)
+    names = [f"{'even' if i % 2 == 0 else 'odd'}/{i:04}.mp4" for i in range(len(points))]
+    table = Table.create(tmp_path, {}, width=64)
+    for rows in (slice(0, 1900), slice(1900, None)):  # the last ones after the vector index
+        table.append({name: (1, 1) for name in names[rows]}, points[rows], None)
+        if not lance.dataset(str(tmp_path / "videos.lance")).describe_indices():
+            table.tidy()
+    for where, step in ((EVERYTHING, 1), (Filter("even"), 2)):
+        cosine = queries @ points[::step].T
+        same = 0
+        asked = ranking.candidates(table, queries, 10, where.sql()).hits(table)
+        for ranked, hits in zip(cosine, asked, strict=True):
+            rows = [names.index(hit.path) // step for hit in hits]
+            assert [names[row * step] for row in rows] == [hit.path for hit in hits]
+            close([hit.cosine for hit in hits], ranked[rows])
+            assert [hit.cosine for hit in hits] == sorted([h.cosine for h in hits], reverse=True)
+            same += len({*rows} & {*np.argsort(-ranked)[:10].tolist()})
+        assert same >= 0.95 * 10 * len(queries)
+
+
+def test_only_what_is_new_is_to_be_encoded(tmp_path):
+    index = opened(tmp_path)
+    few = {path: FILES[path] for path in PATHS[:3]}
+    fill(index, index.update(few))
+    again = opened(tmp_path)
+    assert again.update(few) == []
+    assert again.update({path: FILES[path] for path in PATHS[:5]}) == PATHS[3:5]
+
+
+def test_what_is_gone_or_changed_is_forgotten(full, tmp_path):
+    files = {path: FILES[path] for path in PATHS if path != PATHS[2]}
+    files[PATHS[4]] = (5, 5)
+    again = opened(tmp_path / "index")
+    assert again.update(files) == [PATHS[4]]
+    assert set(again.videos) == set(PATHS) - {PATHS[2], PATHS[4]}
+    assert len(Table(tmp_path / "index")) == VIDEOS - 2
+    ranked = {hit.path for hits in ask(again, top_k=VIDEOS) for hit in hits}
+    assert ranked == set(again.videos)
+
+
+def test_broken_files_are_reported_and_tried_again(tmp_path):
+    index = opened(tmp_path)
+    index.update({"a.mp4": (1, 1)})
+    index.refuse("a.mp4", (1, 1), "cut short")
+    again = opened(tmp_path)
+    assert (again.faults, again.videos) == ({"a.mp4": "cut short"}, ())
+    again.report()
+    assert (tmp_path / "broken.txt").read_text() == "cut short\n"
+    assert again.update({"a.mp4": (1, 1)}) == ["a.mp4"]
+    assert not again.faults
+    again.report()
+    assert not (tmp_path / "broken.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [None, b"", np.zeros((4, WIDTH + 1), np.float32).tobytes(), b"odd",
+     np.full((4, WIDTH), np.nan, np.float32).tobytes()],
+    ids=["lost", "empty", "wide", "cut", "nan"],
+)  # fmt: skip
+def test_tokens_that_are_lost_or_damaged(full, tmp_path, tokens):
+    change(tmp_path / "index", PATHS[3], tokens=tokens)
+    with pytest.raises(UserError, match=r"videos\.lance is damaged \(.*remove that folder and ind"):
+        ask(full, top_k=VIDEOS)
+
+
+@pytest.mark.parametrize("about", [b"[]", b"no JSON", b'{"facts": {}}', b"[" * 60_000, None])
+def test_an_index_of_something_else(tmp_path, about):
+    schema = pa.schema([("path", pa.binary())], metadata=about and {"tokmerge_jax": about})
+    lance.write_dataset(schema.empty_table(), str(tmp_path / "videos.lance"))
+    with pytest.raises(UserError, match=r"videos\.lance is damaged, or not written by tokmerge"):
+        describe(tmp_path)
+
+
+def test_an_index_of_an_earlier_version(tmp_path):
+    (tmp_path / "index.json").write_text("{}")
+    for open_it in (describe, opened):
+        with pytest.raises(UserError, match=r"earlier version; remove .*tokmerge search index"):
+            open_it(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["data", "_versions"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "zeros"])
+def test_a_damaged_file_of_the_table_is_one_sentence(full, tmp_path, part, damage):
+    for file in (tmp_path / "index/videos.lance" / part).iterdir():
+        content = file.read_bytes()
+        if damage == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(content[:-9] if damage == "cut" else bytes(len(content)))
+    with pytest.raises(
+        UserError, match=r"videos\.lance is damaged[ ,].*; (remove that|use another) "
+    ):
+        ask(opened(tmp_path / "index"))
+
+
+_FILL = """
+import pathlib, sys
+import numpy as np
+from tokmerge_jax.own_videos.index import Index
+files = {f"{i:04}": (i, i) for i in range(3000)}
+index = Index(pathlib.Path(sys.argv[1]), {}, {"embedding": (1, 64)})
+for path in index.update(files):
+    numbers = np.full((1, 300, 64), float(path), np.float32)
+    index.add({path: files[path]}, {"embedding": numbers[:, :1], "tokens": numbers})
+    print(path, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_it_goes_on(tmp_path):
+    """Also while small files are joined (at 256); what it reported is there."""
+    files, reported = {f"{i:04}": (i, i) for i in range(3000)}, 0
+    for lines in (1, 270, 33):
+        program = [sys.executable, "-c", _FILL, str(tmp_path)]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                assert process.stdout.readline() == f"{reported:04}\n"
+                reported += 1
+            process.kill()
+        index = Index(tmp_path, {}, {"embedding": (1, 64)})
+        reported = len(files) - len(index.update(files))
+        assert index.videos == tuple(sorted(files)[:reported])
+        table = Table(tmp_path)
+        ids, embedding = table.embeddings()
+        np.testing.assert_array_equal(embedding, np.tile(np.arange(reported)[:, None], 64))
+        np.testing.assert_array_equal(
+            table.tokens(ids[-9:], (300, 64))[:, 0, 0], np.arange(reported)[-9:]
+        )
+    assert 304 <= reported < len(files)
+
+
+def test_names_need_not_be_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    index = opened(tmp_path)
+    features = {
+        "embedding": np.ones((1, 1, WIDTH), np.float32),
+        "tokens": np.ones((1, 4, WIDTH), np.float32),
+    }
+    index.add({name: (1, 1)}, features)
+    index.refuse(f"_{name}", (1, 1), f"_{name} is cut short")
+    again = opened(tmp_path)
+    assert (again.videos, list(again.faults)) == ((name,), [f"_{name}"])
+    assert [[hit.path for hit in hits] for hits in ask(again)] == [[name]] * len(IDS)
+    again.report()
+    assert (tmp_path / "broken.txt").read_text() == "_caf\\udce9.mp4 is cut short\n"
+    assert again.update({name: (1, 1)}) == []
+    assert opened(tmp_path).update({name: (2, 1)}) == [name]
+    assert opened(tmp_path).videos == ()
+
+
+def test_what_another_process_adds_is_found(full, tmp_path):
+    other = opened(tmp_path / "index")
+    other.update({path: FILES[path] for path in PATHS[1:]})
+    assert {hit.path for hits in ask(full, top_k=VIDEOS) for hit in hits} == set(PATHS[1:])
+    fill(other, PATHS[:1])
+    assert {hit.path for hits in ask(full, top_k=VIDEOS) for hit in hits} == set(PATHS)
+
+
+def test_without_the_database_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tokmerge_jax.own_videos.table")
+    monkeypatch.delattr("tokmerge_jax.own_videos.table")
+    monkeypatch.setitem(sys.modules, "lance", None)
+    with pytest.raises(UserError, match=r"package lance, .*: pip install pylance"):
+        opened(tmp_path)
+
+
+def test_an_index_of_another_model_is_refused(full, tmp_path):
+    said = r"index was made with checkpoint=a \(now b\); use those settings"
+    with pytest.raises(UserError, match=said):
+        opened(tmp_path / "index", {**FACTS, "checkpoint": "b"})
+    with pytest.raises(UserError, match=r"with model\.merger\.name=none \(now tome\); use those"):
+        opened(tmp_path / "index", {**FACTS, "model": {"merger": {"name": "tome"}}})
+    with pytest.raises(UserError, match=r"made with frames=.* \(now None\), more=None \(now 1\);"):
+        opened(
+            tmp_path / "index",
+            {"checkpoint": "a", "model": {"merger": {"name": "none"}}, "more": 1},
+        )
+    with pytest.raises(UserError, match="holds no index"):
+        describe(tmp_path)
+    assert json.loads(json.dumps(describe(tmp_path / "index")["facts"])) == FACTS
+
+
+def test_what_is_kept_beside_the_facts_can_be_renewed(tmp_path):
+    opened(tmp_path, FACTS, {"place": "here"})
+    opened(tmp_path)
+    assert describe(tmp_path) == {"facts": FACTS, "about": {"place": "here"}}
+    opened(tmp_path, FACTS, {"place": "there"})
+    assert describe(tmp_path) == {"facts": FACTS, "about": {"place": "there"}}
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file: File exists; name another place"):
+        opened(tmp_path / "file")
+
+
+def test_an_empty_index_finds_nothing(tmp_path):
+    assert ask(opened(tmp_path)) == [[] for _ in IDS]

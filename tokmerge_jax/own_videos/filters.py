@@ -1,0 +1,43 @@
+"""Conditions that hits must meet."""
+
+import dataclasses
+import datetime
+import os
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """A condition on the files of hits; its default is true for all.
+
+    Attributes:
+      folder: a folder below the indexed one that must hold the file, itself or in a subfolder.
+      since: the first day, in local time, on which the file may have been changed last.
+      until: the last such day.
+    """
+
+    folder: str = ""
+    since: datetime.date | None = None
+    until: datetime.date | None = None
+
+    def sql(self) -> str:
+        """The condition on the columns of `own_videos.table`; "" if it is always true."""
+        parts = []
+        folder = os.fsencode(pathlib.PurePath(self.folder))
+        if folder != b".":
+            first, after = folder + b"/", folder + bytes([ord("/") + 1])  # all between are inside
+            parts.append(f"path > X'{first.hex()}' AND path < X'{after.hex()}'")
+        if self.since is not None:
+            parts.append(f"modified >= {_nanoseconds(self.since)}")
+        if self.until is not None:
+            parts.append(f"modified < {_nanoseconds(self.until + datetime.timedelta(days=1))}")
+        return " AND ".join(parts)
+
+
+EVERYTHING = Filter()
+"""The condition that is always true."""
+
+
+def _nanoseconds(day: datetime.date) -> int:
+    """The beginning of a day in local time, in nanoseconds of Unix time."""
+    return int(datetime.datetime.combine(day, datetime.time()).timestamp()) * 10**9

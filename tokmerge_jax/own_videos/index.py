@@ -1,0 +1,284 @@
+"""An index of videos for search by text: features are computed once, and kept in a table.
+
+The folder holds `videos.lance` (`own_videos.table`: the features, and the facts that they depend
+on) and `broken.txt` (unusable files, if any). Embeddings and tokens have 4 bytes per number: tokens
+need 4.5 MB for the 1452 of UMT-B/16 on MSRVTT. A search reads the tokens of its candidates alone.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from types import ModuleType
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Bool, Float, Int
+
+from tokmerge_jax import disk, hosts, runtime
+from tokmerge_jax.evaluation.context import Model
+from tokmerge_jax.own_videos import ranking
+from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
+from tokmerge_jax.own_videos.ranking import Hit
+from tokmerge_jax.system import Retrieval
+from tokmerge_jax.types import Json, UserError
+
+Stamp = tuple[int, ...]
+"""A file's size and its modification time in nanoseconds: unchanged as long as the file is."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Name of a feature -> its shape for one video: "embedding" (F, E), and "tokens" (N, C) for models
+that re-rank."""
+
+_NAMED = 10  # number of changed facts that an error names
+
+
+class Index:
+    """The features of videos, by path."""
+
+    def __init__(
+        self, folder: pathlib.Path, facts: Mapping[str, Json], shapes: Shapes, about: Json = None
+    ) -> None:
+        """Opens or creates the index in `folder`.
+
+        Args:
+          folder: the index's folder.
+          facts: everything that the features depend on (JSON values).
+          shapes: shapes of the features.
+          about: JSON value stored beside the facts for later readers; None keeps the stored one.
+
+        Raises:
+          UserError: if the index was made with other facts (the message names them) or by an
+            earlier version, or cannot be created or read.
+        """
+        self._folder, self._shapes = folder, shapes
+        table = _tables().Table
+        facts = json.loads(json.dumps(facts))
+        if not exists(folder):
+            with disk.explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            width = shapes["embedding"][-1]
+            self._table = table.create(folder, {"facts": facts, "about": about}, width)
+            return
+        _check(folder, describe(folder)["facts"], facts)
+        self._table = table(folder)
+        if about is not None:
+            self._table.about = {"facts": facts, "about": about}
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, tuple[Stamp, str]]:
+        return self._table.known()
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """The paths that can be searched, ascending."""
+        return tuple(sorted(path for path, (_, fault) in self._entries.items() if not fault))
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Path -> reason of the videos that cannot be searched."""
+        return {path: fault for path, (_, fault) in sorted(self._entries.items()) if fault}
+
+    def update(self, files: Mapping[str, Stamp]) -> list[str]:
+        """Removes entries of deleted, changed and broken files; returns the `missing` ones.
+
+        Broken files are tried again, since a fault may pass without a change of the file.
+        """
+        stale = [
+            path
+            for path, (stamp, fault) in self._entries.items()
+            if fault or files.get(path) != stamp
+        ]
+        self._table.remove(stale)
+        for path in stale:
+            del self._entries[path]
+        return self.missing(files)
+
+    def missing(self, files: Mapping[str, Stamp]) -> list[str]:
+        """The files that are not indexed, ascending."""
+        return sorted(files.keys() - self._entries.keys())
+
+    def gather(self) -> None:
+        """Waits for all processes, and adds the videos of the others."""
+        last = max(hosts.gather(self._table.version))
+        hosts.wait_until_visible(self._folder, lambda: self._table.refresh() >= last)
+        del self._entries
+        if not hosts.number():
+            self._table.tidy()
+            self.report()
+
+    def add(
+        self, stamps: Mapping[str, Stamp], features: Mapping[str, Float[np.ndarray, "B ..."]]
+    ) -> None:
+        """Stores the features of videos, all or none.
+
+        Args:
+          stamps: video -> the stamp of its file; at most B.
+          features: "embedding" [B,F,E] and, for models that re-rank, "tokens" [B,N,C]; further rows
+            are padding.
+
+        Raises:
+          UserError: if features are not finite or cannot be written.
+        """
+        used = {
+            name: runtime.finite(array[: len(stamps)], name, video=stamps)
+            for name, array in features.items()
+        }
+        embedding = used["embedding"].astype(np.float32).mean(axis=1)
+        self._table.append(stamps, embedding, used.get("tokens"))
+        self._entries.update({path: (stamp, "") for path, stamp in stamps.items()})
+
+    def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
+        """Records the fault of an unusable file."""
+        self._table.refuse(path, stamp, fault)
+        self._entries[path] = stamp, fault
+
+    def report(self) -> pathlib.Path | None:
+        """Writes `broken.txt`, one line per unusable file; returns None if there is none."""
+        file = self._folder / "broken.txt"
+        if not self.faults:
+            file.unlink(missing_ok=True)
+            return None
+        lines = "".join(f"{fault}\n" for fault in self.faults.values())
+        runtime.write_text(file, lines.encode("utf-8", "backslashreplace").decode())
+        return file
+
+    def query(
+        self,
+        model: Model,
+        retrieval: Retrieval,
+        texts: tuple[Int[np.ndarray, "Q L"], Bool[np.ndarray, "Q L"]],
+        *,
+        top_k: int,
+        memory_gib: float,
+        where: Filter = EVERYTHING,
+    ) -> list[list[Hit]]:
+        """Returns the best `top_k` videos for each text, best first.
+
+        Args:
+          model: the model that the index was made with.
+          retrieval: its functions; a matching head, if any, ranks the videos.
+          texts: ids, and their mask (False on padding).
+          top_k: number of videos per text, fewer if the index holds fewer.
+          memory_gib: memory limit of matching, in GiB.
+          where: condition that the videos must meet.
+
+        Raises:
+          UserError: if a score is not finite, or features are missing or damaged.
+        """
+        self._table.refresh()
+        names = ("embedding", "states") if retrieval.matching else ("embedding",)
+        encoded = ranking.encode_texts(model, retrieval.encode_text, texts, names)
+        chosen = ranking.candidates(self._table, encoded["embedding"], top_k, where.sql())
+        if retrieval.matching is None or not len(chosen.ids):
+            return chosen.hits(self._table)
+        scores = ranking.rematched(
+            self._table,
+            chosen,
+            model,
+            retrieval,
+            (encoded["states"], texts[1]),
+            shape=self._shapes["tokens"],
+            memory_gib=memory_gib,
+        )
+        return chosen.hits(self._table, scores)
+
+    def similar(
+        self,
+        query: Float[np.ndarray, " E"],
+        top_k: int,
+        where: Filter = EVERYTHING,
+        without: str = "",
+    ) -> list[Hit]:
+        """Returns the best `top_k` videos for an embedding, best first; `without` is left out.
+
+        Raises:
+          UserError: if a similarity is not finite, or the table is damaged.
+        """
+        self._table.refresh()
+        others = [f"path != {self._table.literal(without)}"] if without else []
+        condition = " AND ".join(filter(None, [where.sql(), *others]))
+        return ranking.candidates(self._table, query[None], top_k, condition).hits(self._table)[0]
+
+    def embedding(self, path: str) -> Float[np.ndarray, " E"]:
+        """Returns the embedding of a video.
+
+        Raises:
+          UserError: if the index does not hold it.
+        """
+        self._table.refresh()
+        ids = self._table.where(f"path = {self._table.literal(path)} AND embedding IS NOT NULL")
+        if not len(ids):
+            raise UserError(f"the index in {self._folder} does not hold {path}; search again")
+        return np.asarray(self._table.column(ids, "embedding"), np.float32).mean(axis=0)
+
+
+def exists(folder: pathlib.Path) -> bool:
+    """Whether there is an index in `folder`, also of an earlier version."""
+    return (folder / "index.json").is_file() or _tables().Table.exists(folder)
+
+
+def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
+    """Reads the files of the index in `folder`: path -> (stamp, fault).
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    return _tables().Table(folder).known()
+
+
+def describe(folder: pathlib.Path) -> dict[str, Json]:
+    """Reads what the index in `folder` is of: "facts" (what features depend on) and "about".
+
+    Raises:
+      UserError: if there is no index, or only one of an earlier version.
+    """
+    tables = _tables()
+    if (folder / "index.json").is_file():
+        raise UserError(
+            f"{folder} holds an index of an earlier version; remove that folder and make it again:"
+            f" tokmerge search index --config CONFIG --videos VIDEOS --index {folder}"
+        )
+    if not tables.Table.exists(folder):
+        raise UserError(
+            f"{folder} holds no index; make one by tokmerge_jax.index or tokmerge search index"
+        )
+    match tables.Table(folder).about:
+        case {"facts": dict(), "about": _} as known:
+            return known
+    raise UserError(
+        f"{folder}/videos.lance is damaged, or not written by tokmerge search; use another folder"
+    )
+
+
+def _tables() -> ModuleType:
+    """The module of the database, which not every user has.
+
+    Raises:
+      UserError: if it is not installed.
+    """
+    try:
+        from tokmerge_jax.own_videos import table
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"search needs the package {error.name}, which is not installed: pip install pylance"
+            " (or tokmerge_jax with its extra, -e '.[search]')"
+        ) from error
+    return table
+
+
+def _check(folder: pathlib.Path, known: Mapping[str, Json], facts: Mapping[str, Json]) -> None:
+    """Raises UserError if an index was made with other facts than `facts`."""
+    old, new = (flatten_dict(dict(tree), sep=".") for tree in (known, facts))
+    changed = [
+        f"{key}={old.get(key)!s:.40} (now {new.get(key)!s:.40})"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        named = ", ".join(changed[:_NAMED])
+        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+        raise UserError(
+            f"the index in {folder} was made with {named}{more}; use those settings, or make a new"
+            " index in another folder"
+        )

@@ -1,0 +1,278 @@
+"""The table of an index, in a Lance data set (Apache Arrow on disk), which may have many writers.
+
+One row per video: `path` (bytes, since the name of a file need not be text), `size` and `modified`
+(its stamp), `fault` (why it cannot be used) or `embedding` [E] and, for models that re-rank,
+`tokens`. Each change is one commit, so a killed process leaves the table as before or after it.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import lance  # pyright: ignore[reportMissingImports]  # an extra
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32, UInt64
+
+from tokmerge_jax import disk
+from tokmerge_jax.own_videos.ranking import EXACT
+from tokmerge_jax.types import Json, UserError
+
+_NAME = "videos.lance"
+_KEY = "tokmerge_jax"  # of the JSON in the table's metadata
+_FACTS = ("path", "size", "modified", "fault")
+_NAMES_PER_CALL = 500  # names in one condition
+_COMMITS = 256  # number of commits until small files are joined
+_ROWS_PER_FILE = 4096  # more would write large files of tokens again and again
+_KEPT = datetime.timedelta(minutes=10)  # files of earlier versions, which readers may still have
+
+_ROWS_PER_PART = 1000  # of the vector index
+_SEARCH = {"nprobes": 40, "refine_factor": 10}  # parts that are read; exact products per hit
+
+
+class Table:
+    """The rows, as of the last `refresh` or change by this object."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Opens the table in `folder`.
+
+        Raises:
+          UserError: if it is damaged, as all methods do.
+        """
+        self._folder, self._commits = folder, 0
+        with _reported(folder):
+            self._data = lance.dataset(str(folder / _NAME))
+        self._loaded: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    @staticmethod
+    def exists(folder: pathlib.Path) -> bool:
+        """Whether `folder` holds a table."""
+        return (folder / _NAME / "_versions").is_dir()
+
+    @classmethod
+    def create(cls, folder: pathlib.Path, about: Json, width: int) -> "Table":
+        """Creates an empty table in `folder`.
+
+        Args:
+          folder: an existing folder.
+          about: stored with the table, see `about`.
+          width: E, width of embeddings.
+        """
+        columns = {
+            "path": pa.binary(), "size": pa.int64(), "modified": pa.int64(), "fault": pa.string(),
+            "embedding": pa.list_(pa.float32(), width), "tokens": pa.large_binary(),
+        }  # fmt: skip
+        schema = pa.schema([*columns.items()], metadata={_KEY: json.dumps(about)})
+        with _reported(folder):
+            lance.write_dataset(
+                schema.empty_table(), str(folder / _NAME), enable_stable_row_ids=True
+            )
+        return cls(folder)
+
+    @property
+    def about(self) -> Json:
+        """The JSON value that is stored with the table; None if it is damaged."""
+        try:
+            return json.loads((self._data.schema.metadata or {})[_KEY.encode()])
+        except (KeyError, ValueError, RecursionError):
+            return None
+
+    @about.setter
+    def about(self, value: Json) -> None:
+        with _reported(self._folder):
+            self._data.update_schema_metadata({_KEY: json.dumps(value)})
+
+    @property
+    def version(self) -> int:
+        """The number of the last commit."""
+        return self._data.version
+
+    @staticmethod
+    def literal(path: str) -> str:
+        """A path as a value in SQL."""
+        return f"X'{os.fsencode(path).hex()}'"
+
+    def refresh(self) -> int:
+        """Moves on to the last commit of all processes and returns its number."""
+        with _reported(self._folder):
+            self._data.checkout_latest()
+        return self.version
+
+    def append(
+        self,
+        stamps: Mapping[str, tuple[int, ...]],
+        embedding: Float32[np.ndarray, "B E"],
+        tokens: Float32[np.ndarray, "B N C"] | None,
+    ) -> None:
+        """Adds videos in one commit, beside other processes that append.
+
+        Args:
+          stamps: path of the video -> size of the file and its modification time in nanoseconds.
+          embedding: their embeddings.
+          tokens: their tokens; None without a matching head.
+        """
+        values = pa.array(embedding.ravel())
+        self._append(
+            stamps,
+            fault=[""] * len(stamps),
+            embedding=pa.FixedSizeListArray.from_arrays(values, embedding.shape[1]),
+            tokens=[None] * len(stamps) if tokens is None else [x.tobytes() for x in tokens],
+        )
+
+    def refuse(self, path: str, stamp: tuple[int, ...], fault: str) -> None:
+        """Adds a video that cannot be used, and the reason."""
+        text = fault.encode("utf-8", "backslashreplace").decode()
+        self._append({path: stamp}, fault=[text], embedding=[None], tokens=[None])
+
+    def _append(
+        self, stamps: Mapping[str, tuple[int, ...]], **columns: Sequence[object] | pa.Array
+    ) -> None:
+        sizes, times = zip(*stamps.values(), strict=True)
+        files = {"path": [*map(os.fsencode, stamps)], "size": sizes, "modified": times}
+        with _reported(self._folder):
+            self._data.insert(pa.table({**files, **columns}, self._data.schema))
+            self._commits += 1
+            if self._commits % _COMMITS == 0:
+                self._join()
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Removes the rows of videos."""
+        with _reported(self._folder):
+            for first in range(0, len(paths), _NAMES_PER_CALL):
+                names = ",".join(map(self.literal, paths[first : first + _NAMES_PER_CALL]))
+                self._data.delete(f"path IN ({names})")
+
+    def known(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Reads path -> (stamp, fault) of all videos."""
+        with _reported(self._folder):
+            read = self._data.to_table(columns=[*_FACTS]).to_pydict()
+            return {
+                os.fsdecode(path): ((size, modified), fault)
+                for path, size, modified, fault in zip(*(read[key] for key in _FACTS), strict=True)
+            }
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        with _reported(self._folder):
+            return self._data.count_rows()
+
+    def embeddings(self) -> tuple[UInt64[np.ndarray, " V"], Float32[np.ndarray, "V E"]]:
+        """Returns ids of the rows that have an embedding, by path, and these embeddings.
+
+        They stay in memory until the table changes.
+        """
+        if self._loaded is None or self._loaded[0] != self.version:
+            with _reported(self._folder):
+                read = self._data.to_table(
+                    columns=["path", "embedding"],
+                    filter="embedding IS NOT NULL",
+                    with_row_id=True,
+                ).sort_by("path")
+                values = read["embedding"].combine_chunks().flatten().to_numpy()
+                width = self._data.schema.field("embedding").type.list_size
+                ids = read["_rowid"].to_numpy()
+            if not np.isfinite(values).all():
+                raise damaged(self._folder, "embeddings are not finite")
+            self._loaded = self.version, ids, values.reshape(len(ids), width)
+        return self._loaded[1:]
+
+    def where(self, condition: str) -> UInt64[np.ndarray, " N"]:
+        """Returns the ids of the rows for which a condition in SQL is true."""
+        with _reported(self._folder):
+            read = self._data.to_table(columns=[], filter=condition, with_row_id=True)
+            return read["_rowid"].to_numpy()
+
+    def nearest(
+        self, query: Float32[np.ndarray, " E"], count: int, condition: str
+    ) -> tuple[UInt64[np.ndarray, " N"], Float32[np.ndarray, " N"]]:
+        """Returns ids and products of about the `count` rows nearest to a query, best first.
+
+        The vector index that `tidy` makes proposes rows; their products are exact.
+
+        Args:
+          query: the query.
+          count: number of rows, fewer if fewer meet the condition.
+          condition: condition in SQL; "" = all rows.
+        """
+        with _reported(self._folder):
+            read = self._data.scanner(
+                columns=["_rowid", "_distance"],
+                filter=condition or None,
+                prefilter=True,
+                nearest={"column": "embedding", "q": query, "k": count, **_SEARCH},
+                disable_scoring_autoprojection=True,
+            ).to_table()
+        return read["_rowid"].to_numpy(), 1 - read["_distance"].to_numpy()
+
+    def column(self, ids: UInt64[np.ndarray, " N"], name: str) -> list:
+        """Returns a column of the rows with these ids, in their order.
+
+        Raises:
+          UserError: if a row is missing.
+        """
+        if not len(ids):
+            return []
+        wanted = ids.tolist()
+        with _reported(self._folder):
+            condition = f"_rowid IN ({','.join(map(str, wanted))})"
+            read = self._data.to_table(columns=[name], filter=condition, with_row_id=True)
+            values = dict(zip(read["_rowid"].to_pylist(), read[name].to_pylist(), strict=True))
+            return [values[row] for row in wanted]
+
+    def tokens(
+        self, ids: UInt64[np.ndarray, " B"], shape: tuple[int, ...]
+    ) -> Float32[np.ndarray, "B N C"]:
+        """Returns the tokens of the rows with these ids.
+
+        Raises:
+          UserError: if a row has no tokens of this shape [N,C], or they are not finite.
+        """
+        with _reported(self._folder):
+            read = [np.frombuffer(x or b"", np.float32) for x in self.column(ids, "tokens")]
+            tokens = np.stack(read).reshape(len(ids), *shape)
+        if not np.isfinite(tokens).all():
+            raise damaged(self._folder, "tokens are not finite")
+        return tokens
+
+    def tidy(self) -> None:
+        """Joins small files, brings the vector index of a large table up to date, and removes
+        what is no longer used; for one process, while others read and append.
+        """
+        with _reported(self._folder):
+            self._join()
+            if self._data.count_rows() > EXACT:
+                self._index()
+            self._data.cleanup_old_versions(_KEPT)
+
+    def _join(self) -> None:
+        self._data.optimize.compact_files(target_rows_per_fragment=_ROWS_PER_FILE)
+        self._data.cleanup_old_versions(_KEPT)
+
+    def _index(self) -> None:
+        if self._data.describe_indices():
+            self._data.optimize.optimize_indices()
+        else:
+            partitions = len(self) // _ROWS_PER_PART
+            self._data.create_index("embedding", "IVF_RQ", metric="dot", num_partitions=partitions)
+
+
+def damaged(folder: pathlib.Path, reason: str) -> UserError:
+    """The error of a table that cannot be read."""
+    return UserError(
+        f"{folder / _NAME} is damaged ({reason:.120}); remove that folder and index again"
+    )
+
+
+@contextlib.contextmanager
+def _reported(folder: pathlib.Path) -> Iterator[None]:
+    """Raises UserError for what Lance raises: refusals of the machine, and damage."""
+    try:
+        with disk.explained(folder):
+            yield
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, pa.ArrowException) as error:
+        raise damaged(folder, " ".join(str(error).split())) from error
