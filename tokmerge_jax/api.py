@@ -275,6 +275,8 @@ def index(
     settings: Settings | None = None,
     *,
     checkpoint: Path = "",
+    window: int | float | None = None,
+    stride: int | float | None = None,
 ) -> Index:
     """Encodes a folder of videos into the folder `target`, for `search`.
 
@@ -287,13 +289,16 @@ def index(
       target: the folder of the index.
       settings: as in `load`.
       checkpoint: as in `load`.
+      window: length in seconds of the windows that videos are cut into; None = a second for each
+        frame that the model reads, 0 = whole videos.
+      stride: time in seconds from a window's begin to the next's; None = half of `window`.
 
     Raises:
       UserError: as in `own_videos.search.index_videos`.
     """
     built = configuration(config, settings, checkpoint=checkpoint)
     with jax.default_matmul_precision("highest"):
-        return index_videos(built, videos, target)
+        return index_videos(built, videos, target, window=window, stride=stride)
 
 
 def search(
@@ -304,7 +309,7 @@ def search(
     rerank: bool = True,
     where: Filter = EVERYTHING,
 ) -> list[list[Hit]]:
-    """Finds the videos of an index that fit each text best, best first.
+    """Finds the moments in the videos of an index that fit each text best, best first.
 
     A hit's path is relative to the indexed folder. Each call loads the model again;
     `own_videos.search.Searcher` keeps it, and also finds what is like a clip, a picture or a hit.
@@ -312,8 +317,8 @@ def search(
     Args:
       target: a folder made by `index`.
       texts: the queries.
-      top_k: number of videos per text, at least 1.
-      rerank: whether the matching head, if the system has one, re-ranks the most similar videos.
+      top_k: number of moments per text, at least 1.
+      rerank: whether the matching head, if the system has one, re-ranks the most similar windows.
       where: condition that the videos must meet: their folder, the days of their last change.
 
     Raises:

@@ -35,9 +35,9 @@ def main() -> None:
             file.write(json.dumps([str(self._mark_file), np.asarray(rows).tolist()]) + "\n")
         write(self, rows, values, marks)
 
-    def add_slowly(self: Index, stamps: Any, features: Any) -> None:
+    def add_slowly(self: Index, windows: Any, stamps: Any, features: Any) -> None:
         time.sleep(_PAUSE_S)
-        add(self, stamps, features)
+        add(self, windows, stamps, features)
 
     FilePart.write, Index.add = write_slowly, add_slowly
     sys.path.insert(0, str(pathlib.Path(script).parent))

@@ -20,6 +20,7 @@ from tokmerge_jax.own_videos import ranking
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, describe
 from tokmerge_jax.own_videos.table import Table, lance
+from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.types import UserError
 
 FACTS = {"checkpoint": "a", "frames": [8, "resize"], "model": {"merger": {"name": "none"}}}
@@ -36,13 +37,18 @@ def model(devices=1):
     return evaluation.Model(PARAMS, parallel.make_mesh(devices))
 
 
+def whole(path, last=True):
+    """A video of one window, or the first one of a longer video."""
+    return Window(path, 0.0, 2.0, 2.0, 16, last)
+
+
 def fill(index, paths, files=FILES):
     """Encodes videos as a script would, in batches of three."""
     for first in range(0, len(paths), 3):
         batch = paths[first : first + 3]
         seen = RETRIEVAL.encode_video(PARAMS, VIDEO[[PATHS.index(path) for path in batch]])
         arrays = {name: np.asarray(array) for name, array in seen.items()}
-        index.add({path: files[path] for path in batch}, arrays)
+        index.add([*map(whole, batch)], files, arrays)
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ def test_what_is_no_number_has_no_rank(full, tmp_path):
     """Neither what is to be stored, nor what damage made of it, nor what a model returns."""
     numbers = {"embedding": np.full((2, 1, WIDTH), np.nan, np.float32)}
     with pytest.raises(UserError, match=r"embedding of video clips/00\.mp4 is nan"):
-        full.add({PATHS[0]: FILES[PATHS[0]]}, numbers)
+        full.add([whole(PATHS[0])], FILES, numbers)
 
     def match(params, memory, states, text_mask):
         return jnp.nan * small_gallery.match(params, memory, states, text_mask)
@@ -111,7 +117,7 @@ def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
     tokens = Table.tokens
 
     def noted(self, ids, shape):
-        read.extend(os.fsdecode(path) for path in self.column(ids, "path"))
+        read.extend(os.fsdecode(path) for (path,) in self.rows(ids, "path"))
         return tokens(self, ids, shape)
 
     monkeypatch.setattr(Table, "tokens", noted)
@@ -130,7 +136,8 @@ def test_a_filter_ranks_what_meets_it_alone(tmp_path):
     }
     index = opened(tmp_path)
     numbers = np.random.default_rng(0).standard_normal((6, 1, WIDTH), np.float32)
-    index.add(stamps, {"embedding": numbers})
+    lengths = [Window(name, 0.0, 9.0, 9.0 + i, 16, True) for i, name in enumerate(names)]
+    index.add(lengths, stamps, {"embedding": numbers})
     cases = {
         Filter("a"): names[:2],
         Filter("a/"): names[:2],
@@ -139,6 +146,8 @@ def test_a_filter_ranks_what_meets_it_alone(tmp_path):
         Filter(since=datetime.date(2024, 2, 3)): names[2:],
         Filter(until=datetime.date(2024, 2, 3)): names[:3],
         Filter("a", since=datetime.date(2024, 2, 2)): names[1:2],
+        Filter(shortest=10): names[1:],
+        Filter(longest=10): names[:2],
         Filter("none"): [],
         Filter("."): names,
     }
@@ -159,7 +168,8 @@ def test_a_large_table_is_searched_by_its_vector_index(tmp_path, monkeypatch):
     names = [f"{'even' if i % 2 == 0 else 'odd'}/{i:04}.mp4" for i in range(len(points))]
     table = Table.create(tmp_path, {}, width=64)
     for rows in (slice(0, 1900), slice(1900, None)):  # the last ones after the vector index
-        table.append({name: (1, 1) for name in names[rows]}, points[rows], None)
+        batch = [*map(whole, names[rows])]
+        table.append(batch, {name: (1, 1) for name in names}, points[rows], None)
         if not lance.dataset(str(tmp_path / "videos.lance")).describe_indices():
             table.tidy()
     for where, step in ((EVERYTHING, 1), (Filter("even"), 2)):
@@ -193,6 +203,27 @@ def test_what_is_gone_or_changed_is_forgotten(full, tmp_path):
     assert len(Table(tmp_path / "index")) == VIDEOS - 2
     ranked = {hit.path for hits in ask(again, top_k=VIDEOS) for hit in hits}
     assert ranked == set(again.videos)
+
+
+def test_a_video_is_there_once_its_last_window_is(tmp_path):
+    index, numbers = opened(tmp_path), {"embedding": np.ones((1, 1, WIDTH), np.float32)}
+    index.add([whole("a.mp4", last=False)], {"a.mp4": (1, 1)}, numbers)
+    index.add([whole("b.mp4", last=False)], {"b.mp4": (1, 1)}, numbers)
+    index.add([whole("a.mp4")], {"a.mp4": (1, 1)}, numbers)
+    assert index.videos == opened(tmp_path).videos == ("a.mp4",)
+    assert opened(tmp_path).update({"a.mp4": (1, 1), "b.mp4": (1, 1)}) == ["b.mp4"]
+    assert len(Table(tmp_path)) == 2
+
+
+def test_a_video_with_a_broken_part_is_reported(tmp_path):
+    """What could be read of it can be found."""
+    index, numbers = opened(tmp_path), {"embedding": np.ones((1, 1, WIDTH), np.float32)}
+    index.add([whole("a.mp4", last=False)], {"a.mp4": (1, 1)}, numbers)
+    index.refuse("a.mp4", (1, 1), "damaged")
+    index.add([whole("a.mp4")], {"a.mp4": (1, 1)}, numbers)
+    for each in (index, opened(tmp_path)):
+        assert (each.videos, each.faults) == ((), {"a.mp4": "damaged"})
+        assert [hit.path for hit in ask(each, rerank=False)[0]] == ["a.mp4"]
 
 
 def test_broken_files_are_reported_and_tried_again(tmp_path):
@@ -255,11 +286,13 @@ _FILL = """
 import pathlib, sys
 import numpy as np
 from tokmerge_jax.own_videos.index import Index
+from tokmerge_jax.own_videos.windows import Window
 files = {f"{i:04}": (i, i) for i in range(3000)}
 index = Index(pathlib.Path(sys.argv[1]), {}, {"embedding": (1, 64)})
 for path in index.update(files):
     numbers = np.full((1, 300, 64), float(path), np.float32)
-    index.add({path: files[path]}, {"embedding": numbers[:, :1], "tokens": numbers})
+    window = Window(path, 0.0, 1.0, 1.0, 8, True)
+    index.add([window], files, {"embedding": numbers[:, :1], "tokens": numbers})
     print(path, flush=True)
 """
 
@@ -295,7 +328,7 @@ def test_names_need_not_be_text(tmp_path):
         "embedding": np.ones((1, 1, WIDTH), np.float32),
         "tokens": np.ones((1, 4, WIDTH), np.float32),
     }
-    index.add({name: (1, 1)}, features)
+    index.add([whole(name)], {name: (1, 1)}, features)
     index.refuse(f"_{name}", (1, 1), f"_{name} is cut short")
     again = opened(tmp_path)
     assert (again.videos, list(again.faults)) == ((name,), [f"_{name}"])

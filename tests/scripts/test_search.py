@@ -23,6 +23,7 @@ from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.own_videos import index, search
 from tokmerge_jax.own_videos.filters import Filter
 from tokmerge_jax.own_videos.table import Table, lance
+from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.types import UserError
 
 WEIGHTS = demo_config.get_config().checkpoint
@@ -163,6 +164,30 @@ def test_videos_like_another(made, tmp_path):
         searcher.like([videos / "bad.MKV"])
 
 
+def test_moments_of_a_long_video(tmp_path):
+    """Three scenes of 2 s: each is found where it is, also by a hit, and the whole by its name."""
+    videos, target = tmp_path / "videos", tmp_path / "index"
+    scenes = [scene.draw(demo.stories("test")[n], (2, n)) for n in (0, 20, 9)]
+    begins = np.cumsum([0, *map(len, scenes)]) / 8
+    videos.mkdir()
+    demo.write_clip(videos / "film.mp4", np.concatenate(scenes))
+    indexed = search.index_videos(configuration(), videos, target, window=2, stride=1)
+    assert indexed.videos == ("film.mp4",)
+    searcher = search.Searcher(target)
+    for number, begin, end in zip((0, 20, 9), begins[:-1], begins[1:], strict=True):
+        ((hit, *_),) = searcher([caption(number)], rerank=False)
+        assert begin - 1 <= hit.start < hit.stop <= end + 1
+        assert hit.duration == begins[-1]
+        assert all(not (o.start < hit.stop and hit.start < o.stop) for o in searcher.like([hit])[0])
+    with pytest.raises(UserError, match=r"made with .*window=2\.0 \(now 8\.0\)"):
+        search.index_videos(configuration(), videos, target)
+    for window, stride in ((-1, None), (float("nan"), None), (2, 3), (2, 0)):
+        with pytest.raises(UserError, match=r"(window|stride)=.* must be"):
+            search.index_videos(
+                configuration(), videos, tmp_path / "x", window=window, stride=stride
+            )
+
+
 def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
     searcher = search.Searcher(made[1])
     for text, fault in (
@@ -267,7 +292,8 @@ def test_paths_that_lead_outside_are_left_alone(copied, tmp_path):
     outside = tmp_path / "outside.txt"
     outside.write_text("mine")
     for path in ("../outside.txt", str(outside)):
-        Table(target).append({path: (4, 4)}, np.ones((1, 128), np.float32), None)
+        window = Window(path, 0.0, 1.0, 1.0, 8, True)
+        Table(target).append([window], {path: (4, 4)}, np.ones((1, 128), np.float32), None)
     indexed = search.index_videos(configuration(), videos, target)
     assert indexed.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
     assert outside.read_text() == "mine"
@@ -330,6 +356,7 @@ def test_the_script_ranks_for_every_query(made):
         (["query", "--index=x", "--since=May", "a"], "--since=May is no day; write 2024-06-30"),
         (["like", "--index=x"], "`like` needs a video or a picture"),
         (["index", "--index=x", "--videos=y", "--folder=z"], "`index` takes no --folder"),
+        (["query", "--index=x", "--window=2", "a"], "`query` takes no --window"),
         (["query", "a"], "--index is missing"),
         (["query", "--index=nowhere", "a"], "nowhere holds no index; make one by"),
         (["index", "--index=x", "--videos=y"], "--config is missing"),

@@ -6,7 +6,8 @@ Examples:
   tokmerge search query --index clips_index --folder 2024/june --since 2024-06-10 "a dog"
   tokmerge search like --index clips_index dog.jpg clips/7.mp4
 
-`index` encodes a folder of videos. When run again, it encodes new videos and removes deleted ones;
+`index` encodes a folder of videos; longer ones are cut into overlapping windows, so that moments
+are found. When run again, it encodes new videos and removes deleted ones;
 after a stop or kill, it resumes. Files that cannot be decoded are listed. `query` ranks the videos
 for each text, with the matching head if the model has one; it needs no configuration. `like` ranks
 them by their similarity to each given video or picture.
@@ -36,9 +37,13 @@ from tokmerge_jax.types import UserError
 _INDEX = flags.DEFINE_string("index", None, "the folder of the index")
 _VIDEOS = flags.DEFINE_string("videos", None, "index: the folder of the videos")
 _TOP = flags.DEFINE_integer("top", 10, "query, like: number of videos to show", lower_bound=1)
+_WINDOW = flags.DEFINE_float("window", None, "index: seconds of a window; 0 = whole videos")
+_STRIDE = flags.DEFINE_float("stride", None, "index: seconds between windows; default: half of one")
 _RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
 _FOLDER = flags.DEFINE_string("folder", "", "query, like: show the videos of this subfolder alone")
 _SINCE = flags.DEFINE_string("since", "", "query, like: changed on this day (2024-06-30) or later")
+_SHORTEST = flags.DEFINE_float("shortest", 0, "query, like: least duration of videos in seconds")
+_LONGEST = flags.DEFINE_float("longest", 0, "query, like: largest duration of videos in seconds")
 _UNTIL = flags.DEFINE_string("until", "", "query, like: changed on this day or earlier")
 
 _NAMED = 10  # broken files that are shown
@@ -46,11 +51,12 @@ _NAMED = 10  # broken files that are shown
 
 def main(arguments: list[str]) -> None:
     """Runs the command that the first argument names."""
-    filters = ["folder", "since", "until"]
+    filters = ["folder", "since", "until", "shortest", "longest"]
+    cuts = ["window", "stride"]
     commands = {
         "index": (index, ["top", "rerank", *filters]),
-        "query": (query, ["config", "videos"]),
-        "like": (like, ["config", "videos", "rerank"]),
+        "query": (query, ["config", "videos", *cuts]),
+        "like": (like, ["config", "videos", "rerank", *cuts]),
     }
     if not arguments or arguments[0] not in commands:
         given = f"{arguments[0]!r} is no command; " if arguments else ""
@@ -73,7 +79,9 @@ def index(folder: str, rest: list[str]) -> None:
     if not _VIDEOS.value:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
     with command_line.resumable():
-        indexed = index_videos(command_line.config(), _VIDEOS.value, folder)
+        indexed = index_videos(
+            command_line.config(), _VIDEOS.value, folder, window=_WINDOW.value, stride=_STRIDE.value
+        )
     faults = list(indexed.faults.values())
     if faults:
         print(f"Cannot be used ({len(faults)}, all listed in {folder}/broken.txt):")
@@ -105,7 +113,7 @@ def _filter() -> Filter:
             days.append(datetime.date.fromisoformat(flag.value) if flag.value else None)
         except ValueError as error:
             raise UserError(f"--{flag.name}={flag.value} is no day; write 2024-06-30") from error
-    return Filter(_FOLDER.value, *days)
+    return Filter(_FOLDER.value, *days, shortest=_SHORTEST.value, longest=_LONGEST.value)
 
 
 def _opened(folder: str) -> Searcher:
@@ -120,15 +128,22 @@ def _opened(folder: str) -> Searcher:
 def _show(searcher: Searcher, queries: list[str], rankings: list[list[Hit]]) -> None:
     """Prints the hits of each query."""
     for query, hits in zip(queries, rankings, strict=True):
-        table = Table("", "score", "cosine", "video")
+        table = Table("", "score", "cosine", "time", "video")
         for place, hit in enumerate(hits, 1):
             score = "-" if hit.score is None else f"{hit.score:.2f}"
             path = searcher.folder / hit.path
             if path.is_relative_to(pathlib.Path.cwd()):
                 path = path.relative_to(pathlib.Path.cwd())
             name = Text(str(path), overflow="fold")  # no markup
-            table.add_row(str(place), score, f"{hit.cosine:.3f}", name)
+            table.add_row(str(place), score, f"{hit.cosine:.3f}", _time(hit), name)
         rich.print(Text(query, "bold"), table)
+
+
+def _time(hit: Hit) -> str:
+    """The moment, such as "1:02-1:14"; "all" of a video."""
+    if hit.start == 0 and hit.stop == hit.duration:
+        return "all"
+    return "-".join(f"{int(each // 60)}:{int(each % 60):02}" for each in (hit.start, hit.stop))
 
 
 def run() -> None:

@@ -8,17 +8,21 @@ import pathlib
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """A condition on the files of hits; its default is true for all.
+    """A condition on the videos of hits; its default is true for all.
 
     Attributes:
       folder: a folder below the indexed one that must hold the file, itself or in a subfolder.
       since: the first day, in local time, on which the file may have been changed last.
       until: the last such day.
+      shortest: the least duration of the video in seconds.
+      longest: the largest such duration; 0 = any.
     """
 
     folder: str = ""
     since: datetime.date | None = None
     until: datetime.date | None = None
+    shortest: int | float = 0
+    longest: int | float = 0
 
     def sql(self) -> str:
         """The condition on the columns of `own_videos.table`; "" if it is always true."""
@@ -31,6 +35,10 @@ class Filter:
             parts.append(f"modified >= {_nanoseconds(self.since)}")
         if self.until is not None:
             parts.append(f"modified < {_nanoseconds(self.until + datetime.timedelta(days=1))}")
+        if self.shortest:
+            parts.append(f"duration >= {float(self.shortest)}")
+        if self.longest:
+            parts.append(f"duration <= {float(self.longest)}")
         return " AND ".join(parts)
 
 

@@ -8,7 +8,7 @@ need 4.5 MB for the 1452 of UMT-B/16 on MSRVTT. A search reads the tokens of its
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -20,6 +20,7 @@ from tokmerge_jax.evaluation.context import Model
 from tokmerge_jax.own_videos import ranking
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.ranking import Hit
+from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.system import Retrieval
 from tokmerge_jax.types import Json, UserError
 
@@ -108,12 +109,16 @@ class Index:
             self.report()
 
     def add(
-        self, stamps: Mapping[str, Stamp], features: Mapping[str, Float[np.ndarray, "B ..."]]
+        self,
+        windows: Sequence[Window],
+        stamps: Mapping[str, Stamp],
+        features: Mapping[str, Float[np.ndarray, "B ..."]],
     ) -> None:
-        """Stores the features of videos, all or none.
+        """Stores the features of windows, all or none.
 
         Args:
-          stamps: video -> the stamp of its file; at most B.
+          windows: the windows, at most B; those of a video are added in order.
+          stamps: video -> the stamp of its file.
           features: "embedding" [B,F,E] and, for models that re-rank, "tokens" [B,N,C]; further rows
             are padding.
 
@@ -121,12 +126,14 @@ class Index:
           UserError: if features are not finite or cannot be written.
         """
         used = {
-            name: runtime.finite(array[: len(stamps)], name, video=stamps)
+            name: runtime.finite(array[: len(windows)], name, video=[w.path for w in windows])
             for name, array in features.items()
         }
         embedding = used["embedding"].astype(np.float32).mean(axis=1)
-        self._table.append(stamps, embedding, used.get("tokens"))
-        self._entries.update({path: (stamp, "") for path, stamp in stamps.items()})
+        self._table.append(windows, stamps, embedding, used.get("tokens"))
+        for window in windows:
+            if window.last and window.path not in self._entries:  # a part may have had a fault
+                self._entries[window.path] = stamps[window.path], ""
 
     def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
         """Records the fault of an unusable file."""
@@ -153,13 +160,14 @@ class Index:
         memory_gib: float,
         where: Filter = EVERYTHING,
     ) -> list[list[Hit]]:
-        """Returns the best `top_k` videos for each text, best first.
+        """Returns the moments that fit each text best, best first.
 
         Args:
           model: the model that the index was made with.
-          retrieval: its functions; a matching head, if any, ranks the videos.
+          retrieval: its functions; a matching head, if any, ranks the windows.
           texts: ids, and their mask (False on padding).
-          top_k: number of videos per text, fewer if the index holds fewer.
+          top_k: number of windows per text, fewer if the index holds fewer; neighbours among them
+            are one moment.
           memory_gib: memory limit of matching, in GiB.
           where: condition that the videos must meet.
 
@@ -188,29 +196,42 @@ class Index:
         query: Float[np.ndarray, " E"],
         top_k: int,
         where: Filter = EVERYTHING,
-        without: str = "",
+        without: Hit | None = None,
     ) -> list[Hit]:
-        """Returns the best `top_k` videos for an embedding, best first; `without` is left out.
+        """Returns the moments most similar to an embedding, best first.
+
+        Args:
+          query: the embedding.
+          top_k: number of windows, as in `query`.
+          where: condition that the videos must meet.
+          without: a hit whose windows, and those that overlap them, are left out.
 
         Raises:
           UserError: if a similarity is not finite, or the table is damaged.
         """
         self._table.refresh()
-        others = [f"path != {self._table.literal(without)}"] if without else []
+        others = [f"NOT ({self._during(without)})"] if without else []
         condition = " AND ".join(filter(None, [where.sql(), *others]))
         return ranking.candidates(self._table, query[None], top_k, condition).hits(self._table)[0]
 
-    def embedding(self, path: str) -> Float[np.ndarray, " E"]:
-        """Returns the embedding of a video.
+    def embedding(self, hit: Hit) -> Float[np.ndarray, " E"]:
+        """Returns the mean embedding of a hit's windows.
 
         Raises:
-          UserError: if the index does not hold it.
+          UserError: if the index does not hold them.
         """
         self._table.refresh()
-        ids = self._table.where(f"path = {self._table.literal(path)} AND embedding IS NOT NULL")
+        inside = f"start >= {hit.start} AND stop <= {hit.stop}"
+        ids = self._table.where(f"{self._during(hit)} AND {inside}")
         if not len(ids):
-            raise UserError(f"the index in {self._folder} does not hold {path}; search again")
-        return np.asarray(self._table.column(ids, "embedding"), np.float32).mean(axis=0)
+            raise UserError(f"the index in {self._folder} does not hold {hit.path}; search again")
+        rows = self._table.rows(ids, "embedding")
+        return np.asarray([embedding for (embedding,) in rows], np.float32).mean(axis=0)
+
+    def _during(self, hit: Hit) -> str:
+        """The condition that a window overlaps a hit."""
+        path = self._table.literal(hit.path)
+        return f"path = {path} AND start < {hit.stop} AND stop > {hit.start}"
 
 
 def exists(folder: pathlib.Path) -> bool:

@@ -27,17 +27,29 @@ _TEXTS = 16  # texts per batch, fixed so that one compiled program serves all qu
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-    """A video in the result of a search.
+    """A moment of a video in the result of a search: a window, neighbours, or all of the video.
 
     Attributes:
       path: the video's path, relative to the indexed folder.
-      cosine: cosine similarity of the embeddings.
-      score: score of the matching head, by which hits are ranked; None without a matching head.
+      start: begin of the moment in seconds.
+      stop: its end in seconds.
+      duration: length of the video in seconds.
+      cosine: cosine similarity of the embeddings, of the best of its windows.
+      score: score of the matching head for that window, by which hits are ranked; None without a
+        matching head.
     """
 
     path: str
+    start: float
+    stop: float
+    duration: float
     cosine: float
     score: float | None
+
+    @property
+    def rank(self) -> float:
+        """The number by which hits are ranked, the highest first."""
+        return self.cosine if self.score is None else self.score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +57,7 @@ class Candidates:
     """The rows that are most similar to at least one query.
 
     Attributes:
-      ids: ids of the rows, by path.
+      ids: ids of the rows.
       cosine: similarity of each query and row, where `wanted`.
       wanted: marks the rows most similar to each query.
     """
@@ -58,15 +70,45 @@ class Candidates:
         self, table: "Table", scores: Float32[np.ndarray, "Q V"] | None = None
     ) -> list[list[Hit]]:
         """The hits of each query, best first, by the scores or else the cosines."""
-        paths = [os.fsdecode(path) for path in table.column(self.ids, "path")]
-        ranked = self.cosine if scores is None else scores
-        return [
-            [
-                Hit(paths[v], float(self.cosine[q, v]), None if scores is None else float(row[v]))
-                for v in sorted(np.flatnonzero(self.wanted[q]).tolist(), key=lambda v: -row[v])
+        rows = table.rows(self.ids, "path", "start", "stop", "duration")
+        spans = [(os.fsdecode(path), *times) for path, *times in rows]
+        rankings = []
+        for q, wanted in enumerate(self.wanted):
+            windows = [
+                Hit(
+                    *spans[v],
+                    cosine=float(self.cosine[q, v]),
+                    score=None if scores is None else float(scores[q, v]),
+                )
+                for v in np.flatnonzero(wanted)
             ]
-            for q, row in enumerate(ranked)
-        ]
+            windows.sort(key=lambda hit: (-hit.rank, hit.path, hit.start))
+            rankings.append(joined(windows))
+        return rankings
+
+
+def joined(windows: Sequence[Hit]) -> list[Hit]:
+    """Joins neighbours among windows, best first.
+
+    A window that overlaps or touches a better moment of its video extends it, if its rank is in the
+    upper quarter between the worst window's and that moment's; otherwise it only repeats a part of
+    the moment, and is left out.
+    """
+    moments: list[Hit] = []
+    for window in windows:
+        near = [hit for hit in moments if hit.path == window.path and _touch(hit, window)]
+        if not near:
+            moments.append(window)
+        elif window.rank >= (3 * near[0].rank + windows[-1].rank) / 4:
+            whole = [*near, window]
+            start, stop = min(hit.start for hit in whole), max(hit.stop for hit in whole)
+            moments[moments.index(near[0])] = dataclasses.replace(near[0], start=start, stop=stop)
+            moments = [hit for hit in moments if hit not in near[1:]]
+    return moments
+
+
+def _touch(hit: Hit, other: Hit) -> bool:
+    return hit.start <= other.stop and other.start <= hit.stop
 
 
 def candidates(
@@ -154,7 +196,7 @@ def rematched(
         todo=np.arange(len(chosen.ids)),
         write=write,
         memory_gib=memory_gib,
-        names=[os.fsdecode(path) for path in table.column(chosen.ids, "path")],
+        names=[os.fsdecode(path) for (path,) in table.rows(chosen.ids, "path")],
     )
     return scores
 

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -29,20 +29,32 @@ from tokmerge_jax.data.video.workers import Fault, attempt
 from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation import Model, model_facts
 from tokmerge_jax.evaluation.context import ahead
-from tokmerge_jax.own_videos import index
+from tokmerge_jax.own_videos import index, windows
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes, Stamp
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.signatures import Features, Tokenize
+from tokmerge_jax.signatures import Tokenize
 from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.types import Json, Params, UserError
 
 Path = str | os.PathLike[str]
 
+_PER_HIT = 4  # windows ranked for each hit, since neighbours are joined
 
-def index_videos(config: Config, videos: Path, target: Path) -> Index:
+
+def index_videos(
+    config: Config,
+    videos: Path,
+    target: Path,
+    *,
+    window: int | float | None = None,
+    stride: int | float | None = None,
+) -> Index:
     """Encodes the videos in a folder and its subfolders into the index `target`.
+
+    Videos are cut into overlapping windows, which are encoded one by one; videos that are hardly
+    longer than a window, and all videos if `window` is 0, are encoded whole.
 
     Only new and changed files are encoded; deleted ones are removed from the index. After a stop or
     kill, the same call resumes. Unusable files are listed in `Index.faults` and in the index's
@@ -52,11 +64,13 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
       config: the configuration of a retrieval system; its `checkpoint` holds the weights.
       videos: the folder of the videos.
       target: the folder of the index.
+      window: length of a window in seconds; None = a second for each frame that the model reads.
+      stride: time in seconds from a window's begin to the next's; None = half of `window`.
 
     Raises:
-      UserError: if something is missing, the system does not support retrieval, the index belongs
-        to another model or folder, another process writes it, a file cannot be written, or `target`
-        is on an object store.
+      UserError: if something is missing, the system does not support retrieval, `window` or
+        `stride` cannot be, the index belongs to another model or folder or has other windows,
+        another process writes it, a file cannot be written, or `target` is on an object store.
     """
     base, place = (
         pathlib.Path(path(videos, "videos")).resolve(),
@@ -66,45 +80,37 @@ def index_videos(config: Config, videos: Path, target: Path) -> Index:
     retrieval, system = system.task(Retrieval), _portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
+    length, step = _seconds(window, stride, system.pixels.frames)
+    reader = windows.Reader(decode, system.pixels.transform, length, step)
     model = Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
     with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
-        facts, shapes = model_facts(system, params), _shapes(system, params)
+        facts = {**model_facts(system, params), "window": length, "stride": step}
+        shapes = _shapes(system, params)
         if not hosts.number():
             Index(place, facts, shapes, about).update(files)
         hosts.gather(None)
         stored = Index(place, facts, shapes)
         missing = stored.missing(files)
         todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
-        clips = folders.FolderClips(todo, decode, system.pixels.transform, config.data.workers)
-        encode, size = model.compiled(retrieval.encode_video), config.eval.batch_size
-        _encode(encode, clips, parallel.batch_size(model.mesh, size), files, stored)
+        encode = model.compiled(retrieval.encode_video)
+        size = parallel.batch_size(model.mesh, config.eval.batch_size)
+        with Progress(
+            "indexing videos", len(files), "video", done=len(files) - len(todo), compiles=True
+        ) as bar:
+
+            def refuse(path: str, fault: str) -> None:
+                stored.refuse(path, files[path], fault)
+                bar.update()
+
+            clips = windows.batches(reader, todo, config.data.workers, size, refuse)
+            for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
+                arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
+                stored.add(batch, files, arrays)
+                bar.update(sum(each.last for each in batch))
         stored.gather()
     return stored
-
-
-def _encode(
-    encode: Callable[[np.ndarray], Features],
-    clips: folders.FolderClips,
-    batch_size: int,
-    files: Mapping[str, Stamp],
-    stored: Index,
-) -> None:
-    """Encodes the clips and stores the features of each at once."""
-    done = len(files) - len(clips.paths)
-    with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
-
-        def refuse(path: str, fault: str) -> None:
-            stored.refuse(path, files[path], fault)
-            bar.update()
-
-        batches = clips.batches(batch_size, refuse)
-        inputs = ((paths, (video,)) for paths, video in batches)
-        for paths, seen in ahead(encode, inputs):
-            arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
-            stored.add({path: files[path] for path in paths}, arrays)
-            bar.update(len(paths))
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
@@ -154,7 +160,9 @@ class Searcher:
                 f"the index in {place} needs the weights that it was made with: {error}; if they"
                 " have moved, index again with config.checkpoint=PATH (no video is encoded again)"
             ) from error
-        self.index = Index(place, model_facts(system, params), _shapes(system, params))
+        kept = {key: index.describe(place)["facts"].get(key) for key in ("window", "stride")}
+        facts = {**model_facts(system, params), **kept}
+        self.index = Index(place, facts, _shapes(system, params))
         self._model = Model(params, parallel.make_mesh())
         self._decode = decoder(config.data, system.pixels.frames, folder="")
         self._transform = system.pixels.transform
@@ -166,13 +174,13 @@ class Searcher:
         rerank: bool = True,
         where: Filter = EVERYTHING,
     ) -> list[list[Hit]]:
-        """Returns the videos that fit each text best, best first.
+        """Returns the moments that fit each text best, best first.
 
         Args:
           texts: the queries.
-          top_k: number of videos per text.
-          rerank: whether the matching head, if the system has one, re-ranks the most similar videos
-            (the configuration's `eval.top_k` of them, at least `top_k`).
+          top_k: number of moments per text.
+          rerank: whether the matching head, if the system has one, re-ranks the windows that are
+            most similar (the configuration's `eval.top_k` of them, at least `top_k`).
           where: condition that the videos must meet.
 
         Raises:
@@ -190,7 +198,7 @@ class Searcher:
             self._model,
             retrieval,
             retrieval.tokenize(texts),
-            top_k=max(limits.top_k, top_k) if matched else top_k,
+            top_k=max(limits.top_k, top_k) if matched else _PER_HIT * top_k,
             memory_gib=limits.memory_gib,
             where=where,
         )
@@ -199,11 +207,11 @@ class Searcher:
     def like(
         self, sources: Sequence[Path | Hit], top_k: int = 10, where: Filter = EVERYTHING
     ) -> list[list[Hit]]:
-        """Returns the videos most similar to each source by cosine, best first.
+        """Returns the moments most similar to each source by cosine, best first.
 
         Args:
           sources: files (videos or pictures), or hits, which are not among their own results.
-          top_k: number of videos per source.
+          top_k: number of moments per source.
           where: condition that the videos must meet.
 
         Raises:
@@ -213,10 +221,11 @@ class Searcher:
         rankings = []
         for source in sources:
             if isinstance(source, Hit):
-                query, without = self.index.embedding(source.path), source.path
+                query, without = self.index.embedding(source), source
             else:
-                query, without = self._encoded(path(source, "sources")), ""
-            rankings.append(self.index.similar(query, top_k, where, without))
+                query, without = self._encoded(path(source, "sources")), None
+            moments = self.index.similar(query, _PER_HIT * top_k, where, without)
+            rankings.append(moments[:top_k])
         return rankings
 
     def _encoded(self, file: str) -> np.ndarray:
@@ -269,6 +278,19 @@ def _as_stored(place: pathlib.Path) -> Iterator[None]:
             f"{place}/videos.lance holds no valid configuration"
             f" ({type(error).__name__}: {error!s:.200}); use another folder"
         ) from error
+
+
+def _seconds(
+    window: int | float | None, stride: int | float | None, frames: int
+) -> tuple[float, float]:
+    """Length and stride of windows in seconds, for a model that reads a number of `frames`."""
+    length = float(frames) if window is None else float(window)
+    step = length / 2 if stride is None else float(stride)
+    if not 0 <= length < np.inf:
+        raise UserError(f"window={window} must be a number of seconds; 0 = whole videos")
+    if length and not 0 < step <= length:
+        raise UserError(f"stride={stride} must be above 0 and at most the window, {length:g} s")
+    return length, step
 
 
 def _shapes(system: System, params: Params) -> Shapes:

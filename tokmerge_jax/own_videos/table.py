@@ -1,8 +1,10 @@
 """The table of an index, in a Lance data set (Apache Arrow on disk), which may have many writers.
 
-One row per video: `path` (bytes, since the name of a file need not be text), `size` and `modified`
-(its stamp), `fault` (why it cannot be used) or `embedding` [E] and, for models that re-rank,
-`tokens`. Each change is one commit, so a killed process leaves the table as before or after it.
+One row per window of a video: `path` (bytes, since the name of a file need not be text), `size` and
+`modified` (the stamp of the file), its `duration` in seconds and number of `frames`; `start` and
+`stop` of the window in seconds, `last` (whether it is the video's last), `embedding` [E] and, for
+models that re-rank, `tokens`. A video that cannot be used has a row with its stamp and `fault`.
+Each change is one commit, so a killed process leaves the table as before or after it.
 """
 
 import contextlib
@@ -19,14 +21,17 @@ from jaxtyping import Float32, UInt64
 
 from tokmerge_jax import disk
 from tokmerge_jax.own_videos.ranking import EXACT
+from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.types import Json, UserError
 
 _NAME = "videos.lance"
 _KEY = "tokmerge_jax"  # of the JSON in the table's metadata
-_FACTS = ("path", "size", "modified", "fault")
+_FACTS = ("path", "size", "modified", "fault", "last")
+UNFINISHED = "indexing was stopped; index again"
 _NAMES_PER_CALL = 500  # names in one condition
 _COMMITS = 256  # number of commits until small files are joined
 _ROWS_PER_FILE = 4096  # more would write large files of tokens again and again
+_OF_WINDOW = ("duration", "frames", "start", "stop", "last")  # its attributes that are columns
 _KEPT = datetime.timedelta(minutes=10)  # files of earlier versions, which readers may still have
 
 _ROWS_PER_PART = 1000  # of the vector index
@@ -62,7 +67,9 @@ class Table:
           width: E, width of embeddings.
         """
         columns = {
-            "path": pa.binary(), "size": pa.int64(), "modified": pa.int64(), "fault": pa.string(),
+            "path": pa.binary(), "size": pa.int64(), "modified": pa.int64(),
+            "duration": pa.float64(), "frames": pa.int64(), "start": pa.float64(),
+            "stop": pa.float64(), "last": pa.bool_(), "fault": pa.string(),
             "embedding": pa.list_(pa.float32(), width), "tokens": pa.large_binary(),
         }  # fmt: skip
         schema = pa.schema([*columns.items()], metadata={_KEY: json.dumps(about)})
@@ -103,37 +110,43 @@ class Table:
 
     def append(
         self,
+        windows: Sequence[Window],
         stamps: Mapping[str, tuple[int, ...]],
         embedding: Float32[np.ndarray, "B E"],
         tokens: Float32[np.ndarray, "B N C"] | None,
     ) -> None:
-        """Adds videos in one commit, beside other processes that append.
+        """Adds windows in one commit, beside other processes that append.
 
         Args:
+          windows: the windows; those of a video are added in order.
           stamps: path of the video -> size of the file and its modification time in nanoseconds.
           embedding: their embeddings.
           tokens: their tokens; None without a matching head.
         """
         values = pa.array(embedding.ravel())
+        kept = [None] * len(windows) if tokens is None else [x.tobytes() for x in tokens]
         self._append(
-            stamps,
-            fault=[""] * len(stamps),
+            **{name: [getattr(each, name) for each in windows] for name in _OF_WINDOW},
+            path=[os.fsencode(each.path) for each in windows],
+            size=[stamps[each.path][0] for each in windows],
+            modified=[stamps[each.path][1] for each in windows],
             embedding=pa.FixedSizeListArray.from_arrays(values, embedding.shape[1]),
-            tokens=[None] * len(stamps) if tokens is None else [x.tobytes() for x in tokens],
+            tokens=kept,
         )
 
     def refuse(self, path: str, stamp: tuple[int, ...], fault: str) -> None:
         """Adds a video that cannot be used, and the reason."""
         text = fault.encode("utf-8", "backslashreplace").decode()
-        self._append({path: stamp}, fault=[text], embedding=[None], tokens=[None])
+        size, modified = stamp
+        self._append(path=[os.fsencode(path)], size=[size], modified=[modified], fault=[text])
 
-    def _append(
-        self, stamps: Mapping[str, tuple[int, ...]], **columns: Sequence[object] | pa.Array
-    ) -> None:
-        sizes, times = zip(*stamps.values(), strict=True)
-        files = {"path": [*map(os.fsencode, stamps)], "size": sizes, "modified": times}
+    def _append(self, **columns: Sequence[object] | pa.Array) -> None:
+        """Adds rows in one commit; columns that are not given are null."""
+        count = len(columns["path"])
         with _reported(self._folder):
-            self._data.insert(pa.table({**files, **columns}, self._data.schema))
+            schema = self._data.schema
+            rows = {name: columns.get(name, [None] * count) for name in schema.names}
+            self._data.insert(pa.table(rows, schema))
             self._commits += 1
             if self._commits % _COMMITS == 0:
                 self._join()
@@ -146,13 +159,16 @@ class Table:
                 self._data.delete(f"path IN ({names})")
 
     def known(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Reads path -> (stamp, fault) of all videos."""
+        """Reads path -> (stamp, fault) of all videos; a fault is "" or a sentence."""
+        known: dict[str, tuple[tuple[int, ...], str]] = {}
         with _reported(self._folder):
             read = self._data.to_table(columns=[*_FACTS]).to_pydict()
-            return {
-                os.fsdecode(path): ((size, modified), fault)
-                for path, size, modified, fault in zip(*(read[key] for key in _FACTS), strict=True)
-            }
+            for row in zip(*(read[key] for key in _FACTS), strict=True):
+                path, stamp, fault, last = os.fsdecode(row[0]), row[1:3], row[3], row[4]
+                _, before = known.get(path, (stamp, UNFINISHED))
+                if before in ("", UNFINISHED):  # rows may be in any order; a fault stays
+                    known[path] = stamp, fault or ("" if last else before)
+        return known
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -160,23 +176,21 @@ class Table:
             return self._data.count_rows()
 
     def embeddings(self) -> tuple[UInt64[np.ndarray, " V"], Float32[np.ndarray, "V E"]]:
-        """Returns ids of the rows that have an embedding, by path, and these embeddings.
-
-        They stay in memory until the table changes.
-        """
+        """Returns ids and embeddings of all windows; they stay in memory until the next change."""
         if self._loaded is None or self._loaded[0] != self.version:
+            width = self._data.schema.field("embedding").type.list_size
+            ids, values = np.empty(len(self), np.uint64), np.empty((len(self), width), np.float32)
+            count = 0
             with _reported(self._folder):
-                read = self._data.to_table(
-                    columns=["path", "embedding"],
-                    filter="embedding IS NOT NULL",
-                    with_row_id=True,
-                ).sort_by("path")
-                values = read["embedding"].combine_chunks().flatten().to_numpy()
-                width = self._data.schema.field("embedding").type.list_size
-                ids = read["_rowid"].to_numpy()
-            if not np.isfinite(values).all():
+                for batch in self._data.to_batches(
+                    columns=["embedding"], filter="embedding IS NOT NULL", with_row_id=True
+                ):
+                    some = slice(count, count := count + len(batch))
+                    ids[some] = batch["_rowid"].to_numpy()
+                    values[some] = batch["embedding"].flatten().to_numpy().reshape(-1, width)
+            if not np.isfinite(values[:count]).all():
                 raise damaged(self._folder, "embeddings are not finite")
-            self._loaded = self.version, ids, values.reshape(len(ids), width)
+            self._loaded = self.version, ids[:count], values[:count]
         return self._loaded[1:]
 
     def where(self, condition: str) -> UInt64[np.ndarray, " N"]:
@@ -207,8 +221,8 @@ class Table:
             ).to_table()
         return read["_rowid"].to_numpy(), 1 - read["_distance"].to_numpy()
 
-    def column(self, ids: UInt64[np.ndarray, " N"], name: str) -> list:
-        """Returns a column of the rows with these ids, in their order.
+    def rows(self, ids: UInt64[np.ndarray, " N"], *names: str) -> list[tuple]:
+        """Returns the named columns of the rows with these ids, in their order.
 
         Raises:
           UserError: if a row is missing.
@@ -218,9 +232,10 @@ class Table:
         wanted = ids.tolist()
         with _reported(self._folder):
             condition = f"_rowid IN ({','.join(map(str, wanted))})"
-            read = self._data.to_table(columns=[name], filter=condition, with_row_id=True)
-            values = dict(zip(read["_rowid"].to_pylist(), read[name].to_pylist(), strict=True))
-            return [values[row] for row in wanted]
+            read = self._data.to_table(columns=[*names], filter=condition, with_row_id=True)
+            columns = [read[name].to_pylist() for name in ("_rowid", *names)]
+            values = {row: rest for row, *rest in zip(*columns, strict=True)}
+            return [tuple(values[row]) for row in wanted]
 
     def tokens(
         self, ids: UInt64[np.ndarray, " B"], shape: tuple[int, ...]
@@ -231,7 +246,7 @@ class Table:
           UserError: if a row has no tokens of this shape [N,C], or they are not finite.
         """
         with _reported(self._folder):
-            read = [np.frombuffer(x or b"", np.float32) for x in self.column(ids, "tokens")]
+            read = [np.frombuffer(x or b"", np.float32) for (x,) in self.rows(ids, "tokens")]
             tokens = np.stack(read).reshape(len(ids), *shape)
         if not np.isfinite(tokens).all():
             raise damaged(self._folder, "tokens are not finite")

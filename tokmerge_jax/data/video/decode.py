@@ -73,18 +73,22 @@ class Video:
         """Mean frames per second."""
         return float(self._stream.average_rate or _DEFAULT_RATE)
 
-    def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
+    def read(
+        self, indices: Sequence[int], each: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
+    ) -> UInt8[np.ndarray, "T H W 3"]:
         """Reads RGB frames by number, in any order, repeats allowed.
 
-        All have the size of the first frame, or the size that the video was opened with. If all
-        numbers are equal, as for a picture, the frames are read-only views of one array.
+        Each frame is replaced by `each(frame)` as soon as it is decoded, so that many frames fit
+        into memory once they are resized. All have the size of the first frame, or the size that
+        the video was opened with. If all numbers are equal, as for a picture, the frames are
+        read-only views of one array.
 
         Raises:
           RecountedError: at most once, if decoding shows that the packets misstated the frames.
             Then `length` is correct, and the caller chooses numbers again.
           UserError: if the video has no such frame; the message names the video.
         """
-        wanted = sorted(set(map(int, indices)))
+        wanted, self._each = sorted(set(map(int, indices))), each
         with _naming(self._path):
             try:
                 frames = self._frames_numbered(wanted)
@@ -237,11 +241,11 @@ class Video:
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         if self._scaler is not None:
-            return self._scaler(frame)
+            return self._each(self._scaler(frame))
         turns = _turns(frame)
         height, width = self._shape[:: -1 if turns % 2 else 1]  # a stream may change its size
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.rot90(pixels, turns) if turns else pixels
+        return self._each(np.rot90(pixels, turns) if turns else pixels)
 
 
 @contextlib.contextmanager

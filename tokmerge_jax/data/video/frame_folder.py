@@ -6,7 +6,7 @@ The path of such a video ends in the pattern of its file names: `120045/img_{:05
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -110,8 +110,10 @@ class FrameFolder:
         """
         return _RATE
 
-    def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "T H W 3"]:
-        """Reads RGB frames by number, in any order, repeats allowed.
+    def read(
+        self, indices: Sequence[int], each: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
+    ) -> UInt8[np.ndarray, "T H W 3"]:
+        """Reads RGB frames by number, in any order, repeats allowed, and applies `each` to each.
 
         Raises:
           UserError: if a file cannot be decoded or differs in size from the first; the message
@@ -123,7 +125,7 @@ class FrameFolder:
             if pixels.shape != size:
                 file = self._path.with_name(self._names[index])
                 raise UserError(f"{file}: differs in size from other frames; extract them again")
-        return np.stack([frames[int(index)] for index in indices])
+        return np.stack([each(frames[int(index)]) for index in indices])
 
     def _frame(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
         file = self._path.with_name(self._names[index])

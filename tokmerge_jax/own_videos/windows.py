@@ -1,0 +1,183 @@
+"""Cuts videos into windows, and reads the clip of each; long videos part by part.
+
+A part's frames are decoded in order, each once, also if several windows share it; only the group of
+pictures at the beginning of a part may be decoded again.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float64, Int, Int64, UInt8
+
+from tokmerge_jax.data.video.clips import Decoder
+from tokmerge_jax.data.video.decode import RecountedError, Video, open_video
+from tokmerge_jax.data.video.frame_folder import FrameFolder
+from tokmerge_jax.data.video.workers import Fault, in_order
+
+_FRAMES = 512  # of the clips in a part: 77 MB of 224 x 224 pixels
+_WHOLE = 1.25  # a video up to this many windows long is one window
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A window of a video.
+
+    Attributes:
+      path: the video.
+      start: begin of the window in seconds.
+      stop: its end in seconds.
+      duration: length of the video in seconds.
+      frames: number of frames of the video.
+      last: whether it is the video's last window.
+    """
+
+    path: str
+    start: float
+    stop: float
+    duration: float
+    frames: int
+    last: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some successive windows of a video.
+
+    Attributes:
+      windows: the windows.
+      frames: all their frames, S pixels wide and high.
+      chosen: places in `frames` of each window's T frames.
+      total: number of windows of the video.
+    """
+
+    windows: Sequence[Window]
+    frames: UInt8[np.ndarray, "U S S 3"]
+    chosen: Int[np.ndarray, "W T"]
+    total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Reads windows; picklable.
+
+    Attributes:
+      decoder: selects the frames of a window as those of a whole video.
+      transform: frames uint8 [T,H,W,3] -> [T,S,S,3], one by one.
+      length: length of a window in seconds; 0 = whole videos.
+      stride: time in seconds from one window's begin to the next's, at most.
+    """
+
+    decoder: Decoder
+    transform: Callable[[np.ndarray], np.ndarray]
+    length: float
+    stride: float
+
+    @property
+    def per_part(self) -> int:
+        """Number of windows of a part."""
+        return max(_FRAMES // self.decoder.frames, 1)
+
+    def name(self, place: tuple[str, int]) -> str:
+        """The full path of a part's video."""
+        return self.decoder.name(place[0])
+
+    def spans(self, frames: int, rate: float) -> Int64[np.ndarray, "W 2"]:
+        """Cuts a video: first frame of each window, and the one after its last.
+
+        Windows are equally long and evenly spread: the first begins with the video, the last ends
+        with it.
+        """
+        length = max(round(self.length * rate), 1)
+        if not self.length or frames <= _WHOLE * length:
+            return np.array([[0, frames]])
+        stride = max(round(self.stride * rate), 1)
+        count = 1 + -(-(frames - length) // stride)
+        starts = np.linspace(0, frames - length, count).astype(np.int64)
+        return np.stack([starts, starts + length], axis=1)
+
+    def __call__(self, place: tuple[str, int]) -> Part:
+        """Reads a part: that of a path, from a window's number on.
+
+        Raises:
+          UserError: if the video is missing or cannot be decoded; the message names it.
+        """
+        _, video = _opened(self.name(place), self.decoder.size)
+        try:
+            return self._part(video, *place)
+        except RecountedError:  # its length is correct from now on
+            return self._part(video, *place)
+
+    def _part(self, video: Video | FrameFolder, path: str, first: int) -> Part:
+        spans, rate = self.spans(video.length, video.rate), video.rate
+        first = min(first, len(spans) - 1)  # a recount may leave fewer than the first part knew
+        some = spans[first : first + self.per_part]
+        seconds = self.decoder.seconds if len(spans) == 1 else 0
+        chosen = [
+            begin + self.decoder.choose(end - begin, rate, self.decoder.frames, seconds, None)
+            for begin, end in some.tolist()
+        ]
+        numbers, places = np.unique(chosen, return_inverse=True)
+        frames = video.read(numbers.tolist(), lambda frame: self.transform(frame[None])[0])
+        times: Float64[np.ndarray, "W 2"] = some / rate
+        windows = [
+            Window(path, start, stop, video.length / rate, video.length, number == len(spans) - 1)
+            for number, (start, stop) in enumerate(times.tolist(), first)
+        ]
+        return Part(windows, frames, places.reshape(len(some), -1), len(spans))
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(name: str, size: int) -> tuple[contextlib.ExitStack, Video | FrameFolder]:
+    """The open video, and what closes it with the last reference.
+
+    A worker's next part may be of the same video, and opening reads all packets of a file.
+    """
+    opened = contextlib.ExitStack()
+    return opened, opened.enter_context(open_video(name, size))
+
+
+def batches(
+    reader: Reader,
+    paths: Sequence[str],
+    workers: int,
+    batch_size: int,
+    refuse: Callable[[str, str], None],
+) -> Iterator[tuple[tuple[Window, ...], UInt8[np.ndarray, "B T S S 3"]]]:
+    """Yields windows and their clips; the last batch repeats a clip up to `batch_size`.
+
+    The windows of a video are in order. First come all videos' first parts, then the other parts.
+
+    Args:
+      reader: reads the parts.
+      paths: the videos.
+      workers: number of processes that decode.
+      batch_size: B.
+      refuse: called with the path of each video of which a part cannot be used, and the reason.
+    """
+    clips = _clips(reader, paths, workers, refuse)
+    _opened.cache_clear()  # without workers: files may have changed
+    while some := list(itertools.islice(clips, batch_size)):
+        windows, chunk = zip(*some, strict=True)
+        yield windows, np.stack([*chunk, *[chunk[0]] * (batch_size - len(chunk))])
+
+
+def _clips(
+    reader: Reader, paths: Sequence[str], workers: int, refuse: Callable[[str, str], None]
+) -> Iterator[tuple[Window, UInt8[np.ndarray, "T S S 3"]]]:
+    places = [(path, 0) for path in paths]
+    while places:
+        others: list[tuple[str, int]] = []
+        parts = in_order(reader, places, workers, reader.name)
+        for (path, first), part in zip(places, parts, strict=True):
+            if isinstance(part, Fault):
+                refuse(path, part.text)
+                continue
+            for window, chosen in zip(part.windows, part.chosen, strict=True):
+                yield window, part.frames[chosen]
+            if not first:
+                others += [(path, n) for n in range(reader.per_part, part.total, reader.per_part)]
+        places = others
