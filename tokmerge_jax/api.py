@@ -277,6 +277,7 @@ def index(
     checkpoint: Path = "",
     window: int | float | None = None,
     stride: int | float | None = None,
+    tokens: bool = True,
 ) -> Index:
     """Encodes a folder of videos into the folder `target`, for `search`.
 
@@ -292,13 +293,14 @@ def index(
       window: length in seconds of the windows that videos are cut into; None = a second for each
         frame that the model reads, 0 = whole videos.
       stride: time in seconds from a window's begin to the next's; None = half of `window`.
+      tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:
       UserError: as in `own_videos.search.index_videos`.
     """
     built = configuration(config, settings, checkpoint=checkpoint)
     with jax.default_matmul_precision("highest"):
-        return index_videos(built, videos, target, window=window, stride=stride)
+        return index_videos(built, videos, target, window=window, stride=stride, tokens=tokens)
 
 
 def search(

@@ -19,6 +19,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.own_videos import ranking
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, describe
+from tokmerge_jax.own_videos.packing import pack, unpack
 from tokmerge_jax.own_videos.table import Table, lance
 from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.types import UserError
@@ -79,7 +80,13 @@ def change(folder, path, **columns):
 
 
 @pytest.mark.parametrize("devices", [1, 8])
-def test_hits_are_those_of_the_definition(full, devices):
+def test_hits_are_those_of_the_definition(full, devices, monkeypatch):
+    """With tokens as they are kept."""
+
+    def of_kept(params, tokens, memory=small_gallery.video_memory):
+        return memory(params, np.stack([unpack(pack(np.asarray(x)), x.shape) for x in tokens]))
+
+    monkeypatch.setattr(small_gallery, "video_memory", of_kept)
     similarity, to_video, _ = small_gallery.by_hand(k=4)
     for row, hits in enumerate(ask(full, devices)):
         best = np.argsort(-to_video[row])[:4]
@@ -242,8 +249,7 @@ def test_broken_files_are_reported_and_tried_again(tmp_path):
 
 @pytest.mark.parametrize(
     "tokens",
-    [None, b"", np.zeros((4, WIDTH + 1), np.float32).tobytes(), b"odd",
-     np.full((4, WIDTH), np.nan, np.float32).tobytes()],
+    [None, b"", bytes(4 * 4 + 4 * (WIDTH + 1)), b"odd", b"\xff" * (4 * 4 + 4 * WIDTH)],
     ids=["lost", "empty", "wide", "cut", "nan"],
 )  # fmt: skip
 def test_tokens_that_are_lost_or_damaged(full, tmp_path, tokens):

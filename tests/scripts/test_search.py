@@ -22,6 +22,7 @@ from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.own_videos import index, search
 from tokmerge_jax.own_videos.filters import Filter
+from tokmerge_jax.own_videos.packing import unpack
 from tokmerge_jax.own_videos.table import Table, lance
 from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.types import UserError
@@ -51,15 +52,17 @@ def configuration(checkpoint=WEIGHTS, **mesh):
 
 
 def features(target):
-    """Path -> embedding and tokens, if they are kept."""
+    """Path -> embedding [E] and tokens [N,E], if they are kept."""
     rows = lance.dataset(str(target / "videos.lance")).to_table().to_pylist()
     return {
-        row["path"].decode(): [
-            np.float32(row["embedding"]), np.frombuffer(row["tokens"] or b"", np.float32)
-        ]
+        row["path"].decode(): (np.float32(row["embedding"]), unpacked(row["tokens"] or b""))
         for row in rows
         if not row["fault"]
-    }  # fmt: skip
+    }
+
+
+def unpacked(tokens):
+    return unpack(tokens, (len(tokens) // (4 + 128), 128))
 
 
 def commits(target):
@@ -71,9 +74,10 @@ def commits(target):
 
 def equal(ours, others):
     assert ours.keys() == others.keys()
-    for path, arrays in others.items():
-        for array, other in zip(ours[path], arrays, strict=True):
-            np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-5)
+    for path, (embedding, tokens) in others.items():
+        np.testing.assert_allclose(ours[path][0], embedding, rtol=1e-4, atol=1e-5)
+        step = np.abs(tokens).max() / 127  # where rounding errors cross half a step
+        np.testing.assert_allclose(ours[path][1], tokens, rtol=1e-4, atol=step)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +103,7 @@ def test_a_model_without_a_matching_head(tmp_path):
     config = demo_clip.get_config().override({"data.workers": 0})
     search.index_videos(config, tmp_path / "videos", tmp_path / "index")
     for embedding, tokens in features(tmp_path / "index").values():
-        assert (embedding.shape, tokens.shape) == ((128,), (0,))
+        assert (embedding.shape, tokens.size) == ((128,), 0)
     for hits, number in zip(
         search.Searcher(tmp_path / "index")([caption(9), caption(20)], top_k=2),
         (9, 20),
@@ -186,6 +190,18 @@ def test_moments_of_a_long_video(tmp_path):
             search.index_videos(
                 configuration(), videos, tmp_path / "x", window=window, stride=stride
             )
+
+
+def test_an_index_without_tokens_ranks_by_cosine(made, tmp_path):
+    indexed = search.index_videos(configuration(), made[0], tmp_path, tokens=False)
+    assert indexed.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
+    assert {tokens.size for _, tokens in features(tmp_path).values()} == {0}
+    (kept,) = search.Searcher(made[1])([caption(9)], rerank=False)
+    (hits,) = search.Searcher(tmp_path)([caption(9)])
+    assert [hit.score for hit in hits] == [None] * 3
+    np.testing.assert_allclose([h.cosine for h in hits], [h.cosine for h in kept], rtol=1e-5)
+    with pytest.raises(UserError, match=r"made with tokens=False \(now True\)"):
+        search.index_videos(configuration(), made[0], tmp_path)
 
 
 def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):

@@ -39,6 +39,7 @@ _VIDEOS = flags.DEFINE_string("videos", None, "index: the folder of the videos")
 _TOP = flags.DEFINE_integer("top", 10, "query, like: number of videos to show", lower_bound=1)
 _WINDOW = flags.DEFINE_float("window", None, "index: seconds of a window; 0 = whole videos")
 _STRIDE = flags.DEFINE_float("stride", None, "index: seconds between windows; default: half of one")
+_TOKENS = flags.DEFINE_bool("tokens", True, "index: keep tokens, which re-ranking reads")
 _RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
 _FOLDER = flags.DEFINE_string("folder", "", "query, like: show the videos of this subfolder alone")
 _SINCE = flags.DEFINE_string("since", "", "query, like: changed on this day (2024-06-30) or later")
@@ -52,11 +53,11 @@ _NAMED = 10  # broken files that are shown
 def main(arguments: list[str]) -> None:
     """Runs the command that the first argument names."""
     filters = ["folder", "since", "until", "shortest", "longest"]
-    cuts = ["window", "stride"]
+    made_with = ["window", "stride", "tokens"]
     commands = {
         "index": (index, ["top", "rerank", *filters]),
-        "query": (query, ["config", "videos", *cuts]),
-        "like": (like, ["config", "videos", "rerank", *cuts]),
+        "query": (query, ["config", "videos", *made_with]),
+        "like": (like, ["config", "videos", "rerank", *made_with]),
     }
     if not arguments or arguments[0] not in commands:
         given = f"{arguments[0]!r} is no command; " if arguments else ""
@@ -80,7 +81,8 @@ def index(folder: str, rest: list[str]) -> None:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
     with command_line.resumable():
         indexed = index_videos(
-            command_line.config(), _VIDEOS.value, folder, window=_WINDOW.value, stride=_STRIDE.value
+            *(command_line.config(), _VIDEOS.value, folder),
+            **{"window": _WINDOW.value, "stride": _STRIDE.value, "tokens": _TOKENS.value},
         )
     faults = list(indexed.faults.values())
     if faults:

@@ -1,8 +1,8 @@
 """An index of videos for search by text: features are computed once, and kept in a table.
 
 The folder holds `videos.lance` (`own_videos.table`: the features, and the facts that they depend
-on) and `broken.txt` (unusable files, if any). Embeddings and tokens have 4 bytes per number: tokens
-need 4.5 MB for the 1452 of UMT-B/16 on MSRVTT. A search reads the tokens of its candidates alone.
+on) and `broken.txt` (unusable files, if any). Embeddings have 4 bytes per number, and tokens have
+one: 1.1 MB for the 1452 of UMT-B/16 on MSRVTT. A search reads the tokens of its candidates alone.
 """
 
 import functools

@@ -50,6 +50,7 @@ def index_videos(
     *,
     window: int | float | None = None,
     stride: int | float | None = None,
+    tokens: bool = True,
 ) -> Index:
     """Encodes the videos in a folder and its subfolders into the index `target`.
 
@@ -66,11 +67,14 @@ def index_videos(
       target: the folder of the index.
       window: length of a window in seconds; None = a second for each frame that the model reads.
       stride: time in seconds from a window's begin to the next's; None = half of `window`.
+      tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:
       UserError: if something is missing, the system does not support retrieval, `window` or
-        `stride` cannot be, the index belongs to another model or folder or has other windows,
-        another process writes it, a file cannot be written, or `target` is on an object store.
+      UserError: if something is missing, the system does not support retrieval, `window` or
+        `stride` cannot be, the index belongs to another model or folder or has other windows or
+        tokens, another process writes it, a file cannot be written, or `target` is on an object
+        store.
     """
     base, place = (
         pathlib.Path(path(videos, "videos")).resolve(),
@@ -86,7 +90,8 @@ def index_videos(
     with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
-        facts = {**model_facts(system, params), "window": length, "stride": step}
+        kept = retrieval.matching is not None and tokens
+        facts = {**model_facts(system, params), "window": length, "stride": step, "tokens": kept}
         shapes = _shapes(system, params)
         if not hosts.number():
             Index(place, facts, shapes, about).update(files)
@@ -106,7 +111,11 @@ def index_videos(
 
             clips = windows.batches(reader, todo, config.data.workers, size, refuse)
             for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
-                arrays = {name: np.asarray(array, np.float32) for name, array in seen.items()}
+                arrays = {
+                    name: np.asarray(array, np.float32)
+                    for name, array in seen.items()
+                    if kept or name != "tokens"
+                }
                 stored.add(batch, files, arrays)
                 bar.update(sum(each.last for each in batch))
         stored.gather()
@@ -160,9 +169,13 @@ class Searcher:
                 f"the index in {place} needs the weights that it was made with: {error}; if they"
                 " have moved, index again with config.checkpoint=PATH (no video is encoded again)"
             ) from error
-        kept = {key: index.describe(place)["facts"].get(key) for key in ("window", "stride")}
-        facts = {**model_facts(system, params), **kept}
-        self.index = Index(place, facts, _shapes(system, params))
+        stored = index.describe(place)["facts"]
+        chosen = {key: stored.get(key) for key in ("window", "stride", "tokens")}
+        self.index = Index(
+            place, {**model_facts(system, params), **chosen}, _shapes(system, params)
+        )
+        if not stored.get("tokens"):
+            self._retrieval = dataclasses.replace(self._retrieval, matching=None)
         self._model = Model(params, parallel.make_mesh())
         self._decode = decoder(config.data, system.pixels.frames, folder="")
         self._transform = system.pixels.transform

@@ -20,6 +20,7 @@ import pyarrow as pa
 from jaxtyping import Float32, UInt64
 
 from tokmerge_jax import disk
+from tokmerge_jax.own_videos.packing import pack, unpack
 from tokmerge_jax.own_videos.ranking import EXACT
 from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.types import Json, UserError
@@ -124,7 +125,7 @@ class Table:
           tokens: their tokens; None without a matching head.
         """
         values = pa.array(embedding.ravel())
-        kept = [None] * len(windows) if tokens is None else [x.tobytes() for x in tokens]
+        kept = [None] * len(windows) if tokens is None else [*map(pack, tokens)]
         self._append(
             **{name: [getattr(each, name) for each in windows] for name in _OF_WINDOW},
             path=[os.fsencode(each.path) for each in windows],
@@ -246,8 +247,7 @@ class Table:
           UserError: if a row has no tokens of this shape [N,C], or they are not finite.
         """
         with _reported(self._folder):
-            read = [np.frombuffer(x or b"", np.float32) for (x,) in self.rows(ids, "tokens")]
-            tokens = np.stack(read).reshape(len(ids), *shape)
+            tokens = np.stack([unpack(x or b"", shape) for (x,) in self.rows(ids, "tokens")])
         if not np.isfinite(tokens).all():
             raise damaged(self._folder, "tokens are not finite")
         return tokens
