@@ -163,7 +163,7 @@ def platform() -> str:
     It is that of the current mesh (`jax.set_mesh`), which need not be this machine's.
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
-    return device.platform if device else jax.default_backend()
+    return getattr(device, "platform", jax.default_backend())  # JAX before 0.10 names none
 
 
 def batch_shards() -> int:
