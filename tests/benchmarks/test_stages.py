@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from benchmarks import decoding, peer, stages
+from benchmarks import decoding, peer, stages, tables
 from benchmarks.cases import Case, Sizes, Timed, ceiling, make_inputs, program_bytes
 from tokmerge_jax import registry
 from tokmerge_jax.config import Config, clip, tds_clip, testa, umt
@@ -67,7 +67,7 @@ def test_memory_and_compiling_are_told_where_they_are_known(rows):
 
 def test_figures_have_three_digits_in_the_table(rows):
     rows[0].update(tflops=0.012345, clips_per_second=1234.5)
-    view = stages.table(rows, "b16, ours in bfloat16")
+    view = tables.table(rows, "b16, ours in bfloat16")
     assert view.title == "b16, ours in bfloat16"
     cells = [list(column.cells) for column in view.columns]
     assert cells[0] == ["ceiling", "encode", "", "rank", "decode"]
