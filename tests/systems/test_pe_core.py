@@ -19,7 +19,6 @@ from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.system import Retrieval
 from tokmerge_jax.systems.pe_core import PECoreTower
 from tokmerge_jax.systems.validation import unchecked
-from tokmerge_jax.tasks import schedules
 from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
@@ -169,7 +168,7 @@ def test_refusals(changes, says):
 
 @pytest.mark.slow
 def test_whole_jobs_on_a_few_clips(tmp_path):
-    """Random weights: evaluation, search of videos and of schedules, and conversion run."""
+    """Random weights: evaluation, search of videos and conversion run."""
     captions = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
     for i in range(4):
         clips.write(tmp_path / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
@@ -201,10 +200,6 @@ def test_whole_jobs_on_a_few_clips(tmp_path):
     tokmerge_jax.index(config, tmp_path, tmp_path / "index")
     hits = tokmerge_jax.search(tmp_path / "index", captions, top_k=4)
     assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4
-    trials = schedules.search_schedule(
-        config, tmp_path / "search", name="small", budget=0.9, split="test", trials=1
-    )
-    assert trials
     checkpoints.save_checkpoint(tmp_path / "folder", params, system)
     tokmerge_jax.convert(config, tmp_path / "folder", tmp_path / "meta.safetensors", reverse=True)
     assert "visual.attn_pool.attn.in_proj_weight" in torch_file.read(tmp_path / "meta.safetensors")
