@@ -14,6 +14,8 @@ def test_the_platform_is_that_of_the_mesh():
     assert parallel.platform() == "cpu"
     with jax.set_mesh(parallel.make_mesh()):
         assert parallel.platform() == "cpu"
+    if jax.__version_info__ < (0, 10):
+        pytest.skip("this JAX knows no other machine's platform")
     device = AbstractDevice("TPU v5 lite", num_cores=1, platform="tpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
         assert parallel.platform() == "tpu"

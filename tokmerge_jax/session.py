@@ -5,7 +5,7 @@ import sys
 
 from tokmerge_jax.errors import UserError
 
-_PACKAGES = ("flax", "jax", "jaxlib", "matplotlib", "numpy", "scipy", "tokmerge_jax")
+_PACKAGES = ("flax", "jax", "jaxlib", "matplotlib", "numpy", "pyarrow", "scipy", "tokmerge_jax")
 
 
 def check_session() -> None:
