@@ -197,8 +197,32 @@ class Block(nn.Module):
             with positions.
           weight: with `queries`, the weight of each of the N tokens as a key; None = its size.
         """
-        width = tokens.x.shape[-1]
         skip = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
+        merger = self.merger if queries is None else None
+        needs = merger.needs if merger else frozenset()
+        y, evidence = self._attend(tokens, queries, weight, needs)
+        tokens = tokens if queries is None else Tokens(queries)
+        tokens = tokens.replace(x=tokens.x + skip(y))
+        if merger and merger.place == "attention":
+            tokens = self._merged(merger, tokens, evidence)
+        x, update = tokens.x, self._mlp(tokens.x)
+        tokens = tokens.replace(x=x + skip(update))
+        if merger and merger.place == "mlp":
+            if "shift" in merger.needs:
+                evidence = evidence.replace(shift=_distance(update, x))
+            tokens = self._merged(merger, tokens, evidence)
+        self.sow("intermediates", "out", tokens.x)
+        return tokens
+
+    def _attend(
+        self,
+        tokens: Tokens,
+        queries: jax.Array | None,
+        weight: jax.Array | None,
+        needs: Set[str],
+    ) -> tuple[jax.Array, Evidence]:
+        """Attends to the normed tokens; see `__call__` and `Attention.attend`."""
+        width = tokens.x.shape[-1]
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
         attention = Attention(
             self.heads,
@@ -209,31 +233,22 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="attention",
         )
-        merger = self.merger if queries is None else None
         normed, size = norm(tokens.x), tokens.size if self.proportional else None
         place = tokens.position
         rotate = None if place is None else rotation(place, width // self.heads)
-        y, evidence = attention.attend(
+        return attention.attend(
             normed if queries is None else norm(queries),
             attention.keys_values(normed),
             size if weight is None else weight,
-            needs=merger.needs if merger else frozenset(),
+            needs=needs,
             rotate=rotate,
         )
-        tokens = tokens if queries is None else Tokens(queries)
-        tokens = tokens.replace(x=tokens.x + skip(y))
-        if merger and merger.place == "attention":
-            tokens = self._merged(merger, tokens, evidence)
+
+    def _mlp(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
         norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
         mlp = MLP(self.mlp_width or 4 * width, width, self.activation, dtype=self.dtype, name="mlp")
-        x, update = tokens.x, mlp(norm(tokens.x))
-        tokens = tokens.replace(x=x + skip(update))
-        if merger and merger.place == "mlp":
-            if "shift" in merger.needs:
-                evidence = evidence.replace(shift=_distance(update, x))
-            tokens = self._merged(merger, tokens, evidence)
-        self.sow("intermediates", "out", tokens.x)
-        return tokens
+        return mlp(norm(x))
 
     def _merged(self, merger: Merger, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Merges, and records what the merger read and returned."""

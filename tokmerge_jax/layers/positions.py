@@ -38,15 +38,15 @@ def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.n
     return rearrange(resampled, "t p c -> (t p) c")
 
 
-def nearest(table: Float[Array, "T C"], length: int) -> Float[Array, "M C"]:
-    """Reads a learned table at `length` places: row floor(i T / length) at place i."""
-    return table[_nearest(len(table), length)]
+def resample(table: Float[Array, "T C"], length: int) -> Float[Array, "M C"]:
+    """Resamples a learned table to `length` places: row floor(i T / length) at place i."""
+    return table[_nearest_rows(len(table), length)]
 
 
-def nearest_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
-    """Reads the learned table of a square grid, row by row, at a grid of `edge` x `edge`."""
+def resample_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
+    """Resamples the learned table of a square grid, row by row, to `edge` x `edge` places."""
     rows = math.isqrt(len(table))
-    place = _nearest(rows, edge)
+    place = _nearest_rows(rows, edge)
     return table[(rows * place[:, None] + place[None]).ravel()]
 
 
@@ -82,5 +82,5 @@ def places(rows: int, columns: int, class_tokens: int) -> np.ndarray:
     return np.concatenate([np.zeros((class_tokens, 2)), grid]).astype(np.float32)
 
 
-def _nearest(rows: int, length: int) -> np.ndarray:
+def _nearest_rows(rows: int, length: int) -> np.ndarray:
     return np.arange(length) * rows // length

@@ -4,7 +4,6 @@ Source: CLIP (ICML 2021), section 2.4; joining clips as in TempMe (ICLR 2025), s
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -95,8 +94,11 @@ class CLIPViT(nn.Module):
             if records:
                 tokens = layer(tokens, train, queries)
             else:
-                run = partial(_run, layer, train)
-                tokens = kernels.few_at_a_time(run, (tokens, queries), tokens.x.shape[1])
+                tokens = kernels.few_at_a_time(
+                    lambda tokens, queries, layer=layer: layer(tokens, train, queries),
+                    (tokens, queries),
+                    tokens.x.shape[1],
+                )
             if after_block:
                 after_block(tokens)
         return tokens
@@ -111,9 +113,9 @@ class CLIPViT(nn.Module):
 
     def _with_class(self, x: jax.Array) -> jax.Array:
         """Puts the class token before the patches [B T,P,C]."""
-        first = self.param("class_embedding", self._normal, (self.width,))
-        first = repeat(first.astype(x.dtype), "c -> b 1 c", b=len(x))
-        return jnp.concatenate([first, x], axis=1)
+        class_token = self.param("class_embedding", self._normal, (self.width,))
+        class_token = repeat(class_token.astype(x.dtype), "c -> b 1 c", b=len(x))
+        return jnp.concatenate([class_token, x], axis=1)
 
     def _table(self, video: jax.Array, shape: tuple[int, int]) -> jax.Array:
         """The position table, of the shape [N,C]."""
@@ -137,8 +139,3 @@ class CLIPViT(nn.Module):
         tokens = join(tokens, positions)
         self.sow("intermediates", f"join_{i}", tokens)
         return tokens
-
-
-def _run(layer: Block, train: bool, tokens: Tokens, queries: jax.Array | None) -> Tokens:
-    """Applies `layer`; the arrays that `kernels.few_at_a_time` splits are the last arguments."""
-    return layer(tokens, train, queries)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.divided import DividedBlock
 from tokmerge_jax.layers.functional import Dense, patchify
-from tokmerge_jax.layers.positions import nearest, nearest_grid
+from tokmerge_jax.layers.positions import resample, resample_grid
 from tokmerge_jax.merging import Tokens, proportional
 from tokmerge_jax.merging.space_time import VideoTokens
 from tokmerge_jax.merging.testa import Aggregation
@@ -80,13 +80,13 @@ class TimeSformer(nn.Module):
         normal = nn.initializers.normal(0.02)
         class_token = self.param("class_embedding", normal, (self.width,))
         table = self.param("position_embedding", normal, (1 + self.table_patches, self.width))
-        positions = nearest_grid(table[1:], math.isqrt(x.shape[2]))
+        positions = resample_grid(table[1:], math.isqrt(x.shape[2]))
         x += positions[None, None].astype(x.dtype)
         class_token = repeat(class_token + table[0], "c -> b 1 c", b=batch)
         if self.attention != "space":
             zeros = nn.initializers.zeros_init()
             times = self.param("time_embedding", zeros, (self.table_frames, self.width))
-            x += nearest(times, frames)[None, :, None].astype(x.dtype)
+            x += resample(times, frames)[None, :, None].astype(x.dtype)
         return class_token.astype(x.dtype), x
 
     def _divided(self, class_token: jax.Array, clip: VideoTokens, train: bool) -> Tokens:

@@ -102,10 +102,8 @@ class TempMeTower(ClipTower):
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """Multiply-accumulates of each layer, and of projecting each frame's class token."""
         layers, model = super().cost(r), self.config.model
-        macs, left = (
-            model.vision.frames * model.vision.width * model.embed_dim,
-            layers[-1].tokens_out,
-        )
+        macs = model.vision.frames * model.vision.width * model.embed_dim
+        left = layers[-1].tokens_out
         return (*layers, LayerCost("projection", left, left, macs))
 
     @property
@@ -156,10 +154,6 @@ def system(
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
         return network.init(key, tower.example, ids)["params"]
 
-    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        text_ids, text_mask = tokenize([row.caption for row in rows])
-        return {"text_ids": text_ids, "text_mask": text_mask}
-
     joins = tower.layers_with_positions
     return System(
         name=config.system,
@@ -172,20 +166,24 @@ def system(
         ),
         pixels=tower.pixels,
         merging=tower.merging,
-        training=Training(
-            partial(
-                objective.retrieval,
-                bound(network),
-                parts=config.train.parts,
-                normalise=tower.normalise,
-            ),
-            collate,
-            _optimizer(config),
-            trainable=() if config.train.backbone_rate else _ADDED,
-        ),
+        training=_training(tower, network, tokenize),
         retrieval=_retrieval(tower, network_of(0), tokenize, embed),
         trace_video=tower.trace,
     )
+
+
+def _training(tower: TempMeTower, network: CLIP, tokenize: tokenizers.Tokenizer) -> Training:
+    train = tower.config.train
+
+    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        text_ids, text_mask = tokenize([row.caption for row in rows])
+        return {"text_ids": text_ids, "text_mask": text_mask}
+
+    loss = partial(
+        objective.retrieval, bound(network), parts=train.parts, normalise=tower.normalise
+    )
+    trainable = () if train.backbone_rate else _ADDED
+    return Training(loss, collate, _optimizer(tower.config), trainable=trainable)
 
 
 def _retrieval(
@@ -269,7 +267,7 @@ def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.Gradien
     """TempMe's AdamW; CLIP's own parameters, if they are trained, have their own learning rate."""
     train = config.train
 
-    def share(name: str) -> float:
+    def rate_share(name: str) -> float:
         added = any(re.search(pattern, name) for pattern in _ADDED)
         return 1.0 if added else train.backbone_rate
 
@@ -279,7 +277,7 @@ def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.Gradien
             train.weight_decay,
             clip_norm=train.clip_norm,
             gradient_scale=train.gradient_scale,
-            rate_share=share,
+            rate_share=rate_share,
         )
 
     return make
