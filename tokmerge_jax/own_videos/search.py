@@ -11,9 +11,10 @@ Example::
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -34,7 +35,7 @@ from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes, Stamp
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.signatures import Tokenize
+from tokmerge_jax.signatures import Features, Tokenize
 from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.types import Json, Params, UserError
 
@@ -99,27 +100,37 @@ def index_videos(
         stored = Index(place, facts, shapes)
         missing = stored.missing(files)
         todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
-        encode = model.compiled(retrieval.encode_video)
         size = parallel.batch_size(model.mesh, config.eval.batch_size)
+        clips = functools.partial(windows.batches, reader, todo, config.data.workers, size)
+        names = ("embedding", "tokens") if kept else ("embedding",)
         with Progress(
             "indexing videos", len(files), "video", done=len(files) - len(todo), compiles=True
         ) as bar:
-
-            def refuse(path: str, fault: str) -> None:
-                stored.refuse(path, files[path], fault)
-                bar.update()
-
-            clips = windows.batches(reader, todo, config.data.workers, size, refuse)
-            for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
-                arrays = {
-                    name: np.asarray(array, np.float32)
-                    for name, array in seen.items()
-                    if kept or name != "tokens"
-                }
-                stored.add(batch, files, arrays)
-                bar.update(sum(each.last for each in batch))
+            _encode(model.compiled(retrieval.encode_video), clips, names, files, stored, bar)
         stored.gather()
     return stored
+
+
+def _encode(
+    encode: Callable[[np.ndarray], Features],
+    clips: Callable[[Callable[[str, str], None]], Iterator[windows.Batch]],
+    names: Sequence[str],
+    files: Mapping[str, Stamp],
+    stored: Index,
+    bar: Progress,
+) -> None:
+    """Encodes windows and stores the named features of each batch at once.
+
+    `clips` yields the batches, and calls its argument with each broken video and the reason.
+    """
+
+    def refuse(path: str, fault: str) -> None:
+        stored.refuse(path, files[path], fault)
+        bar.update()
+
+    for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips(refuse))):
+        stored.add(batch, files, {name: np.asarray(seen[name], np.float32) for name in names})
+        bar.update(sum(window.last for window in batch))
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:

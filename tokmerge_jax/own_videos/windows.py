@@ -43,6 +43,10 @@ class Window:
     last: bool
 
 
+Batch = tuple[tuple[Window, ...], UInt8[np.ndarray, "B T S S 3"]]
+"""Windows and their clips; further clips are padding."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """Some successive windows of a video.
@@ -146,8 +150,8 @@ def batches(
     workers: int,
     batch_size: int,
     refuse: Callable[[str, str], None],
-) -> Iterator[tuple[tuple[Window, ...], UInt8[np.ndarray, "B T S S 3"]]]:
-    """Yields windows and their clips; the last batch repeats a clip up to `batch_size`.
+) -> Iterator[Batch]:
+    """Yields batches of windows and their clips; the last one repeats a clip up to `batch_size`.
 
     The windows of a video are in order. First come all videos' first parts, then the other parts.
 
