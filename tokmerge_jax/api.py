@@ -169,7 +169,7 @@ class Model:
         hosted = [np.asarray(x) for x in arrays]
         count = len(hosted[0]) if hosted[0].ndim else 0
         if not count:
-            raise UserError("the model was given no video; read at least one")
+            raise UserError("the model was given no video or text; give at least one")
         size = parallel.batch_size(self._runner.mesh, count)
         padded = [np.resize(x, (size, *x.shape[1:])) for x in hosted]
         with jax.default_matmul_precision("highest"):
