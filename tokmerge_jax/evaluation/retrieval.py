@@ -89,7 +89,7 @@ def evaluate(
             states,
             pairs,
             (np.asarray(scored), np.asarray(asked)),
-            reranking.memory_gib,
+            memory_gib=reranking.memory_gib,
         )
         to_video, to_text = pairs.ways(scores, reranking.plus_similarity)
     return Scores(similarity, to_video, to_text, speed.clips_per_second)
@@ -102,6 +102,7 @@ def _rerank(
     texts: "tuple[RowReader, RowReader]",
     pairs: Pairs,
     numbers: tuple[np.ndarray, np.ndarray],
+    *,
     memory_gib: float,
 ) -> Float[np.ndarray, " P"]:
     """Computes the matching scores of all pairs, of which this process takes a share.
