@@ -120,7 +120,7 @@ class CLIPViT(nn.Module):
     def _table(self, video: jax.Array, shape: tuple[int, int]) -> jax.Array:
         """The position table, of the shape [N,C]."""
         del video
-        return self.param("position_embedding", self._normal, shape)
+        return jnp.asarray(self.param("position_embedding", self._normal, shape))
 
     def _placed(self, tokens: Tokens, video: jax.Array) -> Tokens:
         """Gives tokens the positions that attention rotates by; CLIP has none."""
