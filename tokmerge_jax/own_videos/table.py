@@ -268,7 +268,7 @@ class Table:
 
     def _index(self) -> None:
         if self._data.describe_indices():
-            self._data.optimize.optimize_indices()
+            self._data.optimize.optimize_indices(num_indices_to_merge=0)  # add, not write anew
         else:
             partitions = len(self) // _ROWS_PER_PART
             self._data.create_index("embedding", "IVF_RQ", metric="dot", num_partitions=partitions)
