@@ -90,11 +90,8 @@ def main(config: Config) -> None:
         )
     folder = pathlib.Path(_OUTPUT.value or command_line.output(config) / "cost_model")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with command_line.resumable():
         rounds = measure(own, systems, folder / "rounds.json")
-    except KeyboardInterrupt:
-        print("\nStopped; run the same command again to continue.", file=sys.stderr)
-        sys.exit(130)
     report(config, systems, rounds, folder)
 
 

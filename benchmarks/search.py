@@ -1,8 +1,8 @@
 """Times search in a large index, beside faiss-cpu's HNSW and usearch, on the same vectors.
 
 Example:
-  python -m benchmarks.search --rows 100000 --folder /tmp/search
-  python -m benchmarks.search --rows 1000000 --folder /tmp/search --peers ""
+  python -m benchmarks.search --rows 100000 --folder results/search
+  python -m benchmarks.search --rows 1000000 --folder results/search --peers ""
 
 The vectors are fabricated: clusters of a hundred, of 512 numbers and unit norm, in 32-bit floats.
 Each contestant runs in a process of its own, which builds, and in a second one, which opens and
@@ -31,7 +31,7 @@ from tokmerge_jax.own_videos.windows import Window
 _ROWS = flags.DEFINE_integer("rows", 100_000, "number of rows", lower_bound=1000)
 _FOLDER = flags.DEFINE_string("folder", "results/search", "output folder")
 _PEERS = flags.DEFINE_list("peers", ["faiss", "usearch"], "whom to time beside us")
-_STAGE = flags.DEFINE_string("stage", "", "what a process of this command does: build or ask")
+_STAGE = flags.DEFINE_string("stage", "", "set by the command itself: build:NAME or ask:NAME")
 
 _WIDTH, _CLUSTER, _NOISE, _QUERIES, _K = 512, 100, 0.5, 200, 10
 _BLOCK = 10_000  # rows that are made, added or compared at a time

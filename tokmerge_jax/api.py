@@ -292,7 +292,7 @@ def index(
       checkpoint: as in `load`.
       window: length in seconds of the windows that videos are cut into; None = a second for each
         frame that the model reads, 0 = whole videos.
-      stride: time in seconds from a window's begin to the next's; None = half of `window`.
+      stride: time in seconds from one window's start to the next's; None = half of `window`.
       tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:

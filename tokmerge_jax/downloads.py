@@ -91,7 +91,10 @@ def _download(address: str, part: pathlib.Path) -> None:
     request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer, part.open("r+b") as file:
         done = done if answer.status == 206 else 0  # 206: the server sends the rest only
-        size = done + int(answer.headers["Content-Length"])
+        rest = answer.headers["Content-Length"]
+        if rest is None:
+            raise OSError("the server does not say how large the file is")
+        size = done + int(rest)
         file.seek(done)
         blocks, name = -(-size // _BLOCK), part.name.removesuffix(".part")
         with Progress(f"downloading {name}", blocks, "MiB", done=done // _BLOCK) as bar:

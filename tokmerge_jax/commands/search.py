@@ -81,8 +81,12 @@ def index(folder: str, rest: list[str]) -> None:
         raise UserError("--videos is missing; name the folder of the videos, see --help")
     with command_line.resumable():
         indexed = index_videos(
-            *(command_line.config(), _VIDEOS.value, folder),
-            **{"window": _WINDOW.value, "stride": _STRIDE.value, "tokens": _TOKENS.value},
+            command_line.config(),
+            _VIDEOS.value,
+            folder,
+            window=_WINDOW.value,
+            stride=_STRIDE.value,
+            tokens=_TOKENS.value,
         )
     faults = list(indexed.faults.values())
     if faults:

@@ -110,8 +110,8 @@ class ObjectPart:
         names = [self._objects[number] for number in needed]
         with disk.explained(self._folder):
             contents = self._store.cat(names)  # by name, ascending
-        for number, content in zip(needed, contents.values(), strict=True):
-            rows, _ = _head(content, self._count(names[0], len(content)))
+        for name, number, content in zip(names, needed, contents.values(), strict=True):
+            rows, _ = _head(content, self._count(name, len(content)))
             values = np.frombuffer(content, self.kind[1], offset=len(rows) * _HEAD)
             values = values.reshape(len(rows), *self.kind[0][1:])
             latest = self._object_of[rows] == number

@@ -83,7 +83,7 @@ def read(
             f" merging.Evidence({part}=...), to be computed where merger.needs holds {part!r}"
         )
     about = (shape[0], shape[2], shape[1]) if frames else shape[:2]
-    channels = ("channels",) if part == "keys" else ()
+    channels = ("channels",) if part in ("keys", "rotated") else ()
     if value.shape[: len(about)] != about or value.ndim != len(about + channels):
         wanted = ", ".join(map(str, about + channels))
         raise UserError(

@@ -31,7 +31,7 @@ class Hit:
 
     Attributes:
       path: the video's path, relative to the indexed folder.
-      start: begin of the moment in seconds.
+      start: start of the moment in seconds.
       stop: its end in seconds.
       duration: length of the video in seconds.
       cosine: cosine similarity of the embeddings, of the best of its windows.
@@ -117,7 +117,7 @@ def candidates(
     """Selects the `count` rows most similar to each query (fewer if the table holds fewer).
 
     All rows are compared, unless the table holds more than `EXACT`: then its vector index proposes
-    rows, and about one in twenty of the true ones is missed.
+    rows, which need not hold all of the true ones (docs/search.md has the measured share).
 
     Args:
       table: the table.

@@ -67,20 +67,17 @@ def index_videos(
       videos: the folder of the videos.
       target: the folder of the index.
       window: length of a window in seconds; None = a second for each frame that the model reads.
-      stride: time in seconds from a window's begin to the next's; None = half of `window`.
+      stride: time in seconds from one window's start to the next's; None = half of `window`.
       tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:
-      UserError: if something is missing, the system does not support retrieval, `window` or
       UserError: if something is missing, the system does not support retrieval, `window` or
         `stride` cannot be, the index belongs to another model or folder or has other windows or
         tokens, another process writes it, a file cannot be written, or `target` is on an object
         store.
     """
-    base, place = (
-        pathlib.Path(path(videos, "videos")).resolve(),
-        objects.local(objects.place(path(target, "target")), "indexes"),
-    )
+    base = pathlib.Path(path(videos, "videos")).resolve()
+    place = objects.local(objects.place(path(target, "target")), "indexes")
     system, files = registry.build(config), folders.find(base)
     retrieval, system = system.task(Retrieval), _portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)

@@ -28,7 +28,7 @@ class Window:
 
     Attributes:
       path: the video.
-      start: begin of the window in seconds.
+      start: start of the window in seconds.
       stop: its end in seconds.
       duration: length of the video in seconds.
       frames: number of frames of the video.
@@ -72,7 +72,7 @@ class Reader:
       decoder: selects the frames of a window as those of a whole video.
       transform: frames uint8 [T,H,W,3] -> [T,S,S,3], one by one.
       length: length of a window in seconds; 0 = whole videos.
-      stride: time in seconds from one window's begin to the next's, at most.
+      stride: time in seconds from one window's start to the next's, at most.
     """
 
     decoder: Decoder

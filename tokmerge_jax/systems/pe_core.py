@@ -78,6 +78,7 @@ class PECoreTower(tempme.TempMeTower):
             mlp_width=model.vision.mlp_width,
         )
         clips, left = stages[-1].clips, layers[-1].tokens_out
+        # Keys and values; the product with the query; of each clip the query, output and MLP.
         pooling = 2 * left * width**2 + 2 * left * width + 10 * clips * width**2
         return (
             *layers,
