@@ -49,6 +49,8 @@ def test_for_a_tpu(program, dtype):
 
 def test_attention_is_that_of_the_mesh():
     """Not that of the host, which may compile for other machines."""
+    if jax.__version_info__ < (0, 10):
+        pytest.skip("this JAX knows no other machine's platform")
     program = jax.jit(partial(kernels.attention, scale=0.125, entropy=True))
     device = AbstractDevice("TPU v5 lite", num_cores=1, platform="tpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):

@@ -370,7 +370,7 @@ def test_the_script_ranks_for_every_query(made):
         ([], "say `index`, `query` or `like`"),
         (["find"], "'find' is no command; say `index`, `query` or `like`"),
         (["query", "--index=x", "--since=May", "a"], "--since=May is no day; write 2024-06-30"),
-        (["like", "--index=x"], "`like` needs a video or a picture"),
+        (["like", "--index=x"], "`like` needs a video or picture"),
         (["index", "--index=x", "--videos=y", "--folder=z"], "`index` takes no --folder"),
         (["query", "--index=x", "--window=2", "a"], "`query` takes no --window"),
         (["query", "a"], "--index is missing"),
