@@ -14,7 +14,7 @@ from tokmerge_jax.config.published import SHORT, UNMERGED, Published
 _PAGE = pathlib.Path(__file__).with_name("numbers.md")
 _HEAD = """# Published numbers
 
-The published numbers of each configuration, in per cent. `scripts/eval.py` prints its own numbers
+The published numbers of each configuration, in per cent. `tokmerge eval` prints its own numbers
 beside them, with the difference and with what the run did differently. `python docs/published.py`
 writes this page from the `PUBLISHED` of the files in `configs/`. Grades of sources: A, the official
 repository; B, a public leaderboard; C, a later paper of the same authors; D, third parties that
