@@ -28,7 +28,7 @@ def pages(folder: pathlib.Path) -> None:
     rooms.mkdir(parents=True, exist_ok=True)
     (folder / "configurations.md").write_text(configurations(), "utf-8")
     for room in itertools.chain.from_iterable(floors.floors()):
-        if room != "configs":
+        if room not in ("commands", "configs"):  # commands print theirs, by --help
             (rooms / f"{room}.md").write_text(reference(room), "utf-8")
 
 
