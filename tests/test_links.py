@@ -19,7 +19,7 @@ def free_port():
 
 
 def met(*processes, patience=0.5, host="localhost"):
-    """What each (count, number) is told; "" if it has met the others."""
+    """What each (count, number) hears; "" if it has met the others."""
     address = f"{host}:{free_port()}"
 
     def meet(process):

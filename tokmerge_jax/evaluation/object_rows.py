@@ -62,8 +62,8 @@ class ObjectPart:
         """
         self._send()
         with disk.explained(self._folder):
-            found = self._store.find(str(self._folder), detail=True)
-            listed = {self._store.unstrip_protocol(name): about for name, about in found.items()}
+            stored = self._store.find(str(self._folder), detail=True)
+            listed = {self._store.unstrip_protocol(name): about for name, about in stored.items()}
             new = sorted(listed.keys() - set(self._objects))
             counts = [self._count(name, listed[name]["size"]) for name in new]
             ends = [_HEAD * count for count in counts]

@@ -267,7 +267,12 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
     match tables.Table(folder).about:
         case {"facts": dict(), "about": _} as known:
             return known
-    raise UserError(
+    raise damaged(folder)
+
+
+def damaged(folder: pathlib.Path) -> UserError:
+    """The error of an index whose metadata are not those that indexing writes."""
+    return UserError(
         f"{folder}/videos.lance is damaged, or not written by tokmerge search; use another folder"
     )
 

@@ -281,9 +281,7 @@ def _about(place: pathlib.Path) -> dict[str, Json]:
     match index.describe(place)["about"]:
         case {"config": dict(), "videos": str()} as about:
             return about
-    raise UserError(
-        f"{place}/videos.lance is damaged, or not written by tokmerge search; use another folder"
-    )
+    raise index.damaged(place)
 
 
 @contextlib.contextmanager
