@@ -1,4 +1,4 @@
-"""Video token merging in JAX: models by name, whole jobs as functions (`api`), and their parts.
+"""Video token merging in JAX: models by name (`inference`), whole jobs (`api`), and their parts.
 
 Everything is imported lazily, so that importing the package costs nothing.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tokmerge_jax import configs as configs
     from tokmerge_jax import data as data
     from tokmerge_jax import evaluation as evaluation
+    from tokmerge_jax import inference as inference
     from tokmerge_jax import kernels as kernels
     from tokmerge_jax import layers as layers
     from tokmerge_jax import merging as merging
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tokmerge_jax import tasks as tasks
     from tokmerge_jax import training as training
     from tokmerge_jax import visualize as visualize
-    from tokmerge_jax.api import Model as Model
     from tokmerge_jax.api import configuration as configuration
     from tokmerge_jax.api import convert as convert
     from tokmerge_jax.api import draw_clips as draw_clips
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tokmerge_jax.api import prepare as prepare
     from tokmerge_jax.api import search as search
     from tokmerge_jax.api import train as train
+    from tokmerge_jax.inference import Model as Model
     from tokmerge_jax.registry import build as build
     from tokmerge_jax.session import check_session as check_session
     from tokmerge_jax.types import UserError as UserError
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = ("api", "checkpoints", "command_line", "commands", "config", "configs", "data",
-          "evaluation", "kernels", "layers", "merging", "models", "own_videos", "systems", "tasks",
-          "training", "visualize")  # fmt: skip
+          "evaluation", "inference", "kernels", "layers", "merging", "models", "own_videos",
+          "systems", "tasks", "training", "visualize")  # fmt: skip
 _NAMES = {
-    "Model": "api",
+    "Model": "inference",
     "UserError": "types",
     "build": "registry",
     "check_session": "session",
