@@ -15,13 +15,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import av
 import numpy as np
 
 from benchmarks.cases import Case, Inputs, Sizes, Timed
 from tokmerge_jax.data import Source
+from tokmerge_jax.data.sampling.frames import Span
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.data.video.decode import open_video
 from tokmerge_jax.system import System
@@ -97,8 +97,8 @@ class _Decoding:
 def _wanted(read: Decoder, path: pathlib.Path) -> list[int]:
     """The indices of the frames that are read from a video."""
     with open_video(path) as video:
-        chosen: Any = read.choose(video.length, video.rate, read.frames, read.seconds, None)
-        return chosen.tolist()
+        span = Span(video.length, video.rate, read.seconds)
+        return read.choose(span, read.frames, None).tolist()
 
 
 def draw(path: pathlib.Path, seed: int) -> pathlib.Path:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float64, Int, Int64, UInt8
 
+from tokmerge_jax.data.sampling.frames import Span
 from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.data.video.decode import RecountedError, Video, open_video
 from tokmerge_jax.data.video.frame_folder import FrameFolder
@@ -121,7 +122,7 @@ class Reader:
         some = spans[first : first + self.per_part]
         seconds = self.decoder.seconds if len(spans) == 1 else 0
         chosen = [
-            begin + self.decoder.choose(end - begin, rate, self.decoder.frames, seconds, None)
+            begin + self.decoder.choose(Span(end - begin, rate, seconds), self.decoder.frames, None)
             for begin, end in some.tolist()
         ]
         numbers, places = np.unique(chosen, return_inverse=True)

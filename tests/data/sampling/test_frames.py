@@ -15,7 +15,7 @@ from tokmerge_jax.config.common import Data, TextData
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.data.pixels import clip
-from tokmerge_jax.data.sampling.frames import SAMPLERS, sample_indices, strided, trimmed_length
+from tokmerge_jax.data.sampling.frames import SAMPLERS, Span, sample_indices, strided
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.types import UserError
 
@@ -38,7 +38,7 @@ def test_middle_frames(case):
 def test_frames_of_pe_core(rule, name, frames):
     case = golden.load("pecore-frames")
     lengths = case.config["frames_in_video"]
-    ours = np.stack([SAMPLERS[name](length, 25.0, frames, 0, None) for length in lengths])
+    ours = np.stack([SAMPLERS[name](Span(length, 25.0), frames, None) for length in lengths])
     np.testing.assert_array_equal(ours, case.arrays[f"index_{rule}_{frames}"])
 
 
@@ -70,13 +70,13 @@ def test_training_draws_fill_exactly_their_ranges(case):
     "case", VIDTLDR["expected_30s"], ids=lambda c: f"{c['length']}at{c['fps']}"
 )
 def test_first_thirty_seconds(case):
-    used = trimmed_length(case["length"], case["fps"], 30)
+    used = Span(case["length"], case["fps"], 30).used
     assert used == case["used_length"]
     assert sample_indices(used, 12).tolist() == case["middle"]
 
 
 def test_no_trimming_by_default():
-    assert trimmed_length(90_000, 25.0, 0) == 90_000
+    assert Span(90_000, 25.0).used == 90_000
 
 
 @given(st.integers(1, 5000), st.integers(1, 64))
@@ -92,8 +92,8 @@ def test_middle_frames_ascend_within_the_video(length, frames):
 @pytest.mark.parametrize("seed", [None, 0])
 def test_frames_at_whole_seconds(case, video, seed):
     rng = None if seed is None else np.random.default_rng(seed)
-    arguments = (video["frames_in_file"], video["fps"], video["max_frames"], video["end"] or 0, rng)
-    chosen = SAMPLERS["seconds"](*arguments)
+    span = Span(video["frames_in_file"], video["fps"], video["end"] or 0)
+    chosen = SAMPLERS["seconds"](span, video["max_frames"], rng)
     np.testing.assert_array_equal(chosen, TEMPME.arrays[f"frames_{case}"])
 
 
@@ -117,18 +117,18 @@ def test_frames_of_a_part_at_a_stride(case, video):
     ],
 )
 def test_whole_seconds_by_hand(length, rate, frames, expected):
-    assert SAMPLERS["seconds"](length, rate, frames, 0, None).tolist() == expected
+    assert SAMPLERS["seconds"](Span(length, rate), frames, None).tolist() == expected
 
 
 def test_whole_seconds_of_a_beginning():
     # The frame at which 3 seconds end still counts: candidates 0, 10, 20, 30.
-    assert SAMPLERS["seconds"](900, 10.0, 4, 3, None).tolist() == [0, 10, 20, 30]
-    assert SAMPLERS["seconds"](900, 10.0, 2, 3, None).tolist() == [0, 30]
+    assert SAMPLERS["seconds"](Span(900, 10.0, 3), 4, None).tolist() == [0, 10, 20, 30]
+    assert SAMPLERS["seconds"](Span(900, 10.0, 3), 2, None).tolist() == [0, 30]
 
 
 @given(st.integers(1, 5000), st.integers(1, 60), st.integers(1, 64), st.integers(0, 60))
 def test_whole_seconds_ascend_within_the_beginning(length, rate, frames, seconds):
-    chosen = SAMPLERS["seconds"](length, float(rate), frames, seconds, None)
+    chosen = SAMPLERS["seconds"](Span(length, float(rate), seconds), frames, None)
     last = min(length - 1, seconds * rate) if seconds else length - 1
     assert len(chosen) == frames
     assert chosen[0] == 0
@@ -144,8 +144,8 @@ def test_whole_seconds_ascend_within_the_beginning(length, rate, frames, seconds
 @given(st.integers(1, 900), st.integers(1, 20), st.sampled_from([0, 7, 0.5]), st.booleans())
 def test_intervals_are_the_first_rule(length, frames, seconds, training):
     first, second = (np.random.default_rng(3) if training else None for _ in range(2))
-    chosen = SAMPLERS["intervals"](length, 25.0, frames, seconds, first)
-    expected = sample_indices(trimmed_length(length, 25.0, seconds), frames, second)
+    chosen = SAMPLERS["intervals"](Span(length, 25.0, seconds), frames, first)
+    expected = sample_indices(Span(length, 25.0, seconds).used, frames, second)
     np.testing.assert_array_equal(chosen, expected)
 
 

@@ -6,6 +6,7 @@ import golden
 import numpy as np
 import pytest
 
+from tokmerge_jax.data.sampling.frames import Span
 from tokmerge_jax.data.sampling.segments import RULES, Segments, neighbours
 from tokmerge_jax.data.video import clips as decoding
 from tokmerge_jax.data.video.frame_folder import FrameFolder
@@ -104,9 +105,10 @@ def test_neighbours_by_hand():
 def test_the_sampler_joins_both_clip_by_clip():
     sampler = Segments("segments", clips=4, wrap=True)
     expected = ORIGINAL.arrays["sth/frames_video_30_i"].ravel()
-    assert sampler(30, 12.0, T, 0, None).tolist() == expected.tolist()
-    assert sampler(90, 12.0, T, 2.5, None).tolist() == expected.tolist()  # its first 30 frames
-    assert sampler(30, 12.0, T, 0, np.random.default_rng(0)).shape == (T * 5,)
+    assert sampler(Span(30, 12.0), T, None).tolist() == expected.tolist()
+    beginning = Span(90, 12.0, 2.5)  # the first 30 frames
+    assert sampler(beginning, T, None).tolist() == expected.tolist()
+    assert sampler(Span(30, 12.0), T, np.random.default_rng(0)).shape == (T * 5,)
 
 
 class Numbered(FrameFolder):

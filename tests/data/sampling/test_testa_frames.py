@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokmerge_jax.data.sampling.frames import SAMPLERS, sample_indices
+from tokmerge_jax.data.sampling.frames import SAMPLERS, Span, sample_indices
 
 ROWS = json.loads((pathlib.Path(__file__).parents[2] / "goldens/testa-frames.json").read_text())
 NAMES = {
@@ -24,7 +24,7 @@ SAME = [row for row in WHOLE if row["strategy"] not in DRAWN]
 
 
 def choose(strategy, length, frames, seconds=0, rng=None):
-    return SAMPLERS[NAMES[strategy]](length, 25.0, frames, seconds, rng)
+    return SAMPLERS[NAMES[strategy]](Span(length, 25.0, seconds), frames, rng)
 
 
 @pytest.mark.parametrize(

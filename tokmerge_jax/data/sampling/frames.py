@@ -5,18 +5,41 @@ Sources: UMT (ICCV 2023) and vid-TLDR (CVPR 2024), frame samplers "middle" and "
 "rand" and "headtail".
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Int64
 
-Sampler = Callable[[int, float, int, int | float, np.random.Generator | None], np.ndarray]
-"""(length, rate, frames, seconds, rng) -> frame numbers, int64 [frames], ascending.
 
-`length` is the video's number of frames, at least 1; `rate` its frames per second; `frames` the
-number of frames to return; `seconds` the length of the beginning to sample from, 0 = the whole
-video; `rng` is given in training. The sampler of action recognition, `segments.Segments`, returns
-more numbers: several clips, and neighbours of each chosen frame, not ascending.
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """The part of a video to sample from.
+
+    Attributes:
+      length: number of frames in the video, at least 1.
+      rate: its frames per second.
+      seconds: length of the beginning that is used, in seconds; 0 = the whole video.
+    """
+
+    length: int
+    rate: float
+    seconds: int | float = 0
+
+    @property
+    def used(self) -> int:
+        """Number of frames in the part."""
+        if not self.seconds or self.length / self.rate <= self.seconds:
+            return self.length
+        return max(int(self.seconds * self.rate), 1)
+
+
+Sampler = Callable[[Span, int, np.random.Generator | None], np.ndarray]
+"""(span, frames, rng) -> frame numbers, int64 [frames], ascending.
+
+`frames` is the number of frames to return; `rng` is given in training. The sampler of action
+recognition, `segments.Segments`, returns more numbers: several clips, and neighbours of each chosen
+frame, not ascending.
 """
 
 
@@ -56,13 +79,6 @@ def _drawn(start: int, stop: int, frames: int, rng: np.random.Generator) -> Int6
     return np.pad(chosen, (0, frames - count), mode="edge")
 
 
-def trimmed_length(length: int, rate: float, seconds: int | float) -> int:
-    """Number of frames in the first `seconds` of a video (0 = all), at `rate` frames per second."""
-    if not seconds or length / rate <= seconds:
-        return length
-    return max(int(seconds * rate), 1)
-
-
 def strided(first: int, last: int, stride: int, frames: int) -> Int64[np.ndarray, "T"]:
     """Spreads frame numbers evenly over every `stride`-th frame from `first` to `last`, inclusive.
 
@@ -79,115 +95,74 @@ def strided(first: int, last: int, stride: int, frames: int) -> Int64[np.ndarray
 
 
 def by_intervals(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
+    span: Span, frames: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "T"]:
     """Selects one frame from each of equal intervals, at random in training (`sample_indices`)."""
-    return sample_indices(trimmed_length(length, rate, seconds), frames, rng)
+    return sample_indices(span.used, frames, rng)
 
 
-def by_seconds(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
-) -> Int64[np.ndarray, "T"]:
+def by_seconds(span: Span, frames: int, rng: np.random.Generator | None) -> Int64[np.ndarray, "T"]:
     """Selects frames at whole seconds, also in training: `rng` is not used (`strided`)."""
     del rng
-    last = int(min(seconds * rate, length - 1)) if seconds else length - 1
-    return strided(0, last, max(round(rate), 1), frames)
+    end = span.length - 1
+    last = int(min(span.seconds * span.rate, end)) if span.seconds else end
+    return strided(0, last, max(round(span.rate), 1), frames)
 
 
-def by_strides(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
-) -> Int64[np.ndarray, "T"]:
+def by_strides(span: Span, frames: int, rng: np.random.Generator | None) -> Int64[np.ndarray, "T"]:
     """Selects multiples of a whole stride, also in training: `rng` is not used.
 
     The stride is rounded down, so the end of a video is never read: at worst nearly half of it, or
     everything but the first frame if the video has fewer than `frames` frames.
     """
     del rng
-    return np.arange(frames) * (trimmed_length(length, rate, seconds) // frames)
+    return np.arange(frames) * (span.used // frames)
 
 
 def by_interval_starts(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
+    span: Span, frames: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "T"]:
     """Selects the first frame of each of equal intervals, also in training: `rng` is not used."""
     del rng
-    return np.arange(frames) * trimmed_length(length, rate, seconds) // frames
+    return np.arange(frames) * span.used // frames
 
 
-def by_ends(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
-) -> Int64[np.ndarray, "T"]:
+def by_ends(span: Span, frames: int, rng: np.random.Generator | None) -> Int64[np.ndarray, "T"]:
     """Selects frames evenly from the first to the last, also in training: `rng` is not used.
 
     A single frame is the middle one; a short video's frames repeat. Source: Perception Encoder
     (arXiv 2504.13181), its evaluation of retrieval.
     """
     del rng
-    used = trimmed_length(length, rate, seconds)
     if frames == 1:
-        return np.array([used // 2])
-    return (np.arange(frames) * (used - 1) / (frames - 1)).astype(np.int64)
+        return np.array([span.used // 2])
+    return (np.arange(frames) * (span.used - 1) / (frames - 1)).astype(np.int64)
 
 
 def by_random_offsets(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
+    span: Span, frames: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "T"]:
     """Selects as `by_interval_starts`, plus, in training, a random offset below a whole stride."""
-    starts = by_interval_starts(length, rate, frames, seconds, None)
+    starts = by_interval_starts(span, frames, None)
     if rng is None:
         return starts
-    stride = trimmed_length(length, rate, seconds) // frames
-    return starts + rng.integers(max(stride, 1), size=frames)
+    return starts + rng.integers(max(span.used // frames, 1), size=frames)
 
 
-def by_draws(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
-) -> Int64[np.ndarray, "T"]:
+def by_draws(span: Span, frames: int, rng: np.random.Generator | None) -> Int64[np.ndarray, "T"]:
     """Selects random distinct frames in training, otherwise as `by_intervals`."""
     if rng is None:
-        return by_intervals(length, rate, frames, seconds, None)
-    return _drawn(0, trimmed_length(length, rate, seconds), frames, rng)
+        return by_intervals(span, frames, None)
+    return _drawn(0, span.used, frames, rng)
 
 
 def by_draws_in_halves(
-    length: int,
-    rate: float,
-    frames: int,
-    seconds: int | float,
-    rng: np.random.Generator | None,
+    span: Span, frames: int, rng: np.random.Generator | None
 ) -> Int64[np.ndarray, "T"]:
     """Selects half of the frames from each half of the video in training, else `by_intervals`."""
     if rng is None:
-        return by_intervals(length, rate, frames, seconds, None)
-    used = trimmed_length(length, rate, seconds)
+        return by_intervals(span, frames, None)
+    used = span.used
     middle, head = used // 2, frames // 2
     first = _drawn(0, max(middle, 1), head, rng)
     return np.concatenate([first, _drawn(middle, used, frames - head, rng)])

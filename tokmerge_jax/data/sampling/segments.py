@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Int64
 
-from tokmerge_jax.data.sampling.frames import trimmed_length
+from tokmerge_jax.data.sampling.frames import Span
 from tokmerge_jax.types import UserError
 
 _WINDOW = 128  # number of frames that a dense clip spans
@@ -129,17 +129,11 @@ class Segments:
             raise UserError(f"config.data.neighbours={self.neighbours} must be an odd number")
 
     def __call__(
-        self,
-        length: int,
-        rate: float,
-        frames: int,
-        seconds: int | float,
-        rng: np.random.Generator | None,
+        self, span: Span, frames: int, rng: np.random.Generator | None
     ) -> Int64[np.ndarray, "N"]:
         """Returns frame numbers [C * T * M] (T = `frames`): clip by clip, neighbours together."""
-        length = trimmed_length(length, rate, seconds)
-        chosen = RULES[self.rule](length, frames, self.clips, rng)
-        return neighbours(chosen, length, self.neighbours, self.wrap).ravel()
+        chosen = RULES[self.rule](span.used, frames, self.clips, rng)
+        return neighbours(chosen, span.used, self.neighbours, self.wrap).ravel()
 
     def for_folders(self) -> "Segments":
         """The same sampler for folders of frames, which the original's reader never wraps."""

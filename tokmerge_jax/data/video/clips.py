@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokmerge_jax.config.common import ActionData, Data
-from tokmerge_jax.data.sampling.frames import SAMPLERS, Sampler, by_intervals
+from tokmerge_jax.data.sampling.frames import SAMPLERS, Sampler, Span, by_intervals
 from tokmerge_jax.data.sampling.segments import Segments
 from tokmerge_jax.data.video.decode import open_video, read_chosen
 from tokmerge_jax.data.video.frame_folder import is_pattern
@@ -56,9 +56,11 @@ class Decoder:
         if isinstance(choose, Segments) and is_pattern(path):
             choose = choose.for_folders()
         with open_video(self.name(path), self.size) as video:
-            return read_chosen(
-                video, lambda n: choose(n, video.rate, self.frames, self.seconds, rng).tolist()
-            )
+
+            def chosen(length: int) -> list[int]:
+                return choose(Span(length, video.rate, self.seconds), self.frames, rng).tolist()
+
+            return read_chosen(video, chosen)
 
 
 @dataclasses.dataclass(frozen=True)
