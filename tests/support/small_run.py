@@ -7,7 +7,6 @@ batch, so that a test can kill it.
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from tokmerge_jax.training import losses, momentum, optimizer
 from tokmerge_jax.training.loop import Report, fit
 from tokmerge_jax.training.plan import Plan
 from tokmerge_jax.training.run import RunFolder
-from tokmerge_jax.types import Batch
 
 ROWS = 8
 PLAN = Plan(
@@ -104,19 +102,6 @@ def batches(start, pause=0.0):
         step += 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """`data.TrainingSource` of batches that are made at once."""
-
-    make: Callable[[int], Iterator[Batch]]
-
-    def batches(self, augment, collate, batch_size, seed, step=0, own=None):
-        del augment, collate, batch_size, seed
-        own = slice(None) if own is None else own
-        for batch in self.make(step):
-            yield {name: rows[own] for name, rows in batch.items()}
-
-
 def train(
     folder,
     plan=PLAN,
@@ -134,7 +119,11 @@ def train(
     system = small_system.system_of(weights, training)
     run = RunFolder(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
     plan = dataclasses.replace(plan, mesh=Mesh(data=devices, fsdp=fsdp))
-    return fit(system, Source(source), plan, run, initial=start, trials=trials)
+
+    def own_rows(step, own):
+        return ({name: rows[own] for name, rows in batch.items()} for batch in source(step))
+
+    return fit(system, own_rows, plan, run, initial=start, trials=trials)
 
 
 if __name__ == "__main__":

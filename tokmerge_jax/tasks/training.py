@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -55,9 +56,10 @@ def train(system: System, folder: Place) -> Trained:
         settings, is in use or on an object store, or the loss is not finite any more.
     """
     folder = objects.local(folder, "checkpoints of training")
-    training_of(system)
+    collate = training_of(system).collate
     source = evaluation.open_training(system)
     plan = Plan.of(system.config, len(source))
+    batches = partial(source.batches, system.pixels.augment, collate, plan.batch_size, plan.seed)
     trials = _trials(system, folder, len(source) // plan.batch_size)
     with hosts.held(folder):
         run = RunFolder(
@@ -68,7 +70,7 @@ def train(system: System, folder: Place) -> Trained:
         )
         if not hosts.number():
             _replace_best(folder)
-        report = fit(system, source, plan, run, initial=lambda: _initial(system), trials=trials)
+        report = fit(system, batches, plan, run, initial=lambda: _initial(system), trials=trials)
         values = run.trials(trials.protocol) if trials else {}
         trained = Trained(report.params, report.step, plan, values)
         if not hosts.number():

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import FrameType
-from typing import Protocol, runtime_checkable
 
 import jax
+import optax
 
 from tokmerge_jax import hosts, parallel, runtime
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.signatures import Augment, Collate
 from tokmerge_jax.system import System, Training
 from tokmerge_jax.training import step
 from tokmerge_jax.training.plan import Plan
@@ -53,26 +52,13 @@ class Report:
     params: Params
 
 
-@runtime_checkable
-class Rows(Protocol):
-    """Training data, for example `data.TrainingSource`."""
-
-    def batches(
-        self,
-        augment: Augment,
-        collate: Collate,
-        batch_size: int,
-        seed: int,
-        step: int = 0,
-        own: Sequence[int] | None = None,
-    ) -> Iterator[Batch]:
-        """Yields the rows `own` (None = all) of batches from `step` on, endlessly."""
-        ...
+Batches = Callable[[int, Sequence[int]], Iterator[Batch]]
+"""`(step, rows) ->` these rows of the batches from `step` on, endlessly."""
 
 
 def fit(
     system: System,
-    source: Rows,
+    batches: Batches,
     plan: Plan,
     run: RunFolder,
     *,
@@ -89,7 +75,7 @@ def fit(
 
     Args:
       system: the system to train.
-      source: the training data.
+      batches: the training data, for example `data.TrainingSource.batches` with its settings.
       plan: number of steps, learning rates and devices.
       run: the folder for logs and checkpoints.
       initial: returns the initial parameters, called only by a new run; None = random ones.
@@ -103,15 +89,7 @@ def fit(
     training, mesh = training_of(system), parallel.make_mesh(**plan.mesh.to_dict())
     check_split(plan.batch_size, mesh.size, training.grad_accum)
     transformation = training.optimizer(plan.rate)
-    begin = partial(
-        step.create,
-        transformation,
-        trainable=training.trainable,
-        init_loss_state=training.init_loss_state,
-        seed=plan.seed,
-    )
-    random = partial(jax.jit(system.weights.init), jax.random.key(plan.seed))
-    state = _start(run, mesh, begin, initial or random, system.weights.shapes)
+    state = _start(system, plan, run, mesh, transformation, initial)
     advance = runtime.jit(
         step.make(
             training.loss,
@@ -131,15 +109,11 @@ def fit(
         params = eval_params(state.params, state.memory) if eval_params else state.params
         return parallel.fetch(params)
 
-    def batches(start: int) -> Iterator[Batch]:
-        augment, size = system.pixels.augment, plan.batch_size
-        own = parallel.own_rows(mesh, size)
-        return source.batches(augment, training.collate, size, plan.seed, start, own)
-
     if run.step:
         _try_once(trials, plan, run, partial(eval_params_of, state))
     start, log = run.step, _Log(run, plan)
-    stream = batches(start) if start < plan.steps else iter(())
+    own = parallel.own_rows(mesh, plan.batch_size)
+    stream = batches(start, own) if start < plan.steps else iter(())
     with _stop_signals() as stopping, contextlib.closing(log):
         for done in range(start + 1, plan.steps + 1):
             batch, fault = _read(stream)
@@ -278,17 +252,27 @@ class _Log:
 
 
 def _start(
+    system: System,
+    plan: Plan,
     run: RunFolder,
     mesh: jax.sharding.Mesh,
-    begin: Callable[[Params], step.TrainState],
-    initial: Callable[[], Params],
-    abstract_params: Params,
+    transformation: optax.GradientTransformation,
+    initial: Callable[[], Params] | None,
 ) -> step.TrainState:
     """The state of the run's last checkpoint, or a new one, placed on the mesh."""
-    shapes = jax.eval_shape(begin, abstract_params)
+    training = training_of(system)
+    begin = partial(
+        step.create,
+        transformation,
+        trainable=training.trainable,
+        init_loss_state=training.init_loss_state,
+        seed=plan.seed,
+    )
+    shapes = jax.eval_shape(begin, system.weights.shapes)
     if run.step:
         return run.restore(parallel.abstract(mesh, shapes))
-    placed = parallel.place(mesh, initial())
+    random = partial(jax.jit(system.weights.init), jax.random.key(plan.seed))
+    placed = parallel.place(mesh, (initial or random)())
     return jax.jit(begin, out_shardings=parallel.layout(mesh, shapes))(placed)
 
 
