@@ -136,11 +136,16 @@ def together() -> Iterator[None]:
     try:
         with _only_first_prints():
             yield
-        gather(None)
+        wait()
     except BaseException as error:
         _fail(_links, error)
     _links.finish()
     jax.distributed.shutdown()
+
+
+def wait() -> None:
+    """Waits until all processes are here; all must call it equally often."""
+    gather(None)
 
 
 def gather(value: Json) -> list[Json]:
@@ -167,7 +172,7 @@ def share(rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " M"]:
 
     Waits for all processes first, so that none changes what another is still listing.
     """
-    gather(None)
+    wait()
     return rows[number() :: count()]
 
 
@@ -181,9 +186,9 @@ def held(folder: Place, name: str = "lock") -> Iterator[None]:
     with disk.explained(folder) if number() else disk.held(folder, name):
         (holder, *_) = gather(None if number() else disk.holder(folder, name))
         wait_until_visible(folder, lambda: disk.holder(folder, name) == holder)
-        gather(None)  # all have seen the lock: the block may change the folder
+        wait()  # all have seen the lock: the block may change the folder
         yield
-        gather(None)  # all have left: process 0 may release the lock
+        wait()  # all have left: process 0 may release the lock
 
 
 def wait_until_visible(folder: Place, seen: Callable[[], bool]) -> None:

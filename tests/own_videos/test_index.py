@@ -266,13 +266,6 @@ def test_an_index_of_something_else(tmp_path, about):
         describe(tmp_path)
 
 
-def test_an_index_of_an_earlier_version(tmp_path):
-    (tmp_path / "index.json").write_text("{}")
-    for open_it in (describe, opened):
-        with pytest.raises(UserError, match=r"earlier version; remove .*tokmerge search index"):
-            open_it(tmp_path)
-
-
 @pytest.mark.parametrize("part", ["data", "_versions"])
 @pytest.mark.parametrize("damage", ["gone", "cut", "zeros"])
 def test_a_damaged_file_of_the_table_is_one_sentence(full, tmp_path, part, damage):

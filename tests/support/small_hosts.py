@@ -46,7 +46,7 @@ def main():
             act(name)
         elif name == "late":
             time.sleep(60)
-        hosts.gather(None)
+        hosts.wait()
 
 
 if __name__ == "__main__":

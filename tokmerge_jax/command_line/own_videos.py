@@ -55,7 +55,7 @@ def show(table: Table) -> None:
 
 def refuse(faults: Sequence[str]) -> None:
     """Raises UserError with these sentences, if any, once process 0 has shown and kept the rest."""
-    hosts.gather(None)
+    hosts.wait()
     if faults:
         raise UserError("\n".join(faults))
 

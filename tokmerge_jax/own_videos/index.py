@@ -235,8 +235,8 @@ class Index:
 
 
 def exists(folder: pathlib.Path) -> bool:
-    """Whether there is an index in `folder`, also of an earlier version."""
-    return (folder / "index.json").is_file() or _tables().Table.exists(folder)
+    """Whether there is an index in `folder`."""
+    return _tables().Table.exists(folder)
 
 
 def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
@@ -252,14 +252,9 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
     """Reads what the index in `folder` is of: "facts" (what features depend on) and "about".
 
     Raises:
-      UserError: if there is no index, or only one of an earlier version.
+      UserError: if there is no index, or it is damaged.
     """
     tables = _tables()
-    if (folder / "index.json").is_file():
-        raise UserError(
-            f"{folder} holds an index of an earlier version; remove that folder and make it again:"
-            f" tokmerge search index --config CONFIG --videos VIDEOS --index {folder}"
-        )
     if not tables.Table.exists(folder):
         raise UserError(
             f"{folder} holds no index; make one by tokmerge_jax.index or tokmerge search index"

@@ -93,7 +93,7 @@ def index_videos(
         shapes = _shapes(system, params)
         if not hosts.number():
             Index(place, facts, shapes, about).update(files)
-        hosts.gather(None)
+        hosts.wait()
         stored = Index(place, facts, shapes)
         missing = stored.missing(files)
         todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
@@ -293,10 +293,22 @@ def _as_stored(place: pathlib.Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # a damaged configuration may fail anywhere, with any error
-        raise UserError(
-            f"{place}/videos.lance holds no valid configuration"
-            f" ({type(error).__name__}: {error!s:.200}); use another folder"
-        ) from error
+        raise _invalid(place, f"{type(error).__name__}: {error!s:.200}") from error
+
+
+def _restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
+    """Restores the configuration of an index."""
+    try:
+        return restore(registry.config_class(kept["system"]), kept)
+    except UserError as error:
+        raise _invalid(place, str(error)) from error
+
+
+def _invalid(place: pathlib.Path, why: str) -> UserError:
+    """The error of an index whose configuration cannot be used."""
+    return UserError(
+        f"{place}/videos.lance holds no valid configuration ({why}); use another folder"
+    )
 
 
 def _seconds(
@@ -330,16 +342,6 @@ def _portable(system: System) -> System:
         "model.merger.r": system.merging.schedule.r,
     }
     return dataclasses.replace(system, config=config.override(changes))
-
-
-def _restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
-    """Restores the configuration of an index."""
-    try:
-        return restore(registry.config_class(kept["system"]), kept)
-    except UserError as error:
-        raise UserError(
-            f"{place}/videos.lance holds no valid configuration ({error}); use another folder"
-        ) from error
 
 
 def _whole(name: str) -> str:

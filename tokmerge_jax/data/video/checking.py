@@ -84,7 +84,7 @@ def check_videos(paths: Sequence[str], log: pathlib.Path, workers: int) -> Mappi
     distinct = list(dict.fromkeys(paths))
     shares = [distinct[number :: hosts.count()] for number in range(hosts.count())]
     checks = _check_share(shares.pop(hosts.number()), log, workers)
-    hosts.gather(None)
+    hosts.wait()
     for others in shares:
         checks |= _checked_elsewhere(others, log)
     return checks
@@ -95,7 +95,7 @@ def _check_share(distinct: Sequence[str], log: pathlib.Path, workers: int) -> di
     checks: dict[str, Check] = {}
     log.parent.mkdir(parents=True, exist_ok=True)
     own = log.with_suffix(f".{hosts.number()}.jsonl") if hosts.number() else log
-    hosts.gather(None)
+    hosts.wait()
     with (
         own.open("a", encoding="utf-8") as lines,
         ThreadPoolExecutor(_LOOK_UPS) as threads,
