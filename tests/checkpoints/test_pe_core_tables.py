@@ -16,7 +16,7 @@ import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import rules, torch_file
 from tokmerge_jax.checkpoints.tables import pe_core as tables
-from tokmerge_jax.config import pe_core
+from tokmerge_jax.config import clip, pe_core
 from tokmerge_jax.models.pe_core import PECore
 from tokmerge_jax.types import UserError
 
@@ -121,7 +121,7 @@ def test_timms_own_file_and_its_features():
         vision=pe_core.Vision(
             width=16, depth=2, heads=1, patch_size=8, image_size=32, frames=1, mlp_width=64, grid=4
         ),
-        text=pe_core.Text(width=16, depth=1, heads=1, vocab_size=10, max_positions=4),
+        text=clip.Text(width=16, depth=1, heads=1, vocab_size=10, max_positions=4),
         embed_dim=8,
     )
     data = pe_core.Data(max_text_length=4)

@@ -11,7 +11,7 @@ import recipe
 
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
-from tokmerge_jax.config import pe_core
+from tokmerge_jax.config import clip, pe_core
 from tokmerge_jax.merging.merger import find
 from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.systems.validation import unchecked
@@ -35,7 +35,7 @@ def config_of(case) -> pe_core.Retrieval:
             class_token=vision["use_cls_token"],
             grid=vision["image_size"] // vision["patch_size"],
         ),
-        text=pe_core.Text(
+        text=clip.Text(
             width=text["width"],
             depth=text["layers"],
             heads=text["heads"],

@@ -1,5 +1,7 @@
 """PE-Core's system: costs, every merger in it, clips that join, traces, other sizes, refusals."""
 
+from dataclasses import replace
+
 import clips
 import golden
 import jax
@@ -180,7 +182,7 @@ def test_whole_jobs_on_a_few_clips(tmp_path):
             vision=pe_core.Vision(
                 width=32, depth=2, heads=1, patch_size=8, image_size=32, mlp_width=64, grid=4
             ),
-            text=pe_core.Text(width=32, depth=1, heads=1, vocab_size=578),
+            text=replace(pe_core.TEXT, width=32, depth=1, heads=1, vocab_size=578),
             embed_dim=16,
             merger=pe_core.Merger(name="tome", r=3),
         ),

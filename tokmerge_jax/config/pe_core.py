@@ -1,9 +1,9 @@
 """PE-Core: zero-shot text-video retrieval by frames, in the sizes B/16 (the default), L, T, S, G.
 
-Source: Perception Encoder (arXiv 2504.13181); `docs/pe_core.md` names every key.
+Source: Perception Encoder (arXiv 2504.13181); `docs/pe_core.md` describes it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tokmerge_jax.config import checks, clip
@@ -26,16 +26,6 @@ class Vision(clip.Vision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(clip.Text):
-    """The text transformer."""
-
-    width: int = 1024
-    depth: int = 24
-    heads: int = 16
-    max_positions: int = 32
-
-
-@dataclass(frozen=True, kw_only=True)
 class Merger(clip.Merger):
     """Merging within each frame."""
 
@@ -43,13 +33,8 @@ class Merger(clip.Merger):
     position: Literal["mean", "kept"] = "mean"  # of a merged token: by size, or the kept token's
 
 
-@dataclass(frozen=True, kw_only=True)
-class Join(clip.Join):
-    """How clips join if merger.name is tempme; PE-Core has no learned positions for it."""
-
-    layers: tuple[int, ...] = (9, 10, 11)
-    clips: tuple[int, ...] = (2, 2, 2)
-    positions: bool = False
+TEXT = clip.Text(width=1024, depth=24, heads=16, max_positions=32)
+JOIN = clip.Join(layers=(9, 10, 11), clips=(2, 2, 2), positions=False)  # none are learned for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +42,15 @@ class Model(clip.Model):
     """PE-Core."""
 
     vision: Vision = Vision()
-    text: Text = Text()
+    text: clip.Text = TEXT
     embed_dim: int = 1024
     activation: Literal["quick_gelu", "gelu"] = "gelu"
     unit_videos: bool = False  # scale a video's mean of unit vectors to unit length again
     merger: Merger = Merger()
-    join: Join = Join()
+    join: clip.Join = JOIN
 
 
-_SMALL_TEXT = Text(width=512, depth=12, heads=8)
+_SMALL_TEXT = replace(TEXT, width=512, depth=12, heads=8)
 
 SIZES = {
     "t16": Model(
@@ -83,7 +68,7 @@ SIZES = {
         vision=Vision(
             width=1024, depth=24, heads=16, patch_size=14, image_size=336, grid=24, mlp_width=4096
         ),
-        join=Join(layers=(18, 20, 22)),
+        join=replace(JOIN, layers=(18, 20, 22)),
     ),
     "g14": Model(
         vision=Vision(
@@ -96,9 +81,9 @@ SIZES = {
             mlp_width=8960,
             class_token=False,
         ),
-        text=Text(width=1280, heads=20, max_positions=72),
+        text=replace(TEXT, width=1280, heads=20, max_positions=72),
         embed_dim=1280,
-        join=Join(layers=(38, 42, 46)),
+        join=replace(JOIN, layers=(38, 42, 46)),
     ),
 }
 """The released networks: PE-Core-T16-384, S16-384, B16-224, L14-336 and G14-448."""
@@ -113,13 +98,6 @@ class Data(clip.Data):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(clip.Training):
-    """Training, as TempMe's; without augmentation, frames are resized as in evaluation."""
-
-    augment: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Retrieval(clip.Retrieval):
     """Text-video retrieval: PE-Core-B16-224, without merging."""
 
@@ -127,7 +105,7 @@ class Retrieval(clip.Retrieval):
     model: Model = Model()
     data: Data = Data()
     eval: RetrievalOptions = RetrievalOptions()
-    train: Training = Training()
+    train: clip.Training = clip.Training(augment=False)  # frames are resized as in evaluation
 
     def check(self) -> None:
         """Checks as `clip.Retrieval`, and that channels split for rotary positions and pooling."""

@@ -51,7 +51,7 @@ class PECoreViT(CLIPViT):
         return video.shape[2] // self.patch_size, video.shape[3] // self.patch_size
 
 
-class PECore(CLIP):
+class PECore(CLIP, kw_only=True):
     """Encodes frames and texts separately.
 
     Attributes:
@@ -59,8 +59,8 @@ class PECore(CLIP):
       pool_sizes: whether pooling counts how many input tokens a token stands for.
     """
 
-    pool_heads: int = 8
-    pool_sizes: bool = True
+    pool_heads: int
+    pool_sizes: bool
 
     def setup(self) -> None:  # noqa: D102
         super().setup()
