@@ -169,8 +169,12 @@ def held(folder: Place, name: str = "lock") -> Iterator[None]:
     """
     with explained(folder):
         make(folder)
-        with _locked(folder, name), _kept(folder):
-            yield
+        with _locked(folder, name):
+            try:
+                with explained(folder):
+                    yield
+            except RefusedError as error:
+                raise UserError(f"{error}; what was finished is kept") from error
 
 
 def holder(folder: Place, name: str = "lock") -> str:
@@ -189,15 +193,6 @@ def _locked(folder: Place, name: str) -> Iterator[None]:
     with (folder / name).open("a+", encoding="utf-8") as file:
         _lock(file, folder)
         yield
-
-
-@contextlib.contextmanager
-def _kept(folder: Place) -> Iterator[None]:
-    try:
-        with explained(folder):
-            yield
-    except RefusedError as error:
-        raise UserError(f"{error}; what was finished is kept") from error
 
 
 def _lock(file: TextIO, folder: pathlib.Path) -> None:

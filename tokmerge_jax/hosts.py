@@ -210,11 +210,14 @@ def wait_until_visible(folder: Place, seen: Callable[[], bool]) -> None:
 @contextlib.contextmanager
 def _only_first_prints() -> Iterator[None]:
     """Discards what Python prints in other processes than process 0."""
-    with contextlib.ExitStack() as stack:
-        if number():
-            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
-            stack.enter_context(contextlib.redirect_stderr(nowhere))
+    if not number():
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         yield
 
 

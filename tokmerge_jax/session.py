@@ -16,17 +16,12 @@ def check_session() -> None:
     """
     for name in _PACKAGES:
         imported = getattr(sys.modules.get(name), "__version__", None)
-        installed = _installed(name)
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # it is only on the path
+            continue
         if imported and installed and imported != installed:
             raise UserError(
                 f"this session has imported {name} {imported}, and {installed} is installed now;"
                 " restart the session (in Colab: Runtime, Restart session) and run this cell again"
             )
-
-
-def _installed(name: str) -> str | None:
-    """The version of an installed package; None if it is only on the path."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

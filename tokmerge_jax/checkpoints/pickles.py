@@ -204,7 +204,7 @@ class _Machine:
             "GLOBAL": lambda names: push(_global(*names.split(" ", 1))),
             "STACK_GLOBAL": lambda _: push(_global(*self._take(2))),
             "INST": lambda names: push(_call(_global(*names.split(" ", 1)), self._marked())),
-            "OBJ": lambda _: push(_call_first(self._marked())),
+            "OBJ": self._object,
             "REDUCE": lambda _: push(_call(*self._take(2))),
             "NEWOBJ": lambda _: push(_instance(*self._take(2))),
             "NEWOBJ_EX": lambda _: push(_instance(*self._take(3))),
@@ -238,6 +238,10 @@ class _Machine:
             self._marks.pop()
         else:
             self.stack.pop()
+
+    def _object(self, _: object) -> None:
+        kind, *arguments = self._marked()
+        self.stack.append(_call(kind, arguments))
 
     def _put(self, index: int) -> None:
         self._memo[index] = self.stack[-1]
@@ -302,25 +306,12 @@ def _call(function: object, arguments: object) -> object:
     return make(*arguments[:_ARGUMENTS])
 
 
-def _call_first(values: Sequence) -> object:
-    return _call(values[0], values[1:])
-
-
 def _tensor(storage: object, offset: object, size: object, stride: object, *_: object) -> Tensor:
     return Tensor(storage, offset, size, stride)
 
 
 def _first(value: object, *_: object) -> object:
     return value
-
-
-def _with_attributes(function: object, kind: object, arguments: object, *_: object) -> object:
-    """A tensor with extra attributes, or of a subclass."""
-    return _call(function, arguments)
-
-
-def _ordered(*pairs: object) -> object:
-    return Placeholder("collections.OrderedDict") if pairs else {}
 
 
 def _numpy_type(code: object, *_: object) -> Placeholder:
@@ -347,8 +338,13 @@ _CALLS: dict[str, Callable] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": _with_attributes,
-    "collections.OrderedDict": _ordered,
+    # A tensor with extra attributes, or of a subclass.
+    "torch._tensor._rebuild_from_type_v2": lambda function, kind, arguments, *_: _call(
+        function, arguments
+    ),
+    "collections.OrderedDict": lambda *pairs: (
+        Placeholder("collections.OrderedDict") if pairs else {}
+    ),
     "builtins.getattr": _instance,  # a nested class, a method, a member of an enumeration
     "numpy.dtype": _numpy_type,
     "numpy.core.multiarray.scalar": _numpy_number,

@@ -98,7 +98,10 @@ def run_commands(main: Callable[[list[str]], None], *, several: bool = False) ->
     def start(rest: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax logs every step
         with reported():
-            _join(several)
+            if several:
+                hosts.join(_DISTRIBUTED.value)
+            elif flags.FLAGS["distributed"].present and _DISTRIBUTED.value != "off":
+                raise UserError("--distributed: this script runs in one process; leave it out")
         with hosts.together(), reported():
             runtime.start()
             main(rest)
@@ -112,13 +115,6 @@ def run_commands(main: Callable[[list[str]], None], *, several: bool = False) ->
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     app.run(start, flags_parser=parse)
-
-
-def _join(several: bool) -> None:
-    if several:
-        hosts.join(_DISTRIBUTED.value)
-    elif flags.FLAGS["distributed"].present and _DISTRIBUTED.value != "off":
-        raise UserError("--distributed: this script runs in one process; leave it out")
 
 
 def config() -> Config:

@@ -47,7 +47,7 @@ def highest(scores: Float[np.ndarray, "R S"], count: int) -> Int[np.ndarray, "R 
     """
     count = min(count, scores.shape[1])
     columns = np.empty((len(scores), count), np.int64)
-    for row, chosen in zip(_finite(scores), columns, strict=True):
+    for row, chosen in zip(finite(scores, "score", row=None, column=None), columns, strict=True):
         high = np.flatnonzero(row >= _bound(row, count))
         values = row[high]
         least = np.partition(values, -count)[-count]
@@ -215,10 +215,6 @@ def _joined(
 def _each(scores: Float[np.ndarray, "R S"], columns: Int[np.ndarray, " R"]) -> np.ndarray:
     """The score [R,1] of one column of each row."""
     return np.take_along_axis(scores, columns[:, None], axis=1)
-
-
-def _finite(scores: Float[np.ndarray, "R S"]) -> Float[np.ndarray, "R S"]:
-    return finite(scores, "score", row=None, column=None)
 
 
 def _recall_to_50(place: Int[np.ndarray, " R"], lower_median: bool = False) -> dict[str, float]:

@@ -41,17 +41,13 @@ def _below(x: jax.Array) -> jax.Array:
     return 0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5)
 
 
-def _gelu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return gelu(x), x
-
-
 def _gelu_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
     wide = x.astype(jnp.float32)
     density = jnp.exp(-0.5 * wide * wide) * (2 * jnp.pi) ** -0.5
     return ((gradient * (_below(wide) + wide * density)).astype(x.dtype),)
 
 
-gelu.defvjp(_gelu_forward, _gelu_backward)
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def quick_gelu(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:

@@ -1,7 +1,7 @@
 """Merging schedules: the number of tokens that merge in each layer, and of those that remain."""
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -36,18 +36,11 @@ def resolve(
     """
     if isinstance(spec, str):
         spec = _literal(spec)
-    if _is_int(spec) and spec >= 0:
+    if _is_count(spec):
         return _capped([int(spec)] * depth, tokens, most)
     if _is_inflected(spec):
         return _capped(_line(int(spec[0]), float(spec[1]), depth), tokens, most)
-    if not isinstance(spec, list | tuple) or not all(_is_entry(entry) for entry in spec):
-        raise UserError(f"the merging schedule r={spec!r} has no known form; write {FORMS}")
-    if len(spec) > depth:
-        raise UserError(
-            f"the merging schedule r={spec!r} has {len(spec)} entries for"
-            f" {depth} layer{'s' * (depth != 1)}; leave some out"
-        )
-    return tuple(_explicit(list(spec) + [0] * (depth - len(spec)), tokens, most))
+    return _listed(spec, depth, tokens, most)
 
 
 def token_counts(r: Sequence[int], tokens: int) -> tuple[int, ...]:
@@ -62,19 +55,16 @@ def _literal(text: str) -> Any:  # any Python literal
         raise UserError(f"the merging schedule r={text!r} cannot be read; write {FORMS}") from error
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_entry(value: Any) -> bool:  # compared only if it is a number
-    return (_is_int(value) and value >= 0) or (isinstance(value, float) and 0 <= value < 1)
+def _is_count(value: object) -> bool:
+    """Whether a value is a whole number that is not negative."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _is_inflected(spec: object) -> bool:
     if not isinstance(spec, tuple) or len(spec) != 2:
         return False
     r, inflection = spec
-    return _is_int(r) and r >= 0 and isinstance(inflection, float) and -1 <= inflection <= 1
+    return _is_count(r) and isinstance(inflection, float) and -1 <= inflection <= 1
 
 
 def _line(r: int, inflection: float, depth: int) -> list[int]:
@@ -92,17 +82,24 @@ def _capped(wanted: list[int], tokens: int, most: Callable[[int], int]) -> tuple
     return tuple(r)
 
 
-def _explicit(
-    entries: list[Any],  # `_is_entry` each
-    tokens: int,
-    most: Callable[[int], int],
-) -> Iterator[int]:
-    for layer, entry in enumerate(entries):
-        r = int(entry) if _is_int(entry) else int(tokens * entry)
-        if r > most(tokens):
+def _listed(spec: Any, depth: int, tokens: int, most: Callable[[int], int]) -> tuple[int, ...]:
+    """The schedule of a list with an entry for each layer."""
+    if not isinstance(spec, list | tuple) or not all(
+        _is_count(entry) or (isinstance(entry, float) and 0 <= entry < 1) for entry in spec
+    ):
+        raise UserError(f"the merging schedule r={spec!r} has no known form; write {FORMS}")
+    if len(spec) > depth:
+        raise UserError(
+            f"the merging schedule r={spec!r} has {len(spec)} entries for"
+            f" {depth} layer{'s' * (depth != 1)}; leave some out"
+        )
+    r = []
+    for layer, entry in enumerate(spec):
+        r.append(int(entry) if _is_count(entry) else int(tokens * entry))
+        if r[-1] > most(tokens):
             raise UserError(
-                f"the merging schedule merges r={r} of the {tokens} tokens that enter layer"
+                f"the merging schedule merges r={r[-1]} of the {tokens} tokens that enter layer"
                 f" {layer}; at most {most(tokens)} can merge"
             )
-        tokens -= r
-        yield r
+        tokens -= r[-1]
+    return (*r, *[0] * (depth - len(r)))

@@ -96,7 +96,11 @@ def joined(windows: Sequence[Hit]) -> list[Hit]:
     """
     moments: list[Hit] = []
     for window in windows:
-        near = [hit for hit in moments if hit.path == window.path and _touch(hit, window)]
+        near = [
+            hit
+            for hit in moments
+            if hit.path == window.path and hit.start <= window.stop and window.start <= hit.stop
+        ]
         if not near:
             moments.append(window)
         elif window.rank >= (3 * near[0].rank + windows[-1].rank) / 4:
@@ -105,10 +109,6 @@ def joined(windows: Sequence[Hit]) -> list[Hit]:
             moments[moments.index(near[0])] = dataclasses.replace(near[0], start=start, stop=stop)
             moments = [hit for hit in moments if hit not in near[1:]]
     return moments
-
-
-def _touch(hit: Hit, other: Hit) -> bool:
-    return hit.start <= other.stop and other.start <= hit.stop
 
 
 def candidates(

@@ -11,10 +11,9 @@ Example::
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -35,7 +34,7 @@ from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes, Stamp
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.progress import Progress
-from tokmerge_jax.signatures import Features, Tokenize
+from tokmerge_jax.signatures import Tokenize
 from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.types import Json, Params, UserError
 
@@ -95,39 +94,38 @@ def index_videos(
             Index(place, facts, shapes, about).update(files)
         hosts.wait()
         stored = Index(place, facts, shapes)
-        missing = stored.missing(files)
-        todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
-        size = parallel.batch_size(model.mesh, config.eval.batch_size)
-        clips = functools.partial(windows.batches, reader, todo, config.data.workers, size)
-        names = ("embedding", "tokens") if kept else ("embedding",)
-        with Progress(
-            "indexing videos", len(files), "video", done=len(files) - len(todo), compiles=True
-        ) as bar:
-            _encode(model.compiled(retrieval.encode_video), clips, names, files, stored, bar)
+        _encode_missing(model, system, reader, files, stored, with_tokens=kept)
         stored.gather()
     return stored
 
 
-def _encode(
-    encode: Callable[[np.ndarray], Features],
-    clips: Callable[[Callable[[str, str], None]], Iterator[windows.Batch]],
-    names: Sequence[str],
+def _encode_missing(
+    model: Model,
+    system: System,
+    reader: windows.Reader,
     files: Mapping[str, Stamp],
     stored: Index,
-    bar: Progress,
+    *,
+    with_tokens: bool,
 ) -> None:
-    """Encodes windows and stores the named features of each batch at once.
+    """Encodes this process's share of the videos that the index lacks, and stores each batch."""
+    config = system.config
+    encode = model.compiled(system.task(Retrieval).encode_video)
+    size = parallel.batch_size(model.mesh, config.eval.batch_size)
+    names = ("embedding", "tokens") if with_tokens else ("embedding",)
+    missing = stored.missing(files)
+    todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
+    done = len(files) - len(todo)
+    with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
 
-    `clips` yields the batches, and calls its argument with each broken video and the reason.
-    """
+        def refuse(path: str, fault: str) -> None:
+            stored.refuse(path, files[path], fault)
+            bar.update()
 
-    def refuse(path: str, fault: str) -> None:
-        stored.refuse(path, files[path], fault)
-        bar.update()
-
-    for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips(refuse))):
-        stored.add(batch, files, {name: np.asarray(seen[name], np.float32) for name in names})
-        bar.update(sum(window.last for window in batch))
+        clips = windows.batches(reader, todo, config.data.workers, size, refuse)
+        for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
+            stored.add(batch, files, {name: np.asarray(seen[name], np.float32) for name in names})
+            bar.update(sum(window.last for window in batch))
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
@@ -135,15 +133,16 @@ def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str,
 
     Otherwise all its videos would be removed from the index.
     """
-    if index.exists(place):
-        known = pathlib.Path(_about(place)["videos"])
-        looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
-        moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
-        if known != videos and not moved:
-            raise UserError(
-                f"the index in {place} holds the videos of {known}; name that folder, or"
-                " another folder for the index"
-            )
+    if not index.exists(place):
+        return
+    known = pathlib.Path(_about(place)["videos"])
+    looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
+    moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
+    if known != videos and not moved:
+        raise UserError(
+            f"the index in {place} holds the videos of {known}; name that folder, or another folder"
+            " for the index"
+        )
 
 
 class Searcher:
@@ -164,7 +163,11 @@ class Searcher:
         about = _about(place)
         self.folder = pathlib.Path(about["videos"])
         with _as_stored(place):
-            self._open(place, _restored(place, about["config"]))
+            try:
+                config = restore(registry.config_class(about["config"]["system"]), about["config"])
+            except UserError as error:
+                raise _invalid(place, str(error)) from error
+            self._open(place, config)
 
     def _open(self, place: pathlib.Path, config: Config) -> None:
         system = registry.build(config)
@@ -294,14 +297,6 @@ def _as_stored(place: pathlib.Path) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged configuration may fail anywhere, with any error
         raise _invalid(place, f"{type(error).__name__}: {error!s:.200}") from error
-
-
-def _restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
-    """Restores the configuration of an index."""
-    try:
-        return restore(registry.config_class(kept["system"]), kept)
-    except UserError as error:
-        raise _invalid(place, str(error)) from error
 
 
 def _invalid(place: pathlib.Path, why: str) -> UserError:

@@ -119,7 +119,7 @@ def build(config: clip.Retrieval) -> System:
     """
     config = sized(config, sizes)
     tower = TempMeTower(config)
-    return system(tower, partial(_network, tower), rules, tokenizers.CLIP)
+    return system(tower, lambda lora_rank: CLIP(**parts(tower, lora_rank)), rules, tokenizers.CLIP)
 
 
 def system(
@@ -208,10 +208,6 @@ def _retrieval(
     return Retrieval(
         tokenize, video_checked(encode_video, config), text_checked(encode_text, config)
     )
-
-
-def _network(tower: TempMeTower, lora_rank: int) -> CLIP:
-    return CLIP(**parts(tower, lora_rank))
 
 
 def parts(tower: TempMeTower, lora_rank: int) -> dict[str, Any]:  # Any: modules, sizes

@@ -3,7 +3,6 @@
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from types import ModuleType
 
 from tokmerge_jax.types import Json, UserError
 
@@ -30,7 +29,13 @@ def copy_for(
     """
     if not kind:
         return None
-    library = _library(kind)
+    try:
+        library = importlib.import_module(_PACKAGES[kind])
+    except ImportError as error:
+        raise UserError(
+            f"config.train.log={kind} needs the package {_PACKAGES[kind]}; run `pip install"
+            f" 'tokmerge_jax[{kind}]'`, or leave it out: metrics.jsonl has the same numbers"
+        ) from error
     if kind == "tensorboard":
         writer = library.SummaryWriter(os.path.join(folder, kind), purge_step=step)
 
@@ -42,13 +47,3 @@ def copy_for(
     name = os.path.relpath(folder).replace(os.sep, "-")
     library.init(project="tokmerge_jax", name=name, config=dict(settings), resume="allow")
     return lambda step, scalars: library.log(dict(scalars), step=step)
-
-
-def _library(kind: str) -> ModuleType:
-    try:
-        return importlib.import_module(_PACKAGES[kind])
-    except ImportError as error:
-        raise UserError(
-            f"config.train.log={kind} needs the package {_PACKAGES[kind]}; run `pip install"
-            f" 'tokmerge_jax[{kind}]'`, or leave it out: metrics.jsonl has the same numbers"
-        ) from error

@@ -31,7 +31,11 @@ def draw(results: Sequence[Mapping[str, Json]]) -> Figure:
     for axes, (key, label) in zip(panels, _PANELS.items(), strict=True):
         for colour, (name, runs) in enumerate(_sweeps(results)):
             _line(axes, runs, key, name, f"C{colour}")
-        _references(axes, [run for run in results if not _merged(run)], key)
+        for place, run in enumerate(run for run in results if not _merged(run)):
+            value, label = run["headline"]["value"], "_" if place else "no merging"
+            axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=label)
+            if run[key] is not None:
+                axes.plot(run[key], value, "s", color=_PLAIN, ms=5)
         axes.set_xlabel(label)
         axes.margins(x=0.15, y=0.18)  # room for the schedules' names
         axes.grid(alpha=0.3, linewidth=0.6)
@@ -85,14 +89,6 @@ def _line(axes: Axes, runs: Sequence[Mapping[str, Json]], key: str, name: str, c
             fontsize=7,
             ha="center",
         )
-
-
-def _references(axes: Axes, runs: Sequence[Mapping[str, Json]], key: str) -> None:
-    for place, run in enumerate(runs):
-        value, label = run["headline"]["value"], "_" if place else "no merging"
-        axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=label)
-        if run[key] is not None:
-            axes.plot(run[key], value, "s", color=_PLAIN, ms=5)
 
 
 def _merged(run: Mapping[str, Json]) -> bool:

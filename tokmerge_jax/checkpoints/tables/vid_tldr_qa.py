@@ -53,7 +53,9 @@ def rules(depth: int, text_depth: int, fusion_layer: int) -> tuple[RuleSet, ...]
         rules=shared((*encoders, *copied[: -len(head)])),
         tied={},
         fresh={
-            f"{_HEAD}/transform/kernel": _normal,
+            f"{_HEAD}/transform/kernel": lambda shape: (  # as BERT begins, always the same draw
+                np.random.default_rng(0).normal(0, 0.02, shape).astype(np.float32)
+            ),
             f"{_HEAD}/transform/bias": np.zeros,
             f"{_HEAD}/norm/scale": np.ones,
             f"{_HEAD}/norm/bias": np.zeros,
@@ -70,8 +72,3 @@ def _from_encoder(rule: Rule, fusion_layer: int) -> Rule:
     if layer:
         source = source.replace(layer[0], f".layer.{int(layer[1]) + fusion_layer}.")
     return dataclasses.replace(rule, source=source)
-
-
-def _normal(shape: tuple[int, ...]) -> np.ndarray:
-    """BERT's initial weights, always the same draw."""
-    return np.random.default_rng(0).normal(0, 0.02, shape).astype(np.float32)

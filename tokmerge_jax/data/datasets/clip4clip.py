@@ -95,16 +95,14 @@ def _lsmdc(table: pathlib.Path) -> Iterator[_Captions]:
         yield row[0], (row[-1],)
 
 
-def _msvd(names: pathlib.Path, data: pathlib.Path) -> Iterator[_Captions]:
-    return files.described_in_words([name for _, name in files.lines(names)], names, data)
-
-
 _READERS: Mapping[str, Callable[..., Iterator[_Captions]]] = {
     "msrvtt": _msrvtt,
     "anet": _anet,
     "didemo": _didemo,
     "lsmdc": _lsmdc,
-    "msvd": _msvd,
+    "msvd": lambda names, data: files.described_in_words(
+        [name for _, name in files.lines(names)], names, data
+    ),
 }
 
 

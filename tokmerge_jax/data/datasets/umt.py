@@ -50,10 +50,6 @@ def _records(path: pathlib.Path) -> list[tuple[str, Json]]:
     return records
 
 
-def _captions(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Record:
-    return Record(clips, _texts(row, "caption", where))
-
-
 def _choice(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Choice:
     options, answer = _texts(row, "caption", where), row.get("answer")
     if type(answer) is not int or not 0 <= answer < len(options):
@@ -72,7 +68,7 @@ def _question(row: dict[str, Json], clips: tuple[Clip, ...], where: str) -> Ques
 
 
 _PARSERS: Mapping[str, Callable[[dict[str, Json], tuple[Clip, ...], str], AnyRecord]] = {
-    "captions": _captions,
+    "captions": lambda row, clips, where: Record(clips, _texts(row, "caption", where)),
     "choices": _choice,
     "questions": _question,
 }

@@ -55,7 +55,11 @@ def listed(folder: pathlib.Path) -> list[pathlib.Path]:
 
     Folders that cannot be opened and the number of other files are reported on stderr.
     """
-    videos, others = _files(folder, _leave_out)
+
+    def leave_out(error: OSError) -> None:
+        print(f"{error.filename}: cannot be opened ({error.strerror}): left out", file=sys.stderr)
+
+    videos, others = _files(folder, leave_out)
     if videos:
         _report(folder, others)
     return videos
@@ -94,10 +98,6 @@ def _refuse(error: OSError) -> NoReturn:
         f"{error.filename}: cannot be opened ({error.strerror}); change its permissions, check the"
         " disk, or move it out of that folder"
     ) from error
-
-
-def _leave_out(error: OSError) -> None:
-    print(f"{error.filename}: cannot be opened ({error.strerror}): left out", file=sys.stderr)
 
 
 def _report(folder: pathlib.Path, others: Counter[str]) -> None:

@@ -44,8 +44,9 @@ def pattern(folder: pathlib.Path) -> str | None:
     kinds = [f"{before}{_place(seen)}{after}" for (before, after), seen in numbers.items()]
     chosen = [kind for kind in kinds if kind in _USUAL] if len(kinds) > 1 else kinds
     if kinds and len(chosen) != 1:
+        firsts = [_PLACE.sub(lambda place: f"{1:0{int(place[1])}d}", kind) for kind in kinds[:3]]
         raise UserError(
-            f"{folder}: holds pictures of several kinds, {' and '.join(map(_first, kinds[:3]))};"
+            f"{folder}: holds pictures of several kinds, {' and '.join(firsts)};"
             " keep only the frames there, or name them img_00001.jpg, img_00002.jpg, ..."
         )
     return chosen[0] if chosen else None
@@ -140,11 +141,6 @@ def _place(numbers: Sequence[str]) -> str:
     """The pattern of `numbers`: its digits are those of one with leading zeros, or the fewest."""
     first = min(numbers, key=lambda number: (not number.startswith("0"), len(number)))
     return f"{{:0{len(first)}d}}"
-
-
-def _first(kind: str) -> str:
-    """The name of frame 1 by that pattern, for messages."""
-    return _PLACE.sub(lambda place: f"{1:0{int(place[1])}d}", kind)
 
 
 def _numbered(path: pathlib.Path) -> dict[int, str]:

@@ -83,14 +83,13 @@ def _attend_forward(*given: PyTree) -> tuple[tuple[jax.Array, ...], tuple[jax.Ar
     return (out, total, plain), (*given[:4], out, total)
 
 
-def _attend_backward(
-    scale: float, target: Target, kept: PyTree, gradient: tuple[jax.Array, ...]
-) -> tuple[jax.Array, ...]:
-    return gradients(*kept, dout=gradient[0], scale=scale, target=target)
-
-
 _attend = jax.custom_vjp(_forward, nondiff_argnums=(4, 5))
-_attend.defvjp(_attend_forward, _attend_backward)
+_attend.defvjp(
+    _attend_forward,
+    lambda scale, target, kept, gradient: gradients(
+        *kept, dout=gradient[0], scale=scale, target=target
+    ),
+)
 
 
 def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
