@@ -86,12 +86,13 @@ def place(mesh: Mesh, params: PyTree) -> PyTree:
 
     Every process passes them whole.
     """
-
-    def put(x: ArrayLike, sharding: NamedSharding) -> jax.Array:
-        x = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
-
     return jax.tree.map(put, params, layout(mesh, params))
+
+
+def put(x: ArrayLike, sharding: NamedSharding) -> jax.Array:
+    """Puts an array, which every process passes whole, on the devices as `sharding` says."""
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
 def fetch(params: PyTree) -> PyTree:

@@ -22,7 +22,7 @@ from dense import dense
 from parameters import slow
 from umt_case import close
 
-from tokmerge_jax import evaluation, hosts, parallel
+from tokmerge_jax import evaluation, hosts, objects, parallel
 from tokmerge_jax.config import umt
 from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.evaluation import context, metrics
@@ -196,6 +196,7 @@ def test_seconds_and_speed_are_those_of_all_sittings(tmp_path, monkeypatch):
     """A clock that ticks once whenever it is read; the first sitting ends in the fifth batch."""
     clock = itertools.count()
     monkeypatch.setattr(context.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(objects, "PERIOD", 0.0)  # a kill loses no numbers of batches before it
 
     def some(size, rows):
         for number, batch in enumerate(small_gallery.batches(size, rows)):
@@ -265,6 +266,19 @@ def test_processes_must_find_the_same_candidates(tmp_path, monkeypatch):
     )
     with pytest.raises(UserError, match="the processes find different candidates"):
         small_gallery.run(tmp_path)
+
+
+def test_a_function_is_traced_once():
+    traced = []
+
+    def function(params, x):
+        traced.append(x.shape)
+        return x + params["a"]
+
+    model = evaluation.Model({"a": np.ones(1, np.float32)}, parallel.make_mesh(fsdp=2))
+    for _ in range(2):
+        np.testing.assert_array_equal(model.compiled(function)(np.zeros(8, np.float32)), np.ones(8))
+    assert traced == [(8,)]
 
 
 def test_what_comes_before_a_video_that_stops_the_run_is_kept(tmp_path):

@@ -38,11 +38,7 @@ class Model:
 
         Rows of NumPy arrays are split over the devices; other arguments are passed on unchanged.
         """
-
-        def on_whole(params: Params, *arrays: P.args, **named: P.kwargs) -> R:
-            return function(parallel.gathered(params), *arrays, **named)
-
-        program = runtime.jit(on_whole)
+        program = runtime.jit(_on_whole(function))
 
         def call(*arrays: P.args, **named: P.kwargs) -> R:
             arrays, named = jax.tree.map(self._split, (arrays, named))
@@ -54,12 +50,22 @@ class Model:
     def _split(self, leaf: object) -> object:
         if not isinstance(leaf, np.ndarray):
             return leaf
-        return parallel.shard(self.mesh, {"rows": leaf})["rows"]
+        return parallel.put(leaf, parallel.rows(self.mesh))
 
     @functools.cached_property
     def _placed(self) -> Params:
         """The parameters on the devices, shared by all functions."""
         return parallel.place(self.mesh, dict(self.params))
+
+
+@functools.lru_cache(maxsize=16)  # `jax.jit` traces the same function only once
+def _on_whole(function: Callable[Concatenate[Params, P], R]) -> Callable[Concatenate[Params, P], R]:
+    """The function of parameters that may be split over devices."""
+
+    def on_whole(params: Params, *arrays: P.args, **named: P.kwargs) -> R:
+        return function(parallel.gathered(params), *arrays, **named)
+
+    return on_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +109,7 @@ def ahead(
 class Speed:
     """Times all batches of this process but the first, which includes compilation.
 
-    The store keeps the numbers after every batch, so the batches of a killed process count too.
+    The store keeps the numbers (`note_often`), so the batches of a killed process count too.
     """
 
     def __init__(self, store: Store) -> None:

@@ -182,9 +182,9 @@ class Store:
         runtime.write_text(self._path(name), json.dumps(value, indent=1))
 
     def note_often(self, name: str, value: Json) -> None:
-        """`note` for a value that changes with each batch: on an object store, not all are kept."""
-        now, local = time.monotonic(), isinstance(self._folder, pathlib.Path)
-        if local or now > self._noted.get(name, -math.inf) + objects.PERIOD:
+        """`note` for a value that changes with each batch, of which a kill may lose the latest."""
+        now = time.monotonic()
+        if now > self._noted.get(name, -math.inf) + objects.PERIOD:
             self._noted[name] = now
             self.note(name, value)
 

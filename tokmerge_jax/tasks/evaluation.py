@@ -114,6 +114,7 @@ def evaluate(
         watch = runtime.Stopwatch(before, functools.partial(store.note_often, seconds))
         run = Run(system, config, source, texts, model, store, watch)
         outcome = task.evaluate(run, record)
+        store.note(seconds, watch.seconds)
         known["files"] = runtime.digest([stamps])
         results = report.results(name, system, config, outcome, known, watch.seconds)
         if publication:
