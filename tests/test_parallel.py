@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType, PartitionSpec
 
-from tokmerge_jax import parallel
+from tokmerge_jax import kernels, parallel
 from tokmerge_jax.types import UserError
 
 
@@ -19,6 +19,18 @@ def test_the_platform_is_that_of_the_mesh():
     device = AbstractDevice("TPU v5 lite", num_cores=1, platform="tpu")
     with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=device)):
         assert parallel.platform() == "tpu"
+
+
+def test_a_portable_program_is_for_any_platform_and_has_no_loop_over_rows():
+    def double(x):
+        return parallel.map_rows(lambda x: 2 * x, (x,), together=1)
+
+    x = np.arange(6.0)
+    with parallel.portable():
+        assert parallel.platform() == "any"
+        assert kernels.choose("any", np.float16, 2000, 2000, 64, entropy=False) == "blocks"
+        assert "scan" not in str(jax.make_jaxpr(double)(x))
+    assert "scan" in str(jax.make_jaxpr(double)(x))
 
 
 @pytest.mark.parametrize(

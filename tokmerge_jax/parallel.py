@@ -5,7 +5,9 @@ along the mesh's "data" axis and sharded along "fsdp", where a program gathers t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from jaxtyping import PyTree
 
 from tokmerge_jax.types import Batch, UserError
 
+_ANY = ContextVar("any", default=False)
 _LEAST = 2**14  # number of elements from which an array is worth a transfer of its own
 
 
@@ -158,11 +161,26 @@ def rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
+@contextmanager
+def portable() -> Iterator[None]:
+    """Within it, programs are traced for any platform and any number of rows, for `jax.export`.
+
+    `platform` is "any", and `map_rows` computes all rows at once.
+    """
+    before = _ANY.set(True)
+    try:
+        yield
+    finally:
+        _ANY.reset(before)
+
+
 def platform() -> str:
-    """The platform that a program is compiled for: "cpu", "gpu" or "tpu".
+    """The platform that a program is compiled for: "cpu", "gpu", "tpu", or "any" (`portable`).
 
     It is that of the current mesh (`jax.set_mesh`), which need not be this machine's.
     """
+    if _ANY.get():
+        return "any"
     device = jax.sharding.get_abstract_mesh().abstract_device
     return getattr(device, "platform", jax.default_backend())  # JAX before 0.10 names none
 
@@ -201,6 +219,8 @@ def map_rows(function: Callable[..., PyTree], arrays: PyTree, together: int) -> 
       arrays: a tuple of trees, all leaves with the same first axis.
       together: largest number of rows per device and group.
     """
+    if _ANY.get():
+        return function(*arrays)
     batch = jax.tree.leaves(arrays)[0].shape[0]
     runs = math.gcd(batch, batch_shards())
     length = batch // runs

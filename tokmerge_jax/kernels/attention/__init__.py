@@ -87,7 +87,7 @@ def choose(
     For TPUs nothing has been measured yet.
 
     Args:
-      platform: "cpu", "gpu" or "tpu", as `parallel.platform` names it.
+      platform: as `parallel.platform` names it; "any" excludes kernels of one platform.
       dtype: type of the values.
       rows: N, the number of queries of a sample.
       keys: M, the number of keys.
