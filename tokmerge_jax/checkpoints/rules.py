@@ -130,25 +130,32 @@ def load(
     ruled = {target for rule in table.rules for target in rule.targets} | filled.keys()
     faults += [f"{name} is not filled: no rule" for name in wanted if name not in ruled]
     faults += [f"{name} {_shape(tensor)} has no place" for name, tensor in tensors.items()]
-    if untrained and not faults:
-        raise UserError(
-            f"{origin} are only a start for training and hold nothing for {untrained}; train from"
-            " them with tokmerge train, or name a checkpoint of the system"
-        )
-    if faults:
-        if untrained:
-            faults.append(f"nothing for {untrained}, which only training can initialise")
-        if table.describe:
-            origin += f" ({table.describe(state_dict)})"
-        raise UserError(
-            f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
-            " right checkpoint, of the right size?):\n  " + "\n  ".join(_first(faults))
-        )
+    if faults or untrained:
+        raise _misfit(table, state_dict, origin, faults, untrained)
     used = {rule.source for rule in table.rules}
     doubles = [name for name, to in sources.items() if to in used and _double(state_dict[name])]
     rounded = dict.fromkeys(doubles, "rounded from float64 to float32")
     _warn({name: f"left out, for {why}" for name, why in dropped.items()} | rounded, origin)
     return unflatten_dict(filled, sep="/")
+
+
+def _misfit(
+    table: RuleSet, state_dict: StateDict, origin: str, faults: list[str], untrained: str
+) -> UserError:
+    """The error of weights that have faults, or hold nothing for the parameters `untrained`."""
+    if not faults:
+        return UserError(
+            f"{origin} are only a start for training and hold nothing for {untrained}; train from"
+            " them with tokmerge train, or name a checkpoint of the system"
+        )
+    if untrained:
+        faults = [*faults, f"nothing for {untrained}, which only training can initialise"]
+    if table.describe:
+        origin += f" ({table.describe(state_dict)})"
+    return UserError(
+        f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
+        " right checkpoint, of the right size?):\n  " + "\n  ".join(_first(faults))
+    )
 
 
 def unload(table: RuleSet, params: Params, dtypes: object = None) -> dict[str, np.ndarray]:

@@ -80,16 +80,7 @@ class TrainingSource:
           UserError: if a batch is larger than the data set or splits a video's samples, or if a
             video cannot be decoded and is not replaced; the message names it.
         """
-        if self.samples < 1 or batch_size % self.samples:
-            raise UserError(
-                f"config.train.batch_size={batch_size} must be a multiple of"
-                f" config.train.samples={self.samples}, which must be at least 1"
-            )
-        if batch_size > len(self):
-            what = "samples" if isinstance(self.rows[0], galleries.ActionRow) else "pairs"
-            raise UserError(
-                f"config.train.batch_size={batch_size} is more than the {len(self)} training {what}"
-            )
+        self._check(batch_size)
         videos_of_batch = batch_size // self.samples
         own = range(batch_size) if own is None else own
         videos = sorted({row % videos_of_batch for row in own})
@@ -104,6 +95,19 @@ class TrainingSource:
             picked = [samples[row % videos_of_batch][row // videos_of_batch] for row in own]
             rows, clips = zip(*picked, strict=True)
             yield {"video": np.stack(clips), **collate(rows)}
+
+    def _check(self, batch_size: int) -> None:
+        """Raises UserError unless a batch consists of whole groups of an epoch's samples."""
+        if self.samples < 1 or batch_size % self.samples:
+            raise UserError(
+                f"config.train.batch_size={batch_size} must be a multiple of"
+                f" config.train.samples={self.samples}, which must be at least 1"
+            )
+        if batch_size > len(self):
+            what = "samples" if isinstance(self.rows[0], galleries.ActionRow) else "pairs"
+            raise UserError(
+                f"config.train.batch_size={batch_size} is more than the {len(self)} training {what}"
+            )
 
     def _clips(self, make: "_TrainingClips", start: int) -> Iterator[_Samples]:
         """Yields the samples at each position from `start` on."""

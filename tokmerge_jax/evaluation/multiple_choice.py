@@ -5,7 +5,9 @@ temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (ACL 2023).
 """
 
 import dataclasses
+from collections.abc import Callable
 
+import jax
 import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -14,6 +16,7 @@ from tokmerge_jax import hosts, parallel
 from tokmerge_jax.evaluation.context import Context, Speed
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.runtime import finite
+from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import MultipleChoice
 
 MATCH, CONTRAST = 0.7, 0.3
@@ -65,9 +68,8 @@ def evaluate(
     """
     model, store, watch = context.model, context.store, context.watch
     shape = texts[0].shape[:2]
-    rows = {
-        name: store.make(name, shape, np.float32, range(shape[0])) for name in ("match", "contrast")
-    }
+    names, videos = ("match", "contrast"), range(shape[0])
+    rows = {name: store.make(name, shape, np.float32, videos) for name in names}
     encode, read = model.compiled(choosing.encode_video), model.compiled(choosing.encode_text)
     video_memory, choose = model.compiled(choosing.video_memory), model.compiled(choosing.choose)
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
@@ -81,19 +83,27 @@ def evaluate(
                 video_features["tokens"].block_until_ready()
             with watch("choose"):
                 ids, known = (part[index] for part in texts)
-                text_features = read(*(rearrange(x, "b p l -> (b p) l") for x in (ids, known)))
-                embedding, states = (
-                    rearrange(text_features[name], "(b p) ... -> b p ...", b=len(ids))
-                    for name in ("embedding", "states")
-                )
+                embedding, states = _option_features(read, ids, known)
                 memory = video_memory(video_features["tokens"])
                 probabilities = choose(
                     memory, video_features["embedding"], embedding, states, known
                 )
-                for name in ("match", "contrast"):
+                for name in names:
                     values = np.asarray(probabilities[name])[: mask.sum()]
                     finite(values, f"probability ({name})", video=index[mask], option=None)
                     rows[name].write(index[mask], values)
             bar.update(int(mask.sum()))
-    match, contrast = (store.whole(name, range(shape[0])) for name in ("match", "contrast"))
+    match, contrast = (store.whole(name, videos) for name in names)
     return OptionScores(match, contrast, speed.clips_per_second)
+
+
+def _option_features(
+    read: Callable[[np.ndarray, np.ndarray], Features], ids: np.ndarray, mask: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
+    """Embeddings [B,P,E] and states [B,P,L,C] of the P options of B videos."""
+    features = read(*(rearrange(x, "b p l -> (b p) l") for x in (ids, mask)))
+    embedding, states = (
+        rearrange(features[name], "(b p) ... -> b p ...", b=len(ids))
+        for name in ("embedding", "states")
+    )
+    return embedding, states

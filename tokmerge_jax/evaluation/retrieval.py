@@ -11,10 +11,11 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from tokmerge_jax import hosts, parallel, runtime
-from tokmerge_jax.config.evaluation import RetrievalOptions
+from tokmerge_jax.config.evaluation import RerankingOptions, RetrievalOptions
+from tokmerge_jax.evaluation.blocks import Computed
 from tokmerge_jax.evaluation.candidates import Pairs
 from tokmerge_jax.evaluation.context import Context, Model, Speed, ahead
 from tokmerge_jax.evaluation.rows import Places, Rows
@@ -64,11 +65,8 @@ def evaluate(
     matching, reranking = retrieval.matching, options.reranking
     if reranking and matching is None:
         raise UserError("config.eval.rerank needs a matching head, and this system has none")
-    with context.watch("encode texts"):
-        text_features = _encode_texts(context, retrieval, texts)
-    speed = Speed(context.store)
-    with context.watch("encode videos"):
-        video_features = _encode_videos(context, retrieval, videos, options.batch_size, speed)
+    text_features, speed = _encode_texts(context, retrieval, texts), Speed(context.store)
+    video_features = _encode_videos(context, retrieval, videos, options.batch_size, speed)
     scored, asked = usable() if usable else (range(videos), range(len(texts[0])))
     embedding = video_features["embedding"].values.mean(axis=1)[list(scored)]
     similarity = Similarity(
@@ -80,53 +78,60 @@ def evaluate(
         if options.dual_softmax:
             to_video, to_text = (dual_softmax(x, options.dual_softmax) for x in (to_video, to_text))
     else:
-        pairs = Pairs(similarity, reranking.top_k)
-        states = _Part(text_features["states"], asked), _Part(texts[1], asked)
-        scores = _rerank(
-            context,
-            matching,
-            _Part(video_features["tokens"], scored),
-            states,
-            pairs,
-            (np.asarray(scored), np.asarray(asked)),
-            memory_gib=reranking.memory_gib,
+        features = video_features["tokens"], text_features["states"], texts[1]
+        to_video, to_text = _rerank(
+            context, matching, reranking, similarity, features, (scored, asked)
         )
-        to_video, to_text = pairs.ways(scores, reranking.plus_similarity)
     return Scores(similarity, to_video, to_text, speed.clips_per_second)
 
 
 def _rerank(
     context: Context,
     matching: Matching,
-    tokens: "RowReader",
-    texts: "tuple[RowReader, RowReader]",
-    pairs: Pairs,
-    numbers: tuple[np.ndarray, np.ndarray],
-    *,
-    memory_gib: float,
-) -> Float[np.ndarray, " P"]:
-    """Computes the matching scores of all pairs, of which this process takes a share.
+    options: RerankingOptions,
+    similarity: Similarity,
+    features: "tuple[RowReader, RowReader, RowReader]",
+    numbers: tuple[Sequence[int], Sequence[int]],
+) -> tuple[Computed, Computed]:
+    """Matches the most similar pairs, of which this process takes a share.
 
-    `numbers` are those of the videos and texts of `pairs` in the whole gallery.
+    Args:
+      context: as `evaluate`.
+      matching: the matching head's functions.
+      options: the number of candidates, and the memory.
+      similarity: of the videos and texts that are scored.
+      features: tokens of all videos of the gallery, states and masks of all its texts.
+      numbers: the numbers in the gallery of the videos and texts that are scored.
+
+    Returns:
+      The scores that rank videos for each text, and texts for each video.
     """
-    videos, _ = numbers
-    name = f"match_{_name_of([pairs.video, pairs.text, *numbers])}"
+    videos, asked = map(np.asarray, numbers)
+    tokens, *states_and_mask = features
+    states, mask = (_Part(rows, asked) for rows in states_and_mask)
+    pairs = Pairs(similarity, options.top_k)
+    name = f"match_{_name_of([pairs.video, pairs.text, videos, asked])}"
     of_pairs = videos[pairs.video]
+
+    def write(videos: np.ndarray, scores: list[np.ndarray]) -> None:
+        rows.write(pairs.places(videos), np.concatenate(scores))
+        context.watch.note()
+
     with context.watch("re-rank"):
         rows = context.store.make(name, of_pairs.shape, np.float32, of_pairs)
         match(
             context.model,
             matching,
-            tokens,
-            texts,
+            _Part(tokens, videos),
+            (states, mask),
             wanted=np.split(pairs.text, pairs.begins[1:-1]),
             todo=hosts.share(np.unique(pairs.video[rows.todo])),
-            write=lambda videos, scores: rows.write(pairs.places(videos), np.concatenate(scores)),
-            memory_gib=memory_gib,
-            written=context.watch.note,
+            write=write,
+            memory_gib=options.memory_gib,
         )
         scores = context.store.whole(name, of_pairs)
-    return finite(scores, "matching score", video=of_pairs)
+    finite(scores, "matching score", video=of_pairs)
+    return pairs.ways(scores, options.plus_similarity)
 
 
 def _name_of(pairs: Sequence[np.ndarray]) -> str:
@@ -152,7 +157,8 @@ def _encode_texts(context: Context, retrieval: Retrieval, texts: Texts) -> "_Fea
     arrays = _Features(context.store, "text", names, count)
     encode = context.model.compiled(retrieval.encode_text)
     batches = functools.partial(text_batches, texts, size)
-    arrays.collect(encode, batches, lambda rows: context.watch.note())
+    with context.watch("encode texts"):
+        arrays.collect(encode, batches, lambda rows: context.watch.note())
     return arrays
 
 
@@ -182,15 +188,16 @@ def _encode_videos(
 
     names = ("embedding", "tokens") if retrieval.matching else ("embedding",)
     arrays = _Features(context.store, "video", names, videos, range(videos))
-    arrays.collect(context.model.compiled(retrieval.encode_video), inputs, written)
+    with context.watch("encode videos"):
+        arrays.collect(context.model.compiled(retrieval.encode_video), inputs, written)
     return arrays
 
 
 class _Part:
     """Some rows of an array on disk, read on demand."""
 
-    def __init__(self, values: "RowReader", rows: Sequence[int]) -> None:
-        self._values, self._rows = values, np.asarray(rows)
+    def __init__(self, values: "RowReader", rows: Int[np.ndarray, " _"]) -> None:
+        self._values, self._rows = values, rows
 
     def __getitem__(self, places: Places, /) -> np.ndarray:
         return self._values[self._rows[places]]
@@ -277,7 +284,6 @@ def match(
     write: Callable[[np.ndarray, list[np.ndarray]], None],
     memory_gib: float,
     names: Sequence[str] | None = None,
-    written: Callable[[], None] = lambda: None,
 ) -> None:
     """Computes the matching scores of the wanted pairs of some videos, each once, and writes them.
 
@@ -293,7 +299,6 @@ def match(
       write: stores the scores [P] of each of some videos, in the order of their texts.
       memory_gib: memory limit in GiB.
       names: names of the videos, for messages; None = their numbers.
-      written: called after each write.
 
     Raises:
       UserError: if `memory_gib` is too little for one pair, or a score is not finite.
@@ -307,21 +312,33 @@ def match(
             padded = np.resize(videos, together)
             memory = video_memory(tokens[padded])
             size = _texts_per_call(memory, texts[0], most, memory_gib)
-            queues = [wanted[video] for video in padded]
-            scores = [np.empty(len(queue), np.float32) for queue in queues[: len(videos)]]
-            for begin in range(0, max(map(len, queues)), size):
-                places = [queue[begin : begin + size] for queue in queues]
-                padded_places = np.stack([np.pad(x, (0, size - len(x))) for x in places])
-                result = np.asarray(score(memory, texts[0][padded_places], texts[1][padded_places]))
-                for of_video, row in zip(scores, result, strict=False):  # the rest is padding
-                    part = of_video[begin : begin + size]
-                    part[:] = row[: len(part)]
-            for video, of_video, queue in zip(videos, scores, queues, strict=False):
+            queues, score_texts = [wanted[v] for v in padded], functools.partial(score, memory)
+            scores = _match_texts(score_texts, texts, queues, size)[
+                : len(videos)
+            ]  # not the padding's
+            for video, of_video in zip(videos, scores, strict=True):
                 called = video if names is None else names[video]
-                finite(of_video[None], "matching score", video=[called], text=queue)
+                finite(of_video[None], "matching score", video=[called], text=wanted[video])
             write(videos, scores)
             bar.update(len(videos))
-            written()
+
+
+def _match_texts(
+    score: Callable[[np.ndarray, np.ndarray], jax.Array],
+    texts: tuple[RowReader, RowReader],
+    queues: Sequence[Int[np.ndarray, " _"]],
+    size: int,
+) -> list[np.ndarray]:
+    """Scores the texts in each video's queue, `size` of them per video and call."""
+    scores = [np.empty(len(queue), np.float32) for queue in queues]
+    for begin in range(0, max(map(len, queues)), size):
+        places = [queue[begin : begin + size] for queue in queues]
+        padded = np.stack([np.pad(x, (0, size - len(x))) for x in places])
+        result = np.asarray(score(texts[0][padded], texts[1][padded]))
+        for of_video, row in zip(scores, result, strict=True):
+            part = of_video[begin : begin + size]
+            part[:] = row[: len(part)]
+    return scores
 
 
 def _texts_per_call(memory: Memory, states: RowReader, most: int, limit_gib: float) -> int:

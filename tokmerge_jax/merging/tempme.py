@@ -124,17 +124,15 @@ def plan(
       layers: the layers in which clips join, rising.
       clips: number of clips that become one in each of `layers`.
       cross: percentage of a joined clip's tokens that merge when it is joined.
-      intra: percentage of a clip's tokens that merge in each layer from the first of `layers` on.
+      intra: the same of a clip, in each layer from the first of `layers` on.
       within: the merger of tokens within frames and clips.
       class_tokens: number of class tokens of a frame.
 
     Raises:
       UserError: if the frames cannot be joined in this way, or a number is out of range.
     """
-    _check(depth, frames, layers, clips, (cross, intra))
-    joining = dict(zip(layers, clips, strict=True))
-    shares = {"cross": cross, "intra": intra, "class_tokens": class_tokens}
-    return tuple(_stages(depth, frames, tokens, r, joining, within=within, **shares))
+    joining = _joining(depth, frames, layers, clips, (cross, intra))
+    return tuple(_stages(depth, frames, tokens, r, joining, (cross, intra), within, class_tokens))
 
 
 def cost(
@@ -170,13 +168,18 @@ def cost(
     return tuple(layers)
 
 
-def _check(
+def _joining(
     depth: int,
     frames: int,
     layers: Sequence[int],
     clips: Sequence[int],
     percentages: Sequence[int | float],
-) -> None:
+) -> dict[int, int]:
+    """Layer -> number of clips that become one in it.
+
+    Raises:
+      UserError: as `plan`.
+    """
     if len(layers) != len(clips) or not layers:
         raise UserError(
             f"clips join in layers {tuple(layers)} by {tuple(clips)}; write as many of both"
@@ -193,6 +196,7 @@ def _check(
         raise UserError(
             f"percentages of tokens to merge, {percentages}, must be from 0 to below 100"
         )
+    return dict(zip(layers, clips, strict=True))
 
 
 def _stages(
@@ -201,13 +205,11 @@ def _stages(
     tokens: int,
     r: Sequence[int],
     joining: Mapping[int, int],
-    *,
-    cross: int | float,
-    intra: int | float,
+    percentages: tuple[int | float, int | float],
     within: type[Merger],
     class_tokens: int,
 ) -> Iterator[Stage]:
-    clips, first = frames, min(joining)
+    (cross, intra), clips, first = percentages, frames, min(joining)
     for layer in range(depth):
         k = joining.get(layer, 1)
         joined = tokens * k

@@ -116,16 +116,23 @@ def cost(
     tokens = 1 + frames * patches
     layers = [LayerCost("patch_embedding", tokens, tokens, (tokens - 1) * width * patch_inputs)]
     for i, block in enumerate(plan):
-        out = frames * patches * width**2  # a second projection after attention over time
-        macs = patches * costs.attention(frames, width) + out
-        if block.frames:
-            macs += patches * block.frames.macs(frames, width, heads)
-            frames -= block.frames.r
-        macs += frames * costs.attention(1 + patches, width)
-        if block.patches:
-            macs += frames * block.patches.macs(1 + patches, width, heads)
-            patches -= block.patches.r
+        macs = _attention_macs(block, frames, patches, width, heads)
+        frames -= block.frames.r if block.frames else 0
+        patches -= block.patches.r if block.patches else 0
         left = 1 + frames * patches
         layers.append(LayerCost(f"block_{i}", tokens, left, macs + costs.mlp(left, width)))
         tokens = left
     return tuple(layers)
+
+
+def _attention_macs(block: Aggregation, frames: int, patches: int, width: int, heads: int) -> int:
+    """Multiply-accumulates of a block's two attentions and mergers, without the MLP."""
+    out = frames * patches * width**2  # a second projection after attention over time
+    macs = patches * costs.attention(frames, width) + out
+    if block.frames:
+        macs += patches * block.frames.macs(frames, width, heads)
+        frames -= block.frames.r
+    macs += frames * costs.attention(1 + patches, width)
+    if block.patches:
+        macs += frames * block.patches.macs(1 + patches, width, heads)
+    return macs

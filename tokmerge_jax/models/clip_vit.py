@@ -79,17 +79,7 @@ class CLIPViT(nn.Module):
                 tokens = self._join(i, join, tokens, len(video))
             frames = video.shape[0] * video.shape[1] // len(tokens.x)
             last = class_only and i == len(self.mergers) - 1
-            layer = block(
-                self.heads,
-                merger,
-                proportional=self.proportional and proportional(self.mergers),
-                lora_rank=self.lora_rank,
-                activation=self.activation,
-                mlp_width=self.mlp_width,
-                epsilon=EPSILON,
-                dtype=self.dtype,
-                name=f"block_{i}",
-            )
+            layer = self._block(block, i, merger)
             queries = tokens.x[:, :frames] if last else None
             if records:
                 tokens = layer(tokens, train, queries)
@@ -102,6 +92,20 @@ class CLIPViT(nn.Module):
             if after_block:
                 after_block(tokens)
         return tokens
+
+    def _block(self, kind: type[Block], i: int, merger: Merger | None) -> Block:
+        """The i-th block of the transformer."""
+        return kind(
+            self.heads,
+            merger,
+            proportional=self.proportional and proportional(self.mergers),
+            lora_rank=self.lora_rank,
+            activation=self.activation,
+            mlp_width=self.mlp_width,
+            epsilon=EPSILON,
+            dtype=self.dtype,
+            name=f"block_{i}",
+        )
 
     def _embed(self, video: jax.Array) -> jax.Array:
         """Returns the class token and the patches of every frame, [B T,N,C], with positions."""

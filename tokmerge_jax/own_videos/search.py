@@ -70,10 +70,9 @@ def index_videos(
       tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:
-      UserError: if something is missing, the system does not support retrieval, `window` or
-        `stride` cannot be, the index belongs to another model or folder or has other windows or
-        tokens, another process writes it, a file cannot be written, or `target` is on an object
-        store.
+      UserError: if something is missing, the system does not support retrieval, a window or stride
+        cannot be, the index has another model, folder, windows or tokens, another process writes
+        it, a file cannot be written, or `target` is on an object store.
     """
     base = pathlib.Path(path(videos, "videos")).resolve()
     place = objects.local(objects.place(path(target, "target")), "indexes")
@@ -89,14 +88,23 @@ def index_videos(
         about = {"config": system.config.to_dict(), "videos": str(base)}
         kept = retrieval.matching is not None and tokens
         facts = {**model_facts(system, params), "window": length, "stride": step, "tokens": kept}
-        shapes = _shapes(system, params)
-        if not hosts.number():
-            Index(place, facts, shapes, about).update(files)
-        hosts.wait()
-        stored = Index(place, facts, shapes)
+        stored = _updated(place, facts, _shapes(system, params), about, files)
         _encode_missing(model, system, reader, files, stored, with_tokens=kept)
-        stored.gather()
     return stored
+
+
+def _updated(
+    place: pathlib.Path,
+    facts: Mapping[str, Json],
+    shapes: Shapes,
+    about: Mapping[str, Json],
+    files: Mapping[str, Stamp],
+) -> Index:
+    """The index in all processes, after process 0 has created it or removed what is gone."""
+    if not hosts.number():
+        Index(place, facts, shapes, about).update(files)
+    hosts.wait()
+    return Index(place, facts, shapes)
 
 
 def _encode_missing(
@@ -108,7 +116,7 @@ def _encode_missing(
     *,
     with_tokens: bool,
 ) -> None:
-    """Encodes this process's share of the videos that the index lacks, and stores each batch."""
+    """Encodes the videos that the index lacks, a share in each process, and stores each batch."""
     config = system.config
     encode = model.compiled(system.task(Retrieval).encode_video)
     size = parallel.batch_size(model.mesh, config.eval.batch_size)
@@ -126,6 +134,7 @@ def _encode_missing(
         for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
             stored.add(batch, files, {name: np.asarray(seen[name], np.float32) for name in names})
             bar.update(sum(window.last for window in batch))
+    stored.gather()
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:

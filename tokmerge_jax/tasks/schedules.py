@@ -32,57 +32,42 @@ def search_schedule(
 ) -> dict[str, Json]:
     """Evaluates uniform schedules, the configuration's schedule and neighbours of the best one.
 
-    After a stop or kill, the same call resumes; with another budget or more trials, only new
-    schedules are evaluated.
+    The same call resumes after a stop or kill; other budgets and more trials add to it.
 
     Args:
       config: the configuration of a system with a merger, and its checkpoint.
-      folder: holds each evaluation (`trials.jsonl`, `schedules/`) and the search's table
-        (`budget_BUDGET.json`).
+      folder: gets each evaluation (`trials.jsonl`, `schedules/`) and `budget_BUDGET.json`.
       name: the name of the search.
       budget: largest cost, as a share of the GMAC without merging.
       split: the split to evaluate on.
       trials: number of schedules to evaluate.
 
     Returns:
-      the table: "metric", "unmerged_gmac", "best" (an r), and "schedules", best first.
+      the content of `budget_BUDGET.json`: "metric", "best" (an r), "schedules" (best first), ...
 
     Raises:
-      UserError: if there is no merger, no schedule is within the budget, `trials` is below 1, or
-        something is missing.
+      UserError: if `trials` is below 1, no merging is within the budget, or something is missing.
     """
     if trials < 1:
         raise UserError(f"trials={trials} must be at least 1: the number of schedules to evaluate")
     config = config.override({"data.split": split})
     own = registry.build(config).merging.schedule.r
-    plain = registry.build(_with_schedule(config, (0,) * len(own)))
-    unmerged = registry.build(config.override({"model.merger.name": "none"}))
-    full = _gmac(unmerged, unmerged.merging.schedule.r)
+    plain, full = registry.build(_with_schedule(config, (0,) * len(own))), _unmerged_gmac(config)
     space = _budgeted(plain, budget, full)
     source, params = evaluation.inputs(plain)
-    rules = evaluation.evaluation_rules(config)
-    facts = runtime.fingerprint(
-        {**rules, "evaluation": evaluation.fingerprint(plain, params, source)}
-    )
+    inputs = evaluation.fingerprint(plain, params, source)
+    facts = runtime.fingerprint({**evaluation.evaluation_rules(config), "evaluation": inputs})
     with hosts.held(folder):
         log = TrialLog(folder / "trials.jsonl", facts)
         places = folder / "schedules" / facts[:8]  # for these weights and videos only
         evaluate = Evaluator(plain, params, cached_source(source, plain), places, log, trials)
         ranking = search(space, evaluate, trials, [own])
         starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
-        content = {
-            "name": name,
-            "split": split,
-            "metric": log[ranking[0].r]["metric"],
-            "budget": budget,
-            "unmerged_gmac": full,
-            "best": _shown(ranking[0].r),
-            "schedules": _rows(ranking, plain, full, starts),
-            "versions": runtime.versions(),
-        }
+        asked = {"name": name, "split": split, "metric": log[ranking[0].r]["metric"]}
+        content = {**asked, "budget": budget, **_results(ranking, plain, full, starts)}
         if not hosts.number():
-            path = folder / f"budget_{budget:g}.json"
-            runtime.write_text(path, json.dumps(content, indent=1) + "\n")
+            text = json.dumps(content, indent=1) + "\n"
+            runtime.write_text(folder / f"budget_{budget:g}.json", text)
     return content
 
 
@@ -108,6 +93,12 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
             f" still costs {least:.3f} of the unmerged GMAC; raise the budget"
         )
     return space
+
+
+def _unmerged_gmac(config: Config) -> float:
+    """GMAC per clip of a configuration without its merging."""
+    unmerged = registry.build(config.override({"model.merger.name": "none"}))
+    return _gmac(unmerged, unmerged.merging.schedule.r)
 
 
 def _gmac(system: System, r: Sequence[int]) -> float:
@@ -180,11 +171,11 @@ class Evaluator:
         return results
 
 
-def _rows(
+def _results(
     ranking: Sequence[Trial], plain: System, full: float, starts: Mapping[Schedule, str]
-) -> list[dict[str, Json]]:
-    """The evaluated schedules as JSON rows; `starts` names the origin of starting schedules."""
-    return [
+) -> dict[str, Json]:
+    """The part of the table that the search fills; `starts` names the origin of its starts."""
+    rows = [
         {
             "r": _shown(trial.r),
             "from": starts.get(trial.r, "search"),
@@ -195,3 +186,9 @@ def _rows(
         }
         for trial in ranking
     ]
+    return {
+        "unmerged_gmac": full,
+        "best": _shown(ranking[0].r),
+        "schedules": rows,
+        "versions": runtime.versions(),
+    }

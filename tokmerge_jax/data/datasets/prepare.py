@@ -74,16 +74,14 @@ def prepare(
     """
     if not videos.is_dir():
         raise UserError(f"videos={videos}: no such folder")
-    spec, base = SPECS[dataset], videos.resolve()
     sources = {split: _source(dataset, split, source, format) for split in splits}
     if source.is_file() and len(splits) > 1:
         raise UserError(f"annotations={source}: one file holds one split; give its folder")
-    annotated = {split: source.read(base) for split, source in sources.items()}
+    annotated = {split: source.read(videos.resolve()) for split, source in sources.items()}
     with hosts.held(pathlib.Path(folder), f"{dataset}.lock"):
         if not hosts.number():
             _store_names(dataset, source, folder)
-        if spec.kind == "actions":
-            _warn_of_one_action(annotated)
+        _warn_of_one_action(annotated)
         paths = [clip.path for records in annotated.values() for r in records for clip in r.clips]
         checks = check_videos(paths, log_path(folder, dataset), workers)
         checked = {split: _with_faults(records, checks) for split, records in annotated.items()}
