@@ -19,7 +19,7 @@ from etils import epath
 from tokmerge_jax import checkpoints, registry
 from tokmerge_jax.checkpoints.known import KNOWN
 from tokmerge_jax.config import Config, files
-from tokmerge_jax.data.datasets.prepare import SplitReport
+from tokmerge_jax.data.datasets.storing import SplitReport
 from tokmerge_jax.errors import path
 from tokmerge_jax.inference import Model
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
@@ -235,7 +235,8 @@ def prepare(
     Args:
       dataset: its name, as configurations have it (`config.data.dataset`).
       data: the folder of the prepared data sets, as of `evaluate`.
-      annotations: folder or file of the annotations; none for the demo, whose videos are drawn.
+      annotations: folder or file of the annotations, for "custom" a table of videos and texts; none
+        for the demo, whose videos are drawn.
       videos: folder of the videos; none for the demo.
       splits: names of splits; by default "test", of actions "val", and all of the demo.
       format: the format of the annotations; "" chooses by the file names.

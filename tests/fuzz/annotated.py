@@ -9,7 +9,7 @@ from typing import Any
 from tests.fuzz import weights
 from tests.support import annotation_files
 from tokmerge_jax.data.datasets import action_lists, video_text
-from tokmerge_jax.data.datasets.prepare import prepare
+from tokmerge_jax.data.datasets.prepare import prepare, prepare_own
 
 _SAID = {"va": [["a", "man", "runs"], ["he", "stops"]], "vb": [["a", "dog"]]}
 _HEAD = "key,vid_key,video_id,sentence\n"
@@ -35,6 +35,7 @@ _ASKED = [
     {"question_id": "a_2", "video_name": "vb", "question": "what?"},
 ]
 _ANSWERED = [{"question_id": "a_1", "answer": "man"}, {"question_id": "a_2", "answer": "dog"}]
+_OWN_QUESTIONS = "".join(f"{json.dumps(row)}\n" for row in _QUESTIONS)
 _NAMES = [f"{number},action {number}" for number in range(400)]
 
 _FILES: Mapping[tuple[str, str, str], Mapping[str, Any]] = {
@@ -87,6 +88,11 @@ _FILES: Mapping[tuple[str, str, str], Mapping[str, Any]] = {
         "val.txt": "va 2 17\nvb 3 0\n",
         "labels.csv": "\n".join(["id,name", *_NAMES[:174]]),
     },
+    ("captions", "custom", "test"): {
+        "metadata.csv": 'file_name,caption,split\nva.mp4,"a man, running",test\nvb.mp4,a dog,test\n'
+    },
+    ("questions", "custom", "val"): {"validation.jsonl": _OWN_QUESTIONS},
+    ("actions", "custom", "test"): {"labels.csv": "video,label\nva.mp4,3\nvb.mp4,0\n"},
 }
 """Family, data set, split -> its files."""
 
@@ -113,6 +119,8 @@ def read(case: pathlib.Path, good: pathlib.Path) -> None:
         action_lists.read_names(case / "labels.csv", action_lists.CLASSES[dataset])
         computed = action_lists.read(dataset, split, case, case / "videos")
         video_text.write(stored, dataset, {split: computed})
+    elif dataset == "custom":
+        prepare_own(case, case / "videos", stored, [split], 1, format=family)
     else:
         prepare(dataset, case, case / "videos", stored, [split], 1, format=family)
     records = video_text.read(stored, dataset, split)

@@ -3,12 +3,14 @@
 Examples:
   tokmerge prepare --dataset msrvtt --annotations anno --videos videos --folder data
   tokmerge prepare --dataset ssv2 --annotations lists/val.txt --videos frames
+  tokmerge prepare --dataset custom --captions captions.csv --videos videos
   tokmerge prepare --dataset demo
 
 Every video is checked once, by several processes; after a stop, the same command resumes.
 """
 
 import argparse
+import operator
 from collections.abc import Sequence
 
 import rich
@@ -16,10 +18,18 @@ import rich.table
 from absl import logging
 
 from tokmerge_jax import command_line, hosts
-from tokmerge_jax.data.datasets import specs
-from tokmerge_jax.data.datasets.prepare import SplitReport
-from tokmerge_jax.data.datasets.video_text import report_path
+from tokmerge_jax.data.datasets import own, specs, video_text
+from tokmerge_jax.data.datasets.storing import SplitReport
 from tokmerge_jax.tasks.preparation import drawn, prepare
+
+_OWN = {"captions": "captions", "questions": "questions", "labels": "actions"}
+"""Option that names a table of one's own -> the kind of its texts, a key of `own.COLUMNS`."""
+
+
+_TABLE = (
+    "for custom: a CSV, JSON lines or Parquet file with the columns video, {} and split, or a"
+    " folder of a Hugging Face data set; see docs/own_data.md"
+)
 
 
 def run() -> None:
@@ -30,13 +40,15 @@ def run() -> None:
         hosts.join(args.distributed)
     with hosts.together(), command_line.reported(), command_line.resumable():
         splits = args.splits.split(",") if args.splits else []
+        tables = ((getattr(args, option), kind) for option, kind in _OWN.items())
+        table, kind = next(filter(operator.itemgetter(0), tables), ("", ""))
         reports = prepare(
             args.dataset,
             args.folder,
-            annotations=args.annotations,
+            annotations=args.annotations or table,
             videos=args.videos,
             splits=splits,
-            format=args.format,
+            format=args.format or kind,
             workers=args.workers,
         )
         if counts := drawn(args.dataset):
@@ -48,9 +60,16 @@ def run() -> None:
 
 def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
     """Prints what the check of a data set of files found."""
-    rich.print(_table(args.dataset, reports))
-    if any(report.usable < report.videos for report in reports):
-        print(f"Videos that cannot be used are listed in {report_path(args.folder, args.dataset)}")
+    rich.print(_table(args, reports))
+    faults = {name: "missing" for report in reports for name in report.missing}
+    for report in reports:
+        faults |= report.undecodable
+    if faults:
+        named = "; ".join(f"{name}: {fault}" for name, fault in [*faults.items()][:3])
+        print(
+            f"{len(faults)} videos cannot be used ({named}{'; ...' * (len(faults) > 3)}); all are"
+            f" listed in {video_text.report_path(args.folder, args.dataset)}"
+        )
     if names := list(dict.fromkeys(name for report in reports for name in report.unshown)):
         print(
             f"Videos with packets that are not shown: {len(names)} ({', '.join(names[:3])}"
@@ -64,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", required=True, choices=list(specs.SPECS))
-    parser.add_argument(
+    texts = parser.add_mutually_exclusive_group()
+    texts.add_argument(
         "--annotations",
         default="",
         help="folder of annotation files of UMT, CLIP4Clip or TESTA, or one file of UMT's; for"
@@ -72,23 +92,22 @@ def _parser() -> argparse.ArgumentParser:
         " of train*.txt, val*.txt, test*.txt; a CSV of the actions' names (id,name) there, or in"
         " its parent folder, is used",
     )
+    for option, kind in _OWN.items():
+        columns = ", ".join(own.COLUMNS[kind])
+        texts.add_argument(f"--{option}", default="", metavar="FILE", help=_TABLE.format(columns))
     parser.add_argument(
         "--format",
         default="",
         choices=list(specs.FAMILIES),
         help="format of the annotations (default: chosen by the file names)",
     )
-    parser.add_argument(
-        "--videos", default="", help="folder of the videos, or of folders of frames"
-    )
+    parser.add_argument("--videos", default="", help="folder of videos, or of folders of frames")
     parser.add_argument("--folder", default="data", help="output folder (config.data.folder)")
     parser.add_argument(
         "--splits",
-        help="names joined by commas (default: test; actions: val; demo: train,val,test)",
+        help="names joined by commas (default: test; actions: val; demo and custom: all)",
     )
-    parser.add_argument(
-        "--workers", default=0, type=int, help="number of workers; 0 = one per core"
-    )
+    parser.add_argument("--workers", default=0, type=int, help="number; 0 = one per core")
     parser.add_argument(
         "--distributed",
         default=hosts.detected(),
@@ -98,10 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table(dataset: str, reports: Sequence[SplitReport]) -> rich.table.Table:
-    texts = "actions" if specs.SPECS[dataset].kind == "actions" else "texts"
+def _table(args: argparse.Namespace, reports: Sequence[SplitReport]) -> rich.table.Table:
+    texts = "actions" if video_text.kind(args.folder, args.dataset) == "actions" else "texts"
     table = rich.table.Table("split", texts, "videos", "usable", "missing", "undecodable")
-    table.title = dataset
+    table.title = args.dataset
     for report in reports:
         faults = len(report.missing), len(report.undecodable)
         row = (report.split, report.texts, report.videos, report.usable, *faults)

@@ -165,19 +165,20 @@ def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccess
     spec = prepared.spec(config.dataset)
     if spec.on_demand:
         return galleries.StoredRows(prepared.stored(config, split))
-    records, _ = _records(config, split, spec.kind)
-    if spec.kind == "questions":
+    kind = prepared.kind(config)
+    records, _ = _records(config, split, kind)
+    if kind == "questions":
         return galleries.answer_rows(records, questions)
-    if spec.kind == "actions":
+    if kind == "actions":
         rows = galleries.action_rows(records, frames, spec.mirror)
         if short := len(records) - len(rows):
             videos = f"{short} of {len(records)} videos of {config.dataset}, split {split}"
             print(f"{videos}, are listed with less than {frames} frames: left out", file=sys.stderr)
         return rows
-    if spec.kind == "captions":
+    if kind == "captions":
         return galleries.rows(records, spec.match_by_caption)
     raise UserError(
-        f"config.data.dataset={config.dataset!r} holds {spec.kind}, which can only be evaluated"
+        f"config.data.dataset={config.dataset!r} holds {kind}, which can only be evaluated"
     )
 
 
@@ -185,7 +186,7 @@ def _records(
     config: Data, split: str, kind: str
 ) -> tuple[list[Any], tuple[str, ...]]:  # records of type KINDS[kind]
     """Returns (records of a split, checked to be of `kind`, names of the videos left out)."""
-    held = prepared.spec(config.dataset).kind
+    held = prepared.kind(config)
     if held != kind:
         raise UserError(
             f"config.data.dataset={config.dataset!r} holds {held}, but {kind} are needed; use"

@@ -199,7 +199,7 @@ def _stamps(config: Data, source: data.Source) -> np.ndarray:
 
 def _check_actions(system: System) -> None:
     """Raises UserError unless the system has as many classes as the data set has actions."""
-    if prepared.spec(system.config.data.dataset).kind != "actions":
+    if prepared.kind(system.config.data) != "actions":
         return
     config = expect(system.config, tds_clip.Recognition)
     known, classes = len(prepared.labels(config.data)), config.model.classes
@@ -212,7 +212,7 @@ def _check_actions(system: System) -> None:
 
 
 def _task(config: Config) -> Task:
-    return TASKS[prepared.spec(config.data.dataset).kind]
+    return TASKS[prepared.kind(config.data)]
 
 
 def _with_split(config: Config, split: str) -> Config:

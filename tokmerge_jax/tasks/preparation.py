@@ -7,8 +7,9 @@ from pathlib import Path
 from tokmerge_jax import hosts
 from tokmerge_jax.data.datasets import demo, specs
 from tokmerge_jax.data.datasets.demo import actions, long, scene
-from tokmerge_jax.data.datasets.prepare import SplitReport
 from tokmerge_jax.data.datasets.prepare import prepare as prepare_files
+from tokmerge_jax.data.datasets.prepare import prepare_own
+from tokmerge_jax.data.datasets.storing import SplitReport
 from tokmerge_jax.errors import check_list
 from tokmerge_jax.types import UserError
 
@@ -32,10 +33,14 @@ def prepare(
     Args:
       dataset: a name of `specs.SPECS`.
       folder: folder of prepared data sets (`config.data.folder`).
-      annotations: folder or file of the annotations; "" for a drawn data set.
-      videos: folder of the videos; "" for a drawn data set.
-      splits: names of splits; by default "test", for actions "val", for a drawn data set all.
-      format: format of the annotations, a key of `specs.FAMILIES`; "" = by the files' names.
+      annotations: folder or file of the annotations; "" for a drawn data set. For "custom", a
+        table of videos and texts, or a folder of tables (see `data.datasets.own`).
+      videos: folder of the videos; "" for a drawn data set, and for a folder of tables that holds
+        the videos.
+      splits: names of splits; by default "test", for actions "val", for a drawn data set and for
+        "custom" all.
+      format: format of the annotations, a key of `specs.FAMILIES`; "" = by the files' names. For
+        "custom" the kind of the texts, a key of `own.COLUMNS`; "" = by the columns.
       workers: number of processes; 0 = one for each core.
 
     Returns:
@@ -55,9 +60,13 @@ def prepare(
         if not hosts.number():
             _draw(dataset, folder, splits, workers, files=bool(annotations or videos or format))
         return []
+    if dataset == specs.OWN and os.path.isdir(annotations):
+        videos = videos or annotations
     named = {"annotations": annotations, "videos": videos}
     if missing := [name for name, place in named.items() if not place]:
         raise UserError(f"the data set {dataset} needs {' and '.join(missing)}")
+    if dataset == specs.OWN:
+        return prepare_own(Path(annotations), Path(videos), folder, splits, workers, format=format)
     of_actions = specs.SPECS[dataset].kind == "actions"  # the labels of tests are secret
     splits = splits or ["val" if of_actions else "test"]
     return prepare_files(

@@ -12,7 +12,7 @@ import shutil
 import pytest
 from annotation_files import record, write
 
-from tokmerge_jax.data.datasets import files, prepare, umt
+from tokmerge_jax.data.datasets import files, prepare, storing, umt
 from tokmerge_jax.data.datasets.specs import FAMILIES
 from tokmerge_jax.types import UserError
 
@@ -117,7 +117,7 @@ def test_a_comma_without_quotes_is_no_end_of_a_caption(tmp_path):
 
 def test_half_a_character_is_named_before_any_video_is_looked_at(tmp_path, monkeypatch):
     (tmp_path / "videos").mkdir()
-    monkeypatch.delattr(prepare, "check_videos")
+    monkeypatch.delattr(storing, "check_videos")
     with pytest.raises(UserError, match=r"record 0, field 'caption': .* holds '\\ud83d', which is"):
         prepare.prepare(
             "msrvtt",

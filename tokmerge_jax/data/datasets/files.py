@@ -81,22 +81,34 @@ def cells(path: pathlib.Path, *columns: str) -> Iterator[tuple[str, ...]]:
 
     None of these cells may be empty.
     """
-    table = rows(path)
-    _, header = next(table)
+    header, body = table(path)
     for column in columns:
         if header.count(column) != 1:
             fault = "is named twice" if column in header else "is missing"
             raise UserError(f"{path}: column {column!r} {fault}")
+    for where, row in body:
+        if missing := [column for column in columns if not row[column]]:
+            raise UserError(f"{where}: column {missing[0]!r} is empty")
+        yield tuple(row[column] for column in columns)
+
+
+def table(path: pathlib.Path) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
+    """Reads a table: its header, and (place, column -> cell) of each row; missing cells are ""."""
+    table = rows(path)
+    _, header = next(table)
+    return header, _by_column(header, table)
+
+
+def _by_column(
+    header: Sequence[str], table: Iterator[tuple[str, list[str]]]
+) -> Iterator[tuple[str, dict[str, str]]]:
     for where, row in table:
         if len(row) > len(header):
             raise UserError(
                 f"{where}: expected {len(header)} fields, as in the first line, got {len(row)}; put"
                 " texts that contain commas into double quotes"
             )
-        by_column = dict(zip(header, row, strict=False))  # the last fields may be missing
-        if missing := [column for column in columns if not by_column.get(column)]:
-            raise UserError(f"{where}: column {missing[0]!r} is empty")
-        yield tuple(by_column[column] for column in columns)
+        yield where, dict(itertools.zip_longest(header, row, fillvalue=""))
 
 
 def json_of(path: pathlib.Path, kind: type) -> Json:

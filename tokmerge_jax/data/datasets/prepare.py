@@ -1,47 +1,17 @@
-"""Prepares a data set: reads annotations, checks videos, stores the records and a report."""
+"""Prepares a known data set: finds and reads its annotations, and has its videos checked."""
 
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from tokmerge_jax import hosts, runtime
-from tokmerge_jax.data.datasets import action_lists, files, specs, umt, video_text
-from tokmerge_jax.data.datasets.specs import FAMILIES, SPECS
-from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Choice, Record
-from tokmerge_jax.data.video.checking import MISSING, Check, check_videos, log_path
+from tokmerge_jax.data.datasets import action_lists, files, own, specs, storing, umt, video_text
+from tokmerge_jax.data.datasets.locating import Videos
+from tokmerge_jax.data.datasets.specs import FAMILIES, OWN, SPECS
+from tokmerge_jax.data.datasets.storing import SplitReport
+from tokmerge_jax.data.datasets.video_text import AnyRecord
 from tokmerge_jax.types import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitReport:
-    """The result of checking a split.
-
-    Attributes:
-      split: the split's name.
-      annotations: the annotation files, joined by commas.
-      texts: number of texts (captions, options or questions), or number of distinct actions.
-      videos: number of distinct videos.
-      missing: names of videos whose file is missing.
-      undecodable: video name -> reason.
-      unshown: video name -> number of packets without a shown frame (`decode.Video.unshown`), where
-        it is not 0; decord, which the originals use, counts them as frames.
-    """
-
-    split: str
-    annotations: str
-    texts: int
-    videos: int
-    missing: Sequence[str]
-    undecodable: Mapping[str, str]
-    unshown: Mapping[str, int]
-
-    @property
-    def usable(self) -> int:
-        """Number of videos that are neither missing nor undecodable."""
-        return self.videos - len(self.missing) - len(self.undecodable)
 
 
 def prepare(
@@ -78,20 +48,59 @@ def prepare(
     if source.is_file() and len(splits) > 1:
         raise UserError(f"annotations={source}: one file holds one split; give its folder")
     annotated = {split: source.read(videos.resolve()) for split, source in sources.items()}
-    with hosts.held(pathlib.Path(folder), f"{dataset}.lock"):
-        if not hosts.number():
-            _store_names(dataset, source, folder)
-        _warn_of_one_action(annotated)
-        paths = [clip.path for records in annotated.values() for r in records for clip in r.clips]
-        checks = check_videos(paths, log_path(folder, dataset), workers)
-        checked = {split: _with_faults(records, checks) for split, records in annotated.items()}
-        reports = [_report(split, sources[split].files, checked[split], checks) for split in splits]
-        if not hosts.number():
-            others = set(video_text.splits(folder, dataset)) - set(splits)
-            kept = {split: video_text.read(folder, dataset, split) for split in others}
-            video_text.write(folder, dataset, kept | checked)
-            _write_report(folder, dataset, reports)
-    return reports
+    store_names = functools.partial(_store_names, dataset, source, folder)
+    named = {split: source.files for split, source in sources.items()}
+    return storing.store(dataset, folder, annotated, named, workers, store_names)
+
+
+def prepare_own(
+    source: pathlib.Path,
+    videos: pathlib.Path,
+    folder: str,
+    splits: Sequence[str],
+    workers: int,
+    *,
+    format: str = "",
+) -> list[SplitReport]:
+    """Checks the videos of a data set of one's own, and stores it as `specs.OWN`.
+
+    Args:
+      source: a table of videos and texts, or a folder of tables (see `own`).
+      videos: the folder that the tables' video names start from.
+      folder: the folder of prepared data sets (`config.data.folder`).
+      splits: names of splits; by default all of the tables.
+      workers: number of processes that check videos.
+      format: the kind of the texts, a key of `own.COLUMNS`; "" = as the columns say.
+
+    Returns:
+      one report per split, also written to `video_text.report_path`.
+
+    Raises:
+      UserError: if a table or the video folder is missing or wrong, or if the folder holds a data
+        set of another kind.
+    """
+    if not videos.is_dir():
+        raise UserError(f"videos={videos}: no such folder")
+    if format and format not in own.COLUMNS:
+        raise UserError(f"format={format}: {OWN} has the formats {', '.join(own.COLUMNS)}")
+    for split in splits:
+        if split not in own.SPLITS.values():
+            raise UserError(f"splits={split}: must be train, val or test")
+    tables = own.read(source, format, splits[0] if len(splits) == 1 else "")
+    if missing := [split for split in splits if split not in tables.rows]:
+        raise UserError(f"splits={missing[0]}: {source} has the splits {', '.join(tables.rows)}")
+    stored = video_text.splits(folder, OWN)
+    if stored and (held := video_text.kind(folder, OWN)) != tables.kind:
+        raise UserError(
+            f"{folder}: the data set {OWN} there holds {held}; put {tables.kind} into another"
+            " folder, and name that by config.data.folder"
+        )
+    splits = splits or [split for split in own.SPLITS if split in tables.rows]
+    names, store_names = _own_names(tables, folder, bool({*stored} - {*splits}))
+    there = Videos(videos.resolve())
+    annotated = {split: tables.records(split, there, names) for split in splits}
+    named = dict.fromkeys(splits, tables.files)
+    return storing.store(OWN, folder, annotated, named, workers, store_names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +179,7 @@ def _store_names(dataset: str, source: pathlib.Path, folder: str) -> None:
     """Stores the answer list (evaluation reports a missing one), or the action names."""
     spec = SPECS[dataset]
     if spec.answers and (answers := _folder(source) / spec.answers).is_file():
-        _store_texts(video_text.answers_path(folder, dataset), umt.read_answers(answers))
+        storing.store_texts(video_text.answers_path(folder, dataset), umt.read_answers(answers))
     if spec.kind == "actions":
         _store_labels(dataset, source, folder)
 
@@ -179,7 +188,7 @@ def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:
     """Stores the action names beside the data set; reports it if there are none."""
     target, lists = video_text.labels_path(folder, dataset), _folder(source)
     if names := action_lists.find_names(lists, action_lists.CLASSES[dataset]):
-        _store_texts(target, names)
+        storing.store_texts(target, names)
     elif not target.is_file():
         print(
             f"{lists}: no usable CSV of the actions' names (id,name) there; actions are called by"
@@ -188,67 +197,20 @@ def _store_labels(dataset: str, source: pathlib.Path, folder: str) -> None:
         )
 
 
-def _warn_of_one_action(annotated: Mapping[str, Sequence[AnyRecord]]) -> None:
-    """Reports a split with one action only, such as Something-Something's test list (all 0)."""
-    for split, records in annotated.items():
-        labels = {record.label for record in records if isinstance(record, Action)}
-        if len(records) > 1 and len(labels) == 1:
-            print(
-                f"split {split}: all {len(records)} videos have action {labels.pop()}; if this only"
-                " stands for hidden labels, scores on this split mean nothing",
-                file=sys.stderr,
-            )
-
-
 def _folder(source: pathlib.Path) -> pathlib.Path:
     return source.parent if source.is_file() else source
 
 
-def _store_texts(path: pathlib.Path, texts: Sequence[str]) -> None:
-    runtime.write_text(path, json.dumps(texts, indent=0))
+def _own_names(
+    tables: own.Tables, folder: str, kept: bool
+) -> tuple[tuple[str, ...], Callable[[], None]]:
+    """The answers or actions, after those of splits that are kept, and a function that stores them.
 
-
-def _with_faults(records: Sequence[AnyRecord], checks: Mapping[str, Check]) -> list[AnyRecord]:
-    def judged(record: AnyRecord) -> AnyRecord:
-        clips = (dataclasses.replace(clip, fault=checks[clip.path].fault) for clip in record.clips)
-        return dataclasses.replace(record, clips=tuple(clips))
-
-    return [judged(record) for record in records]
-
-
-def _texts_of(record: AnyRecord) -> int:
-    if isinstance(record, Record):
-        return len(record.captions)
-    return len(record.options) if isinstance(record, Choice) else 1
-
-
-def _report(
-    split: str,
-    files: Sequence[pathlib.Path],
-    records: Sequence[AnyRecord],
-    checks: Mapping[str, Check],
-) -> SplitReport:
-    check_by_name = {clip.name: checks[clip.path] for record in records for clip in record.clips}
-    faults = {name: check.fault for name, check in check_by_name.items()}
-    labels = {record.label for record in records if isinstance(record, Action)}
-    return SplitReport(
-        split=split,
-        annotations=", ".join(map(str, files)),
-        texts=len(labels) or sum(map(_texts_of, records)),
-        videos=len(faults),
-        missing=[name for name, fault in faults.items() if fault == MISSING],
-        undecodable={name: f for name, f in faults.items() if f not in ("", MISSING)},
-        unshown={name: check.unshown for name, check in check_by_name.items() if check.unshown},
-    )
-
-
-def _write_report(folder: str, dataset: str, reports: Sequence[SplitReport]) -> None:
-    """Adds the reports to those on other splits; a damaged file is reported and replaced."""
-    path = video_text.report_path(folder, dataset)
-    try:
-        known = files.json_of(path, dict) if path.exists() else {}
-    except UserError as error:
-        print(f"{error}; it is replaced by a report on these splits only", file=sys.stderr)
-        known = {}
-    known |= {report.split: dataclasses.asdict(report) for report in reports}
-    runtime.write_text(path, json.dumps(known, indent=1, ensure_ascii=False))
+    Captions have neither.
+    """
+    places = {"questions": video_text.answers_path, "actions": video_text.labels_path}
+    if tables.kind not in places:
+        return (), lambda: None
+    path = places[tables.kind](folder, OWN)
+    names = tables.names(files.texts(files.json_of(path, list), str(path)) if kept else ())
+    return names, functools.partial(storing.store_texts, path, names)

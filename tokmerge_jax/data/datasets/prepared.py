@@ -8,7 +8,7 @@ import numpy as np
 
 from tokmerge_jax.config.common import ActionData, Data, QuestionData, TextData
 from tokmerge_jax.data.datasets import action_lists, demo, files, galleries, umt, video_text
-from tokmerge_jax.data.datasets.specs import SPECS, DatasetSpec, splits
+from tokmerge_jax.data.datasets.specs import OWN, SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
 from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
@@ -28,6 +28,18 @@ def spec(dataset: str) -> DatasetSpec:
     if dataset not in SPECS:
         raise UserError(f"config.data.dataset={dataset!r} is unknown; known: {', '.join(SPECS)}")
     return SPECS[dataset]
+
+
+def kind(config: Data) -> str:
+    """The kind of a data set's records, a key of `video_text.KINDS`.
+
+    Raises:
+      UserError: if the data set is unknown, or one's own and not prepared.
+    """
+    known = spec(config.dataset).kind
+    if not known and not video_text.splits(config.folder, config.dataset):
+        _check(config, config.split)  # raises
+    return known or video_text.kind(config.folder, config.dataset)
 
 
 def records(config: Data, split: str) -> tuple[list[AnyRecord], tuple[str, ...]]:
@@ -77,7 +89,8 @@ def stored(config: Data, split: str) -> Stored:
 
 def _check(config: Data, split: str) -> None:
     spec(config.dataset)
-    if split in video_text.splits(config.folder, config.dataset):
+    prepared = video_text.splits(config.folder, config.dataset)
+    if split in prepared:
         return
     known = splits(config.dataset) or tuple(demo.COUNTS)
     if split not in known:
@@ -88,8 +101,11 @@ def _check(config: Data, split: str) -> None:
     command = f"tokmerge prepare --dataset {config.dataset}"
     if splits(config.dataset):
         command += f" --annotations DIR --videos DIR --splits {split}"
+    if config.dataset == OWN:
+        command += " --captions FILE --videos DIR"
+    others = f", which holds {', '.join(prepared)}" if prepared else ""
     raise UserError(
-        f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r} "
+        f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r}{others} "
         f"(config.data.folder); prepare it by tokmerge_jax.prepare, or with: {command}"
         f" --folder {config.folder}"
     )
@@ -166,9 +182,12 @@ def labels(config: ActionData) -> tuple[str, ...]:
         names = tuple(map(str, range(action_lists.CLASSES[config.dataset])))
     else:
         raise UserError(f"{stored}: no such names of actions; prepare {config.dataset} again")
-    return (
-        action_lists.read_names(pathlib.Path(config.labels), len(names)) if config.labels else names
-    )
+    if not config.labels:
+        return names
+    table, count = pathlib.Path(config.labels), len(names)
+    if config.dataset == OWN:  # whose videos need not show all actions of a table
+        count = max(count, len([*files.cells(table, "id", "name")]))
+    return action_lists.read_names(table, count)
 
 
 def _listed(clips: Sequence[Clip], count: int) -> str:

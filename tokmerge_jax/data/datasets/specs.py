@@ -17,7 +17,7 @@ class DatasetSpec:
       annotations: split -> name of UMT's annotation file; empty if UMT has none.
       match_by_caption: whether, in training, rows with equal captions match (several videos show
         what a caption says); otherwise rows of the same video match.
-      kind: the kind of its records, a key of `video_text.KINDS`.
+      kind: the kind of its records, a key of `video_text.KINDS`; "" = that of the stored ones.
       answers: name of the file that lists the answers to choose from; "" if there is none.
       mirror: action -> action of its mirror image; actions that are not listed keep theirs.
       on_demand: whether training reads each record when its turn comes, since there are too many;
@@ -36,6 +36,9 @@ def _questions(name: str) -> DatasetSpec:
     files = {split: f"{name}_{split}.json" for split in ("train", "val", "test")}
     return DatasetSpec(files, kind="questions", answers=f"{name}_answer_list.json")
 
+
+OWN = "custom"
+"""The name of a data set of one's own (`own`)."""
 
 SPECS: Mapping[str, DatasetSpec] = {
     "msrvtt": DatasetSpec(
@@ -75,6 +78,7 @@ SPECS: Mapping[str, DatasetSpec] = {
     "k400": DatasetSpec({}, kind="actions"),
     "ssv1": DatasetSpec({}, kind="actions", mirror=action_lists.MIRRORED),
     "ssv2": DatasetSpec({}, kind="actions", mirror=action_lists.MIRRORED),
+    OWN: DatasetSpec({}, kind=""),
     "demo": DatasetSpec({}),
     "demo_qa": DatasetSpec({}, kind="questions"),
     "demo_long": DatasetSpec({}, match_by_caption=True),

@@ -169,6 +169,12 @@ def splits(folder: str, dataset: str) -> tuple[str, ...]:
         return tuple(_builder(folder, dataset).info.splits)
 
 
+def kind(folder: str, dataset: str) -> str:
+    """The kind of a stored data set's records, a key of `KINDS`."""
+    with _undamaged(folder, dataset):
+        return _kind(_builder(folder, dataset))
+
+
 def read(folder: str, dataset: str, split: str) -> tuple[AnyRecord, ...]:
     """Reads the records of a stored split, in the order of the annotations."""
     stored = Stored(folder, dataset, split)
@@ -220,8 +226,7 @@ class Stored:
         with _undamaged(self.folder, self.dataset):
             builder = _builder(self.folder, self.dataset)
             source = builder.as_data_source(self.split)  # pyright: ignore[reportCallIssue]
-            kinds = {frozenset(_features(kind)): kind for kind in KINDS.values()}
-            return kinds[frozenset(builder.info.features.keys())], source
+            return KINDS[_kind(builder)], source
 
 
 @contextlib.contextmanager
@@ -247,6 +252,11 @@ def _usable_path(folder: str, dataset: str, split: str) -> pathlib.Path:
 
 def _builder(folder: str, dataset: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(location(folder, dataset))
+
+
+def _kind(builder: tfds.core.DatasetBuilder) -> str:
+    kinds = {frozenset(_features(record)): kind for kind, record in KINDS.items()}
+    return kinds[frozenset(builder.info.features.keys())]
 
 
 def _features(kind: type[AnyRecord]) -> dict[str, Any]:  # what TFDS takes for a feature

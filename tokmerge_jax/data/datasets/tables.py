@@ -1,0 +1,70 @@
+"""Finds and reads tables of any columns: CSV, JSON lines, Parquet."""
+
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+
+from tokmerge_jax.data.datasets import files
+from tokmerge_jax.types import Json, UserError
+
+Fields = tuple[str, dict[str, Json]]
+"""The place of a row, for messages; its cells by column."""
+
+
+def find(source: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """The tables of a folder: those called metadata, or else all; or the one that is given.
+
+    Raises:
+      UserError: if there is none, or the given one has another suffix than those of `READERS`.
+    """
+    if source.is_file():
+        if source.suffix not in READERS:
+            raise UserError(f"{source}: must be one of {', '.join(READERS)}")
+        return (source,)
+    there = [path for path in sorted(source.rglob("[!.]*")) if path.suffix in READERS]
+    named = [path for path in there if path.stem == "metadata"]
+    if not there:
+        raise UserError(f"{source}: no such table or folder of tables ({', '.join(READERS)})")
+    return tuple(named or there)
+
+
+def columns(path: pathlib.Path) -> list[str]:
+    """The columns of a table's first row.
+
+    Raises:
+      UserError: if it holds no row or cannot be read.
+    """
+    for _, fields in read(path):
+        return list(fields)
+    raise UserError(f"{path}: holds no row")
+
+
+def read(path: pathlib.Path) -> Iterator[Fields]:
+    """Yields the rows of a table; its suffix is one of `READERS`."""
+    return READERS[path.suffix](path)
+
+
+def _csv(path: pathlib.Path) -> Iterator[Fields]:
+    header, body = files.table(path)
+    if len({*header}) < len(header):
+        raise UserError(f"{path}: two columns have the same name ({', '.join(header)})")
+    return body
+
+
+def _parquet(path: pathlib.Path) -> Iterator[Fields]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise UserError(f"{path}: needs pyarrow; run pip install pyarrow") from None
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        raise UserError(f"{path}: cannot be read as Parquet ({error!s:.100})") from error
+    yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows))
+
+
+READERS: Mapping[str, Callable[[pathlib.Path], Iterator[Fields]]] = {
+    ".csv": _csv,
+    ".jsonl": files.json_lines,
+    ".parquet": _parquet,
+}
+"""Suffix of a table -> its reader."""
