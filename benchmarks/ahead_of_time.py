@@ -21,12 +21,12 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 from jaxtyping import PyTree
 
-from benchmarks.synthetic import encoder, frames_shape
 from benchmarks.training import compiled_step
 from tokmerge_jax import command_line, parallel, registry, runtime
 from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextData
 from tokmerge_jax.system import System
+from tokmerge_jax.tasks.synthetic import encoder, frames_shape
 from tokmerge_jax.types import UserError
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "the slice, by libtpu's name")

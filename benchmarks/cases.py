@@ -10,7 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.synthetic import (
+from tokmerge_jax import checkpoints, runtime
+from tokmerge_jax.config import expect, tds_clip, umt
+from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
+from tokmerge_jax.signatures import Features
+from tokmerge_jax.system import System
+from tokmerge_jax.systems.validation import unchecked
+from tokmerge_jax.tasks.synthetic import (
     clip_macs,
     encoder,
     fitting,
@@ -19,12 +25,6 @@ from benchmarks.synthetic import (
     random_weights,
     unmerged,
 )
-from tokmerge_jax import checkpoints, runtime
-from tokmerge_jax.config import expect, tds_clip, umt
-from tokmerge_jax.config.common import BertText, Text, TextData, TextModel
-from tokmerge_jax.signatures import Features
-from tokmerge_jax.system import System
-from tokmerge_jax.systems.validation import unchecked
 from tokmerge_jax.types import Params, UserError
 
 _PRODUCTS = 12  # matrix products of a run; one alone is too short to time

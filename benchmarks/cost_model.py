@@ -29,36 +29,28 @@ import re
 import shlex
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import jax
-import numpy as np
 import rich.console
 import rich.table
 from absl import flags
 
-from benchmarks import rounds as kept_rounds
-from benchmarks.synthetic import (
-    changed,
-    clip_macs,
-    encoder,
-    fitting,
-    frames_shape,
-    machine,
-    random_weights,
-    unmerged,
-)
 from tokmerge_jax import command_line, registry, runtime
 from tokmerge_jax.config import Config, clip, testa
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.merging import schedule
 from tokmerge_jax.merging import testa as space_time
-from tokmerge_jax.progress import Progress, tracked
 from tokmerge_jax.system import System
+from tokmerge_jax.tasks import speed
+from tokmerge_jax.tasks.synthetic import (
+    changed,
+    clip_macs,
+    machine,
+    unmerged,
+)
 from tokmerge_jax.types import UserError
 from tokmerge_jax.visualize import time_model as picture
 
@@ -68,7 +60,6 @@ _CLIPS = flags.DEFINE_integer("clips", 1, "clips that are encoded at a time", lo
 _OUTPUT = flags.DEFINE_string("output", "", "the folder; default: cost_model/ in config.output")
 
 _SHARES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # of the configuration's merging
-_NONE = "no merging"
 
 Values = Mapping[str, Any]
 """Keys of config.model and their values."""
@@ -81,7 +72,7 @@ def main(config: Config) -> None:
         raise UserError(
             "config.model.merger.name=none merges nothing; name the merger whose schedules to time"
         )
-    systems = {_NONE: unmerged(config)}
+    systems = {speed.NONE: unmerged(config)}
     systems.update(asked(config) if _SCHEDULES.value else automatic(own))
     if len(systems) < time_model.LEAST:
         raise UserError(
@@ -91,7 +82,7 @@ def main(config: Config) -> None:
     folder = pathlib.Path(_OUTPUT.value or command_line.output(config) / "cost_model")
     folder.mkdir(parents=True, exist_ok=True)
     with command_line.resumable():
-        rounds = measure(own, systems, folder / "rounds.json")
+        rounds = speed.measure(own, systems, folder / "rounds.json", _CLIPS.value, _ROUNDS.value)
     report(config, systems, rounds, folder)
 
 
@@ -186,64 +177,6 @@ def merges(system: System) -> bool:
     return any(layer.tokens_out < layer.tokens_in for layer in system.merging.cost)
 
 
-def measure(
-    own: System, systems: Mapping[str, System], path: pathlib.Path
-) -> list[dict[str, float]]:
-    """Seconds a clip of each system, a mapping for each round; `path` keeps them as they come.
-
-    Rounds in the file are used if the same programs ran on the same machine.
-    """
-    programs = lowered(systems)
-    texts = {name: program.as_text() for name, program in programs.items()}
-    facts = runtime.fingerprint({"programs": texts, "machine": machine()})
-    rounds = kept_rounds.earlier(path, facts)
-    if rounds:
-        print(f"{len(rounds)} rounds are in {path}; to measure anew, delete it", file=sys.stderr)
-    if len(rounds) >= _ROUNDS.value:
-        return rounds
-    runs = compiled(own, systems, programs)
-    for run in runs.values():
-        run()  # warms up
-    with Progress("timing", (_ROUNDS.value - len(rounds)) * len(runs), "run") as bar:
-        while len(rounds) < _ROUNDS.value:
-            seconds = {}
-            for name, run in runs.items():
-                seconds[name] = run()
-                bar.update()
-            rounds.append(seconds)
-            kept_rounds.write(path, facts, rounds)
-    return rounds
-
-
-def lowered(systems: Mapping[str, System]) -> dict[str, jax.stages.Lowered]:
-    """The lowered, uncompiled program that encodes clips, for each system."""
-    programs = {}
-    for name, system in systems.items():
-        video = jax.ShapeDtypeStruct((_CLIPS.value, *frames_shape(system)), np.uint8)
-        programs[name] = runtime.jit(encoder(system)).lower(system.weights.shapes, video)
-    return programs
-
-
-def compiled(
-    own: System, systems: Mapping[str, System], programs: Mapping[str, jax.stages.Lowered]
-) -> dict[str, Callable[[], float]]:
-    """Functions that encode clips of noise with random weights and return seconds per clip."""
-    rng = np.random.default_rng(own.config.seed)
-    shape = _CLIPS.value, *frames_shape(own)
-    video = jax.device_put(rng.integers(0, 256, shape, np.uint8))
-    params = random_weights(own)
-    return {
-        name: partial(_timed, programs[name].compile(), fitting(params, system), video)
-        for name, system in tracked(systems.items(), "compiling", len(systems), "program")
-    }
-
-
-def _timed(program: Callable[..., Any], *arguments: Any) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(program(*arguments))
-    return (time.perf_counter() - start) / _CLIPS.value
-
-
 def report(
     config: Config,
     systems: Mapping[str, System],
@@ -282,7 +215,7 @@ def _rows(
             "predicted": predicted_seconds,
             "error": predicted_seconds / measured - 1,
             "speed_up": seconds[0] / measured,
-            "mac_ratio": clip_macs(systems[_NONE]) / clip_macs(system),
+            "mac_ratio": clip_macs(systems[speed.NONE]) / clip_macs(system),
         }
         for (name, system), measured, predicted_seconds in zip(
             systems.items(), seconds, predicted, strict=True

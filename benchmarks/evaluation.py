@@ -21,7 +21,6 @@ from benchmarks.cases import (
     text_macs,
 )
 from benchmarks.pairs import pair_macs
-from benchmarks.synthetic import clip_macs, needed
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, tds_clip
 from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions
@@ -29,6 +28,7 @@ from tokmerge_jax.evaluation import actions, answering
 from tokmerge_jax.runtime import Stopwatch
 from tokmerge_jax.system import System
 from tokmerge_jax.systems.validation import unchecked
+from tokmerge_jax.tasks.synthetic import clip_macs, needed
 from tokmerge_jax.types import Batch, Params, Questions
 
 

@@ -19,7 +19,6 @@ from benchmarks.cases import (
     requests_for,
     text_layer_macs,
 )
-from benchmarks.synthetic import needed
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, umt
 from tokmerge_jax.config.common import Text, TextModel
@@ -29,6 +28,7 @@ from tokmerge_jax.evaluation.answers import Answers
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.system import System
 from tokmerge_jax.systems.matching import run
+from tokmerge_jax.tasks.synthetic import needed
 from tokmerge_jax.types import Params
 
 T = TypeVar("T")

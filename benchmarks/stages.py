@@ -67,13 +67,13 @@ from benchmarks.kernels import forms
 from benchmarks.pairs import answer, rerank
 from benchmarks.peer import OTHERS, Peer, of_original
 from benchmarks.profile import kernels_of
-from benchmarks.synthetic import machine
 from benchmarks.tables import memory_table, table
 from benchmarks.training import memory, train
 from tokmerge_jax import command_line, registry, runtime
 from tokmerge_jax.config import Config, umt
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.system import System
+from tokmerge_jax.tasks.synthetic import machine
 from tokmerge_jax.types import Params, UserError
 
 _STAGES = flags.DEFINE_list(

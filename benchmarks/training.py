@@ -23,7 +23,6 @@ from benchmarks.cases import (
     text_macs,
     without_and_with,
 )
-from benchmarks.synthetic import clip_macs, fitting, frames_shape
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect
@@ -32,6 +31,7 @@ from tokmerge_jax.config.tds_clip import Recognition
 from tokmerge_jax.system import System
 from tokmerge_jax.systems.tds_clip import TDSTower
 from tokmerge_jax.systems.towers.clip import ClipTower
+from tokmerge_jax.tasks.synthetic import clip_macs, fitting, frames_shape
 from tokmerge_jax.training import step
 from tokmerge_jax.training.loop import check_split, training_of
 from tokmerge_jax.types import Params

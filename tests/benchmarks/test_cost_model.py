@@ -7,7 +7,7 @@ import sys
 import pytest
 import script
 
-from benchmarks import rounds
+from tokmerge_jax.tasks import rounds
 from tokmerge_jax.types import UserError
 
 OTHER_CODE = """

@@ -1,7 +1,6 @@
 """The figures of benchmarks/stages.py: rates, shares, medians, memory, and the stages' sizes."""
 
-import types
-from typing import Any
+import dataclasses
 
 import av
 import jax
@@ -9,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from small_system import PIXELS, system_of
 
 from benchmarks import decoding, peer, stages, tables
 from benchmarks.cases import Case, Sizes, Timed, ceiling, make_inputs, program_bytes
 from tokmerge_jax import registry
 from tokmerge_jax.config import Config, clip, tds_clip, testa, umt
+from tokmerge_jax.system import System, Weights
 from tokmerge_jax.types import LayerCost, UserError
 
 TERA = 10**12
@@ -133,12 +134,14 @@ ACTIONS = tds_clip.Recognition(
 )
 
 
-def system(config: Config) -> Any:
+def system(config: Config) -> System:
     """Returns a system with the parts that inputs and the ceiling read."""
     vision = {"frames": 2, "image_size": 4, "width": 16}
     config = config.override({"seed": 0, "dtype": "float32", "model.vision": vision})
-    merging = types.SimpleNamespace(cost=(LayerCost("patches", 0, 64, 1),))
-    return types.SimpleNamespace(config=config, merging=merging)
+    small = system_of(Weights(lambda key: {}, ()))
+    cost = (LayerCost("patches", 0, 64, 1),)
+    merging = dataclasses.replace(small.merging, cost_of=lambda r: cost)
+    return dataclasses.replace(small, config=config, merging=merging)
 
 
 def test_clips_to_train_with_are_as_many_as_asked():
@@ -169,8 +172,7 @@ def test_both_decoders_have_as_many_processes(monkeypatch):
     monkeypatch.setattr(decoding, "_SECONDS", 1)
     monkeypatch.setattr(decoding, "_VIDEOS", 2)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    drawn = system(umt.Retrieval())
-    drawn.pixels = types.SimpleNamespace(frames=4, image_size=32, transform=lambda frames: frames)
+    drawn = dataclasses.replace(system(umt.Retrieval()), pixels=PIXELS)
     one, three = decoding.decode(drawn, {}, {}, Sizes())
     assert [one.stage, three.stage] == [
         "decode 2 videos, 320x240, 1 process",

@@ -1,4 +1,4 @@
-"""The file in which `cost_model.py` keeps its rounds; it has no flags, so that tests import it."""
+"""The file that keeps the rounds of a benchmark, so that a later run continues."""
 
 import json
 import pathlib
