@@ -125,11 +125,34 @@ def read(path: Place) -> bytes | None:
 
 
 def remove(folder: Place) -> None:
-    """Removes a folder with all that it holds."""
-    if isinstance(folder, pathlib.Path):
-        shutil.rmtree(folder)
-    else:
+    """Removes a folder, if there is one, with all that it holds."""
+    if not isinstance(folder, pathlib.Path):
         folder.rmtree(missing_ok=True)
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def copy(folder: Place, target: Place) -> None:
+    """Copies a folder to the new folder `target` at the same kind of place."""
+    with explained(target):
+        if isinstance(folder, pathlib.Path):
+            shutil.copytree(folder, target)
+        else:
+            objects.copy(folder, target)
+
+
+@contextlib.contextmanager
+def filled(folder: Place) -> Iterator[pathlib.Path]:
+    """Yields a local folder to fill: `folder`, or one that is copied to its store at the end, the
+    files directly in it last.
+    """
+    if isinstance(folder, pathlib.Path):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as local:
+        yield pathlib.Path(local)
+        with explained(folder):
+            objects.put(pathlib.Path(local), folder)
 
 
 @contextlib.contextmanager
@@ -148,7 +171,7 @@ def replaced(path: Place) -> Iterator[pathlib.Path]:
             with tempfile.TemporaryDirectory() as folder:
                 part = pathlib.Path(folder, path.name)
                 yield part
-                path.write_bytes(part.read_bytes())
+                objects.store(path).put_file(os.fspath(part), os.fspath(path))
 
 
 @contextlib.contextmanager

@@ -88,6 +88,22 @@ def read(path: epath.Path) -> bytes:
     return store(path).cat_file(str(path))
 
 
+def put(local: pathlib.Path, folder: epath.Path) -> None:
+    """Copies the files of a local folder, those directly in it last."""
+    files = [file for file in local.rglob("*") if file.is_file()]
+    for direct in (False, True):
+        some = [file for file in files if (file.parent == local) == direct]
+        targets = [f"{folder}/{file.relative_to(local)}" for file in some]
+        store(folder).put([*map(str, some)], targets)
+
+
+def copy(folder: epath.Path, target: epath.Path) -> None:
+    """Copies all objects of a folder within the store."""
+    client = store(folder)
+    names = [client.unstrip_protocol(name) for name in client.find(os.fspath(folder))]
+    client.copy(names, [f"{target}{name.removeprefix(os.fspath(folder))}" for name in names])
+
+
 @functools.cache
 def _client(scheme: str) -> fsspec.AbstractFileSystem:
     # Other processes write too, so a listing must not be kept. This holds for epath's clients too.

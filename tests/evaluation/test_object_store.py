@@ -20,8 +20,8 @@ from tokmerge_jax.evaluation import report
 from tokmerge_jax.evaluation.object_rows import ObjectPart
 from tokmerge_jax.evaluation.store import Store
 from tokmerge_jax.evaluation.trial_log import TrialLog
-from tokmerge_jax.system import System
 from tokmerge_jax.tasks import training
+from tokmerge_jax.training import logs
 from tokmerge_jax.types import UserError
 
 
@@ -173,9 +173,33 @@ def test_results_and_a_log_of_schedules(place):
     disk.remove(place)  # there are no empty folders
 
 
-def test_what_needs_a_file_system_says_so(place):
-    with pytest.raises(UserError, match=f"{place}: checkpoints of training need a local folder"):
-        training.train(mock.Mock(spec=System), place)
+def test_what_needs_a_file_system_says_so(place, monkeypatch):
+    monkeypatch.setattr(logs.importlib, "import_module", mock.Mock())  # tensorboardX
+    with pytest.raises(UserError, match=f"{place}: the files of config.train.log=tensorboard need"):
+        logs.copy_for("tensorboard", place, {}, 0)
+
+
+def test_the_best_parameters_are_replaced(place):
+    def write(name, weights):
+        with disk.filled(place / name) as folder:
+            (folder / "params").mkdir()
+            (folder / "params" / weights).write_text(weights)
+            (folder / "constants.json").touch()
+
+    def kept():
+        return [name.rpartition("/")[2] for name in objects.store(place).find(str(place))]
+
+    for weights in ("first", "second"):
+        write("best.part", weights)
+        training._replace_best(place)
+        assert sorted(kept()) == ["constants.json", weights]
+    disk.copy(place / "best", place / "best.part")  # killed while it was copied
+    (place / "best" / "constants.json").unlink()
+    training._replace_best(place)
+    assert sorted(kept()) == ["constants.json", "second"]
+    (place / "best.part" / "params").write_text("killed while it was written")
+    training._replace_best(place)
+    assert sorted(kept()) == ["constants.json", "second"]
 
 
 @pytest.mark.parametrize(

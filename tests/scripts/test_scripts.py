@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tokmerge_jax import data, registry
+from tokmerge_jax import data, disk, registry
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.configs import demo
 from tokmerge_jax.data.loader import stop
@@ -59,7 +59,8 @@ def test_a_kill_loses_no_best_parameters(tmp_path, monkeypatch, moment):
     write("best.part", "new")
     with monkeypatch.context() as patch:
         changes = itertools.count()
-        for owner, name in ((training.shutil, "rmtree"), (type(tmp_path), "rename")):
+        changed = (disk.shutil, "rmtree"), (disk.shutil, "copytree"), (type(tmp_path), "unlink")
+        for owner, name in changed:
             change = getattr(owner, name)
 
             def killed(*arguments, change=change, **how):

@@ -8,13 +8,13 @@ import dataclasses
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import small_system
 
+from tokmerge_jax import objects
 from tokmerge_jax.config.common import Mesh
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.system import Training, Weights
@@ -117,7 +117,8 @@ def train(
     training = Training(objective, small_system.collate, OPTIMIZE, **how)
     weights = Weights(lambda key: initial(), ())
     system = small_system.system_of(weights, training)
-    run = RunFolder(Path(folder), {"seed": plan.seed, "lr": plan.learning_rate}, keep=2)
+    settings = {"seed": plan.seed, "lr": plan.learning_rate}
+    run = RunFolder(objects.place(str(folder)), settings, keep=2)
     plan = dataclasses.replace(plan, mesh=Mesh(data=devices, fsdp=fsdp))
 
     def own_rows(step, own):

@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import numpy as np
+import object_store
 import pytest
 import small_trainings
+
+from tokmerge_jax import objects
 
 ROOT = pathlib.Path(__file__).parents[2]
 _QUICK = (  # as in conftest.py: these programs take longer to optimise than to run
@@ -85,6 +88,17 @@ def test_what_one_process_meets_stops_all_and_other_numbers_go_on(tmp_path, curv
 def test_killed_and_resumed_by_other_numbers(tmp_path, curve):
     """In a checkpoint, before an evaluation is logged, at the end; by hand, at all `MOMENTS`."""
     killed(tmp_path, curve, (MOMENTS[2], MOMENTS[4], MOMENTS[9]))
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_on_an_object_store(curve):
+    """While two processes write a checkpoint, and between two."""
+    place = "s3://bucket/training"
+    with object_store.running():
+        run(2, 2, "small_processes", place, "kill:save:8", code=9)
+        run(1, 4, "small_processes", place, "kill:batch:9", code=9)
+        run(2, 1, "small_processes", place, "")
+        np.testing.assert_allclose(numbers(objects.place(place)), curve, rtol=1e-5)
 
 
 MOMENTS = (

@@ -2,15 +2,13 @@
 
 import dataclasses
 import math
-import shutil
 import sys
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import jax
 
-from tokmerge_jax import checkpoints, data, hosts, objects, parallel
+from tokmerge_jax import checkpoints, data, disk, hosts, parallel
 from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
@@ -53,9 +51,8 @@ def train(system: System, folder: Place) -> Trained:
 
     Raises:
       UserError: if the system has no loss, something is missing, `folder` holds a run with other
-        settings, is in use or on an object store, or the loss is not finite any more.
+        settings or is in use, or the loss is not finite any more.
     """
-    folder = objects.local(folder, "checkpoints of training")
     collate = training_of(system).collate
     source = evaluation.open_training(system)
     plan = Plan.of(system.config, len(source))
@@ -78,14 +75,15 @@ def train(system: System, folder: Place) -> Trained:
     return trained
 
 
-def _write(trained: Trained, run: RunFolder, system: System, folder: Path) -> None:
+def _write(trained: Trained, run: RunFolder, system: System, folder: Place) -> None:
     """Draws the curve and, at the end of the plan, writes the parameters."""
     curve.draw(run.history(), trained.trials, folder / "loss.png")
     if trained.finished and not (folder / "parameters" / "constants.json").exists():
-        checkpoints.save_checkpoint(folder / "parameters", trained.params, system)
+        with disk.filled(folder / "parameters") as target:
+            checkpoints.save_checkpoint(target, trained.params, system)
 
 
-def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None:
+def _trials(system: System, folder: Place, steps_per_epoch: int) -> Trials | None:
     """Evaluations on `config.train.eval_split`, or None; the best parameters go to `best/`."""
     split, epochs = system.config.train.eval_split, system.config.train.eval_epochs
     if not split:
@@ -97,33 +95,34 @@ def _trials(system: System, folder: Path, steps_per_epoch: int) -> Trials | None
         place = folder / "trials" / f"{step:06d}"
         results = evaluation.evaluate(f"step {step}", evaluated, params, source, place, split=split)
         if not hosts.number():
-            shutil.rmtree(place / "cache")  # features of parameters that change with the next step
+            disk.remove(place / "cache")  # features of parameters that change with the next step
         headline = results["headline"]
         print(f"\nAfter {step} steps: {headline['name']} {headline['value']:g} % on {split!r}")
         return headline["value"]
 
     def keep(step: int, params: Params) -> None:
         part = folder / "best.part"
-        shutil.rmtree(part, ignore_errors=True)
-        checkpoints.save_checkpoint(part, params, system, {"steps": step})
+        disk.remove(part)
+        with disk.filled(part) as target:
+            checkpoints.save_checkpoint(target, params, system, {"steps": step})
         _replace_best(folder)
 
     protocol = evaluation.protocol(system, split)
     return Trials(epochs * steps_per_epoch, protocol, measure, keep)
 
 
-def _replace_best(folder: Path) -> None:
+def _replace_best(folder: Place) -> None:
     """Replaces `best` by `best.part`, if that is complete; also ends what a kill left half done.
 
     At any moment, one of the two is complete.
     """
-    part, best, old = (folder / name for name in ("best.part", "best", "best.old"))
-    shutil.rmtree(old, ignore_errors=True)
-    if (part / "constants.json").exists():
-        if best.exists():
-            best.rename(old)
-        part.rename(best)
-        shutil.rmtree(old, ignore_errors=True)
+    part, best = folder / "best.part", folder / "best"
+    last = part / "constants.json"  # of what a checkpoint writes
+    if last.exists():
+        disk.remove(best)
+        disk.copy(part, best)
+        last.unlink()
+    disk.remove(part)
 
 
 def _on_own_devices(system: System) -> System:

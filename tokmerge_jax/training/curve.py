@@ -1,14 +1,14 @@
 """Plots a run's loss curve."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from tokmerge_jax import disk
+from tokmerge_jax.objects import Place
 
 
-def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], path: Path) -> None:
+def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], path: Place) -> None:
     """Plots the loss, its parts and the evaluations over steps into the image `path`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss")
@@ -19,5 +19,5 @@ def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], pa
         other.set_ylabel("evaluation, %")
         other.plot(list(trials), list(trials.values()), "k.-", lw=0.8)
     axes.legend()
-    with disk.explained(path):
-        figure.savefig(path, dpi=150)
+    with disk.replaced(path) as part:
+        figure.savefig(part, format="png", dpi=150)

@@ -4,6 +4,8 @@ import importlib
 import os
 from collections.abc import Callable, Mapping
 
+from tokmerge_jax import objects
+from tokmerge_jax.objects import Place
 from tokmerge_jax.types import Json, UserError
 
 Copy = Callable[[int, Mapping[str, float]], None]
@@ -12,9 +14,7 @@ Copy = Callable[[int, Mapping[str, float]], None]
 _PACKAGES = {"tensorboard": "tensorboardX", "trackio": "trackio", "wandb": "wandb"}
 
 
-def copy_for(
-    kind: str, folder: os.PathLike[str], settings: Mapping[str, Json], step: int
-) -> Copy | None:
+def copy_for(kind: str, folder: Place, settings: Mapping[str, Json], step: int) -> Copy | None:
     """Opens the log that `config.train.log` names; None for "".
 
     Args:
@@ -25,7 +25,8 @@ def copy_for(
       step: the step at which the run begins or resumes.
 
     Raises:
-      UserError: if the package is not installed.
+      UserError: if the package is not installed, or TensorBoard's files cannot be in the folder,
+        which is on an object store.
     """
     if not kind:
         return None
@@ -37,7 +38,8 @@ def copy_for(
             f" 'tokmerge_jax[{kind}]'`, or leave it out: metrics.jsonl has the same numbers"
         ) from error
     if kind == "tensorboard":
-        writer = library.SummaryWriter(os.path.join(folder, kind), purge_step=step)
+        place = objects.local(folder, "the files of config.train.log=tensorboard") / kind
+        writer = library.SummaryWriter(os.fspath(place), purge_step=step)
 
         def add(step: int, scalars: Mapping[str, float]) -> None:
             for name, value in scalars.items():

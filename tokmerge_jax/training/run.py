@@ -4,17 +4,15 @@
 """
 
 import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
-
-import jax
-import orbax.checkpoint as ocp
+import pathlib
+from collections.abc import Mapping, Sequence
 
 from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.config.parts import flat
+from tokmerge_jax.objects import Place
 from tokmerge_jax.training import logs
+from tokmerge_jax.training.states import states
 from tokmerge_jax.training.step import TrainState
 from tokmerge_jax.types import Json, UserError
 
@@ -41,7 +39,7 @@ class RunFolder:
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Json], *, keep: int, log: str = ""
+        self, folder: Place, settings: Mapping[str, Json], *, keep: int, log: str = ""
     ) -> None:
         """Opens or creates `folder`.
 
@@ -55,18 +53,16 @@ class RunFolder:
           UserError: if the folder holds a run with other settings; the message names them. Also
             if the package of `log` is not installed.
         """
-        self._folder = folder.resolve()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True, enable_async_checkpointing=False
-        )
-        self._checkpoints = ocp.CheckpointManager(self._folder / "checkpoints", options=options)
-        self.step = hosts.gather(self._checkpoints.latest_step() or 0)[0]
+        self._appends = isinstance(folder, pathlib.Path)
+        self._folder = folder.resolve() if isinstance(folder, pathlib.Path) else folder
+        disk.make(self._folder)
+        self._checkpoints = states(self._folder / "checkpoints", keep)
+        self.step = hosts.gather(self._checkpoints.latest())[0]
         if not hosts.number():
             self._check_settings(settings)
         self._metrics = self._folder / "metrics.jsonl"
         self._trials = self._folder / "trials.jsonl"
-        self._cut_metrics()
+        self._lines = self._cut_metrics()
         self._trial_records()
         self._copy = (
             None if hosts.number() else logs.copy_for(log, self._folder, settings, self.step)
@@ -81,7 +77,7 @@ class RunFolder:
         place = self._folder / "checkpoints" / str(self.step)
         try:
             with disk.explained(place):
-                return self._checkpoints.restore(self.step, args=ocp.args.StandardRestore(abstract))
+                return self._checkpoints.restore(self.step, abstract)
         except UserError:
             raise
         except Exception as error:  # orbax, tensorstore and JSON raise errors of their own
@@ -92,7 +88,7 @@ class RunFolder:
             ) from error
 
     def save(self, step: int, state: TrainState) -> None:
-        """Writes a checkpoint after `step` finished steps; returns when it is on disk.
+        """Writes a checkpoint after `step` finished steps; returns when it is stored.
 
         Every process writes the part of the arrays that it holds.
 
@@ -100,15 +96,23 @@ class RunFolder:
           UserError: if there is no disk space for it.
         """
         if step != self.step:
-            disk.check_room(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
-            self._checkpoints.save(step, args=ocp.args.StandardSave(state), force=True)
+            if not (self._appends or hosts.number()):
+                _write_lines(self._metrics, self._lines)
+            self._checkpoints.save(step, state)
             self.step = step
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Appends the scalars of a step (counted from 0) to `metrics.jsonl`."""
+        """Appends the scalars of a step (counted from 0) to `metrics.jsonl`.
+
+        On an object store, where nothing can be appended, `save` writes them.
+        """
         if not hosts.number():
-            with self._metrics.open("a") as file:
-                file.write(json.dumps({"step": step, **scalars}) + "\n")
+            line = json.dumps({"step": step, **scalars}) + "\n"
+            if self._appends:
+                with self._metrics.open("a") as file:
+                    file.write(line)
+            else:
+                self._lines.append(line.encode())
             if self._copy:
                 self._copy(step, scalars)
 
@@ -150,20 +154,30 @@ class RunFolder:
                 " values to resume, or another config.output to start a new run"
             )
 
-    def _cut_metrics(self) -> None:
-        """Removes the log after the last checkpoint, since those steps are run again."""
-        if self._metrics.exists() and not hosts.number():
-            lines = self._metrics.read_bytes().splitlines(keepends=True)
-            with disk.explained(self._metrics):
-                os.truncate(self._metrics, sum(map(len, lines[: self.step])))
-            self.history()
+    def _cut_metrics(self) -> list[bytes]:
+        """Removes the log after the last checkpoint, since those steps are run again.
+
+        Returns the lines that are left.
+        """
+        content = None if hosts.number() else disk.read(self._metrics)
+        if content is None:
+            return []
+        lines = content.splitlines(keepends=True)[: self.step]
+        _write_lines(self._metrics, lines)
+        self.history()
+        return lines
+
+
+def _write_lines(file: Place, lines: Sequence[bytes]) -> None:
+    with disk.replaced(file) as part:
+        part.write_bytes(b"".join(lines))
 
 
 def _records(
-    file: Path, cure: str, kinds: Mapping[str, type | tuple[type, ...]]
+    file: Place, cure: str, kinds: Mapping[str, type | tuple[type, ...]]
 ) -> list[dict[str, Json]]:
     """Reads the objects in a file of JSON lines; none if there is no file."""
-    lines = file.read_bytes().splitlines() if file.exists() else []
+    lines = (disk.read(file) or b"").splitlines()
     return [_object(text, kinds, f"{file}, line {i},", cure) for i, text in enumerate(lines, 1)]
 
 
