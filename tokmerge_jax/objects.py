@@ -6,6 +6,7 @@ atomic; folders need not be created.
 
 import contextlib
 import datetime
+import errno
 import functools
 import logging
 import os
@@ -97,11 +98,31 @@ def put(local: pathlib.Path, folder: epath.Path) -> None:
         store(folder).put([*map(str, some)], targets)
 
 
+def get(place: epath.Path, local: pathlib.Path) -> None:
+    """Copies an object, or all objects of a folder, to a local file or folder.
+
+    Raises:
+      FileNotFoundError: if there is none.
+    """
+    names = _all(place)
+    if not names:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(place))
+    store(place).get(names, _moved(names, place, local))
+
+
 def copy(folder: epath.Path, target: epath.Path) -> None:
     """Copies all objects of a folder within the store."""
-    client = store(folder)
-    names = [client.unstrip_protocol(name) for name in client.find(os.fspath(folder))]
-    client.copy(names, [f"{target}{name.removeprefix(os.fspath(folder))}" for name in names])
+    names = _all(folder)
+    store(folder).copy(names, _moved(names, folder, target))
+
+
+def _all(place: epath.Path) -> list[str]:
+    client = store(place)
+    return [client.unstrip_protocol(name) for name in client.find(os.fspath(place))]
+
+
+def _moved(names: list[str], place: Place, target: Place) -> list[str]:
+    return [f"{target}{name.removeprefix(os.fspath(place))}" for name in names]
 
 
 @functools.cache

@@ -5,13 +5,12 @@ wrote to FOLDER.
 """
 
 import json
-import pathlib
 import sys
 
 import clips
 
 import tokmerge_jax
-from tokmerge_jax import command_line, hosts
+from tokmerge_jax import command_line, hosts, objects
 from tokmerge_jax.configs import demo, demo_tdsclip, demo_tempme, demo_testa
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Clip, Record
@@ -90,7 +89,7 @@ def main():
     with hosts.together(), command_line.reported():
         for name, config in CONFIGS.items():
             system = tokmerge_jax.build(config.override({"data.folder": folder}))
-            train(system, pathlib.Path(target, name))
+            train(system, objects.place(f"{target}/{name}"))
 
 
 if __name__ == "__main__":

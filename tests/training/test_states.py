@@ -90,7 +90,9 @@ def test_missing_and_damaged_pieces(place, state):
 
 
 def test_a_stopped_run_goes_on_as_in_a_local_folder(place, tmp_path):
-    trials = Trials(5, "bias", lambda step, params: float(params["head"]["bias"][0]), lambda *_: 0)
+    trials = Trials(
+        5, "bias", lambda step, params: float(params["head"]["bias"][0]), lambda *_: None
+    )
     whole = small_run.train(tmp_path, trials=trials)
     assert small_run.train(place, source=stopped, trials=trials).step == 6
     assert (place / "metrics.jsonl").read_bytes().count(b"\n") == 6

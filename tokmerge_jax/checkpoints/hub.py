@@ -4,16 +4,19 @@ They are downloaded once. The file of a known name is verified whenever it is na
 in the table, or else by the one that it had when it was first downloaded.
 """
 
+import atexit
 import contextlib
 import difflib
+import functools
 import hashlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Sequence
 
 from etils import epath
 
-from tokmerge_jax import disk, downloads
+from tokmerge_jax import disk, downloads, objects
 from tokmerge_jax.checkpoints import torch_file
 from tokmerge_jax.checkpoints.known import KNOWN, Known
 from tokmerge_jax.types import UserError
@@ -24,7 +27,8 @@ _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 
 
 def local(path: epath.PathLike) -> epath.PathLike:
-    """The weights that `path` means: a downloaded file for `hub:NAME` and `hf://...`, else `path`.
+    """The weights that `path` means: a downloaded file for `hub:NAME` and `hf://...`, a local copy
+    for an address on an object store, else `path`.
 
     Raises:
       UserError: if the name is unknown, or its file cannot be downloaded or is another one; the
@@ -33,7 +37,21 @@ def local(path: epath.PathLike) -> epath.PathLike:
     name = os.fspath(path)
     if name.startswith(_NAME):
         return _known(name.removeprefix(_NAME))
-    return repository(name) if name.startswith(_HUB) else path
+    if name.startswith(_HUB):
+        return repository(name)
+    place = objects.place(name)
+    return path if isinstance(place, pathlib.Path) else _copied(place)
+
+
+@functools.cache
+def _copied(place: epath.Path) -> pathlib.Path:
+    """A copy of a file or folder of a store; it is removed when this process ends."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    local = pathlib.Path(folder.name, place.name)
+    with disk.explained(place):
+        objects.get(place, local)
+    return local
 
 
 def repository(address: str) -> pathlib.Path:

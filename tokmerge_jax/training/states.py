@@ -107,10 +107,7 @@ class ObjectStates:
         names = range(json.loads((place / _COMPLETE).read_bytes())["processes"])
         with contextlib.ExitStack() as opened:
             copies = pathlib.Path(opened.enter_context(tempfile.TemporaryDirectory()))
-            objects.store(place).get(
-                [f"{place}/{name}.npz" for name in names],
-                [f"{copies}/{name}.npz" for name in names],
-            )
+            objects.get(place, copies)
             parts = [opened.enter_context(np.load(copies / f"{name}.npz")) for name in names]
             read = functools.partial(_read, _pieces(parts))
             return jax.tree_util.tree_map_with_path(read, abstract)
