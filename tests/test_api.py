@@ -52,6 +52,7 @@ def test_the_lines_of_the_readme(tmp_path, monkeypatch):
     assert scope["similarity"].argmax(axis=1).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_features_are_the_system_s_whatever_the_devices(model, tmp_path):
     """Three videos on eight devices: as each alone by the system's own functions."""
     names = ["a.mp4", "b.mp4", "c.mp4"]
@@ -202,6 +203,7 @@ def test_a_data_set_that_cannot_be_prepared_is_refused(arguments, says, tmp_path
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_actions(tmp_path):
     draw(tmp_path, ["a.mp4"])
     model = tokmerge_jax.load("demo_tdsclip")

@@ -132,6 +132,7 @@ def text_of(name):
     return " ".join((module.__doc__ or "").split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quickly(NAMES))
 def test_it_builds_a_system_whose_every_parameter_has_a_name_elsewhere(name):
     system, config = build(name), load(name)

@@ -210,6 +210,7 @@ def test_functions_are_equal_to_those_of_the_system(name, folder, tmp_path):
         assert_close(loaded[each](**given), jax.jit(program.function)(params, **given))
 
 
+@pytest.mark.slow
 def test_an_answers_score_is_that_of_the_list(folder):
     """As in the tree of `evaluation.answers`, padding does not count."""
     system, params = small("msrvtt_qa_b16", folder)

@@ -99,6 +99,7 @@ def test_nothing_is_left(folder):
     assert list(source.batches(RESIZE, 2, [])) == []
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(folder):
     here = data.open_retrieval(config(folder), FRAMES)
     there = data.open_retrieval(config(folder, workers=2), FRAMES)
@@ -107,6 +108,7 @@ def test_workers_change_nothing(folder):
             np.testing.assert_array_equal(one[key], other[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", slow([8, 2], {2}.__contains__))  # to the end of seven, and not
 def test_workers_leave_no_shared_memory(folder, monkeypatch, count):
     names, attach = set(), SharedMemory.__init__

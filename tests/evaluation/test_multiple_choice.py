@@ -63,6 +63,7 @@ def test_scores_and_accuracy(compiled, tmp_path):
     np.testing.assert_array_equal(again.scores, chosen.scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["match", "contrast"])
 def test_what_is_no_number_is_not_chosen(compiled, tmp_path, part):
     choosing, params, video = compiled

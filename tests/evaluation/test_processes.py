@@ -83,6 +83,7 @@ def shares(folder, processes, alone):
     assert len(set(encoded(folder))) == len(encoded(folder))
 
 
+@pytest.mark.slow
 def test_two_processes_share_every_evaluation(tmp_path, alone):
     finish(start(tmp_path, 2))
     shares(tmp_path, 2, alone)

@@ -48,6 +48,7 @@ def test_a_metric_that_is_no_number_ranks_nothing():
         search(space(0.7), lambda r: float("nan"), 5)
 
 
+@pytest.mark.slow
 @given(SHARES)
 def test_uniform_schedules_are_the_least_within_the_budget(share):
     expected = []
@@ -60,6 +61,7 @@ def test_uniform_schedules_are_the_least_within_the_budget(share):
     assert schedules
 
 
+@pytest.mark.slow
 @given(SHARES, st.integers(1, 12), st.data())
 def test_neighbours_trade_a_step_for_the_least_or_merge_a_step_more(share, step, data):
     r = data.draw(st.sampled_from(uniform(space(share))))

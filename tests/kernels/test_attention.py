@@ -118,6 +118,7 @@ def test_bfloat16_softmax_is_float32():
     np.testing.assert_allclose(entropy, expected[1], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("rows", [9, 1203])
 def test_gradients_equal_those_of_the_definition(rows, weighted):

@@ -60,6 +60,7 @@ def test_forms_on_random_shapes(form, batch, rows, keys, heads, width, weighted,
     check(form, batch, rows, keys, heads, width, weighted, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("form", ["whole", "pallas"])
 def test_gradients_equal_those_of_the_definition(form, dtype):
@@ -132,6 +133,7 @@ def test_cudnn_reads_sizes_from_two_channels(dtype, sizes):
     close(out[..., :8], expected, 5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["blocks", "whole", "pallas"])
 def test_gradients_pass_by_padding(form):
     """Keys of weight 0 get none, and change nobody else's."""

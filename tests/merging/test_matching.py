@@ -60,6 +60,7 @@ def part(case, prefix):
     return {k[len(prefix) :]: a for k, a in case.arrays.items() if k.startswith(prefix)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protected", PROTECTED)
 @pytest.mark.parametrize("name", ["tome-merge-even", "tome-merge-odd"])
 def test_bipartite_equals_tome(name, protected):

@@ -59,6 +59,7 @@ def test_mass_and_mean_are_conserved(seed, tokens, r):
     )
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 999), r=st.sampled_from([1, 4, 6]))
 @settings(max_examples=20, deadline=None)
 def test_unmerging_undoes_what_can_be_undone(seed, r):
@@ -76,6 +77,7 @@ def test_unmerging_undoes_what_can_be_undone(seed, r):
     np.testing.assert_array_equal(whole[untouched], x[untouched])
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 999), r=st.sampled_from([(5,), (4, 3), (6, 2, 2)]))
 @settings(max_examples=20, deadline=None)
 def test_origin_follows_tokens_through_all_merges(seed, r):

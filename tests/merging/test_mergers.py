@@ -212,6 +212,7 @@ def test_gradients_reach_values_and_no_decision(merger):
     np.testing.assert_array_equal(gradients[2], np.zeros_like(gradients[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merger", MERGERS, ids=str)
 def test_a_sharded_batch_stays_where_it_is(merger):
     tokens, evidence = draw(8)

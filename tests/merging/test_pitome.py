@@ -88,6 +88,7 @@ def test_lonely_tokens_are_protected():
     np.testing.assert_array_equal(np.sort(tokens.size[0]), [1, 1, 1, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_small_vit_gives_what_the_original_gives():
     """Margins and splits by depth; sizes weigh means, and attention ignores them."""
     features, blocks = timm_vit.small(VIT, per_layer("pitome", VIT.config["r"], 1))

@@ -82,6 +82,7 @@ def small(name):
     return case, blocks, tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mergers-shift-prune", "mergers-shift-merge"])
 def test_a_small_umt_gives_what_the_definition_gives(name):
     case, blocks, tokens = small(name)

@@ -29,6 +29,7 @@ def compiled(merger):
     return jax.jit(lambda tokens, keys: merger(tokens, Evidence(keys)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", sorted({"/".join(key.split("/")[:2]) for key in UNIT.arrays}))
 def test_tofu_equals_the_reference_twice_in_a_row(case):
     """Dropping, norm-keeping means and those of the third-party code; then a merge with sizes."""

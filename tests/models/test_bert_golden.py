@@ -47,6 +47,7 @@ def run(case, vision, vision_mask=None):
     return states(params["text"], *inputs)
 
 
+@pytest.mark.slow
 def test_tiny_states_of_every_mode():
     case = golden.load("bert-tiny")
     lengths = np.array(case.config["vision_lengths"])

@@ -34,6 +34,7 @@ def check_logits(case, params, images, words):
     close(logits.T, case.arrays["logits_per_text"])
 
 
+@pytest.mark.slow
 def test_every_block_of_the_small_one():
     case = golden.load("clip-tiny")
     seen, _ = towers(case)
@@ -53,6 +54,7 @@ def test_all_tokens_of_the_last_block():
     close(tokens.x, case.arrays["vision_block_2"])
 
 
+@pytest.mark.slow
 def test_tokens_before_the_first_block():
     case = golden.load("clip-tiny")
     system, params = clip_case.system_of(case)

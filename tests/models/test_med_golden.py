@@ -7,6 +7,7 @@ import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import recipe
 from umt_case import close
 
@@ -59,6 +60,7 @@ def with_first(piece):
     return jnp.asarray(IDS).at[:, 0].set(piece)
 
 
+@pytest.mark.slow
 def test_encoder_alone_and_reading():
     """Every layer's states in text mode and in multimodal mode."""
     module, variables = network("text_encoder", "text", False)

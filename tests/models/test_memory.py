@@ -32,6 +32,7 @@ def _compile(r: tuple[int, ...]) -> jax.stages.Compiled:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("r", [(), (600, 200, 100)], ids=["off", "merging"])
 def test_no_layer_holds_the_attention_of_all_heads(r: tuple[int, ...]) -> None:
     program = _compile(r)

@@ -135,6 +135,7 @@ def moment(tokens):
     return np.concatenate([size.sum(axis=1, keepdims=True), places], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MERGED)
 def test_merging(name):
     """Every block, decision, size and position; what is pooled from the tokens that are left."""

@@ -63,6 +63,7 @@ def loss_of(module, video):
     return loss
 
 
+@pytest.mark.slow
 def test_training_stays_out_of_the_frozen_network():
     """A step costs one pass through it and three through the rest."""
     sizes = {**SMALL, "vision.width": 256, "vision.heads": 4}
@@ -119,6 +120,7 @@ def test_gradients():
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
+@pytest.mark.slow
 def test_equal_tokens_merge_without_a_trace():
     """Where neighbours are equal in pairs, merging the pairs changes no logit."""
     plain, merged = (jax.jit(tds_clip_case.module_of(SMALL, r).apply) for r in ((0, 0), (8, 0)))

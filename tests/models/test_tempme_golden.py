@@ -82,6 +82,7 @@ def check_decisions(case, system, seen):
             assert sorted(row) == sorted(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow(TINY, lambda name: name != TINY[0]))
 def test_tiny(name):
     """Every block, size and decision; each token is in the one that its origin names."""

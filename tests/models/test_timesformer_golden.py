@@ -87,6 +87,7 @@ HEAVY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow([*SMALL, *OPTIONS, "space"], HEAVY.__contains__))
 def test_tokens_after_every_block(name):
     case = golden.load(f"testa-enc-{name}")
@@ -154,6 +155,7 @@ def test_full_size(name):
         np.testing.assert_array_equal(size, case.arrays["block11/size"][:, :, 1:, 0])
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_original():
     case = golden.load("testa-full-f32-none")
     _, params = network(case)

@@ -63,6 +63,7 @@ def test_position_table_of_another_frame_count():
     check_scores(system, params, video, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vidtldr-trace", "vidtldr-trace-odd"])
 def test_every_intermediate(name):
     case = golden.load(name)
@@ -76,6 +77,7 @@ def test_every_intermediate(name):
     close(tokens, case.arrays["tokens"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", slow(["whole", "pallas"], "whole".__eq__))
 def test_no_decision_depends_on_the_form_of_attention(form, monkeypatch):
     """Every intermediate once more, by what serves accelerators; our kernels are interpreted."""

@@ -151,6 +151,7 @@ def test_what_a_video_shows_finds_it(made):
     assert [ranked[0].score for ranked in plain] == [None, None]
 
 
+@pytest.mark.slow
 def test_videos_like_another(made, tmp_path):
     videos, target = made
     searcher = search.Searcher(target)
@@ -168,6 +169,7 @@ def test_videos_like_another(made, tmp_path):
         searcher.like([videos / "bad.MKV"])
 
 
+@pytest.mark.slow
 def test_moments_of_a_long_video(tmp_path):
     """Three scenes of 2 s: each is found where it is, also by a hit, and the whole by its name."""
     videos, target = tmp_path / "videos", tmp_path / "index"
@@ -192,6 +194,7 @@ def test_moments_of_a_long_video(tmp_path):
             )
 
 
+@pytest.mark.slow
 def test_an_index_without_tokens_ranks_by_cosine(made, tmp_path):
     indexed = search.index_videos(configuration(), made[0], tmp_path, tokens=False)
     assert indexed.videos == ("0.mp4", "9.mp4", "more [abc]/20.mp4")
@@ -222,6 +225,7 @@ def test_texts_that_say_nothing_are_refused_and_cut_ones_reported(made, capsys):
     assert capsys.readouterr().err.splitlines()[0] == message
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_encoded(copied):
     videos, target = copied
     before = commits(target)
@@ -241,11 +245,13 @@ def test_only_what_changed_is_encoded(copied):
     np.testing.assert_allclose(stored["0.mp4"][0], stored["31.mp4"][0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_devices_and_batches_do_not_matter(made, tmp_path):
     search.index_videos(configuration(data=1), made[0], tmp_path)  # batches of 2 instead of 8
     equal(features(tmp_path), features(made[1]))
 
 
+@pytest.mark.slow
 def test_another_model_or_folder_is_refused(copied, tmp_path):
     videos, target = copied
     plain = configuration().override({"model.merger.name": "none"})
@@ -315,6 +321,7 @@ def test_paths_that_lead_outside_are_left_alone(copied, tmp_path):
     assert outside.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_another_process_indexing_is_named(copied):
     videos, target = copied
     with (

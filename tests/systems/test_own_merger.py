@@ -75,6 +75,7 @@ def test_in_umt():
     assert first.macs == macs_of(first, config.model.vision.width)
 
 
+@pytest.mark.slow
 def test_in_clip():
     """Checks merging within each frame: the class token stays first, and r may exceed half."""
     config = clip_case.config_of(CLIP).override({**KEYS, "model.merger.r": (12, 2)})

@@ -81,6 +81,7 @@ def test_every_merger_shortens_its_frames(name):
     assert tower(merger={"name": name, "r": 2}).network != plain
 
 
+@pytest.mark.slow
 def test_merging_equal_tokens_at_one_place_changes_nothing():
     """Two equal frames that join, each patch with its twin, are one frame."""
     system, params = tiny()
@@ -111,6 +112,7 @@ def test_clips_join_by_tempmes_plan():
     assert [origin.shape for origin in trace["origin"]] == [(1, 2 * 25)] * 3
 
 
+@pytest.mark.slow
 def test_a_trace_follows_every_patch():
     system, params = tiny(**{"merger.name": "vid_tldr", "merger.r": (5, 4)})
     video = np.random.default_rng(0).integers(0, 256, (1, 2, 70, 70, 3), np.uint8)
@@ -138,6 +140,7 @@ def test_other_image_sizes_keep_the_position_table():
     assert system.merging.cost[0].tokens_out == 2 * 50
 
 
+@pytest.mark.slow
 def test_a_released_network_starts_lora_without_changing_anything():
     system, params = tiny(**{"lora_rank": 2})
     video, ids = pe_core_case.videos(CASE)[:1], CASE.arrays["inputs/text"]

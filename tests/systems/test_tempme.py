@@ -42,6 +42,7 @@ def encode(tiny):
     return lambda video: program(params, video)["embedding"][:, 0]
 
 
+@pytest.mark.slow
 def test_predictions_are_the_originals_directions(tiny, encode):
     system, params = tiny
     expected = CASE.arrays["video_feat"][:1]  # the second one's last frame is masked
@@ -80,6 +81,7 @@ def test_frames_of_uint8_are_normalised_as_clip_does(tiny, encode):
     np.testing.assert_allclose(encode(pixels), encode(normal), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merger", slow(["tome", "vid_tldr", "shift"], "tome".__ne__))
 def test_other_mergers_work_in_every_frame(tiny, merger):
     """Checks mergers chosen in a configuration: each frame keeps its class token; costs agree."""
@@ -181,6 +183,7 @@ def test_wrong_settings(changes, says):
         tokmerge_jax.build(changed(**changes))
 
 
+@pytest.mark.slow
 def test_a_large_clip_of_any_patch_builds():
     """The original's token counts are those of two sizes; here L/14 and 336 pixels work too."""
     model = clip.Model(vision=clip.L14, text=clip.L14_TEXT, embed_dim=768)

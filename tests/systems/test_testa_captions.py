@@ -111,6 +111,7 @@ def greedy(after, count):
     return ids, scores / lengths
 
 
+@pytest.mark.slow
 def test_captions_are_the_likeliest_words(system, params, videos, after):
     written = jax.jit(system.captioning.caption)(params, videos)
     ids, scores = greedy(after, len(videos))

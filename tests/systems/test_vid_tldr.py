@@ -78,6 +78,7 @@ def test_uint8_frames_are_normalised():
     np.testing.assert_allclose(ours["embedding"], expected["embedding"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merger", ["vid_tldr", "shift"])
 def test_trace_follows_every_token(merger):
     case = golden.load("vidtldr-tiny")

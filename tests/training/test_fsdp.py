@@ -37,6 +37,7 @@ def split_all(monkeypatch):
     monkeypatch.setattr(parallel, "_LEAST", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [2, 8])
 def test_a_device_holds_an_nth_of_a_large_state(fsdp):
     system = tokmerge_jax.build(msrvtt_l16.get_config())
@@ -75,6 +76,7 @@ def test_a_compiled_step_holds_an_nth():
     assert held["arguments"] - held["batch"] == pytest.approx(3 * parameters / 8, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, REMEMBERING], ids=["plain", "remembering"])
 def test_the_curve_is_that_of_one_device(tmp_path, split_all, how):
     plan = dataclasses.replace(small_run.PLAN, steps=6)
@@ -86,6 +88,7 @@ def test_the_curve_is_that_of_one_device(tmp_path, split_all, how):
     assert kernel.sharding.shard_shape(kernel.shape) == (3, 4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_mesh(tmp_path, split_all):
     def stopped(start):
         for index, batch in enumerate(small_run.batches(start), start):

@@ -92,6 +92,7 @@ def biases(steps):
     return computed
 
 
+@pytest.mark.slow
 def test_groups_resume_and_what_is_settled_is_evaluated_and_given(tmp_path):
     measured, kept = [], []
 

@@ -71,6 +71,7 @@ def test_a_stopped_run_saves_and_goes_on(whole, tmp_path):
     chex.assert_trees_all_equal(again.params, whole[1].params)
 
 
+@pytest.mark.slow
 def test_a_run_that_trains_a_part_resumes_too(tmp_path):
     """Checks a training like LoRA's: frozen parameters stay, and have no moments to restore."""
     trainable = ("^text/", "temperature")
@@ -107,6 +108,7 @@ def test_what_a_loss_remembers_is_resumed_and_alike_on_any_mesh(tmp_path):
     chex.assert_trees_all_close(eight.params, whole.params, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_crashed_run_repeats_the_steps_after_its_checkpoint(whole, tmp_path):
     def crash():
         raise OSError("no more frames")

@@ -98,6 +98,7 @@ def test_no_more_open_files_are_no_fault_of_a_video(tmp_path):
     assert done.stdout.splitlines() == ["0", said]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_no_more_open_files_end_the_job(workers):
     """Also in a worker, and behind a library's or our own words."""
