@@ -5,7 +5,7 @@ Source: TempMe (ICLR 2025), section 3. A video begins as T clips of one frame ea
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -131,8 +131,8 @@ def plan(
     Raises:
       UserError: if the frames cannot be joined in this way, or a number is out of range.
     """
-    joining = _joining(depth, frames, layers, clips, (cross, intra))
-    return tuple(_stages(depth, frames, tokens, r, joining, (cross, intra), within, class_tokens))
+    rest = {"cross": cross, "intra": intra, "within": within, "class_tokens": class_tokens}
+    return tuple(_stages(depth, frames, tokens, r, layers, clips, **rest))
 
 
 def cost(
@@ -204,12 +204,15 @@ def _stages(
     frames: int,
     tokens: int,
     r: Sequence[int],
-    joining: Mapping[int, int],
-    percentages: tuple[int | float, int | float],
+    layers: Sequence[int],
+    clips: Sequence[int],
+    *,
+    cross: int | float,
+    intra: int | float,
     within: type[Merger],
     class_tokens: int,
 ) -> Iterator[Stage]:
-    (cross, intra), clips, first = percentages, frames, min(joining)
+    joining, count = _joining(depth, frames, layers, clips, (cross, intra)), frames
     for layer in range(depth):
         k = joining.get(layer, 1)
         joined = tokens * k
@@ -220,12 +223,12 @@ def _stages(
         )
         across = wanted if k > 1 else 0
         join = Join(k, class_tokens, across) if layer in joining else None
-        clips, class_tokens, left = clips // k, class_tokens * k, joined - wanted
+        count, class_tokens, left = count // k, class_tokens * k, joined - wanted
         inside = min(within.most(left, class_tokens), _share(left, intra))
-        inside = r[layer] if layer < first else inside
+        inside = r[layer] if layer < layers[0] else inside
         tokens = joined - across
         merger = within.at(layer, depth, inside, class_tokens) if inside else None
-        yield Stage(clips, tokens, join, merger)
+        yield Stage(count, tokens, join, merger)
         tokens -= inside
 
 
