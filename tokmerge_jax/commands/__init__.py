@@ -3,6 +3,7 @@
 The files of `scripts/` in a checkout run the same functions.
 """
 
+import argparse
 import ast
 import difflib
 import importlib
@@ -44,6 +45,13 @@ def summary(name: str) -> str:
     """The first line of a subcommand's docstring, read without importing the module."""
     text = ast.get_docstring(ast.parse((_FOLDER / f"{name}.py").read_text("utf-8"))) or ""
     return text.partition("\n")[0]
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """The parser of a program that reads no configuration, whose help is its docstring."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def _help() -> str:

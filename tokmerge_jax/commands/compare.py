@@ -4,18 +4,16 @@ Example:
   tokmerge compare results/demo_unmerged results/demo
 """
 
-import argparse
-
 import rich
 
-from tokmerge_jax import command_line, objects
+from tokmerge_jax import command_line, commands, objects
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.objects import Place
 
 
 def run() -> None:
     """Reads results and prints one table; exit code 2 on bad input."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = commands.parser(__doc__)
     parser.add_argument("results", nargs="+", help="folders or results.json")
     paths = parser.parse_args().results
     with command_line.reported():

@@ -6,8 +6,6 @@ Add one of these lines to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
   tokmerge completion fish | source
 """
 
-import argparse
-
 from tokmerge_jax import commands
 from tokmerge_jax.config import files
 
@@ -36,9 +34,7 @@ complete -c tokmerge -n "not __fish_use_subcommand" -l config -r -a "{configs}"
 
 def run() -> None:
     """Prints the lines that the shell reads."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.parser(__doc__)
     shells = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
     parser.add_argument("shell", choices=list(shells))
     lines = shells[parser.parse_args().shell]

@@ -9,13 +9,12 @@ without merging. The published number is one with this merging, if there is one;
 merging" or with other settings is marked by a star.
 """
 
-import argparse
 from collections.abc import Iterable
 
 import rich
 from rich.table import Table
 
-from tokmerge_jax import api, command_line, registry
+from tokmerge_jax import api, command_line, commands, registry
 from tokmerge_jax.config import files
 from tokmerge_jax.config.published import SHORT, Published
 from tokmerge_jax.data.datasets import specs
@@ -32,9 +31,7 @@ _TASKS = {
 
 def run() -> None:
     """Prints the table; exit code 2 if no name fits."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.parser(__doc__)
     parser.add_argument("pattern", nargs="?", default="*", help="of the names, as a shell's")
     pattern = parser.parse_args().pattern
     with command_line.reported():

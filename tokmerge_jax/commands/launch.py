@@ -76,9 +76,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.parser(__doc__)
     parser.add_argument("--processes", type=int, required=True, help="number of processes")
     parser.add_argument("--devices", type=int, default=0, help="CPU devices of each process")
     parser.add_argument("command", help="a command of tokmerge, or the file of a script")

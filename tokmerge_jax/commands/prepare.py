@@ -17,7 +17,7 @@ import rich
 import rich.table
 from absl import logging
 
-from tokmerge_jax import command_line, hosts
+from tokmerge_jax import command_line, commands, hosts
 from tokmerge_jax.data.datasets import own, specs, video_text
 from tokmerge_jax.data.datasets.storing import SplitReport
 from tokmerge_jax.tasks.preparation import drawn, prepare
@@ -79,9 +79,7 @@ def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.parser(__doc__)
     parser.add_argument("--dataset", required=True, choices=list(specs.SPECS))
     texts = parser.add_mutually_exclusive_group()
     texts.add_argument(

@@ -9,9 +9,7 @@ can also be put by hand. A star marks a number published without merging. Any ot
 Hugging Face Hub are hf://OWNER/REPOSITORY[/FILE].
 """
 
-import argparse
-
-from tokmerge_jax import command_line, downloads
+from tokmerge_jax import command_line, commands, downloads
 from tokmerge_jax.checkpoints.known import KNOWN
 from tokmerge_jax.commands.configs import published
 from tokmerge_jax.config import files
@@ -19,10 +17,7 @@ from tokmerge_jax.config import files
 
 def run() -> None:
     """Prints two lines for each name."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.parse_args()
+    commands.parser(__doc__).parse_args()
     with command_line.reported():
         for name, known in KNOWN.items():
             publication = files.read(name)[1] if known.config == name else None
