@@ -31,12 +31,11 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.performance import compared, table
 from benchmarks.stages import READY
+from tokmerge_jax import commands
 from tokmerge_jax.types import UserError
 
 GOLDENS = "goldens"
 _TESTS = "kernels", "models", "merging", "layers/test_tome_vit.py"
-# JAX would take three quarters of a GPU's memory at once, for one job.
-_ENVIRONMENT = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +100,7 @@ SMALL = (
 
 def main() -> None:
     """Runs the jobs without a complete result, and prints the table; exit code 2 on bad input."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = commands.parser(__doc__)
     parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder, made here")
     parser.add_argument("--minutes", type=float, default=9, help="when to stop all that runs")
     parser.add_argument(
@@ -169,7 +168,6 @@ def _run(jobs: Sequence[Job], args: argparse.Namespace, end: float) -> None:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=_ENVIRONMENT,
                 start_new_session=True,
             )
             running.append((job, process))
@@ -224,7 +222,7 @@ def _check_goldens(results: pathlib.Path, end: float) -> None:
     command += ["-m", "not (slow)", "-p", "no:cacheprovider", "-v", "--maxprocesses=8"]
     log = results / f"{GOLDENS}.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, env=_ENVIRONMENT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=output, start_new_session=True)
         try:
             process.wait(max(end - time.monotonic(), 0))
         except subprocess.TimeoutExpired:

@@ -11,16 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import (
-    Case,
-    Inputs,
-    Sizes,
-    Timed,
-    counted,
-    requests_for,
-    text_macs,
-)
+from benchmarks.cases import Case, Inputs, Sizes, Timed, counted
+from benchmarks.encoding import text_macs
 from benchmarks.pairs import pair_macs
+from benchmarks.peer import requests_for
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, tds_clip
 from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions

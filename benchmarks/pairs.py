@@ -9,16 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from benchmarks.cases import (
-    ANSWER_LENGTH,
-    Case,
-    Inputs,
-    Sizes,
-    Timed,
-    compiled,
-    requests_for,
-    text_layer_macs,
-)
+from benchmarks.cases import Case, Inputs, Sizes, Timed, compiled
+from benchmarks.encoding import text_layer_macs
+from benchmarks.inputs import ANSWER_LENGTH
+from benchmarks.peer import requests_for
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.config import expect, umt
 from tokmerge_jax.config.common import Text, TextModel

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from benchmarks.cases import Case, Timed, half, on_gpu
-from tokmerge_jax import checkpoints
+from benchmarks.cases import Case, Timed
+from tokmerge_jax import checkpoints, runtime
+from tokmerge_jax.config import tds_clip, umt
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Params, UserError
 
@@ -90,6 +92,38 @@ class Peer:
                 ask = functools.partial(_ask, process, " ".join(command))
                 ask(stage="load")
                 yield ask
+
+
+def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str, Any]]:
+    """The requests to the original for a stage, one per form."""
+    model, data = system.config.model, system.config.data
+    if isinstance(model, tds_clip.Model) and (
+        model.merger.name != "none" or not model.side.differences or data.neighbours != 5
+    ):
+        return {}  # TDS-CLIP's original merges nothing, and reads five frames in place of one
+    forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
+    # vid-TLDR's original takes the tokens merged in each layer, the others "on" or "off".
+    how: str | list[int] = "off" if model.merger.name == "none" else "on"
+    if isinstance(model, umt.Model):
+        how = list(system.merging.schedule.r)
+    precision = ""
+    if on_gpu():  # where it is not float32 anyway
+        narrow = "bfloat16" if stage == "train" else "float16"
+        precision = f", {narrow if half(system) else 'float32'}"
+    return {
+        f"original, {form}{precision}": {"stage": stage, "form": form, "how": how, **more}
+        for form in forms
+    }
+
+
+def on_gpu() -> bool:
+    """Whether ours runs on a GPU; the original then does as well."""
+    return jax.default_backend() == "gpu"
+
+
+def half(system: System) -> bool:
+    """Whether ours computes in half precision."""
+    return runtime.compute_dtype(system.config.dtype) == jnp.bfloat16
 
 
 def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:

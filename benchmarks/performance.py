@@ -4,7 +4,6 @@ Example:
   python -m benchmarks.performance b16.json l14.json --output docs/performance
 """
 
-import argparse
 import json
 import pathlib
 import statistics
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.peer import OTHERS
+from tokmerge_jax import commands
 from tokmerge_jax.types import UserError
 from tokmerge_jax.visualize import curve, ratios
 
@@ -21,7 +21,7 @@ Case = Mapping[str, Any]
 
 def main() -> None:
     """Prints the table as Markdown, and draws the picture; exit code 2 on bad input."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = commands.parser(__doc__)
     parser.add_argument("runs", nargs="+", help="files of stages.py --output, in order")
     parser.add_argument(
         "--output", type=pathlib.Path, required=True, help="the picture, without .png or .pdf"

@@ -12,17 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from benchmarks.cases import (
-    Case,
-    Inputs,
-    Sizes,
-    Timed,
-    counted,
-    program_bytes,
-    requests_for,
-    text_macs,
-    without_and_with,
-)
+from benchmarks.cases import Case, Inputs, Sizes, Timed, counted, program_bytes
+from benchmarks.encoding import text_macs, without_and_with
+from benchmarks.peer import requests_for
 from tokmerge_jax import parallel, runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import expect

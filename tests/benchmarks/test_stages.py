@@ -10,8 +10,10 @@ import pytest
 from absl.testing import flagsaver
 from small_system import PIXELS, system_of
 
-from benchmarks import decoding, peer, stages, tables
-from benchmarks.cases import Case, Sizes, Timed, ceiling, make_inputs, program_bytes
+from benchmarks import decoding, figures, peer, stages, tables
+from benchmarks.cases import Case, Sizes, Timed, program_bytes
+from benchmarks.encoding import ceiling
+from benchmarks.inputs import make_inputs
 from tokmerge_jax import registry
 from tokmerge_jax.config import Config, clip, tds_clip, testa, umt
 from tokmerge_jax.system import System, Weights
@@ -35,7 +37,7 @@ def rows():
         case("rank", "a part", [0.7, 0.5, 0.25, 0.5], macs=TERA, runs=8, compiles=True),
         case("decode", "ours", [2, 2, 2, 2], clips=4),
     ]
-    *_, last = stages.report(cases, rounds=3)
+    *_, last = figures.report(cases, rounds=3)
     return last
 
 
