@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
-    """For each stage that others were timed in too: (name, our case, their cases)."""
+    """Collects (name, our case, their cases) of each stage that others were timed in too."""
     try:
         result = json.loads(pathlib.Path(path).read_text("utf-8"))
         name, cases = result["name"], result["cases"]

@@ -1,4 +1,4 @@
-"""Which kernels the time of a program goes to, by JAX's profiler."""
+"""The kernels that the time of a program goes to, by JAX's profiler."""
 
 import pathlib
 import tempfile

@@ -111,6 +111,11 @@ class Merging:
         """The cost of each layer, for one video with the configuration's schedule."""
         return self.cost_of(self.schedule.r)
 
+    @property
+    def gmac(self) -> float:
+        """10^9 multiply-accumulates of encoding one video with the configuration's schedule."""
+        return sum(layer.macs for layer in self.cost) / 1e9
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:

@@ -1,4 +1,4 @@
-"""Shared parts of scripts for the user's videos: checks, tables, output files."""
+"""Shared parts of the commands for the user's own videos: checks, tables, output files."""
 
 import contextlib
 import io

@@ -53,10 +53,10 @@ def table(names: Iterable[str]) -> Table:
         config, publication = files.read(name)
         system = registry.build(config)
         plain = registry.build(config.override({"model.merger.name": "none"}))
-        gmac = _gmac(system)
+        gmac = system.merging.gmac
         number = published(publication.numbers) if publication else ""
         cost = f"{gmac:.3f}" if gmac < 10 else f"{gmac:.1f}"
-        rows.add_row(name, task(system), cost, f"{gmac / _gmac(plain):.0%}", number)
+        rows.add_row(name, task(system), cost, f"{gmac / plain.merging.gmac:.0%}", number)
     return rows
 
 
@@ -72,8 +72,3 @@ def published(numbers: Iterable[Published]) -> str:
     number = min(numbers, key=lambda number: bool(number.changes))
     star = "*" if number.changes else ""
     return f"{SHORT[number.row]}{number.metric} {number.value:g}{star}"
-
-
-def _gmac(system: System) -> float:
-    """10^9 multiply-accumulates of a video."""
-    return sum(layer.macs for layer in system.merging.cost) / 1e9

@@ -59,7 +59,7 @@ def run() -> None:
 
 
 def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
-    """Prints what the check of a data set of files found."""
+    """Prints the results of the check of a data set of files."""
     rich.print(_table(args, reports))
     faults = {name: "missing" for report in reports for name in report.missing}
     for report in reports:

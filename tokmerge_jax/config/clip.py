@@ -43,7 +43,7 @@ class Merger(common.Merger):
 
 @dataclass(frozen=True, kw_only=True)
 class Join(Part):
-    """How clips join (TempMe only)."""
+    """Joining of clips (TempMe only)."""
 
     layers: tuple[int, ...] = (8, 9, 10)  # layers before which clips join, counted from 0
     clips: tuple[int, ...] = (2, 2, 3)  # number of neighbouring clips that join in each of them

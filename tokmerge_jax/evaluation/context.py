@@ -1,4 +1,4 @@
-"""What every evaluation works with: a model on devices, videos, stored results, a stopwatch."""
+"""The tools of every evaluation: a model on devices, videos, stored results, a stopwatch."""
 
 import dataclasses
 import functools
@@ -70,7 +70,7 @@ def _on_whole(function: Callable[Concatenate[Params, P], R]) -> Callable[Concate
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What an evaluation works with.
+    """The tools of an evaluation.
 
     Attributes:
       model: the model to evaluate.

@@ -82,7 +82,7 @@ def _measured(results: Mapping[str, Json], number: Published) -> float | None:
 def _differences(
     results: Mapping[str, Json], config: Config, publication: Publication, number: Published
 ) -> list[str]:
-    """What this run did otherwise, a phrase each: keys with their values, videos left out."""
+    """This run's differences, a phrase each: keys with their values, videos left out."""
     here = config.resolved()
     there = publication.config.override(number.changes)
     keys = [key for key in here.keys if key.startswith(_PARTS) and key not in _NO_PROTOCOL]

@@ -1,4 +1,4 @@
-"""Which tokens merge into which: ToMe's bipartite soft matching and its relatives.
+"""Pairs of tokens that merge: ToMe's bipartite soft matching and its relatives.
 
 Source: Token Merging (ICLR 2023), section 3 and appendix B; the vote is TESTA's (Findings of EMNLP
 2023), section 3. Scores are cosines in float32, whatever the type of the metric, and no gradient
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 @flax.struct.dataclass
 class Matching:
-    """Which of N tokens merge: N - r remain.
+    """The pairs among N tokens that merge: N - r tokens remain.
 
     Attributes:
       kept: int32 [B,N-r], the token at each place of the result.

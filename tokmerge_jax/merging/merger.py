@@ -1,4 +1,4 @@
-"""What a merger is, and mergers by the names that configurations use.
+"""The protocol of mergers, and mergers by the names that configurations use.
 
 A method is one file with a subclass of `Merger`: in this folder, where `register` names it, or
 anywhere, where a configuration calls it "module:Class". Nothing else has to know it.

@@ -112,5 +112,5 @@ def crowded(
 
 
 def energy(similar: Float[Array, "B N N"], margin: float) -> Float[Array, "B N"]:
-    """How crowded it is around each token: the mean ELU of its cosines minus the margin."""
+    """Energy of each token, the crowd around it: the mean ELU of its cosines minus the margin."""
     return jax.nn.elu(similar - margin).mean(axis=-1)

@@ -81,7 +81,7 @@ class Join:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What one layer of a network does to the clips of a video.
+    """The work of one layer of a network on the clips of a video.
 
     Attributes:
       clips: number of clips of the video in this layer's attention.

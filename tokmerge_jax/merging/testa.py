@@ -1,4 +1,4 @@
-"""What each block of TESTA's network merges, frames and patches, and what the network then costs.
+"""The frames and patches that each block of TESTA's network merges, and the network's cost.
 
 Source: TESTA (Findings of EMNLP 2023), section 3.
 """
@@ -15,7 +15,7 @@ from tokmerge_jax.types import LayerCost
 
 @dataclasses.dataclass(frozen=True)
 class Aggregation:
-    """What one block merges: frames after attention over time, patches after attention in frames.
+    """One block's mergers: of frames, after attention over time; of patches, after that in frames.
 
     Attributes:
       frames: the merger at the place "time", or None.

@@ -37,7 +37,7 @@ class Tokens(flax.struct.PyTreeNode):
 
 
 class Evidence(flax.struct.PyTreeNode):
-    """What a layer computes about tokens for its merger; parts that it does not need are None.
+    """Facts about tokens that a layer computes for its merger; parts that are not needed are None.
 
     Attributes:
       keys: [B,N,D], each token's key, the mean over heads.

@@ -58,7 +58,7 @@ class PECoreTower(tempme.TempMeTower):
 
     @property
     def pixels(self) -> Pixels:
-        """How frames become the network's input."""
+        """The transforms that make frames the network's input."""
         vision = self.config.model.vision
         size = vision.image_size
         resize = ResizeCrop(size, BILINEAR) if self.config.data.crop else Squash(size)

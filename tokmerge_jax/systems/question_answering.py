@@ -32,7 +32,7 @@ from tokmerge_jax.types import Params, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizers:
-    """How a system makes ids of questions and of answers."""
+    """The tokenizers of questions and of answers."""
 
     questions: Tokenizer
     answers: Tokenizer

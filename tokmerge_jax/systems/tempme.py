@@ -75,7 +75,7 @@ class TempMeTower(ClipTower):
 
     @property
     def pixels(self) -> Pixels:
-        """How frames become the network's input."""
+        """The transforms that make frames the network's input."""
         vision = self.config.model.vision
         crop = ResizeCrop(vision.image_size)
         augment = RandAugmentCrop(vision.image_size) if self.config.train.augment else crop

@@ -112,7 +112,7 @@ def _about(
         "weights": weights,
         "platforms": list(PLATFORMS),
         "dtype": dtype,
-        "gmac": sum(layer.macs for layer in system.merging.cost) / 1e9,
+        "gmac": system.merging.gmac,
         "pixels": {**system.pixels.constants, "transform": repr(system.pixels.transform)},
         "config": system.config.to_dict(),
         "versions": runtime.versions(),

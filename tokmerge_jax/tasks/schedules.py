@@ -97,8 +97,7 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
 
 def _unmerged_gmac(config: Config) -> float:
     """GMAC per clip of a configuration without its merging."""
-    unmerged = registry.build(config.override({"model.merger.name": "none"}))
-    return _gmac(unmerged, unmerged.merging.schedule.r)
+    return registry.build(config.override({"model.merger.name": "none"})).merging.gmac
 
 
 def _gmac(system: System, r: Sequence[int]) -> float:

@@ -94,7 +94,7 @@ def _key(name: str) -> str:
 
 
 def _rank(path: str, spelling: str) -> int | None:
-    """How well a path fits a spelling: 0 is best, None if it does not fit."""
+    """The rank of a path for a spelling: 0 is best, None if it does not fit."""
     there, wanted = _composed(path), _composed(spelling)
     name = there if os.sep in wanted else os.path.basename(there)
     fits = (

@@ -77,7 +77,7 @@ class Tower(abc.ABC):
 
     @property
     def attention(self) -> Attention:
-        """What a token attends to; see `system.Merging`."""
+        """The range of a token's attention; see `system.Merging`."""
         return "joint"
 
     @property

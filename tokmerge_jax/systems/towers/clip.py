@@ -55,7 +55,7 @@ class ClipTower(Tower):
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """What each layer does to the clips of a video.
+        """The work of each layer on the clips of a video.
 
         Raises:
           UserError: if the merging cannot work.
@@ -63,7 +63,7 @@ class ClipTower(Tower):
         return self.stages_of(self.r)
 
     def stages_of(self, r: Sequence[int]) -> tuple[Stage, ...]:
-        """What each layer does to the clips with the schedule `r`, per frame."""
+        """The work of each layer on the clips with the schedule `r`, per frame."""
         counts = schedule.token_counts(r, self.tokens)
         frames = self.config.model.vision.frames
         return tuple(

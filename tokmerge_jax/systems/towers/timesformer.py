@@ -88,7 +88,7 @@ class TimeSformerTower(Tower):
 
     @cached_property
     def plan(self) -> tuple[Aggregation, ...]:
-        """What each block merges.
+        """The mergers of each block.
 
         Raises:
           UserError: if the merging cannot work.
@@ -101,7 +101,7 @@ class TimeSformerTower(Tower):
         return self.plan_of(self.r)
 
     def plan_of(self, r: Sequence[int]) -> tuple[Aggregation, ...]:
-        """What each block merges with the schedule `r` of patches."""
+        """The mergers of each block with the schedule `r` of patches."""
         attention = self.config.model.vision.attention
         plan = testa.plan(self.kinds, self.r_frames, r, self.config.model.merger.vote)
         if attention != "divided" and any(part.frames for part in plan):
@@ -142,7 +142,7 @@ class TimeSformerTower(Tower):
 
     @property
     def pixels(self) -> Pixels:
-        """How frames become the network's input; fine-tuning augments nothing."""
+        """The transforms that make frames the network's input; fine-tuning augments nothing."""
         vision = self.config.model.vision
         resize = umt.Resize(vision.image_size)  # nothing, if `config.data.decode_size` is that
         return Pixels(self.mean, self.std, vision.image_size, vision.frames, resize, augment=resize)

@@ -67,7 +67,7 @@ class UMTTower(Tower):
 
     @property
     def pixels(self) -> Pixels:
-        """How frames become the network's input."""
+        """The transforms that make frames the network's input."""
         vision, train = self.config.model.vision, self.config.train
         return Pixels(
             self.mean,
