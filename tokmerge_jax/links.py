@@ -30,7 +30,7 @@ earlier than JAX's service ends the processes."""
 
 
 class _Fault(NamedTuple):
-    """Why a run ends: the process at fault, a sentence, and the exit code of all."""
+    """The end of a run: the process at fault, a sentence, and the exit code of all."""
 
     process: int
     text: str

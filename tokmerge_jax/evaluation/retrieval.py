@@ -313,9 +313,7 @@ def match(
             memory = video_memory(tokens[padded])
             size = _texts_per_call(memory, texts[0], most, memory_gib)
             queues, score_texts = [wanted[v] for v in padded], functools.partial(score, memory)
-            scores = _match_texts(score_texts, texts, queues, size)[
-                : len(videos)
-            ]  # not the padding's
+            scores = _match_texts(score_texts, texts, queues, size)[: len(videos)]
             for video, of_video in zip(videos, scores, strict=True):
                 called = video if names is None else names[video]
                 finite(of_video[None], "matching score", video=[called], text=wanted[video])

@@ -60,6 +60,22 @@ def prepare(
         if not hosts.number():
             _draw(dataset, folder, splits, workers, files=bool(annotations or videos or format))
         return []
+    return _prepare_files(
+        dataset, annotations, videos, folder, splits, workers=workers, format=format
+    )
+
+
+def _prepare_files(
+    dataset: str,
+    annotations: str,
+    videos: str,
+    folder: str,
+    splits: Sequence[str],
+    *,
+    workers: int,
+    format: str,
+) -> list[SplitReport]:
+    """Checks and stores a data set of files; arguments as `prepare`."""
     if dataset == specs.OWN and os.path.isdir(annotations):
         videos = videos or annotations
     named = {"annotations": annotations, "videos": videos}

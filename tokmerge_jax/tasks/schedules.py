@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -52,7 +52,8 @@ def search_schedule(
         raise UserError(f"trials={trials} must be at least 1: the number of schedules to evaluate")
     config = config.override({"data.split": split})
     own = registry.build(config).merging.schedule.r
-    plain, full = registry.build(_with_schedule(config, (0,) * len(own))), _unmerged_gmac(config)
+    plain = registry.build(_with_schedule(config, (0,) * len(own)))
+    full = registry.build(config.override({"model.merger.name": "none"})).merging.gmac
     space = _budgeted(plain, budget, full)
     source, params = evaluation.inputs(plain)
     inputs = evaluation.fingerprint(plain, params, source)
@@ -62,12 +63,11 @@ def search_schedule(
         places = folder / "schedules" / facts[:8]  # for these weights and videos only
         evaluate = Evaluator(plain, params, cached_source(source, plain), places, log, trials)
         ranking = search(space, evaluate, trials, [own])
-        starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
         asked = {"name": name, "split": split, "metric": log[ranking[0].r]["metric"]}
-        content = {**asked, "budget": budget, **_results(ranking, plain, full, starts)}
+        content = {**asked, "budget": budget, **_results(ranking, plain, full, own, space)}
         if not hosts.number():
-            text = json.dumps(content, indent=1) + "\n"
-            runtime.write_text(folder / f"budget_{budget:g}.json", text)
+            place = folder / f"budget_{budget:g}.json"
+            runtime.write_text(place, json.dumps(content, indent=1) + "\n")
     return content
 
 
@@ -93,11 +93,6 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
             f" still costs {least:.3f} of the unmerged GMAC; raise the budget"
         )
     return space
-
-
-def _unmerged_gmac(config: Config) -> float:
-    """GMAC per clip of a configuration without its merging."""
-    return registry.build(config.override({"model.merger.name": "none"})).merging.gmac
 
 
 def _gmac(system: System, r: Sequence[int]) -> float:
@@ -171,9 +166,10 @@ class Evaluator:
 
 
 def _results(
-    ranking: Sequence[Trial], plain: System, full: float, starts: Mapping[Schedule, str]
+    ranking: Sequence[Trial], plain: System, full: float, own: Schedule, space: Space
 ) -> dict[str, Json]:
-    """The part of the table that the search fills; `starts` names the origin of its starts."""
+    """The part of the table that the search fills; `own` is the configuration's schedule."""
+    starts = {own: "configuration"} | dict.fromkeys(uniform(space), "uniform")
     rows = [
         {
             "r": _shown(trial.r),

@@ -47,7 +47,7 @@ _Known = dict[tuple[str, tuple[int, ...]], Check]
 
 
 def check_video(path: str) -> str:
-    """Why a video cannot be used; "" if its sampled frames decode."""
+    """The reason why a video cannot be used; "" if its sampled frames decode."""
     return _check(path, attempt(_unshown, str, path)).fault
 
 

@@ -35,7 +35,7 @@ _WORKER_ERRORS = (RuntimeError, OSError, MemoryError)
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """Why a video cannot be used.
+    """The reason why a video cannot be used.
 
     Attributes:
       text: one sentence that names the video.
