@@ -248,3 +248,7 @@ def test_what_cannot_be_exported_is_one_sentence(own, folder, monkeypatch):
     with pytest.raises(UserError, match=r"'vid_tldr' has no encoder that can be exported"):
         export.export(bare, params, folder / "new", name="x")
     assert not (folder / "new").exists()
+    drawn, _ = small("testa_pretrain", folder, caption={"beams": 1, "top_p": 0.9})
+    caption = programs(drawn)["caption"]
+    with pytest.raises(UserError, match=r"top_p=0\.9 draws words, which needs keys"):
+        jax.eval_shape(caption.by_row, drawn.weights.shapes, **arrays(caption, 1))
