@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float32, Int, UInt64
 from tokmerge_jax import parallel
 from tokmerge_jax.evaluation import metrics
 from tokmerge_jax.evaluation.context import Model, ahead
-from tokmerge_jax.evaluation.retrieval import match, text_batches
+from tokmerge_jax.evaluation.matching import match
+from tokmerge_jax.evaluation.retrieval import text_batches
 from tokmerge_jax.evaluation.rows import Places
 from tokmerge_jax.signatures import EncodeText
 from tokmerge_jax.system import Retrieval

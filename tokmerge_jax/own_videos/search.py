@@ -9,27 +9,24 @@ Example::
           print(hit.path, hit.score)
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-from tokmerge_jax import checkpoints, disk, hosts, objects, parallel, registry, runtime
+from tokmerge_jax import checkpoints, hosts, objects, parallel, registry
 from tokmerge_jax.config import Config, expect
-from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.evaluation import RerankingOptions
-from tokmerge_jax.config.parts import restore
 from tokmerge_jax.data.video import folder as folders
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.data.video.workers import Fault, attempt
 from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation import Model, model_facts
 from tokmerge_jax.evaluation.context import ahead
-from tokmerge_jax.own_videos import index, windows
+from tokmerge_jax.own_videos import index, settings, windows
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes, Stamp
 from tokmerge_jax.own_videos.ranking import Hit
@@ -77,7 +74,7 @@ def index_videos(
     base = pathlib.Path(path(videos, "videos")).resolve()
     place = objects.local(objects.place(path(target, "target")), "indexes")
     system, files = registry.build(config), folders.find(base)
-    retrieval, system = system.task(Retrieval), _portable(system)
+    retrieval, system = system.task(Retrieval), settings.portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
     length, step = _seconds(window, stride, system.pixels.frames)
@@ -144,7 +141,7 @@ def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str,
     """
     if not index.exists(place):
         return
-    known = pathlib.Path(_about(place)["videos"])
+    known = pathlib.Path(settings.about(place)["videos"])
     looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
     moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
     if known != videos and not moved:
@@ -169,14 +166,10 @@ class Searcher:
           UserError: if there is no index, or its checkpoint is missing or has changed.
         """
         place = pathlib.Path(path(folder, "folder"))
-        about = _about(place)
+        about = settings.about(place)
         self.folder = pathlib.Path(about["videos"])
-        with _as_stored(place):
-            try:
-                config = restore(registry.config_class(about["config"]["system"]), about["config"])
-            except UserError as error:
-                raise _invalid(place, str(error)) from error
-            self._open(place, config)
+        with settings.guarded(place):
+            self._open(place, settings.restored(place, about["config"]))
 
     def _open(self, place: pathlib.Path, config: Config) -> None:
         system = registry.build(config)
@@ -288,33 +281,6 @@ def check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
             raise UserError(f"{text!r:.60} holds no word; describe in words what to look for")
 
 
-def _about(place: pathlib.Path) -> dict[str, Json]:
-    """Reads what `index_videos` stored: the configuration ("config") and the folder ("videos")."""
-    match index.describe(place)["about"]:
-        case {"config": dict(), "videos": str()} as about:
-            return about
-    raise index.damaged(place)
-
-
-@contextlib.contextmanager
-def _as_stored(place: pathlib.Path) -> Iterator[None]:
-    """Turns any error caused by a damaged or foreign configuration into a UserError."""
-    try:
-        with disk.explained(place):
-            yield
-    except UserError:
-        raise
-    except Exception as error:  # a damaged configuration may fail anywhere, with any error
-        raise _invalid(place, f"{type(error).__name__}: {error!s:.200}") from error
-
-
-def _invalid(place: pathlib.Path, why: str) -> UserError:
-    """The error of an index whose configuration cannot be used."""
-    return UserError(
-        f"{place}/videos.lance holds no valid configuration ({why}); use another folder"
-    )
-
-
 def _seconds(
     window: int | float | None, stride: int | float | None, frames: int
 ) -> tuple[float, float]:
@@ -334,20 +300,3 @@ def _shapes(system: System, params: Params) -> Shapes:
     video = jax.ShapeDtypeStruct((1, pixels.frames, size, size, 3), np.uint8)
     features = jax.eval_shape(system.task(Retrieval).encode_video, params, video)
     return {name: array.shape[1:] for name, array in features.items()}
-
-
-def _portable(system: System) -> System:
-    """The system with a configuration that can be stored: full paths, explicit r and dtype."""
-    config = system.config
-    changes = {
-        "checkpoint": _whole(config.checkpoint),
-        "data.vocabulary": _whole(expect(config.data, TextData).vocabulary),
-        "dtype": np.dtype(runtime.compute_dtype(config.dtype)).name,
-        "model.merger.r": system.merging.schedule.r,
-    }
-    return dataclasses.replace(system, config=config.override(changes))
-
-
-def _whole(name: str) -> str:
-    """The absolute path, if `name` is an existing file or folder; else `name`."""
-    return str(pathlib.Path(name).resolve()) if pathlib.Path(name).exists() else name

@@ -103,15 +103,11 @@ def systems_of(config: Config, schedules: Sequence[str] = ()) -> dict[str, Syste
         )
     own = registry.build(config).merging.schedule.r if merges else ()
     half = tuple(r // 2 for r in own)
-    tried = schedules or [_spelled(r) for r in (half, own) if any(r)]
+    used = (np.trim_zeros(r, "b") for r in (half, own) if any(r))
+    tried = schedules or ["".join(f"{each}," for each in r) for r in used]
     for text in tried:
         systems[f"r={text.rstrip(',')}"] = registry.build(changed(config, {"merger.r": text}))
     return systems
-
-
-def _spelled(r: Sequence[int]) -> str:
-    """A schedule without the layers at the end in which nothing merges."""
-    return "".join(f"{each}," for each in np.trim_zeros(r, "b"))
 
 
 def rows(systems: Mapping[str, System], rounds: Rounds) -> list[dict[str, Json]]:
