@@ -130,14 +130,19 @@ class Speed:
         if not self._first:
             self._clips += clips
             self._seconds += now - self._begun
-            self._store.note_often(_NOTE, {"clips": self._clips, "seconds": self._seconds})
+            self._store.note_often(_NOTE, self._numbers())
         self._first, self._begun = False, now
 
     @property
     def clips_per_second(self) -> float | None:
         """The mean speed over all resumed runs, summed over the processes that work at a time.
 
-        Waits for all processes; None if none had two batches.
+        Notes the numbers of the end and waits for all processes; None if none had two batches.
         """
+        if self._clips:
+            self._store.note(_NOTE, self._numbers())
         speeds = hosts.gather(self._clips / self._seconds if self._clips else 0.0)
         return sum(speeds) or None
+
+    def _numbers(self) -> dict[str, float | int]:
+        return {"clips": self._clips, "seconds": self._seconds}
