@@ -1,9 +1,11 @@
 """The demo's files: where they are found, what is said where they are missing, and both wheels."""
 
+import email
 import os
 import pathlib
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import wheels
 
+import tokmerge_jax
 from tokmerge_jax import checkpoints, demo_files, registry
 from tokmerge_jax.configs import demo, demo_qa
 from tokmerge_jax.tasks import evaluation as tasks
@@ -67,11 +70,7 @@ def test_another_missing_file_is_not_the_demos():
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder that `pip install` filled with the library and the demo's package, offline."""
-    folder = tmp_path_factory.mktemp("wheels")
-    wheels.build(folder)
-    install = ("install", *wheels.OFFLINE, "--target", folder / "site")
-    subprocess.run([*wheels.PIP, *install, *folder.glob("*.whl")], check=True)
-    return folder / "site"
+    return wheels.install(tmp_path_factory.mktemp("wheels"))
 
 
 def content(wheel):
@@ -87,6 +86,32 @@ def test_the_librarys_wheel_holds_its_modules_and_no_weights(site):
     assert content(wheel) == modules | {"tokmerge_jax/py.typed"}
     assert wheel.stat().st_size < 2e6
     assert sum(path.stat().st_size for path in site.glob("tokmerge_jax/**/*")) < 6e6  # compiled too
+
+
+@pytest.mark.slow
+def test_the_source_archive_holds_no_more_than_the_wheel_is_made_of(site):
+    (archive,) = site.parent.glob("tokmerge_jax-*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = opened.getnames()
+    held = {name.partition("/")[2] for name in names if "egg-info" not in name}
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tokmerge_jax/**/*.py")}
+    described = {"LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
+    assert {name for name in held if "." in name or name.isupper()} == (
+        modules | described | {"tokmerge_jax/py.typed"}
+    )
+    assert archive.stat().st_size < 2e6
+
+
+@pytest.mark.slow
+def test_the_wheel_describes_the_package(site):
+    (place,) = site.glob("tokmerge_jax-*.dist-info")
+    about = email.message_from_string((place / "METADATA").read_text("utf-8"))
+    assert about["Version"] == tokmerge_jax.__version__
+    assert about.get_payload().startswith("# tokmerge_jax")
+    addresses = dict(line.split(", ") for line in about.get_all("Project-URL"))
+    cited = (ROOT / "CITATION.cff").read_text() + (ROOT / "docs" / "pe_core.md").read_text()
+    assert len(addresses) == 5
+    assert all(address in cited for address in addresses.values())
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import wheels
 
 import tokmerge_jax
 from tokmerge_jax.config import files
@@ -46,19 +47,22 @@ def test_the_page_names_every_system():
 
 
 @pytest.mark.slow
-def test_the_commands_that_prepare_and_evaluate_run(tmp_path):
+def test_the_commands_that_prepare_and_evaluate_run_from_the_wheels(tmp_path):
     (draw,) = blocks("videos", "python")
+    site = wheels.install(tmp_path)
     env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}  # one device
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path])
-    subprocess.run([sys.executable, "-c", draw], cwd=tmp_path, env=env, check=True)
+    env["PYTHONPATH"] = str(site)
+    folder = tmp_path / "user"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-c", draw], cwd=folder, env=env, check=True)
     for name in ("captions.csv", "questions.csv", "labels.csv"):
-        (tmp_path / name).write_text(*blocks(name, "text"))
+        (folder / name).write_text(*blocks(name, "text"))
     shown = ""
     for line in "".join(blocks("run", "bash")).splitlines():
         _, *arguments = shlex.split(line)
         done = subprocess.run(
-            [sys.executable, "-m", "tokmerge_jax", *arguments],
-            cwd=tmp_path,
+            [site / "bin" / "tokmerge", *arguments],
+            cwd=folder,
             env=env,
             capture_output=True,
             text=True,
