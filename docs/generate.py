@@ -1,21 +1,24 @@
 """Pages of the site that are made from the code, into docs/generated/, which git ignores.
 
-The reference has a page for each room of the package; the configurations have one together.
+The reference has a page for each room of the package; the configurations have one together; the
+notebooks are copies, with the outputs that they hold.
 """
 
 import importlib
 import inspect
 import itertools
 import pathlib
+import shutil
 
 import floors
 
 from tokmerge_jax.config import files
 
 _PACKAGE = floors.ROOT / "tokmerge_jax"
+_NO_NOTEBOOK = shutil.ignore_patterns("*.md", "*.py", "__pycache__")
 _CONFIGURATIONS = """# Configurations
 
-All files of `tokmerge_jax/configs/`: `--config configs/NAME.py`, or `tokmerge_jax.load("NAME")`.
+All files of `tokmerge_jax/configs/`: `--config NAME`, or `tokmerge_jax.load("NAME")`.
 Each text is the docstring of its file: what is evaluated, the number to compare with, the
 checkpoint (CKPT), the protocol and the command. [The published numbers](../numbers.md) have their
 sources.
@@ -26,6 +29,9 @@ def pages(folder: pathlib.Path) -> None:
     """Writes all pages into the folder, which is made."""
     rooms = folder / "reference"
     rooms.mkdir(parents=True, exist_ok=True)
+    notebooks = folder / "notebooks"
+    shutil.rmtree(notebooks, ignore_errors=True)
+    shutil.copytree(floors.ROOT / "notebooks", notebooks, ignore=_NO_NOTEBOOK)
     (folder / "configurations.md").write_text(configurations(), "utf-8")
     for room in itertools.chain.from_iterable(floors.floors()):
         if room not in ("commands", "configs"):  # commands print theirs, by --help

@@ -78,6 +78,26 @@ def test_load_reads_a_folder_with_its_configuration(pushed):
     jax.tree.map(np.testing.assert_array_equal, model.params, PARAMS)
 
 
+def test_load_reads_what_was_pushed_back_from_the_hub(pushed, tmp_path, monkeypatch):
+    """Every file comes from the server, and the outputs are those of the original weights."""
+    from huggingface_hub import constants, hf_api
+
+    _, server, _ = pushed
+    template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", server.address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hf_api.api, "endpoint", server.address)
+    model, original = tokmerge_jax.load("hf://me/net"), tokmerge_jax.load("demo")
+    config = expect(model.system.config.data, TextData)
+    assert pathlib.Path(config.vocabulary).is_relative_to(tmp_path)
+    video = np.random.default_rng(0).integers(256, size=(1, 8, 96, 96, 3), dtype=np.uint8)
+    texts = ["a small red cross moves up"]
+    for encode, inputs in (("encode_video", video), ("encode_text", texts)):
+        here, there = (getattr(each, encode)(inputs) for each in (original, model))
+        jax.tree.map(np.testing.assert_array_equal, here, there)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

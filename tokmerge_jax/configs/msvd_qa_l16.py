@@ -2,7 +2,7 @@
 
 Target: UMT L/16 25M fine-tuned, without merging: accuracy 55.2,
 here at 58 % of its vision cost (569.4 of 984.0 GMAC).
-Checkpoint: OpenGVLab/unmasked_teacher, qa_msvd_l16_25m.pth.
+Checkpoint: OpenGVLab/unmasked_teacher, whose MODEL_ZOO.md lists no file of this row; CKPT.
 Protocol: test split, exact match with one of the answer list; 128 answers scored completely;
 12 frames.
 Command: tokmerge eval --config msvd_qa_l16 --config.checkpoint=CKPT

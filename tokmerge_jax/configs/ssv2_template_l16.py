@@ -5,7 +5,7 @@ T2V R@1/5/10 90.8/99.4/100 (re-ranked; only T2V is published),
 here at 63 % of its vision cost (615.3 of 984.0 GMAC).
 With vid-TLDR, as the harmonic mean of both R@1: 78.1 (its authors' Representation Shift, table 3).
 On a public leaderboard with vid-TLDR: T2V R@1/5/10 90.2/100/100.
-Checkpoint: OpenGVLab/unmasked_teacher, ret_ssv2_template_l16_25m.pth.
+Checkpoint: OpenGVLab/unmasked_teacher, whose MODEL_ZOO.md lists no file of this row; CKPT.
 Protocol: val_small split, several videos may be right for a text;
 12 frames, 128 candidates re-ranked.
 Command: tokmerge eval --config ssv2_template_l16 --config.checkpoint=CKPT

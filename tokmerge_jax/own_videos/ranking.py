@@ -118,7 +118,7 @@ def candidates(
     """Selects the `count` rows most similar to each query (fewer if the table holds fewer).
 
     All rows are compared, unless the table holds more than `EXACT`: then its vector index proposes
-    rows, which need not hold all of the true ones (docs/search.md has the measured share).
+    rows, which need not hold all of the true ones (docs/own_videos.md has the measured share).
 
     Args:
       table: the table.
