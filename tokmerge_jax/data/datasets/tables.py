@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.types import Json, UserError
 
+_PACKED = ("struct<", "binary", "large_binary")  # pyarrow's types of videos inside a table
 Fields = tuple[str, dict[str, Json]]
 """The place of a row, for messages; its cells by column."""
 
@@ -56,9 +57,16 @@ def _parquet(path: pathlib.Path) -> Iterator[Fields]:
     except ImportError:
         raise UserError(f"{path}: needs pyarrow; run pip install pyarrow") from None
     try:
-        rows = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        schema = parquet.read_schema(path)
+        packed = "video" in schema.names and str(schema.field("video").type).startswith(_PACKED)
+        rows = [] if packed else parquet.read_table(path).to_pylist()
+    except (OSError, ValueError, LookupError) as error:  # pyarrow's errors are among these
         raise UserError(f"{path}: cannot be read as Parquet ({error!s:.100})") from error
+    if packed:
+        raise UserError(
+            f"{path}: column 'video' holds the videos themselves; write each to a file, and"
+            " name the files in a table"
+        )
     yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows))
 
 
