@@ -78,6 +78,7 @@ def test_load_reads_a_folder_with_its_configuration(pushed):
     jax.tree.map(np.testing.assert_array_equal, model.params, PARAMS)
 
 
+@pytest.mark.slow
 def test_load_reads_what_was_pushed_back_from_the_hub(pushed, tmp_path, monkeypatch):
     """Every file comes from the server, and the outputs are those of the original weights."""
     from huggingface_hub import constants, hf_api
