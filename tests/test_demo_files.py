@@ -107,8 +107,8 @@ def test_the_wheel_describes_the_package(site):
     (place,) = site.glob("tokmerge_jax-*.dist-info")
     about = email.message_from_string((place / "METADATA").read_text("utf-8"))
     assert about["Version"] == tokmerge_jax.__version__
-    assert about.get_payload().startswith("# tokmerge_jax")
-    addresses = dict(line.split(", ") for line in about.get_all("Project-URL"))
+    assert str(about.get_payload()).startswith("# tokmerge_jax")
+    addresses = dict(line.split(", ") for line in about.get_all("Project-URL", []))
     cited = (ROOT / "CITATION.cff").read_text() + (ROOT / "docs" / "pe_core.md").read_text()
     assert len(addresses) == 5
     assert all(address in cited for address in addresses.values())
