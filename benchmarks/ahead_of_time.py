@@ -8,9 +8,9 @@ for its own chips; the step of training is one program for all chips. Nothing ru
 operations of a chip are the compiler's, which does not count the operations of our kernels.
 """
 
+import math
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,9 +32,10 @@ from tokmerge_jax.types import UserError
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "the slice, by libtpu's name")
 _KERNEL = 'custom_call_target="tpu_custom_call"'
 _TEXTS, _PAIRS = 64, 32  # texts encoded at a time, and matched with a video per call
-_COLLECTIVES = re.compile(
-    r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+_COLLECTIVES = re.compile(  # of one that starts and ends, the end has the result
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-done)?\("
 )
+_ARRAY = re.compile(r"(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")  # bits of a number, and the shape
 
 Shape = jax.ShapeDtypeStruct
 _Chip = Any  # jaxlib's Device, which pyright takes for a variable
@@ -124,15 +125,33 @@ def figures(program: jax.stages.Compiled) -> str:
     assert sizes
     assert cost
     assert text
-    collectives = Counter(_COLLECTIVES.findall(text))
-    exchanged = ", ".join(f"{count} {name}" for name, count in collectives.items())
+    exchanged = ", ".join(
+        f"{len(each)} {kind} of {sum(each) / 2**20:.1f} MiB"
+        for kind, each in collectives(text).items()
+    )
     return (
         f"{sizes.argument_size_in_bytes / 2**20:.1f} MiB of arguments,"
         f" {sizes.temp_size_in_bytes / 2**20:.1f} MiB beside them,"
         f" {cost['flops'] / 1e9:.1f} GFLOP,"
         f" {text.count(_KERNEL)} kernels,"
-        f" {exchanged or 'no'} collectives"
+        f" collectives: {exchanged or 'none'}"
     )
+
+
+def collectives(text: str) -> dict[str, list[int]]:
+    """Kind -> bytes that each collective operation of a program gives to a chip.
+
+    An operation in a loop counts once.
+    """
+    sizes: dict[str, list[int]] = {}
+    for result, kind in _COLLECTIVES.findall(text):
+        arrays = _ARRAY.findall(result)
+        bits = sum(
+            int(each or 8) * math.prod(map(int, filter(None, shape.split(","))))
+            for each, shape in arrays
+        )
+        sizes.setdefault(kind, []).append(bits // 8)
+    return sizes
 
 
 if __name__ == "__main__":

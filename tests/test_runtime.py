@@ -139,7 +139,8 @@ def test_stopwatch_keeps_what_a_killed_sitting_spent(monkeypatch):
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="older compilers have no such schedule")
 def test_this_compiler_can_be_asked_for_programs_that_hold_little():
-    assert runtime._compiler_options() == runtime._SMALL
+    assert runtime._compiler_options("cpu") == runtime._SMALL
+    assert runtime._compiler_options("tpu") is None
 
 
 def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch):

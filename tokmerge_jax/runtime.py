@@ -19,7 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import PyTree
 
-from tokmerge_jax import disk
+from tokmerge_jax import disk, parallel
 from tokmerge_jax.objects import Place
 from tokmerge_jax.types import Json, UserError
 
@@ -69,17 +69,19 @@ def start() -> None:
 
 
 def jit(function: Callable[..., PyTree], **settings: Any) -> jax.stages.Wrapped:  # jax.jit's
-    """`jax.jit(function, **settings)`, on a CPU with a schedule that minimises memory.
+    """`jax.jit(function, **settings)`, for a CPU with a schedule that minimises memory.
 
-    It halves the memory of a training step's intermediate results.
+    It halves the memory of a training step's intermediate results. The devices are those of the
+    current mesh (`jax.set_mesh`), if there is one.
     """
-    return jax.jit(function, compiler_options=_compiler_options(), **settings)
+    options = _compiler_options(parallel.platform())
+    return jax.jit(function, compiler_options=options, **settings)
 
 
 @functools.cache
-def _compiler_options() -> dict[str, str] | None:
-    """`_SMALL` if the compiler supports it, since XLA's options change; else None."""
-    if jax.default_backend() != "cpu":
+def _compiler_options(platform: str) -> dict[str, str] | None:
+    """`_SMALL` if the platform's compiler supports it, since XLA's options change; else None."""
+    if platform != "cpu":
         return None
     try:
         jax.jit(jnp.negative, compiler_options=_SMALL).lower(0.0).compile()

@@ -1,7 +1,7 @@
 """Checkpoints of a training: by orbax in a folder of a file system, or as objects on a store.
 
-orbax knows no endpoint of S3 (it would write `s3://` to a local folder), and on `gs://` it writes
-files in place; so the second kind is ours. Both are written and read by any number of processes.
+orbax takes `s3://` for a local folder, and knows no AWS_ENDPOINT_URL; so the second kind is ours,
+for all stores. Both are written and read by any number of processes.
 """
 
 import collections
