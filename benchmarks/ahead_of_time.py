@@ -34,6 +34,7 @@ _KERNEL = 'custom_call_target="tpu_custom_call"'
 _TEXTS, _PAIRS = 64, 32  # texts encoded at a time, and matched with a video per call
 _COLLECTIVES = re.compile(  # of one that starts and ends, the end has the result
     r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-done)?\("
+    r"(?:.*?channel_id=(\d+))?"
 )
 _ARRAY = re.compile(r"(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")  # bits of a number, and the shape
 
@@ -141,10 +142,14 @@ def figures(program: jax.stages.Compiled) -> str:
 def collectives(text: str) -> dict[str, list[int]]:
     """Kind -> bytes that each collective operation of a program gives to a chip.
 
-    An operation in a loop counts once.
+    An operation in a loop counts once, and so do the copies of one that overlaps with others.
     """
     sizes: dict[str, list[int]] = {}
-    for result, kind in _COLLECTIVES.findall(text):
+    channels = set[str]()
+    for result, kind, channel in _COLLECTIVES.findall(text):
+        if channel and channel in channels:
+            continue
+        channels.add(channel)
         arrays = _ARRAY.findall(result)
         bits = sum(
             int(each or 8) * math.prod(map(int, filter(None, shape.split(","))))

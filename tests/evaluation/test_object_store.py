@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import object_store
 import pytest
 
 from tokmerge_jax import disk, objects
+from tokmerge_jax.checkpoints import hub
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.evaluation.object_rows import ObjectPart
 from tokmerge_jax.evaluation.store import Store
@@ -177,6 +179,21 @@ def test_what_needs_a_file_system_says_so(place, monkeypatch):
     monkeypatch.setattr(logs.importlib, "import_module", mock.Mock())  # tensorboardX
     with pytest.raises(UserError, match=f"{place}: the files of config.train.log=tensorboard need"):
         logs.copy_for("tensorboard", place, {}, 0)
+
+
+def test_weights_on_a_store_are_copied_once(place):
+    with disk.filled(place / "best") as folder:
+        (folder / "params").mkdir()
+        (folder / "params" / "a").write_text("a")
+        (folder / "constants.json").write_text("{}")
+    local = pathlib.Path(hub.local(f"{place}/best"))
+    assert (local / "params" / "a").read_text() == "a"
+    assert (local / "constants.json").read_text() == "{}"
+    assert hub.local(f"{place}/best") == local
+    with pytest.raises(
+        UserError, match=f"{place}/nothing: No such file or directory; name another"
+    ):
+        hub.local(f"{place}/nothing")
 
 
 def test_the_best_parameters_are_replaced(place):
