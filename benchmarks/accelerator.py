@@ -147,7 +147,7 @@ def complete(results: pathlib.Path, job: Job) -> bool:
 
 
 def _command(job: Job, args: argparse.Namespace) -> list[str]:
-    command = [sys.executable, "-m", "benchmarks.stages", f"--config=configs/{job.config}.py"]
+    command = [sys.executable, "-m", "benchmarks.stages", f"--config={job.config}"]
     command += [*job.flags, f"--rounds={job.rounds}", f"--output={args.results / job.name}.json"]
     command += ["--wait", *(["--profile"] if args.profile else [])]
     if args.originals and job.original:

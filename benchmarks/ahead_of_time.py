@@ -1,7 +1,7 @@
 """Compiles an evaluation and a training step for a TPU slice that this machine does not have.
 
 Example, with jax[tpu] installed:
-  python -m benchmarks.ahead_of_time --config configs/msrvtt_b16.py --topology v5e:4x4
+  python -m benchmarks.ahead_of_time --config msrvtt_b16 --topology v5e:4x4
 
 libtpu compiles for a slice by its description. The programs of an evaluation are those of one host,
 for its own chips; the step of training is one program for all chips. Nothing runs: memory and

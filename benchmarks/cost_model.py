@@ -1,10 +1,10 @@
 """Measures what merging saves in seconds, not only in GMAC: times schedules and fits a model.
 
 Examples:
-  python -m benchmarks.cost_model --config configs/demo.py --rounds 9
-  python -m benchmarks.cost_model --config configs/msrvtt_b16.py \\
+  python -m benchmarks.cost_model --config demo --rounds 9
+  python -m benchmarks.cost_model --config msrvtt_b16 \\
       --schedules "100x10; 300,100,50; 600,200,100; 1000x1; 1100x1"
-  python -m benchmarks.cost_model --config configs/testa_didemo_f32.py \\
+  python -m benchmarks.cost_model --config testa_didemo_f32 \\
       --schedules "12; merger.r=0; merger.frames=0; merger.frames=2 merger.r=24"
 
 Clips of noise are encoded without merging and with each of --schedules, separated by semicolons: a
@@ -20,32 +20,25 @@ the machine. The output folder gets `results.json`, `tokens_to_time.png`, and, a
 """
 
 import dataclasses
-import datetime
 import json
 import pathlib
 import shlex
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import rich.console
 import rich.table
 from absl import flags
 
-from benchmarks.schedules import asked, automatic
+from benchmarks.schedules import automatic, requested
 from tokmerge_jax import command_line, registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import time_model
-from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import speed
-from tokmerge_jax.tasks.synthetic import (
-    clip_macs,
-    machine,
-    unmerged,
-)
-from tokmerge_jax.types import UserError
+from tokmerge_jax.tasks.synthetic import machine, unmerged
+from tokmerge_jax.types import Json, UserError
 from tokmerge_jax.visualize import time_model as picture
 
 _SCHEDULES = flags.DEFINE_string("schedules", "", "what to time beside no merging; see above")
@@ -62,7 +55,7 @@ def main(config: Config) -> None:
             "config.model.merger.name=none merges nothing; name the merger whose schedules to time"
         )
     systems = {speed.NONE: unmerged(config)}
-    systems.update(asked(config, _SCHEDULES.value) if _SCHEDULES.value else automatic(own))
+    systems.update(requested(config, _SCHEDULES.value) if _SCHEDULES.value else automatic(own))
     if len(systems) < time_model.LEAST:
         raise UserError(
             f"--schedules: {len(systems)}, no merging among them, are too few for a model of the"
@@ -78,14 +71,18 @@ def main(config: Config) -> None:
 def report(
     config: Config,
     systems: Mapping[str, System],
-    rounds: Sequence[Mapping[str, float]],
+    rounds: speed.Rounds,
     folder: pathlib.Path,
 ) -> None:
     """Fits, prints the table, writes results.json and the picture."""
     rows = _rows(systems, rounds)
     costs = [system.merging.cost for system in systems.values()]
     model = time_model.fit(costs, [row["seconds"] for row in rows])
-    content = _content(config, rows, rounds, model)
+    content = {
+        **speed.content(config, command_line.config_name(), _CLIPS.value, rows, rounds),
+        "model": dataclasses.asdict(model),
+        "command": shlex.join(sys.argv),
+    }
     runtime.write_text(folder / "results.json", json.dumps(content, indent=1) + "\n")
     title = f"{command_line.config_name()}, {machine()['devices']}"
     picture.draw(rows, title).savefig(folder / "tokens_to_time.png")
@@ -95,53 +92,23 @@ def report(
     print(f"Results and the picture are in {folder}.")
 
 
-def _rows(
-    systems: Mapping[str, System], rounds: Sequence[Mapping[str, float]]
-) -> list[dict[str, Any]]:
-    """The figures of each schedule; its seconds are predicted from those of the others."""
+def _rows(systems: Mapping[str, System], rounds: speed.Rounds) -> list[dict[str, Json]]:
+    """`speed.rows`, with each schedule's seconds predicted from those of the others."""
+    rows = speed.rows(systems, rounds)
     costs = [system.merging.cost for system in systems.values()]
-    seconds = [statistics.median(each[name] for each in rounds) for name in systems]
-    predicted = time_model.leave_one_out(costs, seconds)
+    predicted = time_model.leave_one_out(costs, [row["seconds"] for row in rows])
     return [
         {
-            "schedule": name,
-            "tokens_out": system.merging.cost[-1].tokens_out,
-            "gmac": clip_macs(system) / 1e9,
-            "seconds": measured,
-            "fastest": min(each[name] for each in rounds),
-            "slowest": max(each[name] for each in rounds),
-            "predicted": predicted_seconds,
-            "error": predicted_seconds / measured - 1,
-            "speed_up": seconds[0] / measured,
-            "mac_ratio": clip_macs(systems[speed.NONE]) / clip_macs(system),
+            **row,
+            "predicted": seconds,
+            "error": seconds / row["seconds"] - 1,
+            "mac_ratio": 1 / row["share"],
         }
-        for (name, system), measured, predicted_seconds in zip(
-            systems.items(), seconds, predicted, strict=True
-        )
+        for row, seconds in zip(rows, predicted, strict=True)
     ]
 
 
-def _content(
-    config: Config,
-    rows: Sequence[Mapping[str, Any]],
-    rounds: Sequence[Mapping[str, float]],
-    model: time_model.TimeModel,
-) -> dict[str, Any]:
-    """The content of results.json."""
-    return {
-        "name": command_line.config_name(),
-        "schedules": rows,
-        "model": dataclasses.asdict(model),
-        "clips": _CLIPS.value,
-        "rounds": rounds,
-        "machine": machine(),
-        "command": shlex.join(sys.argv),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "config": settings(config),
-    }
-
-
-def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
+def table(rows: Sequence[Mapping[str, Json]], title: str) -> rich.table.Table:
     """A table of the schedules; seconds are predicted from the measurements of the others."""
     view = rich.table.Table(title=title)
     view.add_column("schedule")
@@ -149,14 +116,14 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> rich.table.Table:
         view.add_column(column, justify="right")
     for row in rows:
         view.add_row(
-            row["schedule"],
+            row["merging"],
             str(row["tokens_out"]),
             f"{row['gmac']:.4g}",
             f"{row['seconds']:.4g}",
             f"{row['fastest']:.3g}-{row['slowest']:.3g}",
             f"{row['predicted']:.4g}",
             f"{row['error']:+.1%}",
-            f"{row['speed_up']:.2f}",
+            f"{row['times_as_fast']:.2f}",
             f"{row['mac_ratio']:.2f}",
         )
     return view

@@ -1,15 +1,29 @@
 """Runs cases in turns and makes the figures that `stages.py` prints and writes."""
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.cases import Case, Timed
 
+Row = Mapping[str, Any]
+"""The figures of a case, for its whole job; numbers are None where there is none.
 
-def report(cases: Sequence[Case], rounds: int) -> Iterator[list[dict[str, Any]]]:
+  stage, way: what is timed, and how (the first way of a stage is what others are compared with).
+  clips: number of clips; clips_per_second: how many are done in a second.
+  tflops, gmac: 10^12 FLOP per second; 10^9 multiply-accumulates.
+  seconds, fastest, slowest, rounds: the median, the extremes and the list of the rounds' seconds.
+  timed_share: the share of the job that a round runs; compile_seconds: seconds of compilation.
+  peak_bytes: the most memory held.
+  share_of_ceiling, times_first, difference: ratios to the ceiling's TFLOP/s and to the first way's
+    seconds; largest difference from the first way's output, relative to its largest value.
+  kernels: with --profile, the seconds of ours by kernel.
+"""
+
+
+def report(cases: Sequence[Case], rounds: int) -> Iterator[list[Row]]:
     """Times all cases in turn, `rounds` times after a run to warm up; the first is the ceiling.
 
     Yields:
@@ -26,7 +40,7 @@ def report(cases: Sequence[Case], rounds: int) -> Iterator[list[dict[str, Any]]]
 
 def _row(
     cases: Sequence[Case], warm: Sequence[Timed], timed: Sequence[Sequence[Timed]], i: int
-) -> dict[str, Any]:
+) -> Row:
     """The figures of a case; `cases[0]` is the ceiling, the first of its stage is compared with."""
     row, ceiling = (_figures(cases[j], warm[j], timed[j]) for j in (i, 0))
     first = next(j for j, other in enumerate(cases) if other.stage == cases[i].stage)
@@ -39,7 +53,7 @@ def _row(
     }
 
 
-def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> dict[str, Any]:
+def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> Row:
     """A case's own figures, of its whole job; a run may be only a part of the job."""
     times = [each.seconds for each in timed]
     median = statistics.median(times)

@@ -84,10 +84,10 @@ def answer(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list
     texts = inputs["text_ids"], inputs["text_mask"]
     ids, mask = (np.resize(array, (count, *array.shape[1:])) for array in texts)
     given = system, params, inputs, (ids, mask), most
-    return [_ours(stage, *given), _anew(stage, *given)]
+    return [_shared_case(stage, *given), _pairwise_case(stage, *given)]
 
 
-def _ours(
+def _shared_case(
     stage: str,
     system: System,
     params: Params,
@@ -117,7 +117,7 @@ def _ours(
     return Case(stage, "ours", run, macs, compiles=True)
 
 
-def _anew(
+def _pairwise_case(
     stage: str,
     system: System,
     params: Params,
@@ -132,7 +132,7 @@ def _anew(
     return compiled(
         stage,
         "each question and answer anew",
-        _each_anew(system, params, most),
+        _pairwise_answer(system, params, most),
         (params, inputs["tokens"], ids, mask, inputs["answer_ids"]),
         read["video"] + read["question"] + (most + 1) * read["memory"] + answers,
         runs=len(texts[0]),
@@ -140,7 +140,7 @@ def _anew(
     )
 
 
-def _each_anew(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
+def _pairwise_answer(system: System, params: Params, most: int) -> Callable[..., jax.Array]:
     """Returns a function that scores whole answers and repeats the states for each."""
     network = system.network
     assert isinstance(network, Answerer)

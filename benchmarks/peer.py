@@ -126,7 +126,7 @@ def half(system: System) -> bool:
     return runtime.compute_dtype(system.config.dtype) == jnp.bfloat16
 
 
-def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
+def original_cases(ours: Sequence[Case], ask: Ask) -> list[Case]:
     """The original's cases for the same jobs as ours."""
     return [
         dataclasses.replace(
@@ -138,7 +138,7 @@ def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
             compiles=False,
             peak_bytes=None,
         )
-        for case in of_ours
+        for case in ours
         for way, request in case.requests.items()
     ]
 
@@ -146,7 +146,7 @@ def of_original(of_ours: Sequence[Case], ask: Ask) -> list[Case]:
 def _write_job(
     folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes the folder that the process reads (`driver.py` says what it holds)."""
+    """Writes the job's folder, whose content the docstring of `driver.py` lists."""
     original, *_ = _ORIGINALS[system.name]
     job = {
         "embed_dim": 0,

@@ -8,15 +8,13 @@ import json
 import pathlib
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from benchmarks.figures import Row
 from benchmarks.peer import OTHERS
 from tokmerge_jax import commands
 from tokmerge_jax.types import UserError
 from tokmerge_jax.visualize import curve, ratios
-
-Case = Mapping[str, Any]
 
 
 def main() -> None:
@@ -38,7 +36,7 @@ def main() -> None:
     curve.save(ratios.draw([comparison(*each) for each in stages]), args.output)
 
 
-def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
+def compared(path: str) -> list[tuple[str, Row, list[Row]]]:
     """Collects (name, our case, their cases) of each stage that others were timed in too."""
     try:
         result = json.loads(pathlib.Path(path).read_text("utf-8"))
@@ -55,7 +53,7 @@ def compared(path: str) -> list[tuple[str, Case, list[Case]]]:
     return stages
 
 
-def comparison(name: str, ours: Case, theirs: Sequence[Case]) -> ratios.Comparison:
+def comparison(name: str, ours: Row, theirs: Sequence[Row]) -> ratios.Comparison:
     """The case as a group of bars."""
     each = tuple(tuple(_ratios(ours, case)) for case in theirs)
     return ratios.Comparison(
@@ -63,7 +61,7 @@ def comparison(name: str, ours: Case, theirs: Sequence[Case]) -> ratios.Comparis
     )
 
 
-def table(stages: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
+def table(stages: Sequence[tuple[str, Row, list[Row]]]) -> Iterator[str]:
     """Lines of Markdown: ours in seconds, the others' ratios with the lowest and highest round."""
     yield "| configuration | job | ours, s | of ceiling | clips/s | times as fast as |"
     yield "|---|---|---|---|---|---|"
@@ -85,7 +83,7 @@ def table(stages: Sequence[tuple[str, Case, list[Case]]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def _ratios(ours: Case, theirs: Case) -> list[float]:
+def _ratios(ours: Row, theirs: Row) -> list[float]:
     """Ratios per round, so that a busy minute of the machine affects both."""
     return [b / a for a, b in zip(ours["rounds"], theirs["rounds"], strict=True)]
 

@@ -21,7 +21,7 @@ Values = Mapping[str, Any]
 """Keys of config.model and their values."""
 
 
-def asked(config: Config, schedules: str) -> dict[str, System]:
+def requested(config: Config, schedules: str) -> dict[str, System]:
     """The systems of `schedules`, the value of --schedules, by their text.
 
     Raises:

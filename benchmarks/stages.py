@@ -3,23 +3,23 @@
 With `--stages memory`, reports what training as configured holds in memory, without running it.
 
 Examples:
-  python -m benchmarks.stages --config configs/msrvtt_b16.py
-  python -m benchmarks.stages --config configs/msrvtt_b16.py --stages encode --clips 1,8,32
-  python -m benchmarks.stages --config configs/msrvtt_qa_b16.py --stages answer
-  python -m benchmarks.stages --config configs/msrvtt_b16.py --stages decode,evaluation --rounds 1
-  python -m benchmarks.stages --config configs/msrvtt_b16.py --stages encode \\
+  python -m benchmarks.stages --config msrvtt_b16
+  python -m benchmarks.stages --config msrvtt_b16 --stages encode --clips 1,8,32
+  python -m benchmarks.stages --config msrvtt_qa_b16 --stages answer
+  python -m benchmarks.stages --config msrvtt_b16 --stages decode,evaluation --rounds 1
+  python -m benchmarks.stages --config msrvtt_b16 --stages encode \\
       --against vid-TLDR --against_python torch-env/bin/python
-  python -m benchmarks.stages --config configs/tempme_msrvtt_b32.py \\
+  python -m benchmarks.stages --config tempme_msrvtt_b32 \\
       --against TempMe --against_python torch-env/bin/python
-  python -m benchmarks.stages --config configs/tdsclip_ssv2_b16.py --stages memory
+  python -m benchmarks.stages --config tdsclip_ssv2_b16 --stages memory
   XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.stages \\
-      --config configs/msrvtt_l16.py --config.mesh.fsdp=8 --stages memory
+      --config msrvtt_l16 --config.mesh.fsdp=8 --stages memory
 
 Every round runs each case once, so that a busy minute of the machine slows all alike; medians are
 compared. Compilation is reported separately. "Ceiling" is a large matrix product of the model's
 shapes in the same rounds. GMAC are multiply-accumulates (what papers call GFLOPs), FLOP are two for
-each.
-Re-ranking is timed on a part of its pairs and scaled up; so are questions answered one by one.
+each. Re-ranking is timed on a part of its pairs and scaled up; so are questions answered one by
+one.
 
 The stages `decode`, `evaluation` and `kernels` take long and run only where they are named.
 `decode` draws videos and reads them as `config.data` says; a decord that the original's Python has
@@ -51,11 +51,11 @@ from benchmarks.cases import Case, Inputs, Sizes
 from benchmarks.decoding import decode
 from benchmarks.encoding import ceiling, encode, text
 from benchmarks.evaluation import questions, recognition, retrieval
-from benchmarks.figures import report
+from benchmarks.figures import Row, report
 from benchmarks.inputs import make_inputs, weights
 from benchmarks.kernels import forms
 from benchmarks.pairs import answer, rerank
-from benchmarks.peer import OTHERS, Peer, of_original
+from benchmarks.peer import OTHERS, Peer, original_cases
 from benchmarks.profile import kernels_of
 from benchmarks.tables import memory_table, table
 from benchmarks.training import memory, train
@@ -192,19 +192,19 @@ def _write(result: Mapping[str, Any]) -> None:
 
 def time_stages(
     system: System, stages: Mapping[str, Stage], sizes: Sizes, peer: Peer | None
-) -> Iterator[list[dict[str, Any]]]:
-    """Figures of the stages' cases, and of the original's where it is asked for, round by round."""
+) -> Iterator[list[Row]]:
+    """Figures of the stages' cases, and of the original's if it is given, round by round."""
     params, inputs = weights(system), make_inputs(system, list(stages), sizes)
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
     cases = [ceiling(system, max(sizes.clips))]
     for make in stages.values():
         cases += make(system, params, inputs, sizes)
-    askable = _askable(cases, peer) if peer else []
+    compared = with_original(cases, peer) if peer else []
     with contextlib.ExitStack() as stack:
-        if peer and askable:
+        if peer and compared:
             ask = stack.enter_context(peer.ready(system, params, inputs))
             order = list(dict.fromkeys(case.stage for case in cases))
-            cases += of_original(askable, ask)
+            cases += original_cases(compared, ask)
             cases.sort(key=lambda case: order.index(case.stage))  # beside ours
         if _WAIT.value:
             print(READY, flush=True)
@@ -213,22 +213,22 @@ def time_stages(
         for rows in report(cases, _ROUNDS.value):
             yield rows
         if _PROFILE.value:
-            for case, row in zip(cases, rows, strict=True):
-                if not case.way.startswith(OTHERS):
-                    row["kernels"] = kernels_of(case.run)
-            yield rows
+            yield [
+                row if case.way.startswith(OTHERS) else {**row, "kernels": kernels_of(case.run)}
+                for case, row in zip(cases, rows, strict=True)
+            ]
 
 
-def _askable(cases: Sequence[Case], peer: Peer) -> list[Case]:
-    """The cases that the original can be asked for; without decord, none that decode."""
-    askable = [case for case in cases if case.requests]
-    if not askable:
+def with_original(cases: Sequence[Case], peer: Peer) -> list[Case]:
+    """The cases that the original has too; without decord, none that decode."""
+    known = [case for case in cases if case.requests]
+    if not known:
         raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
-    decoding = [case for case in askable if case.stage.startswith("decode")]
+    decoding = [case for case in known if case.stage.startswith("decode")]
     if decoding and not peer.has("decord"):
         print(f"{_PYTHON.value} has no decord: decoding is timed without it", file=sys.stderr)
-        return [case for case in askable if case not in decoding]
-    return askable
+        return [case for case in known if case not in decoding]
+    return known
 
 
 def _check_output() -> None:

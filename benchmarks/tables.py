@@ -7,8 +7,10 @@ import numpy as np
 import rich.box
 import rich.table
 
+from benchmarks.figures import Row
 
-def table(rows: Sequence[dict[str, Any]], title: str) -> rich.table.Table:
+
+def table(rows: Sequence[Row], title: str) -> rich.table.Table:
     """A table of the figures of `report`; "-" stands for a figure that does not exist."""
     view = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = {

@@ -4,11 +4,11 @@ Runs in an environment of its own that has torch, safetensors and what the origi
 folder holds `job.json` (the system, sizes, the device), `weights.safetensors` (names as in a
 checkpoint of the original) and `inputs.npz`; `<system>.py` knows the original.
 
-A request is one JSON line on stdin: {"stage", "form", "how"} and what the stage takes; `how` says
-with or without merging, `clips` how many are encoded at a time. The stage "load" is answered as
-soon as the network is there. The answer, one JSON line on
-stdout, is {"seconds", "output", "peak_bytes"}: how long the stage took, a small result to compare,
-and on a GPU the most memory that it held, weights included (else null).
+Requests and answers are JSON, one a line, on stdin and stdout:
+  Request: {stage, form, how, ...stage arguments}. `form` is "eager" or "fused"; `how` is "on",
+    "off" or r per layer. The stage "load" has no more keys and returns once the network is built.
+  Answer: {seconds, output, peak_bytes}. `output` is a small result to compare, flattened;
+    `peak_bytes` is the most memory held on a GPU, weights included, and null on a CPU.
 
 On a GPU where ours computes in half precision, the original does as well: under float16 autocast,
 the papers' protocol, and in training under bfloat16's, ours, which needs no scaled gradients.

@@ -68,8 +68,8 @@ def test_the_folder_and_more_rounds(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     plain, half, *_, tome = results["schedules"]
-    assert (plain["schedule"], plain["tokens_out"], plain["speed_up"]) == ("no merging", 288, 1)
-    assert (half["schedule"], half["tokens_out"]) == ("30x2", 228)
+    assert (plain["merging"], plain["tokens_out"], plain["times_as_fast"]) == ("no merging", 288, 1)
+    assert (half["merging"], half["tokens_out"]) == ("30x2", 228)
     assert tome["tokens_out"] == 128
     assert tome["mac_ratio"] == pytest.approx(plain["gmac"] / tome["gmac"], rel=1e-12)
     assert tome["error"] == tome["predicted"] / tome["seconds"] - 1

@@ -41,7 +41,7 @@ def rows():
     return last
 
 
-def test_the_median_of_the_rounds_without_the_first_run_is_told_of_the_whole_job(rows):
+def test_the_median_without_the_first_run_is_reported_for_the_whole_job(rows):
     assert [row["seconds"] for row in rows] == [1, 3, 6, 4, 2]
     assert (rows[1]["fastest"], rows[1]["slowest"]) == (2, 4)
     assert rows[1]["rounds"] == [4, 2, 3]
@@ -61,7 +61,7 @@ def test_the_first_way_of_a_stage_is_what_results_are_compared_with(rows):
     assert differences == pytest.approx([0, 0, 0.1, 0, 0])
 
 
-def test_memory_and_compiling_are_told_where_they_are_known(rows):
+def test_memory_and_compiling_are_reported_where_they_are_known(rows):
     assert [row["peak_bytes"] for row in rows] == [None, 2**20, 2**21, None, None]
     compiling = [row["compile_seconds"] for row in rows]
     assert compiling[:3] == [0.5, None, None]
@@ -97,7 +97,7 @@ def test_the_original_has_its_own_products_and_no_compiling():
         asked.append(request)
         return Timed(2.0, np.zeros(1))
 
-    (original,) = peer.of_original([ours, case("text", "ours", [])], ask)
+    (original,) = peer.original_cases([ours, case("text", "ours", [])], ask)
     assert original.run().seconds == 2
     assert asked == [request]
     assert (original.way, original.macs, original.compiles) == ("original, eager", 7, False)

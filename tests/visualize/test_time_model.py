@@ -12,9 +12,9 @@ from matplotlib.text import Annotation, Text
 from tokmerge_jax.visualize import time_model
 
 ROWS = [
-    {"schedule": "none", "seconds": 2.0, "predicted": 1.9, "speed_up": 1.0, "mac_ratio": 1.0},
-    {"schedule": "20x4", "seconds": 1.0, "predicted": 1.2, "speed_up": 2.0, "mac_ratio": 2.5},
-    {"schedule": "$90_", "seconds": 1.0, "predicted": 1.0, "speed_up": 2.0, "mac_ratio": 3.0},
+    {"merging": "none", "seconds": 2.0, "predicted": 1.9, "times_as_fast": 1.0, "mac_ratio": 1.0},
+    {"merging": "20x4", "seconds": 1.0, "predicted": 1.2, "times_as_fast": 2.0, "mac_ratio": 2.5},
+    {"merging": "$90_", "seconds": 1.0, "predicted": 1.0, "times_as_fast": 2.0, "mac_ratio": 3.0},
 ]
 
 
@@ -54,11 +54,11 @@ def test_points_and_the_lines_on_which_they_would_lie():
 
 @pytest.mark.parametrize("count", [4, 12])
 def test_every_point_has_its_name_and_none_overlap(count):
-    rows = [{**ROWS[i % 3], "schedule": f"{ROWS[i % 3]['schedule']}, {i}"} for i in range(count)]
+    rows = [{**ROWS[i % 3], "merging": f"{ROWS[i % 3]['merging']}, {i}"} for i in range(count)]
     drawn = time_model.draw(rows, "")
     for axes, named in zip(drawn.axes, boxes(drawn), strict=True):
         names = {text.get_text(): text.xy for text in axes.texts if isinstance(text, Annotation)}
-        assert list(names) == [row["schedule"] for row in rows]
+        assert list(names) == [row["merging"] for row in rows]
         assert list(map(list, names.values())) == points(axes)
         heights = sorted((box.y0, box.y1) for box in named)
         assert all(below[1] <= above[0] for below, above in itertools.pairwise(heights))

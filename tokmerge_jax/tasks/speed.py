@@ -79,19 +79,26 @@ def benchmark(
     clips = clips or _CLIPS.get(jax.default_backend(), _ON_ACCELERATORS)
     folder.mkdir(parents=True, exist_ok=True)
     rounds = measure(registry.build(config), systems, folder / "rounds.json", clips, count)
-    content = {
+    result = content(config, name, clips, rows(systems, rounds), rounds)
+    text = json.dumps(result, indent=1, default=str)
+    runtime.write_text(folder / "results.json", f"{text}\n")
+    return result
+
+
+def content(
+    config: Config, name: str, clips: int, schedules: Sequence[Json], rounds: Rounds
+) -> dict[str, Json]:
+    """The content of `results.json`, as `benchmark` describes it."""
+    return {
         "name": name,
         "machine": machine(),
         "dtype": np.dtype(runtime.compute_dtype(config.dtype)).name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": settings(config),
         "clips": clips,
-        "schedules": rows(systems, rounds),
+        "schedules": schedules,
         "rounds": rounds,
     }
-    text = json.dumps(content, indent=1, default=str)
-    runtime.write_text(folder / "results.json", f"{text}\n")
-    return content
 
 
 def systems_of(config: Config, schedules: Sequence[str] = ()) -> dict[str, System]:

@@ -18,8 +18,8 @@ def draw(rows: Sequence[Mapping[str, Json]], title: str) -> Figure:
     A schedule has the same colour in both panels; names are at the right.
 
     Args:
-      rows: one row per schedule, the first without merging ("schedule", "seconds", "predicted",
-        "speed_up", "mac_ratio").
+      rows: one row per schedule, the first without merging ("merging", "seconds", "predicted",
+        "times_as_fast", "mac_ratio").
       title: a line above the figure.
     """
     result = Figure(figsize=(10, 3.8), dpi=200, layout="constrained")
@@ -27,7 +27,7 @@ def draw(rows: Sequence[Mapping[str, Json]], title: str) -> Figure:
     left, right = result.subplots(1, 2)
     _draw(left, rows, ("predicted", "seconds"), "as predicted")
     left.set(xlabel="s per clip, predicted from other schedules", ylabel="s per clip, measured")
-    _draw(right, rows, ("mac_ratio", "speed_up"), "proportional to GMAC")
+    _draw(right, rows, ("mac_ratio", "times_as_fast"), "proportional to GMAC")
     right.set(xlabel="GMAC without merging / GMAC", ylabel="measured speed-up")
     return result
 
@@ -50,7 +50,7 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Json]], keys: tuple[str, str],
     heights = dict(zip(order, _apart([(y[i] - low) / (high - low) for i in order]), strict=True))
     for i, row in enumerate(rows):
         axes.annotate(
-            row["schedule"], (x[i], y[i]), (1.02, heights[i]), xycoords="data",
+            row["merging"], (x[i], y[i]), (1.02, heights[i]), xycoords="data",
             textcoords="axes fraction", va="center", fontsize=7, parse_math=False,
             arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 0},
         )  # fmt: skip
