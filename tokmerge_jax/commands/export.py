@@ -7,8 +7,8 @@ Examples:
 
 Retrieval systems give encode_video, encode_text and, with a matching head, match; action
 recognition classify; question answering encode_video, score_answer and, if it generates answers,
-write_answer; captioning caption. Merging is part of them. Each is a file for cpu, cuda and tpu;
-without --batch, it takes any number of rows.
+write_answer; captioning adds caption to those of retrieval. Merging is part of them. Each is a file
+for cpu, cuda and tpu; without --batch, it takes any number of rows.
 
 `load.py` in the folder loads them with JAX alone; `export.json` has the names, shapes and dtypes of
 what they read and return, the configuration, its GMAC, and the versions; see docs/export.md. They

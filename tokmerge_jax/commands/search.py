@@ -7,10 +7,10 @@ Examples:
   tokmerge search like --index clips_index dog.jpg clips/7.mp4
 
 `index` encodes a folder of videos; longer ones are cut into overlapping windows, so that moments
-are found. When run again, it encodes new videos and removes deleted ones;
-after a stop or kill, it resumes. Files that cannot be decoded are listed. `query` ranks the videos
-for each text, with the matching head if the model has one; it needs no configuration. `like` ranks
-them by their similarity to each given video or picture.
+are found. When run again, it encodes new videos and removes deleted ones; after a stop or kill, it
+resumes. Files that cannot be decoded are listed. `query` ranks the videos for each text, with the
+matching head if the model has one; it needs no configuration. `like` ranks them by their similarity
+to each given video or picture.
 
 Keys that are often set when indexing (--config.KEY=VALUE):
   checkpoint            a folder of `tokmerge convert`, or a .pth or .safetensors file

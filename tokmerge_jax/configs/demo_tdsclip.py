@@ -11,7 +11,7 @@ The weights were trained from the demo's CLIP, which stays frozen, by:
       --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.output=results/demo_tdsclip_training --export demo_tdsclip.safetensors --half
 
-configs/demo_tdsclip.py:average is the baseline, a classifier of the mean of that CLIP's
+--config demo_tdsclip:average is the baseline, a classifier of the mean of that CLIP's
 frames. Its weights come from half of these clips in 10 epochs; its loss stays at ln 10.
 """
 

@@ -8,9 +8,9 @@ Zero-shot CLIP, the row to compare with: this command with --config.model.merger
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: val1 split, captions joined to a paragraph; 64 frames, 64 words, cosines
 (64 -> 16 -> 4 -> 1).
-Variants: configs/tempme_anet_b16.py trains LoRA and positions alone, as published;
-configs/tempme_anet_b16.py:full everything (our settings, after CLIP4Clip's; unverified);
-configs/tempme_anet_b16.py:script merges as TempMe's script, which has only B/32's settings
+Variants: --config tempme_anet_b16 trains LoRA and positions alone, as published;
+--config tempme_anet_b16:full everything (our settings, after CLIP4Clip's; unverified);
+--config tempme_anet_b16:script merges as TempMe's script, which has only B/32's settings
 (901.6 GMAC, 2614 tokens).
 Command: tokmerge eval --config tempme_anet_b16 --config.checkpoint=CKPT
 """

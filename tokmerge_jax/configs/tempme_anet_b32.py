@@ -8,8 +8,8 @@ Zero-shot CLIP, the row to compare with: this command with --config.model.merger
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
 Protocol: val1 split, captions joined to a paragraph; 64 frames, 64 words, cosines
 (64 -> 16 -> 4 -> 1).
-Variants: configs/tempme_anet_b32.py trains LoRA and positions alone, as published;
-configs/tempme_anet_b32.py:full everything (our settings, after CLIP4Clip's; unverified).
+Variants: --config tempme_anet_b32 trains LoRA and positions alone, as published;
+--config tempme_anet_b32:full everything (our settings, after CLIP4Clip's; unverified).
 Command: tokmerge eval --config tempme_anet_b32 --config.checkpoint=CKPT
 """
 

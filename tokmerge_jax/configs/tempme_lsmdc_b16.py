@@ -7,9 +7,9 @@ Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-1
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-16.pt.
 Protocol: 1000 test clips, one caption each; 12 frames, 32 words, cosines.
-Variants: configs/tempme_lsmdc_b16.py trains LoRA and positions alone, as published;
-configs/tempme_lsmdc_b16.py:full everything (our settings, after CLIP4Clip's; unverified);
-configs/tempme_lsmdc_b16.py:script merges as TempMe's script, which has only B/32's settings
+Variants: --config tempme_lsmdc_b16 trains LoRA and positions alone, as published;
+--config tempme_lsmdc_b16:full everything (our settings, after CLIP4Clip's; unverified);
+--config tempme_lsmdc_b16:script merges as TempMe's script, which has only B/32's settings
 (161.6 GMAC, 493 tokens).
 Command: tokmerge eval --config tempme_lsmdc_b16 --config.checkpoint=CKPT
 """

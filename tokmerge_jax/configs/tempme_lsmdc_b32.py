@@ -7,8 +7,8 @@ Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-3
 Zero-shot CLIP, the row to compare with: this command with --config.model.merger.name=none
 --config.model.lora_rank=0 --config.checkpoint=ViT-B-32.pt.
 Protocol: 1000 test clips, one caption each; 12 frames, 32 words, cosines.
-Variants: configs/tempme_lsmdc_b32.py trains LoRA and positions alone, as published;
-configs/tempme_lsmdc_b32.py:full everything (our settings, after CLIP4Clip's; unverified).
+Variants: --config tempme_lsmdc_b32 trains LoRA and positions alone, as published;
+--config tempme_lsmdc_b32:full everything (our settings, after CLIP4Clip's; unverified).
 Command: tokmerge eval --config tempme_lsmdc_b32 --config.checkpoint=CKPT
 """
 

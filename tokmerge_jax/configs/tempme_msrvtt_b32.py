@@ -4,10 +4,10 @@ Target: TempMe (LoRA) T2V R@1/5/10 46.1/71.8/80.7 (the paper's table, as its rev
 Cost: 34.7 of 52.9 GMAC, 97 tokens at the end.
 Checkpoint: TempMe publishes none; `tokmerge train` starts from OpenAI's ViT-B-32.pt
 (`docs/tempme.md` says where from). CKPT is its result, or a best.pth of the original.
-Zero-shot CLIP, the row to compare with: configs/clip_msrvtt_b32.py.
+Zero-shot CLIP, the row to compare with: --config clip_msrvtt_b32.
 Protocol: 1k-A test split, one caption per video; 12 frames, 32 words, cosines.
-Variants: configs/tempme_msrvtt_b32.py trains LoRA and positions alone, as published;
-configs/tempme_msrvtt_b32.py:full everything (our settings, after CLIP4Clip's; unverified).
+Variants: --config tempme_msrvtt_b32 trains LoRA and positions alone, as published;
+--config tempme_msrvtt_b32:full everything (our settings, after CLIP4Clip's; unverified).
 Command: tokmerge eval --config tempme_msrvtt_b32 --config.checkpoint=CKPT
 """
 

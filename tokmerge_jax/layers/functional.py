@@ -20,7 +20,7 @@ def product(
     If x had more than two axes, XLA would transpose one side for the gradient of the kernel, which
     takes up to an eighth of the product's own time.
     """
-    del dimension_numbers  # a linear layer always contracts the last axis
+    del dimension_numbers  # Flax passes it; a linear layer always contracts the last axis
     rows = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel, precision=precision)  # [rows,D]
     return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 

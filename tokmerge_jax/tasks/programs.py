@@ -43,7 +43,8 @@ def programs(system: System) -> dict[str, Program]:
 
     Retrieval has "encode_video" and "encode_text", and with a matching head "match", which scores
     pairs of both; action recognition has "classify"; question answering has "encode_video",
-    "score_answer" and, if the system generates answers, "write_answer"; captioning has "caption".
+    "score_answer" and, if the system generates answers, "write_answer"; captioning adds "caption"
+    to those of retrieval.
 
     Raises:
       UserError: if the system has none of these, or a vocabulary that it needs is missing.

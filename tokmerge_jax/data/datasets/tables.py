@@ -7,6 +7,7 @@ from tokmerge_jax.data.datasets import files
 from tokmerge_jax.types import Json, UserError
 
 _PACKED = ("struct<", "binary", "large_binary")  # pyarrow's types of videos inside a table
+
 Fields = tuple[str, dict[str, Json]]
 """The place of a row, for messages; its cells by column."""
 
