@@ -301,6 +301,7 @@ def test_curve_joins_runs_in_the_order_of_their_cost():
     assert points(slow) == []  # its speed is not known
     assert {text.get_text() for text in left.texts} == {"20", "40"}
     assert left.get_ylabel() == "T2V R@1, %"
+    assert (left.get_xlabel(), right.get_xlabel()) == ("GMAC per clip", "clips per second")
 
 
 def test_curve_does_not_join_different_networks():

@@ -32,8 +32,8 @@ def draw(results: Sequence[Mapping[str, Json]]) -> Figure:
         for colour, (name, runs) in enumerate(_sweeps(results)):
             _line(axes, runs, key, name, f"C{colour}")
         for place, run in enumerate(run for run in results if not _merged(run)):
-            value, label = run["headline"]["value"], "_" if place else "no merging"
-            axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=label)
+            value, shown = run["headline"]["value"], "_" if place else "no merging"
+            axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=shown)
             if run[key] is not None:
                 axes.plot(run[key], value, "s", color=_PLAIN, ms=5)
         axes.set_xlabel(label)
