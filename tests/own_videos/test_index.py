@@ -151,6 +151,7 @@ def test_a_filter_ranks_what_meets_it_alone(tmp_path):
         Filter("a/b"): names[1:2],
         Filter("\udcff"): names[5:],
         Filter(since=datetime.date(2024, 2, 3)): names[2:],
+        Filter(since=datetime.date(1700, 1, 1), until=datetime.date(2261, 12, 31)): names,
         Filter(until=datetime.date(2024, 2, 3)): names[:3],
         Filter("a", since=datetime.date(2024, 2, 2)): names[1:2],
         Filter(shortest=10): names[1:],
@@ -256,6 +257,21 @@ def test_tokens_that_are_lost_or_damaged(full, tmp_path, tokens):
     change(tmp_path / "index", PATHS[3], tokens=tokens)
     with pytest.raises(UserError, match=r"videos\.lance is damaged \(.*remove that folder and ind"):
         ask(full, top_k=VIDEOS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("since", datetime.date.min, "since=0001-01-01 must be in the years 1700 to 2261"),
+        ("until", datetime.date.max, "until=9999-12-31 must be in the years 1700 to 2261"),
+        ("shortest", -1, "shortest=-1 must be a number of seconds"),
+        ("longest", np.inf, "longest=inf must be a number of seconds"),
+        ("longest", np.nan, "longest=nan must be a number of seconds"),
+    ],
+)
+def test_a_filter_out_of_range_is_one_sentence(name, value, says):
+    with pytest.raises(UserError, match=says):
+        Filter(**{name: value})
 
 
 @pytest.mark.parametrize("about", [b"[]", b"no JSON", b'{"facts": {}}', b"[" * 60_000, None])

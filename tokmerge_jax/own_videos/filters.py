@@ -2,8 +2,13 @@
 
 import dataclasses
 import datetime
+import math
 import os
 import pathlib
+
+from tokmerge_jax.types import UserError
+
+_YEARS = range(1700, 2262)  # their nanoseconds fit into 64 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +21,9 @@ class Filter:
       until: the last such day.
       shortest: the least duration of the video in seconds.
       longest: the largest such duration; 0 = any.
+
+    Raises:
+      UserError: if a day or a duration is out of range.
     """
 
     folder: str = ""
@@ -23,6 +31,19 @@ class Filter:
     until: datetime.date | None = None
     shortest: int | float = 0
     longest: int | float = 0
+
+    def __post_init__(self) -> None:
+        for name, day in (("since", self.since), ("until", self.until)):
+            if day is not None and day.year not in _YEARS:
+                raise UserError(
+                    f"{name}={day} must be in the years {_YEARS[0]} to {_YEARS[-1]}; leave it out"
+                    " for any day"
+                )
+        for name, seconds in (("shortest", self.shortest), ("longest", self.longest)):
+            if not 0 <= seconds < math.inf:
+                raise UserError(
+                    f"{name}={seconds} must be a number of seconds; leave it out for any duration"
+                )
 
     def sql(self) -> str:
         """The condition on the columns of `own_videos.table`; "" if it is always true."""
