@@ -32,7 +32,7 @@ import rich.table
 from absl import flags
 
 from benchmarks.schedules import automatic, requested
-from tokmerge_jax import command_line, registry, runtime
+from tokmerge_jax import command_line, objects, registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import time_model
 from tokmerge_jax.system import System
@@ -61,7 +61,8 @@ def main(config: Config) -> None:
             f"--schedules: {len(systems)}, no merging among them, are too few for a model of the"
             f" time; name more, so that there are at least {time_model.LEAST}"
         )
-    folder = pathlib.Path(_OUTPUT.value or command_line.output(config) / "cost_model")
+    name = _OUTPUT.value or f"{command_line.output(config)}/cost_model"
+    folder = objects.local(objects.place(name), "cost models")
     folder.mkdir(parents=True, exist_ok=True)
     with command_line.resumable():
         rounds = speed.measure(own, systems, folder / "rounds.json", _CLIPS.value, _ROUNDS.value)

@@ -50,6 +50,13 @@ def test_what_cannot_work_is_reported_at_once(argument, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_object_store_is_refused():
+    pytest.importorskip("s3fs")
+    done = run("--config.output=s3://bucket/a")
+    assert done.returncode == 2
+    assert done.stderr.startswith("s3://bucket/a/cost_model: cost models need a local folder")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"rounds": []}', '{"facts": "a", "rounds": 3}'])
 def test_a_damaged_file_of_rounds_is_named(content, tmp_path):
     path = tmp_path / "rounds.json"

@@ -60,6 +60,20 @@ def test_an_unknown_command_is_one_sentence():
     assert tokmerge("qqq").stderr == "'qqq' is not a command of tokmerge; see tokmerge --help\n"
 
 
+@pytest.mark.parametrize("count", [0, -1])
+def test_launch_of_no_process_is_one_sentence(count):
+    done = tokmerge("launch", f"--processes={count}", "eval")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"error: --processes {count} must be at least 1\n")
+
+
+def test_an_export_to_an_object_store_is_refused():
+    pytest.importorskip("s3fs")
+    done = tokmerge("train", "--config=demo", "--export=s3://bucket/a.safetensors")
+    assert done.returncode == 2
+    assert done.stderr.startswith("s3://bucket/a.safetensors: exports need a local folder")
+
+
 def test_a_mistake_is_reported_as_by_the_script():
     runs = [tokmerge("convert", "--config=demo"), script.run("convert", "--config=demo")]
     for done in runs:

@@ -29,7 +29,10 @@ def run() -> None:
 
 def _launch() -> int:
     """Starts the processes, waits, and returns the exit code."""
-    args = _parser().parse_args()
+    parser = _parser()
+    args = parser.parse_args()
+    if args.processes < 1:
+        parser.error(f"--processes {args.processes} must be at least 1")
     ours = args.command in commands.names()
     program = ("-m", "tokmerge_jax", args.command) if ours else (args.command,)
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -9,12 +9,10 @@ parameters are in `training/best/`. After a stop (Ctrl-C, SIGTERM) or kill, the 
 from the last checkpoint with the same loss curve.
 """
 
-from pathlib import Path
-
 import numpy as np
 from absl import flags
 
-from tokmerge_jax import command_line, hosts, registry
+from tokmerge_jax import command_line, hosts, objects, registry
 from tokmerge_jax.config import Config
 from tokmerge_jax.tasks.training import train
 from tokmerge_jax.training import export
@@ -26,7 +24,7 @@ _HALF = flags.DEFINE_bool("half", False, "write the exported parameters as float
 def main(config: Config) -> None:
     """Trains to the end or until a stop is requested, and prints where the results are."""
     system = registry.build(config)
-    target = Path(_EXPORT.value) if _EXPORT.value else None
+    target = objects.local(objects.place(_EXPORT.value), "exports") if _EXPORT.value else None
     if target:
         export.check(target)
     folder = command_line.output(config) / "training"
