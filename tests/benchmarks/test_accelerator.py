@@ -26,6 +26,7 @@ def test_jobs_are_chosen_by_name():
         ('{"cases": [{"rounds": [1.0]}]}', False),
         ('{"cases": [', False),
         ("{}", False),
+        ('{"cases": []}', False),
         (None, False),
     ],
 )
@@ -33,6 +34,14 @@ def test_a_job_is_complete_with_all_its_rounds(content, complete, tmp_path):
     if content is not None:
         (tmp_path / "b16.json").write_text(content)
     assert accelerator.complete(tmp_path, accelerator.Job("b16", "demo", (), rounds=2)) == complete
+
+
+def test_nothing_starts_when_the_time_is_up(tmp_path, monkeypatch, capsys):
+    arguments = ["--minutes=0", "--only=goldens", f"--results={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["accelerator", *arguments])
+    accelerator.main()
+    assert not list(tmp_path.iterdir())
+    assert "goldens" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
