@@ -1,9 +1,13 @@
 """Exported functions: equal to the model's own for any number of rows, without this package."""
 
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
+import types
+from unittest import mock
 
 import jax
 import numpy as np
@@ -235,6 +239,22 @@ def test_an_answers_score_is_that_of_the_list(folder):
     twice = {key: np.repeat(x, 2, axis=0) for key, x in given.items()}
     got = jax.jit(program.function)(params, **twice, answer_ids=ids)["log_likelihood"]
     np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_a_failed_export_leaves_nothing_that_the_next_one_refuses(own, tmp_path, monkeypatch):
+    system, params = own
+    written = types.SimpleNamespace(serialize=lambda: b"function")
+    monkeypatch.setattr(export, "_exported", lambda *_: written)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(export, "_about", mock.Mock(side_effect=[full, {}]))
+    target = tmp_path / "out"
+    with pytest.raises(UserError, match="make room"):
+        export.export(system, params, target, name="x")
+    assert not target.exists()
+    export.export(system, params, target, name="x")
+    assert [*tmp_path.iterdir()] == [target]
+    modes = {file.stat().st_mode for file in target.iterdir()}
+    assert len(modes) == 1  # others may read the weights, as all files
 
 
 def test_what_cannot_be_exported_is_one_sentence(own, folder, monkeypatch):

@@ -10,7 +10,7 @@ import jax
 import jax.export
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tokmerge_jax import disk, parallel, runtime
 from tokmerge_jax.checkpoints import rules
@@ -68,15 +68,18 @@ def export(
             " write them beside it (weights=beside)"
         )
     made = {key: _exported(each, flat, batch, weights) for key, each in programs(system).items()}
+    part = target.with_name(f"{target.name}.part")  # a stop leaves no half of an export
     with disk.explained(target):
-        target.mkdir(parents=True)
+        disk.remove(part)
+        part.mkdir(parents=True)
         for key, each in made.items():
-            (target / f"{key}.jax_export").write_bytes(each.serialize())
+            (part / f"{key}.jax_export").write_bytes(each.serialize())
         if weights == "beside":
-            save_file(flat, target / "weights.safetensors")
-        (target / "load.py").write_text(inspect.getsource(loader), "utf-8")
+            (part / "weights.safetensors").write_bytes(save(flat))  # `save_file` hides it
+        (part / "load.py").write_text(inspect.getsource(loader), "utf-8")
         text = json.dumps(_about(system, name, made, weights), indent=2, default=str)
-        (target / "export.json").write_text(f"{text}\n", "utf-8")
+        (part / "export.json").write_text(f"{text}\n", "utf-8")
+        part.rename(target)
     return list(made)
 
 
