@@ -59,9 +59,9 @@ class TrainingSource:
     ) -> Iterator[Batch]:
         """Yields batches from `step` on, endlessly; each epoch is a new permutation of the rows.
 
-        Rows that do not fill an epoch's last batch are dropped in that epoch. A batch holds one
-        sample of each of its videos, then a second sample of each, and so on. So taking every n-th
-        row gives whole groups (videos with all their samples) if n divides the number of videos.
+        Rows that do not fill an epoch's last batch are dropped in that epoch. Sample k of video v
+        is row k V + v, for V videos per batch. If n divides V, rows i, i + n, i + 2n, … hold all
+        samples of their videos, as gradient accumulation needs.
 
         Args:
           augment: (uint8 frames [T,H,W,3], generator) -> [T,S,S,3], for action recognition with

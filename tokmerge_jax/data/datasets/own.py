@@ -68,8 +68,8 @@ class Tables:
         rows = [row for rows in self.rows.values() for row in rows]
         texts = {text for row in rows for text in row.texts[-1]}
         if self.kind == "actions" and all(name.isdecimal() for name in (*texts, *known)):
-            largest = max(texts, key=lambda text: (len(text), text))
-            if len(largest) > 5:
+            largest = max(texts, key=lambda text: len(text.lstrip("0")))
+            if len(largest.lstrip("0")) > 5:
                 raise UserError(
                     f"{self.files[0]}: label {files.shown(largest)} is too large; labels that are"
                     " numbers count from 0"
@@ -205,7 +205,8 @@ def _actions(rows: Sequence[_Row], videos: Videos, names: Sequence[str]) -> Iter
     numbers = {name: number for number, name in enumerate(names)}
     for row in rows:
         label = row.texts[0][0]
-        number = int(label) if label not in numbers else numbers[label]  # 007
+        # A number may have zeros in front, and is then no name itself.
+        number = int(label) if label not in numbers else numbers[label]
         yield Action((videos.clip(row.video),), number, 0)
 
 
