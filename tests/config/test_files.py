@@ -54,7 +54,7 @@ def test_a_file_that_builds_none_is_refused(tmp_path, text, says):
 def test_a_file_that_is_not_there_is_named(name):
     with pytest.raises(UserError, match=f"the configuration {name} cannot be loaded: ") as caught:
         config.load(name)
-    assert "name a file of configs/" in str(caught.value)
+    assert "see `tokmerge configs`" in str(caught.value)
 
 
 def test_a_variant_that_a_file_does_not_have_is_refused(tmp_path):

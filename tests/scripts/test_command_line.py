@@ -40,7 +40,7 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         ([CONFIG, "--batch_size=3"], ("'batch_size'", "--config.eval.batch_size=VALUE")),
         ([CONFIG, "--distributed=auto"], ("--distributed: this script runs in one process",)),
         ([CONFIG, "stray"], ("'stray'", "--help")),
-        (["--config=README.md"], ("README.md", "is not a configuration", "configs/")),
+        (["--config=README.md"], ("README.md", "is not a configuration", "tokmerge configs")),
         ([CONFIG, "--output=x"], ("--output", "--config.output")),
         pytest.param(
             ["--curve=a", "--clips=2"], ("--curve takes no --clips",), marks=pytest.mark.slow

@@ -88,7 +88,7 @@ class Data(Part):
 
     dataset: str = ""
     split: str = "test"
-    folder: str = "data"  # where prepare_data.py put the data sets
+    folder: str = "data"  # where `tokmerge prepare` stores the data sets
     sampling: str = "intervals"  # rule that selects frames, see `data.sampling.frames`
     trim_seconds: int | float = 0  # use only the first seconds of a video; 0 = all of it
     on_broken: Literal["stop", "skip"] = "stop"  # skip: leave unreadable videos out

@@ -54,12 +54,12 @@ def read(name: str) -> tuple[Config, Publication | None]:
     except OSError as error:
         near = difflib.get_close_matches(path.stem, names(), n=1)
         raise UserError(
-            f"the configuration {name} cannot be loaded: {error.strerror}; name a file of configs/"
+            f"the configuration {name} cannot be loaded: {error.strerror}; see `tokmerge configs`"
             + (f", for example {near[0]}" if near else "")
         ) from error
     except Exception as error:  # a user's file is a program and may raise anything
         raise UserError(
-            f"the file {name} is not a configuration ({error}); name a file of configs/"
+            f"the file {name} is not a configuration ({error}); see `tokmerge configs`"
         ) from error
     for each in (config, plain):
         if not isinstance(each, Config):

@@ -91,9 +91,9 @@ class Candidates:
 def joined(windows: Sequence[Hit]) -> list[Hit]:
     """Joins neighbours among windows, best first.
 
-    A window that overlaps or touches a better moment of its video extends it, if its rank is in the
-    upper quarter between the worst window's and that moment's; otherwise it only repeats a part of
-    the moment, and is left out.
+    Let b be the score (`Hit.rank`) of a better moment that the window overlaps or touches, w the
+    worst window's. A window scoring at least b - (b - w) / 4 extends the moment; a lower one is
+    dropped, since it only repeats part of it.
     """
     moments: list[Hit] = []
     for window in windows:

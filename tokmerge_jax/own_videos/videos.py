@@ -82,8 +82,8 @@ def predictions(
     config = system.config
     size = parallel.batch_size(model.mesh, min(config.eval.batch_size, len(videos)))
     decode = decoder(config.data, system.pixels.frames, folder="")
-    paths, place_of = [*videos], {path: np.int32(place) for place, path in enumerate(videos)}
-    own = [paths[place] for place in hosts.share(np.arange(len(paths)))]
+    all_paths, place_of = [*videos], {path: np.int32(place) for place, path in enumerate(videos)}
+    own = [all_paths[place] for place in hosts.share(np.arange(len(all_paths)))]
     clips = FolderClips(own, decode, system.pixels.transform, config.data.workers)
     done = len(videos) - len(own)
     with Progress(doing, len(videos), "video", done=done, compiles=True) as bar:
@@ -93,12 +93,13 @@ def predictions(
             bar.update()
 
         inputs = (
-            (paths, (video, np.resize([place_of[path] for path in paths], len(video))))
-            for paths, video in clips.batches(size, refuse)
+            (batch_paths, (video, np.resize([place_of[path] for path in batch_paths], len(video))))
+            for batch_paths, video in clips.batches(size, refuse)
         )
-        for paths, predicted in ahead(predict, inputs):
-            yield tuple(videos[path] for path in paths), predicted
-            bar.update(len(paths))
+        for batch_paths, predicted in ahead(predict, inputs):
+            names = tuple(videos[path] for path in batch_paths)
+            yield names, predicted
+            bar.update(len(names))
 
 
 def merged(videos: Mapping[str, str], own: Mapping[str, Json]) -> dict[str, Json]:

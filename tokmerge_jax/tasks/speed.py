@@ -41,8 +41,7 @@ NONE = "no merging"
 Rounds = Sequence[Mapping[str, float]]
 """For each round, a system's name -> seconds per clip."""
 
-_CLIPS = {"cpu": 1}  # clips that are encoded at a time, by default
-_ON_ACCELERATORS = 32
+_ON_ACCELERATORS = 32  # clips that are encoded at a time, by default; 1 on a CPU
 
 
 def benchmark(
@@ -76,7 +75,7 @@ def benchmark(
       UserError: if a schedule cannot work, or the configuration merges nothing and has some.
     """
     systems = systems_of(config, schedules)
-    clips = clips or _CLIPS.get(jax.default_backend(), _ON_ACCELERATORS)
+    clips = clips or (1 if jax.default_backend() == "cpu" else _ON_ACCELERATORS)
     folder.mkdir(parents=True, exist_ok=True)
     rounds = measure(registry.build(config), systems, folder / "rounds.json", clips, count)
     result = content(config, name, clips, rows(systems, rounds), rounds)

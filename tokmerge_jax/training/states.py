@@ -94,7 +94,7 @@ class ObjectStates:
         place = self._folder / str(step)
         with disk.replaced(place / f"{hosts.number()}.npz") as file:
             _pack(file, state)
-        hosts.gather(None)  # all have written
+        hosts.wait()  # all have written
         if not hosts.number():
             runtime.write_text(place / _COMPLETE, json.dumps({"processes": hosts.count()}))
             for old in self._complete()[: -self._keep]:
