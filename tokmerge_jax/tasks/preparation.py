@@ -35,8 +35,8 @@ def prepare(
       folder: folder of prepared data sets (`config.data.folder`).
       annotations: folder or file of the annotations; "" for a drawn data set. For "custom", a
         table of videos and texts, or a folder of tables (see `data.datasets.own`).
-      videos: folder of the videos; "" for a drawn data set, and for a folder of tables that holds
-        the videos.
+      videos: folder of the videos; "" for a drawn data set, and for tables that hold the videos,
+        in their folder or in themselves.
       splits: names of splits; by default "test", for actions "val", for a drawn data set and for
         "custom" all.
       format: format of the annotations, a key of `specs.FAMILIES`; "" = by the files' names. For
@@ -76,13 +76,12 @@ def _prepare_files(
     format: str,
 ) -> list[SplitReport]:
     """Checks and stores a data set of files; arguments as `prepare`."""
-    if dataset == specs.OWN and os.path.isdir(annotations):
-        videos = videos or annotations
-    named = {"annotations": annotations, "videos": videos}
+    named = {"annotations": annotations, "videos": videos or dataset == specs.OWN}
     if missing := [name for name, place in named.items() if not place]:
         raise UserError(f"the data set {dataset} needs {' and '.join(missing)}")
     if dataset == specs.OWN:
-        return prepare_own(Path(annotations), Path(videos), folder, splits, workers, format=format)
+        place = Path(videos) if videos else None
+        return prepare_own(Path(annotations), place, folder, splits, workers, format=format)
     of_actions = specs.SPECS[dataset].kind == "actions"  # the labels of tests are secret
     splits = splits or ["val" if of_actions else "test"]
     return prepare_files(

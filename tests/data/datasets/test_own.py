@@ -192,9 +192,6 @@ def test_wrong_files_splits_and_numbers_are_named(tmp_path):
     table(tmp_path, "a.parquet", CAPTIONS).write_bytes(b"no")
     with pytest.raises(UserError, match=r"a\.parquet: cannot be read as Parquet"):
         own.read(tmp_path / "a.parquet")
-    packed = [{"video": {"bytes": b"", "path": "a.mp4"}, "caption": "a cat"}]
-    with pytest.raises(UserError, match="column 'video' holds the videos themselves; write each"):
-        own.read(table(tmp_path, "b.parquet", packed))
 
 
 def test_a_video_in_two_splits_is_reported(tmp_path, capsys):

@@ -4,7 +4,8 @@ A table is a CSV file, JSON lines or a Parquet file. Its columns are `video`; `c
 `question` and `answer`, or `label`; and `split` (train, val or test), if it holds several. JSON and
 Parquet may hold lists of captions and answers. A folder holds the tables of a Hugging Face data
 set: `metadata.csv` (or .jsonl, .parquet) beside the videos, which the column `file_name` then names
-from that folder, or files such as `data/train-00000-of-00001.parquet`.
+from that folder, or files such as `data/train-00000-of-00001.parquet`. A Parquet table may hold the
+videos themselves (`packed`).
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tokmerge_jax.data.datasets import files, tables
+from tokmerge_jax.data.datasets import files, packed, tables
 from tokmerge_jax.data.datasets.locating import Videos
 from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Question, Record
 from tokmerge_jax.types import Json, UserError
@@ -88,24 +89,39 @@ class Tables:
         return list(_RECORDS[self.kind](self.rows[split], videos, names))
 
 
-def read(source: pathlib.Path, kind: str = "", split: str = "") -> Tables:
-    """Reads the tables of a data set.
+def holds_videos(source: pathlib.Path) -> bool:
+    """Whether the tables of a data set hold the videos themselves, not their names.
+
+    Raises:
+      UserError: if the first table cannot be read or holds no row.
+    """
+    _, fields = tables.first(tables.find(source)[0])
+    return packed.is_video(fields.get("video"))
+
+
+def read(
+    source: pathlib.Path, kind: str = "", split: str = "", videos: pathlib.Path = pathlib.Path()
+) -> Tables:
+    """Reads the tables of a data set, and writes the videos inside them to files.
 
     Args:
       source: a table, or a folder of tables.
       kind: the kind of the records, a key of `COLUMNS`; "" = as the columns say.
       split: that of rows for which neither the table nor its name says one; by default "test", for
         actions "val".
+      videos: the folder that videos inside the tables are written to.
 
     Raises:
       UserError: if a table cannot be read, if a column is missing, a cell empty, a row there twice
-        or a split unknown; the message names the file and the row.
+        or a split unknown; the message names the file and the row. Also if a video cannot be
+        written.
     """
     paths = tables.find(source)
     kind = kind or _kind(paths[0])
     rows: dict[str, list[_Row]] = {}
+    default, unpacked = split or ("val" if kind == "actions" else "test"), packed.Files(videos)
     for path in paths:
-        for row in _rows(path, source, kind, split or ("val" if kind == "actions" else "test")):
+        for row in _rows(path, source, kind, default, unpacked):
             rows.setdefault(row.split, []).append(row)
     _check_distinct(rows, kind)
     return Tables(paths, kind, rows)
@@ -122,12 +138,16 @@ def _kind(path: pathlib.Path) -> str:
     raise UserError(f"{path}: {fault} (its columns: {', '.join(columns)})")
 
 
-def _rows(path: pathlib.Path, source: pathlib.Path, kind: str, default: str) -> Iterator[_Row]:
+def _rows(
+    path: pathlib.Path, source: pathlib.Path, kind: str, default: str, unpacked: packed.Files
+) -> Iterator[_Row]:
     columns = tables.columns(path)
     video = "file_name" if "file_name" in columns and "video" not in columns else "video"
     below = path.relative_to(source) if path != source else pathlib.Path(path.name)
     default = _split_of(below) or default
-    for where, fields in tables.read(path):
+    for number, (where, fields) in enumerate(tables.read(path)):
+        if packed.is_video(fields.get("video")):
+            fields["video"] = unpacked.name(fields["video"], number)
         (name,), *texts = (_texts(fields, column, where) for column in (video, *COLUMNS[kind]))
         if video == "file_name":
             name = (below.parent / name).as_posix()

@@ -6,6 +6,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
+from tokmerge_jax import hosts
 from tokmerge_jax.data.datasets import action_lists, files, own, specs, storing, umt, video_text
 from tokmerge_jax.data.datasets.locating import Videos
 from tokmerge_jax.data.datasets.specs import FAMILIES, OWN, SPECS
@@ -55,7 +56,7 @@ def prepare(
 
 def prepare_own(
     source: pathlib.Path,
-    videos: pathlib.Path,
+    videos: pathlib.Path | None,
     folder: str,
     splits: Sequence[str],
     workers: int,
@@ -66,7 +67,8 @@ def prepare_own(
 
     Args:
       source: a table of videos and texts, or a folder of tables (see `own`).
-      videos: the folder that the tables' video names start from.
+      videos: the folder that the tables' video names start from, or that videos inside the tables
+        are written to; None for the tables' own folder, or a new one in `folder`.
       folder: the folder of prepared data sets (`config.data.folder`).
       splits: names of splits; by default all of the tables.
       workers: number of processes that check videos.
@@ -79,14 +81,13 @@ def prepare_own(
       UserError: if a table or the video folder is missing or wrong, or if the folder holds a data
         set of another kind.
     """
-    if not videos.is_dir():
-        raise UserError(f"videos={videos}: no such folder")
     if format and format not in own.COLUMNS:
         raise UserError(f"format={format}: {OWN} has the formats {', '.join(own.COLUMNS)}")
     for split in splits:
         if split not in own.SPLITS.values():
             raise UserError(f"splits={split}: must be train, val or test")
-    tables = own.read(source, format, splits[0] if len(splits) == 1 else "")
+    split = splits[0] if len(splits) == 1 else ""
+    tables, there = _read_own(source, videos, folder, format, split)
     if missing := [split for split in splits if split not in tables.rows]:
         raise UserError(f"splits={missing[0]}: {source} has the splits {', '.join(tables.rows)}")
     stored = video_text.splits(folder, OWN)
@@ -97,10 +98,25 @@ def prepare_own(
         )
     splits = splits or [split for split in own.SPLITS if split in tables.rows]
     names, store_names = _own_names(tables, folder, bool({*stored} - {*splits}))
-    there = Videos(videos.resolve())
     annotated = {split: tables.records(split, there, names) for split in splits}
     named = dict.fromkeys(splits, tables.files)
     return storing.store(OWN, folder, annotated, named, workers, store_names)
+
+
+def _read_own(
+    source: pathlib.Path, videos: pathlib.Path | None, folder: str, format: str, split: str
+) -> tuple[own.Tables, Videos]:
+    """Reads the tables; videos inside them are written to files, before any process looks there."""
+    if own.holds_videos(source):
+        videos = videos or pathlib.Path(folder, f"{OWN}_videos")
+        with hosts.held(pathlib.Path(folder), f"{OWN}.lock"):
+            return own.read(source, format, split, videos), Videos(videos.resolve())
+    if videos is None and source.is_file():
+        raise UserError(f"the data set {OWN} needs videos")
+    videos = videos or source
+    if not videos.is_dir():
+        raise UserError(f"videos={videos}: no such folder")
+    return own.read(source, format, split), Videos(videos.resolve())
 
 
 @dataclasses.dataclass(frozen=True)

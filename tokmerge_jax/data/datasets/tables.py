@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.types import Json, UserError
 
-_PACKED = ("struct<", "binary", "large_binary")  # pyarrow's types of videos inside a table
+_PACKED = ("struct<", "binary", "large_binary")  # pyarrow's types of files inside a table
+_ROWS = 10_000  # number of rows that are read at a time, unless they hold videos
 
 Fields = tuple[str, dict[str, Json]]
 """The place of a row, for messages; its cells by column."""
@@ -30,13 +31,18 @@ def find(source: pathlib.Path) -> tuple[pathlib.Path, ...]:
 
 
 def columns(path: pathlib.Path) -> list[str]:
-    """The columns of a table's first row.
+    """The columns of a table's first row; errors as `first`."""
+    return list(first(path)[1])
+
+
+def first(path: pathlib.Path) -> Fields:
+    """The first row of a table.
 
     Raises:
       UserError: if it holds no row or cannot be read.
     """
-    for _, fields in read(path):
-        return list(fields)
+    for row in read(path):
+        return row
     raise UserError(f"{path}: holds no row")
 
 
@@ -53,22 +59,24 @@ def _csv(path: pathlib.Path) -> Iterator[Fields]:
 
 
 def _parquet(path: pathlib.Path) -> Iterator[Fields]:
+    """The rows, one row group in memory at a time; of files inside the table, only videos."""
     try:
         import pyarrow.parquet as parquet
     except ImportError:
         raise UserError(f"{path}: needs pyarrow; run pip install pyarrow") from None
     try:
-        schema = parquet.read_schema(path)
-        packed = "video" in schema.names and str(schema.field("video").type).startswith(_PACKED)
-        rows = [] if packed else parquet.read_table(path).to_pylist()
+        with parquet.ParquetFile(path) as file:
+            types = {field.name: str(field.type) for field in file.schema_arrow}
+            packed = {name for name, kind in types.items() if kind.startswith(_PACKED)}
+            columns = [name for name in types if name == "video" or name not in packed]
+            size = 1 if "video" in packed else _ROWS
+            groups = range(file.num_row_groups)
+            parts = (file.iter_batches(size, row_groups=[i], columns=columns) for i in groups)
+            rows = (row for part in parts for batch in part for row in batch.to_pylist())
+            for number, row in enumerate(rows):
+                yield f"{path}, row {number}", dict.fromkeys(types) | row
     except (OSError, ValueError, LookupError) as error:  # pyarrow's errors are among these
         raise UserError(f"{path}: cannot be read as Parquet ({error!s:.100})") from error
-    if packed:
-        raise UserError(
-            f"{path}: column 'video' holds the videos themselves; write each to a file, and"
-            " name the files in a table"
-        )
-    yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows))
 
 
 READERS: Mapping[str, Callable[[pathlib.Path], Iterator[Fields]]] = {
