@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from tokmerge_jax import disk, hosts, runtime
 from tokmerge_jax.evaluation.context import Model
 from tokmerge_jax.own_videos import ranking
+from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.windows import Window
@@ -262,14 +263,7 @@ def describe(folder: pathlib.Path) -> dict[str, Json]:
     match tables.Table(folder).about:
         case {"facts": dict(), "about": _} as known:
             return known
-    raise damaged(folder)
-
-
-def damaged(folder: pathlib.Path) -> UserError:
-    """The error of an index whose metadata are not those that indexing writes."""
-    return UserError(
-        f"{folder}/videos.lance is damaged, or not written by tokmerge search; use another folder"
-    )
+    raise damaged(folder, "no description of its videos")
 
 
 def _tables() -> ModuleType:

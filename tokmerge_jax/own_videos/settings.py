@@ -12,6 +12,7 @@ from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.parts import restore
 from tokmerge_jax.own_videos import index
+from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, UserError
 
@@ -38,7 +39,7 @@ def about(place: pathlib.Path) -> dict[str, Json]:
     match index.describe(place)["about"]:
         case {"config": dict(), "videos": str()} as kept:
             return kept
-    raise index.damaged(place)
+    raise damaged(place, "no configuration or folder of videos")
 
 
 @contextlib.contextmanager
@@ -67,6 +68,4 @@ def restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
 
 def _invalid(place: pathlib.Path, why: str) -> UserError:
     """The error of an index whose configuration cannot be used."""
-    return UserError(
-        f"{place}/videos.lance holds no valid configuration ({why}); use another folder"
-    )
+    return damaged(place, f"no valid configuration: {why}")

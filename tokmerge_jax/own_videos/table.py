@@ -20,6 +20,7 @@ import pyarrow as pa
 from jaxtyping import Float32, UInt64
 
 from tokmerge_jax import disk
+from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.packing import pack, unpack
 from tokmerge_jax.own_videos.ranking import EXACT
 from tokmerge_jax.own_videos.windows import Window
@@ -274,13 +275,6 @@ class Table:
             self._data.create_index("embedding", "IVF_RQ", metric="dot", num_partitions=partitions)
 
 
-def damaged(folder: pathlib.Path, reason: str) -> UserError:
-    """The error of a table that cannot be read."""
-    return UserError(
-        f"{folder / _NAME} is damaged ({reason:.120}); remove that folder and index again"
-    )
-
-
 @contextlib.contextmanager
 def _reported(folder: pathlib.Path) -> Iterator[None]:
     """Raises UserError for what Lance raises: refusals of the machine, and damage."""
@@ -290,4 +284,4 @@ def _reported(folder: pathlib.Path) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, pa.ArrowException) as error:
-        raise damaged(folder, " ".join(str(error).split())) from error
+        raise damaged(folder, " ".join(str(error).split())[:120]) from error

@@ -1,0 +1,13 @@
+"""The error of an index that cannot be used."""
+
+import pathlib
+
+from tokmerge_jax.types import UserError
+
+
+def damaged(folder: pathlib.Path, reason: str) -> UserError:
+    """The error of the index in `folder`, whose table or settings cannot be read."""
+    return UserError(
+        f"{folder}/videos.lance is damaged, or not written by tokmerge search ({reason}); index"
+        " again into another folder"
+    )
