@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import jax
 from etils import epath
 
-from tokmerge_jax import checkpoints, registry
+from tokmerge_jax import checkpoints, objects, registry
 from tokmerge_jax.checkpoints.known import KNOWN
 from tokmerge_jax.config import Config, files
 from tokmerge_jax.data.datasets.storing import SplitReport
@@ -212,7 +212,7 @@ def convert(
     conversion.convert(
         built,
         epath.Path(checkpoints.hub.local(path(source, "source"))),
-        epath.Path(path(target, "target")),
+        objects.place(path(target, "target")),
         reverse=reverse,
     )
 

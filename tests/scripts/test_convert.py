@@ -9,12 +9,16 @@ import clip_case
 import golden
 import jax.numpy as jnp
 import numpy as np
+import object_store
 import pytest
 import recipe
+from etils import epath
 from safetensors.numpy import load_file, save_file
 
 import tokmerge_jax
+from tokmerge_jax import objects
 from tokmerge_jax.checkpoints import load_checkpoint
+from tokmerge_jax.types import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 CASE = json.loads((ROOT / "tests/goldens/vidtldr-tiny.json").read_text())
@@ -63,6 +67,22 @@ def test_there_and_back(tmp_path):
     assert {name: w.tobytes() for name, w in again.items()} == {
         name: w.tobytes() for name, w in weights.items() if not name.endswith("position_ids")
     }
+
+
+@pytest.mark.slow
+def test_there_and_back_on_an_object_store(tmp_path):
+    weights = recipe.state_dict(CASE["shapes"], CASE["seed"], CASE["gain"])
+    source, back = tmp_path / "in.safetensors", tmp_path / "back.safetensors"
+    save_file({name: np.asarray(w) for name, w in weights.items()}, source)
+    with object_store.running():
+        folder, file = "s3://bucket/converted", "s3://bucket/back.safetensors"
+        tokmerge_jax.convert("msrvtt_mc_b16", source, folder, {**SIZES})
+        with pytest.raises(UserError, match="target=s3://bucket/converted already exists"):
+            tokmerge_jax.convert("msrvtt_mc_b16", source, folder, {**SIZES})
+        tokmerge_jax.convert("msrvtt_mc_b16", folder, file, {**SIZES}, reverse=True)
+        back.write_bytes(objects.read(epath.Path(file)))
+    for name, value in load_file(back).items():
+        np.testing.assert_array_equal(value, weights[name])
 
 
 @pytest.mark.slow

@@ -52,10 +52,9 @@ def main(config: Config) -> None:
         raise UserError("--source is missing; name the weights to convert, see --help")
     if not _TARGET.value:
         raise UserError("--target is missing; name the new folder, see --help")
-    source, target = epath.Path(hub.local(_SOURCE.value)), epath.Path(_TARGET.value)
+    source, target = epath.Path(hub.local(_SOURCE.value)), objects.place(_TARGET.value)
     if _PUSH.value:
-        folder = objects.local(objects.place(_TARGET.value), "folders for the Hub")
-        return release(config, source, folder)
+        return release(config, source, objects.local(target, "folders for the Hub"))
     summary = convert(config, source, target, reverse=_REVERSE.value, fold_lora=_MERGE.value)
     if _MERGE.value:
         print("LoRA is folded into the weights: use them with --config.model.lora_rank=0")
@@ -76,7 +75,7 @@ def release(config: Config, source: epath.Path, folder: pathlib.Path) -> None:
     print(f"Wrote {folder}; pushed: {push(folder, _PUSH.value)}")
 
 
-def report(config: Config, name: str, source: epath.Path, target: epath.Path) -> None:
+def report(config: Config, name: str, source: epath.Path, target: objects.Place) -> None:
     """Prints the numbers of the converted weights, which were named `name`."""
     changes = {"model.lora_rank": 0} if _MERGE.value else {}
     system = registry.build(config.override({**changes, "checkpoint": str(source)}))

@@ -11,6 +11,7 @@ from tokmerge_jax import checkpoints, disk, registry
 from tokmerge_jax.checkpoints import checkpoint, rules, torch_file
 from tokmerge_jax.config import Config, clip
 from tokmerge_jax.layers.lora import merge_lora
+from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
 from tokmerge_jax.types import UserError
 
@@ -29,7 +30,7 @@ Summary = Mapping[tuple[str, str], TensorGroup]
 def convert(
     config: Config,
     source: epath.Path,
-    target: epath.Path,
+    target: Place,
     *,
     reverse: bool = False,
     fold_lora: bool = False,
@@ -39,7 +40,7 @@ def convert(
     Args:
       config: the configuration of the network.
       source: PyTorch's file or folder; with `reverse`, our weights.
-      target: the new folder; with `reverse`, a new .safetensors file.
+      target: the new folder, maybe on a store; with `reverse`, a new .safetensors file.
       reverse: convert our weights to PyTorch's names, as in a fine-tuned checkpoint.
       fold_lora: add LoRA to the weights that it changes.
 
@@ -67,7 +68,7 @@ def convert(
     return _from_torch(system, source, target, fold_lora)
 
 
-def _from_torch(system: System, source: epath.Path, target: epath.Path, fold_lora: bool) -> Summary:
+def _from_torch(system: System, source: epath.Path, target: Place, fold_lora: bool) -> Summary:
     """Converts a PyTorch checkpoint into our folder."""
     tensors = torch_file.read(source)
     names = checkpoints.table(system, tensors)
@@ -78,24 +79,23 @@ def _from_torch(system: System, source: epath.Path, target: epath.Path, fold_lor
         constants["lora"] = "folded"
     else:
         constants["dtypes"] = rules.dtypes(names, tensors)
-    checkpoints.save_checkpoint(target, params, system, constants)
+    with disk.filled(target) as folder:
+        checkpoints.save_checkpoint(folder, params, system, constants)
     return {
         kind: TensorGroup(len(names), sum(tensors[name].size for name in names))
         for kind, names in rules.summary(names, tensors).items()
     }
 
 
-def _to_torch(system: System, source: epath.Path, target: epath.Path) -> None:
+def _to_torch(system: System, source: epath.Path, target: Place) -> None:
     """Converts our weights into a .safetensors file with PyTorch's names and dtypes."""
     if target.suffix != ".safetensors":
         raise UserError(f"target={target} must end in .safetensors when converting back")
     params = checkpoints.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
     tensors = rules.unload(system.weights.names[0], params, dtypes)
-    part = target.with_name(f"{target.name}.part")  # a kill leaves no half of a checkpoint
-    with disk.explained(target):
+    with disk.replaced(target) as part:
         save_file(tensors, part)
-        part.replace(target)
 
 
 def _digest(source: epath.Path) -> str:
