@@ -28,7 +28,7 @@ _OWN = {"captions": "captions", "questions": "questions", "labels": "actions"}
 
 _TABLE = (
     "for custom: a CSV, JSON lines or Parquet file with the columns video, {} and split, or a"
-    " folder of a Hugging Face data set; see docs/own_data.md"
+    " folder of a data set of Hugging Face or TFDS; see docs/own_data.md"
 )
 
 
@@ -99,7 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(specs.FAMILIES),
         help="format of the annotations (default: chosen by the file names)",
     )
-    parser.add_argument("--videos", default="", help="folder of videos, or of folders of frames")
+    parser.add_argument(
+        "--videos",
+        default="",
+        help="folder of videos, or of folders of frames; videos inside tables are written there",
+    )
     parser.add_argument("--folder", default="data", help="output folder (config.data.folder)")
     parser.add_argument(
         "--splits",

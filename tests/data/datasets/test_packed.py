@@ -52,20 +52,18 @@ def test_a_table_is_prepared_and_opened(tmp_path, contents):
     assert opened.gallery.texts == ("clip 0", "clip 1")
 
 
-def test_the_folder_may_be_chosen_and_a_second_run_writes_only_what_is_not_whole(
-    tmp_path, contents
-):
+def test_the_folder_may_be_chosen_and_a_second_run_writes_what_is_missing(tmp_path, contents):
     rows = [{"video": content, "label": i} for i, content in enumerate(contents)]
     source = table(tmp_path / "val.parquet", rows)
     videos = tmp_path / "videos"
     (report,) = prepare_own(source, videos, str(tmp_path / "data"), (), workers=0)
     assert (report.split, report.usable) == ("val", 2)
-    whole, cut = sorted(videos.iterdir())
-    assert [whole.name.split("-")[0], cut.name.split("-")[0]] == ["row0", "row1"]
-    os.utime(whole, (1, 1))
-    cut.write_bytes(b"cut")
+    first, second = sorted(videos.iterdir())
+    assert [first.name.split("-")[0], second.name.split("-")[0]] == ["row0", "row1"]
+    os.utime(first, (1, 1))
+    second.unlink()
     prepare_own(source, videos, str(tmp_path / "data"), (), workers=0)
-    assert (whole.stat().st_mtime, cut.read_bytes()) == (1, contents[1])
+    assert (first.stat().st_mtime, second.read_bytes()) == (1, contents[1])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +82,7 @@ def test_the_folder_may_be_chosen_and_a_second_run_writes_only_what_is_not_whole
     ],
 )
 def test_no_path_leads_out_of_the_folder(tmp_path, path, begins, ends):
-    name = packed.Files(tmp_path / "videos").name(video(b"content", path), 7)
+    name = packed.Files(tmp_path / "videos").name(video(b"content", path), 7, "row 7")
     assert name.startswith(begins)
     assert name.endswith(ends)
     (file,) = (tmp_path / "videos").iterdir()
@@ -94,10 +92,10 @@ def test_no_path_leads_out_of_the_folder(tmp_path, path, begins, ends):
 
 def test_equal_videos_share_a_file_and_equal_names_do_not(tmp_path):
     files = packed.Files(tmp_path)
-    first = files.name(video(b"one", "a.mp4"), 0)
-    assert files.name(video(b"one", "b.mp4"), 1) == first
-    assert files.name(b"one", 2) == first
-    second = files.name(video(b"two", "x/a.mp4"), 3)
+    first = files.name(video(b"one", "a.mp4"), 0, "")
+    assert files.name(video(b"one", "b.mp4"), 1, "") == first
+    assert files.name(b"one", 2, "") == first
+    second = files.name(video(b"two", "x/a.mp4"), 3, "")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
         first: b"one",
         second: b"two",

@@ -5,7 +5,7 @@ A table is a CSV file, JSON lines or a Parquet file. Its columns are `video`; `c
 Parquet may hold lists of captions and answers. A folder holds the tables of a Hugging Face data
 set: `metadata.csv` (or .jsonl, .parquet) beside the videos, which the column `file_name` then names
 from that folder, or files such as `data/train-00000-of-00001.parquet`. A Parquet table may hold the
-videos themselves (`packed`).
+videos themselves (`packed`). A folder may also be that of a data set of TFDS.
 """
 
 import dataclasses
@@ -147,7 +147,7 @@ def _rows(
     default = _split_of(below) or default
     for number, (where, fields) in enumerate(tables.read(path)):
         if packed.is_video(fields.get("video")):
-            fields["video"] = unpacked.name(fields["video"], number)
+            fields["video"] = unpacked.name(fields["video"], number, where)
         (name,), *texts = (_texts(fields, column, where) for column in (video, *COLUMNS[kind]))
         if video == "file_name":
             name = (below.parent / name).as_posix()

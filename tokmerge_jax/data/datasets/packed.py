@@ -1,6 +1,7 @@
 """Writes the videos inside a table to files, so that they are read like any others.
 
-A cell holds a file's bytes, or its `bytes` and `path`, as a Parquet table of Hugging Face does.
+A cell holds a file's bytes; its `bytes` and `path`, as a Parquet table of Hugging Face does; or
+frames, as TFDS does, which become a lossless video.
 """
 
 import dataclasses
@@ -9,16 +10,21 @@ import pathlib
 import re
 from collections.abc import Mapping
 
+import av
+import numpy as np
+from jaxtyping import UInt8
+
 from tokmerge_jax import disk, hosts
 from tokmerge_jax.data.video.folder import SUFFIXES
-from tokmerge_jax.types import Json
+from tokmerge_jax.types import Json, UserError
 
 _LENGTH = 50  # most characters of a file's name that come from the table; each has up to 4 bytes
+_RATE = 25  # frames per second of a video of frames; TFDS states none
 
 
 def is_video(cell: Json) -> bool:
     """Whether a cell holds a video itself, not its name."""
-    return isinstance(cell, bytes | Mapping)
+    return isinstance(cell, bytes | Mapping | np.ndarray)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,42 +32,61 @@ class Files:
     """The files of the videos inside tables; they are all in `folder`, wherever paths point.
 
     A name ends in the digest of the content: equal videos share a file, others never do, and a
-    file that is there with its size is whole, since it was written as a whole.
+    file that is there is the video, since it was written as a whole.
     """
 
     folder: pathlib.Path
     _names: dict[str, str] = dataclasses.field(default_factory=dict)  # digest -> name
 
-    def name(self, cell: Json, number: int) -> str:
+    def name(self, cell: Json, number: int, where: str) -> str:
         """The name of a video's file in `folder`, which process 0 writes unless it is there.
 
         Args:
           cell: the video, as in `is_video`; if it has a path but no bytes, the path is its name.
           number: the number of its row, which names a video without a path.
+          where: the place of its row, for messages.
 
         Raises:
-          UserError: if the file cannot be written.
+          UserError: if an array is not uint8 [T,H,W,3], or the file cannot be written.
         """
         fields = cell if isinstance(cell, Mapping) else {"bytes": cell}
         content, path = fields.get("bytes"), fields.get("path") or ""
         if content is None:
             return path
-        digest = hashlib.sha256(content).hexdigest()
-        name = self._names.setdefault(digest, _name(path, number, digest))
-        if not hosts.number():
-            self._write(self.folder / name, content)
+        frames = isinstance(content, np.ndarray)
+        if frames and (content.dtype != np.uint8 or content.shape[3:] != (3,)):
+            raise UserError(
+                f"{where}: frames must be uint8 [T,H,W,3], not {content.dtype} {content.shape}"
+            )
+        shape = repr(content.shape).encode() if frames else b""
+        digest = hashlib.sha256(shape + bytes(content)).hexdigest()
+        suffix = ".mkv" if frames else ".mp4"
+        name = self._names.setdefault(digest, _name(path, number, digest, suffix))
+        if not hosts.number() and not (self.folder / name).exists():
+            disk.make(self.folder)
+            with disk.replaced(self.folder / name) as part:
+                _encode(part, content) if frames else part.write_bytes(content)
         return name
 
-    def _write(self, path: pathlib.Path, content: bytes) -> None:
-        if not path.exists() or path.stat().st_size != len(content):
-            disk.make(self.folder)
-            with disk.replaced(path) as part:
-                part.write_bytes(content)
+
+def _encode(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
+    """Writes frames as FFV1 in Matroska: exactly the pixels, and each frame read on its own."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=_RATE)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
-def _name(path: str, number: int, digest: str) -> str:
-    """The base name of a path, or else the row's number, without characters of a path."""
+def _name(path: str, number: int, digest: str, suffix: str) -> str:
+    """The base name of a path, or else the row's number, without characters of a path.
+
+    A name that does not have the suffix of a video gets `suffix`.
+    """
     base = pathlib.PurePosixPath(re.sub(r"[^\w.-]+", "_", re.split(r"[/\\]", path)[-1]))
-    suffix = base.suffix if base.suffix.lower() in SUFFIXES else ".mp4"
+    suffix = base.suffix if base.suffix.lower() in SUFFIXES else suffix
     stem = base.name.removesuffix(suffix).strip("._-")[:_LENGTH]
     return f"{stem or f'row{number}'}-{digest[:16]}{suffix}"

@@ -1,9 +1,9 @@
-"""Finds and reads tables of any columns: CSV, JSON lines, Parquet."""
+"""Finds and reads tables of any columns: CSV, JSON lines, Parquet, splits of TFDS."""
 
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
-from tokmerge_jax.data.datasets import files
+from tokmerge_jax.data.datasets import files, tfds_tables
 from tokmerge_jax.types import Json, UserError
 
 _PACKED = ("struct<", "binary", "large_binary")  # pyarrow's types of files inside a table
@@ -16,6 +16,8 @@ Fields = tuple[str, dict[str, Json]]
 def find(source: pathlib.Path) -> tuple[pathlib.Path, ...]:
     """The tables of a folder: those called metadata, or else all; or the one that is given.
 
+    For a folder of TFDS, they are its splits.
+
     Raises:
       UserError: if there is none, or the given one has another suffix than those of `READERS`.
     """
@@ -23,10 +25,12 @@ def find(source: pathlib.Path) -> tuple[pathlib.Path, ...]:
         if source.suffix not in READERS:
             raise UserError(f"{source}: must be one of {', '.join(READERS)}")
         return (source,)
+    if tfds_tables.is_folder(source):
+        return tfds_tables.splits(source)
     there = [path for path in sorted(source.rglob("[!.]*")) if path.suffix in READERS]
     named = [path for path in there if path.stem == "metadata"]
     if not there:
-        raise UserError(f"{source}: no such table or folder of tables ({', '.join(READERS)})")
+        raise UserError(f"{source}: no such table or folder of tables ({', '.join(READERS)}, TFDS)")
     return tuple(named or there)
 
 
@@ -47,8 +51,8 @@ def first(path: pathlib.Path) -> Fields:
 
 
 def read(path: pathlib.Path) -> Iterator[Fields]:
-    """Yields the rows of a table; its suffix is one of `READERS`."""
-    return READERS[path.suffix](path)
+    """Yields the rows of a table that `find` gives: by its suffix, or a split of TFDS."""
+    return READERS.get(path.suffix, tfds_tables.read)(path)
 
 
 def _csv(path: pathlib.Path) -> Iterator[Fields]:
