@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import clips
+import numpy as np
 import pytest
 
 from tokmerge_jax import data
@@ -100,6 +101,22 @@ def test_equal_videos_share_a_file_and_equal_names_do_not(tmp_path):
         first: b"one",
         second: b"two",
     }
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"bytes": "text"}, "a video must be bytes, not 'text'"),
+        (np.zeros((0, 8, 8, 3), np.uint8), r"frames must be .*, not uint8 \(0, 8, 8, 3\)"),
+        (np.zeros((2, 8, 8, 4), np.uint8), r"frames must be .*, not uint8 \(2, 8, 8, 4\)"),
+        (np.zeros((2, 8, 3), np.uint8), r"frames must be .*, not uint8 \(2, 8, 3\)"),
+        (np.zeros((2, 8, 8, 3)), r"frames must be .*, not float64 \(2, 8, 8, 3\)"),
+    ],
+)
+def test_what_is_no_video_is_refused(tmp_path, cell, message):
+    with pytest.raises(UserError, match=f"^row 7: {message}$"):
+        packed.Files(tmp_path).name(cell, 7, "row 7")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_video_that_is_only_named_is_not_written(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tokmerge_jax import disk, hosts
+from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.video.folder import SUFFIXES
 from tokmerge_jax.types import Json, UserError
 
@@ -47,26 +48,34 @@ class Files:
           where: the place of its row, for messages.
 
         Raises:
-          UserError: if an array is not uint8 [T,H,W,3], or the file cannot be written.
+          UserError: if the cell holds neither bytes nor frames, or the file cannot be written.
         """
         fields = cell if isinstance(cell, Mapping) else {"bytes": cell}
         content, path = fields.get("bytes"), fields.get("path") or ""
         if content is None:
             return path
+        _check(content, where)
         frames = isinstance(content, np.ndarray)
-        if frames and (content.dtype != np.uint8 or content.shape[3:] != (3,)):
-            raise UserError(
-                f"{where}: frames must be uint8 [T,H,W,3], not {content.dtype} {content.shape}"
-            )
         shape = repr(content.shape).encode() if frames else b""
         digest = hashlib.sha256(shape + bytes(content)).hexdigest()
         suffix = ".mkv" if frames else ".mp4"
-        name = self._names.setdefault(digest, _name(path, number, digest, suffix))
+        name = self._names.setdefault(digest, _name(str(path), number, digest, suffix))
         if not hosts.number() and not (self.folder / name).exists():
             disk.make(self.folder)
             with disk.replaced(self.folder / name) as part:
                 _encode(part, content) if frames else part.write_bytes(content)
         return name
+
+
+def _check(content: Json, where: str) -> None:
+    """Raises UserError unless `content` is bytes, or at least one frame."""
+    if isinstance(content, np.ndarray):
+        if content.dtype != np.uint8 or content.shape[3:] != (3,) or not content.size:
+            raise UserError(
+                f"{where}: frames must be uint8 [T,H,W,3], not {content.dtype} {content.shape}"
+            )
+    elif not isinstance(content, bytes):
+        raise UserError(f"{where}: a video must be bytes, not {files.shown(content)}")
 
 
 def _encode(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
