@@ -142,7 +142,7 @@ def complete(results: pathlib.Path, job: Job) -> bool:
     try:
         cases = json.loads((results / f"{job.name}.json").read_text("utf-8"))["cases"]
         return len(cases[0]["rounds"]) == job.rounds
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 

@@ -41,13 +41,13 @@ def compared(path: str) -> list[tuple[str, Row, list[Row]]]:
     try:
         result = json.loads(pathlib.Path(path).read_text("utf-8"))
         name, cases = result["name"], result["cases"]
+        stages = []
+        for stage in dict.fromkeys(case["stage"] for case in cases):
+            ours, *others = (case for case in cases if case["stage"] == stage)
+            if theirs := [case for case in others if case["way"].startswith(OTHERS)]:
+                stages.append((name, ours, theirs))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no file of stages.py --output ({error!r})") from error
-    stages = []
-    for stage in dict.fromkeys(case["stage"] for case in cases):
-        ours, *others = (case for case in cases if case["stage"] == stage)
-        if theirs := [case for case in others if case["way"].startswith(OTHERS)]:
-            stages.append((name, ours, theirs))
     if not stages:
         raise UserError(f"{path}: nothing was timed beside an original; see --against")
     return stages
@@ -66,10 +66,10 @@ def table(stages: Sequence[tuple[str, Row, list[Row]]]) -> Iterator[str]:
     yield "| configuration | job | ours, s | of ceiling | clips/s | times as fast as |"
     yield "|---|---|---|---|---|---|"
     for name, ours, theirs in stages:
-        compared = [(case["way"], _ratios(ours, case)) for case in theirs]
+        by_way = [(case["way"], _ratios(ours, case)) for case in theirs]
         ratios_text = "; ".join(
             f"{way}: **{statistics.median(rounds):.2f}** ({min(rounds):.2f}-{max(rounds):.2f})"
-            for way, rounds in compared
+            for way, rounds in by_way
         )
         share, speed = ours["share_of_ceiling"], ours["clips_per_second"]
         cells = (

@@ -26,6 +26,7 @@ def test_jobs_are_chosen_by_name():
         ('{"cases": [{"rounds": [1.0]}]}', False),
         ('{"cases": [', False),
         ("{}", False),
+        ("null", False),
         ('{"cases": []}', False),
         (None, False),
     ],

@@ -49,7 +49,10 @@ def test_ratios_are_those_of_rounds(run, tmp_path, monkeypatch, capsys):
     ("content", "says"),
     [
         ("{", "is no file of stages.py"),
+        ("null", "is no file of stages.py"),
         ('{"name": "b16"}', "KeyError('cases')"),
+        ('{"name": "b16", "cases": [{"way": "ours"}]}', "KeyError('stage')"),
+        ('{"name": "b16", "cases": [{"stage": "text"}, {"stage": "text"}]}', "KeyError('way')"),
         ('{"name": "b16", "cases": []}', "nothing was timed beside an original"),
     ],
 )
