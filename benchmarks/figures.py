@@ -15,7 +15,8 @@ Row = Mapping[str, Any]
   clips: number of clips; clips_per_second: how many are done in a second.
   tflops, gmac: 10^12 FLOP per second; 10^9 multiply-accumulates.
   seconds, fastest, slowest, rounds: the median, the extremes and the list of the rounds' seconds.
-  timed_share: the share of the job that a round runs; compile_seconds: seconds of compilation.
+  timed_share: the size of a run relative to the whole job; 2 where a run does the job twice.
+  compile_seconds: seconds of compilation.
   peak_bytes: the most memory held.
   share_of_ceiling, times_first, difference: ratios to the ceiling's TFLOP/s and to the first way's
     seconds; largest difference from the first way's output, relative to its largest value.
@@ -54,7 +55,7 @@ def _row(
 
 
 def _figures(case: Case, warm: Timed, timed: Sequence[Timed]) -> Row:
-    """A case's own figures, of its whole job; a run may be only a part of the job."""
+    """A case's own figures, of its whole job; a run may be a part of the job, or more than it."""
     times = [each.seconds for each in timed]
     median = statistics.median(times)
     compiling = max(warm.seconds - median, 0) if case.compiles else case.compile_seconds

@@ -1,8 +1,8 @@
 """The stages of `stages.py` that read texts with a video: re-ranking and answering."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -83,8 +83,10 @@ def answer(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list
     stage = f"{count} questions, {listed} answers, {most} whole"
     texts = inputs["text_ids"], inputs["text_mask"]
     ids, mask = (np.resize(array, (count, *array.shape[1:])) for array in texts)
-    given = system, params, inputs, (ids, mask), most
-    return [_shared_case(stage, *given), _pairwise_case(stage, *given)]
+    return [
+        _shared_case(stage, system, params, inputs, (ids, mask), most),
+        _pairwise_case(stage, system, params, inputs, (ids, mask), most),
+    ]
 
 
 def _shared_case(
@@ -111,9 +113,9 @@ def _shared_case(
         scores = [ranker(memory, asked[:, part])[1] for part in range(asked.shape[1])]
         return Timed(time.perf_counter() - start, np.concatenate(scores, axis=1)[0, 0])
 
-    read, piece = _answering_macs(system, inputs)
+    each = _answering_macs(system, inputs)
     nodes = len(answers.tree(np.arange(most)).ids)
-    macs = read["video"] + count * (read["question"] + read["memory"] + nodes * piece)
+    macs = each.video + count * (each.question + each.memory + nodes * each.piece)
     return Case(stage, "ours", run, macs, compiles=True)
 
 
@@ -127,14 +129,14 @@ def _pairwise_case(
 ) -> Case:
     """Answers one question at a time, and reads each of its best answers whole."""
     ids, mask = (array[:1, None] for array in texts)
-    read, piece = _answering_macs(system, inputs)
-    answers = most * ANSWER_LENGTH * piece
+    each = _answering_macs(system, inputs)
+    answers = most * ANSWER_LENGTH * each.piece
     return compiled(
         stage,
         "each question and answer anew",
         _pairwise_answer(system, params, most),
         (params, inputs["tokens"], ids, mask, inputs["answer_ids"]),
-        read["video"] + read["question"] + (most + 1) * read["memory"] + answers,
+        each.video + each.question + (most + 1) * each.memory + answers,
         runs=len(texts[0]),
         requests=requests_for("answer", system, k=most),
     )
@@ -163,8 +165,16 @@ def _pairwise_answer(system: System, params: Params, most: int) -> Callable[...,
     return answer
 
 
-def _answering_macs(system: System, inputs: Inputs) -> tuple[Mapping[str, int], int]:
-    """Returns (MACs of a video's K/V, a question, its K/V, by name; MACs of an answer position)."""
+class _AnsweringMacs(NamedTuple):
+    """MACs of a video's K/V, of a question, of a question's K/V, of a position of an answer."""
+
+    video: int
+    question: int
+    memory: int
+    piece: int
+
+
+def _answering_macs(system: System, inputs: Inputs) -> _AnsweringMacs:
     words, (_, tokens, width) = expect(system.config.model, umt.Model).text, inputs["tokens"].shape
     length, deep = inputs["text_ids"].shape[1], words.depth - words.fusion_layer
     question = words.fusion_layer * text_layer_macs(words, length, length)
@@ -174,13 +184,11 @@ def _answering_macs(system: System, inputs: Inputs) -> tuple[Mapping[str, int], 
         + 2 * words.width**2
         + 2 * length * words.width
     )
-    return (
-        {
-            "video": 2 * deep * tokens * width * words.width,
-            "question": question,
-            "memory": 2 * deep * length * words.width**2,
-        },
-        deep * layer + words.width**2 + words.width * words.vocab_size,
+    return _AnsweringMacs(
+        video=2 * deep * tokens * width * words.width,
+        question=question,
+        memory=2 * deep * length * words.width**2,
+        piece=deep * layer + words.width**2 + words.width * words.vocab_size,
     )
 
 

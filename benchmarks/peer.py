@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,13 +29,23 @@ Ask = Callable[..., Timed]
 OTHERS = ("original", "decord")
 """Prefixes of ways that are not ours."""
 
+
+class _Original(NamedTuple):
+    """The module that knows an original, its repository, a folder in it, its packages."""
+
+    module: str
+    repository: str
+    folder: str
+    packages: str
+
+
 _BERT = "einops, transformers"
-_ORIGINALS = {  # the module that knows it, its repository, a folder in it, its packages
-    "vid_tldr": ("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
-    "vid_tldr_qa": ("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
-    "tempme": ("tempme", "LunarShen/TempMe", "tvr", "numpy"),
-    "testa": ("testa", "RenShuhuai-Andy/TESTA", "testa", _BERT),
-    "tds_clip": ("tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
+_ORIGINALS = {
+    "vid_tldr": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
+    "vid_tldr_qa": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
+    "tempme": _Original("tempme", "LunarShen/TempMe", "tvr", "numpy"),
+    "testa": _Original("testa", "RenShuhuai-Andy/TESTA", "testa", _BERT),
+    "tds_clip": _Original("tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
 }
 
 
@@ -58,13 +68,13 @@ class Peer:
                 f"--against: config.system={system!r} is timed beside no original; known:"
                 f" {', '.join(_ORIGINALS)}"
             )
-        _, repository, folder, packages = _ORIGINALS[system]
-        if not pathlib.Path(self.against, folder).is_dir():
-            raise UserError(f"--against={self.against} is no checkout of {repository}")
+        original = _ORIGINALS[system]
+        if not pathlib.Path(self.against, original.folder).is_dir():
+            raise UserError(f"--against={self.against} is no checkout of {original.repository}")
         if not self.python or not shutil.which(self.python):
             raise UserError(
                 f"--against_python={self.python} is no Python; name one that has torch,"
-                f" safetensors, {packages}"
+                f" safetensors, {original.packages}"
             )
 
     def has(self, package: str) -> bool:
@@ -147,11 +157,10 @@ def _write_job(
     folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
 ) -> None:
     """Writes the job's folder, whose content the docstring of `driver.py` lists."""
-    original, *_ = _ORIGINALS[system.name]
     job = {
         "embed_dim": 0,
         **system.config.model.to_dict(),
-        "original": original,
+        "original": _ORIGINALS[system.name].module,
         "device": "cuda" if on_gpu() else "cpu",
         "autocast": on_gpu() and half(system),
     }

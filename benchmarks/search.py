@@ -83,9 +83,9 @@ def fabricate(folder: pathlib.Path, count: int) -> None:
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((count // _CLUSTER, _WIDTH), np.float32)
 
-    def drawn(count: int) -> np.ndarray:
-        noise = rng.standard_normal((count, _WIDTH), np.float32)
-        rows = centres[rng.integers(0, len(centres), count)] + np.float32(_NOISE) * noise
+    def drawn(length: int) -> np.ndarray:
+        noise = rng.standard_normal((length, _WIDTH), np.float32)
+        rows = centres[rng.integers(0, len(centres), length)] + np.float32(_NOISE) * noise
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     queries, shape = drawn(_QUERIES), (count + _ADDED, _WIDTH)

@@ -112,7 +112,7 @@ Stage = Callable[[System, Params, Inputs, Sizes], list[Case]]
 
 def main(config: Config) -> None:
     """Times the stages that the flags ask for, or measures their memory, and reports."""
-    sizes = sizes_of_flags()
+    sizes, rounds = sizes_of_flags(), _ROUNDS.value
     _check_output()
     peer = Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
     if peer:
@@ -132,11 +132,13 @@ def main(config: Config) -> None:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "config": settings(config),
-        "rounds": _ROUNDS.value,
+        "rounds": rounds,
     }
     console = rich.console.Console(width=150)
-    if names := [name for name in stages if name != _MEMORY]:
-        for rows in time_stages(system, {name: timed[name] for name in names}, sizes, peer):
+    if chosen := {name: timed[name] for name in stages if name != _MEMORY}:
+        for rows in time_stages(
+            system, chosen, sizes, peer, rounds=rounds, wait=_WAIT.value, profile=_PROFILE.value
+        ):
             result["cases"] = rows
             _write(result)
         title = f"{result['name']}, {result['machine']['devices']}, ours in {result['dtype']}"
@@ -191,9 +193,16 @@ def _write(result: Mapping[str, Any]) -> None:
 
 
 def time_stages(
-    system: System, stages: Mapping[str, Stage], sizes: Sizes, peer: Peer | None
+    system: System,
+    stages: Mapping[str, Stage],
+    sizes: Sizes,
+    peer: Peer | None,
+    *,
+    rounds: int,
+    wait: bool,
+    profile: bool,
 ) -> Iterator[list[Row]]:
-    """Figures of the stages' cases, and of the original's if it is given, round by round."""
+    """Figures of our cases, and of the original's if given, by round; keywords as the flags."""
     params, inputs = weights(system), make_inputs(system, list(stages), sizes)
     jax.config.update("jax_enable_compilation_cache", False)  # compiling is to be timed
     cases = [ceiling(system, max(sizes.clips))]
@@ -206,13 +215,13 @@ def time_stages(
             order = list(dict.fromkeys(case.stage for case in cases))
             cases += original_cases(compared, ask)
             cases.sort(key=lambda case: order.index(case.stage))  # beside ours
-        if _WAIT.value:
+        if wait:
             print(READY, flush=True)
             sys.stdin.readline()
         rows = []
-        for rows in report(cases, _ROUNDS.value):
+        for rows in report(cases, rounds):
             yield rows
-        if _PROFILE.value:
+        if profile:
             yield [
                 row if case.way.startswith(OTHERS) else {**row, "kernels": kernels_of(case.run)}
                 for case, row in zip(cases, rows, strict=True)
@@ -223,10 +232,10 @@ def with_original(cases: Sequence[Case], peer: Peer) -> list[Case]:
     """The cases that the original has too; without decord, none that decode."""
     known = [case for case in cases if case.requests]
     if not known:
-        raise UserError(f"--against={_AGAINST.value}: the original has no such network or stage")
+        raise UserError(f"--against={peer.against}: the original has no such network or stage")
     decoding = [case for case in known if case.stage.startswith("decode")]
     if decoding and not peer.has("decord"):
-        print(f"{_PYTHON.value} has no decord: decoding is timed without it", file=sys.stderr)
+        print(f"{peer.python} has no decord: decoding is timed without it", file=sys.stderr)
         return [case for case in known if case not in decoding]
     return known
 

@@ -27,8 +27,8 @@ def table(rows: Sequence[Row], title: str) -> rich.table.Table:
     }
     view.add_column("stage")
     view.add_column("way")
-    for title in columns:
-        view.add_column(title, justify="right", no_wrap=True)
+    for name in columns:
+        view.add_column(name, justify="right", no_wrap=True)
     stages = [row["stage"] for row in rows]
     for i, row in enumerate(rows):
         stage = row["stage"] if row["stage"] not in stages[:i] else ""
