@@ -59,9 +59,10 @@ def test_edges_do_not_see_other_frames():
     assert not patches.group_edges(labels)[:, 1, 1].any()
 
 
-def test_a_group_has_its_mean_colour_over_all_frames_and_its_own_edge():
+def test_a_group_has_its_mean_colour_over_all_frames_and_its_own_edge(monkeypatch):
+    monkeypatch.setattr(patches, "group_colours", COLOURS.__getitem__)
     clip = frames([[[0, 30], [7, 9]], [[60, 200], [11, 21]]], zoom=3)
-    picture = patches.paint_groups(clip, GROUPS, COLOURS)
+    picture = patches.paint_groups(clip, GROUPS)
     means = picture[:, 1::3, 1::3]  # the middle of each patch of 3 x 3 pixels
     expected = np.array([[[30, 30], [9, 15]], [[30, 200], [9, 15]]])
     np.testing.assert_array_equal(means, np.stack([expected] * 3, axis=-1))
@@ -70,13 +71,14 @@ def test_a_group_has_its_mean_colour_over_all_frames_and_its_own_edge():
 
 def test_pieces_of_one_group_that_touch_share_no_edge():
     clip = frames(np.full((1, 1, 2), 100), zoom=3)
-    picture = patches.paint_groups(clip, np.zeros((1, 1, 2), int), COLOURS[:1])
+    picture = patches.paint_groups(clip, np.zeros((1, 1, 2), int))
     np.testing.assert_array_equal(picture[0, 1, 1:5], np.full((4, 3), 100))
 
 
-def test_groups_need_not_be_numbered_without_gaps():
+def test_groups_need_not_be_numbered_without_gaps(monkeypatch):
+    monkeypatch.setattr(patches, "group_colours", COLOURS.__getitem__)
     clip = frames([[[10, 20]]], zoom=3)
-    picture = patches.paint_groups(clip, np.array([[[1, 3]]]), COLOURS)
+    picture = patches.paint_groups(clip, np.array([[[1, 3]]]))
     np.testing.assert_array_equal(picture[0, 0, [0, 5]], 255 * COLOURS[[1, 3]])
 
 
@@ -215,12 +217,12 @@ def test_details_have_rows_for_every_merge_and_the_mass():
     ]
     assert rows[-1].scale is not None
     assert rows[-1].scale.ticks == (1, 2, 5)
-    playing = visualize.playing(CLIP, merged)
-    assert labels_of(playing) == [labels_of(rows)[place] for place in (0, 1, 4, 5)]
+    animated = visualize.animation_rows(CLIP, merged)
+    assert labels_of(animated) == [labels_of(rows)[place] for place in (0, 1, 4, 5)]
 
 
 def test_what_plays_without_saliency():
-    rows = visualize.playing(CLIP, [merge(GROUPS), merge(GROUPS, layer="layer 2")])
+    rows = visualize.animation_rows(CLIP, [merge(GROUPS), merge(GROUPS, layer="layer 2")])
     assert labels_of(rows) == ["frames", "after layer 2:\n4 tokens", "final mass\nin patches"]
 
 
@@ -320,12 +322,13 @@ def test_a_schedule_is_named_by_what_merges(tokens, name):
     assert curve.schedule(tokens) == name
 
 
-def test_a_picture_of_tome():
+def test_a_picture_of_tome(monkeypatch):
     """Where its edges are and what its groups' mean colours are."""
     case = golden.load("tome-picture")
     shape = case.config["H"], case.config["W"], 3
     image = np.clip(recipe.video(shape, case.spec["seed"]) * 50 + 128, 0, 255).astype(np.uint8)
     colours = np.array(case.config["edge_colours"])
     groups = case.arrays["inputs/groups"][None]
-    ours = patches.paint_groups(image[None], groups, colours)[0].astype(int)
+    monkeypatch.setattr(patches, "group_colours", colours.__getitem__)
+    ours = patches.paint_groups(image[None], groups)[0].astype(int)
     assert np.abs(ours - case.arrays["picture"]).max() <= 1

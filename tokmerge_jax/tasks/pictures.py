@@ -95,7 +95,7 @@ def draw_videos(system: System, videos: Sequence[Path], folder: Path) -> list[Pa
     for clip, layers, (path, target) in zip(clips, merged, targets.items(), strict=True):
         drawn = visualize.figure([visualize.details(clip, layers)], [path.name])
         drawn.savefig(target, dpi=visualize.PRINT)
-        frames = visualize.panels(visualize.playing(clip, layers))
+        frames = visualize.panels(visualize.animation_rows(clip, layers))
         mp4, gif = target.with_suffix(".mp4"), target.with_suffix(".gif")
         visualize.write_mp4(mp4, frames, _RATE)
         visualize.write_gif(gif, frames, _RATE)

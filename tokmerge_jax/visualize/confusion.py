@@ -14,10 +14,10 @@ from tokmerge_jax.visualize.letters import fonts, put_title, wrapped
 from tokmerge_jax.visualize.patches import Scale
 
 _NAMED = 30  # largest number of actions that get names and counts
-_CELL = 0.42  # edge of a field in inches then
+_CELL = 0.42  # edge of a cell in inches
 _LETTERS = 32  # per line of a name, which may have three lines
 _TITLE_LETTERS = 13  # letters of the title per inch
-_DARK = 30  # per cent; counts on darker fields are white
+_DARK = 30  # per cent; counts on darker cells are white
 _LARGE = 11.4, 6.4  # inches of the picture for many actions: matrix and list of pairs
 _LIST_LETTERS = 58  # letters per line of the list
 _LIST_LINES = 36

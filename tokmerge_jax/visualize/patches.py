@@ -59,9 +59,7 @@ def paint_heat(
 
 
 def paint_groups(
-    frames: UInt8[np.ndarray, "T H W 3"],
-    groups: Int[np.ndarray, "T h w"],
-    edge_colours: Float[np.ndarray, "G 3"] | None = None,
+    frames: UInt8[np.ndarray, "T H W 3"], groups: Int[np.ndarray, "T h w"]
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """Fills each group with its mean colour over all frames and outlines it.
 
@@ -70,12 +68,10 @@ def paint_groups(
     Args:
       frames: H and W are multiples of h and w.
       groups: group number of each patch; a group may span frames and be disconnected.
-      edge_colours: RGB in [0,1] of each group, by its number; None = `group_colours`.
     """
-    colours = group_colours(groups) if edge_colours is None else edge_colours[groups]
     labels = _over(groups, frames)
     edges = group_edges(labels)[..., None]
-    picture = np.where(edges, 255 * _over(colours, frames), _means(frames, labels))
+    picture = np.where(edges, 255 * _over(group_colours(groups), frames), _means(frames, labels))
     return picture.astype(np.uint8)
 
 

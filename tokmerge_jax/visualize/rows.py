@@ -65,7 +65,7 @@ def details(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> li
     return [*rows, Row("final mass\nin patches", patches.paint_heat(frames, mass, scale), scale)]
 
 
-def playing(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
+def animation_rows(frames: UInt8[np.ndarray, "T H W 3"], merged: Sequence[Merge]) -> list[Row]:
     """The rows of `details` for an animation: pixels, first saliency, last groups, token sizes."""
     pixels, *between, groups, mass = details(frames, merged)
     return [pixels, *(row for row in between[:1] if row.scale is not None), groups, mass]
