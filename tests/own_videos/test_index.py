@@ -13,15 +13,18 @@ import pyarrow as pa
 import pytest
 import small_gallery
 from small_gallery import IDS, MASK, PARAMS, RETRIEVAL, VIDEO, VIDEOS, WIDTH
+from small_system import system_of
 from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
-from tokmerge_jax.own_videos import ranking
+from tokmerge_jax.commands import search as command
+from tokmerge_jax.own_videos import ranking, search
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, describe
 from tokmerge_jax.own_videos.packing import pack, unpack
 from tokmerge_jax.own_videos.table import Table, lance
 from tokmerge_jax.own_videos.windows import Window
+from tokmerge_jax.system import Weights
 from tokmerge_jax.types import UserError
 
 DAMAGED = r"videos\.lance is damaged, or not written by .* \(.+\); index again into another"
@@ -233,6 +236,44 @@ def test_a_video_with_a_broken_part_is_reported(tmp_path):
     for each in (index, opened(tmp_path)):
         assert (each.videos, each.faults) == ((), {"a.mp4": "damaged"})
         assert [hit.path for hit in ask(each, rerank=False)[0]] == ["a.mp4"]
+
+
+def test_a_video_with_several_broken_parts_counts_once(tmp_path, monkeypatch):
+    def batches(reader, paths, workers, size, refuse):
+        refuse("a.mp4", "the first part is damaged")
+        refuse("a.mp4", "the second part is damaged")
+        yield (whole("a.mp4"), whole("b.mp4")), VIDEO[:2]
+
+    counted = []
+    monkeypatch.setattr(search.windows, "batches", batches)
+    monkeypatch.setattr(search.Progress, "update", lambda _, number=1: counted.append(number))
+    system = dataclasses.replace(system_of(Weights(lambda _: PARAMS, ())), retrieval=RETRIEVAL)
+    reader = search.windows.Reader.__new__(search.windows.Reader)  # not used
+    files, index = {"a.mp4": (1, 1), "b.mp4": (2, 2)}, opened(tmp_path)
+    search._encode_missing(model(), system, reader, files, index, with_tokens=True)
+    assert sum(counted) == len(files)
+    assert index.faults == {"a.mp4": "the first part is damaged"}
+    assert (len(Table(tmp_path)), index.windows) == (3, 2)
+
+
+def test_the_command_searches_what_could_be_read(tmp_path, monkeypatch):
+    index, numbers = opened(tmp_path), {"embedding": np.ones((1, 1, WIDTH), np.float32)}
+    searcher = search.Searcher.__new__(search.Searcher)  # without weights
+    searcher.index = index
+    monkeypatch.setattr(command, "Searcher", lambda _: searcher)
+    index.refuse("a.mp4", (1, 1), "damaged")
+    with pytest.raises(UserError, match="holds no video that can be searched"):
+        command._opened("index")
+    index.add([whole("a.mp4")], {"a.mp4": (1, 1)}, numbers)
+    assert index.videos == ()
+    assert command._opened("index") is searcher
+
+
+def test_processes_can_be_joined_before_anything_is_read(tmp_path):
+    index, other = opened(tmp_path), opened(tmp_path)
+    fill(other, PATHS[:1])
+    index.gather()
+    assert index.videos == (PATHS[0],)
 
 
 def test_broken_files_are_reported_and_tried_again(tmp_path):

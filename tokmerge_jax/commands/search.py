@@ -124,7 +124,7 @@ def _filter() -> Filter:
 
 def _opened(folder: str) -> Searcher:
     searcher = Searcher(folder)
-    if not searcher.index.videos:
+    if not searcher.index.windows:
         raise UserError(
             f"the index in {folder} holds no video that can be searched; broken.txt in it says why"
         )

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Bool, Float, Int
 
 from tokmerge_jax import disk, hosts, runtime
+from tokmerge_jax.data.video.folder import Stamp
 from tokmerge_jax.evaluation.context import Model
 from tokmerge_jax.own_videos import ranking
 from tokmerge_jax.own_videos.damage import damaged
@@ -25,12 +26,11 @@ from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.system import Retrieval
 from tokmerge_jax.types import Json, UserError
 
-Stamp = tuple[int, ...]
-"""A file's size and its modification time in nanoseconds: unchanged as long as the file is."""
-
 Shapes = Mapping[str, tuple[int, ...]]
-"""Name of a feature -> its shape for one video: "embedding" (F, E), and "tokens" (N, C) for models
-that re-rank."""
+"""Name of a feature -> its shape for one video.
+
+"embedding" (F, E), and "tokens" (N, C) for models that re-rank.
+"""
 
 _NAMED = 10  # number of changed facts that an error names
 
@@ -73,13 +73,21 @@ class Index:
 
     @property
     def videos(self) -> tuple[str, ...]:
-        """The paths that can be searched, ascending."""
+        """The paths that are completely indexed, ascending."""
         return tuple(sorted(path for path, (_, fault) in self._entries.items() if not fault))
 
     @property
     def faults(self) -> dict[str, str]:
-        """Path -> reason of the videos that cannot be searched."""
+        """Path -> reason of the videos with an unreadable part.
+
+        Windows that could be read are still found.
+        """
         return {path: fault for path, (_, fault) in sorted(self._entries.items()) if fault}
+
+    @property
+    def windows(self) -> int:
+        """The number of windows that can be found, also those of videos with a fault."""
+        return len(self._table.where("fault IS NULL"))
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
         """Removes entries of deleted, changed and broken files; returns the `missing` ones.
@@ -104,7 +112,7 @@ class Index:
         """Waits for all processes, and adds the videos of the others."""
         last = max(hosts.gather(self._table.version))
         hosts.wait_until_visible(self._folder, lambda: self._table.refresh() >= last)
-        del self._entries
+        self.__dict__.pop("_entries", None)  # to be read again
         if not hosts.number():
             self._table.tidy()
             self.report()

@@ -35,7 +35,8 @@ class Hit:
       start: start of the moment in seconds.
       stop: its end in seconds.
       duration: length of the video in seconds.
-      cosine: cosine similarity of the embeddings, of the best of its windows.
+      cosine: product of the embeddings (the cosine where both have unit norm), for the best of its
+        windows.
       score: score of the matching head for that window, by which hits are ranked; None without a
         matching head.
     """
@@ -122,7 +123,8 @@ def candidates(
 
     Args:
       table: the table.
-      queries: embeddings of unit norm.
+      queries: embeddings; similarity is the product of the embeddings (the cosine where both have
+        unit norm).
       count: number of rows per query.
       condition: condition in SQL that rows must meet; "" = none.
 

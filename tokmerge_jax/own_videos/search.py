@@ -22,13 +22,14 @@ from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.evaluation import RerankingOptions
 from tokmerge_jax.data.video import folder as folders
 from tokmerge_jax.data.video.clips import decoder
+from tokmerge_jax.data.video.folder import Stamp
 from tokmerge_jax.data.video.workers import Fault, attempt
 from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation import Model, model_facts
 from tokmerge_jax.evaluation.context import ahead
 from tokmerge_jax.own_videos import index, settings, windows
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
-from tokmerge_jax.own_videos.index import Index, Shapes, Stamp
+from tokmerge_jax.own_videos.index import Index, Shapes
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.progress import Progress
 from tokmerge_jax.signatures import Tokenize
@@ -122,15 +123,18 @@ def _encode_missing(
     todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
     done = len(files) - len(todo)
     with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
+        refused = set[str]()
 
         def refuse(path: str, fault: str) -> None:
-            stored.refuse(path, files[path], fault)
-            bar.update()
+            if path not in refused:  # several parts may be broken
+                refused.add(path)
+                stored.refuse(path, files[path], fault)
+                bar.update()
 
         clips = windows.batches(reader, todo, config.data.workers, size, refuse)
         for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
             stored.add(batch, files, {name: np.asarray(seen[name], np.float32) for name in names})
-            bar.update(sum(window.last for window in batch))
+            bar.update(sum(window.last and window.path not in refused for window in batch))
     stored.gather()
 
 
@@ -233,7 +237,9 @@ class Searcher:
     def like(
         self, sources: Sequence[Path | Hit], top_k: int = 10, where: Filter = EVERYTHING
     ) -> list[list[Hit]]:
-        """Returns the moments most similar to each source by cosine, best first.
+        """Returns the moments most similar to each source, best first.
+
+        Similarity is the product of the embeddings (the cosine where both have unit norm).
 
         Args:
           sources: files (videos or pictures), or hits, which are not among their own results.

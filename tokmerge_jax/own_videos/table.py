@@ -3,8 +3,9 @@
 One row per window of a video: `path` (bytes, since the name of a file need not be text), `size` and
 `modified` (the stamp of the file), its `duration` in seconds and number of `frames`; `start` and
 `stop` of the window in seconds, `last` (whether it is the video's last), `embedding` [E] and, for
-models that re-rank, `tokens`. A video that cannot be used has a row with its stamp and `fault`.
-Each change is one commit, so a killed process leaves the table as before or after it.
+models that re-rank, `tokens`. A video with an unreadable part also has a row with its stamp and
+`fault`; windows that could be read are still found. Each change is one commit, so a killed process
+leaves the table as before or after it.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import pyarrow as pa
 from jaxtyping import Float32, UInt64
 
 from tokmerge_jax import disk
+from tokmerge_jax.data.video.folder import Stamp
 from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.packing import pack, unpack
 from tokmerge_jax.own_videos.ranking import EXACT
@@ -113,7 +115,7 @@ class Table:
     def append(
         self,
         windows: Sequence[Window],
-        stamps: Mapping[str, tuple[int, ...]],
+        stamps: Mapping[str, Stamp],
         embedding: Float32[np.ndarray, "B E"],
         tokens: Float32[np.ndarray, "B N C"] | None,
     ) -> None:
@@ -136,7 +138,7 @@ class Table:
             tokens=kept,
         )
 
-    def refuse(self, path: str, stamp: tuple[int, ...], fault: str) -> None:
+    def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
         """Adds a video that cannot be used, and the reason."""
         text = fault.encode("utf-8", "backslashreplace").decode()
         size, modified = stamp
@@ -160,9 +162,9 @@ class Table:
                 names = ",".join(map(self.literal, paths[first : first + _NAMES_PER_CALL]))
                 self._data.delete(f"path IN ({names})")
 
-    def known(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    def known(self) -> dict[str, tuple[Stamp, str]]:
         """Reads path -> (stamp, fault) of all videos; a fault is "" or a sentence."""
-        known: dict[str, tuple[tuple[int, ...], str]] = {}
+        known: dict[str, tuple[Stamp, str]] = {}
         with _reported(self._folder):
             read = self._data.to_table(columns=[*_FACTS]).to_pydict()
             for row in zip(*(read[key] for key in _FACTS), strict=True):
@@ -254,8 +256,10 @@ class Table:
         return tokens
 
     def tidy(self) -> None:
-        """Joins small files, brings the vector index of a large table up to date, and removes
-        what is no longer used; for one process, while others read and append.
+        """Joins small files and removes what is no longer used.
+
+        The vector index of a large table is brought up to date. One process may do this while
+        others read and append.
         """
         with _reported(self._folder):
             self._join()

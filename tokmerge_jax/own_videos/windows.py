@@ -161,7 +161,7 @@ def batches(
       paths: the videos.
       workers: number of processes that decode.
       batch_size: B.
-      refuse: called with the path of each video of which a part cannot be used, and the reason.
+      refuse: called for each part that cannot be used, with its video's path and the reason.
     """
     clips = _clips(reader, paths, workers, refuse)
     _opened.cache_clear()  # without workers: files may have changed

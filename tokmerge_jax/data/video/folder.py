@@ -27,10 +27,13 @@ SUFFIXES = (
 )  # fmt: skip
 """Suffixes, in lower case, of the files in a folder that count as videos."""
 
+Stamp = tuple[int, int]
+"""A file's size and its modification time in nanoseconds: unchanged as long as the file is."""
+
 _KINDS_SHOWN = 5  # suffixes of skipped files that a message lists
 
 
-def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
+def find(folder: pathlib.Path) -> dict[str, Stamp]:
     """Finds the videos in a folder and below it: relative path -> (size, modification time in ns).
 
     The number of other files is reported on stderr. Links to folders are not followed; a link to a
@@ -47,7 +50,11 @@ def find(folder: pathlib.Path) -> dict[str, tuple[int, ...]]:
         held = _counted(others) if others else "no file"
         raise UserError(f"videos={folder} holds no file with a video's suffix, but {held}")
     _report(folder, others)
-    return {str(file.relative_to(folder)): stamp(file) or (0, 0) for file in videos}
+    return {
+        str(file.relative_to(folder)): (size, modified)
+        for file in videos
+        for size, modified, *_ in [stamp(file) or (0, 0)]  # more if named as frames
+    }
 
 
 def listed(folder: pathlib.Path) -> list[pathlib.Path]:
