@@ -49,6 +49,31 @@ def test_windows_cover_all_of_a_video(frames, length, share, rate):
     assert np.all(np.diff(cut[:, 0]) > 0)
 
 
+class Recounted(windows.Reader):
+    """A video of three parts, which all but the first count as one and a half."""
+
+    def __call__(self, place):
+        path, first = place
+        total = self.per_part * 3 // 2 if first else 2 * self.per_part + 2
+        first = min(first, total - 1)
+        numbers = range(first, min(first + self.per_part, total))
+        some = [
+            windows.Window(path, float(n), n + 1.0, 9.0, total, n == total - 1) for n in numbers
+        ]
+        frames = np.zeros((1, 2, 2, 3), np.uint8)
+        return windows.Part(some, frames, np.zeros((len(some), FRAMES), int), total)
+
+
+def test_no_window_comes_twice_after_a_recount():
+    how = reader()
+    recounted = Recounted(how.decoder, how.transform, how.length, how.stride)
+    batches = windows.batches(recounted, ["a.mp4"], 0, 8, lambda *fault: pytest.fail(f"{fault}"))
+    given = [window for some, _ in batches for window in some]
+    total = how.per_part * 3 // 2
+    assert [window.start for window in given] == [*range(total)]
+    assert [window.last for window in given] == [False] * (total - 1) + [True]
+
+
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     """A video of 240 frames at 25 per second, in groups of 12."""

@@ -83,7 +83,8 @@ def test_a_mistake_is_reported_as_by_the_script():
 
 def test_configurations_are_listed_with_task_cost_and_number():
     done = tokmerge("configs", "msrvtt*b16")
-    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    _, *rows, star = (line.split() for line in done.stdout.splitlines())
+    assert star[:2] == ["*", "published"]
     assert rows == [
         ["msrvtt_b16", "retrieval", "177.8", "59%", *["harmonic", "mean", "of", "R@1", "50.8"]],
         ["msrvtt_mc_b16", "multiple", "choice", *["303.1", "100%", "accuracy", "96.3"]],

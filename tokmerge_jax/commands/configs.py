@@ -28,6 +28,8 @@ _TASKS = {
     "actions": "actions",
 }
 
+STAR = "* published without merging, or with other settings"
+
 
 def run() -> None:
     """Prints the table; exit code 2 if no name fits."""
@@ -39,6 +41,7 @@ def run() -> None:
         if not names:
             raise UserError(f"no configuration is named {pattern!r}; see tokmerge configs")
         rich.print(table(names))
+        print(STAR)
 
 
 def table(names: Iterable[str]) -> Table:

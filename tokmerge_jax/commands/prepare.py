@@ -21,6 +21,7 @@ from tokmerge_jax import command_line, commands, hosts
 from tokmerge_jax.data.datasets import own, specs, video_text
 from tokmerge_jax.data.datasets.storing import SplitReport
 from tokmerge_jax.tasks.preparation import drawn, prepare
+from tokmerge_jax.types import UserError
 
 _OWN = {"captions": "captions", "questions": "questions", "labels": "actions"}
 """Option that names a table of one's own -> the kind of its texts, a key of `own.COLUMNS`."""
@@ -59,7 +60,11 @@ def run() -> None:
 
 
 def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
-    """Prints the results of the check of a data set of files."""
+    """Prints the results of the check of a data set of files.
+
+    Raises:
+      UserError: if no video can be used.
+    """
     rich.print(_table(args, reports))
     faults = {name: "missing" for report in reports for name in report.missing}
     for report in reports:
@@ -76,6 +81,8 @@ def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
             f"{', ...' * (len(names) > 3)}). The originals' decord counts them as frames, so"
             " figures may differ there; see docs/videos.md"
         )
+    if not any(report.usable for report in reports):
+        raise UserError(f"videos={args.videos}: no video of the data set can be used there")
 
 
 def _parser() -> argparse.ArgumentParser:

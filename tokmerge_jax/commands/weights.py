@@ -5,13 +5,12 @@ Examples:
   tokmerge eval --config msrvtt_b16 --config.checkpoint=hub:msrvtt_b16
 
 A file is downloaded when it is first named, into TOKMERGE_WEIGHTS_DIR or the user's cache; there it
-can also be put by hand. A star marks a number published without merging. Any other weights on the
-Hugging Face Hub are hf://OWNER/REPOSITORY[/FILE].
+can also be put by hand. Any other weights on the Hugging Face Hub are hf://OWNER/REPOSITORY[/FILE].
 """
 
 from tokmerge_jax import command_line, commands, downloads
 from tokmerge_jax.checkpoints.known import KNOWN
-from tokmerge_jax.commands.configs import published
+from tokmerge_jax.commands.configs import STAR, published
 from tokmerge_jax.config import files
 
 
@@ -24,4 +23,4 @@ def run() -> None:
             number = [published(publication.numbers)] if publication else []
             facts = [f"configuration {known.config}", known.licence, *number]
             print(f"{name}: {', '.join(facts)}\n    {known.address}")
-        print(f"Folder: {downloads.cache()}")
+        print(f"{STAR}\nFolder: {downloads.cache()}")

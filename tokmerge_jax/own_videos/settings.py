@@ -19,10 +19,10 @@ from tokmerge_jax.types import Json, UserError
 
 def portable(system: System) -> System:
     """The system with a configuration that can be stored: full paths, explicit r and dtype."""
-    config = system.config
+    config, vocabulary = system.config, expect(system.config.data, TextData).vocabulary
     changes = {
         "checkpoint": _whole(config.checkpoint),
-        "data.vocabulary": _whole(expect(config.data, TextData).vocabulary),
+        "data.vocabulary": _whole(vocabulary) if pathlib.Path(vocabulary).is_file() else vocabulary,
         "dtype": np.dtype(runtime.compute_dtype(config.dtype)).name,
         "model.merger.r": system.merging.schedule.r,
     }

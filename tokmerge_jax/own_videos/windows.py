@@ -173,7 +173,7 @@ def batches(
 def _clips(
     reader: Reader, paths: Sequence[str], workers: int, refuse: Callable[[str, str], None]
 ) -> Iterator[tuple[Window, UInt8[np.ndarray, "T S S 3"]]]:
-    places = [(path, 0) for path in paths]
+    places, ended = [(path, 0) for path in paths], set[str]()
     while places:
         others: list[tuple[str, int]] = []
         parts = in_order(reader, places, workers, reader.name)
@@ -181,8 +181,12 @@ def _clips(
             if isinstance(part, Fault):
                 refuse(path, part.text)
                 continue
+            if path in ended:  # a recount left fewer windows than the first part knew
+                continue
             for window, chosen in zip(part.windows, part.chosen, strict=True):
                 yield window, part.frames[chosen]
+            if part.windows[-1].last:
+                ended.add(path)
             if not first:
                 others += [(path, n) for n in range(reader.per_part, part.total, reader.per_part)]
         places = others

@@ -117,7 +117,7 @@ def _about(
         "dtype": dtype,
         "gmac": system.merging.gmac,
         "pixels": {**system.pixels.constants, "transform": repr(system.pixels.transform)},
-        "config": system.config.to_dict(),
+        "config": system.config.override({"checkpoint": ""}).to_dict(),  # a path of this machine
         "versions": runtime.versions(),
         "compatibility": _COMPATIBILITY,
     }

@@ -262,7 +262,7 @@ def test_what_is_missing_is_named(tmp_path, videos):
     with pytest.raises(UserError, match=r"with: tokmerge prepare .* --captions FILE --videos DIR"):
         data.open_retrieval(umt.TextData().override(place), 4)
     path = table(tmp_path, "a.csv", CSV)
-    with pytest.raises(UserError, match=r"needs videos$"):
+    with pytest.raises(UserError, match=r"needs videos, the folder that names start from$"):
         tokmerge_jax.prepare("custom", annotations=path)
     table(tmp_path, "set/metadata.csv", "file_name,caption\n")
     with pytest.raises(UserError, match=r"metadata\.csv: holds no row$"):  # its videos are there

@@ -112,7 +112,7 @@ def _read_own(
         with hosts.held(pathlib.Path(folder), f"{OWN}.lock"):
             return own.read(source, format, split, videos), Videos(videos.resolve())
     if videos is None and source.is_file():
-        raise UserError(f"the data set {OWN} needs videos")
+        raise UserError(f"the data set {OWN} needs videos, the folder that names start from")
     videos = videos or source
     if not videos.is_dir():
         raise UserError(f"videos={videos}: no such folder")

@@ -47,8 +47,8 @@ def find(folder: pathlib.Path) -> dict[str, Stamp]:
         raise UserError(f"videos={folder}: no such folder; name one that holds videos")
     videos, others = _files(folder, _refuse)
     if not videos:
-        held = _counted(others) if others else "no file"
-        raise UserError(f"videos={folder} holds no file with a video's suffix, but {held}")
+        held = f"no file with a video's suffix, but {_counted(others)}" if others else "no file"
+        raise UserError(f"videos={folder} holds {held}")
     _report(folder, others)
     return {
         str(file.relative_to(folder)): (size, modified)
