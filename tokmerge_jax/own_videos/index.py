@@ -22,7 +22,7 @@ from tokmerge_jax.own_videos import ranking
 from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.ranking import Hit
-from tokmerge_jax.own_videos.windows import Window
+from tokmerge_jax.own_videos.windows import Entry, Window
 from tokmerge_jax.system import Retrieval
 from tokmerge_jax.types import Json, UserError
 
@@ -68,13 +68,17 @@ class Index:
             self._table.about = {"facts": facts, "about": about}
 
     @functools.cached_property
-    def _entries(self) -> dict[str, tuple[Stamp, str]]:
+    def _entries(self) -> dict[str, Entry]:
         return self._table.known()
+
+    def _forget(self) -> None:
+        """Lets `_entries` be read again."""
+        self.__dict__.pop("_entries", None)
 
     @property
     def videos(self) -> tuple[str, ...]:
         """The paths that are completely indexed, ascending."""
-        return tuple(sorted(path for path, (_, fault) in self._entries.items() if not fault))
+        return tuple(sorted(path for path, each in self._entries.items() if not each.fault))
 
     @property
     def faults(self) -> dict[str, str]:
@@ -82,7 +86,7 @@ class Index:
 
         Windows that could be read are still found.
         """
-        return {path: fault for path, (_, fault) in sorted(self._entries.items()) if fault}
+        return {path: each.fault for path, each in sorted(self._entries.items()) if each.fault}
 
     @property
     def windows(self) -> int:
@@ -96,8 +100,8 @@ class Index:
         """
         stale = [
             path
-            for path, (stamp, fault) in self._entries.items()
-            if fault or files.get(path) != stamp
+            for path, each in self._entries.items()
+            if each.fault or files.get(path) != each.stamp
         ]
         self._table.remove(stale)
         for path in stale:
@@ -112,7 +116,7 @@ class Index:
         """Waits for all processes, and adds the videos of the others."""
         last = max(hosts.gather(self._table.version))
         hosts.wait_until_visible(self._folder, lambda: self._table.refresh() >= last)
-        self.__dict__.pop("_entries", None)  # to be read again
+        self._forget()
         if not hosts.number():
             self._table.tidy()
             self.report()
@@ -142,12 +146,12 @@ class Index:
         self._table.append(windows, stamps, embedding, used.get("tokens"))
         for window in windows:
             if window.last and window.path not in self._entries:  # a part may have had a fault
-                self._entries[window.path] = stamps[window.path], ""
+                self._entries[window.path] = Entry(stamps[window.path])
 
     def refuse(self, path: str, stamp: Stamp, fault: str) -> None:
         """Records the fault of an unusable file."""
         self._table.refuse(path, stamp, fault)
-        self._entries[path] = stamp, fault
+        self._entries[path] = Entry(stamp, fault)
 
     def report(self) -> pathlib.Path | None:
         """Writes `broken.txt`, one line per unusable file; returns None if there is none."""
@@ -248,8 +252,8 @@ def exists(folder: pathlib.Path) -> bool:
     return _tables().Table.exists(folder)
 
 
-def entries(folder: pathlib.Path) -> dict[str, tuple[Stamp, str]]:
-    """Reads the files of the index in `folder`: path -> (stamp, fault).
+def entries(folder: pathlib.Path) -> dict[str, Entry]:
+    """Reads the files of the index in `folder`: path -> entry.
 
     Raises:
       UserError: if it is damaged.

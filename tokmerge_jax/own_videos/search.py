@@ -125,10 +125,10 @@ def _encode_missing(
     with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
         refused = set[str]()
 
-        def refuse(path: str, fault: str) -> None:
-            if path not in refused:  # several parts may be broken
-                refused.add(path)
-                stored.refuse(path, files[path], fault)
+        def refuse(video: str, fault: str) -> None:
+            if video not in refused:  # several parts may be broken
+                refused.add(video)
+                stored.refuse(video, files[video], fault)
                 bar.update()
 
         clips = windows.batches(reader, todo, config.data.workers, size, refuse)
@@ -146,7 +146,7 @@ def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str,
     if not index.exists(place):
         return
     known = pathlib.Path(settings.about(place)["videos"])
-    looked_at = {path: stamp for path, (stamp, _) in index.entries(place).items()}
+    looked_at = {path: entry.stamp for path, entry in index.entries(place).items()}
     moved = not known.is_dir() and (not looked_at or looked_at.items() & files.items())
     if known != videos and not moved:
         raise UserError(

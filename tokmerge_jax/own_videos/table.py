@@ -25,7 +25,7 @@ from tokmerge_jax.data.video.folder import Stamp
 from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.packing import pack, unpack
 from tokmerge_jax.own_videos.ranking import EXACT
-from tokmerge_jax.own_videos.windows import Window
+from tokmerge_jax.own_videos.windows import Entry, Window
 from tokmerge_jax.types import Json, UserError
 
 _NAME = "videos.lance"
@@ -162,16 +162,16 @@ class Table:
                 names = ",".join(map(self.literal, paths[first : first + _NAMES_PER_CALL]))
                 self._data.delete(f"path IN ({names})")
 
-    def known(self) -> dict[str, tuple[Stamp, str]]:
-        """Reads path -> (stamp, fault) of all videos; a fault is "" or a sentence."""
-        known: dict[str, tuple[Stamp, str]] = {}
+    def known(self) -> dict[str, Entry]:
+        """Reads path -> entry of all videos."""
+        known: dict[str, Entry] = {}
         with _reported(self._folder):
             read = self._data.to_table(columns=[*_FACTS]).to_pydict()
             for row in zip(*(read[key] for key in _FACTS), strict=True):
                 path, stamp, fault, last = os.fsdecode(row[0]), row[1:3], row[3], row[4]
-                _, before = known.get(path, (stamp, UNFINISHED))
+                before = known[path].fault if path in known else UNFINISHED
                 if before in ("", UNFINISHED):  # rows may be in any order; a fault stays
-                    known[path] = stamp, fault or ("" if last else before)
+                    known[path] = Entry(stamp, fault or ("" if last else before))
         return known
 
     def __len__(self) -> int:

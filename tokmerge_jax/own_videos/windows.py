@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int, Int64, UInt8
@@ -16,6 +17,7 @@ from jaxtyping import Float64, Int, Int64, UInt8
 from tokmerge_jax.data.sampling.frames import Span
 from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.data.video.decode import RecountedError, Video, open_video
+from tokmerge_jax.data.video.folder import Stamp
 from tokmerge_jax.data.video.frame_folder import FrameFolder
 from tokmerge_jax.data.video.workers import Fault, in_order
 
@@ -42,6 +44,13 @@ class Window:
     duration: float
     frames: int
     last: bool
+
+
+class Entry(NamedTuple):
+    """What an index knows of a file: its stamp, and why it cannot be used; "" if it can."""
+
+    stamp: Stamp
+    fault: str = ""
 
 
 Batch = tuple[tuple[Window, ...], UInt8[np.ndarray, "B T S S 3"]]
