@@ -197,6 +197,19 @@ def test_a_large_table_is_searched_by_its_vector_index(tmp_path, monkeypatch):
         assert same >= 0.95 * 10 * len(queries)
 
 
+def test_a_large_table_without_a_vector_index_yet_ranks_by_products(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranking, "EXACT", 20)
+    points = np.random.default_rng(0).standard_normal((50, 64), np.float32)  # not of unit norm
+    table = Table.create(tmp_path, {}, width=64)
+    names = [f"{i}.mp4" for i in range(len(points))]
+    table.append([*map(whole, names)], {name: (1, 1) for name in names}, points, None)
+    asked = ranking.candidates(table, points[:3], 5, EVERYTHING.sql()).hits(table)
+    for products, hits in zip(points[:3] @ points.T, asked, strict=True):
+        best = np.argsort(-products)[:5]
+        assert [hit.path for hit in hits] == [names[row] for row in best]
+        close([hit.cosine for hit in hits], products[best])
+
+
 def test_only_what_is_new_is_to_be_encoded(tmp_path):
     index = opened(tmp_path)
     few = {path: FILES[path] for path in PATHS[:3]}
