@@ -93,8 +93,8 @@ def test_labels_are_names_in_order_or_the_numbers_themselves(
     tables = own.read(table(tmp_path, "a.csv", f"video,label\n{rows}"))
     assert (tables.kind, [*tables.rows]) == ("actions", ["val"])
     assert tables.names(known) == names
-    found = tables.records("val", Videos(pathlib.Path("v")), names)
-    assert found == [Action(clip(f"{i}.mp4"), number, 0) for i, number in enumerate(numbers)]
+    records = tables.records("val", Videos(pathlib.Path("v")), names)
+    assert records == [Action(clip(f"{i}.mp4"), number, 0) for i, number in enumerate(numbers)]
 
 
 @pytest.mark.parametrize(

@@ -141,11 +141,12 @@ def _kind(path: pathlib.Path) -> str:
 def _rows(
     path: pathlib.Path, source: pathlib.Path, kind: str, default: str, unpacked: packed.Files
 ) -> Iterator[_Row]:
-    columns = tables.columns(path)
-    video = "file_name" if "file_name" in columns and "video" not in columns else "video"
+    video = ""
     below = path.relative_to(source) if path != source else pathlib.Path(path.name)
     default = _split_of(below) or default
     for number, (where, fields) in enumerate(tables.read(path)):
+        if not number:  # the columns of a table are those of its first row
+            video = "file_name" if "file_name" in fields and "video" not in fields else "video"
         if packed.is_video(fields.get("video")):
             fields["video"] = unpacked.name(fields["video"], number, where)
         (name,), *texts = (_texts(fields, column, where) for column in (video, *COLUMNS[kind]))

@@ -45,14 +45,21 @@ def first(path: pathlib.Path) -> Fields:
     Raises:
       UserError: if it holds no row or cannot be read.
     """
-    for row in read(path):
-        return row
-    raise UserError(f"{path}: holds no row")
+    return next(read(path))
 
 
 def read(path: pathlib.Path) -> Iterator[Fields]:
-    """Yields the rows of a table that `find` gives: by its suffix, or a split of TFDS."""
-    return READERS.get(path.suffix, tfds_tables.read)(path)
+    """Yields the rows of a table that `find` gives: by its suffix, or a split of TFDS.
+
+    Raises:
+      UserError: if it holds no row or cannot be read.
+    """
+    empty = True
+    for row in READERS.get(path.suffix, tfds_tables.read)(path):
+        empty = False
+        yield row
+    if empty:
+        raise UserError(f"{path}: holds no row")
 
 
 def _csv(path: pathlib.Path) -> Iterator[Fields]:
