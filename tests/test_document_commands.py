@@ -47,10 +47,10 @@ def ours(words):
 
 
 NAMED = {
-    f"{page.name}:{' '.join(words)}": found
+    f"{page.name}:{' '.join(words)}": command
     for page in PAGES
     for words in lines(page)
-    if (found := ours(words))
+    if (command := ours(words))
 }
 
 

@@ -71,10 +71,6 @@ class Index:
     def _entries(self) -> dict[str, Entry]:
         return self._table.known()
 
-    def _forget(self) -> None:
-        """Lets `_entries` be read again."""
-        self.__dict__.pop("_entries", None)
-
     @property
     def videos(self) -> tuple[str, ...]:
         """The paths that are completely indexed, ascending."""
@@ -116,7 +112,7 @@ class Index:
         """Waits for all processes, and adds the videos of the others."""
         last = max(hosts.gather(self._table.version))
         hosts.wait_until_visible(self._folder, lambda: self._table.refresh() >= last)
-        self._forget()
+        self.__dict__.pop("_entries", None)  # to be read again
         if not hosts.number():
             self._table.tidy()
             self.report()

@@ -1,6 +1,5 @@
 """Writes trained parameters as one small .safetensors file with names like "vision/norm/scale"."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -30,9 +29,7 @@ def write(path: Path, params: Params, dtype: DTypeLike = np.float32) -> int:
     """Writes the parameters, cast to `dtype`, and returns the file's size in bytes."""
     flat = flatten_dict(jax.device_get(params), sep="/")
     arrays = {name: np.asarray(leaf, dtype, order="C") for name, leaf in flat.items()}
-    part = path.with_name(f"{path.name}.part")
-    with disk.explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    disk.make(path.parent)
+    with disk.replaced(path) as part:
         save_file(arrays, part)
-        os.replace(part, path)
     return path.stat().st_size
