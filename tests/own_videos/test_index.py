@@ -245,9 +245,11 @@ def test_a_video_with_a_broken_part_is_reported(tmp_path):
     index, numbers = opened(tmp_path), {"embedding": np.ones((1, 1, WIDTH), np.float32)}
     index.add([whole("a.mp4", last=False)], {"a.mp4": (1, 1)}, numbers)
     index.refuse("a.mp4", (1, 1), "damaged")
+    index.refuse("b.mp4", (1, 1), "damaged")
     index.add([whole("a.mp4")], {"a.mp4": (1, 1)}, numbers)
     for each in (index, opened(tmp_path)):
-        assert (each.videos, each.faults) == ((), {"a.mp4": "damaged"})
+        assert (each.videos, each.faults) == ((), {"a.mp4": "damaged", "b.mp4": "damaged"})
+        assert (each.partial, each.windows) == (("a.mp4",), 2)
         assert [hit.path for hit in ask(each, rerank=False)[0]] == ["a.mp4"]
 
 

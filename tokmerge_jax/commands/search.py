@@ -92,7 +92,8 @@ def index(folder: str, rest: list[str]) -> None:
     if faults:
         print(f"Cannot be used ({len(faults)}, all listed in {folder}/broken.txt):")
         print("\n".join(f"  {fault}" for fault in faults[:_NAMED]))
-    print(f"{len(indexed.videos)} videos can be searched in {folder}")
+    parts = f", and parts of {len(indexed.partial)} others" if indexed.partial else ""
+    print(f"{len(indexed.videos)} videos can be searched in {folder}{parts}")
 
 
 def query(folder: str, texts: list[str]) -> None:

@@ -33,6 +33,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 """
 
 _NAMED = 10  # number of changed facts that an error names
+_WINDOWS = "fault IS NULL"  # the condition of rows that are windows
 
 
 class Index:
@@ -87,7 +88,12 @@ class Index:
     @property
     def windows(self) -> int:
         """The number of windows that can be found, also those of videos with a fault."""
-        return len(self._table.where("fault IS NULL"))
+        return self._table.count(_WINDOWS)
+
+    @property
+    def partial(self) -> tuple[str, ...]:
+        """The paths among `faults` that have windows which can be found, ascending."""
+        return tuple(sorted(self._table.paths(_WINDOWS) & self.faults.keys()))
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
         """Removes entries of deleted, changed and broken files; returns the `missing` ones.

@@ -172,10 +172,7 @@ class Searcher:
         place = pathlib.Path(path(folder, "folder"))
         about = settings.about(place)
         self.folder = pathlib.Path(about["videos"])
-        with settings.guarded(place):
-            self._open(place, settings.restored(place, about["config"]))
-
-    def _open(self, place: pathlib.Path, config: Config) -> None:
+        config = settings.restored(place, about["config"])
         system = registry.build(config)
         self._options, self._retrieval = system.config.eval, system.task(Retrieval)
         self._retrieval.tokenize([""])  # checks that the vocabulary exists

@@ -1,13 +1,12 @@
 """The settings that an index keeps, so that a search needs no configuration of its own."""
 
-import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from tokmerge_jax import disk, registry, runtime
+from tokmerge_jax import registry, runtime
 from tokmerge_jax.config import Config, expect
 from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.parts import restore
@@ -42,18 +41,6 @@ def about(place: pathlib.Path) -> dict[str, Json]:
     raise damaged(place, "no configuration or folder of videos")
 
 
-@contextlib.contextmanager
-def guarded(place: pathlib.Path) -> Iterator[None]:
-    """Turns any error caused by a damaged or foreign configuration into a UserError."""
-    try:
-        with disk.explained(place):
-            yield
-    except UserError:
-        raise
-    except Exception as error:  # a damaged configuration may fail anywhere, with any error
-        raise _invalid(place, f"{type(error).__name__}: {error!s:.200}") from error
-
-
 def restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
     """Restores the configuration of an index.
 
@@ -61,11 +48,6 @@ def restored(place: pathlib.Path, kept: Mapping[str, Json]) -> Config:
       UserError: if it is invalid.
     """
     try:
-        return restore(registry.config_class(kept["system"]), kept)
+        return restore(registry.config_class(str(kept.get("system"))), kept)
     except UserError as error:
-        raise _invalid(place, str(error)) from error
-
-
-def _invalid(place: pathlib.Path, why: str) -> UserError:
-    """The error of an index whose configuration cannot be used."""
-    return damaged(place, f"no valid configuration: {why}")
+        raise damaged(place, f"no valid configuration: {error}") from error

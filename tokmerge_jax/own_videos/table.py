@@ -180,8 +180,18 @@ class Table:
 
     def __len__(self) -> int:
         """Number of rows."""
+        return self.count()
+
+    def count(self, condition: str = "") -> int:
+        """Number of rows for which a condition in SQL is true; "" = all."""
         with _reported(self._folder):
-            return self._data.count_rows()
+            return self._data.count_rows(condition or None)
+
+    def paths(self, condition: str) -> set[str]:
+        """The videos with a row for which a condition in SQL is true."""
+        with _reported(self._folder):
+            read = self._data.to_table(columns=["path"], filter=condition)
+            return {os.fsdecode(path) for path in read["path"].to_pylist()}
 
     def embeddings(self) -> tuple[UInt64[np.ndarray, " V"], Float32[np.ndarray, "V E"]]:
         """Returns ids and embeddings of all windows; they stay in memory until the next change."""
