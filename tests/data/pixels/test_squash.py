@@ -1,4 +1,4 @@
-"""PE-Core's pixels against the original's: squashed, or the middle square."""
+"""PE-Core's pixels against the original's: squashed, or the middle square; VideoPrism's."""
 
 import pickle
 
@@ -8,7 +8,8 @@ import pytest
 
 from tokmerge_jax.config import pe_core
 from tokmerge_jax.data.pixels.clip import ResizeCrop
-from tokmerge_jax.data.pixels.squash import BILINEAR, Squash
+from tokmerge_jax.data.pixels.squash import BILINEAR, LANCZOS, Squash
+from tokmerge_jax.data.sampling.frames import SAMPLERS, Span
 from tokmerge_jax.systems.pe_core import PECoreTower
 
 CASE = golden.load("pecore-preprocess")
@@ -41,3 +42,13 @@ def test_the_configuration_chooses(crop, kind):
     pixels = PECoreTower(pe_core.Retrieval().override({"data.crop": crop})).pixels
     assert isinstance(pixels.transform, kind)
     assert pixels.augment == pixels.transform == pickle.loads(pickle.dumps(pixels.transform))
+
+
+@pytest.mark.parametrize(("case", "length"), [(0, 100), (1, 9), (2, 301), (3, 3)])
+def test_frames_and_pixels_of_videoprism(case, length):
+    arrays = golden.load("videoprism-preprocess").arrays
+    chosen, resized = arrays[f"indices_{case}"], arrays[f"resized_{case}"]
+    sampled = SAMPLERS["interval_starts"](Span(length, 25.0), len(chosen), None)
+    np.testing.assert_array_equal(sampled, chosen)
+    squashed = Squash(resized.shape[1], LANCZOS)(arrays[f"inputs/frames_{case}"])
+    np.testing.assert_array_equal(squashed, resized)

@@ -1,9 +1,10 @@
-"""PE-Core's resize on the host: a frame becomes a square, whatever its aspect ratio.
+"""PE-Core's and VideoPrism's resize on the host: a frame becomes a square, whatever its ratio.
 
-The resize is Pillow's bilinear one, which is antialiased and rounds to uint8. Frames stay uint8;
-they are normalised on the device.
+The resize is Pillow's, which is antialiased and rounds to uint8. Frames stay uint8; they are
+normalised on the device.
 
-Source: Perception Encoder (arXiv 2504.13181), the preprocessing of its released code.
+Sources: the preprocessing of the released code of Perception Encoder (arXiv 2504.13181, bilinear)
+and VideoPrism (ICML 2024, Lanczos).
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-BILINEAR = Image.Resampling.BILINEAR
+BILINEAR, LANCZOS = Image.Resampling.BILINEAR, Image.Resampling.LANCZOS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Squash:
     """Frames [T,H,W,3] -> [T,size,size,3], for evaluation and training without augmentation."""
 
     size: int
+    resampling: Image.Resampling = BILINEAR
 
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
@@ -27,5 +29,5 @@ class Squash:
         """Resizes both sides of all frames to `size`; `rng` is not used."""
         del rng
         square = (self.size, self.size)
-        resized = (Image.fromarray(frame).resize(square, BILINEAR) for frame in frames)
+        resized = (Image.fromarray(frame).resize(square, self.resampling) for frame in frames)
         return np.stack([np.asarray(picture) for picture in resized])

@@ -2,7 +2,8 @@
 
 Sources: BERT (NAACL 2019) for WordPiece; UMT (ICCV 2023) for its cleaning and texts without an end
 token; CLIP (ICML 2021) for texts that always end in one (its encoder is in `byte_pairs`); BLIP
-(ICML 2022) and TESTA (EMNLP 2023) for limits in words and two more special tokens.
+(ICML 2022) and TESTA (EMNLP 2023) for limits in words and two more special tokens; VideoPrism
+(ICML 2024) for texts that have none (its encoder is in `sentence_pieces`).
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import tokenizers
 from jaxtyping import Bool, Int, Int32
 from tokenizers import models, normalizers, pre_tokenizers
 
-from tokmerge_jax.data.text import byte_pairs, vocabulary
+from tokmerge_jax.data.text import byte_pairs, sentence_pieces, vocabulary
 from tokmerge_jax.types import UserError
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -162,7 +163,7 @@ class TextRule:
 
     Attributes:
       clean: the cleaning, applied first.
-      start: the first token of every text.
+      start: the first token of every text; "" = none beside those that the engine gives.
       end: the last token of a text; "" = none.
       end_stays: whether a text that is too long keeps its end token (and loses pieces instead).
       engine: vocabulary name -> encoder, the same object for the same name.
@@ -238,6 +239,11 @@ PE_CORE = dataclasses.replace(
 )
 """PE-Core's captions: CLIP's rule with other names of the special tokens."""
 
+VIDEOPRISM = TextRule(
+    clean=sentence_pieces.canonical, start="", engine=sentence_pieces.sentence_pieces
+)
+"""VideoPrism's captions: a begin token only if the vocabulary has one, and no end token."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
@@ -271,15 +277,15 @@ class Tokenizer:
                 f"config.data.vocabulary={self.vocabulary} has {engine.size} words, but"
                 f" config.model.text.vocab_size={self.limit}; take the checkpoint's vocabulary"
             )
-        end = [engine.id_of(self.rule.end)] if self.rule.end else []
-        room, longest = self.length - 1, self._longest
+        start, end = (
+            [engine.id_of(token)] if token else [] for token in (self.rule.start, self.rule.end)
+        )
         ids = np.zeros((len(texts), self.length), np.int32)
-        ids[:, 0] = engine.id_of(self.rule.start)
-        counts = np.ones(len(texts), np.int32)
+        counts = np.zeros(len(texts), np.int32)
         for row, pieces in enumerate(engine.ids_of([self.rule.cleaned(t) for t in texts])):
-            kept = (pieces[:longest] + end)[:room]
-            ids[row, 1 : 1 + len(kept)] = kept
-            counts[row] += len(kept)
+            kept = (start + pieces[: self._longest] + end)[: self.length]
+            ids[row, : len(kept)] = kept
+            counts[row] = len(kept)
         return ids, np.arange(self.length) < counts[:, None]
 
     def cut(self, texts: Sequence[str]) -> int:
@@ -299,8 +305,8 @@ class Tokenizer:
 
     @property
     def _longest(self) -> int:
-        """Largest number of pieces, beside the start token and an end token that stays."""
-        return self.length - 1 - self.rule.end_stays
+        """Largest number of pieces, beside the rule's start token and an end token that stays."""
+        return self.length - bool(self.rule.start) - self.rule.end_stays
 
     def id_of(self, token: str) -> int:
         """The id of a special token, for example "[MASK]"."""
