@@ -3,18 +3,17 @@
 import pathlib
 from collections.abc import Sequence
 
-import av
 import numpy as np
 from einops import repeat
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from tokmerge_jax import video_file
 from tokmerge_jax.visualize.patches import Scale
 from tokmerge_jax.visualize.rows import Row
 
 _GAP, _LINE = 6, 22  # pixels between rows; height of a line of text
 _BAR = 10  # height of a colour scale in pixels
-_ENCODING = {"crf": "18", "preset": "medium"}
 
 
 def panels(rows: Sequence[Row]) -> UInt8[np.ndarray, "T Y X 3"]:
@@ -55,14 +54,7 @@ def _write(page: Image.Image, text: str, middle: float, top: int) -> None:
 
 def write_mp4(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: int) -> None:
     """Writes H.264 in MP4 at `rate` frames per second; Y and X must be even."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options=_ENCODING)
-        assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
+    video_file.write(path, frames, rate, video_file.h264("medium"))
 
 
 def write_gif(path: pathlib.Path, frames: UInt8[np.ndarray, "T Y X 3"], rate: int) -> None:

@@ -10,11 +10,9 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-import av
 import numpy as np
-from jaxtyping import UInt8
 
-from tokmerge_jax import disk, hosts
+from tokmerge_jax import disk, hosts, video_file
 from tokmerge_jax.data.datasets import files
 from tokmerge_jax.data.video.folder import SUFFIXES
 from tokmerge_jax.types import Json, UserError
@@ -63,7 +61,10 @@ class Files:
         if not hosts.number() and not (self.folder / name).exists():
             disk.make(self.folder)
             with disk.replaced(self.folder / name) as part:
-                _encode(part, content) if frames else part.write_bytes(content)
+                if frames:
+                    video_file.write(part, content, _RATE, video_file.LOSSLESS)
+                else:
+                    part.write_bytes(content)
         return name
 
 
@@ -76,18 +77,6 @@ def _check(content: Json, where: str) -> None:
             )
     elif not isinstance(content, bytes):
         raise UserError(f"{where}: a video must be bytes, not {files.shown(content)}")
-
-
-def _encode(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
-    """Writes frames as FFV1 in Matroska: exactly the pixels, and each frame read on its own."""
-    with av.open(str(path), "w", format="matroska") as container:
-        stream = container.add_stream("ffv1", rate=_RATE)
-        assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
 
 
 def _name(path: str, number: int, digest: str, suffix: str) -> str:

@@ -43,8 +43,7 @@ def prepare(
     Raises:
       UserError: if annotations, names of actions or the video folder are missing or wrong.
     """
-    if not videos.is_dir():
-        raise UserError(f"videos={videos}: no such folder")
+    _check_folder(videos)
     sources = {split: _source(dataset, split, source, format) for split in splits}
     if source.is_file() and len(splits) > 1:
         raise UserError(f"annotations={source}: one file holds one split; give its folder")
@@ -114,9 +113,14 @@ def _read_own(
     if videos is None and source.is_file():
         raise UserError(f"the data set {OWN} needs videos, the folder that names start from")
     videos = videos or source
-    if not videos.is_dir():
-        raise UserError(f"videos={videos}: no such folder")
+    _check_folder(videos)
     return own.read(source, format, split), Videos(videos.resolve())
+
+
+def _check_folder(videos: pathlib.Path) -> None:
+    """Raises UserError unless the folder of the videos exists."""
+    if not videos.is_dir():
+        raise UserError(f"videos={videos}: no such folder; name the folder that holds the videos")
 
 
 @dataclasses.dataclass(frozen=True)

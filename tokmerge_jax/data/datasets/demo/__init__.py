@@ -10,11 +10,10 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 
-from tokmerge_jax import disk, runtime
+from tokmerge_jax import disk, runtime, video_file
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.demo import questions, scene
 from tokmerge_jax.data.datasets.demo.scene import Story
@@ -30,7 +29,6 @@ SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
 
 _ASKED: Mapping[str, int] = {"train": 3, "test": 1, "val": 1}  # questions of each kind per clip
 _RATE = 8  # frames per second
-_ENCODING = {"crf": "18", "preset": "veryfast"}
 _AT_ONCE = 8  # number of clips handed to a worker at a time
 
 
@@ -133,18 +131,8 @@ def stories(split: str) -> tuple[Story, ...]:
 
 def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
     """Writes frames of even height and width as H.264 in MP4, atomically."""
-    part = path.with_name(f"{path.stem}.part.mp4")
-    with av.open(str(part), "w") as container:
-        stream = container.add_stream("libx264", rate=_RATE, options=_ENCODING)
-        assert isinstance(stream, av.VideoStream)
-        stream.codec_context.thread_count = 1  # worker processes share the cores already
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for pixels in frames:
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    part.rename(path)
+    with disk.replaced(path) as part:  # worker processes share the cores already
+        video_file.write(part, frames, _RATE, video_file.h264("veryfast"), threads=1)
 
 
 def _draw(
