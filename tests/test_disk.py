@@ -10,7 +10,10 @@ import socket
 import subprocess
 import sys
 
+import chex
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.types import UserError
@@ -188,3 +191,12 @@ def test_room_is_asked_for_before(tmp_path):
     disk.check_room(tmp_path, 1)
     with pytest.raises(UserError, match=r"No space left on device; make room"):
         disk.check_room(tmp_path, 2**62)
+
+
+def test_others_may_read_a_file_of_tensors_as_any_other(tmp_path):
+    tensors = {"a/b": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    disk.write_tensors(tmp_path / "w.safetensors", tensors, {"format": "pt"})
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+    chex.assert_trees_all_equal(load_file(tmp_path / "w.safetensors"), tensors)

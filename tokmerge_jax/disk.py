@@ -9,8 +9,11 @@ import pathlib
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TextIO
+
+import numpy as np
+from safetensors.numpy import save_file
 
 from tokmerge_jax import objects
 from tokmerge_jax.errors import UserError
@@ -104,6 +107,19 @@ def check_room(folder: pathlib.Path, size: int) -> None:
     with explained(folder):
         if shutil.disk_usage(folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def write_tensors(
+    path: pathlib.Path, tensors: Mapping[str, np.ndarray], about: Mapping[str, str] | None = None
+) -> None:
+    """Writes a .safetensors file; `about` is its metadata.
+
+    It gets a new file's usual permissions; `save_file` would let its owner alone read it.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(tensors), path, dict(about or {}))
+    path.chmod(mode)
 
 
 def make(folder: Place) -> None:

@@ -111,6 +111,19 @@ def test_written_and_read(results, tmp_path):
         np.testing.assert_array_equal(arrays["similarity"], SCORES.similarity)
 
 
+def test_other_results_in_the_folder_are_named_before_they_go(results, tmp_path):
+    assert report.replaced(tmp_path, results) == []
+    report.write(tmp_path, results, {})
+    assert report.replaced(tmp_path, results) == []  # the same again
+    other = {**results, "fingerprint": "another"}
+    (note,) = report.replaced(tmp_path, other)
+    assert str(tmp_path) in note
+    assert results["name"] in note
+    assert results["protocol"]["dataset"] in note
+    (note,) = report.replaced(tmp_path, {**results, "protocol": {"dataset": "other"}})
+    assert results["protocol"]["dataset"] in note
+
+
 def test_scores_of_a_large_gallery_are_not_written(system, tmp_path, monkeypatch):
     report.write(tmp_path, {}, {"similarity": np.eye(2)})  # of an earlier run
     monkeypatch.setattr(outcomes, "PAIRS", 5)

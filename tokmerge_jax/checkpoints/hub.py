@@ -78,7 +78,7 @@ def repository(address: str) -> pathlib.Path:
         raise UserError(
             f"{address} cannot be downloaded ({_reason(error)}); check the name, or download its"
             " weights elsewhere and name the file or folder as config.checkpoint"
-        ) from error
+        ) from None  # the connection's own traceback would hide the sentence
 
 
 def _known(name: str) -> pathlib.Path:
@@ -111,7 +111,7 @@ def _fetched(name: str, address: str, folder: pathlib.Path) -> pathlib.Path:
         raise UserError(
             f"hub:{name}: {address} cannot be downloaded ({_reason(error)}); run again, or download"
             f" it elsewhere and put it into {folder}, or name the file as config.checkpoint"
-        ) from error
+        ) from None
 
 
 def _verify(name: str, known: Known, path: pathlib.Path, pin: pathlib.Path) -> None:

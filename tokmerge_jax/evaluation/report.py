@@ -94,6 +94,23 @@ def warnings(results: Mapping[str, Json]) -> list[str]:
     ]
 
 
+def replaced(folder: Place, results: Mapping[str, Json]) -> list[str]:
+    """A note, one sentence, if `write` will replace the results of another evaluation."""
+    try:
+        before = read(folder)
+    except UserError:  # none, or not ours
+        return []
+    ours = json.loads(json.dumps(results))
+    if all(before.get(key) == ours[key] for key in ("fingerprint", "protocol")):
+        return []
+    about = {key: before["protocol"].get(key) for key in ("dataset", "split")}
+    return [
+        f"{folder}: these results replace those of {before.get('name')} ({about['dataset']},"
+        f" {about['split']}, {before['gmac']:.4g} GMAC), which their command brings back from the"
+        " cache; name another folder as config.output to keep both"
+    ]
+
+
 def write(folder: Place, results: Mapping[str, Json], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes `results.json` and, if there are `arrays`, `scores.npz` into `folder`."""
     disk.make(folder)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from etils import epath
-from safetensors.numpy import save_file
 
 from tokmerge_jax import checkpoints, disk, registry
 from tokmerge_jax.checkpoints import checkpoint, rules, torch_file
@@ -95,7 +94,7 @@ def _to_torch(system: System, source: epath.Path, target: Place) -> None:
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
     tensors = rules.unload(system.weights.names[0], params, dtypes)
     with disk.replaced(target) as part:
-        save_file(tensors, part)
+        disk.write_tensors(part, tensors)
 
 
 def _digest(source: epath.Path) -> str:

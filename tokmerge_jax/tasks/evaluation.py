@@ -119,10 +119,12 @@ def evaluate(
         results = report.results(name, system, config, outcome, known, watch.seconds)
         if publication:
             results["published"] = published.compare(results, config, publication)
+        notes = report.warnings(results)
         if not hosts.number():
+            notes += report.replaced(folder, results)
             report.write(folder, results, outcome.arrays)
-    for warning in report.warnings(results):
-        print(warning, file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
     return results
 
 

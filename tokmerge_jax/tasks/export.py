@@ -10,7 +10,6 @@ import jax
 import jax.export
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from safetensors.numpy import save
 
 from tokmerge_jax import disk, parallel, runtime
 from tokmerge_jax.checkpoints import rules
@@ -75,7 +74,7 @@ def export(
         for key, each in made.items():
             (part / f"{key}.jax_export").write_bytes(each.serialize())
         if weights == "beside":
-            (part / "weights.safetensors").write_bytes(save(flat))  # `save_file` hides it
+            disk.write_tensors(part / "weights.safetensors", flat)
         (part / "load.py").write_text(inspect.getsource(loader), "utf-8")
         text = json.dumps(_about(system, name, made, weights), indent=2, default=str)
         (part / "export.json").write_text(f"{text}\n", "utf-8")

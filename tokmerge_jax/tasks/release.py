@@ -8,7 +8,6 @@ import pathlib
 import shutil
 
 from etils import epath
-from safetensors.numpy import save_file
 
 from tokmerge_jax import checkpoints, disk, downloads, registry, runtime
 from tokmerge_jax.config import Config, files
@@ -52,7 +51,7 @@ def write(
         (target / "config.json").write_text(json.dumps(about, indent=2) + "\n")
         (target / "README.md").write_text(card(name, numbers, licence), "utf-8")
         tensors = checkpoints.to_torch(system, params)
-        save_file(tensors, target / "model.safetensors", {"format": "pt"})
+        disk.write_tensors(target / "model.safetensors", tensors, {"format": "pt"})
 
 
 def push(folder: pathlib.Path, repository: str) -> str:

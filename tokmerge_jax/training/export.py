@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.typing import DTypeLike
-from safetensors.numpy import save_file
 
 from tokmerge_jax import disk
 from tokmerge_jax.types import Params, UserError
@@ -31,5 +30,5 @@ def write(path: Path, params: Params, dtype: DTypeLike = np.float32) -> int:
     arrays = {name: np.asarray(leaf, dtype, order="C") for name, leaf in flat.items()}
     disk.make(path.parent)
     with disk.replaced(path) as part:
-        save_file(arrays, part)
+        disk.write_tensors(part, arrays)
     return path.stat().st_size
