@@ -6,6 +6,7 @@ import sys
 import pytest
 import script
 
+import tokmerge_jax
 from tokmerge_jax import commands
 from tokmerge_jax.commands import configs
 from tokmerge_jax.config import files
@@ -37,6 +38,10 @@ def test_each_command_has_a_script_that_runs_it():
         path.read_text().partition('commands.run("')[2].partition('"')[0] for path in DOORS.values()
     }
     assert named == {*commands.names()} - NO_SCRIPT
+
+
+def test_version():
+    assert tokmerge("--version").stdout == f"tokmerge_jax {tokmerge_jax.__version__}\n"
 
 
 @pytest.mark.parametrize("name", commands.names())

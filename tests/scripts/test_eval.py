@@ -171,3 +171,4 @@ def test_help_is_useful():
     run = evaluate("--help")
     for words in ("Evaluates retrieval", "--config.checkpoint", "model.merger.r", "on_broken"):
         assert words in run.stdout
+    assert "_Missing" not in run.stdout  # a default is no class of ours

@@ -18,9 +18,12 @@ from tokmerge_jax.objects import Place
 from tokmerge_jax.types import UserError
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class _Missing:
     """A placeholder for the configuration if the command line names none."""
+
+    def __repr__(self) -> str:  # shown by --help
+        return "none"
 
 
 _read = functools.cache(files.read)  # a file is a program and must run only once

@@ -10,6 +10,8 @@ import importlib
 import pathlib
 import sys
 
+import tokmerge_jax
+
 _FOLDER = pathlib.Path(__file__).parent
 
 
@@ -21,6 +23,9 @@ def main() -> None:
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(_help())
+        return
+    if name == "--version":
+        print(f"tokmerge_jax {tokmerge_jax.__version__}")
         return
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)

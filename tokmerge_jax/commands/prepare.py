@@ -87,7 +87,13 @@ def report(args: argparse.Namespace, reports: Sequence[SplitReport]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = commands.parser(__doc__)
-    parser.add_argument("--dataset", required=True, choices=list(specs.SPECS))
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        choices=list(specs.SPECS),
+        metavar="NAME",  # a mistake would show all names twice
+        help=f"one of {', '.join(specs.SPECS)}",
+    )
     texts = parser.add_mutually_exclusive_group()
     texts.add_argument(
         "--annotations",
@@ -104,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         "--format",
         default="",
         choices=list(specs.FAMILIES),
-        help="format of the annotations (default: chosen by the file names)",
+        metavar="NAME",
+        help=f"format of the annotations, one of {', '.join(specs.FAMILIES)} (default: chosen by"
+        " the file names)",
     )
     parser.add_argument(
         "--videos",
