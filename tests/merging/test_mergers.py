@@ -19,6 +19,7 @@ from tokmerge_jax import merging
 from tokmerge_jax.config import clip, umt
 from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
 from tokmerge_jax.merging.prune import PruneFrames
+from tokmerge_jax.merging.random import Random
 from tokmerge_jax.merging.vote import Vote
 from tokmerge_jax.systems.tempme import TempMeTower
 from tokmerge_jax.systems.towers.umt import UMTTower
@@ -81,7 +82,7 @@ def draw(batch=2, count=15, width=6, dtype=jnp.float32, seed=1):
     return Tokens.traced(x), Evidence(keys, entropy)
 
 
-MERGERS = [ToMe(4), ToMe(4, 1), ToMe(4, 2), VidTLDR(4), VidTLDR(4, 1)]
+MERGERS = [ToMe(4), ToMe(4, 1), ToMe(4, 2), VidTLDR(4), VidTLDR(4, 1), Random(4, 1)]
 
 
 @pytest.mark.parametrize("merger", MERGERS, ids=str)
@@ -235,6 +236,21 @@ def test_a_sharded_batch_stays_where_it_is(merger):
     np.testing.assert_allclose(x, expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(size, expected[1], rtol=1e-5)
     np.testing.assert_array_equal(traced.origin, compiled(merger)(tokens, evidence).origin)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_random_tokens_merge_into_the_most_similar_others(layer):
+    """Four of ten tokens behind two protected ones: those that the layer's number draws."""
+    tokens, evidence = draw(3, count=12)
+    merged = compiled(Random.at(layer, depth=4, r=4, class_tokens=2))(tokens, evidence)
+    source = 2 + np.random.default_rng(layer).permutation(10)[:4]
+    kept = np.delete(np.arange(12), source)
+    keys = np.asarray(evidence.keys)
+    keys = keys / np.linalg.norm(keys, axis=-1, keepdims=True)
+    expected = np.zeros((3, 12), int)
+    expected[:, kept] = np.arange(8)
+    expected[:, source] = 2 + (keys[:, source] @ keys[:, kept[2:]].swapaxes(1, 2)).argmax(axis=-1)
+    np.testing.assert_array_equal(merged.origin, expected)
 
 
 def test_per_layer():
