@@ -13,7 +13,7 @@ from tokmerge_jax.config import files
 from tokmerge_jax.config.published import SHIFT, UNMERGED, Published
 
 DOORS = {path.stem: path for path in (script.ROOT / "scripts").glob("*.py")}
-NO_SCRIPT = {"benchmark", "completion", "configs", "export", "weights"}
+NO_SCRIPT = {"benchmark", "completion", "configs", "export", "serve", "weights"}
 
 
 def tokmerge(*arguments):

@@ -263,6 +263,15 @@ def entries(folder: pathlib.Path) -> dict[str, Entry]:
     return _tables().Table(folder).known()
 
 
+def count_windows(folder: pathlib.Path) -> int:
+    """The number of windows that can be found in the index in `folder`.
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    return len(_tables().Table(folder).where("fault IS NULL"))
+
+
 def describe(folder: pathlib.Path) -> dict[str, Json]:
     """Reads what the index in `folder` is of: "facts" (what features depend on) and "about".
 

@@ -194,6 +194,17 @@ class Searcher:
         self._decode = decoder(config.data, system.pixels.frames, folder="")
         self._transform = system.pixels.transform
 
+    @property
+    def reranked(self) -> int:
+        """The number of windows that the matching head re-ranks; 0 without one."""
+        if self._retrieval.matching is None:
+            return 0
+        return expect(self._options, RerankingOptions).top_k
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raises UserError for texts that cannot be searched for."""
+        check_texts(self._retrieval.tokenize, texts)
+
     def __call__(
         self,
         texts: Sequence[str],
@@ -219,7 +230,7 @@ class Searcher:
         matched = retrieval.matching is not None
         limits = expect(self._options, RerankingOptions) if matched else RerankingOptions()
         _check_top(top_k)
-        check_texts(retrieval.tokenize, texts)
+        self.check(texts)
         retrieval.tokenize.report_cut(texts, "texts")
         hits = self.index.query(
             self._model,

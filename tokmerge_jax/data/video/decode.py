@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
@@ -89,7 +90,7 @@ class Video:
           UserError: if the video has no such frame; the message names the video.
         """
         wanted, self._each = sorted(set(map(int, indices))), each
-        with _naming(self._path):
+        with naming(self._path):
             try:
                 frames = self._frames_numbered(wanted)
             except (MistrustError, FFmpegError):
@@ -123,19 +124,8 @@ class Video:
         return self._container.format.name.endswith("_pipe")
 
     def _open(self) -> None:
-        """Opens the file as a Python object, so that FFmpeg cannot reach other files or hosts."""
         self._opened.close()
-        file = self._opened.enter_context(self._path.open("rb", buffering=0))
-        self._container = self._opened.enter_context(
-            av.open(file, "r", container_options=_NOTHING_ELSE, buffer_size=_BUFFER, **_TITLES)
-        )
-        stream = self._container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
-            raise UserError(f"{self._path} holds no video stream")
-        if stream.codec_context is None:
-            raise UserError(f"{self._path}: no decoder for its video codec; encode it again")
-        self._stream = stream
-        self._stream.thread_count = 1  # worker processes share the cores already
+        self._container, self._stream = open_stream(self._path, self._opened)
 
     def _by_packets(self) -> FrameIndex:
         """Indexes the frames by packets; raises MistrustError if the first frames disagree."""
@@ -242,10 +232,10 @@ class Video:
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         if self._scaler is not None:
             return self._each(self._scaler(frame))
-        turns = _turns(frame)
-        height, width = self._shape[:: -1 if turns % 2 else 1]  # a stream may change its size
+        quarters = turns(frame)
+        height, width = self._shape[:: -1 if quarters % 2 else 1]  # a stream may change its size
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return self._each(np.rot90(pixels, turns) if turns else pixels)
+        return self._each(np.rot90(pixels, quarters) if quarters else pixels)
 
 
 @contextlib.contextmanager
@@ -267,11 +257,39 @@ def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | Fram
         yield FrameFolder(path)
         return
     with contextlib.ExitStack() as opened:
-        with _naming(path):
+        with naming(path):
             if not path.is_file():
                 raise UserError(f"{path}: no such video file")
             video = Video(path, size, opened)
         yield video
+
+
+def open_stream(
+    path: pathlib.Path, opened: contextlib.ExitStack
+) -> tuple[InputContainer, av.VideoStream]:
+    """Opens a file as a Python object, so that FFmpeg cannot reach other files or hosts.
+
+    Args:
+      path: the file.
+      opened: closes it.
+
+    Returns:
+      Its container and video stream.
+
+    Raises:
+      UserError: if it holds no video stream, or one in an unknown codec.
+    """
+    file = opened.enter_context(path.open("rb", buffering=0))
+    container = opened.enter_context(
+        av.open(file, "r", container_options=_NOTHING_ELSE, buffer_size=_BUFFER, **_TITLES)
+    )
+    stream = container.streams.best("video")
+    if not isinstance(stream, av.VideoStream):
+        raise UserError(f"{path} holds no video stream")
+    if stream.codec_context is None:
+        raise UserError(f"{path}: no decoder for its video codec; encode it again")
+    stream.thread_count = 1  # worker processes share the cores already
+    return container, stream
 
 
 def read_chosen(
@@ -289,7 +307,8 @@ def read_chosen(
 
 
 @contextlib.contextmanager
-def _naming(path: pathlib.Path) -> Iterator[None]:
+def naming(path: pathlib.Path) -> Iterator[None]:
+    """Turns errors of FFmpeg and the system into a UserError that names the file."""
     try:
         yield
     except (FFmpegError, OSError) as error:
@@ -299,9 +318,9 @@ def _naming(path: pathlib.Path) -> Iterator[None]:
 def _shape(frame: av.VideoFrame) -> tuple[int, int]:
     """Height and width of a frame, as shown."""
     height, width = frame.height, frame.width
-    return (width, height) if _turns(frame) % 2 else (height, width)
+    return (width, height) if turns(frame) % 2 else (height, width)
 
 
-def _turns(frame: av.VideoFrame) -> int:
+def turns(frame: av.VideoFrame) -> int:
     """Number of counter-clockwise quarter turns by which a frame is rotated when shown."""
     return round(frame.rotation / 90)
