@@ -103,7 +103,7 @@ def test_every_registered_merger_does_what_it_says(name, class_tokens):
     n, channels = 9, 4
     rows = (2, 3) if kind.place == "time" else (2,)  # places over time
     tokens = Tokens(jnp.asarray(recipe.video((2, n, *rows[1:], channels), 1)))
-    scores = [jnp.asarray(recipe.video((*rows, n), i)) for i in (2, 3, 4, 6)]
+    scores = [jnp.asarray(recipe.video((*rows, n), i)) for i in (2, 3, 4, 6, 7)]
     evidence = Evidence(jnp.asarray(recipe.video((*rows, n, 2), 5)), *scores)
     most = kind.most(n, class_tokens)
     assert 0 < most < n

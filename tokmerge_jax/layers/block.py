@@ -71,7 +71,8 @@ class Attention(nn.Module):
           keys_values: a result of the method `keys_values`.
           weight: weight of each key, [B,M] for all queries or [B,N,M] for each one: a token's size,
             or 0 for padding; None = 1 for all.
-          needs: parts of `Evidence` to compute: "keys", "entropy", "received" or "rotated".
+          needs: parts of `Evidence` to compute: "keys", "entropy", "received", "attended" (not
+            where each query has its own weights) or "rotated".
           following: a linear layer to apply to the result, fused with the last projection.
           rotate: applied to the queries, and to the keys of the same tokens (`layers.rotary`);
             "keys" are those before.
@@ -94,9 +95,12 @@ class Attention(nn.Module):
                 query, key, value, weight, scale=scale, entropy="entropy" in needs
             )
         received = kernels.received(query, key, scale=scale) if "received" in needs else None
+        attended = None
+        if "attended" in needs:
+            attended = kernels.attended(query, key, weight, scale=scale)
         y = rearrange(y, "b n k d -> b n (k d)")
         y = self.out(y) if following is None else fused_dense_dense(self.out, following, y)
-        return y, Evidence(keys, entropy, received, rotated=rotated)
+        return y, Evidence(keys, entropy, received, attended, rotated=rotated)
 
     def _project(self, layer: nn.Dense, x: jax.Array) -> jax.Array:
         """Projects x [B,N,C] to queries, keys or values of each head, [B,N,K,D]."""

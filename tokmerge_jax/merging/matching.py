@@ -51,10 +51,16 @@ def bipartite(
     r = min(r, most(tokens, class_tokens))
     if r <= 0:
         return identity(batch, tokens)
-    even, odd = (slice(class_tokens + (class_tokens + i) % 2, None, 2) for i in (0, 1))
+    even, odd = sides(class_tokens)
     score = cosine(metric[:, even], metric[:, odd])
     best, partner = score.max(axis=-1), score.argmax(axis=-1)
     return best_pairs(best, partner, r, tokens, class_tokens, ordered or class_tokens > 0)
+
+
+def sides(class_tokens: int) -> tuple[slice, slice]:
+    """The unprotected tokens at even (A) and at odd (B) places."""
+    first, second = (class_tokens + (class_tokens + i) % 2 for i in (0, 1))
+    return slice(first, None, 2), slice(second, None, 2)
 
 
 def most(tokens: int, class_tokens: int = 0) -> int:
@@ -152,12 +158,12 @@ def best_pairs(
     Args:
       best: [B,A], of each token of A the score of its pair.
       partner: [B,A], its place among B.
-      r: tokens to merge, at least one and at most all of A.
+      r: tokens to merge, at most all of A.
       tokens: number of tokens, class tokens included.
       class_tokens: see `bipartite`.
       ordered: see `bipartite`.
     """
-    even, odd = (np.arange(class_tokens + (class_tokens + i) % 2, tokens, 2) for i in (0, 1))
+    even, odd = (np.arange(tokens)[side] for side in sides(class_tokens))
     order = ranking(best)
     source, kept = order[:, :r], order[:, r:]
     partner = jnp.take_along_axis(partner, source, axis=1)

@@ -70,6 +70,16 @@ def destination(matching: Matching) -> Int[Array, "B N"]:
     return jax.vmap(lambda i, p: jnp.zeros_like(p).at[i].set(p, unique_indices=True))(token, place)
 
 
+def chain(first: Matching, second: Matching) -> Matching:
+    """The matching that does what `second` does to the result of `first`."""
+    token = first.kept
+    return Matching(
+        _take(token, second.kept),
+        jnp.concatenate([first.source, _take(token, second.source)], axis=1),
+        jnp.concatenate([_take(destination(second), first.target), second.target], axis=1),
+    )
+
+
 def tokens(matching: Matching, tokens: Tokens, weight: Float[Array, "B N"] | None = None) -> Tokens:
     """Merges tokens by `weighted_mean`, their sizes and, where known, origins and positions."""
     x, size = weighted_mean(matching, tokens.x, tokens.size, weight)

@@ -45,6 +45,8 @@ class Evidence(flax.struct.PyTreeNode):
         left out: the negative entropy, so larger is more peaked.
       received: float32 [B,N], the attention that each token j receives from all others, sizes left
         out: sum_i!=j a_ij of the map's mean over heads.
+      attended: float32 [B,N], the attention that each token j receives from all, itself included,
+        sizes counted: the mean a_ij over heads and i.
       shift: float32 [B,N], ||u - x||, u being what the MLP adds to x.
       difference: float32 [B,N], 1 - the cosine of each patch and that of the frame before; see
         `unchanged.difference`.
@@ -54,6 +56,7 @@ class Evidence(flax.struct.PyTreeNode):
     keys: jax.Array | None = None
     entropy: jax.Array | None = None
     received: jax.Array | None = None
+    attended: jax.Array | None = None
     shift: jax.Array | None = None
     difference: jax.Array | None = None
     rotated: jax.Array | None = None
