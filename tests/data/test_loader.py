@@ -184,6 +184,18 @@ def test_training_epochs(folder):
     assert any(epochs[0] != np.concatenate([b["match_id"] for b in training(source, 2, 6, 0, 3)]))
 
 
+def test_rows_that_stay_together(folder):
+    """7 rows are 0 to 2, 3 to 5 and 6, in another order of these in each epoch."""
+    source = dataclasses.replace(data.open_training(config(folder), FRAMES), together=3)
+    epochs = [batch["match_id"].tolist() for batch in training(source, 7, 5, 0, 6)]
+    starts = [[epoch.index(row) for row in (0, 3, 6)] for epoch in epochs]
+    for epoch, (first, second, _) in zip(epochs, starts, strict=True):
+        assert sorted(epoch) == list(range(7))
+        assert epoch[first : first + 3] == [0, 1, 2]
+        assert epoch[second : second + 3] == [3, 4, 5]
+    assert len(set(map(str, starts))) > 1
+
+
 def test_training_rows_belong_together(folder):
     source = data.open_training(config(folder), FRAMES)
     batch = next(source.batches(Brightness(), collate, 7, seed=0))

@@ -136,6 +136,7 @@ class Training(Part):
     """The training of a system."""
 
     split: str = "train"
+    together: int = 1  # number of consecutive rows that stay next to each other in every epoch
     batch_size: int
     epochs: int
     warmup_epochs: float
@@ -188,7 +189,8 @@ class Config(Part):
         )  # fmt: skip
         checks.positive(
             self, "train.epochs", "train.checkpoint_every", "train.eval_epochs",
-            "train.questions_per_video", "train.batch_size", "train.keep_checkpoints",
+            "train.together", "train.questions_per_video", "train.batch_size",
+            "train.keep_checkpoints",
         )  # fmt: skip
         checks.above_zero(self, "train.learning_rate")
         checks.share(self, "train.min_learning_rate")

@@ -145,7 +145,12 @@ def open_actions(config: ActionData, frames: int) -> Source[Actions]:
 
 
 def open_training(
-    config: Data, frames: int, split: str = "train", questions: int = 1, samples: int = 1
+    config: Data,
+    frames: int,
+    split: str = "train",
+    questions: int = 1,
+    samples: int = 1,
+    together: int = 1,
 ) -> TrainingSource:
     """Opens the training rows of a prepared data set; errors as in `open_retrieval`.
 
@@ -156,9 +161,11 @@ def open_training(
       split: the split's name.
       questions: number of questions per row (about one video), in a data set of questions.
       samples: see `TrainingSource`.
+      together: see `TrainingSource`.
     """
     rows, decode = _rows(config, split, questions, frames), decoder(config, frames, config.folder)
-    return TrainingSource(rows, decode, config.workers, config.on_broken == "skip", samples)
+    replace = config.on_broken == "skip"
+    return TrainingSource(rows, decode, config.workers, replace, samples, together)
 
 
 def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccessDataSource[AnyRow]:

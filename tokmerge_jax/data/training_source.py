@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from einops import rearrange
 from grain.sources import RandomAccessDataSource
 
 from tokmerge_jax.data.datasets import galleries
@@ -36,6 +37,7 @@ class TrainingSource:
       workers: number of processes that decode.
       replace: whether a random other row replaces one whose video cannot be decoded.
       samples: number of samples per decoded video: the same frames, augmented independently.
+      together: number of consecutive rows that stay next to each other in every epoch.
     """
 
     rows: RandomAccessDataSource[AnyRow]
@@ -43,6 +45,7 @@ class TrainingSource:
     workers: int
     replace: bool = False
     samples: int = 1
+    together: int = 1
 
     def __len__(self) -> int:
         """Largest number of samples in an epoch."""
@@ -59,9 +62,10 @@ class TrainingSource:
     ) -> Iterator[Batch]:
         """Yields batches from `step` on, endlessly; each epoch is a new permutation of the rows.
 
-        Rows that do not fill an epoch's last batch are dropped in that epoch. Sample k of video v
-        is row k V + v, for V videos per batch. If n divides V, rows i, i + n, i + 2n, … hold all
-        samples of their videos, as gradient accumulation needs.
+        Rows that are to stay `together` are permuted as one, and those that do not fill an epoch's
+        last batch are dropped in that epoch. Sample k of video v is row k V + v, for V videos per
+        batch. If n divides V, rows i, i + n, i + 2n, … hold all samples of their videos, as
+        gradient accumulation needs.
 
         Args:
           augment: (uint8 frames [T,H,W,3], generator) -> [T,S,S,3], for action recognition with
@@ -84,7 +88,7 @@ class TrainingSource:
         videos_of_batch = batch_size // self.samples
         own = range(batch_size) if own is None else own
         videos = sorted({row % videos_of_batch for row in own})
-        order = _Order(len(self.rows), videos_of_batch, seed, videos)
+        order = _Order(len(self.rows), videos_of_batch, seed, videos, self.together)
         replacements = _REPLACEMENTS if self.replace else 0
         make = _TrainingClips(
             self.rows, order, self.decoder, augment, seed, replacements, self.samples
@@ -135,12 +139,14 @@ class _Order:
       batch_size: number of videos of a batch.
       seed: decides the permutations.
       own: positions in every batch that this process decodes.
+      together: number of consecutive rows that are permuted as one.
     """
 
     rows: int
     batch_size: int
     seed: int
     own: Sequence[int]
+    together: int
 
     def place(self, index: int) -> int:
         """The place of the `index`-th video that this process decodes."""
@@ -150,12 +156,14 @@ class _Order:
     def __call__(self, place: int) -> int:
         per_epoch = self.rows // self.batch_size * self.batch_size
         epoch, offset = divmod(int(place), per_epoch)
-        return int(_permutation(self.rows, self.seed, epoch)[offset])
+        return int(_permutation(self.rows, self.together, self.seed, epoch)[offset])
 
 
 @functools.lru_cache(maxsize=2)
-def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, 0, epoch]).permutation(rows)
+def _permutation(rows: int, together: int, seed: int, epoch: int) -> np.ndarray:
+    groups = np.random.default_rng([seed, 0, epoch]).permutation(-(-rows // together))
+    order = rearrange(groups * together + np.arange(together)[:, None], "k g -> (g k)")
+    return order[order < rows]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,8 +71,8 @@ def open_training(system: System) -> data.TrainingSource:
     config = system.config
     _task(config).needed(system)
     train, frames = config.train, system.pixels.frames
-    together, samples = train.questions_per_video, train.samples
-    source = data.open_training(config.training_data(), frames, train.split, together, samples)
+    rows = train.questions_per_video, train.samples, train.together
+    source = data.open_training(config.training_data(), frames, train.split, *rows)
     _check_actions(system)
     return source
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from tokmerge_jax import hosts
 from tokmerge_jax.data.datasets import demo, specs
-from tokmerge_jax.data.datasets.demo import actions, long, scene
+from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.data.datasets.prepare import prepare as prepare_files
 from tokmerge_jax.data.datasets.prepare import prepare_own
 from tokmerge_jax.data.datasets.storing import SplitReport
 from tokmerge_jax.errors import check_list
 from tokmerge_jax.types import UserError
-
-_DRAWN = {"demo": demo, "demo_qa": demo, "demo_long": long, "demo_actions": actions}
 
 
 def prepare(
@@ -56,7 +54,7 @@ def prepare(
     if splits:
         check_list(splits, "splits", str)
     workers = workers or os.cpu_count() or 1
-    if dataset in _DRAWN:
+    if dataset in specs.DRAWN:
         if not hosts.number():
             _draw(dataset, folder, splits, workers, files=bool(annotations or videos or format))
         return []
@@ -91,7 +89,7 @@ def _prepare_files(
 
 def drawn(dataset: str) -> Mapping[str, int]:
     """The number of clips in each split of a drawn data set; empty for any other."""
-    return _DRAWN[dataset].COUNTS if dataset in _DRAWN else {}
+    return specs.DRAWN[dataset].COUNTS if dataset in specs.DRAWN else {}
 
 
 def draw_clips(folder: str, count: int) -> dict[str, str]:
@@ -122,4 +120,4 @@ def _draw(dataset: str, folder: str, splits: Sequence[str], workers: int, *, fil
     counts = drawn(dataset)
     if unknown := [split for split in splits if split not in counts]:
         raise UserError(f"splits={unknown[0]}: {dataset} has the splits {', '.join(counts)}")
-    _DRAWN[dataset].prepare(folder, splits or list(counts), workers)
+    specs.DRAWN[dataset].prepare(folder, splits or list(counts), workers)

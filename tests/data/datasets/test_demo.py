@@ -1,5 +1,6 @@
 """The demo's clips: what is told is what is drawn, and files hold it."""
 
+import dataclasses
 import os
 
 import av
@@ -39,6 +40,23 @@ def test_splits_share_no_story():
 def test_each_test_story_is_told_in_both_orders():
     told = set(demo.stories("test"))
     assert all((second, first) in told for first, second in told)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_twins_differ_in_movement_alone(seed):
+    one, reverse, other, other_reverse = scene.twins((1, seed), frozenset())
+    assert (reverse, other_reverse) == (one[::-1], other[::-1])
+    for event, turned in zip(one, other, strict=True):
+        assert dataclasses.replace(turned, direction=event.direction) == event
+        assert turned.direction != event.direction
+
+
+def test_twins_follow_one_another_and_are_never_held_out():
+    stories, held_out = demo.stories("twins"), frozenset(demo.stories("test"))
+    assert stories[4:8] == tuple(scene.twins((4, 1), held_out))
+    assert held_out.isdisjoint(stories)
+    (first, *_) = scene.twins((4, 0), frozenset())
+    assert first not in scene.twins((4, 0), frozenset([first]))
 
 
 def test_captions_say_everything():

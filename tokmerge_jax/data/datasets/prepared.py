@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokmerge_jax.config.common import ActionData, Data, QuestionData, TextData
-from tokmerge_jax.data.datasets import action_lists, demo, files, galleries, umt, video_text
-from tokmerge_jax.data.datasets.specs import OWN, SPECS, DatasetSpec, splits
+from tokmerge_jax.data.datasets import action_lists, files, galleries, own, umt, video_text
+from tokmerge_jax.data.datasets.specs import DRAWN, OWN, SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
 from tokmerge_jax.data.video import checking
 from tokmerge_jax.types import UserError
@@ -92,7 +92,8 @@ def _check(config: Data, split: str) -> None:
     prepared = video_text.splits(config.folder, config.dataset)
     if split in prepared:
         return
-    known = splits(config.dataset) or tuple(demo.COUNTS)
+    drawn = DRAWN[config.dataset].COUNTS if config.dataset in DRAWN else own.SPLITS.values()
+    known = splits(config.dataset) or tuple(dict.fromkeys(drawn))
     if split not in known:
         raise UserError(
             f"{split!r} is not a split of config.data.dataset={config.dataset!r}; choose from"

@@ -4,8 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from tokmerge_jax.data.datasets import action_lists, clip4clip, testa, umt
-from tokmerge_jax.data.datasets.demo import motion
+from tokmerge_jax.data.datasets import action_lists, clip4clip, demo, testa, umt
+from tokmerge_jax.data.datasets.demo import actions, long, motion
 from tokmerge_jax.data.datasets.video_text import AnyRecord
 
 
@@ -84,6 +84,9 @@ SPECS: Mapping[str, DatasetSpec] = {
     "demo_long": DatasetSpec({}, match_by_caption=True),
     "demo_actions": DatasetSpec({}, kind="actions", mirror=motion.MIRRORED),
 }
+
+DRAWN = {"demo": demo, "demo_qa": demo, "demo_long": long, "demo_actions": actions}
+"""The data sets whose clips are drawn, and the module that draws them: `COUNTS`, `prepare`."""
 
 
 @dataclasses.dataclass(frozen=True)

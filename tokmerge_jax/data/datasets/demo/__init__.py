@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import json
 import multiprocessing
 import os
@@ -21,13 +22,15 @@ from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Rec
 from tokmerge_jax.data.video.workers import end_with_parent
 from tokmerge_jax.progress import tracked
 
-COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200}
-"""Number of clips per split; splits share no story."""
+COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200, "twins": 3000}
+"""Number of clips per split; splits share no story, but for "twins" with "train" and "val"."""
 
-SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3}
+SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3, "twins": 4}
 """The seed of each split's stories and pixels."""
 
-_ASKED: Mapping[str, int] = {"train": 3, "test": 1, "val": 1}  # questions of each kind per clip
+_ASKED: Mapping[str, int] = {"train": 3, "twins": 3, "test": 1, "val": 1}
+"""Number of questions of each kind per clip."""
+
 _RATE = 8  # frames per second
 _AT_ONCE = 8  # number of clips handed to a worker at a time
 
@@ -120,12 +123,14 @@ def clip(dataset: str, split: str, number: int) -> Clip:
 
 @functools.cache
 def stories(split: str) -> tuple[Story, ...]:
-    """The story of each clip of a split."""
-    test = scene.test_stories(COUNTS["test"])
+    """The story of each clip of a split; in "twins" those of `scene.twins` follow one another."""
+    test, seed = scene.test_stories(COUNTS["test"]), SEEDS[split]
     if split == "test":
         return tuple(test)
-    held_out = frozenset(test) if split == "train" else frozenset([*test, *stories("train")])
-    seed = SEEDS[split]
+    held_out = frozenset([*test, *stories("train")] if split == "val" else test)
+    if split == "twins":
+        groups = (scene.twins((seed, i), held_out) for i in itertools.count())
+        return tuple(itertools.islice(itertools.chain.from_iterable(groups), COUNTS[split]))
     return tuple(scene.train_story((seed, i), held_out) for i in range(COUNTS[split]))
 
 

@@ -84,6 +84,26 @@ def train_story(seed: tuple[int, ...], held_out: frozenset[Story]) -> Story:
     return story
 
 
+def twins(seed: tuple[int, ...], held_out: frozenset[Story]) -> list[Story]:
+    """Draws four stories of the same two shapes from `seed`, none of them `held_out` for the test.
+
+    There are two, which differ in both directions, each in both orders: only movement tells them
+    apart.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        story = _random_story(rng)
+        turned = _turned(story[0], rng), _turned(story[1], rng)
+        stories = [story, story[::-1], turned, turned[::-1]]
+        if len(set(stories)) == len(stories) and held_out.isdisjoint(stories):
+            return stories
+
+
+def _turned(event: Event, rng: np.random.Generator) -> Event:
+    others = [direction for direction in DIRECTIONS if direction != event.direction]
+    return dataclasses.replace(event, direction=str(rng.choice(others)))
+
+
 def _distance(shape: str, y: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
     """Approximate signed distance in pixels from each point to a shape's edge; negative inside."""
     across, along = np.abs(x), np.abs(y)
