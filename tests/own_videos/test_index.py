@@ -261,11 +261,11 @@ def test_a_video_with_several_broken_parts_counts_once(tmp_path, monkeypatch):
 
     counted = []
     monkeypatch.setattr(search.windows, "batches", batches)
-    monkeypatch.setattr(search.Progress, "update", lambda _, number=1: counted.append(number))
+    monkeypatch.setattr(search.Running, "update", lambda _, number=1: counted.append(number))
     system = dataclasses.replace(system_of(Weights(lambda _: PARAMS, ())), retrieval=RETRIEVAL)
     reader = search.windows.Reader.__new__(search.windows.Reader)  # not used
     files, index = {"a.mp4": (1, 1), "b.mp4": (2, 2)}, opened(tmp_path)
-    search._encode_missing(model(), system, reader, files, index, with_tokens=True)
+    search._encode_missing(model(), system, reader, files, index, tmp_path, with_tokens=True)
     assert sum(counted) == len(files)
     assert index.faults == {"a.mp4": "the first part is damaged"}
     assert (len(Table(tmp_path)), index.windows) == (3, 2)

@@ -1,39 +1,62 @@
 """The server's answers: those of the search, in the words of the API."""
 
+import asyncio
+import io
+import pathlib
+import re
+
+import jsonschema
+import numpy as np
 import pytest
-import small_server
-from small_server import CLIPS
+from PIL import Image
+from small_server import CLIPS, send, send_all
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from tokmerge_jax.own_videos.damage import damaged
+from tokmerge_jax.own_videos.ranking import Hit
+from tokmerge_jax.own_videos.running import Running
+from tokmerge_jax.serving import app as module
 from tokmerge_jax.serving.app import application
-from tokmerge_jax.serving.engine import Engine
+from tokmerge_jax.serving.batching import Batches
 
 TEXTS = ["a red square moves left", "a white cross"]
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    small_server.write_clips(folder / "videos")
-    small_server.make_index(folder / "videos", folder / "index")
-    return Engine(folder / "index")
-
-
-@pytest.fixture(scope="module")
-def client(engine):
-    with TestClient(application(engine), base_url="http://127.0.0.1") as client:
+@pytest.fixture
+def client(service):
+    with TestClient(application(service), base_url="http://127.0.0.1") as client:
         yield client
 
 
-def test_a_search_gives_the_hits_of_the_searcher(engine, client):
-    answer = client.get("/search", params={"q": TEXTS, "limit": 4}).json()
+def hits_of(client, target):
+    (query,) = client.get(target).json()["queries"]
+    return query["hits"]
+
+
+def spans(hits):
+    return [(hit["path"], hit["start"], hit["stop"], hit["cosine"], hit["score"]) for hit in hits]
+
+
+def expected(hits):
+    return [(hit.path, hit.start, hit.stop, hit.cosine, hit.score) for hit in hits]
+
+
+def test_a_search_gives_the_hits_of_the_searcher(service, client):
+    answer = client.get("/search", params={"q": TEXTS, "limit": 3}).json()
     assert [each["query"] for each in answer["queries"]] == TEXTS
-    for each, hits in zip(answer["queries"], engine.searcher(TEXTS, 51, False), strict=True):
-        assert [
-            (hit["path"], hit["start"], hit["stop"], hit["cosine"]) for hit in each["hits"]
-        ] == [(hit.path, hit.start, hit.stop, hit.cosine) for hit in hits[:4]]
-        assert each["more"] == (len(hits) > 4)
-        assert {hit["score"] for hit in each["hits"]} == {None}
+    for each, hits in zip(
+        answer["queries"], service.engine.searcher(TEXTS, 51, False), strict=True
+    ):
+        assert spans(each["hits"]) == expected(hits[:3])
+        assert each["more"] == (len(hits) > 3)
+
+
+@pytest.mark.slow
+def test_a_search_is_re_ranked_if_asked(service, client):
+    (hits,) = service.engine.searcher(TEXTS[:1])
+    assert spans(hits_of(client, f"/search?q={TEXTS[0]}&rerank=true")) == expected(hits)
+    assert hits[0].score is not None
 
 
 def test_pages_follow_each_other(client):
@@ -44,30 +67,200 @@ def test_pages_follow_each_other(client):
     everything, _ = page(0, 200)
     assert page(1, 2) == (everything[1:3], True)
     assert page(2, 50) == (everything[2:], False)
-    assert page(100, 50) == ([], False)
+    assert page(9950, 50) == ([], False)
 
 
-def test_the_state_of_the_index(client):
+def test_moments_like_another_and_like_a_file(service, client):
+    (hit, *_) = hits_of(client, "/search?q=cross")
+    answer = client.get(
+        "/similar", params={key: hit[key] for key in ("id", "start", "stop")}
+    ).json()
+    source = Hit(hit["path"], hit["start"], hit["stop"], 2.0, 0.0, None)
+    assert spans(answer["hits"]) == expected(service.engine.searcher.like([source], 51)[0])
+    assert hit["id"] not in {other["id"] for other in answer["hits"]} or not hit["whole"]
+    gone = client.get("/similar", params={"id": hit["id"], "start": 100, "stop": 200})
+    assert gone.status_code == 404
+    assert gone.json() == {"error": "the index holds no such moment; search again"}
+
+
+def test_an_upload_is_compared_and_removed(service, client, tmp_path, monkeypatch):
+    numbers, seen = np.ones(128, np.float32), []
+
+    def encoded(file):
+        seen.append(pathlib.Path(file).read_bytes())
+        return numbers
+
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(service.engine.searcher, "encoded", encoded)
+    kind = {"content-type": "image/png"}
+    answer = client.post("/similar?limit=2", content=b"picture", headers=kind)
+    assert spans(answer.json()["hits"]) == expected(service.engine.searcher.like([numbers])[0][:2])
+    assert seen == [b"picture"]
+    assert not [*tmp_path.iterdir()]
+    assert client.post("/similar", content=b"picture").status_code == 415
+
+
+def test_uploads_are_bounded(service, monkeypatch):
+    monkeypatch.setattr(module, "_UPLOADS", 0)
+    kind = {"content-type": "image/png"}
+    answer = asyncio.run(send(application(service), "/similar", method="POST", headers=kind))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_an_upload_that_is_no_picture_is_one_sentence(client):
+    refused = client.post("/similar", content=b"text", headers={"content-type": "image/png"})
+    assert refused.status_code == 400
+    assert re.fullmatch(r"the body: cannot be decoded \(.*\)", refused.json()["error"])
+
+
+def test_the_state_of_the_index(service, client):
     health = client.get("/health").json()
-    assert (health["status"], health["videos"], health["windows"], health["broken"]) == (
-        "ready", 4, 5, 1,
-    )  # fmt: skip
-    assert health["folders"] == ["2024", "2024/june"]
+    numbers = [health[name] for name in ("status", "videos", "windows", "broken", "folders")]
+    assert numbers == ["ready", 4, 5, 1, ["2024", "2024/june"]]
     assert (health["system"], health["reranks"], health["indexing"]) == ("vid_tldr", True, None)
+    with Running(service.engine.place, 10, done=4):
+        indexing = {"done": 4, "total": 10, "seconds_left": None}
+        assert client.get("/health").json()["indexing"] == indexing
 
 
-def test_a_video_and_its_thumbnail(engine, client):
-    (query,) = client.get("/search?q=cross&folder=2024/june").json()["queries"]
-    (hit,) = query["hits"]
+def test_a_video_and_its_thumbnail(service, client):
+    (hit,) = hits_of(client, "/search?q=cross&folder=2024/june")
     assert (hit["path"], hit["whole"]) == (CLIPS[2], True)
-    content = (engine.searcher.folder / CLIPS[2]).read_bytes()
-    assert client.get(hit["video"]).content == content
-    picture = client.get(hit["thumbnail"])
-    assert picture.headers["content-type"] == "image/jpeg"
-    again = client.get(hit["thumbnail"], headers={"if-none-match": picture.headers["etag"]})
+    picture = client.get(hit["thumbnail"] + "&width=32")
+    assert Image.open(io.BytesIO(picture.content)).format == "JPEG"
+    assert Image.open(io.BytesIO(picture.content)).width == 32
+    again = client.get(
+        hit["thumbnail"] + "&width=32", headers={"if-none-match": picture.headers["etag"]}
+    )
     assert (again.status_code, again.content) == (304, b"")
+    broken = service.engine.catalogue.name("broken.mkv")
+    refused = client.get(f"/thumbnail/{broken}")
+    assert (refused.status_code, refused.json()) == (404, {"error": "the video cannot be decoded"})
+
+
+def test_ranges_are_the_bytes_of_the_file(service, client):
+    (hit,) = hits_of(client, "/search?q=cross&folder=2024/june")
+    content = (service.engine.searcher.folder / CLIPS[2]).read_bytes()
+
+    def get(ranges=None, method="GET", **headers):
+        given = {"range": ranges} if ranges else {}
+        return client.request(method, hit["video"], headers={**given, **headers})
+
+    whole, size = get(), len(content)
+    assert (whole.content, whole.headers["content-type"]) == (content, "video/mp4")
+    assert whole.headers["accept-ranges"] == "bytes"
+    for ranges, first, last in (
+        ("bytes=0-0", 0, 0),
+        ("bytes=5-99", 5, 99),
+        (f"bytes={size - 3}-", size - 3, size - 1),
+        ("bytes=-7", size - 7, size - 1),
+        (f"bytes=9-{10 * size}", 9, size - 1),
+        (f"bytes=-{10 * size}", 0, size - 1),
+    ):
+        answer = get(ranges)
+        assert (answer.status_code, answer.content) == (206, content[first : last + 1])
+        assert answer.headers["content-range"] == f"bytes {first}-{last}/{size}"
+    several = get("bytes=0-4,10-19,-3")
+    kind, _, boundary = several.headers["content-type"].partition("; boundary=")
+    parts = several.content.split(b"--" + boundary.encode())[1:-1]
+    assert kind == "multipart/byteranges"
+    assert [part.partition(b"\r\n\r\n")[2][:-2] for part in parts] == [
+        content[:5], content[10:20], content[-3:],
+    ]  # fmt: skip
+    tag = whole.headers["etag"]
+    assert get("bytes=0-4", **{"if-range": tag}).content == content[:5]
+    assert get("bytes=0-4", **{"if-range": '"other"'}).content == content
+    beyond = get(f"bytes={size}-")
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+    assert beyond.json() == {"error": "the range lies outside the file"}
+    head = get("bytes=0-4", "HEAD")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (206, b"", "5")
+
+
+def test_many_requests_at_a_time_share_few_programs(service):
+    app, engine = application(service), service.engine
+    texts = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("square", "cross")]
+    before = engine.texts.count
+    answers = asyncio.run(
+        send_all(app, [f"/search?q={texts[n % 4].replace(' ', '+')}" for n in range(200)])
+    )
+    assert {answer.status for answer in answers} == {200}
+    assert engine.texts.count - before <= 14  # 200 / 16 = 12.5, and the first one may be alone
+    rankings = engine.searcher(texts, 51, False)
+    for number, answer in enumerate(answers):
+        (query,) = answer.json["queries"]
+        assert spans(query["hits"]) == expected(rankings[number % 4])
+
+
+def test_a_full_queue_is_reported(service, monkeypatch):
+    engine = service.engine
+    full = Batches(engine._find, engine.texts._thread, size=16, waiting=2)
+    monkeypatch.setattr(engine, "texts", full)
+    app = application(service)
+    answers = asyncio.run(send_all(app, ["/search?q=cross"] * 5))
+    assert sorted(answer.status for answer in answers) == [200, 200, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status == 503)
+    assert (refused.json, refused.headers["retry-after"]) == (
+        {"error": "too many requests are waiting; try again"}, "1",
+    )  # fmt: skip
+
+
+def test_a_damaged_index_is_reported_and_may_recover(service, monkeypatch, capsys):
+    app, searcher = application(service), service.engine.searcher
+
+    def fail(*_):
+        raise damaged(service.engine.place, "cut")
+
+    def ask():
+        return asyncio.run(send(app, "/search?q=cross"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(searcher), "__call__", fail)
+        refused = ask()
+        assert refused.status == 503
+        assert str(service.engine.place) not in refused.json["error"]
+        assert "the output of the server says why" in refused.json["error"]
+        assert "videos.lance is damaged" in capsys.readouterr().err
+        assert (ask().status, capsys.readouterr().err) == (503, "")  # not opened at each request
+    assert ask().status == 200
+
+
+def test_an_index_that_is_made_anew_is_opened_again(service, monkeypatch):
+    before = service.engine.searcher
+    monkeypatch.setattr(service.engine, "_opened", (0, 0))
+    monkeypatch.setattr(service.engine, "_rest", 0.0)
+    assert asyncio.run(send(application(service), "/search?q=cross")).status == 200
+    assert service.engine.searcher is not before
+
+
+def test_the_document_describes_every_address_and_its_answers(service, client):
+    document = client.get("/openapi.json").json()
+    app = application(service)
+    routes = {
+        (route.path, method)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    described = {
+        (path, method.upper()) for path, methods in document["paths"].items() for method in methods
+    }
+    assert routes == described
+    (hit, *_) = hits_of(client, "/search?q=cross")
+    like = f"/similar?id={hit['id']}&start={hit['start']}&stop={hit['stop']}"
+    for target, path in (
+        ("/search?q=cross&q=square", "/search"), ("/health", "/health"), (like, "/similar"),
+    ):  # fmt: skip
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]
+        schema = {**content["application/json"]["schema"], "components": document["components"]}
+        jsonschema.validate(client.get(target).json(), schema)
+    (q,) = (
+        each for each in document["paths"]["/search"]["get"]["parameters"] if each["name"] == "q"
+    )
+    assert (q["required"], q["in"], q["schema"]["type"]) == (True, "query", "array")
 
 
 def test_the_page_is_there(client):
-    assert client.get("/").headers["content-type"] == "text/html; charset=utf-8"
+    assert client.get("/?q=anything").headers["content-type"] == "text/html; charset=utf-8"
     assert client.get("/page/index.html").content == client.get("/").content
+    assert client.get("/page/none.js").status_code == 404

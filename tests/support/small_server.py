@@ -1,5 +1,10 @@
 """An index of drawn clips whose embeddings are chosen by hand, and requests to a server of it."""
 
+import asyncio
+import dataclasses
+import json
+import urllib.parse
+
 import numpy as np
 
 from tokmerge_jax import checkpoints, evaluation, registry
@@ -45,3 +50,49 @@ def make_index(videos, place, seed=0):
     index.add(windows, files, numbers)
     index.refuse("broken.mkv", files["broken.mkv"], "broken.mkv: cannot be decoded")
     return index
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a server answers."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+async def send(app, target, method="GET", headers=None, body=b"", client="tester"):
+    """Sends a request as uvicorn passes it on, whatever its address and headers hold."""
+    raw, _, query = target.encode().partition(b"?")
+    given = {"host": "localhost:8000", "content-length": str(len(body)), **(headers or {})}
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+        "method": method, "scheme": "http", "path": urllib.parse.unquote(raw.decode()),
+        "raw_path": raw, "query_string": query, "root_path": "", "client": (client, 1),
+        "server": ("127.0.0.1", 8000),
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+    }  # fmt: skip
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+    sent, waiting = [], asyncio.Event()
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await waiting.wait()
+
+    async def keep(message):
+        sent.append(message)
+
+    await app(scope, receive, keep)
+    start = sent[0]
+    fields = {name.decode(): value.decode() for name, value in start["headers"]}
+    return Answer(start["status"], fields, b"".join(each.get("body", b"") for each in sent))
+
+
+async def send_all(app, targets, **how):
+    """Sends requests at the same time."""
+    return await asyncio.gather(*(send(app, target, **how) for target in targets))

@@ -31,7 +31,7 @@ from tokmerge_jax.own_videos import index, settings, windows
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes
 from tokmerge_jax.own_videos.ranking import Hit
-from tokmerge_jax.progress import Progress
+from tokmerge_jax.own_videos.running import Running
 from tokmerge_jax.signatures import Tokenize
 from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.types import Json, Params, UserError
@@ -87,7 +87,7 @@ def index_videos(
         kept = retrieval.matching is not None and tokens
         facts = {**model_facts(system, params), "window": length, "stride": step, "tokens": kept}
         stored = _updated(place, facts, _shapes(system, params), about, files)
-        _encode_missing(model, system, reader, files, stored, with_tokens=kept)
+        _encode_missing(model, system, reader, files, stored, place, with_tokens=kept)
     return stored
 
 
@@ -111,6 +111,7 @@ def _encode_missing(
     reader: windows.Reader,
     files: Mapping[str, Stamp],
     stored: Index,
+    place: pathlib.Path,
     *,
     with_tokens: bool,
 ) -> None:
@@ -122,7 +123,7 @@ def _encode_missing(
     missing = stored.missing(files)
     todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
     done = len(files) - len(todo)
-    with Progress("indexing videos", len(files), "video", done=done, compiles=True) as bar:
+    with Running(place, len(files), done=done) as bar:
         refused = set[str]()
 
         def refuse(video: str, fault: str) -> None:
@@ -243,14 +244,18 @@ class Searcher:
         return [ranking[:top_k] for ranking in hits]
 
     def like(
-        self, sources: Sequence[Path | Hit], top_k: int = 10, where: Filter = EVERYTHING
+        self,
+        sources: Sequence[Path | Hit | np.ndarray],
+        top_k: int = 10,
+        where: Filter = EVERYTHING,
     ) -> list[list[Hit]]:
         """Returns the moments most similar to each source, best first.
 
         Similarity is the product of the embeddings (the cosine where both have unit norm).
 
         Args:
-          sources: files (videos or pictures), or hits, which are not among their own results.
+          sources: files (videos or pictures), results of `encoded`, or hits, which are not among
+            their own results.
           top_k: number of moments per source.
           where: condition that the videos must meet.
 
@@ -262,14 +267,16 @@ class Searcher:
         for source in sources:
             if isinstance(source, Hit):
                 query, without = self.index.embedding(source), source
+            elif isinstance(source, np.ndarray):
+                query, without = source, None
             else:
-                query, without = self._encoded(path(source, "sources")), None
+                query, without = self.encoded(path(source, "sources")), None
             moments = self.index.similar(query, _PER_HIT * top_k, where, without)
             rankings.append(moments[:top_k])
         return rankings
 
-    def _encoded(self, file: str) -> np.ndarray:
-        """The embedding [E] of a video or picture."""
+    def encoded(self, file: str) -> np.ndarray:
+        """Returns the embedding [E] of a video or picture; raises UserError as `like`."""
         clip = attempt(lambda file: self._transform(self._decode(file)), str, file)
         if isinstance(clip, Fault):
             raise UserError(clip.text)

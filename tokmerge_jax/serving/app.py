@@ -1,173 +1,173 @@
-"""The routes of the server."""
+"""The HTTP application: addresses, and what each reads from a request."""
 
-import functools
+import asyncio
+import contextlib
 import hashlib
 import pathlib
-import time
-from collections.abc import Sequence
+import tempfile
+from collections.abc import AsyncIterator
 
 import anyio
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from tokmerge_jax import runtime
-from tokmerge_jax.own_videos.ranking import Hit
-from tokmerge_jax.serving import answers, parameters
+from tokmerge_jax import disk, runtime
+from tokmerge_jax.serving import answers, guard, problems
 from tokmerge_jax.serving.batching import FullError
-from tokmerge_jax.serving.engine import Engine, UnreadableError
-from tokmerge_jax.serving.files import located, response
-from tokmerge_jax.serving.thumbnails import thumbnail
+from tokmerge_jax.serving.files import MissingError
+from tokmerge_jax.serving.openapi import Operation, document
+from tokmerge_jax.serving.parameters import M, Parameters, Search, Selection, Similar, Still, read
+from tokmerge_jax.serving.service import Service
 from tokmerge_jax.types import UserError
 
 _PAGE = pathlib.Path(__file__).parent / "page"
-_KEPT = "private, max-age=3600"
 _TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
+_SHOWN = ("video/*", "image/*")
+_OTHER = "application/octet-stream"
+_UPLOAD = 60.0  # seconds that a body may take
+_UPLOADS = 4  # that are received or compared at a time
+_KEPT = "private, max-age=3600"
 
 
-class Routes:
-    """The functions behind the routes."""
+def application(service: Service, token: str | None = None) -> Starlette:
+    """The application.
 
-    def __init__(self, engine: Engine) -> None:
-        """Takes the index."""
-        self._engine, self._version = engine, runtime.versions()["tokmerge_jax"]
+    Args:
+      service: what answers.
+      token: the token that requests have to give; None = those from this machine need none.
+    """
+    routes = _Routes(service)
+    return Starlette(
+        routes=[Route(each.path, each.run, methods=[each.method]) for each in routes.operations],
+        middleware=guard.middleware(token),
+        exception_handlers=problems.HANDLERS,
+    )
+
+
+class _Routes:
+    """The operations, and the functions behind them."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._uploads = service, asyncio.Semaphore(_UPLOADS)
         self._page = {
             file.name: file.read_bytes() for file in _PAGE.iterdir() if file.suffix in _TYPES
         }
+        ranked = answers.SimilarRanking
+        self.operations = [
+            Operation("GET", "/", self.index, "text/html"),
+            Operation("GET", "/page/{name}", self.page, _OTHER),
+            Operation("GET", "/search", self.search, answers.Rankings, Search),
+            Operation("GET", "/similar", self.similar, ranked, Similar),
+            Operation("POST", "/similar", self.similar_to_file, ranked, Selection, _SHOWN),
+            Operation("GET", "/videos/{id}", self.video, _OTHER),
+            Operation("GET", "/thumbnail/{id}", self.thumbnail, "image/jpeg", Still),
+            Operation("GET", "/health", self.health, answers.Health),
+            Operation("GET", "/openapi.json", self.openapi, "application/json"),
+        ]
+        self._document = document(self.operations, runtime.versions()["tokmerge_jax"])
 
-    async def index(self, request: Request) -> Response:
+    async def index(self, _: Request) -> Response:
         """The page."""
-        parameters.read(request.scope["query_string"], parameters.Nothing)
         return self._of_page("index.html")
 
     async def page(self, request: Request) -> Response:
         """A file of the page."""
-        parameters.read(request.scope["query_string"], parameters.Nothing)
+        _parameters(request, Parameters)
         return self._of_page(request.path_params["name"])
 
     def _of_page(self, name: str) -> Response:
         if name not in self._page:
-            raise HTTPException(404, "the page has no such file")
-        return Response(self._page[name], media_type=_TYPES[pathlib.Path(name).suffix])
+            raise MissingError("the page has no such file")
+        kind = _TYPES[pathlib.Path(name).suffix]
+        return Response(self._page[name], media_type=kind, headers={"cache-control": "no-cache"})
 
     async def search(self, request: Request) -> Response:
-        """Searches by texts."""
-        asked = parameters.read(request.scope["query_string"], parameters.Search)
-        begun = time.perf_counter()
-        rankings = await self._engine.search(
-            asked.q, asked.offset + asked.limit, asked.rerank, asked.where
-        )
-        queries = [
-            answers.TextRanking(query=text, **vars(self._part(hits, asked)))
-            for text, hits in zip(asked.q, rankings, strict=True)
-        ]
-        return _json(answers.Rankings(queries=queries, seconds=_since(begun)))
+        """Moments that fit texts, best first."""
+        return _json(await self._service.search(_parameters(request, Search)))
 
-    def _part(self, hits: Sequence[Hit], asked: parameters.Selection) -> answers.Ranking:
-        """The hits that were asked for, and whether there are more."""
-        end = asked.offset + asked.limit
-        moments = [
-            answers.moment(hit, self._engine.catalogue.name(hit.path))
-            for hit in hits[asked.offset : end]
-        ]
-        return answers.Ranking(hits=moments, more=len(hits) > end)
+    async def similar(self, request: Request) -> Response:
+        """Moments that are similar to one of an answer."""
+        return _json(await self._service.similar(_parameters(request, Similar)))
+
+    async def similar_to_file(self, request: Request) -> Response:
+        """Moments that are similar to a picture or a clip, the body of the request."""
+        asked = _parameters(request, Selection)
+        if not request.headers.get("content-type", "").startswith(("video/", "image/")):
+            raise HTTPException(
+                415, "the body must be a picture or a clip: Content-Type image/* or video/*"
+            )
+        if self._uploads.locked():
+            raise FullError
+        async with self._uploads, _kept(request) as file:
+            try:
+                return _json(await self._service.similar_to_file(file, asked))
+            except UserError as error:
+                raise UserError(str(error).replace(str(file), "the body")) from error
 
     async def video(self, request: Request) -> Response:
-        """The file of a video."""
-        parameters.read(request.scope["query_string"], parameters.Nothing)
-        return response(*await self._located(request))
+        """The file of a video, or ranges of its bytes."""
+        _parameters(request, Parameters)
+        file, state = await self._service.video(request.path_params["id"])
+        headers = {"cache-control": "private, no-cache"}
+        sent = FileResponse(file, headers=headers, stat_result=state)
+        if not sent.headers["content-type"].startswith(("video/", "image/")):
+            sent.headers["content-type"] = _OTHER
+        return sent
 
     async def thumbnail(self, request: Request) -> Response:
         """A frame of a video."""
-        asked = parameters.read(request.scope["query_string"], parameters.Still)
-        file, state = await self._located(request)
-        stamp = state.st_size, state.st_mtime_ns
-        tag = hashlib.blake2b(repr((stamp, asked)).encode(), digest_size=8).hexdigest()
-        headers = {"etag": f'"{tag}"', "cache-control": _KEPT}
-        if request.headers.get("if-none-match") == headers["etag"]:
+        asked = _parameters(request, Still)
+        file, state = await self._service.video(request.path_params["id"])
+        facts = repr((state.st_size, state.st_mtime_ns, asked)).encode()
+        tag = f'"{hashlib.blake2b(facts, digest_size=8).hexdigest()}"'
+        headers = {"etag": tag, "cache-control": _KEPT}
+        if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        try:
-            picture = await anyio.to_thread.run_sync(
-                thumbnail, str(file), stamp, asked.at, asked.width
-            )
-        except UserError as error:
-            raise HTTPException(404, "the video cannot be decoded") from error
+        picture = await self._service.picture(file, state, asked)
         return Response(picture, media_type="image/jpeg", headers=headers)
 
-    async def _located(self, request: Request):
-        name, catalogue = request.path_params["id"], self._engine.catalogue
-        path = await anyio.to_thread.run_sync(catalogue.path, name)
-        if path is None:
-            raise HTTPException(404, "the index holds no such video")
-        return await anyio.to_thread.run_sync(located, self._engine.searcher.folder, path)
-
     async def health(self, request: Request) -> Response:
-        """The state of the server and of its index."""
-        parameters.read(request.scope["query_string"], parameters.Nothing)
-        held = await anyio.to_thread.run_sync(self._engine.catalogue.reading)
-        return _json(
-            answers.Health(
-                status="ready" if held.windows else "empty",
-                videos=held.videos,
-                windows=held.windows,
-                broken=held.broken,
-                system=self._engine.system,
-                reranks=self._engine.searcher.reranked > 0,
-                version=self._version,
-                folders=[*map(answers.text, held.folders)],
-                indexing=None,
-            )
-        )
+        """The state of the index, and of a run that indexes."""
+        _parameters(request, Parameters)
+        return _json(await self._service.health())
+
+    async def openapi(self, request: Request) -> Response:
+        """This document."""
+        _parameters(request, Parameters)
+        return JSONResponse(self._document)
 
 
-def application(engine: Engine) -> Starlette:
-    """The server's application."""
-    routes = Routes(engine)
-    return Starlette(
-        routes=[
-            Route("/", routes.index),
-            Route("/page/{name}", routes.page),
-            Route("/search", routes.search),
-            Route("/videos/{id}", routes.video),
-            Route("/thumbnail/{id}", routes.thumbnail),
-            Route("/health", routes.health),
-        ],
-        exception_handlers={
-            HTTPException: _refused,
-            UserError: _mistaken,
-            FullError: functools.partial(_busy, reason="too many requests are waiting; try again"),
-            UnreadableError: functools.partial(
-                _busy, reason="the index cannot be read for now; the server's output says why"
-            ),
-        },
-    )
+def _parameters(request: Request, kind: type[M]) -> M:
+    return read(request.scope["query_string"], kind)
 
 
-def _json(answer: BaseModel, status: int = 200, **headers: str) -> Response:
-    return Response(answer.model_dump_json(), status, headers, "application/json")
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _since(begun: float) -> float:
-    return round(time.perf_counter() - begun, 4)
+@contextlib.asynccontextmanager
+async def _kept(request: Request) -> AsyncIterator[pathlib.Path]:
+    """Writes the body of a request to a private file, which is removed at the end.
 
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _json(answers.Problem(error=error.detail), error.status_code, **(error.headers or {}))
-
-
-async def _mistaken(_: Request, error: Exception) -> Response:
-    return _json(answers.Problem(error=str(error)), 400)
-
-
-async def _busy(_: Request, error: Exception, reason: str) -> Response:
-    del error
-    return _json(answers.Problem(error=reason), 503, **{"retry-after": "1"})
+    Raises:
+      HTTPException: if the body is too large, or takes too long.
+      RefusedError: if the disk is full.
+    """
+    with disk.explained(tempfile.gettempdir()), tempfile.NamedTemporaryFile() as file:
+        try:
+            async with asyncio.timeout(_UPLOAD):
+                async for chunk in request.stream():
+                    await anyio.to_thread.run_sync(file.write, chunk)
+        except TimeoutError as error:
+            raise HTTPException(408, "the body took too long") from error
+        file.flush()
+        yield pathlib.Path(file.name)

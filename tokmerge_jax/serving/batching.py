@@ -15,6 +15,9 @@ Answer = TypeVar("Answer")
 class FullError(Exception):
     """Too many questions are waiting."""
 
+    def __init__(self) -> None:
+        super().__init__("too many requests are waiting; try again")
+
 
 @dataclasses.dataclass(frozen=True)
 class _Question(Generic[Kind, Item, Answer]):

@@ -1,11 +1,14 @@
 """Answers the questions of all requests from one index, with one model in one thread."""
 
 import concurrent.futures
+import contextlib
 import pathlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from tokmerge_jax.disk import RefusedError
 from tokmerge_jax.own_videos import settings
@@ -19,7 +22,7 @@ from tokmerge_jax.types import UserError
 
 _BATCH = 16  # the texts of one program
 _WAITING = 512  # questions that may wait
-_PAUSE = 5.0  # seconds until an index that cannot be read is opened again
+_PAUSE = 5.0  # seconds until an index that could not be opened is tried again
 _DEPTHS = (51, 201, 1001, 10_001)  # one more than is shown, since an answer says whether it is all
 
 T = TypeVar("T")
@@ -27,6 +30,9 @@ T = TypeVar("T")
 
 class UnreadableError(Exception):
     """The index cannot be read for now; the reason is on stderr."""
+
+    def __init__(self) -> None:
+        super().__init__("the index cannot be read for now; the output of the server says why")
 
 
 class Kind(NamedTuple):
@@ -47,11 +53,12 @@ class Engine:
     """An open index.
 
     Attributes:
+      place: its folder.
       searcher: searches it.
       system: name of the system that made it.
       catalogue: its videos.
       texts: the texts that wait to be searched for.
-      examples: the hits and files that wait to be compared.
+      examples: the hits and embeddings that wait to be compared.
     """
 
     def __init__(self, place: pathlib.Path) -> None:
@@ -60,16 +67,17 @@ class Engine:
         Raises:
           UserError: if there is no index, or it cannot be used.
         """
-        self._place, self._tried = place, time.monotonic()
+        self.place, self._rest = place, 0.0
         self._open()
+        self.searcher(["a video"], 1, rerank=False)  # compiles before the first request
         self.catalogue = Catalogue(place)
         thread = concurrent.futures.ThreadPoolExecutor(1)
         self.texts = Batches(self._find, thread, size=_BATCH, waiting=_WAITING)
         self.examples = Batches(self._compare, thread, size=_BATCH, waiting=_WAITING)
 
     def _open(self) -> None:
-        system = settings.about(self._place)["config"]["system"]
-        self._opened, self.searcher, self.system = self._identity(), Searcher(self._place), system
+        system = settings.about(self.place)["config"]["system"]
+        self._opened, self.searcher, self.system = self._identity(), Searcher(self.place), system
 
     async def search(
         self, texts: Sequence[str], depth: int, rerank: bool, where: Filter
@@ -88,11 +96,11 @@ class Engine:
         count = self.searcher.reranked if rerank else _rounded(depth)
         return await self.texts.ask(Kind(count, rerank, where), texts)
 
-    async def similar(self, source: pathlib.Path | Hit, depth: int, where: Filter) -> list[Hit]:
-        """Returns the moments most similar to a file or a hit, as `search`.
+    async def similar(self, source: Hit | np.ndarray, depth: int, where: Filter) -> list[Hit]:
+        """Returns the moments most similar to a hit or an embedding [E], as `search`.
 
         Raises:
-          UserError: if the file cannot be decoded, or the hit is no longer in the index.
+          UserError: if the hit is no longer in the index.
           FullError: if too many questions are waiting.
           UnreadableError: if the index cannot be read.
         """
@@ -102,33 +110,27 @@ class Engine:
     def _find(self, kind: Kind, texts: Sequence[str]) -> list[list[Hit]]:
         return self._answered(lambda: self.searcher(texts, *kind))
 
-    def _compare(self, kind: Kind, sources: Sequence[pathlib.Path | Hit]) -> list[list[Hit]]:
+    def _compare(self, kind: Kind, sources: Sequence[Hit | np.ndarray]) -> list[list[Hit]]:
         return self._answered(lambda: self.searcher.like(sources, kind.count, kind.where))
 
     def _answered(self, ask: Callable[[], T]) -> T:
         """The answer; the index is opened again if it was made anew, or cannot be read."""
-        try:
+        with contextlib.suppress(DamageError, RefusedError, OSError):
             if self._identity() == self._opened:
                 return ask()
-        except (DamageError, RefusedError) as error:
-            self._refuse(error)
+        if time.monotonic() < self._rest:
+            raise UnreadableError
         try:
             self._open()
             return ask()
         except (UserError, OSError) as error:
+            self._rest = time.monotonic() + _PAUSE
+            print(error, file=sys.stderr)
             raise UnreadableError from error
-
-    def _refuse(self, error: UserError) -> None:
-        """Raises UnreadableError if the index was opened a short time ago."""
-        now = time.monotonic()
-        if now < self._tried + _PAUSE:
-            raise UnreadableError from error
-        self._tried = now
-        print(error, file=sys.stderr)
 
     def _identity(self) -> tuple[int, int]:
         """What changes if the table is made anew; it may also change at other times."""
-        known = (self._place / "videos.lance").stat()
+        known = (self.place / "videos.lance").stat()
         return known.st_ino, known.st_mtime_ns
 
 

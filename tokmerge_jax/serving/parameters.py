@@ -21,11 +21,13 @@ _FAULTS = {"missing": "it is missing", "extra_forbidden": "it is unknown here, s
 
 Day = Annotated[datetime.date, BeforeValidator(datetime.date.fromisoformat)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-M = TypeVar("M", bound="Parameters")
 
 
 class Parameters(BaseModel, extra="forbid"):
     """The parameters of a request; others are refused."""
+
+
+M = TypeVar("M", bound=Parameters)
 
 
 class Selection(Parameters):
@@ -36,14 +38,19 @@ class Selection(Parameters):
     folder: str = Field("", max_length=4096, description="only videos in this subfolder")
     since: Day | None = Field(None, description="only files changed on this day or later")
     until: Day | None = Field(None, description="only files changed on this day or earlier")
-    shortest: Seconds = Field(0, description="least duration of a video in seconds")
-    longest: Seconds = Field(0, description="largest duration of a video in seconds; 0 = any")
+    shortest: Seconds = Field(0.0, description="least duration of a video in seconds")
+    longest: Seconds = Field(0.0, description="largest duration of a video in seconds; 0 = any")
 
     @model_validator(mode="after")
     def _is_within_reach(self) -> "Selection":
-        if self.offset + self.limit > DEEPEST:
+        if self.end > DEEPEST:
             raise ValueError(f"offset + limit must be at most {DEEPEST}")
         return self
+
+    @property
+    def end(self) -> int:
+        """The largest rank of a hit in the answer."""
+        return self.offset + self.limit
 
     @property
     def where(self) -> Filter:
@@ -75,12 +82,8 @@ class Similar(Selection):
 class Still(Parameters):
     """The parameters of a thumbnail."""
 
-    at: Seconds = Field(0, description="the time in seconds")
+    at: Seconds = Field(0.0, description="the time in seconds")
     width: int = Field(320, ge=16, le=1280, description="the largest width in pixels")
-
-
-class Nothing(Parameters):
-    """A request without parameters."""
 
 
 def read(query: bytes, kind: type[M]) -> M:

@@ -1,15 +1,19 @@
 """Runs the server in this process until it is stopped."""
 
+import pathlib
+import re
 import signal
 import socket
 
 import uvicorn
 
+from tokmerge_jax import disk
 from tokmerge_jax.serving.app import application
-from tokmerge_jax.serving.engine import Engine
+from tokmerge_jax.serving.service import Service
 from tokmerge_jax.types import UserError
 
 _CONNECTIONS = 1000
+_TOKEN = re.compile(r"[\w.~+/=-]{16,}", re.ASCII)
 _ENDING = 5  # seconds for requests to end
 
 
@@ -28,10 +32,37 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(engine: Engine, listening: socket.socket) -> None:
-    """Answers requests until Ctrl-C or SIGTERM."""
+def address(listening: socket.socket, token: str | None) -> str:
+    """The address of the page, with the token if there is one."""
+    host, port = listening.getsockname()[:2]
+    place = f"[{host}]" if ":" in host else host
+    return f"http://{place}:{port}/" + (f"?token={token}" if token else "")
+
+
+def read_token(file: str) -> str:
+    """Reads a token from a file.
+
+    Raises:
+      UserError: if there is no such file, or what it holds is too short or not usable.
+    """
+    token = (disk.read(pathlib.Path(file)) or b"").decode("latin-1").strip()
+    if not _TOKEN.fullmatch(token):
+        raise UserError(
+            f"--token-file={file} must hold one token of 16 or more letters, digits and ._~+/=-"
+        )
+    return token
+
+
+def serve(service: Service, listening: socket.socket, token: str | None) -> None:
+    """Answers requests until Ctrl-C or SIGTERM.
+
+    Args:
+      service: what answers.
+      listening: the result of `listen`.
+      token: the token that requests have to give; None = those from this machine need none.
+    """
     config = uvicorn.Config(
-        application(engine),
+        application(service, token),
         loop="asyncio",
         http="h11",
         ws="none",

@@ -1,0 +1,77 @@
+"""What can be read through the server, and what cannot."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tokmerge_jax.own_videos.index import Index
+from tokmerge_jax.own_videos.windows import Window
+from tokmerge_jax.serving import catalogue
+from tokmerge_jax.serving.catalogue import Catalogue, identify
+from tokmerge_jax.serving.files import MissingError, located
+
+SECRET = "secret"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An indexed folder beside a file that is not for others."""
+    (tmp_path / "videos" / "in").mkdir(parents=True)
+    (tmp_path / "videos-of-others").mkdir()
+    for place in ("secret.mp4", "videos-of-others/x.mp4"):
+        (tmp_path / place).write_text(SECRET)
+    (tmp_path / "videos/in/a.mp4").write_text("mine")
+    return tmp_path / "videos"
+
+
+def test_files_and_links_inside_are_read(folder):
+    (folder / "link.mp4").symlink_to("in/a.mp4")
+    (folder / "folder").symlink_to("in")
+    for path in ("in/a.mp4", "link.mp4", "folder/a.mp4", "in/../in/a.mp4"):
+        file, state = located(folder, path)
+        assert (file.read_text(), state.st_size) == ("mine", 4)
+
+
+def test_the_indexed_folder_may_be_a_link(folder):
+    (folder.parent / "other").symlink_to(folder)
+    assert located(folder.parent / "other", "in/a.mp4")[0] == (folder / "in/a.mp4").resolve()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret.mp4", "in/../../secret.mp4", "/etc/passwd", "../videos-of-others/x.mp4", "", ".",
+        "in", "none.mp4", "in/a.mp4/x", "in/a.mp4\0", "x" * 300, "..%2fsecret.mp4",
+        "leaves.mp4", "leaving/secret.mp4", "loop", "pipe", "closed.mp4",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_read(folder, path, monkeypatch):
+    (folder / "leaves.mp4").symlink_to("../secret.mp4")
+    (folder / "leaving").symlink_to("..")
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
+    monkeypatch.setattr(os, "access", lambda file, _: file.name != "closed.mp4")  # as for others
+    (folder / "closed.mp4").touch()
+    with pytest.raises(MissingError, match="gone, or lies outside the indexed folder"):
+        located(folder, path)
+
+
+def test_ids_stand_for_rows_of_the_table_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_FRESH", 0)
+    monkeypatch.setattr(catalogue, "_SHARE", np.inf)
+    index = Index(tmp_path, {}, {"embedding": (1, 2)})
+    held = Catalogue(tmp_path)
+    assert (held.reading().videos, held.reading().folders) == (0, ())
+    name = identify("2024/june/a.mp4")
+    assert held.path(name) is None
+    stamps = {"2024/june/a.mp4": (1, 1)}
+    window = Window("2024/june/a.mp4", 0.0, 1.0, 1.0, 8, True)
+    index.add([window], stamps, {"embedding": np.ones((1, 1, 2), np.float32)})
+    assert held.path(name) == "2024/june/a.mp4"
+    assert held.reading().folders == ("2024", "2024/june")
+    index.update({})
+    assert held.reading().videos == 0
+    assert held.path(name) is None
+    for odd in ("", "..", "a.mp4", "2024/june/a.mp4", "\0", "é"):
+        assert held.path(odd) is None
