@@ -96,21 +96,26 @@ def joined(windows: Sequence[Hit]) -> list[Hit]:
     worst window's. A window scoring at least b - (b - w) / 4 extends the moment; a lower one is
     dropped, since it only repeats part of it.
     """
-    moments: list[Hit] = []
-    for window in windows:
-        near = [
-            hit
-            for hit in moments
-            if hit.path == window.path and hit.start <= window.stop and window.start <= hit.stop
-        ]
+    moments: dict[int, Hit] = {}  # by the number of their best window
+    of_video: dict[str, list[int]] = {}
+    for number, window in enumerate(windows):
+        others = of_video.setdefault(window.path, [])
+        near = [each for each in others if _touch(moments[each], window)]
         if not near:
-            moments.append(window)
-        elif window.rank >= (3 * near[0].rank + windows[-1].rank) / 4:
-            whole = [*near, window]
+            moments[number] = window
+            others.append(number)
+        elif window.rank >= (3 * moments[near[0]].rank + windows[-1].rank) / 4:
+            whole = [*(moments[each] for each in near), window]
             start, stop = min(hit.start for hit in whole), max(hit.stop for hit in whole)
-            moments[moments.index(near[0])] = dataclasses.replace(near[0], start=start, stop=stop)
-            moments = [hit for hit in moments if hit not in near[1:]]
-    return moments
+            moments[near[0]] = dataclasses.replace(whole[0], start=start, stop=stop)
+            for each in near[1:]:
+                del moments[each]
+                others.remove(each)
+    return [*moments.values()]
+
+
+def _touch(moment: Hit, window: Hit) -> bool:
+    return moment.start <= window.stop and window.start <= moment.stop
 
 
 def candidates(
