@@ -13,6 +13,7 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import UserError
 
 _SYSTEMS = {
+    "internvideo2": "tokmerge_jax.systems.internvideo2",
     "pe_core": "tokmerge_jax.systems.pe_core",
     "tds_clip": "tokmerge_jax.systems.tds_clip",
     "tempme": "tokmerge_jax.systems.tempme",

@@ -4,9 +4,10 @@ import golden
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import recipe
 from umt_case import close
 
-from tokmerge_jax.layers.positions import linear_grid, places, space_time
+from tokmerge_jax.layers.positions import linear_grid, places, sincos_grid, space_time, video_grid
 
 CASE = golden.load("vidtldr-positions")
 
@@ -32,6 +33,28 @@ def test_grids_are_interpolated_as_pe_core_does(case):
     close(ours, PE_CORE.arrays[f"positions_{case}"], 1e-6)
     class_tokens = int(spec["class_token"])
     np.testing.assert_array_equal(ours[:class_tokens], table[:class_tokens])
+
+
+VIDEO = golden.load("internvideo2-positions")
+
+
+@pytest.mark.parametrize("name", VIDEO.config["tables"])
+def test_tables_that_the_training_of_internvideo2_starts_from(name):
+    spec = VIDEO.config["tables"][name]
+    table = sincos_grid(spec["frames"], spec["grid"], spec["width"])
+    assert table.dtype == np.float32
+    close(table[VIDEO.arrays[f"{name}/rows"]], VIDEO.arrays[f"{name}/values"], 1e-6)
+    close(table.mean(axis=0, dtype=np.float64), VIDEO.arrays[f"{name}/mean"], 1e-6)
+
+
+@pytest.mark.parametrize("name", VIDEO.config["resized"])
+def test_videos_are_interpolated_as_internvideo2_does(name):
+    spec = VIDEO.config["resized"][name]
+    table = recipe.weight(spec["name"], tuple(spec["shape"]), spec["seed"])[0]
+    wanted = spec["new_frames"], spec["new_grid"], spec["new_grid"]
+    ours = video_grid(jnp.asarray(table), (spec["frames"], spec["grid"]), wanted)
+    close(ours, VIDEO.arrays[f"{name}/table"][0], 2e-6)
+    np.testing.assert_array_equal(ours[0], table[0])
 
 
 def test_places_are_columns_and_rows():

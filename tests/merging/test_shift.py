@@ -37,7 +37,7 @@ def parameters(case, shapes, part):
 def test_a_block_tells_how_much_its_mlp_shifts_tokens(r):
     """||u - x||, u without x; what is left is the block's output at the places kept."""
     x = jnp.asarray(recipe.video((2, 13, 24), UNIT.spec["seed"]))
-    block = Block(UNIT.config["heads"], ShiftPrune(r), key_bias=False)
+    block = Block(UNIT.config["heads"], ShiftPrune(r), biased=("query", "value"))
     shapes = jax.eval_shape(block.init, jax.random.key(0), Tokens(x))["params"]
     params = parameters(UNIT, {"block_0": shapes}, ".blocks.")["block_0"]
     run = jax.jit(lambda p, x: block.apply({"params": p}, Tokens(x), mutable=["intermediates"]))

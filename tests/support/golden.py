@@ -41,8 +41,14 @@ class Golden:
         return self.spec["config"]
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Every parameter by its PyTorch name."""
-        return recipe.state_dict(self.spec["shapes"], self.spec["seed"], self.spec["gain"])
+        """Every parameter by its PyTorch name; the index scales those with some endings."""
+        drawn = recipe.state_dict(self.spec["shapes"], self.spec["seed"], self.spec["gain"])
+        scales = self.spec.get("weights_scale", {})
+        return {name: x * _scale(name, scales) if scales else x for name, x in drawn.items()}
+
+
+def _scale(name: str, scales: Mapping[str, float]) -> np.float32:
+    return np.float32(next((x for end, x in scales.items() if name.endswith(end)), 1))
 
 
 def load(name: str) -> Golden:

@@ -1,4 +1,4 @@
-"""Attention that gives evidence for mergers, the MLP, and the pre-norm block that merges tokens."""
+"""Attention that gives evidence for mergers, and the pre-norm block that merges tokens."""
 
 from collections.abc import Callable, Set
 
@@ -10,11 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import kernels
-from tokmerge_jax.layers.functional import Dense, gelu
+from tokmerge_jax.layers.functional import MLP, Dense, gelu
 from tokmerge_jax.layers.fused import fused_dense_dense
-from tokmerge_jax.layers.lora import LoRA
+from tokmerge_jax.layers.lora import PROJECTIONS, LoRA
 from tokmerge_jax.layers.rotary import rotation
-from tokmerge_jax.merging import Evidence, Merger, Tokens
+from tokmerge_jax.merging import Evidence, Merger, Tokens, shift
 
 KeysValues = tuple[Float[Array, "G M K D"], Float[Array, "G M K D"]]
 
@@ -25,7 +25,9 @@ class Attention(nn.Module):
     Attributes:
       heads: K.
       width: number of channels of the queries and of the result.
-      key_bias: whether the keys' projection has a bias; UMT's and BEiT's have none.
+      biased: the projections of `PROJECTIONS` that have a bias; UMT's and BEiT's keys have none.
+      normed: whether queries and keys are RMS-normed, all heads together.
+      out_width: number of channels of the result if it differs; None = `width`.
       causal: whether a query sees only keys up to its own place, in calls without weights.
       lora_rank: rank of the trained change of the projections (`layers.lora`); 0 = no change.
       dropout: dropout rate of the attention probabilities in training.
@@ -34,24 +36,35 @@ class Attention(nn.Module):
 
     heads: int
     width: int
-    key_bias: bool = True
+    biased: tuple[str, ...] = PROJECTIONS
+    normed: bool = False
+    out_width: int | None = None
     causal: bool = False
     lora_rank: int = 0
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
-        self.query = Dense(self.width, dtype=self.dtype)
-        self.key = Dense(self.width, use_bias=self.key_bias, dtype=self.dtype)
-        self.value = Dense(self.width, dtype=self.dtype)
-        self.out = Dense(self.width, dtype=self.dtype)
+        self.query, self.key, self.value = (
+            Dense(self.width, use_bias=name in self.biased, dtype=self.dtype)
+            for name in PROJECTIONS
+        )
+        self.out = Dense(self.out_width or self.width, dtype=self.dtype)
+        if self.normed:
+            self.query_norm, self.key_norm = (nn.RMSNorm(dtype=self.dtype) for _ in range(2))
         self.drop = nn.Dropout(self.dropout)
         if self.lora_rank:
             self.lora = LoRA(self.lora_rank, self.width, dtype=self.dtype)
 
-    def keys_values(self, context: Float[Array, "B M C"]) -> KeysValues:
-        """Returns the keys and values of `context`, for any number of `attend` calls."""
-        return self._project(self.key, context), self._project(self.value, context)
+    def keys_values(
+        self, context: Float[Array, "B M C"], of_values: Float[Array, "B M C"] | None = None
+    ) -> KeysValues:
+        """Returns the keys and values of `context`, for any number of `attend` calls.
+
+        Values are made of `of_values` where it is given.
+        """
+        keys = self._project(self.key, context)
+        return keys, self._project(self.value, context if of_values is None else of_values)
 
     def attend(
         self,
@@ -63,7 +76,7 @@ class Attention(nn.Module):
         following: nn.Dense | None = None,
         rotate: Callable[[jax.Array], jax.Array] | None = None,
         train: bool = False,
-    ) -> tuple[Float[Array, "B N C"], Evidence]:
+    ) -> tuple[Float[Array, "B N E"], Evidence]:
         """Attends from `x` to `keys_values`; returns the result and the evidence for a merger.
 
         Args:
@@ -108,6 +121,8 @@ class Attention(nn.Module):
         if self.lora_rank:
             assert layer.name
             y += self.lora(x, layer.name)
+        if self.normed and layer is not self.value:
+            y = (self.query_norm if layer is self.query else self.key_norm)(y)
         return rearrange(y, "b n (k d) -> b n k d", k=self.heads)
 
     def _attend_dense(
@@ -128,29 +143,6 @@ class Attention(nn.Module):
         return jnp.einsum("bknm,bmkd->bnkd", probabilities.astype(value.dtype), value)
 
 
-class MLP(nn.Module):
-    """out(activation(hidden(x))).
-
-    Attributes:
-      hidden_width: number of channels between the two layers.
-      width: number of channels of the result.
-      activation: `gelu` or `quick_gelu`.
-      dtype: of the computation.
-    """
-
-    hidden_width: int
-    width: int
-    activation: Callable[[jax.Array], jax.Array] = gelu
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
-        """Applies both layers to the last axis."""
-        x = Dense(self.hidden_width, dtype=self.dtype, name="hidden")(x)
-        x = self.activation(x)
-        return Dense(self.width, dtype=self.dtype, name="out")(x)
-
-
 class Block(nn.Module):
     """x += attention(norm(x)); x += MLP(norm(x)); x = merger(x) between them or at the end.
 
@@ -161,12 +153,15 @@ class Block(nn.Module):
       heads: K; the number of channels is that of the tokens.
       merger: the merger of this layer, or None.
       proportional: whether a key's weight is the number of tokens merged into it (ToMe, section 3).
-      key_bias: see `Attention`.
+      biased: see `Attention`.
+      normed: see `Attention`.
       causal: see `Attention`.
       lora_rank: see `Attention`.
       activation: see `MLP`.
       mlp_width: hidden width of the MLP; None = four times the channels.
+      norm: kind of both norms.
       epsilon: epsilon of both norms.
+      layer_scale: whether what attention and the MLP add is scaled by trained factors per channel.
       drop_path: probability that a sample skips attention, or the MLP, in training.
       dtype: of the computation.
     """
@@ -174,12 +169,15 @@ class Block(nn.Module):
     heads: int
     merger: Merger | None = None
     proportional: bool = True
-    key_bias: bool = True
+    biased: tuple[str, ...] = PROJECTIONS
+    normed: bool = False
     causal: bool = False
     lora_rank: int = 0
     activation: Callable[[jax.Array], jax.Array] = gelu
     mlp_width: int | None = None
+    norm: type[nn.LayerNorm] | type[nn.RMSNorm] = nn.LayerNorm
     epsilon: float = 1e-6
+    layer_scale: bool = False
     drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
 
@@ -206,14 +204,14 @@ class Block(nn.Module):
         needs = merger.needs if merger else frozenset()
         y, evidence = self._attend(tokens, queries, weight, needs)
         tokens = tokens if queries is None else Tokens(queries)
-        tokens = tokens.replace(x=tokens.x + skip(y))
+        tokens = tokens.replace(x=tokens.x + skip(self._scaled(y, "attention_scale")))
         if merger and merger.place == "attention":
             tokens = self._merged(merger, tokens, evidence)
-        x, update = tokens.x, self._mlp(tokens.x)
+        x, update = tokens.x, self._scaled(self._mlp(tokens.x), "mlp_scale")
         tokens = tokens.replace(x=x + skip(update))
         if merger and merger.place == "mlp":
             if "shift" in merger.needs:
-                evidence = evidence.replace(shift=_distance(update, x))
+                evidence = evidence.replace(shift=shift.distance(update, x))
             tokens = self._merged(merger, tokens, evidence)
         self.sow("intermediates", "out", tokens.x)
         return tokens
@@ -227,11 +225,12 @@ class Block(nn.Module):
     ) -> tuple[jax.Array, Evidence]:
         """Attends to the normed tokens; see `__call__` and `Attention.attend`."""
         width = tokens.x.shape[-1]
-        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="attention_norm")
+        norm = self.norm(self.epsilon, dtype=self.dtype, name="attention_norm")
         attention = Attention(
             self.heads,
             width,
-            key_bias=self.key_bias,
+            biased=self.biased,
+            normed=self.normed,
             causal=self.causal,
             lora_rank=self.lora_rank,
             dtype=self.dtype,
@@ -250,9 +249,16 @@ class Block(nn.Module):
 
     def _mlp(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        norm = nn.LayerNorm(self.epsilon, dtype=self.dtype, name="mlp_norm")
+        norm = self.norm(self.epsilon, dtype=self.dtype, name="mlp_norm")
         mlp = MLP(self.mlp_width or 4 * width, width, self.activation, dtype=self.dtype, name="mlp")
         return mlp(norm(x))
+
+    def _scaled(self, update: jax.Array, name: str) -> jax.Array:
+        """Scales what a half of the block adds by the factors `name`, if there are any."""
+        if not self.layer_scale:
+            return update
+        factors = self.param(name, nn.initializers.ones_init(), update.shape[-1:])
+        return update * jnp.asarray(factors, self.dtype)[None, None]
 
     def _merged(self, merger: Merger, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Merges, and records what the merger read and returned."""
@@ -261,9 +267,3 @@ class Block(nn.Module):
         tokens = merger(tokens, evidence)
         self.sow("intermediates", "after_merging", tokens)
         return tokens
-
-
-def _distance(a: Float[Array, "B N C"], b: Float[Array, "B N C"]) -> Float[Array, "B N"]:
-    """Computes the Euclidean distance of corresponding tokens, in float32; no gradient passes."""
-    a, b = (jax.lax.stop_gradient(x).astype(jnp.float32) for x in (a, b))
-    return jnp.linalg.norm(a - b, axis=-1)

@@ -1,11 +1,13 @@
-"""Functions that several networks share: linear layers, activations, unit vectors, patches."""
+"""What several networks share: linear layers, activations, the MLP, unit vectors, patches."""
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -50,9 +52,37 @@ def _gelu_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
+def gelu_tanh(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:
+    """GELU in its approximation by tanh, computed in float32."""
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
+
+
 def quick_gelu(x: Float[Array, "*any C"]) -> Float[Array, "*any C"]:
     """Computes x sigmoid(1.702 x), the activation of OpenAI's CLIP."""
     return x * jax.nn.sigmoid(1.702 * x)
+
+
+class MLP(nn.Module):
+    """out(activation(hidden(x))).
+
+    Attributes:
+      hidden_width: number of channels between the two layers.
+      width: number of channels of the result.
+      activation: `gelu` or `quick_gelu`.
+      dtype: of the computation.
+    """
+
+    hidden_width: int
+    width: int
+    activation: Callable[[jax.Array], jax.Array] = gelu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*any C"]) -> Float[Array, "*any D"]:
+        """Applies both layers to the last axis."""
+        x = Dense(self.hidden_width, dtype=self.dtype, name="hidden")(x)
+        x = self.activation(x)
+        return Dense(self.width, dtype=self.dtype, name="out")(x)
 
 
 def unit(x: Float[Array, "*any E"]) -> Float[Array, "*any E"]:

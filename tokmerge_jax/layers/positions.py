@@ -1,4 +1,4 @@
-"""Position tables: UMT's sine-cosine table, and learned tables that are read at other sizes."""
+"""Position tables: of sines and cosines, and learned tables that are read at other sizes."""
 
 import math
 
@@ -69,6 +69,60 @@ def linear_grid(
     grid = rearrange(table[len(table) - edge**2 :], "(h w) c -> h w c", h=edge)
     grid = jax.image.resize(grid, (rows, columns, grid.shape[-1]), "linear", antialias=False)
     return jnp.concatenate([table[: len(table) - edge**2], rearrange(grid, "h w c -> (h w) c")])
+
+
+def sincos_grid(frames: int, edge: int, width: int) -> np.ndarray:
+    """Returns the table that InternVideo2's training starts from, float32 [1+T*E*E, width].
+
+    The first row, a class token's, is 0. In the others, the first quarter of the channels depends
+    on the frame, the next three eighths on the column, the last three on the row. Of d channels
+    that depend on place p, number j of the first half is the sine, and of the second half the
+    cosine, of p / 10000^(2 j / d).
+
+    Args:
+      frames: T.
+      edge: E, of the square grid of patches in a frame.
+      width: number of channels, a multiple of 16.
+    """
+    parts = (0, width // 4), (2, 3 * width // 8), (1, 3 * width // 8)
+    place = np.indices((frames, edge, edge)).reshape(3, -1, 1)
+    grid = np.concatenate([_waves(place[axis], share) for axis, share in parts], axis=1)
+    return np.pad(grid, ((1, 0), (0, 0))).astype(np.float32)
+
+
+def _waves(place: np.ndarray, width: int) -> np.ndarray:
+    angle = place / 10000 ** (np.arange(width // 2) / (width // 2))
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def video_grid(
+    table: Float[Array, "N C"], size: tuple[int, int], wanted: tuple[int, int, int]
+) -> Float[Array, "M C"]:
+    """Reads the learned table of a video, after a class token's row that stays, at another grid.
+
+    Linear over time, then bicubic (Keys 1981, a = -0.75) in each frame; both with half-pixel
+    centres, the edge repeated beyond itself, and no antialiasing.
+
+    Args:
+      table: the class token's row, then frame by frame the square grid of its places.
+      size: number of frames and edge of the table's grid.
+      wanted: number of frames, rows and columns of the grid wanted.
+    """
+    frames, edge = size
+    grid = rearrange(table[1:], "(t h w) c -> t h w c", t=frames, h=edge)
+    if frames != wanted[0]:
+        shape = (wanted[0], *grid.shape[1:])
+        grid = jax.image.resize(grid, shape, "linear", antialias=False)
+    if (edge, edge) != wanted[1:]:
+        shape = (*wanted, grid.shape[-1])
+        grid = jax.image.resize(grid, shape, "cubic-pytorch", antialias=False)
+    return jnp.concatenate([table[:1], rearrange(grid, "t h w c -> (t h w) c")])
+
+
+def one_frame(table: Float[Array, "N C"], frames: int) -> Float[Array, "M C"]:
+    """Averages the frames of such a table, for a single picture."""
+    mean = rearrange(table[1:], "(t p) c -> t p c", t=frames).mean(axis=0)
+    return jnp.concatenate([table[:1], mean])
 
 
 def places(rows: int, columns: int, class_tokens: int) -> np.ndarray:

@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.block import MLP, Attention
-from tokmerge_jax.layers.functional import Dense
+from tokmerge_jax.layers.block import Attention
+from tokmerge_jax.layers.functional import MLP, Dense
 
 EPSILON = 1e-5
 """Epsilon of the layer norms."""

@@ -32,18 +32,26 @@ def block(
 
 
 def vit(
-    mergers: Sequence[Merger | None], tokens: int, *, width: int, heads: int, patch_inputs: int
+    mergers: Sequence[Merger | None],
+    tokens: int,
+    *,
+    width: int,
+    heads: int,
+    patch_inputs: int,
+    class_tokens: int = 0,
 ) -> tuple[LayerCost, ...]:
     """The cost of each layer of a joint-attention ViT.
 
     Args:
       mergers: the merger of each layer, or None.
-      tokens: number of tokens of one clip; all of them are patches.
+      tokens: number of tokens of one clip, class tokens included.
       width: number of channels.
       heads: number of heads.
       patch_inputs: number of values in a patch, for example 3 * 16 * 16.
+      class_tokens: number of the tokens that are no patches.
     """
-    costs = [LayerCost("patch_embedding", tokens, tokens, tokens * width * patch_inputs)]
+    embedding = (tokens - class_tokens) * width * patch_inputs
+    costs = [LayerCost("patch_embedding", tokens, tokens, embedding)]
     for i, merger in enumerate(mergers):
         left = tokens - (merger.r if merger else 0)
         macs = block(merger, tokens, width, heads)

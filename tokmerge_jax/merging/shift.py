@@ -4,6 +4,10 @@ Source: Representation Shift (ICCV 2025), section 3.3. Its code is not public; t
 after the MLP follows from the paper's GFLOPs.
 """
 
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
 from tokmerge_jax.merging import matching
 from tokmerge_jax.merging.merger import Merger, register
 from tokmerge_jax.merging.prune import drop, most_dropped
@@ -54,3 +58,9 @@ class ShiftPrune(Merger):
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Drops tokens of [B,N,C] by their shifts; returns [B,N-r,C] in order."""
         return drop(tokens, read("shift", self, tokens, evidence), self.r, self.class_tokens)
+
+
+def distance(a: Float[Array, "B N C"], b: Float[Array, "B N C"]) -> Float[Array, "B N"]:
+    """Computes the Euclidean distance of corresponding tokens, in float32; no gradient passes."""
+    a, b = (jax.lax.stop_gradient(x).astype(jnp.float32) for x in (a, b))
+    return jnp.linalg.norm(a - b, axis=-1)

@@ -19,7 +19,7 @@ from tokmerge_jax.merging.tokens import Evidence, Tokens, read
 class Unchanged(Merger):
     """Drops the r patches that differ least from the frame before; the first frame stays.
 
-    `class_tokens` is the number P of that frame's patches.
+    `class_tokens` is the number of that frame's patches, and of the network's class tokens.
     """
 
     needs = frozenset({"difference"})
@@ -44,19 +44,23 @@ class Unchanged(Merger):
         return drop(tokens, read("difference", self, tokens, evidence), self.r, self.class_tokens)
 
 
-def difference(patches: Float[Array, "B N C"], frames: int) -> Float[Array, "B N"]:
+def difference(
+    patches: Float[Array, "B P C"], frames: int, class_tokens: int = 0
+) -> Float[Array, "B N"]:
     """1 - the cosine of each patch and that at its place in the frame before, in float32.
 
     Args:
       patches: embeddings without positions, frame by frame. No gradient passes.
       frames: number of frames.
+      class_tokens: number of class tokens that the network puts before the patches.
 
     Returns:
-      The difference; infinite in the first frame, and 1 where a patch is 0.
+      The difference; infinite in class tokens and the first frame, and 1 where a patch is 0.
     """
     x = jax.lax.stop_gradient(patches).astype(jnp.float32)
     x = rearrange(x, "b (t p) c -> b t p c", t=frames)
     x /= length(x)
     changed = 1 - (x[:, 1:] * x[:, :-1]).sum(axis=-1)
     changed = jnp.pad(changed, ((0, 0), (1, 0), (0, 0)), constant_values=jnp.inf)
-    return rearrange(changed, "b t p -> b (t p)")
+    changed = rearrange(changed, "b t p -> b (t p)")
+    return jnp.pad(changed, ((0, 0), (class_tokens, 0)), constant_values=jnp.inf)

@@ -15,7 +15,8 @@ from einops import rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.block import MLP, Attention, KeysValues
+from tokmerge_jax.layers.block import Attention, KeysValues
+from tokmerge_jax.layers.functional import MLP
 from tokmerge_jax.layers.word_head import WordHead
 
 Cache = tuple[Float[Array, "B A K D"], Float[Array, "B A K D"]]

@@ -4,7 +4,10 @@ Source: Unmasked Teacher (ICCV 2023), section 3; merging as in vid-TLDR (CVPR 20
 ALBEF's (NeurIPS 2021), section 3.2.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import reduce
 from jax.typing import DTypeLike
@@ -46,30 +49,43 @@ class UMTViT(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
     ) -> Tokens:
-        """Encodes normalised pixels to normed tokens [B,N,C], with their origin if `trace`."""
+        """Encodes normalised pixels to tokens [B,N,C], with their origin if `trace`."""
         frames = video.shape[1]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         patches = embed(patchify(video, self.patch_size))
-        table = space_time(patches.shape[1] // frames, self.width, frames, self.table_frames)
-        x = patches + jnp.asarray(table, self.dtype)[None]
+        x = self._placed(patches, video.shape)
         tokens = Tokens.traced(x) if trace else Tokens(x)
         first = self.mergers[0] if self.mergers else None
         if first and first.place == "input":
-            tokens = first(tokens, Evidence(difference=difference(patches, frames)))
-        last = max(len(self.mergers) - 1, 1)
-        block = nn.remat(Block, static_argnums=2) if self.remat and train else Block
+            class_tokens = x.shape[1] - patches.shape[1]
+            changed = difference(patches, frames, class_tokens)
+            tokens = first(tokens, Evidence(difference=changed))
+        kind = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merger in enumerate(self.mergers):
-            tokens = block(
-                self.heads,
-                merger,
-                proportional(self.mergers),
-                key_bias=False,
-                drop_path=self.drop_path * i / last,
-                dtype=self.dtype,
-                name=f"block_{i}",
-            )(tokens, train)
-        norm = nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")
-        return tokens.replace(x=norm(tokens.x))
+            tokens = self._block(kind, i, merger)(tokens, train)
+        return tokens.replace(x=self._normed(tokens.x))
+
+    def _placed(self, patches: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """Adds positions to the patches [B,T P,C] of a video of this shape."""
+        frames = shape[1]
+        table = space_time(patches.shape[1] // frames, self.width, frames, self.table_frames)
+        return patches + jnp.asarray(table, self.dtype)[None]
+
+    def _block(self, kind: type[Block], i: int, merger: Merger | None) -> Block:
+        """The i-th block of the transformer."""
+        return kind(
+            self.heads,
+            merger,
+            proportional(self.mergers),
+            biased=("query", "value"),
+            drop_path=self.drop_path * i / max(len(self.mergers) - 1, 1),
+            dtype=self.dtype,
+            name=f"block_{i}",
+        )
+
+    def _normed(self, x: jax.Array) -> jax.Array:
+        """The last norm."""
+        return nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")(x)
 
 
 class UMT(Matcher):

@@ -4,39 +4,28 @@ Source: TempMe (ICLR 2025) on CLIP (ICML 2021), trained as CLIP4Clip; `docs/temp
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from jax.typing import ArrayLike
 
 from tokmerge_jax.checkpoints import hub, torch_file
 from tokmerge_jax.checkpoints.tables.clip import rules, sizes
 from tokmerge_jax.config import clip
-from tokmerge_jax.data.datasets.galleries import Row
 from tokmerge_jax.data.pixels.clip import ResizeCrop
 from tokmerge_jax.data.pixels.rand_augment import RandAugmentCrop
 from tokmerge_jax.data.text import tokenizers
 from tokmerge_jax.layers.functional import unit
-from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.merging import tempme
 from tokmerge_jax.merging.merger import find
 from tokmerge_jax.models.clip import CLIP, pooled
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.names import RuleSet, StateDict
-from tokmerge_jax.signatures import Features, LearningRate
-from tokmerge_jax.system import Pixels, Retrieval, System, Training, Weights
-from tokmerge_jax.systems import matching
+from tokmerge_jax.system import Pixels, System, Weights
+from tokmerge_jax.systems import contrastive
 from tokmerge_jax.systems.towers.clip import ACTIVATIONS, ClipTower
-from tokmerge_jax.systems.validation import text_checked, video_checked
-from tokmerge_jax.training import optimizer
 from tokmerge_jax.training.objectives import bound
-from tokmerge_jax.training.objectives import clip as objective
 from tokmerge_jax.types import LayerCost, Params, UserError
 
 C = TypeVar("C", bound=clip.Retrieval)
@@ -166,47 +155,9 @@ def system(
         ),
         pixels=tower.pixels,
         merging=tower.merging,
-        training=_training(tower, network, tokenize),
-        retrieval=_retrieval(tower, network_of(0), tokenize, embed),
+        training=contrastive.training(tower, config.train, bound(network), tokenize, _ADDED),
+        retrieval=contrastive.retrieval(tower, network_of(0), tokenize, embed),
         trace_video=tower.trace,
-    )
-
-
-def _training(tower: TempMeTower, network: CLIP, tokenize: tokenizers.Tokenizer) -> Training:
-    train = tower.config.train
-
-    def collate(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-        text_ids, text_mask = tokenize([row.caption for row in rows])
-        return {"text_ids": text_ids, "text_mask": text_mask}
-
-    loss = partial(
-        objective.retrieval, bound(network), parts=train.parts, normalise=tower.normalise
-    )
-    trainable = () if train.backbone_rate else _ADDED
-    return Training(loss, collate, _optimizer(tower.config), trainable=trainable)
-
-
-def _retrieval(
-    tower: TempMeTower,
-    network: CLIP,
-    tokenize: tokenizers.Tokenizer,
-    embed: Callable[[jax.Array], jax.Array],
-) -> Retrieval:
-    """The record of the network without LoRA, which is added to the parameters first."""
-    config = tower.config
-
-    def encode_video(params: Params, video: ArrayLike) -> Features:
-        folded, pixels = merge_lora(params), tower.normalise(video)
-        frames = matching.run(network, network.encode_video, folded, pixels)
-        return {"embedding": embed(frames)[:, None]}
-
-    def encode_text(params: Params, text_ids: ArrayLike, text_mask: ArrayLike) -> Features:
-        del text_mask  # the id of the end token marks the end
-        embedding = matching.run(network, network.encode_text, merge_lora(params), text_ids)
-        return {"embedding": unit(embedding)}
-
-    return Retrieval(
-        tokenize, video_checked(encode_video, config), text_checked(encode_text, config)
     )
 
 
@@ -257,23 +208,3 @@ def _check_mergers(config: clip.Retrieval) -> None:
     if config.model.merger.name not in own:
         find(config.model.merger.name, also=own)
     find(config.model.join.within, key="model.join.within", also=())
-
-
-def _optimizer(config: clip.Retrieval) -> Callable[[LearningRate], optax.GradientTransformation]:
-    """TempMe's AdamW; CLIP's own parameters, if they are trained, have their own learning rate."""
-    train = config.train
-
-    def rate_share(name: str) -> float:
-        added = any(re.search(pattern, name) for pattern in _ADDED)
-        return 1.0 if added else train.backbone_rate
-
-    def make(rate: LearningRate) -> optax.GradientTransformation:
-        return optimizer.clipped_adamw(
-            rate,
-            train.weight_decay,
-            clip_norm=train.clip_norm,
-            gradient_scale=train.gradient_scale,
-            rate_share=rate_share,
-        )
-
-    return make

@@ -4,6 +4,7 @@ import json
 import pathlib
 import pickle
 
+import golden
 import numpy as np
 import pytest
 import recipe
@@ -32,6 +33,20 @@ def test_pixels_of_the_original(name):
         assert abs(int(out.sum()) - int(expected[f"{name}/sum"])) <= out.size * 3e-5
     sampled = out.transpose(0, 3, 1, 2)[:, :, ::7, ::7]
     np.testing.assert_array_equal(sampled, expected[f"{name}/resized"])
+
+
+INTERNVIDEO2 = golden.load("internvideo2-preprocess")
+
+
+@pytest.mark.parametrize("kind", ["plain", "antialias"])
+@pytest.mark.parametrize("i", range(4))
+def test_pixels_of_internvideo2(kind, i):
+    """Smaller, taller, equal and larger frames, without antialiasing and with it."""
+    frames = INTERNVIDEO2.arrays[f"inputs/frames_{i}"].transpose(0, 2, 3, 1)
+    ours = umt.Resize(42, antialias=kind == "antialias")(frames).transpose(0, 3, 1, 2)
+    apart = np.abs(ours.astype(int) - INTERNVIDEO2.arrays[f"resized_{kind}_{i}"])
+    assert apart.max() <= 1  # where the exact value lies halfway between two
+    assert apart.mean() < 3e-4
 
 
 def test_the_size_that_it_has_already():

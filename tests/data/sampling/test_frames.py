@@ -42,6 +42,11 @@ def test_frames_of_pe_core(rule, name, frames):
     np.testing.assert_array_equal(ours, case.arrays[f"index_{rule}_{frames}"])
 
 
+def test_frames_of_internvideo2():
+    for row in golden.load("internvideo2-frames").spec["rows"]:
+        assert sample_indices(row["length"], row["frames"]).tolist() == row["indices"]
+
+
 @pytest.mark.parametrize("length", QA["middle"])
 def test_middle_frames_of_question_answering(length):
     assert sample_indices(int(length), 12).tolist() == QA["middle"][length]

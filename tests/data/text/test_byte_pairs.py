@@ -61,6 +61,18 @@ def test_ids_of_pe_core(length):
 
 
 @real_vocabulary
+def test_ids_of_internvideo2():
+    """Cleaned as UMT's; the literals of CLIP's special strings are ordinary text."""
+    case = golden.load("internvideo2-tokenizer")
+    texts = case.spec["inputs"]["sentences"]
+    ids, _ = tokenizers.Tokenizer(tokenizers.INTERNVIDEO2, "clip", 77, 49408)(texts)
+    np.testing.assert_array_equal(ids, case.arrays["ids"])
+    ids, _ = tokenizers.Tokenizer(tokenizers.PE_CORE, "clip", 77, 49408)(texts)
+    np.testing.assert_array_equal(ids, case.arrays["ids_raw"])
+    assert [tokenizers.pre_text(text) for text in texts] == case.spec["cleaned"]
+
+
+@real_vocabulary
 @pytest.mark.parametrize(
     ("name", "prefix"), [("tempme-captions", ""), ("tokenizers-clip", "tempme_")]
 )

@@ -1,7 +1,8 @@
 """UMT's resize and crop on the host: pure functions, and dataclasses that hold their arguments.
 
 Frames stay uint8; they are normalised on the device. The resize is PyTorch's bicubic one for
-tensors (a = -0.75, half-pixel centres, no antialiasing, edges repeated); Pillow's is antialiased.
+tensors: a = -0.75, half-pixel centres, no antialiasing, edges repeated; or its antialiased one: a =
+-0.5, and the kernel widens when it shrinks a picture. Pillow's differs, since it rounds twice.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Float32, Int64, UInt8
 
-_CUBIC = -0.75  # the free parameter of cubic convolution (Keys 1981), as PyTorch sets it
+_CUBIC, _WIDE_CUBIC = -0.75, -0.5  # the free parameter of cubic convolution (Keys 1981) in PyTorch
 _RATIOS = 3 / 4, 4 / 3  # of width and height
 _TRIES = 10  # number of random boxes tried before the central one is taken
 
@@ -28,7 +29,9 @@ class Box(NamedTuple):
     width: int
 
 
-def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray, "T S S 3"]:
+def resize(
+    frames: UInt8[np.ndarray, "T H W 3"], size: int, antialias: bool = False
+) -> UInt8[np.ndarray, "T S S 3"]:
     """Bicubic resize to `size` x `size`; the aspect ratio is not kept.
 
     Sums are float32, rounded half to even and clipped. Frames of that size are returned unchanged.
@@ -36,7 +39,8 @@ def resize(frames: UInt8[np.ndarray, "T H W 3"], size: int) -> UInt8[np.ndarray,
     _, height, width, _ = frames.shape
     if height == width == size:  # all weights would be 0 or 1
         return frames
-    rows, columns = _taps(height, size), _taps(width, size)
+    taps = _wide_taps if antialias else _taps
+    rows, columns = taps(height, size), taps(width, size)
     # In a line, the three channels of a pixel lie side by side.
     places = rearrange(3 * columns.places[..., None] + np.arange(3), "tap s c -> tap (s c)")
     columns = _Taps(places, repeat(columns.weights, "tap s -> tap (s c)", c=3))
@@ -75,13 +79,14 @@ class Resize:
     """Frames [T,H,W,3] -> [T,size,size,3], for evaluation."""
 
     size: int
+    antialias: bool = False
 
     def __call__(
         self, frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator | None = None
     ) -> UInt8[np.ndarray, "T S S 3"]:
         """Applies `resize`; `rng` is not used."""
         del rng
-        return resize(frames, self.size)
+        return resize(frames, self.size, self.antialias)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +107,10 @@ class RandomResizedCrop:
 
 
 class _Taps(NamedTuple):
-    """The four input places that each of S output places reads, and their weights."""
+    """The input places that each of S output places reads, and their weights."""
 
-    places: Int64[np.ndarray, "4 S"]
-    weights: Float32[np.ndarray, "4 S"]
+    places: Int64[np.ndarray, "taps S"]
+    weights: Float32[np.ndarray, "taps S"]
 
 
 def _taps(extent: int, size: int) -> _Taps:
@@ -117,12 +122,24 @@ def _taps(extent: int, size: int) -> _Taps:
     return _Taps(places, _cubic(np.abs(place - floor - offset)).astype(np.float32))
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
+def _wide_taps(extent: int, size: int) -> _Taps:
+    """The taps of an antialiased resize; places beyond the picture have no weight."""
+    scale = max(extent / size, 1)
+    centre = extent / size * (np.arange(size) + 0.5)
+    first = np.floor(centre - 2 * scale + 0.5)
+    places = first + np.arange(math.ceil(4 * scale) + 1)[:, None]
+    weights = _cubic(np.abs(places + 0.5 - centre) / scale, _WIDE_CUBIC)
+    weights *= (places >= 0) & (places < extent)
+    weights /= weights.sum(axis=0)
+    return _Taps(places.clip(0, extent - 1).astype(np.int64), weights.astype(np.float32))
+
+
+def _cubic(x: np.ndarray, a: float = _CUBIC) -> np.ndarray:
     """Keys' cubic convolution kernel at distances x >= 0, in float64."""
-    x, a = x.astype(np.float64), _CUBIC
+    x = x.astype(np.float64)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return np.where(x <= 1, near, far)
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
 
 
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:

@@ -245,6 +245,14 @@ VIDEOPRISM = TextRule(
 """VideoPrism's captions: a begin token only if the vocabulary has one, and no end token."""
 
 
+def _pre_text_of_clip(text: str) -> str:
+    return byte_pairs.clean(pre_text(text))
+
+
+INTERNVIDEO2 = dataclasses.replace(PE_CORE, clean=_pre_text_of_clip)
+"""InternVideo2-CLIP's captions and paragraphs: UMT's cleaning, then PE-Core's rule."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
     """Turns texts into ids by `rule`; the vocabulary is read at the first call.

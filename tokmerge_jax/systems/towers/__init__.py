@@ -129,6 +129,7 @@ class Tower(abc.ABC):
             width=vision.width,
             heads=vision.heads,
             patch_inputs=self.patch_inputs,
+            class_tokens=self.protected,
         )
 
     @property

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from tokmerge_jax import merging
 from tokmerge_jax.config import clip, tds_clip
-from tokmerge_jax.layers.functional import gelu, quick_gelu
+from tokmerge_jax.layers.functional import gelu, gelu_tanh, quick_gelu
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.merging import Tokens, schedule, tempme
 from tokmerge_jax.merging.tempme import Stage
@@ -22,8 +22,8 @@ from tokmerge_jax.system import Attention
 from tokmerge_jax.systems.towers import CLIP_MEAN, CLIP_STD, Tower
 from tokmerge_jax.types import LayerCost, Params
 
-ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
-"""The activations of CLIP's MLPs by their names in configurations."""
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+"""The activations of MLPs by their names in configurations."""
 
 
 @dataclasses.dataclass(frozen=True)

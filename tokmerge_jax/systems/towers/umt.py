@@ -1,21 +1,19 @@
 """The tower of UMT's systems: joint attention over all patches, with vid-TLDR or another merger."""
 
 import dataclasses
-from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
 from tokmerge_jax.config.umt import Config
 from tokmerge_jax.data.pixels import umt
-from tokmerge_jax.merging import Merger
-from tokmerge_jax.merging.merger import BLOCK, Place, find
 from tokmerge_jax.models.umt import UMTViT
 from tokmerge_jax.system import Pixels
-from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD, Tower
+from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD
+from tokmerge_jax.systems.towers.joint import JointTower
 
 
 @dataclasses.dataclass(frozen=True)
-class UMTTower(Tower):
+class UMTTower(JointTower):
     """UMT's video transformer.
 
     Attributes:
@@ -25,26 +23,6 @@ class UMTTower(Tower):
     config: Config
     mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
     std: ClassVar[tuple[float, ...]] = IMAGENET_STD
-    places: ClassVar[tuple[Place, ...]] = ("input", *BLOCK)
-
-    @property
-    def scheduled_layers(self) -> int:
-        """As in `Tower`; a merger at the place "input" acts once, before the first layer."""
-        return 1 if self._at_input else super().scheduled_layers
-
-    @property
-    def never_merged(self) -> int:
-        """As in `Tower`; at the place "input" the patches of the first frame."""
-        return self.patches if self._at_input else super().never_merged
-
-    @property
-    def _at_input(self) -> bool:
-        return self.merger != "none" and find(self.merger, self.places).place == "input"
-
-    def mergers(self, r: Sequence[int]) -> tuple[Merger | None, ...]:
-        """The mergers of all layers for the schedule `r`; None where it is 0 or ends."""
-        mergers = super().mergers(r)
-        return mergers + (None,) * (self.config.model.vision.depth - len(mergers))
 
     @cached_property
     def network(self) -> UMTViT:
