@@ -107,6 +107,13 @@ def test_uploads_are_bounded(service, monkeypatch):
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
+def test_an_upload_that_ends_early_is_no_error_of_the_server(service, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    how = {"method": "POST", "headers": {"content-type": "image/png"}, "ends_early": True}
+    assert asyncio.run(send(application(service), "/similar", **how)).status == 400
+    assert not [*tmp_path.iterdir()]
+
+
 def test_an_upload_that_is_no_picture_is_one_sentence(client):
     refused = client.post("/similar", content=b"text", headers={"content-type": "image/png"})
     assert refused.status_code == 400

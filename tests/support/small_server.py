@@ -65,7 +65,9 @@ class Answer:
         return json.loads(self.body)
 
 
-async def send(app, target, method="GET", headers=None, body=b"", client="tester"):
+async def send(
+    app, target, method="GET", headers=None, body=b"", client="tester", ends_early=False
+):
     """Sends a request as uvicorn passes it on, whatever its address and headers hold."""
     raw, _, query = target.encode().partition(b"?")
     given = {"host": "localhost:8000", "content-length": str(len(body)), **(headers or {})}
@@ -77,6 +79,8 @@ async def send(app, target, method="GET", headers=None, body=b"", client="tester
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }  # fmt: skip
     messages = [{"type": "http.request", "body": body, "more_body": False}]
+    if ends_early:
+        messages = [{"type": "http.disconnect"}, {**messages[0], "more_body": True}]
     sent, waiting = [], asyncio.Event()
 
     async def receive():

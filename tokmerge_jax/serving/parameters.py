@@ -20,7 +20,7 @@ _FIELDS = 64  # parameters of a request
 _FAULTS = {"missing": "it is missing", "extra_forbidden": "it is unknown here, see /openapi.json"}
 
 Day = Annotated[datetime.date, BeforeValidator(datetime.date.fromisoformat)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Parameters(BaseModel, extra="forbid"):

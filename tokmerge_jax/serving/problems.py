@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,6 +43,11 @@ async def _mistake(_: Request, error: Exception) -> Response:
     return problem(400, str(error))
 
 
+async def _ended(_: Request, error: Exception) -> Response:
+    del error
+    return problem(400, "the request ended early")  # nobody reads it
+
+
 async def _missing(_: Request, error: Exception) -> Response:
     return problem(404, str(error))
 
@@ -63,6 +68,7 @@ async def _unexpected(_: Request, error: Exception) -> Response:
 
 HANDLERS = {
     HTTPException: _by_starlette,
+    ClientDisconnect: _ended,
     UserError: _mistake,
     MissingError: _missing,
     FullError: _busy,

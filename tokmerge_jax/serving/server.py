@@ -66,7 +66,7 @@ def serve(service: Service, listening: socket.socket, token: str | None) -> None
         loop="asyncio",
         http="h11",
         ws="none",
-        log_level="warning",
+        log_level="error",
         access_log=False,  # addresses may hold the token
         server_header=False,
         limit_concurrency=_CONNECTIONS,

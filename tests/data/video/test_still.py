@@ -17,7 +17,7 @@ def clip(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "number"), [(0, 0), (0.5, 12), (0.51, 12), (1.4, 35), (100, 39), (1e12, 39)]
+    ("seconds", "number"), [(0.0, 0), (0.5, 12), (0.51, 12), (1.4, 35), (100.0, 39), (1e12, 39)]
 )
 def test_the_frame_that_is_shown_at_a_time(clip, seconds, number):
     picture = frame_near(str(clip), seconds, width=1000)
@@ -27,11 +27,11 @@ def test_the_frame_that_is_shown_at_a_time(clip, seconds, number):
 
 
 def test_a_picture_has_the_width_that_is_asked_for(clip):
-    assert frame_near(str(clip), 0, width=32).shape == (24, 32, 3)
+    assert frame_near(str(clip), 0.0, width=32).shape == (24, 32, 3)
 
 
 def test_a_file_that_is_no_video_is_named(tmp_path):
     (tmp_path / "a.mp4").write_text("text")
     for name in ("a.mp4", "none.mp4"):
         with pytest.raises(UserError, match=rf"{name}: cannot be decoded"):
-            frame_near(str(tmp_path / name), 0, width=32)
+            frame_near(str(tmp_path / name), 0.0, width=32)

@@ -30,7 +30,7 @@ def frame_near(path: str, seconds: float, width: int) -> UInt8[np.ndarray, "H W 
     file = pathlib.Path(path)
     with contextlib.ExitStack() as opened, naming(file):
         container, stream = open_stream(file, opened)
-        frame = _near(container, stream, seconds) or _near(container, stream, 0)
+        frame = _near(container, stream, seconds) or _near(container, stream, 0.0)
         if frame is None:
             raise UserError(f"{path} holds no frame that can be decoded")
         quarters = turns(frame)
