@@ -29,14 +29,17 @@ demo-tempme: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo_tempme.py --config.output=results/demo_tempme
 	$(BIN)/python scripts/compare.py results/demo_clip results/demo_tome results/demo_tempme
 
-# A small TESTA on longer clips of several events: nothing merges, frames, patches of frames, both.
+# A small TESTA on longer clips of several events: nothing merges, in 8, 16 and all 32 frames; then
+# frames, patches of frames, both.
 demo-testa: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo_long --folder data --splits test
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.model.vision.frames=8 --config.output=results/demo_testa/none_8
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.model.vision.frames=16 --config.output=results/demo_testa/none_16
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.output=results/demo_testa/none
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.r=0 --config.output=results/demo_testa/frames
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.frames=0 --config.output=results/demo_testa/patches
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.output=results/demo_testa/both
-	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none frames patches both
+	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none none_8 none_16 frames patches both
 	$(BIN)/python scripts/visualize.py --config configs/demo_testa.py --config.output=results/demo_testa/both
 
 # Actions that only the order of frames tells: by the mean of a frozen CLIP's frames, by a small
