@@ -162,7 +162,7 @@ def test_the_table_is_of_configurations_and_of_files_that_differ():
     for name, entry in known.KNOWN.items():
         assert files.load(entry.config)
         assert entry.config == name or name not in files.names()
-        assert re.fullmatch(r"(hf://[^/]+/[^/]+|https://.+)/[\w.-]+\.(pth|pt)", entry.address)
+        assert re.fullmatch(r"(hf://[^/]+/[^/]+|https://.+)/[\w.-]+\.(pth|pt|npz)", entry.address)
         assert re.fullmatch("[0-9a-f]{64}|", entry.sha256)
         assert entry.sha256 in entry.address
     addresses = {entry.address for entry in known.KNOWN.values()}

@@ -6,6 +6,7 @@ its weights; `recipe.py` draws the weights themselves.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tokmerge_jax.system import System
 from tokmerge_jax.types import Params
 
 FOLDER = Path(__file__).parents[1] / "goldens"
+_LAYER = re.compile(r"(x_layers)_(\d+)/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +43,39 @@ class Golden:
         return self.spec["config"]
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Every parameter by its PyTorch name; the index scales those with some endings."""
-        drawn = recipe.state_dict(self.spec["shapes"], self.spec["seed"], self.spec["gain"])
-        scales = self.spec.get("weights_scale", {})
-        return {name: x * _scale(name, scales) if scales else x for name, x in drawn.items()}
+        """Every parameter by its name in a checkpoint; the layers of a stack in one array.
+
+        The index scales those with some endings, and some by their names.
+        """
+        spec = self.spec
+        drawn = recipe.state_dict(spec["shapes"], spec["seed"], spec["gain"])
+        for name, factor in spec.get("factors", {}).items():
+            drawn[name] *= np.float32(factor)
+        scales = spec.get("weights_scale", {})
+        return _stacked({n: x * _scale(n, scales) if scales else x for n, x in drawn.items()})
 
 
 def _scale(name: str, scales: Mapping[str, float]) -> np.float32:
     return np.float32(next((x for end, x in scales.items() if name.endswith(end)), 1))
+
+
+def _stacked(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Joins the arrays of `x_layers_0`, `x_layers_1`, ... along a new first axis, as `x_layers`."""
+    stacks: dict[str, list[np.ndarray]] = {}
+    for name in sorted(drawn, key=_layer):
+        stacks.setdefault(stacked(name), []).append(drawn[name])
+    return {name: np.stack(x) if "x_layers/" in name else x[0] for name, x in stacks.items()}
+
+
+def stacked(name: str) -> str:
+    """The name of the array that holds the parameter `name` of all layers."""
+    return _LAYER.sub(r"\1/", name)
+
+
+def _layer(name: str) -> int:
+    """The number of a name's layer; 0 if it has none."""
+    number = _LAYER.search(name)
+    return int(number[2]) if number else 0
 
 
 def load(name: str) -> Golden:

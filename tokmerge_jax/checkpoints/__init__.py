@@ -9,6 +9,9 @@ from tokmerge_jax.checkpoints import checkpoint, hub, rules, torch_file
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Json, Params, UserError
 
+_FLAX = "params/"
+"""What the names of other authors' Flax networks begin with, and ours do not."""
+
 
 def from_torch(system: System, state_dict: rules.StateDict) -> Params:
     """Converts PyTorch tensors to the parameters of a system.
@@ -41,8 +44,8 @@ def to_torch(
 
 
 def table(system: System, state_dict: rules.StateDict) -> rules.RuleSet:
-    """The rules that convert a checkpoint's names, PyTorch's or ours, to the system's."""
-    if any("/" in name for name in state_dict):
+    """The rules that convert a checkpoint's names, its authors' or ours, to the system's."""
+    if any("/" in name and not name.startswith(_FLAX) for name in state_dict):
         return rules.identity(
             system.weights.shapes, state_dict, system.weights.optional, system.weights.names
         )

@@ -23,7 +23,7 @@ from tokmerge_jax.types import UserError
 
 _HUB = "hf://"
 _NAME = "hub:"
-_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
+_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
 
 
 def local(path: epath.PathLike) -> epath.PathLike:

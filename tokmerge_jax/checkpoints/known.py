@@ -57,6 +57,14 @@ def _pe_core(size: str) -> dict[str, Known]:
     return {name: Known(address, name, "Apache-2.0", source)}
 
 
+def _videoprism(size: str, patches: str, frames: int) -> dict[str, Known]:
+    repository = f"google/videoprism-lvt-{size}-f{frames}r288"
+    address = f"hf://{repository}/flax_lvt_{size}_f{frames}r288_repeated.npz"
+    source = "google-deepmind/videoprism, videoprism/models.py"
+    name = f"videoprism_msrvtt_{patches}"
+    return {name: Known(address, name, "CC-BY-4.0", source)}
+
+
 def _fine_tuned() -> dict[str, Known]:
     """UMT's weights of each data set. Its list names no L/16 file of MSVD-QA and SSV2-template."""
     retrieval = ("msrvtt", "msvd", "anet", "didemo", "lsmdc", "ssv2_label")
@@ -93,6 +101,8 @@ KNOWN: Mapping[str, Known] = {
     **_pe_core("B16-224"),
     **_pe_core("L14-336"),
     **_pe_core("G14-448"),
+    **_videoprism("base", "b18", 16),
+    **_videoprism("large", "l18", 8),
     "clip_msrvtt_b32": _clip(
         "ViT-B-32.pt",
         "clip_msrvtt_b32",

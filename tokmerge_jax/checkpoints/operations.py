@@ -83,6 +83,55 @@ class Squeeze:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stack:
+    """An array whose first axis counts layers <-> the arrays of the layers, each by `operation`.
+
+    Attributes:
+      count: number of layers.
+      operation: converts a layer's array to one target.
+    """
+
+    count: int
+    operation: Operation
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """[count, ...] -> count times the result of `operation`."""
+        if len(source) != self.count:
+            raise ValueError(f"not {self.count} layers")
+        return tuple(part for layer in source for part in self.operation.forward(layer))
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """Count targets -> [count, ...]."""
+        return np.stack([self.operation.backward([target]) for target in targets])
+
+
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """A projection with an axis of heads, [C, K, D] or [K, D] <-> a kernel [C, K D], a bias [K D].
+
+    Attributes:
+      heads: K.
+      outputs_first: whether C are the outputs, so that the kernel is [K D, C].
+    """
+
+    heads: int
+    outputs_first: bool = False
+
+    def forward(self, source: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Joins the axes of heads and of their channels."""
+        if source.ndim not in (2, 3) or source.shape[-2] != self.heads:
+            raise ValueError(f"no projection of {self.heads} heads")
+        joined = rearrange(source, "... k d -> ... (k d)")
+        return (joined.T if self.outputs_first else joined,)
+
+    def backward(self, targets: Sequence[np.ndarray]) -> np.ndarray:
+        """Splits the axes again."""
+        (target,) = targets
+        joined = target.T if self.outputs_first else target
+        return rearrange(joined, "... (k d) -> ... k d", k=self.heads)
+
+
+@dataclasses.dataclass(frozen=True)
 class Zeros:
     """A vector that must be 0, which the network therefore lacks <-> no parameter.
 

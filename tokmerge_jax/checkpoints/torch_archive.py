@@ -30,7 +30,7 @@ _STORAGES = {
     "torch.BoolStorage": np.bool_,
 }
 _NESTS = ("model", "module", "state_dict", "model_state_dict", "weights")
-_DAMAGE = (  # raised by zipfile at damaged bytes
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -39,6 +39,8 @@ _DAMAGE = (  # raised by zipfile at damaged bytes
     ValueError,
     OverflowError,
 )
+"""Errors that zipfile raises at damaged bytes."""
+
 _SHOWN, _LETTERS = 10, 250  # largest number of names in a message, and of letters in all of them
 _WEIGHTS = (pickles.Tensor, int, float, np.generic)
 _MB = 2**20
@@ -58,18 +60,28 @@ def read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
       UserError: if it is damaged or hostile, or holds no tensors by name.
     """
     try:
-        guarded = _Guarded(file)
-        with zipfile.ZipFile(guarded) as archive:
-            guarded.most = sys.maxsize
+        with opened(file) as archive:
             content = _Archive(archive, size)
             return {name: content.array(name, x) for name, x in _state_dict(content.load()).items()}
     except UserError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(
             f"it is truncated or damaged ({f'{error}':.150}); fetch it again, or re-save it in"
             f" PyTorch from a whole copy with {RESAVE}"
         ) from error
+
+
+def opened(file: BinaryIO) -> zipfile.ZipFile:
+    """Opens a zip file, whose list of members may not be larger than any checkpoint's.
+
+    Raises:
+      UserError: if it is.
+    """
+    guarded = _Guarded(file)
+    archive = zipfile.ZipFile(guarded)
+    guarded.most = sys.maxsize
+    return archive
 
 
 class _Guarded:

@@ -1,4 +1,4 @@
-"""Reads tensors from checkpoint files without PyTorch: zip format, TorchScript, safetensors."""
+"""Reads tensors from checkpoint files without PyTorch: zip, TorchScript, safetensors, NumPy."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from etils import epath
 from safetensors.numpy import load_file
 
 from tokmerge_jax import demo_files
-from tokmerge_jax.checkpoints import torch_archive
+from tokmerge_jax.checkpoints import numpy_archive, torch_archive
 from tokmerge_jax.types import UserError
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
@@ -38,10 +38,11 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
     """Reads the tensors of a checkpoint, by name.
 
     Accepts PyTorch's zip format, TorchScript archives (OpenAI's CLIP; the tensors of all modules)
-    and safetensors, recognised by content; the index of a checkpoint in several files; and a
-    Hugging Face folder that holds one of these. The state dict may be wrapped as in training
-    scripts ({"model": ...}); a number in it becomes an array without axes. Parts of names that
-    training adds are removed: `module.` and `model.` if all names begin so, `_orig_mod.` anywhere.
+    and safetensors, recognised by content; NumPy's .npz; the index of a checkpoint in several
+    files; and a Hugging Face folder that holds one of these. The state dict may be wrapped as in
+    training scripts ({"model": ...}); a number in it becomes an array without axes. Parts of names
+    that training adds are removed: `module.` and `model.` if all names begin so, `_orig_mod.`
+    anywhere.
 
     Raises:
       UserError: if the file is missing, damaged, hostile or of another format; the message says how
@@ -118,7 +119,8 @@ def _content(path: epath.Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         start = file.read(len(_LEGACY))
         if start.startswith(b"PK"):
-            return torch_archive.read(file, path.stat().length)
+            archive = numpy_archive if path.suffix.lower() == ".npz" else torch_archive
+            return archive.read(file, path.stat().length)
     if start == _LEGACY:
         raise UserError(
             "it has PyTorch's format from before version 1.6; re-save it in PyTorch with"

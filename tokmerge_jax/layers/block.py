@@ -14,7 +14,7 @@ from tokmerge_jax.layers.functional import MLP, Dense, gelu
 from tokmerge_jax.layers.fused import fused_dense_dense
 from tokmerge_jax.layers.lora import PROJECTIONS, LoRA
 from tokmerge_jax.layers.rotary import rotation
-from tokmerge_jax.merging import Evidence, Merger, Tokens, shift
+from tokmerge_jax.merging import Evidence, Merger, Tokens, shift, together
 
 KeysValues = tuple[Float[Array, "G M K D"], Float[Array, "G M K D"]]
 
@@ -31,6 +31,7 @@ class Attention(nn.Module):
       causal: whether a query sees only keys up to its own place, in calls without weights.
       lora_rank: rank of the trained change of the projections (`layers.lora`); 0 = no change.
       dropout: dropout rate of the attention probabilities in training.
+      logit_cap: the largest absolute logit (`kernels.attention`); 0 = none.
       dtype: dtype of the computation; parameters and the softmax are always float32.
     """
 
@@ -42,6 +43,7 @@ class Attention(nn.Module):
     causal: bool = False
     lora_rank: int = 0
     dropout: float = 0.0
+    logit_cap: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
@@ -97,7 +99,7 @@ class Attention(nn.Module):
         if rotate:
             query, key = rotate(query), rotate(key)
         rotated = key.mean(axis=2) if rotate and "rotated" in needs else None
-        scale = query.shape[-1] ** -0.5
+        scale, cap = query.shape[-1] ** -0.5, self.logit_cap
         if self.causal and weight is None:
             weight = jnp.tril(jnp.ones((1, x.shape[1], key.shape[1]), jnp.float32))
         drops = train and self.dropout > 0
@@ -105,12 +107,13 @@ class Attention(nn.Module):
             y, entropy = self._attend_dense(query, key, value, weight, scale, drops), None
         else:
             y, entropy = kernels.attention(
-                query, key, value, weight, scale=scale, entropy="entropy" in needs
+                query, key, value, weight, scale=scale, cap=cap, entropy="entropy" in needs
             )
-        received = kernels.received(query, key, scale=scale) if "received" in needs else None
-        attended = None
+        received = attended = None
+        if "received" in needs:
+            received = kernels.received(query, key, scale=scale, cap=cap)
         if "attended" in needs:
-            attended = kernels.attended(query, key, weight, scale=scale)
+            attended = kernels.attended(query, key, weight, scale=scale, cap=cap)
         y = rearrange(y, "b n k d -> b n (k d)")
         y = self.out(y) if following is None else fused_dense_dense(self.out, following, y)
         return y, Evidence(keys, entropy, received, attended, rotated=rotated)
@@ -136,6 +139,7 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """Attends with all probabilities [B,K,N,M] in memory, for dropout or weights per query."""
         logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key).astype(jnp.float32)
+        logits = kernels.capped(logits, self.logit_cap)
         if weight is not None:
             weight = weight if weight.ndim == 3 else weight[:, None]
             logits += jnp.log(weight)[:, None]
@@ -156,10 +160,13 @@ class Block(nn.Module):
       biased: see `Attention`.
       normed: see `Attention`.
       causal: see `Attention`.
+      alike: number of neighbouring samples, the frames of a clip, in which the same tokens merge
+        (`merging.together`).
       lora_rank: see `Attention`.
+      logit_cap: see `Attention`.
       activation: see `MLP`.
       mlp_width: hidden width of the MLP; None = four times the channels.
-      norm: kind of both norms.
+      norm: the class of both norms.
       epsilon: epsilon of both norms.
       layer_scale: whether what attention and the MLP add is scaled by trained factors per channel.
       drop_path: probability that a sample skips attention, or the MLP, in training.
@@ -172,10 +179,12 @@ class Block(nn.Module):
     biased: tuple[str, ...] = PROJECTIONS
     normed: bool = False
     causal: bool = False
+    alike: int = 1
     lora_rank: int = 0
+    logit_cap: float = 0.0
     activation: Callable[[jax.Array], jax.Array] = gelu
     mlp_width: int | None = None
-    norm: type[nn.LayerNorm] | type[nn.RMSNorm] = nn.LayerNorm
+    norm: Callable[..., nn.Module] = nn.LayerNorm
     epsilon: float = 1e-6
     layer_scale: bool = False
     drop_path: float = 0.0
@@ -233,6 +242,7 @@ class Block(nn.Module):
             normed=self.normed,
             causal=self.causal,
             lora_rank=self.lora_rank,
+            logit_cap=self.logit_cap,
             dtype=self.dtype,
             name="attention",
         )
@@ -264,6 +274,9 @@ class Block(nn.Module):
         """Merges, and records what the merger read and returned."""
         self.sow("intermediates", "before_merging", tokens)
         self.sow("intermediates", "evidence", evidence)
-        tokens = merger(tokens, evidence)
+        if self.alike > 1:
+            tokens = together.merged(merger, tokens, evidence, self.alike)
+        else:
+            tokens = merger(tokens, evidence)
         self.sow("intermediates", "after_merging", tokens)
         return tokens

@@ -20,6 +20,17 @@ def sincos(positions: int, width: int) -> np.ndarray:
     return np.where(channel % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
 
 
+def sincos_halves(positions: int, width: int) -> np.ndarray:
+    """Returns VideoPrism's fixed table of text positions, float32 [positions, width].
+
+    The sines of p exp(-i ln(10000) / (width / 2 - 1)), i < width / 2, then the cosines.
+    Source: VideoPrism (ICML 2024), its released code.
+    """
+    half = width // 2
+    angle = np.arange(positions)[:, None] * 10000 ** (-np.arange(half) / (half - 1))
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
 def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.ndarray:
     """Returns UMT's table for frames of `patches` patches, float32 [frames*patches, width].
 
@@ -51,23 +62,23 @@ def resample_grid(table: Float[Array, "N C"], edge: int) -> Float[Array, "M C"]:
 
 
 def linear_grid(
-    table: Float[Array, "N C"], edge: int, rows: int, columns: int
+    table: Float[Array, "N C"], edge: int, rows: int, columns: int, *, antialias: bool = False
 ) -> Float[Array, "M C"]:
     """Reads the learned table of a square grid, after leading rows that stay, at another grid.
 
-    Linear on both axes, with half-pixel centres, the edge repeated beyond itself, and no
-    antialiasing.
+    Linear on both axes, with half-pixel centres and the edge repeated beyond itself.
 
     Args:
       table: leading rows for class tokens, then `edge` x `edge` places, row by row.
       edge: of the table's grid.
       rows: number of rows of the grid wanted.
       columns: number of its columns.
+      antialias: whether smaller grids are means over more than the nearest places.
     """
     if (rows, columns) == (edge, edge):
         return table
     grid = rearrange(table[len(table) - edge**2 :], "(h w) c -> h w c", h=edge)
-    grid = jax.image.resize(grid, (rows, columns, grid.shape[-1]), "linear", antialias=False)
+    grid = jax.image.resize(grid, (rows, columns, grid.shape[-1]), "linear", antialias=antialias)
     return jnp.concatenate([table[: len(table) - edge**2], rearrange(grid, "h w c -> (h w) c")])
 
 
@@ -123,6 +134,11 @@ def one_frame(table: Float[Array, "N C"], frames: int) -> Float[Array, "M C"]:
     """Averages the frames of such a table, for a single picture."""
     mean = rearrange(table[1:], "(t p) c -> t p c", t=frames).mean(axis=0)
     return jnp.concatenate([table[:1], mean])
+
+
+def linear_times(table: Float[Array, "T C"], frames: int) -> Float[Array, "M C"]:
+    """Reads a learned table of times at another number of frames, linearly with antialiasing."""
+    return jax.image.resize(table, (frames, table.shape[-1]), "linear")
 
 
 def places(rows: int, columns: int, class_tokens: int) -> np.ndarray:

@@ -1,6 +1,16 @@
 """Token merging as pure functions on arrays, independent of any model."""
 
-from tokmerge_jax.merging import costs, matching, merge, merger, schedule, tempme, testa, vid_tldr
+from tokmerge_jax.merging import (
+    costs,
+    matching,
+    merge,
+    merger,
+    schedule,
+    tempme,
+    testa,
+    together,
+    vid_tldr,
+)
 from tokmerge_jax.merging.merger import Merger, most, per_layer, proportional, register
 from tokmerge_jax.merging.prune import Prune
 from tokmerge_jax.merging.tokens import Evidence, Tokens
@@ -25,5 +35,6 @@ __all__ = [
     "schedule",
     "tempme",
     "testa",
+    "together",
     "vid_tldr",
 ]

@@ -100,7 +100,7 @@ def voted(
     r = min(r, most(frames, class_tokens))
     if r <= 0:
         return identity(batch, frames)
-    units = _unit(metric)
+    units = unit(metric)
     if vote == "mode_half":
         units = units.astype(jnp.float16).astype(jnp.float32)
     score = jnp.einsum("bpad,bpcd->bpac", units[:, :, ::2], units[:, :, 1::2], precision="highest")
@@ -195,7 +195,8 @@ def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
     return product / (length(a) * rearrange(length(b), "b m 1 -> b 1 m"))
 
 
-def _unit(x: jax.Array) -> jax.Array:
+def unit(x: jax.Array) -> jax.Array:
+    """Unit vectors in float32, without a gradient; those of zero vectors are 0."""
     x = jax.lax.stop_gradient(x).astype(jnp.float32)
     return x / length(x)
 

@@ -45,7 +45,7 @@ class MCTF(Merger):
         attended = read("attended", self, tokens, evidence)
         if min(self.r, self.most(tokens.x.shape[1], self.class_tokens)) <= 0:
             return tokens
-        score = attraction(tokens.x, attended, tokens.size, self.class_tokens)
+        score = attraction(tokens.compared, attended, tokens.size, self.class_tokens)
         return _fused(both_ways(score, self.r, self.class_tokens), tokens, attended)
 
 

@@ -62,6 +62,23 @@ def unmerge(matching: Matching, x: Float[Array, "B M C"]) -> Float[Array, "B N C
     return _take(x, destination(matching))
 
 
+def restore(x: Float[Array, "B M C"], origin: Int[Array, "B N"]) -> Float[Array, "B N C"]:
+    """Gives every input token the value of the token that holds it (`Tokens.origin`)."""
+    return _take(x, origin)
+
+
+def regroup(x: Float[Array, "B N C"], tokens: Tokens) -> Tokens:
+    """The plain means of the input tokens x that each of the traced tokens [B,M,C] holds.
+
+    Their sizes are the numbers of input tokens.
+    """
+    assert tokens.origin is not None
+    groups = jnp.zeros((*tokens.x.shape[:2], x.shape[-1]))
+    size = _add(groups[..., 0], tokens.origin, jnp.ones(x.shape[:2]))
+    total = _add(groups, tokens.origin, x.astype(jnp.float32))
+    return tokens.replace(x=(total / size[..., None]).astype(x.dtype), size=size)
+
+
 def destination(matching: Matching) -> Int[Array, "B N"]:
     """The place in the result that holds each token."""
     place = jnp.arange(matching.kept.shape[1], dtype=jnp.int32)

@@ -76,7 +76,7 @@ class PiToMeCLIP(PiToMe):
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Tokens [B,N,C] -> tokens [B,N-r,C], the lonely ones first."""
-        return self._merged(tokens, tokens.x)
+        return self._merged(tokens, tokens.compared)
 
 
 def crowded(

@@ -22,6 +22,8 @@ class Tokens(flax.struct.PyTreeNode):
       position: float32 [B,N,2], (column, row) of each token, for networks whose attention rotates
         queries and keys by it; None in all others.
       position_rule: the position of a merged token: the mean by size, or that of the kept token.
+      metric: [B,N,D], what a merger that compares tokens themselves compares instead of `x`, for
+        its one call; None = `x`.
     """
 
     x: jax.Array
@@ -29,6 +31,12 @@ class Tokens(flax.struct.PyTreeNode):
     origin: jax.Array | None = None
     position: jax.Array | None = None
     position_rule: PositionRule = flax.struct.field(pytree_node=False, default="mean")
+    metric: jax.Array | None = None
+
+    @property
+    def compared(self) -> jax.Array:
+        """`metric`, or the tokens themselves."""
+        return self.x if self.metric is None else self.metric
 
     @classmethod
     def traced(cls, x: Float[Array, "B N C"]) -> "Tokens":

@@ -40,7 +40,7 @@ class VidTLDR(Merger):
 
 def merge_salient(tokens: Tokens, score: Float[Array, "B N"], r: int, class_tokens: int) -> Tokens:
     """Merges the r most similar tokens of [B,N,C]; a source is weighted by `foreground(score)`."""
-    pairs = matching.bipartite(tokens.x, r, class_tokens, ordered=True)
+    pairs = matching.bipartite(tokens.compared, r, class_tokens, ordered=True)
     return merge.tokens(pairs, tokens, _weights(score, class_tokens))
 
 

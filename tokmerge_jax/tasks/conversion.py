@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 from etils import epath
 
 from tokmerge_jax import checkpoints, disk, registry
@@ -39,7 +40,7 @@ def convert(
     Args:
       config: the configuration of the network.
       source: PyTorch's file or folder; with `reverse`, our weights.
-      target: the new folder, maybe on a store; with `reverse`, a new .safetensors file.
+      target: the new folder, maybe on a store; with `reverse`, a new .safetensors or .npz file.
       reverse: convert our weights to PyTorch's names, as in a fine-tuned checkpoint.
       fold_lora: add LoRA to the weights that it changes.
 
@@ -87,14 +88,18 @@ def _from_torch(system: System, source: epath.Path, target: Place, fold_lora: bo
 
 
 def _to_torch(system: System, source: epath.Path, target: Place) -> None:
-    """Converts our weights into a .safetensors file with PyTorch's names and dtypes."""
-    if target.suffix != ".safetensors":
-        raise UserError(f"target={target} must end in .safetensors when converting back")
+    """Converts our weights into a .safetensors or .npz file with the authors' names and dtypes."""
+    if target.suffix not in (".safetensors", ".npz"):
+        raise UserError(f"target={target} must end in .safetensors or .npz when converting back")
     params = checkpoints.load_checkpoint(source, system)
     dtypes = checkpoint.constants(source).get("dtypes") if source.is_dir() else None
     tensors = rules.unload(system.weights.names[0], params, dtypes)
     with disk.replaced(target) as part:
-        disk.write_tensors(part, tensors)
+        if target.suffix == ".npz":
+            with part.open("wb") as file:
+                np.savez(file, **cast(dict[str, Any], tensors))  # Any: keys are no options
+        else:
+            disk.write_tensors(part, tensors)
 
 
 def _digest(source: epath.Path) -> str:

@@ -37,6 +37,7 @@ def attention(
     weight: Float[Array, "B M"] | None = None,
     *,
     scale: float,
+    cap: float = 0.0,
     entropy: bool = False,
     form: Form | None = None,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
@@ -53,6 +54,8 @@ def attention(
       weight: weight of each key: its token's size, or 0 for padding, which gets no attention; None
         = 1. Every sample needs a key of positive weight.
       scale: scale of the logits.
+      cap: the largest absolute logit: a scaled logit z becomes cap tanh(z / cap), before weights
+        count; 0 = none. Only for the forms "blocks" and "whole".
       entropy: whether to compute the second result; no gradient passes through it.
       form: one of `FORMS`; None = the one that `choose` returns. On a CPU "pallas" is interpreted,
         which is slow.
@@ -65,8 +68,10 @@ def attention(
     platform = parallel.platform()
     if form is None:
         rows, width = query.shape[1], query.shape[3]
-        form = choose(platform, value.dtype, rows, key.shape[1], width, entropy=entropy)
+        keys, capped = key.shape[1], cap > 0
+        form = choose(platform, value.dtype, rows, keys, width, entropy=entropy, capped=capped)
     with jax.named_scope(f"attention_{form}"):
+        assert form in ("blocks", "whole") or not cap
         if form == "cudnn":
             assert not entropy
             return cudnn.attention(query, key, value, weight, scale=scale), None
@@ -76,11 +81,18 @@ def attention(
             run = partial(attend, scale=scale, entropy=entropy)
             return parallel.by_device(run, (query, key, value, weight))
         attend = blocks.attention if form == "blocks" else whole.attention
-        return attend(query, key, value, weight, scale=scale, entropy=entropy)
+        return attend(query, key, value, weight, scale=scale, cap=cap, entropy=entropy)
 
 
 def choose(
-    platform: str, dtype: DTypeLike, rows: int, keys: int, width: int, *, entropy: bool
+    platform: str,
+    dtype: DTypeLike,
+    rows: int,
+    keys: int,
+    width: int,
+    *,
+    entropy: bool,
+    capped: bool = False,
 ) -> Form:
     """Returns the form that `attention` uses by default: the fastest on CPUs and on an H200.
 
@@ -93,14 +105,17 @@ def choose(
       keys: M, the number of keys.
       width: D, the width of a head.
       entropy: whether the entropy is asked for.
+      capped: whether logits are capped, which the kernels for one platform do not know.
     """
     if platform not in _WIDTHS:
         return "blocks"
     size = jnp.dtype(dtype).itemsize
     serves = width % 8 == 0 and width <= _CUDNN_WIDTH and rows >= _CUDNN_ROWS
-    if platform == "gpu" and size == 2 and serves and not entropy:
+    if platform == "gpu" and size == 2 and serves and not (entropy or capped):
         return "cudnn"
     if 2 * rows <= BLOCK:  # texts: blocks would be mostly padding
         return "whole"
+    if capped:
+        return "blocks"
     fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _COLUMN
     return "pallas" if fits and width in _WIDTHS[platform] else "blocks"

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
+from tokmerge_jax.kernels.capping import capped
 
 _ROWS = 1200
 """Largest number of queries in a block, measured on CPUs: larger maps leave the caches."""
@@ -25,6 +26,7 @@ def attention(
     weight: Float[Array, "B M"] | None = None,
     *,
     scale: float,
+    cap: float = 0.0,
     entropy: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
     """Computes `kernels.attention` in a loop over samples, blocks of queries and heads.
@@ -40,7 +42,7 @@ def attention(
     query = jnp.pad(query, ((0, 0), (0, blocks * block - rows), (0, 0), (0, 0)))
     columns = [rearrange(x, "b n k d -> b n (k d)") for x in (query, key, value)]
     weight = None if weight is None else weight.astype(jnp.float32)
-    sample = partial(_sample, heads=heads, block=block, scale=scale, entropy=entropy)
+    sample = partial(_sample, heads=heads, block=block, scale=scale, cap=cap, entropy=entropy)
     together = _TOGETHER // (block * key.shape[1])
     out, negative_entropy = parallel.map_rows(jax.vmap(sample), (*columns, weight), together)
     out = rearrange(out, "b n (k d) -> b n k d", k=heads)[:, :rows]
@@ -56,6 +58,7 @@ def _sample(
     heads: int,
     block: int,
     scale: float,
+    cap: float,
     entropy: bool,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Computes attention of one sample; its heads are adjacent columns of [N, K*D]."""
@@ -68,6 +71,7 @@ def _sample(
         padding=padding,
         heads=heads,
         scale=scale,
+        cap=cap,
         entropy=entropy,
     )
     attend = jax.checkpoint(attend, prevent_cse=False)  # the backward pass recomputes each map
@@ -118,6 +122,7 @@ def _attend_head(
     padding: jax.Array | None,
     heads: int,
     scale: float,
+    cap: float,
     entropy: bool,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Returns head number `head`'s result [n,D] and, if `entropy`, its part of the mean map."""
@@ -125,7 +130,7 @@ def _attend_head(
         lax.dynamic_slice_in_dim(x, head * (x.shape[1] // heads), x.shape[1] // heads, axis=1)
         for x in (queries, key, value)
     )
-    e = _exponentials(q, k, padding, scale)
+    e = _exponentials(q, k, padding, scale, cap)
     probabilities = None
     if entropy:
         probabilities = lax.stop_gradient(e / (heads * e.sum(axis=-1, keepdims=True)))
@@ -133,10 +138,10 @@ def _attend_head(
 
 
 def _exponentials(
-    query: jax.Array, key: jax.Array, padding: jax.Array | None, scale: float
+    query: jax.Array, key: jax.Array, padding: jax.Array | None, scale: float, cap: float
 ) -> jax.Array:
     """Computes exp(logits - row maximum) [N,M]; `padding` is -inf for keys to leave out, else 0."""
-    logits = scale * jnp.dot(query, key.T, preferred_element_type=jnp.float32)
+    logits = capped(scale * jnp.dot(query, key.T, preferred_element_type=jnp.float32), cap)
     if padding is not None:
         logits += padding
     return jnp.exp(logits - lax.stop_gradient(logits.max(axis=-1, keepdims=True)))

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tokmerge_jax.kernels.capping import capped
+
 
 def attention(
     query: Float[Array, "B N K D"],
@@ -12,10 +14,12 @@ def attention(
     weight: Float[Array, "B M"] | None = None,
     *,
     scale: float,
+    cap: float = 0.0,
     entropy: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
     """Computes `kernels.attention` from its definition, with B K N M numbers in memory."""
     logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key, preferred_element_type=jnp.float32)
+    logits = capped(logits, cap)
     size = jnp.ones(key.shape[:2]) if weight is None else weight.astype(jnp.float32)
     logits = jnp.where(size[:, None, None] > 0, logits, -jnp.inf)
     e = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
