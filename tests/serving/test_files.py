@@ -70,6 +70,7 @@ def test_ids_stand_for_rows_of_the_table_alone(tmp_path, monkeypatch):
     index.add([window], stamps, {"embedding": np.ones((1, 1, 2), np.float32)})
     assert held.path(name) == "2024/june/a.mp4"
     assert held.reading().folders == ("2024", "2024/june")
+    assert held.reading() is held.reading()  # nothing has changed
     index.update({})
     assert held.reading().videos == 0
     assert held.path(name) is None

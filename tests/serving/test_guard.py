@@ -1,6 +1,7 @@
 """Who is let in: hosts, other sites, tokens, rates, sizes."""
 
 import asyncio
+import socket
 
 import pytest
 from small_server import send
@@ -8,9 +9,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from tokmerge_jax.serving import guard
+from tokmerge_jax.serving import guard, server
 
-TOKEN = "0123456789abcdef_token"
+TOKEN = "0123456789+/=~_token"
 
 
 async def reply(request):
@@ -87,10 +88,13 @@ def test_a_token_opens(headers, status):
 
 
 def test_the_address_with_the_token_sets_a_cookie():
-    answer = ask(f"/?token={TOKEN}", token=TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = server.address(listening, TOKEN)
+    answer = ask(f"/?{address.partition('?')[2]}", token=TOKEN)
     assert (answer.status, answer.headers["location"]) == (303, "/")
-    cookie = answer.headers["set-cookie"]
-    assert cookie == f"tokmerge={TOKEN}; HttpOnly; Path=/; SameSite=strict"
+    cookie, _, rest = answer.headers["set-cookie"].partition("; ")
+    assert rest == "HttpOnly; Path=/; SameSite=strict"
+    assert ask(token=TOKEN, headers={"cookie": cookie}).status == 200
     assert ask("/?token=wrong", token=TOKEN).status == 401
     assert ask(f"/search?token={TOKEN}", token=TOKEN).status == 401
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from tokmerge_jax.own_videos import index
 
 _FOLDERS = 500  # that are listed
-_FRESH = 1.0  # seconds for which a reading is used
+_FRESH = 1.0  # seconds until a change is looked for
 _SHARE = 0.1  # of the time that goes into readings, at most
 
 
@@ -44,7 +44,8 @@ class Catalogue:
 
     def __init__(self, place: pathlib.Path) -> None:
         """Takes the index's folder."""
-        self._place, self._reading, self._until = place, _read(place), 0.0
+        self._place, self._until = place, 0.0
+        self._stamp, self._reading = _stamp(place), _read(place)
         self._newer: dict[str, str] = {}  # videos of hits that `_reading` lacks
         self._lock = threading.Lock()
 
@@ -57,11 +58,16 @@ class Catalogue:
         with self._lock:
             begun = time.monotonic()
             if begun >= self._until:
-                self._reading = _read(self._place)
-                self._newer.clear()
+                self._renew()
                 now = time.monotonic()
                 self._until = now + max(_FRESH, (now - begun) / _SHARE)
             return self._reading
+
+    def _renew(self) -> None:
+        stamp = _stamp(self._place)  # first: a later change is noticed next time
+        if stamp is None or stamp != self._stamp:
+            self._stamp, self._reading = stamp, _read(self._place)
+            self._newer.clear()
 
     def name(self, path: str) -> str:
         """The ID of a hit's video."""
@@ -80,10 +86,20 @@ class Catalogue:
         return known or self.reading().paths.get(name)
 
 
+def _stamp(place: pathlib.Path) -> tuple[int, int] | None:
+    """What changes with each commit of the table, also if it is made anew; None if it is gone."""
+    versions = place / "videos.lance" / "_versions"
+    try:
+        return versions.stat().st_mtime_ns, len(os.listdir(versions))
+    except OSError:
+        return None
+
+
 def _read(place: pathlib.Path) -> Reading:
     entries = index.entries(place)
     broken = sum(1 for entry in entries.values() if entry.fault)
-    folders = {str(parent) for path in entries for parent in pathlib.PurePath(path).parents}
+    holding = {os.path.dirname(path) for path in entries}
+    folders = {str(each) for name in holding for each in pathlib.PurePath(name, "file").parents}
     return Reading(
         {identify(path): path for path in entries},
         len(entries) - broken,

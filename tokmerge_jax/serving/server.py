@@ -4,6 +4,7 @@ import pathlib
 import re
 import signal
 import socket
+import urllib.parse
 
 import uvicorn
 
@@ -36,7 +37,8 @@ def address(listening: socket.socket, token: str | None) -> str:
     """The address of the page, with the token if there is one."""
     host, port = listening.getsockname()[:2]
     place = f"[{host}]" if ":" in host else host
-    return f"http://{place}:{port}/" + (f"?token={token}" if token else "")
+    query = f"?{urllib.parse.urlencode({'token': token})}" if token else ""
+    return f"http://{place}:{port}/{query}"
 
 
 def read_token(file: str) -> str:
