@@ -135,6 +135,7 @@ def index(
     checkpoint: Path = "",
     window: int | float | None = None,
     stride: int | float | None = None,
+    shots: bool = False,
     tokens: bool = True,
 ) -> Index:
     """Encodes a folder of videos into the folder `target`, for `search`.
@@ -151,6 +152,7 @@ def index(
       window: length in seconds of the windows that videos are cut into; None = a second for each
         frame that the model reads, 0 = whole videos.
       stride: time in seconds from one window's start to the next's; None = half of `window`.
+      shots: whether each shot is cut into windows by itself, instead of the whole video.
       tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:
@@ -158,7 +160,9 @@ def index(
     """
     built = configuration(config, settings, checkpoint=checkpoint)
     with jax.default_matmul_precision("highest"):
-        return index_videos(built, videos, target, window=window, stride=stride, tokens=tokens)
+        return index_videos(
+            built, videos, target, window=window, stride=stride, shots=shots, tokens=tokens
+        )
 
 
 def search(

@@ -40,6 +40,15 @@ def test_windows_by_hand():
     assert spans(500, length=0.0) == [[0, 500]]
 
 
+def test_windows_of_shots_by_hand():
+    def spans(frames, *shots, **how):
+        return reader(**how).spans(frames, 10.0, shots).tolist()
+
+    assert spans(30, 0, 1, 13) == [[0, 1], [1, 13], [13, 23], [16, 26], [20, 30]]
+    assert spans(13, 0, 1, 13, 14) == [[0, 1], [1, 13]]  # a recount left fewer frames
+    assert spans(500, 0, 200, length=0.0) == [[0, 200], [200, 500]]
+
+
 @given(st.integers(1, 3000), st.floats(0.1, 20), st.floats(0.05, 1), st.floats(1, 60))
 def test_windows_cover_all_of_a_video(frames, length, share, rate):
     cut = reader(length=length, stride=share * length).spans(frames, rate)
@@ -53,7 +62,7 @@ class Recounted(windows.Reader):
     """A video of three parts, which all but the first count as one and a half."""
 
     def __call__(self, place):
-        path, first = place
+        path, first, shots = place
         total = self.per_part * 3 // 2 if first else 2 * self.per_part + 2
         first = min(first, total - 1)
         numbers = range(first, min(first + self.per_part, total))
@@ -61,7 +70,8 @@ class Recounted(windows.Reader):
             windows.Window(path, float(n), n + 1.0, 9.0, total, n == total - 1) for n in numbers
         ]
         frames = np.zeros((1, 2, 2, 3), np.uint8)
-        return windows.Part(some, frames, np.zeros((len(some), FRAMES), int), total)
+        chosen = np.zeros((len(some), FRAMES), int)
+        return windows.Part(some, frames, chosen, total, shots)
 
 
 def test_no_window_comes_twice_after_a_recount():

@@ -39,6 +39,7 @@ _VIDEOS = flags.DEFINE_string("videos", None, "index: the folder of the videos")
 _TOP = flags.DEFINE_integer("top", 10, "query, like: number of videos to show", lower_bound=1)
 _WINDOW = flags.DEFINE_float("window", None, "index: seconds of a window; 0 = whole videos")
 _STRIDE = flags.DEFINE_float("stride", None, "index: seconds between windows; default: half of one")
+_SHOTS = flags.DEFINE_bool("shots", False, "index: cut windows where shots end")
 _TOKENS = flags.DEFINE_bool("tokens", True, "index: keep tokens, which re-ranking reads")
 _RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
 _FOLDER = flags.DEFINE_string("folder", "", "query, like: show the videos of this subfolder alone")
@@ -53,7 +54,7 @@ _NAMED = 10  # broken files that are shown
 def main(arguments: list[str]) -> None:
     """Runs the command that the first argument names."""
     filters = ["folder", "since", "until", "shortest", "longest"]
-    made_with = ["window", "stride", "tokens"]
+    made_with = ["window", "stride", "shots", "tokens"]
     commands = {
         "index": (index, ["top", "rerank", *filters]),
         "query": (query, ["config", "videos", *made_with]),
@@ -86,6 +87,7 @@ def index(folder: str, rest: list[str]) -> None:
             folder,
             window=_WINDOW.value,
             stride=_STRIDE.value,
+            shots=_SHOTS.value,
             tokens=_TOKENS.value,
         )
     faults = list(indexed.faults.values())

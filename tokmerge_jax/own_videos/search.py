@@ -38,6 +38,7 @@ from tokmerge_jax.types import Json, Params, UserError
 
 Path = str | os.PathLike[str]
 
+_CHOSEN = ("window", "stride", "shots", "tokens")  # facts that are not of the model
 _PER_HIT = 4  # windows ranked for each hit, since neighbours are joined
 
 
@@ -48,6 +49,7 @@ def index_videos(
     *,
     window: int | float | None = None,
     stride: int | float | None = None,
+    shots: bool = False,
     tokens: bool = True,
 ) -> Index:
     """Encodes the videos in a folder and its subfolders into the index `target`.
@@ -65,6 +67,8 @@ def index_videos(
       target: the folder of the index.
       window: length of a window in seconds; None = a second for each frame that the model reads.
       stride: time in seconds from one window's start to the next's; None = half of `window`.
+      shots: whether each shot is cut into windows by itself, instead of the whole video; takes a
+        second pass over its frames.
       tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
 
     Raises:
@@ -79,13 +83,14 @@ def index_videos(
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
     length, step = _seconds(window, stride, system.pixels.frames)
-    reader = windows.Reader(decode, system.pixels.transform, length, step)
+    reader = windows.Reader(decode, system.pixels.transform, length, step, shots)
     model = Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
     with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
         kept = retrieval.matching is not None and tokens
-        facts = {**model_facts(system, params), "window": length, "stride": step, "tokens": kept}
+        cutting = {"window": length, "stride": step, "shots": shots}
+        facts = {**model_facts(system, params), **cutting, "tokens": kept}
         stored = _updated(place, facts, _shapes(system, params), about, files)
         _encode_missing(model, system, reader, files, stored, place, with_tokens=kept)
     return stored
@@ -185,7 +190,7 @@ class Searcher:
                 " have moved, index again with config.checkpoint=PATH (no video is encoded again)"
             ) from error
         stored = index.describe(place)["facts"]
-        chosen = {key: stored.get(key) for key in ("window", "stride", "tokens")}
+        chosen = {key: stored.get(key) for key in _CHOSEN}
         self.index = Index(
             place, {**model_facts(system, params), **chosen}, _shapes(system, params)
         )

@@ -1,7 +1,8 @@
 """Cuts videos into windows, and reads the clip of each; long videos part by part.
 
 A part's frames are decoded in order, each once, also if several windows share it; only the group of
-pictures at the beginning of a part may be decoded again.
+pictures at the beginning of a part may be decoded again. Shots, if asked for, are found before the
+first part: all frames are then decoded twice.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from tokmerge_jax.data.video.decode import RecountedError, Video, open_video
 from tokmerge_jax.data.video.folder import Stamp
 from tokmerge_jax.data.video.frame_folder import FrameFolder
 from tokmerge_jax.data.video.workers import Fault, in_order
+from tokmerge_jax.own_videos.shots import cuts
 
 _FRAMES = 512  # of the clips in a part: 77 MB of 224 x 224 pixels
 _WHOLE = 1.25  # a video up to this many windows long is one window
@@ -57,6 +59,20 @@ Batch = tuple[tuple[Window, ...], UInt8[np.ndarray, "B T S S 3"]]
 """Windows and their clips; further clips are padding."""
 
 
+class Place(NamedTuple):
+    """Where a part begins.
+
+    Attributes:
+      path: the video.
+      first: the number of the part's first window.
+      shots: the first frame of each shot of the video, ascending from 0; () = not found yet.
+    """
+
+    path: str
+    first: int = 0
+    shots: tuple[int, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """Some successive windows of a video.
@@ -66,12 +82,14 @@ class Part:
       frames: all their frames, S pixels wide and high.
       chosen: places in `frames` of each window's T frames.
       total: number of windows of the video.
+      shots: see `Place`.
     """
 
     windows: Sequence[Window]
     frames: UInt8[np.ndarray, "U S S 3"]
     chosen: Int[np.ndarray, "W T"]
     total: int
+    shots: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,30 +99,46 @@ class Reader:
     Attributes:
       decoder: selects the frames of a window as those of a whole video.
       transform: frames uint8 [T,H,W,3] -> [T,S,S,3], one by one.
-      length: length of a window in seconds; 0 = whole videos.
+      length: length of a window in seconds; 0 = whole videos, or whole shots.
       stride: time in seconds from one window's start to the next's, at most.
+      cut_shots: whether windows end where shots do (`own_videos.shots`).
     """
 
     decoder: Decoder
     transform: Callable[[np.ndarray], np.ndarray]
     length: float
     stride: float
+    cut_shots: bool = False
 
     @property
     def per_part(self) -> int:
         """Number of windows of a part."""
         return max(_FRAMES // self.decoder.frames, 1)
 
-    def name(self, place: tuple[str, int]) -> str:
+    def name(self, place: Place) -> str:
         """The full path of a part's video."""
-        return self.decoder.name(place[0])
+        return self.decoder.name(place.path)
 
-    def spans(self, frames: int, rate: float) -> Int64[np.ndarray, "W 2"]:
-        """Cuts a video: first frame of each window, and the one after its last.
+    def spans(
+        self, frames: int, rate: float, shots: Sequence[int] = (0,)
+    ) -> Int64[np.ndarray, "W 2"]:
+        """Cuts a video, shot by shot: first frame of each window, and the one after its last.
 
-        Windows are equally long and evenly spread: the first begins with the video, the last ends
-        with it.
+        The windows of a shot are equally long and evenly spread: the first begins with the shot,
+        the last ends with it.
+
+        Args:
+          frames: number of frames of the video.
+          rate: frames per second.
+          shots: the first frame of each shot, ascending from 0; those past the end do not count.
         """
+        edges = [*(first for first in shots if first < frames), frames]
+        return np.concatenate(
+            [first + self._spans(end - first, rate) for first, end in itertools.pairwise(edges)]
+        )
+
+    def _spans(self, frames: int, rate: float) -> Int64[np.ndarray, "W 2"]:
+        """Cuts a single shot of a number of `frames`."""
         length = max(round(self.length * rate), 1)
         if not self.length or frames <= _WHOLE * length:
             return np.array([[0, frames]])
@@ -113,20 +147,25 @@ class Reader:
         starts = np.linspace(0, frames - length, count).astype(np.int64)
         return np.stack([starts, starts + length], axis=1)
 
-    def __call__(self, place: tuple[str, int]) -> Part:
-        """Reads a part: that of a path, from a window's number on.
+    def __call__(self, place: Place) -> Part:
+        """Reads a part of a video.
 
         Raises:
           UserError: if the video is missing or cannot be decoded; the message names it.
         """
+        if not place.shots:
+            shots = cuts(self.name(place)) if self.cut_shots else (0,)
+            place = place._replace(shots=shots)
         _, video = _opened(self.name(place), self.decoder.size)
         try:
             return self._part(video, *place)
         except RecountedError:  # its length is correct from now on
             return self._part(video, *place)
 
-    def _part(self, video: Video | FrameFolder, path: str, first: int) -> Part:
-        spans, rate = self.spans(video.length, video.rate), video.rate
+    def _part(
+        self, video: Video | FrameFolder, path: str, first: int, shots: tuple[int, ...]
+    ) -> Part:
+        spans, rate = self.spans(video.length, video.rate, shots), video.rate
         first = min(first, len(spans) - 1)  # a recount may leave fewer than the first part knew
         some = spans[first : first + self.per_part]
         seconds = self.decoder.seconds if len(spans) == 1 else 0
@@ -141,7 +180,7 @@ class Reader:
             Window(path, start, stop, video.length / rate, video.length, number == len(spans) - 1)
             for number, (start, stop) in enumerate(times.tolist(), first)
         ]
-        return Part(windows, frames, places.reshape(len(some), -1), len(spans))
+        return Part(windows, frames, places.reshape(len(some), -1), len(spans), shots)
 
 
 @functools.lru_cache(maxsize=1)
@@ -182,20 +221,21 @@ def batches(
 def _clips(
     reader: Reader, paths: Sequence[str], workers: int, refuse: Callable[[str, str], None]
 ) -> Iterator[tuple[Window, UInt8[np.ndarray, "T S S 3"]]]:
-    places, ended = [(path, 0) for path in paths], set[str]()
+    places, ended = [*map(Place, paths)], set[str]()
     while places:
-        others: list[tuple[str, int]] = []
+        others: list[Place] = []
         parts = in_order(reader, places, workers, reader.name)
-        for (path, first), part in zip(places, parts, strict=True):
+        for place, part in zip(places, parts, strict=True):
             if isinstance(part, Fault):
-                refuse(path, part.text)
+                refuse(place.path, part.text)
                 continue
-            if path in ended:  # a recount left fewer windows than the first part knew
+            if place.path in ended:  # a recount left fewer windows than the first part knew
                 continue
             for window, chosen in zip(part.windows, part.chosen, strict=True):
                 yield window, part.frames[chosen]
             if part.windows[-1].last:
-                ended.add(path)
-            if not first:
-                others += [(path, n) for n in range(reader.per_part, part.total, reader.per_part)]
+                ended.add(place.path)
+            if not place.first:
+                begins = range(reader.per_part, part.total, reader.per_part)
+                others += [Place(place.path, first, part.shots) for first in begins]
         places = others
