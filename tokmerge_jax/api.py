@@ -136,7 +136,7 @@ def index(
     window: int | float | None = None,
     stride: int | float | None = None,
     shots: bool = False,
-    tokens: bool = True,
+    tokens: bool | int = True,
 ) -> Index:
     """Encodes a folder of videos into the folder `target`, for `search`.
 
@@ -153,7 +153,8 @@ def index(
         frame that the model reads, 0 = whole videos.
       stride: time in seconds from one window's start to the next's; None = half of `window`.
       shots: whether each shot is cut into windows by itself, instead of the whole video.
-      tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
+      tokens: the number of tokens of a window that are kept for the matching head, if there is
+        one; others merge into them. True keeps all, False or 0 none.
 
     Raises:
       UserError: as in `own_videos.search.index_videos`.

@@ -18,7 +18,7 @@ from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.commands import search as command
-from tokmerge_jax.own_videos import ranking, search
+from tokmerge_jax.own_videos import packing, ranking, search
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, describe
 from tokmerge_jax.own_videos.packing import pack, unpack
@@ -27,6 +27,7 @@ from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.system import Weights
 from tokmerge_jax.types import UserError
 
+NAN = np.float32(np.nan).tobytes() + np.uint32(1).tobytes()  # scale and size of a token
 DAMAGED = r"videos\.lance is damaged, or not written by .* \(.+\); index again into another"
 FACTS = {"checkpoint": "a", "frames": [8, "resize"], "model": {"merger": {"name": "none"}}}
 PATHS = [f"clips/{i:02}.mp4" for i in range(VIDEOS)]
@@ -53,6 +54,7 @@ def fill(index, paths, files=FILES):
         batch = paths[first : first + 3]
         seen = RETRIEVAL.encode_video(PARAMS, VIDEO[[PATHS.index(path) for path in batch]])
         arrays = {name: np.asarray(array) for name, array in seen.items()}
+        arrays["sizes"] = np.ones((len(batch), 4))
         index.add([*map(whole, batch)], files, arrays)
 
 
@@ -88,7 +90,10 @@ def test_hits_are_those_of_the_definition(full, devices, monkeypatch):
     """With tokens as they are kept."""
 
     def of_kept(params, tokens, memory=small_gallery.video_memory):
-        return memory(params, np.stack([unpack(pack(np.asarray(x)), x.shape) for x in tokens]))
+        return memory(
+            params,
+            np.stack([unpack(pack(np.asarray(x), np.ones(4, int)), x.shape) for x in tokens]),
+        )
 
     monkeypatch.setattr(small_gallery, "video_memory", of_kept)
     similarity, to_video, _ = small_gallery.by_hand(k=4)
@@ -253,6 +258,32 @@ def test_a_video_with_a_broken_part_is_reported(tmp_path):
         assert [hit.path for hit in ask(each, rerank=False)[0]] == ["a.mp4"]
 
 
+def test_tokens_that_merge_count_as_often(tmp_path):
+    """Equal tokens may merge without changing a score."""
+    pairs = np.repeat(VIDEO[:, :2], 2, axis=1)
+    scores = []
+    for tokens in (4, 2):
+        encoded = model().compiled(packing.encoder(RETRIEVAL.encode_video, tokens))(pairs)
+        index = opened(tmp_path / f"{tokens}")
+        index.add([*map(whole, PATHS)], FILES, {k: np.asarray(v) for k, v in encoded.items()})
+        assert encoded["tokens"].shape == (VIDEOS, tokens, WIDTH)
+        hits = [sorted(ranked, key=lambda hit: hit.path) for ranked in ask(index, top_k=VIDEOS)]
+        scores.append([[hit.score for hit in ranked] for ranked in hits])
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-4)
+    assert [*packing.encoder(RETRIEVAL.encode_video, 0)(PARAMS, jnp.asarray(pairs))] == [
+        "embedding"
+    ]
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(True, 9), (False, 0), (0, 0), (4, 4), (99, 9)])
+def test_the_number_of_tokens_that_are_kept(tokens, kept):
+    assert search._kept(tokens, 9) == kept
+    assert search._kept(tokens, 0) == 0
+    for wrong in (-1, 2.0, "all"):
+        with pytest.raises(UserError, match=r"tokens=.* must be a whole number"):
+            search._kept(wrong, 9)
+
+
 def test_a_video_with_several_broken_parts_counts_once(tmp_path, monkeypatch):
     def batches(reader, paths, workers, size, refuse):
         refuse("a.mp4", "the first part is damaged")
@@ -265,7 +296,7 @@ def test_a_video_with_several_broken_parts_counts_once(tmp_path, monkeypatch):
     system = dataclasses.replace(system_of(Weights(lambda _: PARAMS, ())), retrieval=RETRIEVAL)
     reader = search.windows.Reader.__new__(search.windows.Reader)  # not used
     files, index = {"a.mp4": (1, 1), "b.mp4": (2, 2)}, opened(tmp_path)
-    search._encode_missing(model(), system, reader, files, index, tmp_path, with_tokens=True)
+    search._encode_missing(model(), system, reader, files, index, tmp_path, tokens=4)
     assert sum(counted) == len(files)
     assert index.faults == {"a.mp4": "the first part is damaged"}
     assert (len(Table(tmp_path)), index.windows) == (3, 2)
@@ -307,7 +338,7 @@ def test_broken_files_are_reported_and_tried_again(tmp_path):
 
 @pytest.mark.parametrize(
     "tokens",
-    [None, b"", bytes(4 * 4 + 4 * (WIDTH + 1)), b"odd", b"\xff" * (4 * 4 + 4 * WIDTH)],
+    [None, b"", bytes(4 * 8 + 4 * (WIDTH + 1)), b"odd", NAN * 4 + bytes(4 * WIDTH)],
     ids=["lost", "empty", "wide", "cut", "nan"],
 )  # fmt: skip
 def test_tokens_that_are_lost_or_damaged(full, tmp_path, tokens):
@@ -362,7 +393,8 @@ index = Index(pathlib.Path(sys.argv[1]), {}, {"embedding": (1, 64)})
 for path in index.update(files):
     numbers = np.full((1, 300, 64), float(path), np.float32)
     window = Window(path, 0.0, 1.0, 1.0, 8, True)
-    index.add([window], files, {"embedding": numbers[:, :1], "tokens": numbers})
+    arrays = {"embedding": numbers[:, :1], "tokens": numbers, "sizes": numbers[..., 0] * 0 + 1}
+    index.add([window], files, arrays)
     print(path, flush=True)
 """
 
@@ -397,6 +429,7 @@ def test_names_need_not_be_text(tmp_path):
     features = {
         "embedding": np.ones((1, 1, WIDTH), np.float32),
         "tokens": np.ones((1, 4, WIDTH), np.float32),
+        "sizes": np.ones((1, 4)),
     }
     index.add([whole(name)], {name: (1, 1)}, features)
     index.refuse(f"_{name}", (1, 1), f"_{name} is cut short")

@@ -40,7 +40,9 @@ _TOP = flags.DEFINE_integer("top", 10, "query, like: number of videos to show", 
 _WINDOW = flags.DEFINE_float("window", None, "index: seconds of a window; 0 = whole videos")
 _STRIDE = flags.DEFINE_float("stride", None, "index: seconds between windows; default: half of one")
 _SHOTS = flags.DEFINE_bool("shots", False, "index: cut windows where shots end")
-_TOKENS = flags.DEFINE_bool("tokens", True, "index: keep tokens, which re-ranking reads")
+_TOKENS = flags.DEFINE_integer(
+    "tokens", None, "index: tokens of a window for re-ranking; default: all, 0: none", lower_bound=0
+)
 _RERANK = flags.DEFINE_bool("rerank", True, "query: re-rank with the matching head")
 _FOLDER = flags.DEFINE_string("folder", "", "query, like: show the videos of this subfolder alone")
 _SINCE = flags.DEFINE_string("since", "", "query, like: changed on this day (2024-06-30) or later")
@@ -88,7 +90,7 @@ def index(folder: str, rest: list[str]) -> None:
             window=_WINDOW.value,
             stride=_STRIDE.value,
             shots=_SHOTS.value,
-            tokens=_TOKENS.value,
+            tokens=True if _TOKENS.value is None else _TOKENS.value,
         )
     faults = list(indexed.faults.values())
     if faults:

@@ -134,8 +134,8 @@ class Index:
         Args:
           windows: the windows, at most B; those of a video are added in order.
           stamps: video -> the stamp of its file.
-          features: "embedding" [B,F,E] and, for models that re-rank, "tokens" [B,N,C]; further rows
-            are padding.
+          features: "embedding" [B,F,E] and, for models that re-rank, "tokens" [B,N,C] and their
+            "sizes" [B,N]; further rows are padding.
 
         Raises:
           UserError: if features are not finite or cannot be written.
@@ -145,7 +145,8 @@ class Index:
             for name, array in features.items()
         }
         embedding = used["embedding"].astype(np.float32).mean(axis=1)
-        self._table.append(windows, stamps, embedding, used.get("tokens"))
+        tokens = (used["tokens"], used["sizes"].astype(int)) if "tokens" in used else None
+        self._table.append(windows, stamps, embedding, tokens)
         for window in windows:
             if window.last and window.path not in self._entries:  # a part may have had a fault
                 self._entries[window.path] = Entry(stamps[window.path])

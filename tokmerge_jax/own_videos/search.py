@@ -27,7 +27,7 @@ from tokmerge_jax.data.video.workers import Fault, attempt
 from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation import Model, model_facts
 from tokmerge_jax.evaluation.context import ahead
-from tokmerge_jax.own_videos import index, settings, windows
+from tokmerge_jax.own_videos import index, packing, settings, windows
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes
 from tokmerge_jax.own_videos.ranking import Hit
@@ -50,7 +50,7 @@ def index_videos(
     window: int | float | None = None,
     stride: int | float | None = None,
     shots: bool = False,
-    tokens: bool = True,
+    tokens: bool | int = True,
 ) -> Index:
     """Encodes the videos in a folder and its subfolders into the index `target`.
 
@@ -69,7 +69,8 @@ def index_videos(
       stride: time in seconds from one window's start to the next's; None = half of `window`.
       shots: whether each shot is cut into windows by itself, instead of the whole video; takes a
         second pass over its frames.
-      tokens: whether to keep the tokens that the matching head, if there is one, re-ranks by.
+      tokens: the number of tokens of a window that are kept for the matching head, if there is
+        one; others merge into them (`packing.merged`). True keeps all, False or 0 none.
 
     Raises:
       UserError: if something is missing, the system does not support retrieval, a window or stride
@@ -83,16 +84,17 @@ def index_videos(
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
     length, step = _seconds(window, stride, system.pixels.frames)
+    shapes = _shapes(system, params)
+    kept = _kept(tokens, shapes["tokens"][0] if retrieval.matching else 0)
     reader = windows.Reader(decode, system.pixels.transform, length, step, shots)
     model = Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
     with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
-        kept = retrieval.matching is not None and tokens
         cutting = {"window": length, "stride": step, "shots": shots}
         facts = {**model_facts(system, params), **cutting, "tokens": kept}
-        stored = _updated(place, facts, _shapes(system, params), about, files)
-        _encode_missing(model, system, reader, files, stored, place, with_tokens=kept)
+        stored = _updated(place, facts, shapes, about, files)
+        _encode_missing(model, system, reader, files, stored, place, tokens=kept)
     return stored
 
 
@@ -118,13 +120,12 @@ def _encode_missing(
     stored: Index,
     place: pathlib.Path,
     *,
-    with_tokens: bool,
+    tokens: int,
 ) -> None:
     """Encodes the videos that the index lacks, a share in each process, and stores each batch."""
     config = system.config
-    encode = model.compiled(system.task(Retrieval).encode_video)
+    encode = model.compiled(packing.encoder(system.task(Retrieval).encode_video, tokens))
     size = parallel.batch_size(model.mesh, config.eval.batch_size)
-    names = ("embedding", "tokens") if with_tokens else ("embedding",)
     missing = stored.missing(files)
     todo = [missing[row] for row in hosts.share(np.arange(len(missing)))]
     done = len(files) - len(todo)
@@ -139,9 +140,16 @@ def _encode_missing(
 
         clips = windows.batches(reader, todo, config.data.workers, size, refuse)
         for batch, seen in ahead(encode, ((batch, (video,)) for batch, video in clips)):
-            stored.add(batch, files, {name: np.asarray(seen[name], np.float32) for name in names})
+            stored.add(batch, files, {key: np.asarray(seen[key], np.float32) for key in seen})
             bar.update(sum(window.last and window.path not in refused for window in batch))
     stored.gather()
+
+
+def _kept(tokens: object, most: int) -> int:
+    """The number of tokens of a window that the index keeps, of a number that the model makes."""
+    if not isinstance(tokens, int) or tokens < 0:
+        raise UserError(f"tokens={tokens!r:.60} must be a whole number; 0 keeps none")
+    return most if tokens is True else min(int(tokens), most)
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import lance  # pyright: ignore[reportMissingImports]  # an extra
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, UInt64
+from jaxtyping import Float32, Int, UInt64
 
 from tokmerge_jax import disk
 from tokmerge_jax.data.video.folder import Stamp
@@ -121,7 +121,7 @@ class Table:
         windows: Sequence[Window],
         stamps: Mapping[str, Stamp],
         embedding: Float32[np.ndarray, "B E"],
-        tokens: Float32[np.ndarray, "B N C"] | None,
+        tokens: tuple[Float32[np.ndarray, "B N C"], Int[np.ndarray, "B N"]] | None,
     ) -> None:
         """Adds windows in one commit, beside other processes that append.
 
@@ -129,10 +129,10 @@ class Table:
           windows: the windows; those of a video are added in order.
           stamps: path of the video -> size of the file and its modification time in nanoseconds.
           embedding: their embeddings.
-          tokens: their tokens; None without a matching head.
+          tokens: their tokens, and the sizes of these; None without a matching head.
         """
         values = pa.array(embedding.ravel())
-        kept = [None] * len(windows) if tokens is None else [*map(pack, tokens)]
+        kept = [None] * len(windows) if tokens is None else [*map(pack, *tokens)]
         self._append(
             **{name: [getattr(each, name) for each in windows] for name in _OF_WINDOW},
             path=[os.fsencode(each.path) for each in windows],
