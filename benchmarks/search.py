@@ -6,10 +6,12 @@ Examples:
 
 The vectors are fabricated: clusters of a hundred, of 512 numbers and unit norm, in 32-bit floats.
 Each index is built in a process of its own; a second one opens it and answers queries one by one:
-their median and 95th percentile, recall@10 against the exact result, and the memory that opening
-and answering took (pages of files, which the system may drop, count too). `ours` then adds 1,000
-rows and tidies up, as `tokmerge search index` does. The peers need `pip install faiss-cpu usearch`;
---peers without names leaves them out. The folder keeps vectors, indexes and `results.jsonl`.
+their median and 95th percentile, the CPU time of one, recall@10 against the exact result, and the
+memory that opening and answering took: the process's own, and pages of mapped files, which the
+system may drop. `ours` also answers sixteen queries at once and reads all entries, as `tokmerge
+search index` does; it then adds 1,000 rows and tidies up. The peers need `pip install faiss-cpu
+usearch`; --peers without names leaves them out. The folder keeps vectors, indexes and
+`results.jsonl`.
 """
 
 import argparse
@@ -25,12 +27,14 @@ import numpy as np
 
 from benchmarks.indexes import INDEXES, NEAREST, PEERS, add
 from tokmerge_jax import commands
+from tokmerge_jax.own_videos import ranking
 from tokmerge_jax.own_videos.table import Table
 
 _LEAST = 1000  # rows
 _WIDTH, _CLUSTER, _NOISE, _QUERIES = 512, 100, 0.5, 200
 _BLOCK = 10_000  # rows that are drawn and compared at a time
 _ADDED = 1000  # rows that are added in the end
+_TOGETHER = 16  # queries at once
 
 
 def main() -> None:
@@ -117,28 +121,31 @@ def build(name: str, folder: pathlib.Path) -> dict[str, float]:
 def ask(name: str, folder: pathlib.Path) -> dict[str, float]:
     """Opens an index, times queries, and for ours the adding of rows."""
     queries, nearest = np.load(folder / "queries.npy"), np.load(folder / "nearest.npy")
-    file, before, begun = folder / name, _memory(), time.perf_counter()
+    file, before, begun = folder / name, _memory_mib(), time.perf_counter()
     answer = INDEXES[name].open(file)
     opened = time.perf_counter() - begun
     answer(queries[0])
     first = time.perf_counter() - begun
-    times, same = [], 0
+    times, same, worked = [], 0, time.process_time()
     for query, right in zip(queries, nearest, strict=True):
         begun = time.perf_counter()
         rows = answer(query)
         times.append(time.perf_counter() - begun)
         same += len({*rows.tolist()} & {*right.tolist()})
+    cpu, memory = time.process_time() - worked, _memory_mib() - before
     figures = {
         "open_s": opened,
         "first_answer_s": first,
         "median_ms": 1000 * np.median(times),
         "p95_ms": 1000 * np.percentile(times, 95),
+        "cpu_ms": 1000 * cpu / len(times),
         "recall": same / nearest.size,
-        "memory_mib": (_memory() - before) / 2**20,
+        "own_mib": memory[0],
+        "mapped_mib": memory[1],
         "disk_bytes_per_row": _size(file) / (len(_rows(folder)) - _ADDED),
     }
     if name == "ours":
-        figures["add_s"] = _seconds_to_add(file, _rows(folder))
+        figures |= _ours(file, queries, _rows(folder))
     return {key: float(f"{value:.4g}") for key, value in figures.items()}
 
 
@@ -147,16 +154,25 @@ def _rows(folder: pathlib.Path) -> np.ndarray:
     return np.load(folder / "rows.npy", mmap_mode="r")
 
 
-def _seconds_to_add(file: pathlib.Path, rows: np.ndarray) -> float:
-    begun, table = time.perf_counter(), Table(file)
+def _ours(file: pathlib.Path, queries: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    """Seconds that our index takes for several queries at once, its entries, and more rows."""
+    table, times = Table(file), [time.perf_counter()]
+    table.known()
+    times.append(time.perf_counter())
+    ranking.candidates(table, queries[:1], NEAREST, "")  # reads what stays in memory
+    times.append(time.perf_counter())
+    ranking.candidates(table, queries[:_TOGETHER], NEAREST, "").hits(table)
+    times.append(time.perf_counter())
     add(table, len(rows) - _ADDED, np.array(rows[-_ADDED:]))
     table.tidy()
-    return time.perf_counter() - begun
+    entries, _, together, added = np.diff([*times, time.perf_counter()])
+    return {"entries_s": entries, "together_ms": 1000 * together, "add_s": added}
 
 
-def _memory() -> int:
-    """Bytes of memory that this process holds."""
-    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _memory_mib() -> np.ndarray:
+    """Memory that this process holds itself, and that of mapped files."""
+    resident, mapped = map(int, pathlib.Path("/proc/self/statm").read_text().split()[1:3])
+    return np.array([resident - mapped, mapped]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _size(file: pathlib.Path) -> int:

@@ -45,19 +45,19 @@ def test_other_bytes_are_refused(packed):
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (5, 9), (9, 2)])
 def test_merged_tokens_keep_number_and_sum(length, count):
     x = np.random.default_rng(0).standard_normal((2, length, 3), np.float32)
-    tokens = MERGED(x, count)
-    assert tokens.x.shape == (2, min(length, count), 3)
-    np.testing.assert_array_equal(np.sum(tokens.size, axis=1), length)
-    total = np.sum(tokens.x * tokens.size[..., None], axis=1)
+    tokens, sizes = MERGED(x, count)
+    assert tokens.shape == (2, min(length, count), 3)
+    np.testing.assert_array_equal(np.sum(sizes, axis=1), length)
+    total = np.sum(tokens * sizes[..., None], axis=1)
     np.testing.assert_allclose(total, x.sum(axis=1), atol=1e-4)
 
 
 def test_equal_tokens_merge_first():
     kinds = np.array([[4, 0, 0], [0, 4, 0], [0, 0, 4]], np.float32)
-    tokens = MERGED(kinds[[0, 0, 1, 1, 2, 2, 0, 0]][None], 3)
-    by_kind = np.argsort(np.argmax(tokens.x[0], axis=1))
-    np.testing.assert_allclose(tokens.x[0][by_kind], kinds, atol=1e-6)
-    np.testing.assert_array_equal(tokens.size[0][by_kind], [4, 2, 2])
+    tokens, sizes = MERGED(kinds[[0, 0, 1, 1, 2, 2, 0, 0]][None], 3)
+    by_kind = np.argsort(np.argmax(tokens[0], axis=1))
+    np.testing.assert_allclose(tokens[0][by_kind], kinds, atol=1e-6)
+    np.testing.assert_array_equal(sizes[0][by_kind], [4, 2, 2])
 
 
 def test_copies_are_proportional_attention():

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from tokmerge_jax.merging import Evidence, Tokens, ToMe
+from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.signatures import EncodeVideo, Features
 from tokmerge_jax.types import Params
 
+_SHARE = 8  # of the tokens, one merges in each round
 _LARGEST = 127
 _HEAD = np.dtype([("scale", "<f4"), ("size", "<u4")])
 
@@ -25,22 +26,28 @@ def encoder(encode_video: EncodeVideo, tokens: int) -> Callable[..., Features]:
         seen = encode_video(params, video)
         if not tokens:
             return {"embedding": seen["embedding"]}
-        kept = merged(seen["tokens"], tokens)
-        return {"embedding": seen["embedding"], "tokens": kept.x, "sizes": kept.size}
+        kept, sizes = merged(seen["tokens"], tokens)
+        return {"embedding": seen["embedding"], "tokens": kept, "sizes": sizes}
 
     return encode
 
 
-def merged(x: Float[Array, "B N C"], count: int) -> Tokens:
-    """Merges the most similar tokens until at most `count` are left, by ToMe.
+def merged(
+    x: Float[Array, "B N C"], count: int
+) -> tuple[Float[Array, "B M C"], Float[Array, "B M"]]:
+    """Merges the most similar tokens, as ToMe does, until at most `count` are left.
 
-    Each round merges half of the tokens or fewer. They are compared as they are, since a network's
-    result has no keys; sizes count from 1.
+    They are compared as they are, since a network's result has no keys. Many small rounds change
+    scores less than few large ones, which merge tokens that are not similar.
+
+    Returns:
+      The tokens, and their sizes, which count from 1.
     """
-    tokens = Tokens(x, jnp.ones(x.shape[:2], jnp.float32))
-    while (left := tokens.x.shape[1]) > count:
-        tokens = ToMe(left - count)(tokens, Evidence(keys=tokens.x))
-    return tokens
+    size = jnp.ones(x.shape[:2], jnp.float32)
+    while (left := x.shape[1]) > count:
+        r = min(left - count, max(left // _SHARE, 1))
+        x, size = merge.weighted_mean(matching.bipartite(x, r), x, size)
+    return x, size
 
 
 def pack(tokens: Float32[np.ndarray, "N C"], sizes: Int[np.ndarray, " N"]) -> bytes:

@@ -139,10 +139,10 @@ def candidates(
     if len(table) > EXACT:
         return _proposed(table, queries, count, condition)
     ids, embedding = table.embeddings()
-    if condition:
-        kept = np.isin(ids, table.where(condition))
-        ids, embedding = ids[kept], embedding[kept]
     cosine = queries @ embedding.T
+    if condition:  # after the product: embeddings would be copied
+        kept = np.isin(ids, table.where(condition))
+        ids, cosine = ids[kept], cosine[:, kept]
     if not len(ids):
         return Candidates(ids, cosine, cosine > 0)
     wanted = np.zeros(cosine.shape, bool)
