@@ -47,6 +47,7 @@ def make_index(videos, place, seed=0):
         for name, shape in shapes.items()
     }
     numbers["embedding"] /= np.linalg.norm(numbers["embedding"], axis=-1, keepdims=True)
+    numbers["sizes"] = np.ones(numbers["tokens"].shape[:2], np.float32)
     index.add(windows, files, numbers)
     index.refuse("broken.mkv", files["broken.mkv"], "broken.mkv: cannot be decoded")
     return index

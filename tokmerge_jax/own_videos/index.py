@@ -270,7 +270,7 @@ def count_windows(folder: pathlib.Path) -> int:
     Raises:
       UserError: if it is damaged.
     """
-    return len(_tables().Table(folder).where("fault IS NULL"))
+    return _tables().Table(folder).count(_WINDOWS)
 
 
 def describe(folder: pathlib.Path) -> dict[str, Json]:
