@@ -7,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test docs check fuzz demo demo-tempme demo-testa demo-tdsclip
+.PHONY: install test docs check fuzz demo demo-tempme demo-testa demo-tdsclip demo-search
 
 install: .venv/developer
 
@@ -50,6 +50,13 @@ demo-tdsclip: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.output=results/demo_tdsclip/tdsclip
 	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.model.merger.name=tome --config.output=results/demo_tdsclip/tdsclip_tome
 	cd results/demo_tdsclip && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py average tdsclip tdsclip_tome
+
+# Films of several clips, their index, and a server whose page is opened and asked, and that stops.
+demo-search: .venv/user
+	$(BIN)/python -m pip install --quiet --editable '.[serve]'
+	$(BIN)/python demo/search.py draw data/demo_films
+	$(BIN)/tokmerge search index --config demo --videos data/demo_films --index results/demo_search --window 2 --stride 1
+	$(BIN)/python demo/search.py open results/demo_search
 
 test: .venv/developer
 	$(BIN)/python -m pytest

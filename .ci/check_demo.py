@@ -23,6 +23,7 @@ GAINS = {
     ("demo_testa/none_16", "demo_testa/both"): 3,  # more frames at equal cost
     ("demo_tdsclip/average", "demo_tdsclip/tdsclip"): 50,
 }
+FIRST = 80  # percent of the clips in films that a search for their captions has to find first
 
 
 def main() -> None:
@@ -44,6 +45,10 @@ def main() -> None:
         print(f"{names[1]}: {other:.1f}, {names[0]}: {one:.1f}")
         if other - one < least:
             faults.append(f"{names[1]}: less than {least} points more than {names[0]}")
+    search = read(folder / "demo_search")
+    print(f"demo_search: {search['first']:.0f} % of {search['clips']} clips come first")
+    if search["first"] < FIRST:
+        faults.append(f"demo_search: less than {FIRST} % of the clips come first")
     sys.exit("; ".join(faults) or 0)
 
 

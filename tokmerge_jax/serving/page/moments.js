@@ -12,7 +12,7 @@ const template = document.querySelector("#moment");
 
 let hits = [];
 let cards = [];
-let further; // (offset, limit) -> the next hits, or undefined if there are none
+let further; // {offset, limit} -> the next hits, undefined if refused; itself so if there are none
 let loading;
 
 const near = new IntersectionObserver(
@@ -62,10 +62,10 @@ async function load() {
   if (!further || loading) return;
   const [next, offset] = [further, hits.length];
   loading = next({ offset, limit: Math.min(PAGE, MOST - offset) });
-  const page = await loading.catch(() => undefined); // whoever asked has said why
-  if (next !== further || !page) return;
+  const page = await loading;
+  if (next !== further) return;
   loading = undefined;
-  append(page, next);
+  if (page) append(page, next);
 }
 
 function append(page, next) {

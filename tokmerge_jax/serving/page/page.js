@@ -17,6 +17,7 @@ const field = form.elements.q;
 const chip = document.querySelector("#example");
 const summary = document.querySelector("#summary");
 const texts = document.querySelector("#texts");
+const grid = document.querySelector("#moments");
 
 let example = null; // what moments are to be like: {label, file} or {label, id, start, stop}
 let search = new AbortController(); // of the search that is shown or awaited
@@ -34,13 +35,13 @@ async function run() {
   status.say("search", "");
   if (!example && !params.has("q")) return welcome();
   if (document.body.dataset.state === "welcome") document.body.dataset.state = "results";
-  document.body.ariaBusy = "true";
+  grid.ariaBusy = "true";
   const { signal } = search;
   const rankings = await guarded(signal, () => request(params, moments.FIRST));
   if (signal.aborted) return;
   if (rankings) present(rankings, params);
   else empty();
-  document.body.ariaBusy = "false";
+  grid.ariaBusy = "false";
 }
 
 /** The answer for one page of hits: a ranking for each text. */
@@ -99,7 +100,7 @@ function empty() {
 function welcome() {
   empty();
   document.body.dataset.state = "welcome";
-  document.body.ariaBusy = "false";
+  grid.ariaBusy = "false";
 }
 
 /** What `work` gives, or undefined after saying why not; nothing is said of an aborted search. */
@@ -186,27 +187,27 @@ function byFile(file) {
 
 /** Follows the index as long as the page is open. */
 async function watch() {
+  let away = false;
   const waiting = (sentence) => {
-    if (!sentence && notAnswered) moments.retry();
-    notAnswered = Boolean(sentence);
+    if (away && !sentence) moments.retry();
+    away = Boolean(sentence);
     status.say("health", sentence);
   };
-  let notAnswered = false;
-  let folders = "";
   for (;;) {
     const health = await guarded({}, () => ask("/health", { waiting }));
-    if (!health) return; // refused, and said so
-    status.show(health);
-    document.querySelector("#rerank").hidden = !health.reranks;
-    if (folders !== health.folders.join("\n")) query.offer(health.folders);
-    folders = health.folders.join("\n");
-    const grown = windows !== health.windows;
-    windows = health.windows;
-    if (grown && document.body.dataset.state === "nothing") run();
-    await new Promise((done) => {
-      setTimeout(done, health.indexing ? POLL.growing : POLL.usual);
-    });
+    if (health) follow(health);
+    const time = health?.indexing ? POLL.growing : POLL.usual;
+    await new Promise((done) => setTimeout(done, time));
   }
+}
+
+function follow(health) {
+  status.show(health);
+  query.offer(health.folders);
+  document.querySelector("#rerank").hidden = !health.reranks;
+  const grown = windows !== health.windows;
+  windows = health.windows;
+  if (grown && document.body.dataset.state === "nothing") run();
 }
 
 form.addEventListener("submit", (event) => {
@@ -241,7 +242,7 @@ document.querySelector("#welcome").addEventListener("click", ({ target }) => {
   field.focus();
   change();
 });
-document.querySelector("#moments").addEventListener("click", (event) => {
+grid.addEventListener("click", (event) => {
   const card = event.target.closest("a");
   if (!card || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
@@ -252,6 +253,7 @@ player.onLike((hit) => {
   liken({ id, start, stop, label: `${parts(path).name} at ${clock(start)}` });
   change();
   scrollTo(0, 0);
+  summary.focus();
 });
 document.querySelector("#help").addEventListener("click", help);
 document.addEventListener("keydown", (event) => {

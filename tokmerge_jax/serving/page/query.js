@@ -5,6 +5,7 @@ const MOMENT = ["id", "start", "stop"]; // of "more like this"
 
 const form = document.querySelector("#query");
 const fields = form.elements;
+let offered = "";
 
 /**
  * The parameters of the form.
@@ -47,8 +48,10 @@ export function unfiltered(params) {
   return new URLSearchParams(others);
 }
 
-/** Offers the folders, and keeps the chosen one. */
+/** Offers the folders, and keeps the chosen one; an open list stays as long as they are the same. */
 export function offer(folders) {
+  if (folders.join("\n") === offered) return;
+  offered = folders.join("\n");
   const chosen = fields.folder.value;
   const known = folders.map((folder) => new Option(folder, folder));
   fields.folder.replaceChildren(fields.folder.options[0], ...known);
