@@ -117,7 +117,7 @@ def test_a_number_of_the_same_settings_is_preferred():
     ("words", "completed"),
     [
         (["ev"], ["eval"]),
-        (["se"], ["search", "search_schedule"]),
+        (["se"], ["search", "search_schedule", "serve"]),
         (["eval", "--config", "msrvtt_q"], ["msrvtt_qa_b16", "msrvtt_qa_l16"]),
         (["eval", "--config", "=", "demo_te"], ["demo_tempme", "demo_testa"]),
         (["eval", "--config", "="], files.names()),
