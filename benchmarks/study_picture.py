@@ -1,6 +1,7 @@
 """Draws a study: what is kept of the output against GMAC and against seconds, by merger."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ _PANELS = (
     ("share", "ranks", "GMAC, of no merging", "rank correlation"),
     ("time_share", "cosine", "seconds, of no merging", "cosine with no merging"),
 )
-_LINES = {"even": "-", "configured": ":"}
+_LINES: Mapping[str, Literal["-", ":"]] = {"even": "-", "configured": ":"}
 
 
 def draw(study: Mapping[str, Mapping[str, Json]]) -> Figure:
@@ -29,8 +30,8 @@ def draw(study: Mapping[str, Mapping[str, Json]]) -> Figure:
     if not study:
         raise UserError("there is no study to draw; measure one, see --help")
     mergers = sorted({row["merger"] for about in study.values() for row in about["points"]})
-    palette = matplotlib.colormaps["tab20"].colors
-    colours = {name: palette[place % len(palette)] for place, name in enumerate(mergers)}
+    palette = matplotlib.colormaps["tab20"]
+    colours = {name: palette(place % palette.N) for place, name in enumerate(mergers)}
     result = Figure(figsize=(11, 2.9 * len(study) + 0.6), dpi=130, layout="constrained")
     grid = result.subplots(len(study), len(_PANELS), squeeze=False)
     for panels, (name, about) in zip(grid, study.items(), strict=True):
