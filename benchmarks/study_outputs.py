@@ -82,7 +82,7 @@ class Subject:
         """Loads a configuration's weights, and the first `videos` of its data set."""
         system, plain = registry.build(config), unmerged(config)
         source, params = evaluation.inputs(system)
-        rows = np.arange(min(videos, len(source.paths)))
+        rows = range(min(videos, len(source.paths)))
         clips = source.batches(
             system.pixels.transform, min(config.eval.batch_size, len(rows)), rows
         )
