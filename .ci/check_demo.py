@@ -18,6 +18,8 @@ REQUIRED = {
 }
 # For each pair of runs: the least number of points by which the second is to beat the first.
 GAINS = {
+    ("demo_by_tome", "demo"): 6,  # trained with vid-TLDR
+    ("demo_by_random", "demo"): 8,
     ("demo_clip", "demo_tempme"): 20,  # knows the order of events
     ("demo_testa/none_8", "demo_testa/both"): 12,  # more frames
     ("demo_testa/none_16", "demo_testa/both"): 3,  # more frames at equal cost
