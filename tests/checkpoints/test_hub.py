@@ -162,7 +162,8 @@ def test_the_table_is_of_configurations_and_of_files_that_differ():
     for name, entry in known.KNOWN.items():
         assert files.load(entry.config)
         assert entry.config == name or name not in files.names()
-        assert re.fullmatch(r"(hf://[^/]+/[^/]+|https://.+)/[\w.-]+\.(pth|pt|npz)", entry.address)
+        file = r"[\w.-]+\.(pth|pt|npz|bin|safetensors)"
+        assert re.fullmatch(rf"(hf://[^/]+/.+|https://.+)/{file}", entry.address)
         assert re.fullmatch("[0-9a-f]{64}|", entry.sha256)
         assert entry.sha256 in entry.address
     addresses = {entry.address for entry in known.KNOWN.values()}

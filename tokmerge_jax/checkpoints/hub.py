@@ -28,13 +28,15 @@ _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
 
 def local(path: epath.PathLike) -> epath.PathLike:
     """The weights that `path` means: a downloaded file for `hub:NAME` and `hf://...`, a local copy
-    for an address on an object store, else `path`.
+    for an address on an object store, else `path`. Of files joined by commas, each is looked up.
 
     Raises:
       UserError: if the name is unknown, or its file cannot be downloaded or is another one; the
         message gives the address and where to put the file.
     """
     name = os.fspath(path)
+    if parts := torch_file.several(name):
+        return ",".join(os.fspath(local(part)) for part in parts)
     if name.startswith(_NAME):
         return _known(name.removeprefix(_NAME))
     if name.startswith(_HUB):
@@ -87,11 +89,11 @@ def _known(name: str) -> pathlib.Path:
         near = difflib.get_close_matches(name, KNOWN, n=1)
         hint = f"did you mean hub:{near[0]}?" if near else "`tokmerge weights` lists the names"
         raise UserError(f"hub:{name} is unknown; {hint}")
-    known, folder = KNOWN[name], downloads.cache()
-    path = folder / known.file
+    known = KNOWN[name]
+    path = downloads.cache() / known.file
     if not path.exists():
-        path = _fetched(name, known.address, folder)
-    _verify(name, known, path, folder / f"{known.file}.sha256")
+        path = _fetched(name, known.address, path.parent)
+    _verify(name, known, path, path.with_name(f"{path.name}.sha256"))
     return path
 
 
@@ -100,7 +102,7 @@ def _fetched(name: str, address: str, folder: pathlib.Path) -> pathlib.Path:
     if address.startswith(_HUB):
         import huggingface_hub  # its client would begin again after a stop
 
-        owner, place, file = address.removeprefix(_HUB).split("/")
+        owner, place, file = address.removeprefix(_HUB).split("/", 2)
         address = huggingface_hub.hf_hub_url(f"{owner}/{place}", file)
     try:
         with disk.explained(folder):

@@ -30,8 +30,12 @@ class Known:
 
     @property
     def file(self) -> str:
-        """The name of the file."""
-        return self.address.rpartition("/")[2]
+        """The name of the file; on the Hub with its folders, since names repeat there."""
+        on_hub = self.address.startswith("hf://")
+        return self.address.split("/", 4)[4] if on_hub else self.address.rpartition("/")[2]
+
+
+_INTERNVIDEO_ZOO = "OpenGVLab/InternVideo, multi_modality/MODEL_ZOO.md"
 
 
 def _umt(file: str, config: str) -> Known:
@@ -63,6 +67,18 @@ def _videoprism(size: str, patches: str, frames: int) -> dict[str, Known]:
     source = "google-deepmind/videoprism, videoprism/models.py"
     name = f"videoprism_msrvtt_{patches}"
     return {name: Known(address, name, "CC-BY-4.0", source)}
+
+
+def _internvideo2(size: str) -> dict[str, Known]:
+    """The video transformer and the head; the text transformer is MobileCLIP's, for all sizes."""
+    folder, upper = "hf://OpenGVLab/InternVideo2_distillation_models", size.upper()
+    config, zoo = f"internvideo2_msrvtt_{size}", _INTERNVIDEO_ZOO
+    vision = f"{folder}/stage1/{upper}/{upper}_dist_1B_stage2/pytorch_model.bin"
+    head = f"{folder}/clip/{upper}/pytorch_model.bin"
+    return {
+        f"internvideo2_vision_{size}": Known(vision, config, "Apache-2.0", zoo),
+        f"internvideo2_head_{size}": Known(head, config, "Apache-2.0", zoo),
+    }
 
 
 def _fine_tuned() -> dict[str, Known]:
@@ -103,6 +119,21 @@ KNOWN: Mapping[str, Known] = {
     **_pe_core("G14-448"),
     **_videoprism("base", "b18", 16),
     **_videoprism("large", "l18", 8),
+    **_internvideo2("s14"),
+    **_internvideo2("b14"),
+    **_internvideo2("l14"),
+    "internvideo2_msrvtt_l14": Known(
+        "hf://OpenGVLab/InternVideo2_CLIP_S/model.safetensors",
+        "internvideo2_msrvtt_l14",
+        "Apache-2.0",
+        _INTERNVIDEO_ZOO,
+    ),
+    "mobileclip_blt": Known(
+        "https://docs-assets.developer.apple.com/ml-research/datasets/mobileclip/mobileclip_blt.pt",
+        "internvideo2_msrvtt_b14",
+        "Apple's model licence, research only",
+        "apple/ml-mobileclip, README.md",
+    ),
     "clip_msrvtt_b32": _clip(
         "ViT-B-32.pt",
         "clip_msrvtt_b32",

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import safetensors
@@ -37,17 +37,19 @@ _MESSAGE = 400  # letters
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:
     """Reads the tensors of a checkpoint, by name.
 
-    Accepts PyTorch's zip format, TorchScript archives (OpenAI's CLIP; the tensors of all modules)
-    and safetensors, recognised by content; NumPy's .npz; the index of a checkpoint in several
-    files; and a Hugging Face folder that holds one of these. The state dict may be wrapped as in
-    training scripts ({"model": ...}); a number in it becomes an array without axes. Parts of names
-    that training adds are removed: `module.` and `model.` if all names begin so, `_orig_mod.`
-    anywhere.
+    Several files joined by commas are read one after the other. Accepts PyTorch's zip format,
+    TorchScript archives (OpenAI's CLIP; the tensors of all modules) and safetensors, recognised by
+    content; NumPy's .npz; the index of a checkpoint in several files; and a Hugging Face folder
+    that holds one of these. The state dict may be wrapped as in training scripts ({"model": ...});
+    a number in it becomes an array without axes. Parts of names that training adds are removed:
+    `module.` and `model.` if all names begin so, `_orig_mod.` anywhere.
 
     Raises:
       UserError: if the file is missing, damaged, hostile or of another format; the message says how
         to re-save it.
     """
+    if parts := several(path):
+        return _together(parts)
     if not epath.Path(path).exists():
         demo_files.check_installed(path)
         raise UserError(f"checkpoint {path} does not exist; download it, or correct the path")
@@ -70,12 +72,38 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read checkpoint {path}: {fault}") from error
 
 
+def several(path: epath.PathLike) -> list[str]:
+    """The files that a list joined by commas names; none if `path` is a single one."""
+    name = os.fspath(path)
+    return name.split(",") if "," in name and not epath.Path(path).exists() else []
+
+
+def _together(parts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Reads the tensors of several checkpoints that make one.
+
+    Raises:
+      UserError: as `read`, or if two of them hold a tensor of the same name.
+    """
+    tensors = {}
+    for part in parts:
+        more = read(part)
+        if twice := tensors.keys() & more.keys():
+            raise UserError(
+                f"cannot read checkpoint {','.join(parts)}: {part} holds {min(twice):.100}, and so"
+                " does a file before it; name each file once"
+            )
+        tensors |= more
+    return tensors
+
+
 def files(path: epath.PathLike) -> Mapping[epath.Path, list[str] | None]:
     """The files of a checkpoint -> names of the tensors to read from each (None = all).
 
     Raises:
       UserError: if one is missing, or the index is damaged.
     """
+    if parts := several(path):
+        return {file: names for part in parts for file, names in files(part).items()}
     path = epath.Path(path)
     if path.is_dir() and not is_folder(path):
         raise UserError(f"it is a folder without weights, such as {FOLDER[0]}; name a file")

@@ -39,6 +39,7 @@ TEMPME_REVIEWS = Source("reviews of TempMe (arXiv 2409.01156)", "D")
 TDSCLIP_README = Source("BBYL9413/TDS-CLIP, README", "A")
 PE_README = Source("facebookresearch/perception_models, README of apps/pe", "A")
 VIDEOPRISM_README = Source("google-deepmind/videoprism, README", "A")
+INTERNVIDEO2_ZOO = Source("OpenGVLab/InternVideo, multi_modality/MODEL_ZOO.md", "A")
 TESTA_README = Source("RenShuhuai-Andy/TESTA, README", "A")
 
 

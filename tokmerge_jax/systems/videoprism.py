@@ -175,10 +175,9 @@ def plain(
 
 def _video(tower: VideoPrismTower) -> dict[str, Any]:  # Any: modules, sizes
     """The attributes of the plain network."""
-    vision, alone = tower.config.model.vision, tower.config.model.merger.place == "frame"
+    vision = tower.config.model.vision
     return {
         "vision": tower.network,
-        "restores": alone and any(tower.r),
         "temporal": Blocks(**tower.blocks, mergers=(None,) * vision.temporal_depth),
         "table_frames": vision.table_frames,
         "dtype": tower.dtype,
