@@ -18,7 +18,7 @@ from umt_case import close
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.commands import search as command
-from tokmerge_jax.own_videos import packing, ranking, search
+from tokmerge_jax.own_videos import options, packing, ranking, search
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, describe
 from tokmerge_jax.own_videos.packing import pack, unpack
@@ -277,11 +277,11 @@ def test_tokens_that_merge_count_as_often(tmp_path):
 
 @pytest.mark.parametrize(("tokens", "kept"), [(True, 9), (False, 0), (0, 0), (4, 4), (99, 9)])
 def test_the_number_of_tokens_that_are_kept(tokens, kept):
-    assert search._kept(tokens, 9) == kept
-    assert search._kept(tokens, 0) == 0
+    assert options.kept(tokens, 9) == kept
+    assert options.kept(tokens, 0) == 0
     for wrong in (-1, 2.0, "all"):
         with pytest.raises(UserError, match=r"tokens=.* must be a whole number"):
-            search._kept(wrong, 9)
+            options.kept(wrong, 9)
 
 
 def test_a_video_with_several_broken_parts_counts_once(tmp_path, monkeypatch):

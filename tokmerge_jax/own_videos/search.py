@@ -27,7 +27,7 @@ from tokmerge_jax.data.video.workers import Fault, attempt
 from tokmerge_jax.errors import check_list, path
 from tokmerge_jax.evaluation import Model, model_facts
 from tokmerge_jax.evaluation.context import ahead
-from tokmerge_jax.own_videos import index, packing, settings, windows
+from tokmerge_jax.own_videos import index, options, packing, settings, windows
 from tokmerge_jax.own_videos.filters import EVERYTHING, Filter
 from tokmerge_jax.own_videos.index import Index, Shapes
 from tokmerge_jax.own_videos.ranking import Hit
@@ -83,16 +83,16 @@ def index_videos(
     retrieval, system = system.task(Retrieval), settings.portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
-    length, step = _seconds(window, stride, system.pixels.frames)
+    length, step = options.seconds(window, stride, system.pixels.frames)
     shapes = _shapes(system, params)
-    kept = _kept(tokens, shapes["tokens"][0] if retrieval.matching else 0)
+    kept = options.kept(tokens, shapes["tokens"][0] if retrieval.matching else 0)
     reader = windows.Reader(decode, system.pixels.transform, length, step, shots)
     model = Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
     with hosts.held(place):
         _check_folder(place, base, files)
         about = {"config": system.config.to_dict(), "videos": str(base)}
-        cutting = {"window": length, "stride": step, "shots": shots}
-        facts = {**model_facts(system, params), **cutting, "tokens": kept}
+        chosen = dict(zip(_CHOSEN, (length, step, shots, kept), strict=True))
+        facts = {**model_facts(system, params), **chosen}
         stored = _updated(place, facts, shapes, about, files)
         _encode_missing(model, system, reader, files, stored, place, tokens=kept)
     return stored
@@ -143,13 +143,6 @@ def _encode_missing(
             stored.add(batch, files, {key: np.asarray(seen[key], np.float32) for key in seen})
             bar.update(sum(window.last and window.path not in refused for window in batch))
     stored.gather()
-
-
-def _kept(tokens: object, most: int) -> int:
-    """The number of tokens of a window that the index keeps, of a number that the model makes."""
-    if not isinstance(tokens, int) or tokens < 0:
-        raise UserError(f"tokens={tokens!r:.60} must be a whole number; 0 keeps none")
-    return most if tokens is True else min(int(tokens), most)
 
 
 def _check_folder(place: pathlib.Path, videos: pathlib.Path, files: Mapping[str, Stamp]) -> None:
@@ -313,19 +306,6 @@ def check_texts(tokenize: Tokenize, texts: Sequence[str]) -> None:
     for text, length in zip(texts, lengths[1:], strict=True):
         if length == lengths[0]:
             raise UserError(f"{text!r:.60} holds no word; describe in words what to look for")
-
-
-def _seconds(
-    window: int | float | None, stride: int | float | None, frames: int
-) -> tuple[float, float]:
-    """Length and stride of windows in seconds, for a model that reads a number of `frames`."""
-    length = float(frames) if window is None else float(window)
-    step = length / 2 if stride is None else float(stride)
-    if not 0 <= length < np.inf:
-        raise UserError(f"window={window} must be a number of seconds; 0 = whole videos")
-    if length and not 0 < step <= length:
-        raise UserError(f"stride={stride} must be above 0 and at most the window, {length:g} s")
-    return length, step
 
 
 def _shapes(system: System, params: Params) -> Shapes:
