@@ -175,6 +175,16 @@ def best_pairs(
     return _matching(kept, even[0] + 2 * source, target)
 
 
+def groups(leader: Int[Array, "B N"], r: int) -> Matching:
+    """Merges each token into its group's leader; N - r tokens, kept in order, lead themselves."""
+    leads = leader == jnp.arange(leader.shape[1], dtype=jnp.int32)[None]
+    order = jnp.argsort(~leads, axis=1, stable=True)
+    kept, source = jnp.split(order, [leader.shape[1] - r], axis=1)
+    place = leads.cumsum(axis=1) - 1
+    into = jnp.take_along_axis(leader, source, axis=1)
+    return _matching(kept, source, jnp.take_along_axis(place, into, axis=1))
+
+
 def mode(x: Shaped[Array, "B N A"]) -> Shaped[Array, "B A"]:
     """The most frequent numbers along axis 1 of [B,N,A], the least of equally frequent ones."""
     x = jnp.sort(x, axis=1)
