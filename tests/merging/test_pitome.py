@@ -24,7 +24,7 @@ from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
 from tokmerge_jax.types import UserError
 
 UNIT, VIT = golden.load("mergers-pitome"), golden.load("mergers-pitome-vit")
-CASES = sorted({"/".join(key.split("/")[:5]) for key in UNIT.arrays if "/a1.0/" in key})
+CASES = sorted({"/".join(key.split("/")[:5]) for key in UNIT.arrays})
 
 
 def close(ours, theirs):
@@ -37,9 +37,9 @@ def compiled(merger):
     return jax.jit(lambda tokens, keys: merger(tokens, Evidence(keys)))
 
 
-@partial(jax.jit, static_argnums=1)
-def energies(metric, margin):
-    energy = pitome.energy(matching.cosine(metric, metric), margin)
+@partial(jax.jit, static_argnums=(1, 2))
+def energies(metric, margin, alpha):
+    energy = pitome.energy(matching.cosine(metric, metric), margin, alpha)
     return energy, matching.ranking(energy)
 
 
@@ -51,17 +51,17 @@ def test_pitome_equals_the_original_twice_in_a_row(case):
         for key, value in UNIT.arrays.items()
         if key.startswith(f"{case}/")
     }
-    tag, split, r, margin, _ = case.split("/")
-    first, r, margin = int(tag == "cls"), int(r[1:]), float(margin[1:])
+    tag, split, r, *numbers = case.split("/")
+    first, r, (margin, alpha) = int(tag == "cls"), int(r[1:]), (float(each[1:]) for each in numbers)
     metric, x = (jnp.asarray(recipe.video((2, 25, n), 7101 + i)) for i, n in enumerate((8, 6)))
-    energy, ranking = energies(metric[:, first:], margin)
+    energy, ranking = energies(metric[:, first:], margin, alpha)
     close(energy, expected["energy"])
     np.testing.assert_array_equal(ranking, expected["order"])
-    tokens = compiled(PiToMe(r, first, margin, split == "energy"))(Tokens.traced(x), metric)
+    tokens = compiled(PiToMe(r, first, margin, split == "energy", alpha))(Tokens.traced(x), metric)
     close(tokens.x, expected["x"])
     np.testing.assert_array_equal(tokens.size, expected["size"])
     np.testing.assert_array_equal(tokens.origin, expected["origin"])
-    again = PiToMe(max(1, r // 2), first, margin, split == "all")
+    again = PiToMe(max(1, r // 2), first, margin, split == "all", alpha)
     tokens = compiled(again)(tokens, metric[:, : 25 - r])
     close(tokens.x, expected["second/x"])
     np.testing.assert_array_equal(tokens.size, expected["second/size"])

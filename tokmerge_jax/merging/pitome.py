@@ -26,6 +26,7 @@ class PiToMe(Merger):
     Attributes:
       margin: the cosine above which two tokens raise each other's energy.
       limited: whether only the 2 r tokens of the highest energy may merge.
+      alpha: how far cosines below the margin can lower an energy; 1 in the paper's networks.
     """
 
     needs = frozenset({"keys"})
@@ -33,6 +34,7 @@ class PiToMe(Merger):
     ordered = False
     margin: float = 0.75
     limited: bool = False
+    alpha: float = 1.0
 
     @classmethod
     def at(cls, layer: int, depth: int, r: int, class_tokens: int) -> "PiToMe":
@@ -53,7 +55,7 @@ class PiToMe(Merger):
         return self._merged(tokens, read("keys", self, tokens, evidence))
 
     def _merged(self, tokens: Tokens, metric: Float[Array, "B N D"]) -> Tokens:
-        pairs = crowded(metric, self.r, self.margin, self.limited, self.class_tokens)
+        pairs = crowded(metric, self.r, self.margin, self.limited, self.class_tokens, self.alpha)
         return merge.tokens(pairs, tokens)
 
 
@@ -80,7 +82,12 @@ class PiToMeCLIP(PiToMe):
 
 
 def crowded(
-    metric: Float[Array, "B N D"], r: int, margin: float, limited: bool, class_tokens: int
+    metric: Float[Array, "B N D"],
+    r: int,
+    margin: float,
+    limited: bool,
+    class_tokens: int,
+    alpha: float = 1.0,
 ) -> Matching:
     """Merges r tokens between even and odd ranks of energy; the others stand before their targets.
 
@@ -90,13 +97,14 @@ def crowded(
       margin: see `energy`.
       limited: whether only the 2 r tokens of the highest energy may merge.
       class_tokens: number of leading tokens that neither merge nor count in any energy.
+      alpha: see `energy`.
     """
     batch, tokens, _ = metric.shape
     r = min(r, matching.most(tokens, class_tokens))
     if r <= 0:
         return matching.identity(batch, tokens)
     similar = matching.cosine(*2 * [metric[:, class_tokens:]])
-    ranking = matching.ranking(energy(similar, margin))
+    ranking = matching.ranking(energy(similar, margin, alpha))
     crowd = 2 * r if limited else tokens - class_tokens
     even, odd = ranking[:, :crowd:2], ranking[:, 1:crowd:2]
     score = jnp.take_along_axis(similar, even[..., None], axis=1)
@@ -111,6 +119,11 @@ def crowded(
     return Matching(kept, source, tokens - crowd + pairs.target)
 
 
-def energy(similar: Float[Array, "B N N"], margin: float) -> Float[Array, "B N"]:
-    """Energy of each token, the crowd around it: the mean ELU of its cosines minus the margin."""
-    return jax.nn.elu(similar - margin).mean(axis=-1)
+def energy(
+    similar: Float[Array, "B N N"], margin: float, alpha: float = 1.0
+) -> Float[Array, "B N"]:
+    """Energy of each token, the crowd around it: the mean ELU of its cosines minus the margin.
+
+    A cosine below the margin counts as alpha (exp(cosine - margin) - 1).
+    """
+    return jax.nn.elu(similar - margin, alpha).mean(axis=-1)

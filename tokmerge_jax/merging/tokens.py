@@ -58,6 +58,7 @@ class Evidence(flax.struct.PyTreeNode):
       shift: float32 [B,N], ||u - x||, u being what the MLP adds to x.
       difference: float32 [B,N], 1 - the cosine of each patch and that of the frame before; see
         `unchanged.difference`.
+      frames: T, the number of frames that `difference` is about.
       rotated: [B,N,D], `keys` after rotary positions; None where there are none.
     """
 
@@ -68,6 +69,7 @@ class Evidence(flax.struct.PyTreeNode):
     shift: jax.Array | None = None
     difference: jax.Array | None = None
     rotated: jax.Array | None = None
+    frames: int = flax.struct.field(pytree_node=False, default=1)
 
 
 def read(

@@ -7,8 +7,9 @@ after the encoder; Run-Length Tokenization (NeurIPS 2024) drops them before it, 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from tokmerge_jax.merging import matching, merge
 from tokmerge_jax.merging.matching import length
 from tokmerge_jax.merging.merger import Merger, register
 from tokmerge_jax.merging.prune import drop, most_dropped
@@ -42,6 +43,40 @@ class Unchanged(Merger):
           UserError: if the tokens are traced.
         """
         return drop(tokens, read("difference", self, tokens, evidence), self.r, self.class_tokens)
+
+
+@register("unchanged_runs")
+class UnchangedRuns(Unchanged):
+    """`Unchanged`, in which a patch stands for those dropped after it at its place.
+
+    Later attention counts them, and tokens can be traced.
+    """
+
+    def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
+        """Merges tokens [B,N,C] by their differences; returns [B,N-r,C] in order, unchanged."""
+        changed, total = read("difference", self, tokens, evidence), tokens.x.shape[1]
+        r = min(self.r, self.most(total, self.class_tokens))
+        per_frame = (total - self.class_tokens) // max(evidence.frames - 1, 1)
+        runs = matching.groups(holders(changed, r, evidence.frames, per_frame), r)
+        kept = merge.tokens(runs, tokens, jnp.zeros_like(changed))
+        return kept.replace(size=merge.reduce(runs, jnp.ones_like(changed)[..., None])[..., 0])
+
+
+def holders(changed: Float[Array, "B N"], r: int, frames: int, per_frame: int) -> Int[Array, "B N"]:
+    """The last kept token at each patch's place, itself included, if the r least changed go.
+
+    Args:
+      changed: the difference of each patch, frame by frame behind the class tokens; infinite in
+        these and in the first frame.
+      r: number of patches that go.
+      frames: T.
+      per_frame: P, the number of patches of a frame.
+    """
+    kept = matching.highest(changed, r).astype(jnp.int32)
+    own = jax.vmap(lambda i: jnp.zeros(changed.shape[1], jnp.int32).at[i].set(i))(kept)
+    first, patches = jnp.split(own, [changed.shape[1] - frames * per_frame], axis=1)
+    last = jax.lax.cummax(rearrange(patches, "b (t p) -> b t p", t=frames), axis=1)
+    return jnp.concatenate([first, rearrange(last, "b t p -> b (t p)")], axis=1)
 
 
 def difference(

@@ -59,7 +59,10 @@ class UMTViT(nn.Module):
         if first and first.place == "input":
             class_tokens = x.shape[1] - patches.shape[1]
             changed = difference(patches, frames, class_tokens)
-            tokens = first(tokens, Evidence(difference=changed))
+            evidence = Evidence(difference=changed, frames=frames)
+            tokens = first(tokens, evidence)
+            self.sow("intermediates", "evidence", evidence)
+            self.sow("intermediates", "after_merging", tokens)
         kind = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merger in enumerate(self.mergers):
             tokens = self._block(kind, i, merger)(tokens, train)

@@ -165,9 +165,8 @@ class Tower(abc.ABC):
         for i, merger in enumerate(self.mergers(self.r)):
             if merger is None:
                 continue
-            (evidence,), (tokens,) = (
-                blocks[f"block_{i}"][name] for name in ("evidence", "after_merging")
-            )
+            record = blocks if merger.place == "input" else blocks[f"block_{i}"]
+            (evidence,), (tokens,) = (record[name] for name in ("evidence", "after_merging"))
             saliency = merging.vid_tldr.saliency(evidence, self.protected)
             if saliency is not None:
                 trace["saliency"].append(saliency)
