@@ -4,7 +4,6 @@ import functools
 import inspect
 import re
 from functools import partial
-from operator import eq
 from typing import get_args
 
 import golden
@@ -16,13 +15,10 @@ import recipe
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tokmerge_jax import merging
-from tokmerge_jax.config import clip, umt
 from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
 from tokmerge_jax.merging.prune import PruneFrames
 from tokmerge_jax.merging.random import Random
 from tokmerge_jax.merging.vote import Vote
-from tokmerge_jax.systems.tempme import TempMeTower
-from tokmerge_jax.systems.towers.umt import UMTTower
 from tokmerge_jax.types import UserError
 
 
@@ -117,23 +113,6 @@ def test_every_registered_merger_does_what_it_says(name, class_tokens):
         if kind.place != "time":
             assert kind.most(class_tokens, class_tokens) == 0
             np.testing.assert_array_equal(left.x[:, :class_tokens], tokens.x[:, :class_tokens])
-
-
-@pytest.mark.parametrize("name", merging.merger.names())
-def test_r_of_0_is_the_plain_network(name):
-    """The same module makes the same program, so results are equal bit for bit."""
-
-    def networks(name, r):
-        keys = {"model.merger.name": name, "model.merger.r": r}
-        towers = (
-            UMTTower(umt.Retrieval().override(keys)),
-            TempMeTower(clip.Retrieval().override(keys)),
-        )
-        return [tower.network for tower in towers]
-
-    plain = networks("none", 0)
-    assert networks(name, 0) == plain
-    assert not any(map(eq, networks(name, (2,)), plain))
 
 
 def test_a_background_source_vanishes():

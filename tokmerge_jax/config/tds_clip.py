@@ -38,7 +38,7 @@ class Side(Part):
 class Merger(common.Merger):
     """Merging within each frame of the frozen transformer."""
 
-    name: str = "none"  # or tome
+    name: str = "none"  # or one that drops no tokens (docs/mergers.md)
     r: Merged = 0  # number of tokens that merge in each block
     proportional: bool = True  # attention weights a merged token by its size
 

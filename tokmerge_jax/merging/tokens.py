@@ -69,7 +69,7 @@ class Evidence(flax.struct.PyTreeNode):
     shift: jax.Array | None = None
     difference: jax.Array | None = None
     rotated: jax.Array | None = None
-    frames: int = flax.struct.field(pytree_node=False, default=1)
+    frames: int = flax.struct.field(pytree_node=False, default=1, kw_only=True)
 
 
 def read(

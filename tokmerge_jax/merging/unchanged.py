@@ -55,6 +55,7 @@ class UnchangedRuns(Unchanged):
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Merges tokens [B,N,C] by their differences; returns [B,N-r,C] in order, unchanged."""
         changed, total = read("difference", self, tokens, evidence), tokens.x.shape[1]
+        changed = changed.at[:, : self.class_tokens].set(jnp.inf)
         r = min(self.r, self.most(total, self.class_tokens))
         per_frame = (total - self.class_tokens) // max(evidence.frames - 1, 1)
         runs = matching.groups(holders(changed, r, evidence.frames, per_frame), r)
