@@ -10,6 +10,7 @@ import uvicorn
 
 from tokmerge_jax import disk
 from tokmerge_jax.serving.app import application
+from tokmerge_jax.serving.connections import Connection
 from tokmerge_jax.serving.service import Service
 from tokmerge_jax.types import UserError
 
@@ -66,7 +67,7 @@ def serve(service: Service, listening: socket.socket, token: str | None) -> None
     config = uvicorn.Config(
         application(service, token),
         loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         log_level="error",
         access_log=False,  # addresses may hold the token
