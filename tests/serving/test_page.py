@@ -240,6 +240,26 @@ def test_a_clip_a_picture_and_a_moment_as_the_query(visit, served):
     expect(page.locator("#welcome")).to_be_visible()
 
 
+DROP = """([name, type]) => {
+  const data = new DataTransfer();
+  data.items.add(new File(["a"], name, { type }));
+  const how = { dataTransfer: data, bubbles: true, cancelable: true };
+  for (const kind of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(kind, how));
+}"""
+
+
+def test_dropped_files(visit):
+    page = visit()
+    answered(page, "/similar", 200, {"hits": [], "more": False, "seconds": 0})
+    page.evaluate(DROP, ["a.txt", "text/plain"])
+    expect(page.locator("#notice p")).to_have_text("a.txt is neither a picture nor a video.")
+    with page.expect_request("**/similar?offset=0&limit=60") as request:
+        page.evaluate(DROP, ["a.png", "image/png"])
+    assert request.value.header_value("content-type") == "image/png"
+    expect(page.locator("#summary")).to_have_text("No moment for “a.png”.")
+    expect(page.locator("#drop")).to_be_hidden()
+
+
 def test_a_name_of_a_file_is_never_markup(visit):
     page = visit()
     search(page, caption(FILMS[3], 1))

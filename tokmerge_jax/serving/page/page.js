@@ -1,39 +1,37 @@
 // The page: it asks as the reader types, and keeps what is asked in the address.
 
+import * as example from "./example.js";
 import * as moments from "./moments.js";
 import * as player from "./player.js";
 import * as query from "./query.js";
 import { Refusal, ask } from "./server.js";
 import * as status from "./status.js";
-import { clock, count, parts } from "./words.js";
+import { receive } from "./uploads.js";
+import { count } from "./words.js";
 
 const TYPING = 150; // ms without a key, after which is asked
 const SEEN = 2000; // ms, after which a query was worth a step of the back button
-const LARGEST = 64 * 2 ** 20; // bytes of a picture or clip
 const POLL = { growing: 1000, usual: 5000 }; // ms
 
 const form = document.querySelector("#query");
 const field = form.elements.q;
-const chip = document.querySelector("#example");
 const summary = document.querySelector("#summary");
 const texts = document.querySelector("#texts");
 const grid = document.querySelector("#moments");
 
-let example = null; // what moments are to be like: {label, file} or {label, id, start, stop}
 let search = new AbortController(); // of the search that is shown or awaited
 let remembered = 0; // when the address changed last
 let timer;
 let windows; // number in the index
-const files = []; // pictures and clips of this visit, which no address can hold
 
 /** Asks for what the form says. */
 async function run() {
   search.abort();
   search = new AbortController();
-  const params = query.written(example);
+  const params = query.written(example.current);
   document.querySelector("#clear").hidden = !query.filtered(params);
   status.say("search", "");
-  if (!example && !params.has("q")) return welcome();
+  if (!example.current && !params.has("q")) return welcome();
   if (document.body.dataset.state === "welcome") document.body.dataset.state = "results";
   grid.ariaBusy = "true";
   const { signal } = search;
@@ -47,11 +45,11 @@ async function run() {
 /** The answer for one page of hits: a ranking for each text. */
 async function request(params, page) {
   const all = new URLSearchParams([...params, ...Object.entries(page)]);
-  const path = example ? "/similar" : "/search";
+  const path = example.current ? "/similar" : "/search";
   const waiting = (sentence) => status.say("search", sentence);
-  const options = { params: all, body: example?.file, signal: search.signal, waiting };
+  const options = { params: all, body: example.current?.file, signal: search.signal, waiting };
   const answer = await ask(path, options);
-  return answer.queries ?? [{ query: example.label, ...answer }];
+  return answer.queries ?? [{ query: example.current.label, ...answer }];
 }
 
 function present(rankings, params) {
@@ -73,7 +71,7 @@ function choice({ query: text }, place) {
 /** Lists the hits of a text; further pages are asked for this text alone. */
 function list(ranking, params) {
   const alone = new URLSearchParams([...params].filter(([name]) => name !== "q"));
-  if (!example) alone.set("q", ranking.query);
+  if (!example.current) alone.set("q", ranking.query);
   moments.show(ranking, (page) => {
     const { signal } = search;
     return guarded(signal, async () => (await request(alone, page))[0]);
@@ -125,12 +123,11 @@ function refuse({ status: code, message }) {
 /** Asks, and puts into the address what is asked; `typing` makes steps of pauses only. */
 function change(typing = false) {
   clearTimeout(timer);
-  const address = `?${query.written(example)}`;
-  const state = { label: example?.label, file: files.indexOf(example?.file) };
-  if (address !== `?${location.search.slice(1)}` || state.file !== (history.state?.file ?? -1)) {
+  const address = `?${query.written(example.current)}`;
+  if (address !== `?${location.search.slice(1)}` || !example.isOf(history.state)) {
     const fresh = document.body.dataset.state === "welcome";
     const brief = typing && !fresh && Date.now() - remembered < SEEN;
-    history[brief ? "replaceState" : "pushState"](state, "", address);
+    history[brief ? "replaceState" : "pushState"](example.kept(), "", address);
     remembered = Date.now();
   }
   titled();
@@ -138,51 +135,16 @@ function change(typing = false) {
 }
 
 function titled() {
-  const asked = example?.label ?? field.value.trim();
+  const asked = example.current?.label ?? field.value.trim();
   document.title = asked ? `${asked} – Video search` : "Video search";
 }
 
 /** Fills the form by the address and asks. */
 function restore() {
-  const params = new URLSearchParams(location.search);
-  const { label, file = -1 } = history.state ?? {};
-  const moment = query.fill(params);
-  if (moment) liken({ ...moment, label: label ?? `a moment at ${clock(moment.start)}` });
-  else liken(files[file] ? { label, file: files[file] } : null);
+  clearTimeout(timer);
+  example.restore(query.fill(new URLSearchParams(location.search)), history.state);
   titled();
   run();
-}
-
-/** Sets the example, which takes the place of the text. */
-function liken(given) {
-  URL.revokeObjectURL(chip.querySelector("img").src);
-  example = given;
-  chip.hidden = !example;
-  field.placeholder = example ? "" : "Describe what is seen";
-  if (!example) return;
-  field.value = "";
-  chip.querySelector("span").textContent = example.label;
-  const image = chip.querySelector("img");
-  image.hidden = example.file?.type.startsWith("video/") ?? false;
-  image.src = example.file ? URL.createObjectURL(example.file) : thumbnail(example);
-}
-
-function thumbnail({ id, start, stop }) {
-  return `/thumbnail/${encodeURIComponent(id)}?at=${(Number(start) + Number(stop)) / 2}&width=320`;
-}
-
-/** Searches by a picture or a clip. */
-function byFile(file) {
-  if (!file) return;
-  if (!/^(image|video)\//.test(file.type)) {
-    status.say("search", `${file.name} is neither a picture nor a video.`);
-  } else if (file.size > LARGEST) {
-    status.say("search", `${file.name} is larger than 64 MiB; cut a shorter clip.`);
-  } else {
-    files.push(file);
-    liken({ label: file.name, file });
-    change();
-  }
 }
 
 /** Follows the index as long as the page is open. */
@@ -215,20 +177,15 @@ form.addEventListener("submit", (event) => {
   change();
 });
 field.addEventListener("input", () => {
-  if (field.value) liken(null);
+  if (field.value) example.set(null);
   clearTimeout(timer);
   timer = setTimeout(change, TYPING, true);
 });
 form.addEventListener("change", ({ target }) => {
-  if (target.type === "file") {
-    byFile(target.files[0]);
-    target.value = "";
-  } else if (target !== field) {
-    change();
-  }
+  if (target !== field && target.type !== "file") change();
 });
-chip.querySelector("button").addEventListener("click", () => {
-  liken(null);
+document.querySelector("#example button").addEventListener("click", () => {
+  example.set(null);
   field.focus();
   change();
 });
@@ -249,8 +206,7 @@ grid.addEventListener("click", (event) => {
   player.open(moments.number(card));
 });
 player.onLike((hit) => {
-  const { id, start, stop, path } = hit;
-  liken({ id, start, stop, label: `${parts(path).name} at ${clock(start)}` });
+  example.set(example.ofHit(hit));
   change();
   scrollTo(0, 0);
   summary.focus();
@@ -271,21 +227,13 @@ function help() {
   document.querySelector("#keys").showModal();
 }
 
-const drop = document.querySelector("#drop");
-document.addEventListener("dragover", (event) => {
-  if (!event.dataTransfer.types.includes("Files")) return;
-  event.preventDefault();
-  drop.hidden = false;
-});
-document.addEventListener("dragleave", (event) => (drop.hidden ||= !event.relatedTarget));
-document.addEventListener("drop", (event) => {
-  drop.hidden = true;
-  if (!event.dataTransfer.files.length) return;
-  event.preventDefault();
-  byFile(event.dataTransfer.files[0]);
-});
-document.addEventListener("paste", (event) => byFile(event.clipboardData.files[0]));
-
+receive(
+  (file) => {
+    example.set(example.ofFile(file));
+    change();
+  },
+  (fault) => status.say("search", fault),
+);
 addEventListener("popstate", restore);
 restore();
 watch();
