@@ -4,7 +4,9 @@ No original has it; the mean of the frames' evidence decides.
 """
 
 import jax
-from einops import rearrange, reduce, repeat
+import jax.numpy as jnp
+from einops import rearrange, reduce
+from jaxtyping import Array, Float
 
 from tokmerge_jax.merging.matching import unit
 from tokmerge_jax.merging.merger import Merger
@@ -18,37 +20,19 @@ def merged(merger: Merger, tokens: Tokens, evidence: Evidence, frames: int) -> T
     vectors of all frames, side by side: their cosine is the mean of the frames' cosines. Of other
     evidence it reads the mean over frames.
     """
-
-    def of_clips(x: jax.Array) -> jax.Array:
-        return rearrange(x, "(b t) n c -> b n (t c)", t=frames)
-
-    def compared(x: jax.Array | None) -> jax.Array | None:
-        return None if x is None else of_clips(unit(x))
-
-    def mean(x: jax.Array | None) -> jax.Array | None:
-        return None if x is None else reduce(x, "(b t) n -> b n", "mean", t=frames)
-
-    def first(x: jax.Array | None) -> jax.Array | None:
-        return None if x is None else x[::frames]
-
-    def of_frames(x: jax.Array | None) -> jax.Array | None:
-        return None if x is None else repeat(x, "b n -> (b t) n", t=frames)
-
-    about = Evidence(
-        keys=compared(evidence.keys),
-        entropy=mean(evidence.entropy),
-        received=mean(evidence.received),
-        attended=mean(evidence.attended),
-        shift=mean(evidence.shift),
+    about = jax.tree.map(
+        lambda x: reduce(x, "(b t) n -> b n", "mean", t=frames),
+        evidence.replace(keys=None, rotated=None),
     )
-    clips = merger(
-        Tokens(
-            of_clips(tokens.x), first(tokens.size), first(tokens.origin), metric=compared(tokens.x)
-        ),
-        about,
-    )
-    return tokens.replace(
-        x=rearrange(clips.x, "b n (t c) -> (b t) n c", t=frames),
-        size=of_frames(clips.size),
-        origin=of_frames(clips.origin),
-    )
+    if evidence.keys is not None:
+        about = about.replace(keys=_side_by_side(unit(evidence.keys), frames))
+    metric = _side_by_side(unit(tokens.x), frames)
+    size, origin = jax.tree.map(lambda x: x[::frames], (tokens.size, tokens.origin))
+    clips = merger(Tokens(_side_by_side(tokens.x, frames), size, origin, metric=metric), about)
+    size, origin = jax.tree.map(lambda x: jnp.repeat(x, frames, axis=0), (clips.size, clips.origin))
+    x = rearrange(clips.x, "b n (t c) -> (b t) n c", t=frames)
+    return tokens.replace(x=x, size=size, origin=origin)
+
+
+def _side_by_side(x: Float[Array, "BT N C"], frames: int) -> Float[Array, "B N TC"]:
+    return rearrange(x, "(b t) n c -> b n (t c)", t=frames)

@@ -4,7 +4,7 @@ Source: VideoPrism (ICML 2024), its released code; `docs/videoprism.md`.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -84,33 +84,30 @@ class VideoPrismTower(ClipTower):
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """The cost of each block, and of pooling, with the schedule `r` in all frames."""
-        vision, merger = self.config.model.vision, self.config.model.merger
-        sizes = {"width": vision.width, "heads": vision.heads, "mlp_width": vision.mlp_width}
         stages = self.stages_of(r)
-        layers = tempme.cost(stages, patch_inputs=self.patch_inputs, class_tokens=0, **sizes)
-        merged, frames = stages[-1].tokens_out, vision.frames
-        timed = merged if merger.place == "clip" else self.patches
-        left = merged if merger.after == "regroup" else timed
-        over_time = timed * costs.block(None, frames, **sizes)
-        together = costs.block(None, frames * left, **sizes)
-        timed, left = frames * timed, frames * left
-        return (
-            *layers,
-            *(
-                LayerCost(f"temporal_{i}", timed, timed, over_time)
-                for i in range(vision.temporal_depth)
-            ),
-            *(
-                LayerCost(f"auxiliary_{i}", left, left, together)
-                for i in range(vision.auxiliary_depth)
-            ),
-            LayerCost("pooling", left, left, _pooling(left, vision)),
-        )
+        layers = tempme.cost(stages, patch_inputs=self.patch_inputs, class_tokens=0, **self._sizes)
+        return (*layers, *self._later_costs(stages[-1].tokens_out))
 
+    def _later_costs(self, merged: int) -> Iterator[LayerCost]:
+        """The costs after the blocks within frames, which leave `merged` tokens of a frame."""
+        vision, merger = self.config.model.vision, self.config.model.merger
+        frames, places = vision.frames, merged if merger.place == "clip" else self.patches
+        over_time = places * costs.block(None, frames, **self._sizes)
+        for i in range(vision.temporal_depth):
+            yield LayerCost(f"temporal_{i}", frames * places, frames * places, over_time)
+        tokens = frames * (merged if merger.after == "regroup" else places)
+        together = costs.block(None, tokens, **self._sizes)
+        for i in range(vision.auxiliary_depth):
+            yield LayerCost(f"auxiliary_{i}", tokens, tokens, together)
+        # Two products with all tokens; four projections of a single query.
+        pooling = 2 * tokens * vision.heads * vision.width + 16 * vision.width**2
+        yield LayerCost("pooling", tokens, tokens, pooling)
 
-def _pooling(tokens: int, vision: videoprism.Vision) -> int:
-    """Multiply-accumulates of `WidePooling`: two products with all tokens, four projections."""
-    return 2 * tokens * vision.heads * vision.width + 16 * vision.width**2
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """The sizes that the cost of a block depends on."""
+        vision = self.config.model.vision
+        return {"width": vision.width, "heads": vision.heads, "mlp_width": vision.mlp_width}
 
 
 def build(config: videoprism.Retrieval) -> System:
