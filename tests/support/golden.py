@@ -52,19 +52,29 @@ class Golden:
         for name, factor in spec.get("factors", {}).items():
             drawn[name] *= np.float32(factor)
         scales = spec.get("weights_scale", {})
-        return _stacked({n: x * _scale(n, scales) if scales else x for n, x in drawn.items()})
+        for name in drawn if scales else ():
+            drawn[name] = drawn[name] * _scale(name, scales)
+        return _stacked(drawn)
 
 
 def _scale(name: str, scales: Mapping[str, float]) -> np.float32:
     return np.float32(next((x for end, x in scales.items() if name.endswith(end)), 1))
 
 
-def _stacked(drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Joins the arrays of `x_layers_0`, `x_layers_1`, ... along a new first axis, as `x_layers`."""
-    stacks: dict[str, list[np.ndarray]] = {}
+def _stacked(drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Joins the arrays of `x_layers_0`, `x_layers_1`, ... along a new first axis, as `x_layers`.
+
+    It empties `drawn` on the way: a full-size network would need twice its memory.
+    """
+    stacks: dict[str, list[str]] = {}
     for name in sorted(drawn, key=_layer):
-        stacks.setdefault(stacked(name), []).append(drawn[name])
-    return {name: np.stack(x) if "x_layers/" in name else x[0] for name, x in stacks.items()}
+        stacks.setdefault(stacked(name), []).append(name)
+    return {
+        name: np.stack([drawn.pop(layer) for layer in layers])
+        if "x_layers/" in name
+        else drawn.pop(layers[0])
+        for name, layers in stacks.items()
+    }
 
 
 def stacked(name: str) -> str:
