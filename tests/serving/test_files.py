@@ -7,9 +7,9 @@ import pytest
 
 from tokmerge_jax.own_videos.index import Index
 from tokmerge_jax.own_videos.windows import Window
-from tokmerge_jax.serving import catalogue
+from tokmerge_jax.serving import catalogue, files
 from tokmerge_jax.serving.catalogue import Catalogue, identify
-from tokmerge_jax.serving.files import MissingError, located
+from tokmerge_jax.serving.files import MissingError, located, opened
 
 SECRET = "secret"
 
@@ -55,6 +55,32 @@ def test_nothing_else_is_read(folder, path, monkeypatch):
     (folder / "closed.mp4").touch()
     with pytest.raises(MissingError, match="gone, or lies outside the indexed folder"):
         located(folder, path)
+
+
+def pipe(_, place):
+    os.mkfifo(place)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by"),
+    [("in/a.mp4", os.symlink), ("in", os.symlink), ("in/a.mp4", pipe)],
+)
+def test_what_takes_a_place_after_the_check_is_not_read(folder, replaced, by, monkeypatch):
+    others = folder.parent / "videos-of-others"
+    (others / "a.mp4").write_text(SECRET)
+    with opened(folder, "in/a.mp4") as file:
+        assert file.read() == b"mine"
+
+    def then_replaced(*given):
+        checked = located(*given)
+        (folder / replaced).rename(folder.parent / "before")
+        target = others if replaced == "in" else others / "a.mp4"
+        by(target, folder / replaced)
+        return checked
+
+    monkeypatch.setattr(files, "located", then_replaced)
+    with pytest.raises(MissingError):
+        opened(folder, "in/a.mp4")
 
 
 def test_ids_stand_for_rows_of_the_table_alone(tmp_path, monkeypatch):

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import hashlib
+import mimetypes
+import os
 import pathlib
 import tempfile
 from collections.abc import AsyncIterator
+from typing import BinaryIO
 
 import anyio
 from pydantic import BaseModel
@@ -14,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.serving import answers, guard, problems
@@ -116,12 +120,7 @@ class _Routes:
     async def video(self, request: Request) -> Response:
         """The file of a video, or ranges of its bytes."""
         _parameters(request, Parameters)
-        file, state = await self._service.video(request.path_params["id"])
-        headers = {"cache-control": "private, no-cache"}
-        sent = FileResponse(file, headers=headers, stat_result=state)
-        if not sent.headers["content-type"].startswith(("video/", "image/")):
-            sent.headers["content-type"] = _OTHER
-        return sent
+        return _Video(*await self._service.content(request.path_params["id"]))
 
     async def thumbnail(self, request: Request) -> Response:
         """A frame of a video."""
@@ -144,6 +143,25 @@ class _Routes:
         """This document."""
         _parameters(request, Parameters)
         return JSONResponse(self._document)
+
+
+class _Video(FileResponse):
+    """The content of an open file, which is closed at the end."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        kind, _ = mimetypes.guess_type(name)
+        super().__init__(
+            f"/dev/fd/{file.fileno()}",  # what is open, whatever its name is now
+            headers={"cache-control": "private, no-cache"},
+            media_type=kind if kind and kind.startswith(("video/", "image/")) else _OTHER,
+            stat_result=os.fstat(file.fileno()),
+        )
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        with self._file:
+            await super().__call__(scope, receive, send)
 
 
 def _parameters(request: Request, kind: type[M]) -> M:

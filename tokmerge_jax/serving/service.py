@@ -4,6 +4,7 @@ import os
 import pathlib
 import time
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import anyio
 import numpy as np
@@ -14,7 +15,7 @@ from tokmerge_jax.own_videos.filters import Filter
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.serving import answers
 from tokmerge_jax.serving.engine import Engine
-from tokmerge_jax.serving.files import MissingError, located
+from tokmerge_jax.serving.files import MissingError, located, opened
 from tokmerge_jax.serving.parameters import Search, Selection, Similar, Still
 from tokmerge_jax.serving.thumbnails import thumbnail
 from tokmerge_jax.types import UserError
@@ -91,6 +92,11 @@ class Service:
         """
         path = await self._path(name)
         return await anyio.to_thread.run_sync(located, self.engine.searcher.folder, path)
+
+    async def content(self, name: str) -> tuple[str, BinaryIO]:
+        """Returns the path of the video with an ID and its file, open; raises as `video`."""
+        path = await self._path(name)
+        return path, await anyio.to_thread.run_sync(opened, self.engine.searcher.folder, path)
 
     async def _path(self, name: str) -> str:
         path = await anyio.to_thread.run_sync(self.engine.catalogue.path, name)
