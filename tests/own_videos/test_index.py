@@ -128,6 +128,12 @@ def test_without_the_matching_head_cosines_rank(full):
         assert all(hit.score is None for hit in hits)
 
 
+def test_hits_of_embeddings_in_memory_read_nothing(full, monkeypatch):
+    before = ask(full, rerank=False)
+    monkeypatch.setattr(Table, "rows", lambda *_: pytest.fail("rows are read"))
+    assert ask(full, rerank=False) == before
+
+
 def test_only_the_tokens_of_candidates_are_read(full, monkeypatch):
     read = []
     tokens = Table.tokens

@@ -72,8 +72,7 @@ class Candidates:
         self, table: "Table", scores: Float32[np.ndarray, "Q V"] | None = None
     ) -> list[list[Hit]]:
         """The hits of each query, best first, by the scores or else the cosines."""
-        rows = table.rows(self.ids, "path", "start", "stop", "duration")
-        spans = [(os.fsdecode(path), *times) for path, *times in rows]
+        spans = [(os.fsdecode(path), *times) for path, *times in table.spans(self.ids)]
         rankings = []
         for q, wanted in enumerate(self.wanted):
             windows = [

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import lance  # pyright: ignore[reportMissingImports]  # an extra
 import numpy as np
@@ -32,6 +33,7 @@ _NAME = "videos.lance"
 _KEY = "tokmerge_jax"  # of the JSON in the table's metadata
 _FACTS = ("path", "size", "modified", "fault", "last")
 UNFINISHED = "indexing was stopped; index again"
+_SPAN = ("path", "start", "stop", "duration")
 _NAMES_PER_CALL = 500  # names in one condition
 _COMMITS = 256  # number of commits until small files are joined
 _ROWS_PER_FILE = 4096  # more would write large files of tokens again and again
@@ -46,6 +48,15 @@ _SEARCH = {  # parts that are read; exact products per hit; without an index Lan
 }
 
 
+class _Loaded(NamedTuple):
+    """What stays in memory of the windows of a version."""
+
+    version: int
+    ids: UInt64[np.ndarray, " V"]
+    embedding: Float32[np.ndarray, "V E"]
+    spans: pa.Table
+
+
 class Table:
     """The rows, as of the last `refresh` or change by this object."""
 
@@ -58,7 +69,7 @@ class Table:
         self._folder, self._commits = folder, 0
         with _reported(folder):
             self._data = lance.dataset(str(folder / _NAME))
-        self._loaded: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._loaded: _Loaded | None = None
 
     @staticmethod
     def exists(folder: pathlib.Path) -> bool:
@@ -196,21 +207,39 @@ class Table:
 
     def embeddings(self) -> tuple[UInt64[np.ndarray, " V"], Float32[np.ndarray, "V E"]]:
         """Returns ids and embeddings of all windows; they stay in memory until the next change."""
-        if self._loaded is None or self._loaded[0] != self.version:
-            width = self._data.schema.field("embedding").type.list_size
-            ids, values = np.empty(len(self), np.uint64), np.empty((len(self), width), np.float32)
-            count = 0
-            with _reported(self._folder):
-                for batch in self._data.to_batches(
-                    columns=["embedding"], filter="embedding IS NOT NULL", with_row_id=True
-                ):
-                    some = slice(count, count := count + len(batch))
-                    ids[some] = batch["_rowid"].to_numpy()
-                    values[some] = batch["embedding"].flatten().to_numpy().reshape(-1, width)
+        loaded = self._current() or self._load()
+        return loaded.ids, loaded.embedding
+
+    def _current(self) -> "_Loaded | None":
+        loaded = self._loaded
+        return loaded if loaded is not None and loaded.version == self.version else None
+
+    def _load(self) -> "_Loaded":
+        width = self._data.schema.field("embedding").type.list_size
+        ids, values = np.empty(len(self), np.uint64), np.empty((len(self), width), np.float32)
+        count, spans = 0, [pa.schema(map(self._data.schema.field, _SPAN)).empty_table()]
+        with _reported(self._folder):
+            for batch in self._data.to_batches(
+                columns=["embedding", *_SPAN], filter="embedding IS NOT NULL", with_row_id=True
+            ):
+                some = slice(count, count := count + len(batch))
+                ids[some] = batch["_rowid"].to_numpy()
+                values[some] = batch["embedding"].flatten().to_numpy().reshape(-1, width)
+                spans.append(pa.Table.from_batches([batch.select([*_SPAN])]))
             if not np.isfinite(values[:count]).all():
                 raise damaged(self._folder, "embeddings are not finite")
-            self._loaded = self.version, ids[:count], values[:count]
-        return self._loaded[1:]
+            spans = pa.concat_tables(spans).combine_chunks()
+        self._loaded = _Loaded(self.version, ids[:count], values[:count], spans)
+        return self._loaded
+
+    def spans(self, ids: UInt64[np.ndarray, " N"]) -> list[tuple]:
+        """Returns path, start, stop and duration of windows, from memory where embeddings are."""
+        loaded = self._current()
+        if loaded is None or not len(ids):
+            return self.rows(ids, *_SPAN)
+        order = np.argsort(loaded.ids)
+        places = order[np.searchsorted(loaded.ids, ids, sorter=order)]
+        return [*zip(*loaded.spans.take(places).to_pydict().values(), strict=True)]
 
     def where(self, condition: str) -> UInt64[np.ndarray, " N"]:
         """Returns the ids of the rows for which a condition in SQL is true."""
