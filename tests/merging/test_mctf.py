@@ -11,6 +11,7 @@ import pytest
 import recipe
 import timm_vit
 import umt_case
+from einops import rearrange
 
 from tokmerge_jax import kernels
 from tokmerge_jax.layers.block import Block
@@ -62,12 +63,15 @@ def test_pairs_and_means_equal_the_original(case):
     np.testing.assert_array_equal(merge.destination(groups), expected["origin"])
     np.testing.assert_array_equal(merge.reduce(groups, size[..., None])[..., 0], expected["size"])
     mean = {
-        "pool0": lambda: merge.weighted_mean(groups, x, size)[0],
-        "pool1": lambda: merge.weighted_mean(groups, x, size * attended)[0],
-        "pool2": lambda: merge.reduce(groups, x, "max"),
-        "pool3": lambda: merge.reduce(groups, x, "mean"),
+        "pool0": lambda x: merge.weighted_mean(groups, x, size)[0],
+        "pool1": lambda x: merge.weighted_mean(groups, x, size * attended)[0],
+        "pool2": lambda x: merge.reduce(groups, x, "max"),
+        "pool3": lambda x: merge.reduce(groups, x, "mean"),
     }[pool]
-    close(mean(), expected["x"])
+    close(mean(x), expected["x"])
+    columns = merge.reduce(groups, rearrange(attention, "b k n m -> b m (n k)"))
+    rows = mean(rearrange(columns, "b m (n k) -> b n (k m)", k=2))
+    close(rearrange(rows, "b n (k m) -> b k n m", k=2), UNIT.arrays[f"{case}/attention"])
     if pool == "pool1" and temperatures == mctf.TEMPERATURES and both == "both1":
         tokens = Tokens.traced(x).replace(size=known)
         ours = compiled(MCTF(r, class_tokens))(tokens, attended)
