@@ -156,12 +156,12 @@ def test_cost_of_another_schedule(tiny):
     [
         (
             {"merger": {"name": "tomee"}},
-            "merger.name='tomee' is unknown; use none, tempme, .*prune, shift",
+            "merger.name='tomee' is unknown; use none, tempme, .*prune, .*shift",
         ),
         ({"join": {"within": "vote"}}, "model.join.within='vote' acts at 'time', and here"),
         (
             {"join": {"within": "tempme"}},
-            "model.join.within='tempme' is unknown; use pitome, .*prune, shift",
+            "model.join.within='tempme' is unknown; use atc, .*prune, .*shift",
         ),
         ({"activation": "relu"}, "activation='relu' is unknown; use quick_gelu, gelu"),
         ({"vision": {"patch_size": 15}}, r"image_size=64 must be a multiple of .*patch_size=15"),

@@ -42,7 +42,7 @@ def test_cost_is_the_references(config, merger, tokens, gmac):
     [
         (
             {"system": "vid_tdlr"},
-            r"config\.system='vid_tdlr'.*known: pe_core, tds_clip, tempme, testa, .*, vid_tldr",
+            r"config\.system='vid_tdlr'.*known: .*pe_core, tds_clip, tempme, testa, .*, vid_tldr",
         ),
         ({"dtype": "half"}, r"config\.dtype='half' must be auto, float32 or bfloat16"),
         ({"model__merger__name": "merge"}, r"merger.name='merge' is unknown; use none, .*prune"),
