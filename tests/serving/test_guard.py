@@ -1,7 +1,9 @@
 """Who is let in: hosts, other sites, tokens, rates, sizes."""
 
 import asyncio
+import hashlib
 import socket
+import urllib.parse
 
 import pytest
 from small_server import send
@@ -12,6 +14,7 @@ from starlette.routing import Route
 from tokmerge_jax.serving import guard, server
 
 TOKEN = "0123456789+/=~_token"
+COOKIE = f"tokmerge_{hashlib.blake2b(TOKEN.encode(), digest_size=4).hexdigest()}"
 
 
 async def reply(request):
@@ -76,8 +79,8 @@ def test_what_other_sites_send_is_refused(headers, status):
         ({"authorization": f"Bearer {TOKEN[:-1]}"}, 401),
         ({"authorization": "Bearer "}, 401),
         ({"authorization": "Bearer \xff"}, 401),
-        ({"cookie": f"a=b; tokmerge={TOKEN}"}, 200),
-        ({"cookie": "tokmerge="}, 401),
+        ({"cookie": f"a=b; {COOKIE}={TOKEN}"}, 200),
+        ({"cookie": f"{COOKIE}="}, 401),
         ({"cookie": f"other={TOKEN}"}, 401),
     ],
 )
@@ -97,6 +100,17 @@ def test_the_address_with_the_token_sets_a_cookie():
     assert ask(token=TOKEN, headers={"cookie": cookie}).status == 200
     assert ask("/?token=wrong", token=TOKEN).status == 401
     assert ask(f"/search?token={TOKEN}", token=TOKEN).status == 401
+
+
+def test_servers_at_ports_of_one_host_keep_their_cookies():
+    tokens = [TOKEN, "another_token_of_16"]
+    browser = dict[str, str]()  # a host's cookies, by name
+    for token in tokens:
+        answer = ask(f"/?{urllib.parse.urlencode({'token': token})}", token=token)
+        name, _, value = answer.headers["set-cookie"].partition(";")[0].partition("=")
+        browser[name] = value
+    cookies = "; ".join(map("=".join, browser.items()))
+    assert [ask(token=token, headers={"cookie": cookies}).status for token in tokens] == [200] * 2
 
 
 def test_a_client_that_asks_too_often_waits():

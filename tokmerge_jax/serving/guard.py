@@ -2,6 +2,7 @@
 
 import abc
 import collections
+import hashlib
 import math
 import secrets
 import time
@@ -23,7 +24,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _BODY = 64 * 2**20  # bytes of a request
 _RATE, _BURST = 200, 2000  # requests per second of a client, and at once after a rest
 _CLIENTS = 10_000  # whose rates are known
-_COOKIE = "tokmerge"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
     " media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self';"
@@ -143,18 +143,22 @@ class Token(Gate):
         """Takes what answers, and the token."""
         super().__init__(app)
         self._token = token
+        known = hashlib.blake2b(token.encode(), digest_size=4).hexdigest()
+        self._cookie = f"tokmerge_{known}"  # browsers keep one of a name for all ports of a host
 
     def refusal(self, request: Request) -> Response | None:
         """Looks for the token in the headers, a cookie and, for the page, in the address."""
         given = request.query_params.get("token")
         if request.scope["path"] == "/" and given is not None and self._is_it(given):
             page, secure = RedirectResponse("/", 303), request.scope["scheme"] == "https"
-            page.set_cookie(_COOKIE, self._token, httponly=True, samesite="strict", secure=secure)
+            page.set_cookie(
+                self._cookie, self._token, httponly=True, samesite="strict", secure=secure
+            )
             return page
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_it(given.strip()):
             return None
-        if self._is_it(request.cookies.get(_COOKIE, "")):
+        if self._is_it(request.cookies.get(self._cookie, "")):
             return None
         sentence = "a token is needed; open the address that the server printed, or send it"
         return problem(401, sentence, {"www-authenticate": "Bearer"})
