@@ -4,6 +4,7 @@ import asyncio
 import io
 import pathlib
 import re
+import time
 
 import jsonschema
 import numpy as np
@@ -98,6 +99,23 @@ def test_an_upload_is_compared_and_removed(service, client, tmp_path, monkeypatc
     assert seen == [b"picture"]
     assert not [*tmp_path.iterdir()]
     assert client.post("/similar", content=b"picture").status_code == 415
+
+
+def test_uploads_are_decoded_one_by_one(service, monkeypatch):
+    now, most = [], []
+
+    def encoded(file):
+        now.append(file)
+        most.append(len(now))
+        time.sleep(0.02)
+        now.remove(file)
+        return np.ones(128, np.float32)
+
+    monkeypatch.setattr(service.engine.searcher, "encoded", encoded)
+    how = {"method": "POST", "headers": {"content-type": "image/png"}, "body": b"picture"}
+    answers = asyncio.run(send_all(application(service), ["/similar"] * 4, **how))
+    assert [answer.status for answer in answers] == [200] * 4
+    assert most == [1] * 4
 
 
 def test_uploads_are_bounded(service, monkeypatch):

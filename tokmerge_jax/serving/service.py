@@ -34,6 +34,7 @@ class Service:
         """Opens the index in `place`; raises as `Engine`."""
         self.engine, self._version = Engine(place), runtime.versions()["tokmerge_jax"]
         self._decoding = anyio.CapacityLimiter(_DECODING)
+        self._encoding = anyio.CapacityLimiter(1)  # a small file may hold a picture of 1 GB
 
     async def search(self, asked: Search) -> answers.Rankings:
         """Finds the moments that fit texts.
@@ -66,7 +67,9 @@ class Service:
 
     async def similar_to_file(self, file: pathlib.Path, asked: Selection) -> answers.SimilarRanking:
         """Finds the moments that are similar to a video or picture; raises as `search`."""
-        embedding = await anyio.to_thread.run_sync(self.engine.searcher.encoded, str(file))
+        embedding = await anyio.to_thread.run_sync(
+            self.engine.searcher.encoded, str(file), limiter=self._encoding
+        )
         return await self._similar(embedding, asked, asked.where)
 
     async def _similar(
