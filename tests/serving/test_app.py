@@ -18,8 +18,11 @@ from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.running import Running
 from tokmerge_jax.serving import app as module
+from tokmerge_jax.serving import files
 from tokmerge_jax.serving.app import application
 from tokmerge_jax.serving.batching import Batches
+from tokmerge_jax.serving.catalogue import identify
+from tokmerge_jax.serving.files import located
 
 TEXTS = ["a red square moves left", "a white cross"]
 
@@ -161,6 +164,26 @@ def test_a_video_and_its_thumbnail(service, client):
     broken = service.engine.catalogue.name("broken.mkv")
     refused = client.get(f"/thumbnail/{broken}")
     assert (refused.status_code, refused.json()) == (404, {"error": "the video cannot be decoded"})
+
+
+@pytest.mark.parametrize("what", ["videos", "thumbnail"])
+def test_a_link_in_place_of_a_checked_video_is_not_followed(
+    what, service, client, tmp_path, monkeypatch
+):
+    place, outside = service.engine.searcher.folder / CLIPS[0], tmp_path / "outside.mp4"
+
+    def then_replaced(*given):
+        checked = located(*given)
+        place.rename(outside)
+        place.symlink_to(outside)
+        return checked
+
+    monkeypatch.setattr(files, "located", then_replaced)
+    try:
+        answer = client.get(f"/{what}/{identify(CLIPS[0])}")
+    finally:
+        outside.replace(place)
+    assert answer.status_code == 404
 
 
 def test_ranges_are_the_bytes_of_the_file(service, client):

@@ -22,10 +22,11 @@ from starlette.types import Receive, Scope, Send
 from tokmerge_jax import disk, runtime
 from tokmerge_jax.serving import answers, guard, problems
 from tokmerge_jax.serving.batching import FullError
-from tokmerge_jax.serving.files import MissingError
+from tokmerge_jax.serving.files import MissingError, name_of
 from tokmerge_jax.serving.openapi import Operation, document
 from tokmerge_jax.serving.parameters import M, Parameters, Search, Selection, Similar, Still, read
 from tokmerge_jax.serving.service import Service
+from tokmerge_jax.serving.thumbnails import Source
 from tokmerge_jax.types import UserError
 
 _PAGE = pathlib.Path(__file__).parent / "page"
@@ -120,18 +121,19 @@ class _Routes:
     async def video(self, request: Request) -> Response:
         """The file of a video, or ranges of its bytes."""
         _parameters(request, Parameters)
-        return _Video(*await self._service.content(request.path_params["id"]))
+        return _Video(*await self._service.video(request.path_params["id"]))
 
     async def thumbnail(self, request: Request) -> Response:
         """A frame of a video."""
         asked = _parameters(request, Still)
-        file, state = await self._service.video(request.path_params["id"])
-        facts = repr((state.st_size, state.st_mtime_ns, asked)).encode()
-        tag = f'"{hashlib.blake2b(facts, digest_size=8).hexdigest()}"'
-        headers = {"etag": tag, "cache-control": _KEPT}
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        picture = await self._service.picture(file, state, asked)
+        _, file = await self._service.video(request.path_params["id"])
+        with file:
+            facts = repr((Source.of(file).stamp, asked)).encode()
+            tag = f'"{hashlib.blake2b(facts, digest_size=8).hexdigest()}"'
+            headers = {"etag": tag, "cache-control": _KEPT}
+            if request.headers.get("if-none-match") == tag:
+                return Response(status_code=304, headers=headers)
+            picture = await self._service.picture(file, asked)
         return Response(picture, media_type="image/jpeg", headers=headers)
 
     async def health(self, request: Request) -> Response:
@@ -151,7 +153,7 @@ class _Video(FileResponse):
     def __init__(self, name: str, file: BinaryIO) -> None:
         kind, _ = mimetypes.guess_type(name)
         super().__init__(
-            f"/dev/fd/{file.fileno()}",  # what is open, whatever its name is now
+            name_of(file),
             headers={"cache-control": "private, no-cache"},
             media_type=kind if kind and kind.startswith(("video/", "image/")) else _OTHER,
             stat_result=os.fstat(file.fileno()),

@@ -78,9 +78,11 @@ class _Tools:
         """
         with _explained():
             still = checked(Still, {"at": start, "width": _WIDTH})
-            file, state = await self._service.video(id)
-            picture = await self._service.picture(file, state, still)
-            return [Image(data=picture, format="jpeg"), f"{file}, at {start:g} s"]
+            path, file = await self._service.video(id)
+            with file:
+                picture = await self._service.picture(file, still)
+            place = self._service.engine.searcher.folder / path
+            return [Image(data=picture, format="jpeg"), f"{place}, at {start:g} s"]
 
 
 @contextlib.contextmanager

@@ -35,6 +35,11 @@ def located(folder: pathlib.Path, path: str) -> tuple[pathlib.Path, os.stat_resu
     return file, state
 
 
+def name_of(file: BinaryIO) -> str:
+    """A name of what is open, whatever has become of the path that it was opened by."""
+    return f"/dev/fd/{file.fileno()}"
+
+
 def opened(folder: pathlib.Path, path: str) -> BinaryIO:
     """Opens a video's file, as `located`, also if links take the place of names meanwhile.
 

@@ -1,6 +1,5 @@
 """What the API and the tools for assistants both offer: searches, videos, pictures, the state."""
 
-import os
 import pathlib
 import time
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from tokmerge_jax.own_videos.filters import Filter
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.serving import answers
 from tokmerge_jax.serving.engine import Engine
-from tokmerge_jax.serving.files import MissingError, located, opened
+from tokmerge_jax.serving.files import MissingError, opened
 from tokmerge_jax.serving.parameters import Search, Selection, Similar, Still
-from tokmerge_jax.serving.thumbnails import thumbnail
+from tokmerge_jax.serving.thumbnails import Source, thumbnail
 from tokmerge_jax.types import UserError
 
 _DECODING = 4  # threads that decode pictures
@@ -87,17 +86,12 @@ class Service:
         ]
         return answers.Ranking(hits=moments, more=len(hits) > asked.end)
 
-    async def video(self, name: str) -> tuple[pathlib.Path, os.stat_result]:
-        """Returns the file of the video with an ID, and its state.
+    async def video(self, name: str) -> tuple[str, BinaryIO]:
+        """Returns the path of the video with an ID below the indexed folder, and its file, open.
 
         Raises:
           MissingError: if there is none inside the indexed folder.
         """
-        path = await self._path(name)
-        return await anyio.to_thread.run_sync(located, self.engine.searcher.folder, path)
-
-    async def content(self, name: str) -> tuple[str, BinaryIO]:
-        """Returns the path of the video with an ID and its file, open; raises as `video`."""
         path = await self._path(name)
         return path, await anyio.to_thread.run_sync(opened, self.engine.searcher.folder, path)
 
@@ -107,16 +101,15 @@ class Service:
             raise MissingError("the index holds no such video; search again")
         return path
 
-    async def picture(self, file: pathlib.Path, state: os.stat_result, asked: Still) -> bytes:
-        """Returns a frame of a video as JPEG.
+    async def picture(self, file: BinaryIO, asked: Still) -> bytes:
+        """Returns a frame of an open video as JPEG.
 
         Raises:
           MissingError: if it cannot be decoded.
         """
-        stamp = state.st_size, state.st_mtime_ns
         try:
             return await anyio.to_thread.run_sync(
-                thumbnail, str(file), stamp, asked.at, asked.width, limiter=self._decoding
+                thumbnail, Source.of(file), asked.at, asked.width, limiter=self._decoding
             )
         except UserError as error:
             raise MissingError("the video cannot be decoded") from error
