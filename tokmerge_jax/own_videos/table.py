@@ -54,7 +54,7 @@ class _Loaded(NamedTuple):
     version: int
     ids: UInt64[np.ndarray, " V"]
     embedding: Float32[np.ndarray, "V E"]
-    spans: pa.Table
+    spans: Sequence[tuple]
 
 
 class Table:
@@ -217,7 +217,7 @@ class Table:
     def _load(self) -> "_Loaded":
         width = self._data.schema.field("embedding").type.list_size
         ids, values = np.empty(len(self), np.uint64), np.empty((len(self), width), np.float32)
-        count, spans = 0, [pa.schema(map(self._data.schema.field, _SPAN)).empty_table()]
+        count, spans = 0, list[tuple]()
         with _reported(self._folder):
             for batch in self._data.to_batches(
                 columns=["embedding", *_SPAN], filter="embedding IS NOT NULL", with_row_id=True
@@ -225,10 +225,9 @@ class Table:
                 some = slice(count, count := count + len(batch))
                 ids[some] = batch["_rowid"].to_numpy()
                 values[some] = batch["embedding"].flatten().to_numpy().reshape(-1, width)
-                spans.append(pa.Table.from_batches([batch.select([*_SPAN])]))
+                spans += zip(*(batch[name].to_pylist() for name in _SPAN), strict=True)
             if not np.isfinite(values[:count]).all():
                 raise damaged(self._folder, "embeddings are not finite")
-            spans = pa.concat_tables(spans).combine_chunks()
         self._loaded = _Loaded(self.version, ids[:count], values[:count], spans)
         return self._loaded
 
@@ -239,7 +238,7 @@ class Table:
             return self.rows(ids, *_SPAN)
         order = np.argsort(loaded.ids)
         places = order[np.searchsorted(loaded.ids, ids, sorter=order)]
-        return [*zip(*loaded.spans.take(places).to_pydict().values(), strict=True)]
+        return [loaded.spans[int(place)] for place in places]
 
     def where(self, condition: str) -> UInt64[np.ndarray, " N"]:
         """Returns the ids of the rows for which a condition in SQL is true."""
