@@ -48,7 +48,10 @@ def read_token(file: str) -> str:
     Raises:
       UserError: if there is no such file, or what it holds is too short or not usable.
     """
-    token = (disk.read(pathlib.Path(file)) or b"").decode("latin-1").strip()
+    content = disk.read(pathlib.Path(file))
+    if content is None:
+        raise UserError(f"--token-file={file}: no such file; write a token into it")
+    token = content.decode("latin-1").strip()
     if not _TOKEN.fullmatch(token):
         raise UserError(
             f"--token-file={file} must hold one token of 16 or more letters, digits and ._~+/=-"
