@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokmerge_jax.config import clip, common, expect, tds_clip, testa, umt
+from tokmerge_jax.config.parts import restore
 from tokmerge_jax.types import UserError
 
 EVERY = (
@@ -135,3 +136,26 @@ def test_configurations_start_fast():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_what_an_earlier_version_wrote_is_restored():
+    config = umt.Retrieval().override({"model.merger.r": (600, 200), "eval.top_k": 7})
+    kept = json.loads(json.dumps(config.to_dict()))
+    assert restore(umt.Retrieval, kept) == config
+    del kept["model"]["merger"]["name"], kept["train"]["epochs"]
+    assert restore(umt.Retrieval, kept) == config  # what it does not say has its default
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"modle": {}}, "a missing or unknown key: modle$"),
+        ({"model": 3}, "holds 3 in place of keys: model.$"),
+        ({"eval": {"top_k": "a"}}, "eval.top_k"),
+    ],
+)
+def test_what_is_no_configuration_is_not_restored(change, says):
+    with pytest.raises(UserError, match=says):
+        restore(umt.Retrieval, {**umt.Retrieval().to_dict(), **change})
+    with pytest.raises(UserError, match="in place of keys: at its top"):
+        restore(umt.Retrieval, ["model"])

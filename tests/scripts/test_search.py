@@ -288,7 +288,7 @@ def test_settings_that_cannot_be(copied):
         ("about.videos", 5, r"videos\.lance is damaged"),
         ("about.config", [], r"videos\.lance is damaged"),
         ("about.config.system", "none_such", "config.system='none_such' is unknown"),
-        ("about.config.model", {}, "no valid configuration"),
+        ("about.config.model", {}, "weights that it was made with: .*do not fit"),
         ("about.config.model.vision.width", "wide", "no valid configuration"),
         ("about.config.model.vision.width", 10**9, "vision.width=1000000000 is too large"),
         ("about.config.model.vision.depth", 10**9, "vision.depth=1000000000 is too large"),

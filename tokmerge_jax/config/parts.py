@@ -54,15 +54,27 @@ class Part:
 def restore(kind: type[P], tree: object, at: str = "") -> P:
     """Restores a part from the result of `to_dict`, also after a round trip through JSON.
 
+    A key that is not there keeps its default: an earlier version may not have had it.
+
     Raises:
-      UserError: if keys are missing or unknown, or a value has another type.
+      UserError: if keys without a default are missing, or keys are unknown, or a value has another
+        type.
     """
-    hints, keys = _hints(kind), tree if isinstance(tree, Mapping) else {}
-    if wrong := hints.keys() ^ keys.keys():
+    if not isinstance(tree, Mapping):
+        raise UserError(
+            f"the configuration holds {tree!r:.60} in place of keys: {at or 'at its top'}"
+        )
+    hints, keys = _hints(kind), tree
+    needed = {
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is field.default_factory is dataclasses.MISSING
+    }
+    if wrong := (needed - keys.keys()) | (keys.keys() - hints.keys()):
         raise UserError(f"the configuration has a missing or unknown key: {at}{min(wrong)}")
     values = {}
-    for name, hint in hints.items():
-        value, key = keys[name], f"{at}{name}"
+    for name in hints.keys() & keys.keys():
+        value, hint, key = keys[name], hints[name], f"{at}{name}"
         a_part = isinstance(hint, type) and issubclass(hint, Part)
         values[name] = restore(hint, value, f"{key}.") if a_part else _checked(value, hint, key)
     return kind(**values)
