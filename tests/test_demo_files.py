@@ -79,11 +79,17 @@ def content(wheel):
     return {name for name in names if ".dist-info/" not in name}
 
 
+def library():
+    """The names of the library's files."""
+    kinds = ("**/*.py", "py.typed", "serving/page/*")
+    files = (path for kind in kinds for path in (ROOT / "tokmerge_jax").glob(kind))
+    return {path.relative_to(ROOT).as_posix() for path in files}
+
+
 @pytest.mark.slow
 def test_the_librarys_wheel_holds_its_modules_and_no_weights(site):
     (wheel,) = site.parent.glob("tokmerge_jax-*.whl")
-    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tokmerge_jax/**/*.py")}
-    assert content(wheel) == modules | {"tokmerge_jax/py.typed"}
+    assert content(wheel) == library()
     assert wheel.stat().st_size < 1e6  # as README.md says
     assert sum(path.stat().st_size for path in site.glob("tokmerge_jax/**/*")) < 6e6  # compiled too
 
@@ -94,11 +100,8 @@ def test_the_source_archive_holds_no_more_than_the_wheel_is_made_of(site):
     with tarfile.open(archive) as opened:
         names = opened.getnames()
     held = {name.partition("/")[2] for name in names if "egg-info" not in name}
-    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tokmerge_jax/**/*.py")}
     described = {"LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
-    assert {name for name in held if "." in name or name.isupper()} == (
-        modules | described | {"tokmerge_jax/py.typed"}
-    )
+    assert {name for name in held if "." in name or name.isupper()} == library() | described
     assert archive.stat().st_size < 2e6
 
 

@@ -45,7 +45,7 @@ __version__ = "0.1.0"
 
 _ROOMS = ("api", "checkpoints", "command_line", "commands", "config", "configs", "data",
           "evaluation", "inference", "kernels", "layers", "merging", "models", "own_videos",
-          "systems", "tasks", "training", "visualize")  # fmt: skip
+          "serving", "systems", "tasks", "training", "visualize")  # fmt: skip
 _NAMES = {
     "Model": "inference",
     "UserError": "types",

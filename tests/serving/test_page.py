@@ -227,6 +227,7 @@ def test_a_clip_a_picture_and_a_moment_as_the_query(visit, served):
     clip = served.searcher.folder / FILMS[2]
     page.locator("#file").set_input_files(clip)
     expect(page.locator("#summary")).to_contain_text("“c.mp4”")
+    expect(page.locator("#rerank")).to_be_hidden()
     (hits,) = served.searcher.like([str(clip)], 200)
     assert paths(page) == [hit.path for hit in hits]
     page.locator(CARDS).first.click()

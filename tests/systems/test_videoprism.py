@@ -88,6 +88,7 @@ def test_every_merger_shortens_a_clip(name):
         nothing = {"name": name, "r": 0, "place": place, "after": after}
         ours = tokmerge_jax.build(tower(merger=nothing).config).network
         assert not any(ours.vision.mergers)
+        assert not ours.restores
         assert ours.vision == plain.clone(alike=ours.vision.alike)
 
 
@@ -164,6 +165,12 @@ def test_a_trace_follows_every_place():
     assert [size.shape for size in trace["size"]] == [(1, 4 * 11), (1, 4 * 7)]
     places = np.asarray(trace["origin"][-1]).reshape(4, 16) - 7 * np.arange(4)[:, None]
     np.testing.assert_array_equal(places, places[:1].repeat(4, axis=0))
+
+
+def test_the_places_of_a_single_frame_stay_merged():
+    system, _ = tiny(**{"vision.frames": 1, "merger.name": "tome", "merger.r": (5, 4)})
+    assert not system.network.restores
+    assert system.merging.cost[-1].tokens_in == 16 - 9
 
 
 def test_frames_of_uint8_are_scaled_to_1():

@@ -9,11 +9,12 @@ Examples:
   tokmerge convert --config msrvtt_b16 --source b16 --target card --push owner/name --license mit
 
 The configuration defines the network. `--config.checkpoint` takes the new folder (it takes the .pth
-as well, but a folder loads faster and is already checked). --source is a .pth, .pt, .bin or
-.safetensors file (recognised by content), the .index.json of a checkpoint in several files, or a
-Hugging Face folder with one of these. --reverse gives the names of a fine-tuned PyTorch checkpoint
-(for CLIP, those of TempMe's), with every tensor equal to the original bit for bit (except that
-float64 is rounded to float32, and that a tensor with one element may have other axes).
+as well, but a folder loads faster and is already checked). --source is a .pth, .pt, .bin,
+.safetensors (recognised by content) or .npz file, the .index.json of a checkpoint in several files,
+or a Hugging Face folder with one of these. --reverse gives the names of a fine-tuned PyTorch
+checkpoint (for CLIP, those of TempMe's; for VideoPrism, the released ones, maybe in a .npz), with
+every tensor equal to the original bit for bit (except that float64 is rounded to float32, and that
+a tensor with one element may have other axes).
 
 --check computes two numbers afterwards, one of the weights and one of what they make of a fixed
 clip and text: they are the same on every machine, and others for wrong or damaged weights.
@@ -38,7 +39,7 @@ from tokmerge_jax.tasks.release import push, write
 from tokmerge_jax.types import UserError
 
 _SOURCE = flags.DEFINE_string("source", None, "the weights to convert")
-_TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors)")
+_TARGET = flags.DEFINE_string("target", None, "the new folder (or .safetensors, .npz)")
 _MERGE = flags.DEFINE_bool("merge_lora", False, "add LoRA to the weights that it changes")
 _REVERSE = flags.DEFINE_bool("reverse", False, "convert our weights to PyTorch's names")
 _CHECK = flags.DEFINE_bool("check", False, "compute the numbers by which weights are known")

@@ -103,26 +103,23 @@ class VideoPrismEncoder(nn.Module, kw_only=True):
     """The plain VideoPrism, which encodes videos to tokens.
 
     Attributes:
-      vision: the transformer of frames; if its `alike` is the number of frames, a place is merged
-        in all frames of a clip, otherwise in every frame on its own.
+      vision: the transformer of frames.
       temporal: the blocks over time.
       table_frames: number of frames of the table of times, which is interpolated for others.
+      restores: whether frames merge on their own, so that all their places return for attention
+        over time; otherwise `vision` merges alike in all frames of a clip.
       dtype: of the computation.
     """
 
     vision: FrameViT
     temporal: Blocks
     table_frames: int
+    restores: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:  # noqa: D102
         self.times = _table(self, "time_embedding", self.table_frames, self.vision.width)
         self.temporal_norm = OffsetNorm(dtype=self.dtype)
-
-    @property
-    def restores(self) -> bool:
-        """Whether frames merge on their own, so that all places return for attention over time."""
-        return self.vision.alike == 1 and any(self.vision.mergers)
 
     def encode(
         self, video: Float[Array, "B T H W 3"], *, trace: bool = False

@@ -172,9 +172,10 @@ def plain(
 
 def _video(tower: VideoPrismTower) -> dict[str, Any]:  # Any: modules, sizes
     """The attributes of the plain network."""
-    vision = tower.config.model.vision
+    vision, alone = tower.config.model.vision, tower.config.model.merger.place == "frame"
     return {
         "vision": tower.network,
+        "restores": alone and any(tower.r),
         "temporal": Blocks(**tower.blocks, mergers=(None,) * vision.temporal_depth),
         "table_frames": vision.table_frames,
         "dtype": tower.dtype,

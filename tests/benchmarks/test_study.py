@@ -1,0 +1,121 @@
+"""benchmarks/study.py: what its numbers are, its points, its file, its picture."""
+
+import json
+
+import chex
+import clips
+import numpy as np
+import pytest
+import script
+from PIL import Image
+
+from benchmarks import study_picture
+from benchmarks.study_grid import grid
+from benchmarks.study_outputs import Scored, compared
+from tokmerge_jax.config import files
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.tasks.synthetic import unmerged
+from tokmerge_jax.types import UserError
+
+WORDS = [*enumerate(("red", "blue", "green"))]
+
+
+def scored(vectors, scores):
+    return Scored(np.array(vectors, np.float32), np.array(scores, np.float32))
+
+
+def test_numbers_by_hand():
+    plain = scored([[2, 0], [0, 1]], [[0.3, 0.2, 0.1], [0.1, 0.2, 0.4]])
+    assert compared(plain, plain) == pytest.approx((1, 1, 1))
+    other = scored([[1, 0], [3, 0]], [[0.1, 0.2, 0.3], [1, 2, 9]])  # reversed; the same order
+    assert compared(plain, other) == pytest.approx((0.5, 0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "merger", "shares", "step"),  # what a token more in each layer saves at most
+    [
+        ("demo", "vid_tldr", [0.8, 0.6], 0.03),
+        ("demo_tempme", "tempme", [0.55, 0.5], 0.08),
+        ("demo_testa", "testa", [0.85, 0.8], 0.13),
+    ],
+)
+def test_points_are_just_below_each_share(name, merger, shares, step):
+    config = files.read(name)[0]
+    points = grid(config, shares, [merger])
+    assert {point.merger for point in points} == {merger}
+    assert {point.schedule for point in points} == {"even", "configured"}
+    assert len({point.name for point in points}) == len(points)
+    full = unmerged(config).merging.gmac
+    for point in points:
+        assert 0 <= point.wanted - point.system.merging.gmac / full < step
+        r = point.system.merging.schedule.r
+        if point.schedule == "even":  # the last layers may have no more to merge
+            assert all(r[0] == each for each in r[: len(r) // 2])
+
+
+def test_points_are_of_every_merger_that_fits():
+    points = grid(files.read("demo_tdsclip")[0], [0.9])
+    merging = {point.merger for point in points}
+    assert {"tome", "shift", "vid_tldr"} <= merging
+    assert not {"none", "unchanged", "vote"} & merging
+    assert {point.schedule for point in points} == {"even"}  # the configuration merges nothing
+
+
+def test_a_merger_that_does_not_fit_is_named():
+    with pytest.raises(UserError, match=r"config\.model\.merger\.name='vote' acts at 'time'"):
+        grid(files.read("demo")[0], [0.9], ["vote"])
+
+
+def test_picture_has_a_row_for_each_configuration():
+    point = {"merger": "tome", "share": 0.7, "cosine": 0.9, "ranks": 0.8, "time_share": 0.75}
+    about = {"gmac": 1.0, "points": [{**point, "schedule": "even"}]}
+    axes = study_picture.draw({"one": about, "two": about}).axes
+    assert len(axes) == 6
+    (line,) = axes[0].lines
+    chex.assert_trees_all_close(line.get_xydata(), np.array([[1, 1], [0.7, 0.9]]))
+    with pytest.raises(UserError, match="no study to draw"):
+        study_picture.draw({})
+
+
+@pytest.mark.parametrize("shares", ["a", "0.5,1.5"])
+def test_shares_that_cannot_be_are_reported(shares, tmp_path):
+    done = script.run(
+        "benchmarks/study", f"--shares={shares}", f"--output={tmp_path}", "--config=configs/demo.py"
+    )
+    assert done.returncode == 2
+    assert f"--shares={shares}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_file_grows_and_a_picture_is_drawn_from_it(tmp_path):
+    for i in range(3):
+        clips.write(tmp_path / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
+    records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (f"a {word} circle",)) for i, word in WORDS]
+    video_text.write(str(tmp_path), "msvd", {"test": records})
+    common = (f"--output={tmp_path}", "--config=configs/demo.py", "--config.data.dataset=msvd",
+              f"--config.data.folder={tmp_path}", "--config.data.workers=0", "--rounds=1",
+              "--mergers=tome")  # fmt: skip
+
+    def points(shares):
+        done = script.run("benchmarks/study", *common, f"--shares={shares}")
+        assert done.returncode == 0, done.stderr
+        study = json.loads((tmp_path / "study.json").read_text())
+        assert list(study) == ["demo"]
+        assert study["demo"]["videos"] == 3
+        return {row["point"]: row for row in study["demo"]["points"]}
+
+    first = points("0.9")
+    assert [*first] == ["tome, even, 0.9", "tome, configured, 0.9"]
+    for row in first.values():
+        assert 0.9 < row["cosine"] < 1
+        assert -1 <= row["ranks"] <= 1
+        assert 0.8 < row["share"] <= 0.9
+    more = points("0.9,0.7")
+    assert len(more) == 4
+    assert {name: more[name] for name in first} == first  # not measured again
+    done = script.run("benchmarks/study", f"--output={tmp_path}", f"--draw={tmp_path / 'a.png'}")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == "PNG"
