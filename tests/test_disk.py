@@ -194,7 +194,8 @@ def test_room_is_asked_for_before(tmp_path):
 
 
 def test_others_may_read_a_file_of_tensors_as_any_other(tmp_path):
-    tensors = {"a/b": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensors = {"a/b": matrix, "transposed": matrix.T, "number": np.float32(7).reshape(())}
     disk.write_tensors(tmp_path / "w.safetensors", tensors, {"format": "pt"})
     (tmp_path / "plain").touch()
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}

@@ -118,7 +118,8 @@ def write_tensors(
     """
     path.touch()
     mode = path.stat().st_mode
-    save_file(dict(tensors), path, dict(about or {}))
+    rows = {name: np.asarray(x, order="C") for name, x in tensors.items()}  # as the format reads
+    save_file(rows, path, dict(about or {}))
     path.chmod(mode)
 
 
