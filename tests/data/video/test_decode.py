@@ -450,6 +450,16 @@ def test_a_video_that_changes_its_size_is_scaled_all_the_same():
         np.testing.assert_array_equal(scaler(frame), procedure(frame, 16))
 
 
+def test_a_frame_that_takes_all_memory_is_refused_before_it_does(tmp_path):
+    side = 11_600  # a little more than 2**27 pixels, in a file of some kilobytes
+    Image.new("1", (side, side)).save(tmp_path / "a.png")
+    with (
+        pytest.raises(UserError, match=r"a\.png holds no frame .*of at most 134,217,728 pixels"),
+        decode.open_video(tmp_path / "a.png") as opened,
+    ):
+        opened.read([0])
+
+
 def test_a_picture_is_a_video_of_one_frame(tmp_path):
     """Also one that others follow in its file, as a telephone's JPEGs; it keeps its size."""
     drawn = [Image.fromarray(pixels) for pixels in clips.draw(2, 300, 400)]

@@ -33,6 +33,8 @@ from tokmerge_jax.types import UserError
 _DEFAULT_RATE = 25.0  # frames per second where a container does not state its rate
 _BUFFER = 1 << 18  # bytes read at a time
 _NOTHING_ELSE = {"protocol_whitelist": "none"}  # playlists and patterns open no other file
+_PIXELS = 2**27  # of a frame, those of 16K; a kilobyte may describe one that takes all memory
+_LIMITS = {"max_pixels": str(_PIXELS)}
 
 _TITLES: dict[str, Any] = (  # PyAV 18 refuses titles that are not UTF-8 by default; 19 reads them
     {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -152,7 +154,9 @@ class Video:
         frames = itertools.islice(self._frames(), 1 if self._is_picture else None)
         first = next(frames, None)
         if first is None:
-            raise UserError(f"{self._path} holds no frame that can be decoded")
+            raise UserError(
+                f"{self._path} holds no frame that can be decoded (of at most {_PIXELS:,} pixels)"
+            )
         self._shape = _shape(first)
         self._index = FrameIndex(1 + sum(1 for _ in frames))
         self._packed = self._seen
@@ -281,13 +285,21 @@ def open_stream(
     """
     file = opened.enter_context(path.open("rb", buffering=0))
     container = opened.enter_context(
-        av.open(file, "r", container_options=_NOTHING_ELSE, buffer_size=_BUFFER, **_TITLES)
+        av.open(
+            file,
+            "r",
+            options=_LIMITS,
+            container_options=_NOTHING_ELSE,
+            buffer_size=_BUFFER,
+            **_TITLES,
+        )
     )
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream):
         raise UserError(f"{path} holds no video stream")
     if stream.codec_context is None:
         raise UserError(f"{path}: no decoder for its video codec; encode it again")
+    stream.codec_context.options = _LIMITS
     stream.thread_count = 1  # worker processes share the cores already
     return container, stream
 
