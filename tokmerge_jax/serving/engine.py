@@ -135,5 +135,5 @@ class Engine:
 
 
 def _rounded(depth: int) -> int:
-    """A number of hits of few, so that questions share batches."""
+    """The number of hits to search for: one of a few, so that different questions share a batch."""
     return next(each for each in _DEPTHS if each > depth)

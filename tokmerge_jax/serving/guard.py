@@ -118,10 +118,10 @@ class Rate(Gate):
         self._due = collections.OrderedDict[str, float]()
 
     def refusal(self, request: Request) -> Response | None:
-        """Counts a request.
+        """Counts a request, and refuses it if its client is a burst ahead of the rate.
 
-        Each moves on the time at which its client has rested, which is at most a burst ahead. Times
-        are in units of 1/rate.
+        `due` is the time at which a client that keeps to the rate would send its next request; each
+        request moves it on by 1. Times are in units of 1/rate.
         """
         client, now = request.client.host if request.client else "", self._clock() * _RATE
         due = max(self._due.get(client, now), now) + 1

@@ -12,7 +12,7 @@ const template = document.querySelector("#moment");
 
 let hits = [];
 let cards = [];
-let further; // {offset, limit} -> the next hits, undefined if refused; itself so if there are none
+let further; // loads the next hits, {offset, limit} -> hits or undefined; undefined after the last hits
 let loading;
 
 const near = new IntersectionObserver(
