@@ -119,7 +119,7 @@ def write_tensors(
     path.touch()
     mode = path.stat().st_mode
     rows = {name: np.asarray(x, order="C") for name, x in tensors.items()}  # as the format reads
-    save_file(rows, path, dict(about or {}))
+    save_file(rows, path, dict(about) if about else None)
     path.chmod(mode)
 
 

@@ -39,6 +39,7 @@ class _Tools:
     async def search_videos(
         self,
         query: str,
+        *,
         limit: int = 10,
         offset: int = 0,
         folder: str = "",

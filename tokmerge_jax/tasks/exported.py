@@ -22,9 +22,7 @@ def load(folder: str | pathlib.Path = pathlib.Path(__file__).parent) -> dict[str
     if (file := folder / "weights.safetensors").exists():
         data = np.memmap(file, np.uint8, "r")
         start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-        entries = json.loads(data[8:start].tobytes())
-        entries.pop("__metadata__", None)  # the format allows it
-        for name, entry in entries.items():
+        for name, entry in json.loads(data[8:start].tobytes()).items():
             tensor = data[start:][slice(*entry["data_offsets"])].view(np.float32)
             weights[name] = jax.device_put(tensor.reshape(entry["shape"]))
     programs = {}
