@@ -54,6 +54,7 @@ def test_points_are_just_below_each_share(name, merger, shares, step):
             assert all(r[0] == each for each in r[: len(r) // 2])
 
 
+@pytest.mark.slow
 def test_points_are_of_every_merger_that_fits():
     points = grid(files.read("demo_tdsclip")[0], [0.9])
     merging = {point.merger for point in points}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import recipe
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from parameters import slow
 
 from tokmerge_jax import merging
 from tokmerge_jax.merging import Evidence, Merger, Prune, Tokens, ToMe, VidTLDR
@@ -92,7 +93,9 @@ EVERYWHERE = get_args(merging.merger.Place)
 
 
 @pytest.mark.parametrize("class_tokens", [0, 1, 2])
-@pytest.mark.parametrize("name", merging.merger.names(EVERYWHERE))
+@pytest.mark.parametrize(
+    "name", slow(merging.merger.names(EVERYWHERE), lambda name: name.startswith("atc_"))
+)
 def test_every_registered_merger_does_what_it_says(name, class_tokens):
     """N - r tokens are left, also of the largest r and of more; class tokens stay what they are."""
     kind = merging.merger.find(name, EVERYWHERE)

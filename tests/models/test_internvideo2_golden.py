@@ -9,6 +9,7 @@ import internvideo2_case
 import jax
 import numpy as np
 import pytest
+from parameters import slow
 
 from tokmerge_jax.config import internvideo2
 from tokmerge_jax.merging import matching, vid_tldr
@@ -84,9 +85,9 @@ def check_block(case, i, seen, merger):
 
 
 @pytest.mark.parametrize(
-    "name", ["tome", "vidtldr", *(pytest.param(f"{n}", marks=pytest.mark.slow)
-             for n in ("tome-half", "vidtldr-unsized"))]
-)  # fmt: skip
+    "name",
+    slow(["tome", "vidtldr", "tome-half", "vidtldr-unsized"], lambda name: name != "tome"),
+)
 def test_merging(name):
     """Every block, decision and size; what is pooled from the tokens that are left."""
     case = golden.load(f"internvideo2-{name}")

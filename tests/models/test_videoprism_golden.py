@@ -14,6 +14,7 @@ import pytest
 import videoprism_case
 from einops import rearrange, reduce, repeat
 from flax.traverse_util import unflatten_dict
+from parameters import slow
 
 import tokmerge_jax
 from tokmerge_jax.config import videoprism
@@ -84,10 +85,12 @@ def check_texts(case, system, params, close=close):
     return [*states, last[:, 0]]
 
 
-@pytest.mark.parametrize("name", ["videoprism-tiny", "videoprism-tiny-up", "videoprism-tiny-down"])
+@pytest.mark.parametrize(
+    "name", slow(["tiny", "tiny-up", "tiny-down"], lambda name: name != "tiny")
+)
 def test_tiny(name):
     """Every block, queries, keys; tables at other sizes; texts of several lengths."""
-    case = golden.load(name)
+    case = golden.load(f"videoprism-{name}")
     system, params = videoprism_case.system_of(case)
     seen = check_video(case, system, params)
     check_blocks(case, seen)

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 import tokmerge_jax
-from tokmerge_jax import checkpoints, demo_files, merging
+from tokmerge_jax import checkpoints, demo_files
 from tokmerge_jax.checkpoints import rules, torch_file
 from tokmerge_jax.config import clip, internvideo2
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
-from tokmerge_jax.merging.merger import BLOCK
 from tokmerge_jax.systems.internvideo2 import InternVideo2Tower
 from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
@@ -66,8 +65,8 @@ def shapes():
     return tokmerge_jax.build(internvideo2_case.config_of(CASE)).weights.shapes["vision"]
 
 
-@pytest.mark.parametrize("name", merging.merger.names(("input", *BLOCK)))
-def test_every_merger_shortens_its_video(name):
+@pytest.mark.parametrize("name", ["tome", "shift", "unchanged"])  # one for each place
+def test_a_merger_shortens_its_video(name):
     """The shape of the tokens that are left; r of 0 is the plain network itself."""
     r = 9 if name.startswith("unchanged") else (5, 4, 0)
     changes = {"merger.name": name, "merger.r": r}
