@@ -1,18 +1,17 @@
 """The demo's TempMe: the small CLIP of `demo_clip`, whose frames join and merge, tuned by LoRA.
 
-Target: T2V R@1 85.5, V2T R@1 86.5 at 60 % of the GMAC (docs/demos.md).
+Target: T2V R@1 88, V2T R@1 87 at 60 % of the GMAC (docs/demos.md).
 Checkpoint: demo/tokmerge_jax_demo/demo_tempme.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, cosines.
 Command: tokmerge eval --config demo_tempme
 
-The weights were trained from the demo's CLIP, on clips that only movement tells apart, by the
-following command, and taken from its checkpoint after 310 of 644 steps:
+The weights were trained from the demo's CLIP, on clips that only movement tells apart, by:
   tokmerge prepare --dataset demo --splits twins
   tokmerge train --config demo_tempme \\
       --config.checkpoint=demo/tokmerge_jax_demo/demo_clip.safetensors \\
       --config.train.split=twins --config.train.together=4 --config.train.batch_size=64 \\
       --config.train.epochs=14 --config.train.learning_rate=2e-3 \\
-      --config.output=results/demo_tempme_training
+      --config.output=results/demo_tempme_training --export demo_tempme.safetensors --half
 """
 
 from tokmerge_jax import demo_files
