@@ -1,6 +1,6 @@
 """The demo: retrieval among drawn clips by a small UMT with vid-TLDR.
 
-Target: T2V R@1 83, V2T R@1 83.5 (README.md), without merging 70 and 76.
+Target: T2V R@1 82, V2T R@1 84 (README.md), without merging 70 and 76.5.
 Checkpoint: demo/tokmerge_jax_demo/demo.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, 32 candidates re-ranked.
 Command: tokmerge eval --config demo

@@ -1,6 +1,6 @@
 """The demo's small CLIP: retrieval among drawn clips by the mean of their frames, no merging.
 
-Target: T2V R@1 47.5, V2T R@1 45 (docs/demos.md); 50 is the most, as each clip has its reverse.
+Target: T2V R@1 47, V2T R@1 44.5 (docs/demos.md); 50 is the most, as each clip has its reverse.
 Checkpoint: demo/tokmerge_jax_demo/demo_clip.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, cosines.
 Command: tokmerge eval --config demo_clip

@@ -1,6 +1,6 @@
 """The demo's question answering: colour, shape, direction, count and order in drawn clips.
 
-Target: accuracy 62.7 (README.md), with and without merging.
+Target: accuracy 62.9 (README.md), without merging 62.7.
 Checkpoint: demo/tokmerge_jax_demo/demo_qa.safetensors, the default.
 Protocol: 5 questions about each of 200 drawn test clips, 43 answers; 8 frames.
 Command: tokmerge eval --config demo_qa

@@ -1,6 +1,6 @@
 """The demo's TDS-CLIP: actions of drawn shapes, by a side network beside the demo's CLIP.
 
-Target: top-1 97 (docs/demos.md); 50 is the most without the order of frames.
+Target: top-1 97.5 (docs/demos.md); 50 is the most without the order of frames.
 Checkpoint: demo/tokmerge_jax_demo/demo_tdsclip.safetensors, the default.
 Protocol: 200 drawn test clips of 10 actions; 2 clips x 1 crop, mean of the views' softmax.
 Command: tokmerge eval --config demo_tdsclip

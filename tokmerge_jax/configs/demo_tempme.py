@@ -1,6 +1,6 @@
 """The demo's TempMe: the small CLIP of `demo_clip`, whose frames join and merge, tuned by LoRA.
 
-Target: T2V R@1 88, V2T R@1 87 at 60 % of the GMAC (docs/demos.md).
+Target: T2V R@1 88.5, V2T R@1 87 at 60 % of the GMAC (docs/demos.md).
 Checkpoint: demo/tokmerge_jax_demo/demo_tempme.safetensors, the default.
 Protocol: 200 drawn test clips, one caption each; 8 frames, cosines.
 Command: tokmerge eval --config demo_tempme

@@ -1,6 +1,6 @@
 """The demo's TESTA: paragraphs of four events, found among clips of 32 frames.
 
-Target: T2V R@1 72.5, V2T R@1 72.5 at 51 % of the GMAC (docs/demos.md).
+Target: T2V R@1 70.8, V2T R@1 73.3 at 51 % of the GMAC (docs/demos.md).
 Checkpoint: demo/tokmerge_jax_demo/demo_testa.safetensors, the default.
 Protocol: 120 drawn test clips, a paragraph each; 32 frames, 32 candidates re-ranked.
 Command: tokmerge eval --config demo_testa
