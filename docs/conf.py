@@ -7,6 +7,7 @@ FOLDER = pathlib.Path(__file__).parent
 sys.path.insert(0, str(FOLDER))  # Sphinx runs this file as text
 
 import generate  # noqa: E402
+import mcp  # noqa: E402, F401 (autodoc would import it as for a type checker, which its models refuse)
 
 from tokmerge_jax import __version__  # noqa: E402
 

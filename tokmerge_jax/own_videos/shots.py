@@ -1,7 +1,7 @@
 """Finds the cuts between the shots of a video by the differences of its frames, small and grey.
 
-The difference of two frames is the mean of |a - b| over their pixels, of 0 to 255. Frame i begins a
-shot if it differs by `_LEAST` from each of the three frames before it, and if frame i - 1 differs
+The difference of two frames is the mean of `|a - b|` over their pixels, of 0 to 255. Frame i begins
+a shot if it differs by `_LEAST` from each of the three frames before it, and if frame i - 1 differs
 by as much from each of the three from i on. A flash of one or two frames, after which the picture
 is as before, is therefore no cut, and neither is motion or a fade, whose frames change by little.
 """
