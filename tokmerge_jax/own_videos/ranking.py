@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokmerge_jax.own_videos.table import Table
 
 EXACT = 100_000
-"""The largest number of rows that are all compared with a query (12 ms on 2 free cores)."""
+"""The largest number of rows that are all compared with a query (10 ms on 2 free cores)."""
 
 _TEXTS = 16  # texts per batch, fixed so that one compiled program serves all queries
 
