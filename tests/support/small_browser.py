@@ -101,5 +101,5 @@ def browser():
 
 def faults(page):
     """What axe-core finds: rule and elements."""
-    found = Axe().run(page)["violations"]
-    return [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]
+    violations = Axe().run(page)["violations"]
+    return [(each["id"], [node["target"] for node in each["nodes"]]) for each in violations]

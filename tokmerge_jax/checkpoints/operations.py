@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import Float32
 
+from tokmerge_jax import resampling
 from tokmerge_jax.names import Operation
 
 
@@ -257,22 +257,9 @@ class ResizeGrid(Resize):
             raise ValueError("no grid")
         table = table.astype(np.float32, copy=False)
         grid = rearrange(table[1:], "(h w) c -> h w c", h=edge)
-        weights = _bicubic(edge, self.edge)
+        weights = resampling.bicubic(edge, self.edge)
         grid = np.einsum("ah,bw,hwc->abc", weights, weights, grid, optimize=True)
         return np.concatenate([table[:1], rearrange(grid, "h w c -> (h w) c")])
-
-
-def _bicubic(size: int, target: int) -> Float32[np.ndarray, "S E"]:
-    """Weights of `size` places in each of `target`; beyond the ends, the last one repeats."""
-    centres = (np.arange(target) + 0.5) * size / target - 0.5
-    before = np.floor(centres).astype(int)
-    weights = np.zeros((target, size), np.float32)
-    for place in (before - 1, before, before + 1, before + 2):
-        x = np.abs(centres - place)
-        near, far = 1.25 * x**3 - 2.25 * x**2 + 1, -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
-        within = place.clip(0, size - 1)
-        np.add.at(weights, (np.arange(target), within), np.where(x <= 1, near, far))
-    return weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from tokmerge_jax.resampling import bicubic
+
 
 def sincos(positions: int, width: int) -> np.ndarray:
     """Returns the fixed table of "Attention Is All You Need", float32 [positions, width].
@@ -125,25 +127,9 @@ def video_grid(
         shape = (wanted[0], *grid.shape[1:])
         grid = jax.image.resize(grid, shape, "linear", antialias=False)
     if (edge, edge) != wanted[1:]:
-        rows, columns = (_cubic(edge, size) for size in wanted[1:])
+        rows, columns = (bicubic(edge, size) for size in wanted[1:])
         grid = jnp.einsum("ih,jw,thwc->tijc", rows, columns, grid, precision="highest")
     return jnp.concatenate([table[:1], rearrange(grid, "t h w c -> (t h w) c")])
-
-
-def _cubic(size: int, wanted: int) -> np.ndarray:
-    """Weights of each of `size` places at each of the `wanted` ones, float32 [wanted, size].
-
-    `jax.image.resize` has this kernel ("cubic-pytorch") in later versions only.
-    """
-    centre = (np.arange(wanted) + 0.5) * size / wanted - 0.5
-    near = np.floor(centre).astype(int)[:, None] + np.arange(-1, 3)  # four places for each
-    far = np.abs(centre[:, None] - near)
-    inside = (1.25 * far - 2.25) * far**2 + 1
-    outside = ((-0.75 * far + 3.75) * far - 6) * far + 3
-    weights = np.zeros((wanted, size), np.float32)
-    at = np.arange(wanted)[:, None], near.clip(0, size - 1)
-    np.add.at(weights, at, np.where(far <= 1, inside, outside))
-    return weights
 
 
 def one_frame(table: Float[Array, "N C"], frames: int) -> Float[Array, "M C"]:

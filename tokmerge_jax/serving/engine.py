@@ -82,7 +82,7 @@ class Engine:
     async def search(
         self, texts: Sequence[str], depth: int, rerank: bool, where: Filter
     ) -> list[list[Hit]]:
-        """Returns the moments that fit each text best: more than `depth`, if there are so many.
+        """Returns the moments that fit each text best, more than `depth` if the index holds more.
 
         The matching head re-ranks the configuration's `eval.top_k` windows, which are all hits.
 
