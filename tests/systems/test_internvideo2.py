@@ -3,22 +3,19 @@
 import functools
 from dataclasses import replace
 
-import clips
 import golden
 import internvideo2_case
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_jobs
 
 import tokmerge_jax
-from tokmerge_jax import checkpoints, demo_files
-from tokmerge_jax.checkpoints import rules, torch_file
+from tokmerge_jax import demo_files
+from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import clip, internvideo2
-from tokmerge_jax.data.datasets import video_text
-from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.systems.internvideo2 import InternVideo2Tower
-from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
 CASE = golden.load("internvideo2-tiny")
@@ -151,14 +148,8 @@ def test_refusals(changes, says):
 
 @pytest.mark.slow
 def test_whole_jobs_on_a_few_clips(tmp_path):
-    """Random weights: the loss, evaluation, search of videos and conversion run."""
-    captions = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
-    for i in range(4):
-        clips.write(tmp_path / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
-    records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(captions)]
-    video_text.write(str(tmp_path), "msvd", {"test": records})
+    """Random weights: evaluation, search of videos, conversion and the loss run."""
     config = internvideo2.Retrieval(
-        checkpoint=str(tmp_path / "weights.safetensors"),
         model=internvideo2.Model(
             vision=internvideo2.Vision(
                 width=32, depth=2, heads=2, image_size=28, frames=4, table_frames=4, grid=2
@@ -169,30 +160,14 @@ def test_whole_jobs_on_a_few_clips(tmp_path):
             embed_dim=16,
             merger=internvideo2.Merger(name="vid_tldr", r=3),
         ),
-        data=internvideo2.Data(
-            dataset="msvd",
-            folder=str(tmp_path),
-            vocabulary=demo_files.path("demo_bpe.txt"),
-            workers=0,
-        ),
-        eval=internvideo2.RetrievalOptions(batch_size=3, dual_softmax=1.0),
+        data=internvideo2.Data(vocabulary=demo_files.path("demo_bpe.txt")),
+        eval=internvideo2.RetrievalOptions(dual_softmax=1.0),
     )
-    system = tokmerge_jax.build(config)
-    params = system.weights.init(jax.random.key(0))
+    scale = "vision_encoder.blocks.1.ls2.gamma"
+    system, params = small_jobs.run(tmp_path, config, "one.safetensors", scale)
     assert system.training
     assert system.retrieval
-    ids, _ = system.retrieval.tokenize(captions)
+    ids, _ = system.retrieval.tokenize(small_jobs.CAPTIONS)
     batch = {"video": np.zeros((4, 4, 28, 28, 3), np.uint8), "text_ids": ids}
     loss, _ = jax.jit(system.training.loss)(params, batch, jax.random.key(0))
     assert np.log(4) <= loss < 100  # four equal videos
-    export.write(tmp_path / "weights.safetensors", params)
-    results = tokmerge_jax.evaluate(config, output=tmp_path / "results")
-    assert results["protocol"]["videos"] == 4
-    tokmerge_jax.index(config, tmp_path, tmp_path / "index")
-    hits = tokmerge_jax.search(tmp_path / "index", captions, top_k=4)
-    assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4
-    checkpoints.save_checkpoint(tmp_path / "folder", params, system)
-    tokmerge_jax.convert(config, tmp_path / "folder", tmp_path / "one.safetensors", reverse=True)
-    assert "vision_encoder.blocks.1.ls2.gamma" in torch_file.read(tmp_path / "one.safetensors")
-    again = checkpoints.load_checkpoint(tmp_path / "one.safetensors", system)
-    jax.tree.map(np.testing.assert_array_equal, again, params)

@@ -2,26 +2,22 @@
 
 from dataclasses import replace
 
-import clips
 import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pe_core_case
 import pytest
+import small_jobs
 from clip_case import close
 
 import tokmerge_jax
-from tokmerge_jax import checkpoints, demo_files, merging
-from tokmerge_jax.checkpoints import torch_file
+from tokmerge_jax import demo_files, merging
 from tokmerge_jax.config import pe_core
-from tokmerge_jax.data.datasets import video_text
-from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.merging.tempme import Join
 from tokmerge_jax.system import Retrieval
 from tokmerge_jax.systems.pe_core import PECoreTower
 from tokmerge_jax.systems.validation import unchecked
-from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
 CASE = golden.load("pecore-tiny")
@@ -174,13 +170,7 @@ def test_refusals(changes, says):
 @pytest.mark.slow
 def test_whole_jobs_on_a_few_clips(tmp_path):
     """Random weights: evaluation, search of videos and conversion run."""
-    captions = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
-    for i in range(4):
-        clips.write(tmp_path / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
-    records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(captions)]
-    video_text.write(str(tmp_path), "msvd", {"test": records})
     config = pe_core.Retrieval(
-        checkpoint=str(tmp_path / "weights.safetensors"),
         model=pe_core.Model(
             vision=pe_core.Vision(
                 width=32, depth=2, heads=1, patch_size=8, image_size=32, mlp_width=64, grid=4
@@ -189,24 +179,7 @@ def test_whole_jobs_on_a_few_clips(tmp_path):
             embed_dim=16,
             merger=pe_core.Merger(name="tome", r=3),
         ),
-        data=pe_core.Data(
-            dataset="msvd",
-            folder=str(tmp_path),
-            vocabulary=demo_files.path("demo_bpe.txt"),
-            workers=0,
-        ),
-        eval=pe_core.RetrievalOptions(batch_size=3, dual_softmax=1.0),
+        data=pe_core.Data(vocabulary=demo_files.path("demo_bpe.txt")),
+        eval=pe_core.RetrievalOptions(dual_softmax=1.0),
     )
-    system = tokmerge_jax.build(config)
-    params = system.weights.init(jax.random.key(0))
-    export.write(tmp_path / "weights.safetensors", params)
-    results = tokmerge_jax.evaluate(config, output=tmp_path / "results")
-    assert results["protocol"]["videos"] == 4
-    tokmerge_jax.index(config, tmp_path, tmp_path / "index")
-    hits = tokmerge_jax.search(tmp_path / "index", captions, top_k=4)
-    assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4
-    checkpoints.save_checkpoint(tmp_path / "folder", params, system)
-    tokmerge_jax.convert(config, tmp_path / "folder", tmp_path / "meta.safetensors", reverse=True)
-    assert "visual.attn_pool.attn.in_proj_weight" in torch_file.read(tmp_path / "meta.safetensors")
-    again = checkpoints.load_checkpoint(tmp_path / "meta.safetensors", system)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
+    small_jobs.run(tmp_path, config, "meta.safetensors", "visual.attn_pool.attn.in_proj_weight")

@@ -1,24 +1,20 @@
 """VideoPrism's system: costs, every merger in it, both ways of merging, traces, refusals, jobs."""
 
-import clips
 import flax.linen as nn
 import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_jobs
 import videoprism_case
 
 import tokmerge_jax
-from tokmerge_jax import checkpoints, merging
-from tokmerge_jax.checkpoints import torch_file
+from tokmerge_jax import merging
 from tokmerge_jax.config import videoprism
-from tokmerge_jax.data.datasets import video_text
-from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.merging import Evidence, Tokens, VidTLDR, merge, together
 from tokmerge_jax.systems.videoprism import VideoPrismTower
 from tokmerge_jax.tasks import export
-from tokmerge_jax.training import export as weights_file
 from tokmerge_jax.training import loop
 from tokmerge_jax.types import UserError
 
@@ -202,14 +198,8 @@ def test_it_is_not_trained():
 
 @pytest.mark.slow
 def test_whole_jobs_on_a_few_clips(tmp_path):
-    """Random weights: evaluation, search of videos, pictures, export and conversion run."""
-    captions = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
-    for i in range(4):
-        clips.write(tmp_path / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
-    records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(captions)]
-    video_text.write(str(tmp_path), "msvd", {"test": records})
+    """Random weights: evaluation, search of videos, conversion, pictures and export run."""
     config = videoprism.Retrieval(
-        checkpoint=str(tmp_path / "weights.safetensors"),
         model=videoprism.Model(
             vision=videoprism.Vision(
                 width=32, depth=2, heads=1, patch_size=8, image_size=32, frames=2, mlp_width=64,
@@ -218,28 +208,10 @@ def test_whole_jobs_on_a_few_clips(tmp_path):
             text=videoprism.Text(width=32, depth=1, heads=1, vocab_size=1000),
             merger=videoprism.Merger(name="tome", r=3),
         ),
-        data=videoprism.Data(
-            dataset="msvd",
-            folder=str(tmp_path),
-            vocabulary=str(golden.FOLDER / "videoprism-test-spm.model"),
-            workers=0,
-        ),
-        eval=videoprism.RetrievalOptions(batch_size=3),
+        data=videoprism.Data(vocabulary=str(golden.FOLDER / "videoprism-test-spm.model")),
     )  # fmt: skip
-    system = tokmerge_jax.build(config)
-    params = system.weights.init(jax.random.key(0))
-    weights_file.write(tmp_path / "weights.safetensors", params)
-    results = tokmerge_jax.evaluate(config, output=tmp_path / "results")
-    assert results["protocol"]["videos"] == 4
-    tokmerge_jax.index(config, tmp_path, tmp_path / "index")
-    hits = tokmerge_jax.search(tmp_path / "index", captions, top_k=4)
-    assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4
+    system, params = small_jobs.run(tmp_path, config, "back.npz", "params/text_encoder/cls_emb")
     model = tokmerge_jax.Model(system, params)
     (merges,) = model.merges(model.read([tmp_path / "0.mp4"]))
     assert len(merges) == 2
     export.export(system, params, tmp_path / "out", name="videoprism")
-    checkpoints.save_checkpoint(tmp_path / "folder", params, system)
-    tokmerge_jax.convert(config, tmp_path / "folder", tmp_path / "back.npz", reverse=True)
-    assert "params/text_encoder/cls_emb" in torch_file.read(tmp_path / "back.npz")
-    again = checkpoints.load_checkpoint(tmp_path / "back.npz", system)
-    jax.tree.map(np.testing.assert_array_equal, again, params)

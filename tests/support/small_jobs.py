@@ -1,0 +1,55 @@
+"""Whole jobs of a small retrieval system with random weights, on clips drawn for it."""
+
+import pathlib
+
+import clips
+import jax
+import numpy as np
+
+import tokmerge_jax
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import torch_file
+from tokmerge_jax.data.datasets import video_text
+from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.system import System
+from tokmerge_jax.training import export
+from tokmerge_jax.types import Params
+
+CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
+
+
+def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[System, Params]:
+    """Evaluates, searches the videos, and converts to the released form and back.
+
+    Args:
+      folder: the clips, weights and results are written to it.
+      config: of retrieval, whose checkpoint, data set and batch size are set here.
+      released: name of the file in the form of the released weights.
+      tensor: name of a tensor in that file.
+    """
+    for i in range(4):
+        clips.write(folder / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
+    records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(CAPTIONS)]
+    video_text.write(str(folder), "msvd", {"test": records})
+    weights = folder / "weights.safetensors"
+    config = config.override(
+        {
+            "checkpoint": str(weights),
+            "data": {"dataset": "msvd", "folder": str(folder), "workers": 0},
+            "eval.batch_size": 3,
+        }
+    )
+    system = tokmerge_jax.build(config)
+    params = system.weights.init(jax.random.key(0))
+    export.write(weights, params)
+    results = tokmerge_jax.evaluate(config, output=folder / "results")
+    assert results["protocol"]["videos"] == 4
+    tokmerge_jax.index(config, folder, folder / "index")
+    hits = tokmerge_jax.search(folder / "index", CAPTIONS, top_k=4)
+    assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4
+    checkpoints.save_checkpoint(folder / "folder", params, system)
+    tokmerge_jax.convert(config, folder / "folder", folder / released, reverse=True)
+    assert tensor in torch_file.read(folder / released)
+    again = checkpoints.load_checkpoint(folder / released, system)
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+    return system, params
