@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_questions
+import vocabularies
 from small_questions import ABOUT, ANSWERING, IDS, MASK, PARAMS, QUESTIONS, VIDEO, WORDS
 
 from tokmerge_jax import evaluation, parallel
@@ -173,6 +174,7 @@ def test_accuracy_and_protocol_of_the_original(tmp_path, capsys):
     assert ranked.protocol["score"] == "log p(answer), labels smoothed 0.1"
 
 
+@vocabularies.real
 @pytest.mark.parametrize(
     ("said", "spelled"),
     [
