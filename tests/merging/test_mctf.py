@@ -15,10 +15,11 @@ from einops import rearrange
 
 from tokmerge_jax import kernels
 from tokmerge_jax.layers.block import Block
-from tokmerge_jax.merging import Evidence, Tokens, matching, mctf, merge
-from tokmerge_jax.merging.mctf import MCTF
+from tokmerge_jax.merging import Evidence, Tokens, costs, matching, mctf, merge
+from tokmerge_jax.merging.mctf import MCTF, MCTFAhead, MCTFPrecise
 
 UNIT, BLOCKS = golden.load("mergers-mctf"), golden.load("mergers-mctf-blocks")
+FORMS = {"ahead0": MCTF, "ahead1": MCTFAhead, "ahead2": MCTFPrecise}
 CASES = sorted({key.rpartition("/")[0] for key in UNIT.arrays})
 
 
@@ -90,16 +91,34 @@ def test_what_merges_at_the_edges(key):
     np.testing.assert_array_equal(tokens.origin, expected["origin"])
 
 
-def test_small_blocks_give_what_the_original_gives():
+@pytest.mark.parametrize("ahead", FORMS)
+def test_small_blocks_give_what_the_original_gives(ahead):
     """Three blocks of DeiT, each of which merges by its own attention map, with sizes."""
     sizes, weights = BLOCKS.config, BLOCKS.weights()
-    tokens = Tokens(jnp.asarray(recipe.video((2, 26, sizes["width"]), 7151)))
+    tokens = Tokens.traced(jnp.asarray(recipe.video((2, 26, sizes["width"]), 7151)))
     for i in range(sizes["depth"]):
         params = timm_vit.block(weights, i, sizes["width"])
-        block = Block(sizes["heads"], MCTF(sizes["r"], 1))
+        block = Block(sizes["heads"], FORMS[ahead](sizes["r"], 1))
         tokens = jax.jit(block.apply)({"params": params}, tokens)
-        umt_case.close(tokens.x, BLOCKS.arrays[f"ahead0/block_{i}"], 1e-4)
-        np.testing.assert_array_equal(tokens.size, BLOCKS.arrays[f"ahead0/size_{i}"])
+        umt_case.close(tokens.x, BLOCKS.arrays[f"{ahead}/block_{i}"], 1e-4)
+        np.testing.assert_array_equal(tokens.size, BLOCKS.arrays[f"{ahead}/size_{i}"])
+        held = [np.bincount(origin) for origin in np.asarray(tokens.origin)]
+        np.testing.assert_array_equal(tokens.size, held)
+
+
+@pytest.mark.parametrize("kind", [MCTFAhead, MCTFPrecise])
+def test_frames_that_merge_alike_and_places_that_are_equal(kind):
+    """Three equal frames are one alone; rotation by one place for all tokens changes nothing."""
+    frame = Tokens(jnp.asarray(recipe.video((2, 12, 16), 5)))
+    block, clips = (Block(2, kind(4), alike=frames) for frames in (1, 3))
+    params = jax.jit(block.init)(jax.random.key(0), frame)
+    alone = jax.jit(block.apply)(params, frame)
+    together = jax.jit(clips.apply)(params, jax.tree.map(lambda x: x.repeat(3, axis=0), frame))
+    placed = jax.jit(block.apply)(params, frame.replace(position=jnp.full((2, 12, 2), 3.0)))
+    for same in (together.x[::3], together.x[2::3], placed.x):
+        close(same, alone.x)
+    for same in (together.size[1::3], placed.size):
+        np.testing.assert_array_equal(same, alone.size)
 
 
 def test_attention_received_by_definition():
@@ -122,3 +141,7 @@ def test_cost():
     """UMT-B's first block: 1.06 GMAC of cosines and 4.25 of attention received."""
     assert MCTF(600).macs(2352, 768, 12) == (1176**2 + 2352**2) * 768
     assert MCTF(5, 1).macs(197, 768, 12) == (98**2 + 197**2) * 768
+    again = 2 * 197 * 768**2  # queries and keys
+    own = MCTFPrecise(5, 1).macs(197, 768, 12)
+    whole = costs.block(MCTFPrecise(5, 1), 197, 768, 12)
+    assert whole - own == again + costs.block(None, 192, 768, 12)

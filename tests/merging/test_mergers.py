@@ -250,7 +250,7 @@ def test_per_layer():
         ),
         (
             "vote",
-            "name='vote' acts at 'time', and here .* at 'attention' or 'mlp'; choose one of none",
+            "name='vote' acts at 'time', and here .* or 'attention' or 'mlp'; choose one of none",
         ),
         ("no_such_module:Mine", r"cannot be imported \(No module named 'no_such_module'\); write"),
         ("json:Mine", r"cannot be imported \(module 'json' has no attribute 'Mine'\)"),

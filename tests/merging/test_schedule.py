@@ -108,7 +108,15 @@ def test_costs_are_the_published_ones(size, spec, tokens_out, gmac):
 
 @pytest.mark.parametrize(
     ("name", "gmac"),
-    [("vid_tldr", 177.838), ("tome", 175.9), ("prune", 184.2), ("shift", 182.1), ("mctf", 190.5)],
+    [
+        ("vid_tldr", 177.838),
+        ("tome", 175.9),
+        ("prune", 184.2),
+        ("shift", 182.1),
+        ("mctf", 190.5),
+        ("mctf_ahead", 186.3),
+        ("mctf_precise", 185.6),
+    ],
 )
 def test_each_merger_costs_what_it_does(name, gmac):
     """One schedule: ToMe's keys are narrow; Prune and MCTF read all pairs."""

@@ -11,7 +11,7 @@ import recipe
 from clip_case import close
 from parameters import slow
 
-from tokmerge_jax.layers.block import Attention
+from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.merging import matching
 from tokmerge_jax.merging.tempme import Join

@@ -74,7 +74,7 @@ class Backbone:
 
 
 REFUSALS = {
-    "place": "acts at '(input|mlp|time)', and here mergers are called at",
+    "place": "acts at '(input|before|within|mlp|time)', and here mergers are called at",
     "order": "leaves the patches of each frame in an order of its own",
     "dropped": "dropped tokens cannot be followed",
 }

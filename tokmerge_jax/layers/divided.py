@@ -10,7 +10,7 @@ from einops import pack, rearrange, reduce, repeat, unpack
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from tokmerge_jax.layers.block import Attention
+from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.functional import MLP, Dense
 from tokmerge_jax.merging.space_time import VideoTokens
 from tokmerge_jax.merging.testa import Aggregation

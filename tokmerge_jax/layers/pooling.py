@@ -16,7 +16,7 @@ from einops import rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from tokmerge_jax.layers.block import Attention
+from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.functional import MLP, Dense
 
 

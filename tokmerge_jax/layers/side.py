@@ -10,8 +10,8 @@ from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tokmerge_jax.layers.attention import Attention
 from tokmerge_jax.layers.batch_norm import BatchNorm
-from tokmerge_jax.layers.block import Attention
 from tokmerge_jax.layers.functional import MLP, Dense
 
 EPSILON = 1e-5

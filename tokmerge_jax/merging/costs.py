@@ -26,8 +26,10 @@ def block(
     if merger is None:
         return attention(tokens, width) + mlp(tokens, width, mlp_width)
     left = tokens - merger.r
-    attending = left if merger.place == "input" else tokens
+    attending = left if merger.place in ("input", "before") else tokens
     macs = merger.macs(tokens, width, heads) + attention(attending, width)
+    if merger.place == "before":  # queries and keys of all tokens, for the evidence
+        macs += 2 * tokens * width**2
     return macs + mlp(tokens if merger.place == "mlp" else left, width, mlp_width)
 
 

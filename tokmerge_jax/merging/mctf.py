@@ -49,6 +49,20 @@ class MCTF(Merger):
         return _fused(both_ways(score, self.r, self.class_tokens), tokens, attended)
 
 
+@register("mctf_ahead")
+class MCTFAhead(MCTF):
+    """As published: merges between a layer's attention map and the values that it weighs."""
+
+    place = "within"
+
+
+@register("mctf_precise")
+class MCTFPrecise(MCTF):
+    """Merges by the map that attention would have; then it attends among what is left."""
+
+    place = "before"
+
+
 def _fused(pairs: Matching, tokens: Tokens, attended: Float[Array, "B N"]) -> Tokens:
     """Computes means weighted by size times attention; tokens that stay alone do not change."""
     size = jnp.ones_like(attended) if tokens.size is None else tokens.size

@@ -18,11 +18,12 @@ from tokmerge_jax.config.parts import none_of
 from tokmerge_jax.merging.tokens import Evidence, Tokens
 from tokmerge_jax.types import UserError
 
-Place = Literal["input", "time", "attention", "mlp"]
+Place = Literal["input", "time", "before", "within", "attention", "mlp"]
 """Where a network calls a merger: once on patches before the first layer; in a layer on whole
-frames after TESTA's attention over time, on tokens between attention and MLP, or after the MLP."""
+frames after TESTA's attention over time; on tokens before attention, between its map and its
+values, between attention and MLP, or after the MLP."""
 
-BLOCK: tuple[Place, ...] = ("attention", "mlp")
+BLOCK: tuple[Place, ...] = ("before", "within", "attention", "mlp")
 """The places of `layers.block.Block`."""
 
 

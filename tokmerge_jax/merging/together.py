@@ -26,12 +26,12 @@ def merged(merger: Merger, tokens: Tokens, evidence: Evidence, frames: int) -> T
     )
     if evidence.keys is not None:
         about = about.replace(keys=_side_by_side(unit(evidence.keys), frames))
-    metric = _side_by_side(unit(tokens.x), frames)
+    metric = _side_by_side(unit(tokens.compared), frames)
     size, origin = jax.tree.map(lambda x: x[::frames], (tokens.size, tokens.origin))
     clips = merger(Tokens(_side_by_side(tokens.x, frames), size, origin, metric=metric), about)
     size, origin = jax.tree.map(lambda x: jnp.repeat(x, frames, axis=0), (clips.size, clips.origin))
     x = rearrange(clips.x, "b n (t c) -> (b t) n c", t=frames)
-    return tokens.replace(x=x, size=size, origin=origin)
+    return tokens.replace(x=x, size=size, origin=origin, metric=None)
 
 
 def _side_by_side(x: Float[Array, "BT N C"], frames: int) -> Float[Array, "B N TC"]:

@@ -11,7 +11,7 @@ from einops import repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.block import KeysValues
+from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 from tokmerge_jax.models.timesformer import TimeSformer
 from tokmerge_jax.models.umt import UMTViT

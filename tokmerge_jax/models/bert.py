@@ -15,7 +15,7 @@ from einops import rearrange, repeat
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.block import Attention, KeysValues
+from tokmerge_jax.layers.attention import Attention, KeysValues
 from tokmerge_jax.layers.functional import MLP
 from tokmerge_jax.layers.word_head import WordHead
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from tokmerge_jax.layers.block import KeysValues
+from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.bert import Bert
 
 

@@ -13,7 +13,8 @@ from einops import reduce
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tokmerge_jax.layers.block import Block, KeysValues
+from tokmerge_jax.layers.attention import KeysValues
+from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.functional import Dense, patchify, unit
 from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.merging import Evidence, Merger, Tokens, proportional

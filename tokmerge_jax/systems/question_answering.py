@@ -18,7 +18,7 @@ from tokmerge_jax.data.datasets.galleries import AnswerRow
 from tokmerge_jax.data.text.tokenizers import TextRule, Tokenizer, spell
 from tokmerge_jax.evaluation import decoding
 from tokmerge_jax.evaluation.answering import generation
-from tokmerge_jax.layers.block import KeysValues
+from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.models.answerer import Answerer, log_probability
 from tokmerge_jax.models.bert import Bert, Cache
 from tokmerge_jax.names import RuleSet
