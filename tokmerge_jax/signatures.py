@@ -115,13 +115,13 @@ class Choose(Protocol):
         memory: Memory,
         video: Float[Array, "B F E"],
         text: Float[Array, "B P E"],
-        states: Float[Array, "B P L C"],
+        states: Float[Array, "B P L C"] | None,
         text_mask: Bool[Array, "B P L"],
     ) -> Features:
-        """Returns probabilities [B,P] of P options.
+        """Returns probabilities [B,P] of P options; memory and states are None without a head.
 
         Returns:
-          "match", from the matching head; "contrast", from the cosines of the embeddings.
+          "contrast", from the cosines of the embeddings; with a matching head, its "match".
         """
         ...
 

@@ -177,17 +177,18 @@ class MultipleChoice:
 
     Attributes:
       tokenize: options -> ids.
-      encode_video: returns "embedding" and "tokens".
-      encode_text: returns "embedding" and "states".
-      video_memory: a video's keys and values, shared by all its options.
+      encode_video: returns "embedding" and, with a matching head, "tokens".
+      encode_text: returns "embedding" and, with a matching head, "states".
       choose: the probabilities of the options.
+      video_memory: a video's keys and values, shared by all its options; None without a matching
+        head.
     """
 
     tokenize: Tokenize
     encode_video: EncodeVideo
     encode_text: EncodeText
-    video_memory: VideoMemory
     choose: Choose
+    video_memory: VideoMemory | None = None
 
 
 @dataclasses.dataclass(frozen=True)

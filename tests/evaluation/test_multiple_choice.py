@@ -29,12 +29,13 @@ def compiled():
     system, params = umt_case.system_of(CASE)
     task = system.multiple_choice
     assert task
+    assert task.video_memory
     choosing = MultipleChoice(
         task.tokenize,
         jax.jit(task.encode_video),
         jax.jit(task.encode_text),
-        jax.jit(task.video_memory),
         jax.jit(task.choose),
+        jax.jit(task.video_memory),
     )
     return choosing, params, umt_case.videos(CASE, len(IDS))
 

@@ -43,8 +43,8 @@ CHOOSING = MultipleChoice(
     small_gallery.RETRIEVAL.tokenize,
     encode_video,
     small_gallery.encode_text,
-    small_gallery.video_memory,
     choose,
+    small_gallery.video_memory,
 )
 
 

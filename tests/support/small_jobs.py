@@ -10,7 +10,7 @@ import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import torch_file
 from tokmerge_jax.data.datasets import video_text
-from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.data.datasets.video_text import Choice, Clip, Record
 from tokmerge_jax.system import System
 from tokmerge_jax.training import export
 from tokmerge_jax.types import Params
@@ -19,7 +19,7 @@ CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, th
 
 
 def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[System, Params]:
-    """Evaluates, searches the videos, and converts to the released form and back.
+    """Evaluates both tasks, searches the videos, and converts to the released form and back.
 
     Args:
       folder: the clips, weights and results are written to it.
@@ -44,6 +44,12 @@ def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[Syste
     export.write(weights, params)
     results = tokmerge_jax.evaluate(config, output=folder / "results")
     assert results["protocol"]["videos"] == 4
+    choices = [Choice(record.clips, CAPTIONS, i) for i, record in enumerate(records)]
+    video_text.write(str(folder), "msrvtt_mc", {"test": choices})
+    choosing = config.override({"data.dataset": "msrvtt_mc"})
+    chosen = tokmerge_jax.evaluate(choosing, output=folder / "chosen")
+    right = results["scores"]["video_to_text"]["R@1"]
+    assert chosen["headline"] == {"name": "accuracy", "value": right}
     tokmerge_jax.index(config, folder, folder / "index")
     hits = tokmerge_jax.search(folder / "index", CAPTIONS, top_k=4)
     assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4

@@ -1,7 +1,8 @@
 """Multiple choice: selects the option that describes a video.
 
-An option's score is 0.7 times its matching probability plus 0.3 times its softmax of cosine /
-temperature. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (ACL 2023).
+An option's score is its softmax of cosine / temperature; with a matching head, 0.3 times that plus
+0.7 times its matching probability. Protocol: UMT (ICCV 2023), MSRVTT-MC, after Singularity (ACL
+2023); without a matching head, InternVideo2's released code.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ class OptionScores:
     """The scores of each video's options.
 
     Attributes:
-      match: float32 [V,O], matching probabilities.
+      match: float32 [V,O], matching probabilities; None without a matching head.
       contrast: float32 [V,O], softmax over a video's options.
       clips_per_second: videos encoded per second, without compilation; None if not measured.
 
@@ -36,7 +37,7 @@ class OptionScores:
       UserError: if a score is not finite.
     """
 
-    match: Float[np.ndarray, "V O"]
+    match: Float[np.ndarray, "V O"] | None
     contrast: Float[np.ndarray, "V O"]
     clips_per_second: float | None
 
@@ -46,6 +47,8 @@ class OptionScores:
     @property
     def scores(self) -> Float[np.ndarray, "V O"]:
         """The scores that rank the options."""
+        if self.match is None:
+            return self.contrast
         return MATCH * self.match + CONTRAST * self.contrast
 
 
@@ -68,10 +71,12 @@ def evaluate(
     """
     model, store, watch = context.model, context.store, context.watch
     shape = texts[0].shape[:2]
-    names, videos = ("match", "contrast"), range(shape[0])
+    head, videos = choosing.video_memory, range(shape[0])
+    names = ("match", "contrast") if head else ("contrast",)
     rows = {name: store.make(name, shape, np.float32, videos) for name in names}
     encode, read = model.compiled(choosing.encode_video), model.compiled(choosing.encode_text)
-    video_memory, choose = model.compiled(choosing.video_memory), model.compiled(choosing.choose)
+    choose = model.compiled(choosing.choose)
+    remember = model.compiled(head) if head else None
     size, speed = parallel.batch_size(model.mesh, batch_size), Speed(store)
     todo = hosts.share(rows["contrast"].todo)
     done = shape[0] - len(todo)
@@ -80,11 +85,11 @@ def evaluate(
             index, mask = np.asarray(batch["index"]), np.asarray(batch["mask"])
             with watch("encode videos"), speed(int(mask.sum())):
                 video_features = encode(np.asarray(batch["video"]))
-                video_features["tokens"].block_until_ready()
+                video_features["embedding"].block_until_ready()
             with watch("choose"):
                 ids, known = (part[index] for part in texts)
                 embedding, states = _option_features(read, ids, known)
-                memory = video_memory(video_features["tokens"])
+                memory = remember(video_features["tokens"]) if remember else None
                 probabilities = choose(
                     memory, video_features["embedding"], embedding, states, known
                 )
@@ -93,17 +98,16 @@ def evaluate(
                     finite(values, f"probability ({name})", video=index[mask], option=None)
                     rows[name].write(index[mask], values)
             bar.update(int(mask.sum()))
-    match, contrast = (store.whole(name, videos) for name in names)
-    return OptionScores(match, contrast, speed.clips_per_second)
+    whole = {name: store.whole(name, videos) for name in names}
+    return OptionScores(whole.get("match"), whole["contrast"], speed.clips_per_second)
 
 
 def _option_features(
     read: Callable[[np.ndarray, np.ndarray], Features], ids: np.ndarray, mask: np.ndarray
-) -> tuple[jax.Array, jax.Array]:
-    """Embeddings [B,P,E] and states [B,P,L,C] of the P options of B videos."""
+) -> tuple[jax.Array, jax.Array | None]:
+    """Embeddings [B,P,E] and any states [B,P,L,C] of the P options of B videos."""
     features = read(*(rearrange(x, "b p l -> (b p) l") for x in (ids, mask)))
-    embedding, states = (
-        rearrange(features[name], "(b p) ... -> b p ...", b=len(ids))
-        for name in ("embedding", "states")
-    )
-    return embedding, states
+    options = {
+        name: rearrange(x, "(b p) ... -> b p ...", b=len(ids)) for name, x in features.items()
+    }
+    return options["embedding"], options.get("states")

@@ -124,10 +124,11 @@ def choices(
     """Accuracy of the best option."""
     right = chosen.scores.argmax(axis=1) == np.asarray(gallery.answers)
     truth = np.arange(len(gallery.options[0])) == np.asarray(gallery.answers)[:, None]
+    parts = {"match": chosen.match, "contrast": chosen.contrast}
     accuracy = metrics.percent(right)
     rules = {
         "options": len(gallery.options[0]),
-        "score": f"{MATCH} matching + {CONTRAST} contrast",
+        "score": "contrast" if chosen.match is None else f"{MATCH} matching + {CONTRAST} contrast",
         "ties": "lower number first",
     }
     return Outcome(
@@ -136,7 +137,7 @@ def choices(
         further={"equal_scores": {"all": metrics.equal_scores(chosen.scores, truth)}},
         protocol=_protocol(config, gallery.videos, broken) | rules,
         clips_per_second=chosen.clips_per_second,
-        arrays={"match": chosen.match, "contrast": chosen.contrast},
+        arrays={name: x for name, x in parts.items() if x is not None},
     )
 
 

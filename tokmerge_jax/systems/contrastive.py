@@ -1,4 +1,4 @@
-"""Retrieval and training of networks that embed videos and texts separately, as CLIP does."""
+"""Tasks and training of networks that embed videos and texts separately, as CLIP does."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
@@ -14,8 +15,8 @@ from tokmerge_jax.config import clip
 from tokmerge_jax.data.datasets.galleries import Row
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.layers.lora import merge_lora
-from tokmerge_jax.signatures import Features, LearningRate, Tokenize
-from tokmerge_jax.system import Retrieval, Training
+from tokmerge_jax.signatures import Features, LearningRate, Memory, Tokenize
+from tokmerge_jax.system import MultipleChoice, Retrieval, Training
 from tokmerge_jax.systems import matching
 from tokmerge_jax.systems.towers import Tower
 from tokmerge_jax.systems.validation import text_checked, video_checked
@@ -93,6 +94,31 @@ def retrieval(
     return Retrieval(
         tokenize, video_checked(encode_video, config), text_checked(encode_text, config)
     )
+
+
+def multiple_choice(
+    retrieval: Retrieval, temperature: Callable[[Params], jax.Array]
+) -> MultipleChoice:
+    """The record of multiple choice by the cosines of retrieval, softmax over a video's options.
+
+    Args:
+      retrieval: the record of retrieval.
+      temperature: parameters -> the number that divides cosines.
+    """
+
+    def choose(
+        params: Params,
+        memory: Memory,
+        video: ArrayLike,
+        text: ArrayLike,
+        states: ArrayLike | None,
+        text_mask: ArrayLike,
+    ) -> Features:
+        del memory, states, text_mask
+        cosine = jnp.einsum("vfe,vpe->vpf", video, text).mean(axis=-1)
+        return {"contrast": jax.nn.softmax(cosine / temperature(params))}
+
+    return MultipleChoice(retrieval.tokenize, retrieval.encode_video, retrieval.encode_text, choose)
 
 
 def _optimizer(

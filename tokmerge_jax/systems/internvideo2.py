@@ -108,6 +108,7 @@ def build(config: internvideo2.Retrieval) -> System:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
         return network.init(key, tower.example, ids)["params"]
 
+    retrieval = contrastive.retrieval(tower, network, tokenize, lambda clips: unit(clips[:, 0]))
     return System(
         name=config.system,
         config=config,
@@ -116,7 +117,10 @@ def build(config: internvideo2.Retrieval) -> System:
         pixels=tower.pixels,
         merging=tower.merging,
         training=contrastive.training(tower, config.train, bound(network), tokenize, _TRAINED),
-        retrieval=contrastive.retrieval(tower, network, tokenize, lambda clips: unit(clips[:, 0])),
+        retrieval=retrieval,
+        multiple_choice=contrastive.multiple_choice(
+            retrieval, lambda params: params["temperature"]
+        ),
         trace_video=tower.trace,
     )
 

@@ -144,6 +144,7 @@ def system(
         return network.init(key, tower.example, ids)["params"]
 
     joins = tower.layers_with_positions
+    retrieval = contrastive.retrieval(tower, network_of(0), tokenize, embed)
     return System(
         name=config.system,
         config=config,
@@ -156,7 +157,10 @@ def system(
         pixels=tower.pixels,
         merging=tower.merging,
         training=contrastive.training(tower, config.train, bound(network), tokenize, _ADDED),
-        retrieval=contrastive.retrieval(tower, network_of(0), tokenize, embed),
+        retrieval=retrieval,
+        multiple_choice=contrastive.multiple_choice(
+            retrieval, lambda params: jnp.exp(-params["logit_scale"])
+        ),
         trace_video=tower.trace,
     )
 

@@ -24,7 +24,7 @@ from tokmerge_jax.models.videoprism import Blocks, FrameViT, VideoPrism, VideoPr
 from tokmerge_jax.models.videoprism_text import VideoPrismText
 from tokmerge_jax.signatures import Features
 from tokmerge_jax.system import Pixels, Retrieval, System, Weights
-from tokmerge_jax.systems import matching
+from tokmerge_jax.systems import contrastive, matching
 from tokmerge_jax.systems.towers.clip import ClipTower
 from tokmerge_jax.systems.validation import text_checked, video_checked
 from tokmerge_jax.types import LayerCost, Params
@@ -126,7 +126,7 @@ def build(config: videoprism.Retrieval) -> System:
         ids = jnp.zeros((1, tokenize.length), jnp.int32)
         return network.init(key, tower.example, ids, ids == 0)["params"]
 
-    vision = config.model.vision
+    vision, retrieval = config.model.vision, _retrieval(tower, network, tokenize)
     depths = Depths(vision.depth, vision.temporal_depth, vision.auxiliary_depth, text.depth)
     return System(
         name=config.system,
@@ -135,7 +135,8 @@ def build(config: videoprism.Retrieval) -> System:
         weights=Weights(init, rules(depths, vision.heads)),
         pixels=tower.pixels,
         merging=tower.merging,
-        retrieval=_retrieval(tower, network, tokenize),
+        retrieval=retrieval,
+        multiple_choice=contrastive.multiple_choice(retrieval, lambda params: jnp.array(0.01)),
         trace_video=tower.trace,
     )
 

@@ -60,8 +60,8 @@ def build(config: Retrieval) -> System:
             tokenize,
             retrieval.encode_video,
             retrieval.encode_text,
-            matching.matching(network).video_memory,
             _choice(network),
+            matching.matching(network).video_memory,
         ),
         trace_video=tower.trace,
     )
@@ -86,9 +86,10 @@ def _choice(network: UMT) -> Choose:
         memory: Memory,
         video: ArrayLike,
         text: ArrayLike,
-        states: ArrayLike,
+        states: ArrayLike | None,
         text_mask: ArrayLike,
     ) -> Features:
+        assert states is not None
         logits = matching.match_logits(network, params, memory, states, text_mask)
         cosine = jnp.einsum("vfe,vpe->vpf", video, text).mean(axis=-1)
         return {
