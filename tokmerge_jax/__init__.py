@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokmerge_jax import layers as layers
     from tokmerge_jax import merging as merging
     from tokmerge_jax import models as models
+    from tokmerge_jax import mteb as mteb
     from tokmerge_jax import own_videos as own_videos
     from tokmerge_jax import systems as systems
     from tokmerge_jax import tasks as tasks
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = ("api", "checkpoints", "command_line", "commands", "config", "configs", "data",
-          "evaluation", "inference", "kernels", "layers", "merging", "models", "own_videos",
-          "serving", "systems", "tasks", "training", "visualize")  # fmt: skip
+          "evaluation", "inference", "kernels", "layers", "merging", "models", "mteb",
+          "own_videos", "serving", "systems", "tasks", "training", "visualize")  # fmt: skip
 _NAMES = {
     "Model": "inference",
     "UserError": "types",

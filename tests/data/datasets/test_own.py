@@ -59,6 +59,19 @@ def test_each_format_gives_a_video_with_its_captions(tmp_path, name, content):
     assert records(tables, "val") == [Record(clip("c.mp4"), ("a man, running",))]
 
 
+@pytest.mark.parametrize("kind", ["", "captions"])
+def test_captions_may_have_a_name_of_mteb_unless_another_kind_fits(tmp_path, kind):
+    path = table(tmp_path, "a.csv", "video,sentence,summary\na.mp4,a dog,no\n")
+    tables = own.read(path, kind)
+    assert (tables.kind, records(tables)) == ("captions", [Record(clip("a.mp4"), ("a dog",))])
+    path = table(tmp_path, "b.csv", "video,caption,sentence\na.mp4,a cat,no\n")
+    assert records(own.read(path, kind)) == [Record(clip("a.mp4"), ("a cat",))]
+    path = table(tmp_path, "c.csv", "video,description,label\na.mp4,a man,run\n")
+    tables = own.read(path, kind)
+    assert tables.kind == (kind or "actions")
+    assert tables.rows["test" if kind else "val"][0].texts == ((("a man" if kind else "run"),),)
+
+
 def test_answers_of_several_people_are_one_question(tmp_path):
     rows = [
         {"video": "a.mp4", "question": "who?", "answer": ["man", "boy", "man"]},

@@ -1,18 +1,19 @@
 """Reads data sets of one's own: tables of videos with captions, with questions, or with labels.
 
-A table is a CSV file, JSON lines or a Parquet file. Its columns are `video`; `caption`, or
-`question` and `answer`, or `label`; and `split` (train, val or test), if it holds several. JSON and
-Parquet may hold lists of captions and answers. A folder holds the tables of a Hugging Face data
-set: `metadata.csv` (or .jsonl, .parquet) beside the videos, which the column `file_name` then names
-from that folder, or files such as `data/train-00000-of-00001.parquet`. A Parquet table may hold the
-videos themselves (`packed`). A folder may also be that of a data set of TFDS.
+A table is a CSV file, JSON lines or a Parquet file. Its columns are `video`; `caption` (or one of
+`OTHER_NAMES`), or `question` and `answer`, or `label`; and `split` (train, val or test), if it
+holds several. JSON and Parquet may hold lists of captions and answers. A folder holds the tables of
+a Hugging Face data set: `metadata.csv` (or .jsonl, .parquet) beside the videos, which the column
+`file_name` then names from that folder, or files such as `data/train-00000-of-00001.parquet`. A
+Parquet table may hold the videos themselves (`packed`). A folder may also be that of a data set of
+TFDS.
 """
 
 import dataclasses
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from tokmerge_jax.data.datasets import files, packed, tables
 from tokmerge_jax.data.datasets.locating import Videos
@@ -25,6 +26,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "actions": ("label",),
 }
 """Kind of the records (a key of `video_text.KINDS`) -> the columns that it needs beside `video`."""
+
+OTHER_NAMES = ("description", "sentence", "summary")
+"""Captions without a column `caption`: MTEB's VALOR-32K, YouCook2 and AVMeme-Exam call it so."""
 
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SPLITS |= dict.fromkeys(("valid", "validation", "dev"), "val")
@@ -131,6 +135,8 @@ def _kind(path: pathlib.Path) -> str:
     """The kind of the records of a table, by its columns."""
     columns = tables.columns(path)
     kinds = [kind for kind, needed in COLUMNS.items() if {*needed} <= {*columns}]
+    if not kinds and _needed("captions", columns) != COLUMNS["captions"]:
+        return "captions"
     if len(kinds) == 1:
         return kinds[0]
     needed = "caption, question and answer, or label"
@@ -138,18 +144,27 @@ def _kind(path: pathlib.Path) -> str:
     raise UserError(f"{path}: {fault} (its columns: {', '.join(columns)})")
 
 
+def _needed(kind: str, columns: Collection[str]) -> tuple[str, ...]:
+    """The columns of a table that a kind needs; captions may have another name."""
+    others = [name for name in OTHER_NAMES if name in columns]
+    if kind != "captions" or "caption" in columns or not others:
+        return COLUMNS[kind]
+    return (others[0],)
+
+
 def _rows(
     path: pathlib.Path, source: pathlib.Path, kind: str, default: str, unpacked: packed.Files
 ) -> Iterator[_Row]:
-    video = ""
+    video, needed = "", COLUMNS[kind]
     below = path.relative_to(source) if path != source else pathlib.Path(path.name)
     default = _split_of(below) or default
     for number, (where, fields) in enumerate(tables.read(path)):
         if not number:  # the columns of a table are those of its first row
             video = "file_name" if "file_name" in fields and "video" not in fields else "video"
+            needed = _needed(kind, fields)
         if packed.is_video(fields.get("video")):
             fields["video"] = unpacked.name(fields["video"], number, where)
-        (name,), *texts = (_texts(fields, column, where) for column in (video, *COLUMNS[kind]))
+        (name,), *texts = (_texts(fields, column, where) for column in (video, *needed))
         if video == "file_name":
             name = (below.parent / name).as_posix()
         split = fields.get("split", default)
