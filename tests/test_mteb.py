@@ -127,6 +127,23 @@ def test_similarities_are_dot_products(encoder):
     np.testing.assert_array_equal(encoder.similarity_pairwise(one, other), [5, 2])
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        "demo_clip",
+        *(pytest.param(f"demo_{x}", marks=pytest.mark.slow) for x in ("tempme", "testa")),
+    ],
+)
+def test_every_systems_similarity_is_that_of_the_model(models, paths, config):
+    model = tokmerge_jax.load(config, {"data.workers": 0})
+    encoder = Encoder(model, config)
+    video = encoder.encode(loader(3, video=[{"bytes": None, "path": path} for path in paths]))
+    text = encoder.encode(loader(3, text=TEXTS))
+    wanted = model.similarity(model.encode_video(model.read(paths)), model.encode_text(TEXTS))
+    np.testing.assert_allclose(encoder.similarity(text, video), wanted.T, atol=1e-6)
+    assert encoder.mteb_model_meta.embed_dim == text.shape[1] == video.shape[1]
+
+
 def test_the_description_names_weights_merging_and_cost(encoder, model, models):
     meta = encoder.mteb_model_meta
     assert (meta.name, meta.embed_dim, meta.modalities) == (
