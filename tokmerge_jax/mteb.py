@@ -40,9 +40,12 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Rows(Protocol):
-    """What is used of `datasets.Dataset`: columns, of which `features` has the types."""
+    """What is used of `datasets.Dataset`."""
 
-    features: Mapping[str, Any]  # its types are classes of `datasets`
+    @property
+    def features(self) -> Mapping[str, Any]:  # classes of `datasets`
+        """The types of the columns."""
+        ...
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -63,10 +66,17 @@ class Rows(Protocol):
 
 @runtime_checkable
 class Loader(Protocol):
-    """What is used of `torch.utils.data.DataLoader`: its rows, and the size of batches."""
+    """What is used of `torch.utils.data.DataLoader`."""
 
-    dataset: Rows
-    batch_size: int
+    @property
+    def dataset(self) -> Rows:
+        """The rows."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """The number of rows of a batch."""
+        ...
 
 
 class Encoder:
