@@ -94,6 +94,7 @@ class Training(common.Training):
     weight_decay: float = 0.02
     image_size_min_scale: float = 0.5  # random resized crop: smallest share of the area
     flip: bool = True
+    mask_ratio: float = 0.0  # share of the patches that a training step leaves out
     remat: bool = True
 
 
@@ -125,7 +126,12 @@ class Config(common.Config):
         vision, text = self.model.vision, self.model.text
         checks.positive(self, "model.vision", "model.text", leave_out=("table_frames",))
         checks.at_least(self, 0, "model.vision.table_frames")
-        checks.share(self, "model.dropout", "model.drop_path", "train.image_size_min_scale")
+        checks.share(
+            self, "model.dropout", "model.drop_path", "train.image_size_min_scale",
+            "train.mask_ratio",
+        )  # fmt: skip
+        if self.train.mask_ratio == 1:
+            raise UserError("config.train.mask_ratio=1 leaves no patch; use a number below 1")
         fusion = text.fusion_layer < text.depth
         checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
         frames = max(vision.frames, vision.table_frames)

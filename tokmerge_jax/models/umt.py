@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tokmerge_jax.layers.attention import KeysValues
 from tokmerge_jax.layers.block import Block
 from tokmerge_jax.layers.functional import Dense, patchify, unit
+from tokmerge_jax.layers.masking import unmasked
 from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.merging import Evidence, Merger, Tokens, proportional
 from tokmerge_jax.merging.unchanged import difference
@@ -33,6 +34,7 @@ class UMTViT(nn.Module):
       patch_size: edge of a patch in pixels.
       table_frames: number of frames of the checkpoint's position table.
       drop_path: rate in the last block; the rate grows linearly from 0.
+      mask_ratio: share of the patches that a training step leaves out.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
       dtype: dtype of the computation.
     """
@@ -43,6 +45,7 @@ class UMTViT(nn.Module):
     patch_size: int
     table_frames: int
     drop_path: float = 0.0
+    mask_ratio: float = 0.0
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -55,6 +58,9 @@ class UMTViT(nn.Module):
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         patches = embed(patchify(video, self.patch_size))
         x = self._placed(patches, video.shape)
+        if self.mask_ratio and train:
+            key = self.make_rng("dropout")
+            x = unmasked(x, key, self.mask_ratio, x.shape[1] - patches.shape[1])
         tokens = Tokens.traced(x) if trace else Tokens(x)
         first = self.mergers[0] if self.mergers else None
         if first and first.place == "input":

@@ -59,6 +59,14 @@ def test_twins_follow_one_another_and_are_never_held_out():
     assert first not in scene.twins((4, 0), frozenset([first]))
 
 
+def test_twins_and_random_stories_in_turn():
+    stories, held_out = demo.stories("mixed"), frozenset(demo.stories("test"))
+    assert len(stories) == demo.COUNTS["mixed"]
+    assert stories[4:8] == tuple(scene.twins((6, 1), held_out))
+    assert stories[9] == scene.train_story((6, 2, 1), held_out)
+    assert held_out.isdisjoint(stories)
+
+
 def test_captions_say_everything():
     story = (Event("small", "red", "cross", "up"), Event("large", "blue", "square", "left"))
     expected = "a small red cross moves up, then a large blue square moves left"

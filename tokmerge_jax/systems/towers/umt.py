@@ -39,6 +39,7 @@ class UMTTower(JointTower):
             patch_size=vision.patch_size,
             table_frames=vision.table_frames or vision.frames,
             drop_path=model.drop_path,
+            mask_ratio=self.config.train.mask_ratio,
             remat=self.config.train.remat,
             dtype=self.dtype,
         )

@@ -22,13 +22,15 @@ from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Rec
 from tokmerge_jax.data.video.workers import end_with_parent
 from tokmerge_jax.progress import tracked
 
-COUNTS: Mapping[str, int] = {"train": 3000, "val": 200, "test": 200, "twins": 3000}
-"""Number of clips per split; splits share no story, but for "twins" with "train" and "val"."""
+COUNTS: Mapping[str, int] = {
+    "train": 3000, "val": 200, "test": 200, "twins": 3000, "mixed": 6000
+}  # fmt: skip
+"""Number of clips per split; "twins" and "mixed" share stories with all splits but "test"."""
 
-SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3, "twins": 4}
+SEEDS: Mapping[str, int] = {"train": 1, "test": 2, "val": 3, "twins": 4, "mixed": 6}
 """The seed of each split's stories and pixels."""
 
-_ASKED: Mapping[str, int] = {"train": 3, "twins": 3, "test": 1, "val": 1}
+_ASKED: Mapping[str, int] = {"train": 3, "twins": 3, "mixed": 3, "test": 1, "val": 1}
 """Number of questions of each kind per clip."""
 
 _RATE = 8  # frames per second
@@ -123,15 +125,25 @@ def clip(dataset: str, split: str, number: int) -> Clip:
 
 @functools.cache
 def stories(split: str) -> tuple[Story, ...]:
-    """The story of each clip of a split; in "twins" those of `scene.twins` follow one another."""
+    """The story of each clip of a split.
+
+    In "twins" the four of `scene.twins` follow one another; in "mixed" four random ones and four
+    twins do in turn.
+    """
     test, seed = scene.test_stories(COUNTS["test"]), SEEDS[split]
     if split == "test":
         return tuple(test)
     held_out = frozenset([*test, *stories("train")] if split == "val" else test)
-    if split == "twins":
-        groups = (scene.twins((seed, i), held_out) for i in itertools.count())
+    if split in ("twins", "mixed"):
+        draw = itertools.cycle([scene.twins] if split == "twins" else [_random, scene.twins])
+        groups = (group((seed, i), held_out) for i, group in enumerate(draw))
         return tuple(itertools.islice(itertools.chain.from_iterable(groups), COUNTS[split]))
     return tuple(scene.train_story((seed, i), held_out) for i in range(COUNTS[split]))
+
+
+def _random(seed: tuple[int, ...], held_out: frozenset[Story]) -> list[Story]:
+    """Four random stories."""
+    return [scene.train_story((*seed, i), held_out) for i in range(4)]
 
 
 def write_clip(path: pathlib.Path, frames: UInt8[np.ndarray, "T H W 3"]) -> None:
