@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks.cases import Case, Inputs, Sizes, compiled, counted
-from benchmarks.peer import requests_for
+from benchmarks.peer import encoding_macs, requests_for
 from tokmerge_jax import runtime
 from tokmerge_jax.config import expect, umt
 from tokmerge_jax.config.common import BertText, Text, TextModel
@@ -61,6 +61,7 @@ def encode(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list
                 count * clip_macs(each),
                 clips=count,
                 requests=requests_for("encode", each, clips=count),
+                original_macs=count * encoding_macs(each),
             )
             cases.append(case)
     return cases

@@ -19,8 +19,9 @@ from safetensors.numpy import save_file
 
 from benchmarks.cases import Case, Timed
 from tokmerge_jax import checkpoints, runtime
-from tokmerge_jax.config import tds_clip, umt
+from tokmerge_jax.config import tds_clip, umt, videoprism
 from tokmerge_jax.system import System
+from tokmerge_jax.tasks.synthetic import clip_macs, unmerged
 from tokmerge_jax.types import Params, UserError
 
 Ask = Callable[..., Timed]
@@ -31,21 +32,54 @@ OTHERS = ("original", "decord")
 
 
 class _Original(NamedTuple):
-    """The module that knows an original, its repository, a folder in it, its packages."""
+    """An original.
+
+    Attributes:
+      module: that knows it.
+      repository: of which --against is a checkout.
+      folder: that a checkout has.
+      packages: that it needs.
+      forms: in which it is timed, where its method leaves a choice.
+      tower: whether only its encoding of videos is timed; nothing merges in it.
+      table: which of the system's tables has its names of parameters.
+    """
 
     module: str
     repository: str
     folder: str
     packages: str
+    forms: tuple[str, ...] = ("eager", "fused")
+    tower: bool = False
+    table: int = 0
 
 
 _BERT = "einops, transformers"
+_INTERNVIDEO2 = "InternVideo2/multi_modality/models/backbones/internvideo2"
 _ORIGINALS = {
     "vid_tldr": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
     "vid_tldr_qa": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
     "tempme": _Original("tempme", "LunarShen/TempMe", "tvr", "numpy"),
     "testa": _Original("testa", "RenShuhuai-Andy/TESTA", "testa", _BERT),
     "tds_clip": _Original("tdsclip", "BBYL9413/TDS-CLIP", "clip", "einops"),
+    "pe_core": _Original(
+        "pecore",
+        "facebookresearch/perception_models",
+        "core/vision_encoder",
+        "einops",
+        tower=True,
+    ),
+    "internvideo2": _Original(
+        "internvideo2", "OpenGVLab/InternVideo", _INTERNVIDEO2, "einops", tower=True
+    ),
+    "videoprism": _Original(
+        "videoprism",
+        "huggingface/transformers (its src)",
+        "transformers/models/videoprism",
+        "what transformers needs",
+        forms=("eager",),
+        tower=True,
+        table=1,
+    ),
 }
 
 
@@ -111,7 +145,10 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
         model.merger.name != "none" or not model.side.differences or data.neighbours != 5
     ):
         return {}  # TDS-CLIP's original merges nothing, and reads five frames in place of one
-    forms = ("eager", "fused") if stage in ("encode", "train", "evaluate") else ("eager",)
+    original = _ORIGINALS.get(system.name)
+    if original and original.tower and (stage != "encode" or model.merger.name != "none"):
+        return {}
+    forms = original.forms if original and stage in ("encode", "train", "evaluate") else ("eager",)
     # vid-TLDR's original takes the tokens merged in each layer, the others "on" or "off".
     how: str | list[int] = "off" if model.merger.name == "none" else "on"
     if isinstance(model, umt.Model):
@@ -124,6 +161,16 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
         f"original, {form}{precision}": {"stage": stage, "form": form, "how": how, **more}
         for form in forms
     }
+
+
+def encoding_macs(system: System) -> int:
+    """Multiply-accumulates with which the original encodes a clip."""
+    *layers, pooling = system.merging.cost
+    if not isinstance(system.config.model, videoprism.Model):
+        return clip_macs(system)
+    # It projects all tokens to keys and values of four times the width; ours, the query alone.
+    width, tokens = system.config.model.vision.width, pooling.tokens_out
+    return sum(layer.macs for layer in layers) + 8 * width * (tokens * (width + 1) + width)
 
 
 def on_gpu() -> bool:
@@ -157,17 +204,18 @@ def _write_job(
     folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
 ) -> None:
     """Writes the job's folder, whose content the docstring of `driver.py` lists."""
+    original = _ORIGINALS[system.name]
     job = {
         "embed_dim": 0,
         **system.config.model.to_dict(),
-        "original": _ORIGINALS[system.name].module,
+        "original": original.module,
+        "macs": encoding_macs(unmerged(system.config)),
         "device": "cuda" if on_gpu() else "cpu",
         "autocast": on_gpu() and half(system),
     }
     (folder / "job.json").write_text(json.dumps(job, default=str))
     host = jax.tree.map(np.asarray, params)
-    weights = checkpoints.to_torch(system, host)
-    weights = {name: np.asarray(x, order="C") for name, x in weights.items()}
+    weights = checkpoints.rules.unload(system.weights.names[original.table], host)
     save_file(weights, folder / "weights.safetensors")
     np.savez(folder / "inputs.npz", allow_pickle=False, **inputs)
 

@@ -1,5 +1,7 @@
 """Makes a table and a picture of ratios from the files of `stages.py --against`.
 
+A second table has what merging gained in them, beside what the multiply-accumulates say.
+
 Example:
   python -m benchmarks.performance b16.json l14.json --output docs/performance
 """
@@ -30,7 +32,7 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    for line in table(stages):
+    for line in (*table(stages), *gains(args.runs)):
         print(line)
     args.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     curve.save(ratios.draw([comparison(*each) for each in stages]), args.output)
@@ -51,6 +53,40 @@ def compared(path: str) -> list[tuple[str, Row, list[Row]]]:
     if not stages:
         raise UserError(f"{path}: nothing was timed beside an original; see --against")
     return stages
+
+
+def gains(paths: Sequence[str]) -> Iterator[str]:
+    """Lines of Markdown: ours without merging in the time of ours with it; none without merging."""
+    rows = [each for path in paths for each in _gains(path)]
+    if rows:
+        yield "| configuration | job | GMAC | s | gain | by GMAC | share |"
+        yield "|---|---|---|---|---|---|---|"
+    yield from rows
+
+
+def _gains(path: str) -> Iterator[str]:
+    result = json.loads(pathlib.Path(path).read_text("utf-8"))
+    encodings = {
+        case["stage"]: case
+        for case in result["cases"]
+        if case["way"] == "ours" and case["stage"].startswith("encode")
+    }
+    for stage, case in encodings.items():
+        clips, _, merging = stage.partition(", ")
+        plain = encodings.get(f"{clips}, no merging", case)
+        if plain is not case:
+            rounds = _ratios(case, plain)
+            gain, expected = statistics.median(rounds), plain["gmac"] / case["gmac"]
+            cells = (
+                result["name"],
+                f"{clips}, {merging}",
+                f"{case['gmac']:.1f}",
+                f"{case['seconds']:.3g}",
+                f"{gain:.2f} ({min(rounds):.2f}-{max(rounds):.2f})",
+                f"{expected:.2f}",
+                f"{gain / expected:.0%}",
+            )
+            yield f"| {' | '.join(cells)} |"
 
 
 def comparison(name: str, ours: Row, theirs: Sequence[Row]) -> ratios.Comparison:

@@ -5,7 +5,6 @@ Imports the networks from a checkout of RenShuhuai-Andy/TESTA; needs torch, eino
 
 import copy
 import pathlib
-import sys
 import types
 from importlib import import_module
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.originals.bert import Matching, lend_old_names
+from benchmarks.originals.imports import package, stand_in
 
 
 def _import_networks(checkout: str) -> tuple[Any, Any, Any]:
@@ -23,23 +23,13 @@ def _import_networks(checkout: str) -> tuple[Any, Any, Any]:
     root = pathlib.Path(checkout)
     for name in ("models", "models.timesformer", "models.timesformer.models", "testa",
                  "testa.patch"):  # fmt: skip
-        package = types.ModuleType(name)
-        package.__path__ = [str(root / name.replace(".", "/"))]
-        sys.modules[name] = package
-    checkpoints = _stand_in("fairscale.nn.checkpoint.checkpoint_activations")
-    checkpoints.checkpoint_wrapper = None  # used in training alone
-    registry = _stand_in("fvcore.common.registry")
-    registry.Registry = lambda name: types.SimpleNamespace(register=lambda: lambda kind: kind)
+        package(name, root / name.replace(".", "/"))
+    activations = "fairscale.nn.checkpoint.checkpoint_activations"
+    stand_in(activations, checkpoint_wrapper=None)  # used in training alone
+    register = types.SimpleNamespace(register=lambda: lambda kind: kind)
+    stand_in("fvcore.common.registry", Registry=lambda name: register)
     vit = import_module("models.timesformer.models.vit")
     return vit, import_module("models.med"), import_module("testa.patch.timesformer")
-
-
-def _stand_in(name: str) -> Any:
-    """An empty module in place of one that is imported, and not used."""
-    parts = name.split(".")
-    for i in range(1, len(parts) + 1):
-        sys.modules[".".join(parts[:i])] = types.ModuleType(".".join(parts[:i]))
-    return sys.modules[name]
 
 
 class Original(Matching):

@@ -45,6 +45,21 @@ def test_ratios_are_those_of_rounds(run, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "page.png").stat().st_size > 1000
 
 
+def test_the_gain_of_merging_stands_beside_that_of_the_products(tmp_path, monkeypatch, capsys):
+    cases = [
+        case("encode 1 clip, no merging", "ours", [4.0, 6.0, 9.0], clips=1, gmac=30.0),
+        case("encode 1 clip, no merging", "original, eager", [4.0, 6.0, 9.0]),
+        case("encode 1 clip, tome, r=8", "ours", [2.0, 4.0, 3.0], clips=1, gmac=12.0),
+        case("encode 64 texts", "ours", [1.0, 1.0, 1.0], clips=None),
+    ]
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"name": "b14", "cases": cases}))
+    start(monkeypatch, path, "--output", tmp_path / "page")
+    *_, row = capsys.readouterr().out.splitlines()
+    # Round by round 2, 1.5 and 3 times as fast; 30 / 12 = 2.5.
+    assert row == "| b14 | encode 1 clip, tome, r=8 | 12.0 | 3 | 2.00 (1.50-3.00) | 2.50 | 80% |"
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
