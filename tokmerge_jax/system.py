@@ -243,6 +243,21 @@ class Recognition:
 
 
 @dataclasses.dataclass(frozen=True)
+class ZeroShot:
+    """Action recognition without training, by prompts.
+
+    Attributes:
+      retrieval: encodes videos and prompts.
+      templates: sentences about an action, whose name replaces {}.
+      unit_actions: whether the mean of an action's prompts is scaled to unit length.
+    """
+
+    retrieval: Retrieval
+    templates: Sequence[str]
+    unit_actions: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Captioning:
     """Video captioning.
 
@@ -262,6 +277,7 @@ _TASKS: Mapping[type, tuple[str, str]] = {
     MultipleChoice: ("multiple choice", "msrvtt_mc_b16"),
     Answering: ("question answering", "msrvtt_qa_b16"),
     Recognition: ("action recognition", "tdsclip_ssv2_b16"),
+    ZeroShot: ("zero-shot action recognition", "internvideo2_k400_b14"),
     Captioning: ("captioning", "testa_pretrain"),
 }
 """What a task is called, and a configuration whose system does it."""
@@ -283,6 +299,7 @@ class System:
       multiple_choice: the same for multiple choice.
       answering: the same for question answering.
       recognition: the same for action recognition.
+      zero_shot: the same for action recognition by prompts.
       captioning: the same for captioning.
       trace_video: traces which tokens merge; None if that is not available.
     """
@@ -298,6 +315,7 @@ class System:
     multiple_choice: MultipleChoice | None = None
     answering: Answering | None = None
     recognition: Recognition | None = None
+    zero_shot: ZeroShot | None = None
     captioning: Captioning | None = None
     trace_video: TraceVideo | None = None
 
@@ -305,7 +323,7 @@ class System:
         """The record of a task, by its class.
 
         Args:
-          kind: `Retrieval`, `MultipleChoice`, `Answering`, `Recognition` or `Captioning`.
+          kind: a record of this module: `Retrieval`, `MultipleChoice`, `Recognition` ...
           needed_by: the option that asks for the task, if one does.
 
         Raises:

@@ -121,7 +121,8 @@ def test_findings():
     names = ("a", "b", "c", "d")
     asked = Actions(tuple("vwxyz"), (0, 1, 2, 2, 2), names)
     config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
-    outcome = outcomes.actions(actions.ActionScores(scores, 7.5), asked, config, ["broken.mp4"])
+    scored, rules = actions.ActionScores(scores, 7.5), actions.protocol(config.data)
+    outcome = outcomes.actions(scored, asked, config, ["broken.mp4"], rules)
     assert outcome.headline == ("top-1", 60.0)
     all_ = {"top-1": 60.0, "top-5": 100.0, "mean class": 55.56, "count": 5}
     assert outcome.scores == {"all": all_}

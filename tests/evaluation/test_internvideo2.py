@@ -12,13 +12,14 @@ from clip_case import close
 
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.configs import internvideo2_msrvtt_b14
+from tokmerge_jax.data.text import prompts
 from tokmerge_jax.data.text.tokenizers import pre_text
-from tokmerge_jax.evaluation import multiple_choice, outcomes
+from tokmerge_jax.evaluation import actions, multiple_choice, outcomes, zero_shot
 from tokmerge_jax.evaluation.metrics import PROTOCOLS
 from tokmerge_jax.evaluation.scores import dual_softmax
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.runtime import Stopwatch
-from tokmerge_jax.system import Retrieval
+from tokmerge_jax.system import Retrieval, ZeroShot
 from tokmerge_jax.systems import contrastive
 from tokmerge_jax.types import Choices
 
@@ -50,33 +51,54 @@ def test_scores_and_recalls(tag):
             np.testing.assert_allclose(ours, theirs, atol=0.006)
 
 
-def test_scores_of_prompts_are_means_of_cosines():
-    """A class is its 16 prompts."""
-    arrays = CASE.arrays
-    scores = cosines(arrays["inputs/actions/vision"], arrays["inputs/actions/text"])
-    close(scores.reshape(7, 16, -1).mean(axis=1), arrays["actions/sim_t2v"], 2e-6)
+RETRIEVAL = Retrieval(
+    small_gallery.RETRIEVAL.tokenize,
+    lambda params, video: {"embedding": unit(jnp.asarray(video))[:, None]},
+    lambda params, text_ids, text_mask: {"embedding": unit(params["text"][text_ids[:, 0]])},
+)
+"""Videos are their embeddings; the id of a text is its row in the table of embeddings."""
 
 
-def test_an_option_is_chosen_by_its_cosine(tmp_path):
-    """Without a matching head; each option's id is its row in the table of embeddings."""
-    video, text = (CHOICE.arrays[f"inputs/{name}"] for name in ("vision", "text"))
-    ids = np.arange(text[..., 0].size, dtype=np.int32).reshape(*text.shape[:2], 1)
-    retrieval = Retrieval(
-        small_gallery.RETRIEVAL.tokenize,
-        lambda params, video: {"embedding": unit(jnp.asarray(video))[:, None]},
-        lambda params, text_ids, text_mask: {"embedding": unit(params["text"][text_ids[:, 0]])},
-    )
-    choosing = contrastive.multiple_choice(retrieval, lambda params: params["temperature"])
+def opened(folder, video, text):
+    """The context of given features, and the ids [...,1] of texts [...,E]."""
     params = {
-        "text": text.reshape(-1, text.shape[2]),
+        "text": text.reshape(-1, text.shape[-1]),
         "temperature": np.float32(CHOICE.config["temp"]),
     }
     context = evaluation.Context(
         evaluation.Model(params, parallel.make_mesh(1)),
         functools.partial(row_batches.batches, video),
-        evaluation.Store(tmp_path, {"choices": "golden"}),
+        evaluation.Store(folder, {"features": "golden"}),
         Stopwatch(),
     )
+    ids = np.arange(text[..., 0].size, dtype=np.int32)
+    return context, ids.reshape(*text.shape[:-1], 1)
+
+
+@pytest.mark.parametrize("unit_actions", [False, True])
+def test_actions_by_prompts(tmp_path, unit_actions):
+    """The mean of the cosines of 16 prompts, by the original; or the cosine with their mean."""
+    video, text = (CASE.arrays[f"inputs/actions/{name}"] for name in ("vision", "text"))
+    context, ids = opened(tmp_path, video, text.reshape(7, 16, -1))
+    videos = tuple(map(str, range(len(video))))
+    by_prompts = ZeroShot(RETRIEVAL, prompts.INTERNVIDEO2, unit_actions)
+    scored = zero_shot.evaluate(context, by_prompts, (ids, ids >= 0), videos, 5)
+    expected = CASE.arrays["actions/sim_v2t"]
+    if unit_actions:
+        mean = unit(jnp.asarray(text)).reshape(7, 16, -1).mean(axis=1)
+        expected = expected / np.linalg.norm(mean, axis=1)
+    odds = np.exp(100 * expected)
+    close(scored.scores, odds / odds.sum(axis=1, keepdims=True), 2e-4)
+    metrics = actions.summary(scored.scores, np.array(CASE.config["actions"]["label"]))
+    wanted = CASE.spec["metrics"]["actions"]["plain"]
+    assert unit_actions or metrics["top-1"] == wanted["txt_r1"]
+    assert metrics["top-5"] == wanted["txt_r5"]
+
+
+def test_an_option_is_chosen_by_its_cosine(tmp_path):
+    """Without a matching head."""
+    context, ids = opened(tmp_path, *(CHOICE.arrays[f"inputs/{x}"] for x in ("vision", "text")))
+    choosing = contrastive.multiple_choice(RETRIEVAL, lambda params: params["temperature"])
     chosen = multiple_choice.evaluate(context, choosing, (ids, ids >= 0), 2)
     close(chosen.scores, CHOICE.arrays["score"], 2e-5)
     answers = tuple(CHOICE.arrays["answer"].tolist())
@@ -88,6 +110,19 @@ def test_an_option_is_chosen_by_its_cosine(tmp_path):
 
 
 def test_prompts_are_cleaned_as_captions():
-    for name, prompts in PROMPTS.spec["prompts"].items():
-        templates = PROMPTS.config["templates"]
-        assert [pre_text(template.format(name)) for template in templates] == prompts
+    assert list(prompts.INTERNVIDEO2) == PROMPTS.config["templates"]
+    for name, expected in PROMPTS.spec["prompts"].items():
+        assert [pre_text(text) for text in prompts.about([name], prompts.INTERNVIDEO2)] == expected
+
+
+def test_prompts_of_kinetics():
+    """Four subjects in seven forms; names stay together."""
+    assert len({*prompts.KINETICS}) == 28
+    texts = prompts.about(["a", "b"], prompts.KINETICS)
+    assert texts[:2] == ["a photo of a.", "a photo of a person a."]
+    assert texts[27:30] == [
+        "a demonstration of a person practicing a.",
+        "a photo of b.",
+        "a photo of a person b.",
+    ]
+    assert "a video of a person doing b." in texts[28:]

@@ -11,7 +11,7 @@ import rich.console
 import tokmerge_jax
 from tokmerge_jax.configs import demo, tdsclip_ssv2_b16
 from tokmerge_jax.evaluation import Scores, outcomes, report
-from tokmerge_jax.evaluation.actions import ActionScores
+from tokmerge_jax.evaluation.actions import ActionScores, protocol
 from tokmerge_jax.types import Actions, Gallery, UserError
 
 FACTS = {"checkpoint": "0123456789abcdef" * 4}
@@ -197,7 +197,8 @@ def recognised(system):
     config = tdsclip_ssv2_b16.get_config().override({"data.wrap": False}).resolved()
     asked = Actions(("v", "w", "x"), (1, 1, 2), ("a", "b [left]", "c [right]"))
     scores = np.array([[0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.6, 0.3, 0.1]], np.float32)
-    outcome = outcomes.actions(ActionScores(scores, 12.5), asked, config, [])
+    scored, rules = ActionScores(scores, 12.5), protocol(config.data)
+    outcome = outcomes.actions(scored, asked, config, [], rules)
     return report.results("tds", system, config, outcome, FACTS, {})
 
 

@@ -1,25 +1,28 @@
 """Whole jobs of a small retrieval system with random weights, on clips drawn for it."""
 
+import json
 import pathlib
 
 import clips
 import jax
 import numpy as np
+import pytest
 
 import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import torch_file
 from tokmerge_jax.data.datasets import video_text
-from tokmerge_jax.data.datasets.video_text import Choice, Clip, Record
-from tokmerge_jax.system import System
+from tokmerge_jax.data.datasets.video_text import Action, Choice, Clip, Record
+from tokmerge_jax.system import System, ZeroShot
+from tokmerge_jax.tasks.evaluation import open_training
 from tokmerge_jax.training import export
-from tokmerge_jax.types import Params
+from tokmerge_jax.types import Params, UserError
 
 CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
 
 
 def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[System, Params]:
-    """Evaluates both tasks, searches the videos, and converts to the released form and back.
+    """Evaluates all tasks, searches the videos, and converts to the released form and back.
 
     Args:
       folder: the clips, weights and results are written to it.
@@ -50,6 +53,17 @@ def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[Syste
     chosen = tokmerge_jax.evaluate(choosing, output=folder / "chosen")
     right = results["scores"]["video_to_text"]["R@1"]
     assert chosen["headline"] == {"name": "accuracy", "value": right}
+    acts = [Action(record.clips, i, 0) for i, record in enumerate(records)]
+    video_text.write(str(folder), "k400", {"val": acts})
+    acting = config.override({"data.dataset": "k400", "data.split": "val"})
+    with pytest.raises(UserError, match="'k400' was prepared without names of its actions"):
+        tokmerge_jax.evaluate(acting, output=folder / "numbered")
+    video_text.labels_path(str(folder), "k400").write_text(json.dumps(CAPTIONS))
+    acted = tokmerge_jax.evaluate(acting, output=folder / "acted")
+    assert acted["scores"]["all"]["top-5"] == 100
+    assert acted["protocol"]["prompts"] == len(system.task(ZeroShot).templates)
+    with pytest.raises(UserError, match="by prompts, without training; name a data set"):
+        open_training(tokmerge_jax.build(acting))
     tokmerge_jax.index(config, folder, folder / "index")
     hits = tokmerge_jax.search(folder / "index", CAPTIONS, top_k=4)
     assert [len({hit.path for hit in of_text}) for of_text in hits] == [4] * 4

@@ -94,6 +94,7 @@ class Data(Part):
     on_broken: Literal["stop", "skip"] = "stop"  # skip: leave unreadable videos out
     workers: int = 2  # number of processes that decode
     # Constants, unless a family has a key for them:
+    labels: ClassVar[str] = ""  # a CSV of the actions' names; "" = the data set's
     decode_size: ClassVar[int] = 0  # 0: FFmpeg does not scale frames while decoding
     clips: ClassVar[int] = 1  # number of clips per video
     crops: ClassVar[int] = 1  # number of crops per clip

@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import numpy as np
 from grain.sources import RandomAccessDataSource
 
-from tokmerge_jax.config.common import ActionData, Data, QuestionData
+from tokmerge_jax.config.common import Data, QuestionData
 from tokmerge_jax.data.datasets import galleries, prepared
 from tokmerge_jax.data.datasets.video_text import KINDS
 from tokmerge_jax.data.training_source import TrainingSource
@@ -133,7 +133,7 @@ def open_questions(config: QuestionData, frames: int) -> Source[Questions]:
     return Source(questions, broken, paths, decoder(config, frames, config.folder), config.workers)
 
 
-def open_actions(config: ActionData, frames: int) -> Source[Actions]:
+def open_actions(config: Data, frames: int) -> Source[Actions]:
     """Opens a prepared data set of actions; arguments and errors as in `open_retrieval`.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tokmerge_jax import runtime
 from tokmerge_jax.config import Config, expect
-from tokmerge_jax.config.common import ActionData, TextData
+from tokmerge_jax.config.common import TextData
 from tokmerge_jax.config.evaluation import (
     AnsweringOptions,
     GeneratingOptions,
@@ -199,11 +199,16 @@ def written(
 
 
 def actions(
-    scored: ActionScores, gallery: Actions, config: Config, broken: Sequence[str]
+    scored: ActionScores,
+    gallery: Actions,
+    config: Config,
+    broken: Sequence[str],
+    scoring: Mapping[str, Json],
 ) -> Outcome:
     """Top-1 and top-5 accuracy, overall and per action.
 
-    `further["classes"]` leaves out actions without a video.
+    `further["classes"]` leaves out actions without a video. `scoring` is the part of the protocol
+    that says how actions were scored.
     """
     labels = np.asarray(gallery.labels)
     truth = np.arange(len(gallery.names)) == labels[:, None]
@@ -213,7 +218,7 @@ def actions(
     rules = {
         "actions": len(gallery.names),
         "frames": config.model.vision.frames,
-        **action_metrics.protocol(expect(config.data, ActionData)),
+        **scoring,
         "ties": "lower number first",
     }
     return Outcome(

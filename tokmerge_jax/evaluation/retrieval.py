@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float32, Int
 
 from tokmerge_jax import hosts, parallel, runtime
 from tokmerge_jax.config.evaluation import RerankingOptions, RetrievalOptions
@@ -80,6 +80,17 @@ def evaluate(
             context, matching, reranking, similarity, features, (scored, asked)
         )
     return Scores(similarity, to_video, to_text, speed.clips_per_second)
+
+
+def text_embeddings(
+    context: Context, retrieval: Retrieval, texts: Texts
+) -> Float32[np.ndarray, "Q E"]:
+    """The embeddings of texts, which are stored as those of a gallery.
+
+    Raises:
+      UserError: if one is not finite.
+    """
+    return np.asarray(_encode_texts(context, retrieval, texts)["embedding"].values, np.float32)
 
 
 def _rerank(

@@ -16,7 +16,7 @@ from tokmerge_jax.data.datasets.galleries import Row
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.signatures import Features, LearningRate, Memory, Tokenize
-from tokmerge_jax.system import MultipleChoice, Retrieval, Training
+from tokmerge_jax.system import MultipleChoice, Retrieval, Training, ZeroShot
 from tokmerge_jax.systems import matching
 from tokmerge_jax.systems.towers import Tower
 from tokmerge_jax.systems.validation import text_checked, video_checked
@@ -119,6 +119,21 @@ def multiple_choice(
         return {"contrast": jax.nn.softmax(cosine / temperature(params))}
 
     return MultipleChoice(retrieval.tokenize, retrieval.encode_video, retrieval.encode_text, choose)
+
+
+def zero_shot(
+    tower: Tower, network: Network, tokenize: Tokenize, templates: Sequence[str]
+) -> ZeroShot:
+    """The record of actions by prompts as CLIP does: unit vectors of mean frames and mean prompts.
+
+    Args:
+      tower: the video side of the network.
+      network: the network.
+      tokenize: prompts -> ids.
+      templates: sentences about an action, whose name replaces {}.
+    """
+    of_frames = retrieval(tower, network, tokenize, lambda frames: unit(frames.mean(axis=1)))
+    return ZeroShot(of_frames, templates, unit_actions=True)
 
 
 def _optimizer(

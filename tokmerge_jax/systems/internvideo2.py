@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from tokmerge_jax.checkpoints.tables.internvideo2 import rules
 from tokmerge_jax.config import internvideo2
 from tokmerge_jax.data.pixels import umt
-from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text import prompts, tokenizers
 from tokmerge_jax.layers.functional import gelu, unit
 from tokmerge_jax.models.clip_text import CLIPText
 from tokmerge_jax.models.internvideo2 import InternVideo2, InternVideo2ViT
-from tokmerge_jax.system import Pixels, System, Weights
+from tokmerge_jax.system import Pixels, System, Weights, ZeroShot
 from tokmerge_jax.systems import contrastive
 from tokmerge_jax.systems.towers import IMAGENET_MEAN, IMAGENET_STD
 from tokmerge_jax.systems.towers.clip import ACTIVATIONS
@@ -118,6 +118,7 @@ def build(config: internvideo2.Retrieval) -> System:
         merging=tower.merging,
         training=contrastive.training(tower, config.train, bound(network), tokenize, _TRAINED),
         retrieval=retrieval,
+        zero_shot=ZeroShot(retrieval, prompts.INTERNVIDEO2),
         multiple_choice=contrastive.multiple_choice(
             retrieval, lambda params: params["temperature"]
         ),

@@ -15,7 +15,7 @@ from tokmerge_jax.checkpoints.tables.clip import rules, sizes
 from tokmerge_jax.config import clip
 from tokmerge_jax.data.pixels.clip import ResizeCrop
 from tokmerge_jax.data.pixels.rand_augment import RandAugmentCrop
-from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text import prompts, tokenizers
 from tokmerge_jax.layers.functional import unit
 from tokmerge_jax.merging import tempme
 from tokmerge_jax.merging.merger import find
@@ -158,6 +158,7 @@ def system(
         merging=tower.merging,
         training=contrastive.training(tower, config.train, bound(network), tokenize, _ADDED),
         retrieval=retrieval,
+        zero_shot=contrastive.zero_shot(tower, network_of(0), tokenize, prompts.KINETICS),
         multiple_choice=contrastive.multiple_choice(
             retrieval, lambda params: jnp.exp(-params["logit_scale"])
         ),

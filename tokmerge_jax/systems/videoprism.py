@@ -18,12 +18,12 @@ from tokmerge_jax.checkpoints.rules import choose, load
 from tokmerge_jax.checkpoints.tables.videoprism import Depths, encoder_rules, rules
 from tokmerge_jax.config import videoprism
 from tokmerge_jax.data.pixels.squash import LANCZOS, Squash
-from tokmerge_jax.data.text import tokenizers
+from tokmerge_jax.data.text import prompts, tokenizers
 from tokmerge_jax.merging import costs, proportional, tempme
 from tokmerge_jax.models.videoprism import Blocks, FrameViT, VideoPrism, VideoPrismEncoder
 from tokmerge_jax.models.videoprism_text import VideoPrismText
 from tokmerge_jax.signatures import Features
-from tokmerge_jax.system import Pixels, Retrieval, System, Weights
+from tokmerge_jax.system import Pixels, Retrieval, System, Weights, ZeroShot
 from tokmerge_jax.systems import contrastive, matching
 from tokmerge_jax.systems.towers.clip import ClipTower
 from tokmerge_jax.systems.validation import text_checked, video_checked
@@ -136,6 +136,7 @@ def build(config: videoprism.Retrieval) -> System:
         pixels=tower.pixels,
         merging=tower.merging,
         retrieval=retrieval,
+        zero_shot=ZeroShot(retrieval, prompts.VIDEOPRISM),
         multiple_choice=contrastive.multiple_choice(retrieval, lambda params: jnp.array(0.01)),
         trace_video=tower.trace,
     )

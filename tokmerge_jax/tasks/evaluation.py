@@ -20,7 +20,7 @@ from tokmerge_jax.data.video import checking
 from tokmerge_jax.evaluation import published, report
 from tokmerge_jax.objects import Place
 from tokmerge_jax.system import System
-from tokmerge_jax.tasks.kinds import TASKS, Run, Task
+from tokmerge_jax.tasks.kinds import PROMPTED, TASKS, Run, Task
 from tokmerge_jax.types import Actions, Json, Params, UserError
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def open_source(system: System, split: str = "") -> data.Source:
         actions differs.
     """
     config = _with_split(system.config, split).data
-    task = _task(system.config)
+    task = _task(system)
     task.needed(system)
     source = task.open(config, system.pixels.frames)
     _check_actions(system)
@@ -69,7 +69,7 @@ def open_training(system: System) -> data.TrainingSource:
       UserError: as in `open_source`; also if this kind of data set cannot be trained on.
     """
     config = system.config
-    _task(config).needed(system)
+    _trainable(system)
     train, frames = config.train, system.pixels.frames
     rows = train.questions_per_video, train.samples, train.together
     source = data.open_training(config.training_data(), frames, train.split, *rows)
@@ -101,7 +101,7 @@ def evaluate(
       split: the split given to `open_source`.
       publication: the published numbers of the configuration, to report beside the results.
     """
-    config, task = _with_split(system.config, split), _task(system.config)
+    config, task = _with_split(system.config, split), _task(system)
     record = task.needed(system)
     texts = task.texts(record, source.gallery)
     with hosts.held(folder):
@@ -139,7 +139,7 @@ def draw(
       source: the evaluated data.
       folder: the folder of the results.
     """
-    task, target = _task(system.config), folder / "confusion.png"
+    task, target = _task(system), folder / "confusion.png"
     if task.draw is None:
         return None
     with (
@@ -169,7 +169,7 @@ def evaluation_rules(config: Config) -> dict[str, Json]:
 
 def fingerprint(system: System, params: Params, source: data.Source) -> str:
     """A fingerprint of everything that the numbers of `evaluate` depend on."""
-    task = _task(system.config)
+    task = _task(system)
     texts = task.texts(task.needed(system), source.gallery)
     known = facts(system, source, params, texts)
     known["files"] = runtime.digest([_stamps(system.config.data, source)])
@@ -201,7 +201,7 @@ def _stamps(config: Data, source: data.Source) -> np.ndarray:
 
 def _check_actions(system: System) -> None:
     """Raises UserError unless the system has as many classes as the data set has actions."""
-    if prepared.kind(system.config.data) != "actions":
+    if prepared.kind(system.config.data) != "actions" or system.zero_shot:
         return
     config = expect(system.config, tds_clip.Recognition)
     known, classes = len(prepared.labels(config.data)), config.model.classes
@@ -213,8 +213,21 @@ def _check_actions(system: System) -> None:
         )
 
 
-def _task(config: Config) -> Task:
-    return TASKS[prepared.kind(config.data)]
+def _task(system: System) -> Task:
+    """The evaluation of the configuration's data set by what the system can do."""
+    kind = prepared.kind(system.config.data)
+    return PROMPTED if kind == "actions" and system.zero_shot else TASKS[kind]
+
+
+def _trainable(system: System) -> None:
+    """Raises UserError if the system cannot do the task of its data set, or only by prompts."""
+    task = _task(system)
+    task.needed(system)
+    if task is PROMPTED:
+        raise UserError(
+            f"the system {system.name!r} recognises actions by prompts, without training; name a"
+            " data set of captions in config.data.dataset to train it"
+        )
 
 
 def _with_split(config: Config, split: str) -> Config:

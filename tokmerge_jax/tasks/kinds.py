@@ -12,13 +12,30 @@ from matplotlib.figure import Figure
 from tokmerge_jax import data, evaluation, hosts, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
-from tokmerge_jax.evaluation import actions, answering, metrics, multiple_choice, outcomes, writing
+from tokmerge_jax.data.text import prompts
+from tokmerge_jax.evaluation import (
+    actions,
+    answering,
+    metrics,
+    multiple_choice,
+    outcomes,
+    writing,
+    zero_shot,
+)
 from tokmerge_jax.evaluation.outcomes import Outcome
-from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System, Writing
+from tokmerge_jax.system import (
+    Answering,
+    MultipleChoice,
+    Recognition,
+    Retrieval,
+    System,
+    Writing,
+    ZeroShot,
+)
 from tokmerge_jax.types import Actions, Batch, Choices, Json, Questions, UserError
 from tokmerge_jax.visualize import confusion
 
-R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition)
+R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition, ZeroShot)
 Scored = TypeVar(
     "Scored",
     multiple_choice.OptionScores,
@@ -203,7 +220,32 @@ def _recognise(run: Run, recognition: Recognition) -> Outcome:
         batch_size=config.eval.batch_size,
     )
     gallery, rows = run.usable()
-    return outcomes.actions(_only(scores, rows), gallery, config, run.broken)
+    scoring = actions.protocol(config.data)
+    return outcomes.actions(_only(scores, rows), gallery, config, run.broken, scoring)
+
+
+def _prompts(zero_shot: ZeroShot, gallery: Actions) -> tuple[np.ndarray, ...]:
+    texts = prompts.about(gallery.names, zero_shot.templates)
+    ids, mask = zero_shot.retrieval.tokenize(texts)
+    return tuple(rearrange(x, "(k p) l -> k p l", k=len(gallery.names)) for x in (ids, mask))
+
+
+def _recognise_by_prompts(run: Run, by_prompts: ZeroShot) -> Outcome:
+    ids, mask = run.texts
+    names, size = run.source.gallery.names, run.config.eval.batch_size
+    if all(name.isdecimal() for name in names):
+        raise UserError(
+            f"config.data.dataset={run.config.data.dataset!r} was prepared without names of its"
+            " actions, which prompts need; put a CSV of them (id,name) beside its lists and prepare"
+            " it again"
+        )
+    texts = prompts.about(names, by_prompts.templates)
+    by_prompts.retrieval.tokenize.report_cut(texts, "prompts")
+    videos = run.source.gallery.videos
+    scores = zero_shot.evaluate(run.context, by_prompts, (ids, mask), videos, size)
+    gallery, rows = run.usable()
+    scoring = {"prompts": ids.shape[1], "score": zero_shot.score(by_prompts)}
+    return outcomes.actions(_only(scores, rows), gallery, run.config, run.broken, scoring)
 
 
 def _draw_confusion(
@@ -226,3 +268,6 @@ TASKS: Mapping[str, Task] = {
     "actions": Task(data.open_actions, Recognition, lambda *_: (), _recognise, _draw_confusion),
 }
 """The kind of a data set's records (`DatasetSpec.kind`) -> its evaluation."""
+
+PROMPTED = Task(data.open_actions, ZeroShot, _prompts, _recognise_by_prompts, _draw_confusion)
+"""The evaluation of actions by a system that is not trained to recognise them."""

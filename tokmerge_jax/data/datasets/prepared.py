@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokmerge_jax.config.common import ActionData, Data, QuestionData, TextData
+from tokmerge_jax.config.common import Data, QuestionData, TextData
 from tokmerge_jax.data.datasets import action_lists, files, galleries, own, umt, video_text
 from tokmerge_jax.data.datasets.specs import DRAWN, OWN, SPECS, DatasetSpec, splits
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record, Stored
@@ -167,7 +167,7 @@ def answers(config: QuestionData) -> tuple[str, ...]:
     return umt.read_answers(path)
 
 
-def labels(config: ActionData) -> tuple[str, ...]:
+def labels(config: Data) -> tuple[str, ...]:
     """The names of a data set's actions.
 
     They are those of the CSV file `config.labels`; if that is "", those that the data set was
