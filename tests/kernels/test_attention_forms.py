@@ -82,6 +82,40 @@ def test_gradients_equal_those_of_the_definition(form, dtype):
         close(ours, theirs, {"float32": 5e-5, "bfloat16": 2e-2}[dtype])
 
 
+@pytest.mark.parametrize("form", ["blocks", "whole", "pallas"])
+@pytest.mark.parametrize("cap", [0.5, 5.0])
+def test_capped_logits(form, cap):
+    """Values, entropy and gradients, where the cap bends most logits; some keys are padding."""
+    arrays, weight = draw(2, 5, 140, 2, 16), weights(2, 140)
+    towards = jnp.asarray(np.random.default_rng(3).standard_normal(arrays[0].shape), jnp.float32)
+
+    def loss(function, *arrays):
+        out, entropy = function(*arrays, weight, scale=SCALE, cap=cap)
+        return (out * towards).sum(), (out, entropy)
+
+    (gradients, (out, entropy)), (expected, (defined, of_map)) = (
+        jax.jit(jax.grad(partial(loss, f), (0, 1, 2), has_aux=True))(*arrays)
+        for f in (partial(attention, form=form, entropy=True), plain)
+    )
+    close(out, defined)
+    np.testing.assert_allclose(entropy, of_map, atol=2e-5)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        close(ours, theirs, 5e-5)
+
+
+def test_the_gradient_of_sizes_with_capped_logits():
+    arrays, weight = draw(1, 5, 7, 2, 16), weights(1, 7) + 1.0
+
+    def loss(function, weight):
+        return (function(*arrays, weight, scale=SCALE, cap=0.5)[0] ** 2).sum()
+
+    ours, theirs = (
+        jax.jit(jax.grad(partial(loss, f)))(weight)
+        for f in (partial(attention, form="pallas"), plain)
+    )
+    close(ours, theirs, 1e-4)
+
+
 @pytest.mark.parametrize(("rows", "keys"), [(6, 8), (7, 8), (6, 9), (7, 9)])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -14,13 +14,13 @@ from tokmerge_jax import kernels, parallel
 from tokmerge_jax.kernels.attention import cudnn, pallas
 
 
-def attend(*arrays, target, entropy=False):
-    return pallas.attention(*arrays, scale=0.125, entropy=entropy, target=target)
+def attend(*arrays, target, **options):
+    return pallas.attention(*arrays, scale=0.125, target=target, **options)
 
 
-def gradient(*arrays, target):
+def gradient(*arrays, target, **options):
     def loss(*arrays):
-        return attend(*arrays, target=target)[0].astype(jnp.float32).sum()
+        return attend(*arrays, target=target, **options)[0].astype(jnp.float32).sum()
 
     return jax.grad(loss, (0, 1, 2, 3))(*arrays)
 
@@ -29,6 +29,8 @@ PROGRAMS = {  # and how many kernels they are
     "forward": (attend, 1),
     "entropy": (partial(attend, entropy=True), 2),
     "gradient": (gradient, 3),
+    "capped": (partial(attend, cap=50.0, entropy=True), 2),
+    "capped_gradient": (partial(gradient, cap=50.0), 3),
 }
 
 

@@ -23,7 +23,7 @@ GIVEN = {
 close = functools.partial(clip_case.close, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("form", ["blocks", "whole"])
+@pytest.mark.parametrize("form", ["blocks", "whole", "pallas"])
 @pytest.mark.parametrize("cap", [50, 0])
 def test_capped_attention(form, cap):
     arrays = [GIVEN[name] for name in ("query", "key", "value")]
@@ -52,11 +52,14 @@ def test_what_capped_attention_gives_each_token(cap):
     close(received, mean.sum(axis=1))
 
 
-def test_kernels_of_one_platform_are_not_chosen_for_capped_logits():
+def test_cudnn_is_not_chosen_for_capped_logits():
     for platform in ("gpu", "tpu"):
-        for rows, form in ((65, "blocks"), (16, "whole"), (4096, "blocks")):
+        for rows, form in ((65, "pallas"), (16, "whole"), (4096, "pallas")):
             given = (platform, jnp.bfloat16, rows, rows, 64)
             assert kernels.choose(*given, entropy=False, capped=True) == form
+    arrays = [GIVEN[name] for name in ("query", "key", "value")]
+    with pytest.raises(ValueError, match="neither a cap of logits nor the entropy"):
+        kernels.attention(*arrays, scale=0.25, cap=50.0, form="cudnn")
 
 
 def test_the_norm_keeps_the_difference_from_one():

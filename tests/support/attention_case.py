@@ -7,9 +7,11 @@ import numpy as np
 SCALE = 0.3
 
 
-def plain(query, key, value, weight=None, *, scale=SCALE):
+def plain(query, key, value, weight=None, *, scale=SCALE, cap=0.0):
     """The definition: outputs, and the negative entropy of the head-averaged map."""
     logits = scale * jnp.einsum("bnkd,bmkd->bknm", query, key, preferred_element_type=jnp.float32)
+    if cap:
+        logits = cap * jnp.tanh(logits / cap)
     visible = jnp.ones(key.shape[:2]) if weight is None else weight
     biased = logits + jnp.log(visible)[:, None, None, :]
     out = jnp.einsum("bknm,bmkd->bnkd", jax.nn.softmax(biased), value.astype(jnp.float32))

@@ -55,7 +55,7 @@ def attention(
         = 1. Every sample needs a key of positive weight.
       scale: scale of the logits.
       cap: the largest absolute logit: a scaled logit z becomes cap tanh(z / cap), before weights
-        count; 0 = none. Only for the forms "blocks" and "whole".
+        count; 0 = none. Not for the form "cudnn".
       entropy: whether to compute the second result; no gradient passes through it.
       form: one of `FORMS`; None = the one that `choose` returns. On a CPU "pallas" is interpreted,
         which is slow.
@@ -70,15 +70,15 @@ def attention(
         rows, width = query.shape[1], query.shape[3]
         keys, capped = key.shape[1], cap > 0
         form = choose(platform, value.dtype, rows, keys, width, entropy=entropy, capped=capped)
+    if form == "cudnn" and (cap or entropy):
+        raise ValueError("cuDNN's attention knows neither a cap of logits nor the entropy")
     with jax.named_scope(f"attention_{form}"):
-        assert form in ("blocks", "whole") or not cap
         if form == "cudnn":
-            assert not entropy
             return cudnn.attention(query, key, value, weight, scale=scale), None
         if form == "pallas":
             target = platform if platform in ("gpu", "tpu") else "interpret"
             attend = partial(pallas.attention, target=target)
-            run = partial(attend, scale=scale, entropy=entropy)
+            run = partial(attend, scale=scale, cap=cap, entropy=entropy)
             return parallel.by_device(run, (query, key, value, weight))
         attend = blocks.attention if form == "blocks" else whole.attention
         return attend(query, key, value, weight, scale=scale, cap=cap, entropy=entropy)
@@ -105,7 +105,7 @@ def choose(
       keys: M, the number of keys.
       width: D, the width of a head.
       entropy: whether the entropy is asked for.
-      capped: whether logits are capped, which the kernels for one platform do not know.
+      capped: whether logits are capped, which cuDNN does not know.
     """
     if platform not in _WIDTHS:
         return "blocks"
@@ -115,7 +115,5 @@ def choose(
         return "cudnn"
     if 2 * rows <= BLOCK:  # texts: blocks would be mostly padding
         return "whole"
-    if capped:
-        return "blocks"
     fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _COLUMN
     return "pallas" if fits and width in _WIDTHS[platform] else "blocks"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array, Float, PyTree
 
-from tokmerge_jax.kernels.attention.pallas_gradient import LOWEST, gradients, logits
+from tokmerge_jax.kernels.attention.pallas_gradient import LOWEST, Logits, gradients
 from tokmerge_jax.kernels.pallas_blocks import (
     BLOCK,
     Target,
@@ -32,6 +32,7 @@ def attention(
     weight: Float[Array, "B M"] | None = None,
     *,
     scale: float,
+    cap: float = 0.0,
     entropy: bool = False,
     target: Target,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N"] | None]:
@@ -40,11 +41,12 @@ def attention(
     weight = jnp.ones(key.shape[:2], jnp.float32) if weight is None else weight
     weight = padded(weight.astype(jnp.float32), 1)[:, None]
     query, key, value = (padded(x.swapaxes(1, 2), 2) for x in (query, key, value))
-    out, _, plain = _attend(query, key, value, weight, scale, target)
+    logits = Logits(scale, cap)
+    out, _, plain = _attend(query, key, value, weight, logits, target)
     negative_entropy = None
     if entropy:
         known = jax.lax.stop_gradient((query, key, weight, plain))
-        negative_entropy = _negative_entropy(*known, scale=scale, target=target)[:, :rows]
+        negative_entropy = _negative_entropy(*known, logits=logits, target=target)[:, :rows]
     return out[:, :, :rows].swapaxes(1, 2), negative_entropy
 
 
@@ -53,7 +55,7 @@ def _forward(
     key: jax.Array,
     value: jax.Array,
     weight: jax.Array,
-    scale: float,
+    logits: Logits,
     target: Target,
 ) -> tuple[jax.Array, ...]:
     """Computes the result [B,K,N,D] from [B,K,N,D], [B,K,M,D], [B,K,M,D], [B,1,M] in whole blocks.
@@ -68,7 +70,7 @@ def _forward(
     row = pl.BlockSpec((None, None, 1, BLOCK), lambda b, h, i: (b, h, 0, i))
     sums = row, jax.ShapeDtypeStruct((batch, heads, 1, rows), jnp.float32)
     return call(
-        partial(_forward_kernel, scale=scale),
+        partial(_forward_kernel, logits=logits),
         (query, key, value, weight),
         target=target,
         grid=(batch, heads, rows // BLOCK),
@@ -86,13 +88,13 @@ def _attend_forward(*given: PyTree) -> tuple[tuple[jax.Array, ...], tuple[jax.Ar
 _attend = jax.custom_vjp(_forward, nondiff_argnums=(4, 5))
 _attend.defvjp(
     _attend_forward,
-    lambda scale, target, kept, gradient: gradients(
-        *kept, dout=gradient[0], scale=scale, target=target
+    lambda logits, target, kept, gradient: gradients(
+        *kept, dout=gradient[0], logits=logits, target=target
     ),
 )
 
 
-def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
+def _forward_kernel(query, key, value, weight, out, total, plain, *, logits):
     """Sums over all keys for a block of queries; earlier sums shrink as the maximum rises.
 
     The references are to query and out [BLOCK,D], key and value [M,D], weight [1,M], and to the
@@ -104,7 +106,7 @@ def _forward_kernel(query, key, value, weight, out, total, plain, *, scale):
         top, weighted, unweighted, read = so_far
         here = part(j)
         size, values = weight[:, here], value[here]
-        logit = logits(q, key[here], size, scale)
+        logit = logits(q, key[here], size)
         higher = jnp.maximum(top, logit.max(axis=1, keepdims=True))
         e, fade = jnp.exp(logit - higher), jnp.exp(top - higher)
         counted = e * size
@@ -129,7 +131,7 @@ def _negative_entropy(
     weight: jax.Array,
     plain: jax.Array,
     *,
-    scale: float,
+    logits: Logits,
     target: Target,
 ) -> jax.Array:
     """Computes sum_j a_ij log a_ij [B,N] of the head-averaged map a, block by block."""
@@ -137,7 +139,7 @@ def _negative_entropy(
     columns = key.shape[2] // BLOCK
     sums = pl.BlockSpec((None, None, 1, BLOCK), lambda b, i, j: (b, j, 0, i))
     (negative_entropy,) = call(
-        partial(_negative_entropy_kernel, scale=scale),
+        partial(_negative_entropy_kernel, logits=logits),
         (query, key, weight, plain),
         target=target,
         grid=(batch, rows // BLOCK, columns),
@@ -153,7 +155,7 @@ def _negative_entropy(
     return negative_entropy.sum(axis=(1, 2))
 
 
-def _negative_entropy_kernel(query, key, weight, plain, negative_entropy, *, scale):
+def _negative_entropy_kernel(query, key, weight, plain, negative_entropy, *, logits):
     """Sums a log a over a block of keys, for a block of queries of all heads.
 
     The references are to query and key [K,BLOCK,D], weight [1,BLOCK], plain [K,1,BLOCK] and
@@ -162,7 +164,7 @@ def _negative_entropy_kernel(query, key, weight, plain, negative_entropy, *, sca
     heads, size = query.shape[0], weight[...]
 
     def add(head: jax.Array, mean: jax.Array) -> jax.Array:
-        logit = logits(query[head], key[head], size, scale)
+        logit = logits(query[head], key[head], size)
         return mean + jnp.exp(logit - as_column(plain[head])) / heads
 
     mean = jax.lax.fori_loop(0, heads, add, jnp.zeros((BLOCK, BLOCK), jnp.float32))

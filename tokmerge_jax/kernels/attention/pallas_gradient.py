@@ -7,24 +7,45 @@ output o and its gradient g [N,D]:
     dlogits = p * (g v' - rowsum(g * o))
     dw = colsum(dlogits) / w
 
-The row sums of g * o are called `offset` here.
+The row sums of g * o are called `offset` here. Capped logits z = cap tanh(x / cap) pass on
+dx = dz (1 - (z / cap)^2).
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from tokmerge_jax.kernels.capping import capped
 from tokmerge_jax.kernels.pallas_blocks import BLOCK, Target, as_column, call, dot, part
 
 LOWEST = -1e30
 """The logit of a key of weight 0; finite, so that differences of two are not NaN."""
 
 
-def logits(query: jax.Array, key: jax.Array, weight: jax.Array, scale: float) -> jax.Array:
-    """Computes a block of logits, float32 [BLOCK,BLOCK]; `LOWEST` where weight [1,BLOCK] is 0."""
-    return jnp.where(weight > 0, scale * dot(query, key, (1, 1)), LOWEST)
+class Logits(NamedTuple):
+    """How products of queries and keys become logits.
+
+    Attributes:
+      scale: scale of the products.
+      cap: the largest absolute logit; 0 = none.
+    """
+
+    scale: float
+    cap: float
+
+    def __call__(self, query: jax.Array, key: jax.Array, weight: jax.Array) -> jax.Array:
+        """A block of logits, float32 [BLOCK,BLOCK]; `LOWEST` where weight [1,BLOCK] is 0."""
+        products = self.scale * dot(query, key, (1, 1))
+        return jnp.where(weight > 0, capped(products, self.cap), LOWEST)
+
+    def uncapped(self, gradient: jax.Array, logits: jax.Array) -> jax.Array:
+        """The gradient before the cap, of that of logits; 0 where a key has weight 0."""
+        if not self.cap:
+            return gradient
+        return gradient * jnp.maximum(1 - (logits / self.cap) ** 2, 0)
 
 
 def gradients(
@@ -36,7 +57,7 @@ def gradients(
     total: jax.Array,
     *,
     dout: jax.Array,
-    scale: float,
+    logits: Logits,
     target: Target,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Computes the gradients of queries, keys, values and weights.
@@ -49,7 +70,7 @@ def gradients(
       out: [B,K,N,D], the result.
       total: float32 [B,K,1,N], log sum weight e^logits.
       dout: [B,K,N,D], the gradient of the result.
-      scale: scale of the logits.
+      logits: products -> logits.
       target: target of the kernels.
     """
     batch, heads, rows, width = query.shape
@@ -65,7 +86,7 @@ def gradients(
     sizes = pl.BlockSpec((None, 1, BLOCK), lambda b, h, i: (b, 0, i))
     sums = pl.BlockSpec((None, None, 1, rows), lambda b, h, i: (b, h, 0, 0))
     (dquery,) = call(
-        partial(_query_kernel, scale=scale),
+        partial(_query_kernel, logits=logits),
         arrays,
         target=target,
         grid=(batch, heads, rows // BLOCK),
@@ -74,7 +95,7 @@ def gradients(
         name="attention_query_gradient",
     )
     dkey, dvalue, dweight = call(
-        partial(_key_kernel, scale=scale),
+        partial(_key_kernel, logits=logits),
         arrays,
         target=target,
         grid=(batch, heads, keys // BLOCK),
@@ -89,7 +110,7 @@ def gradients(
     return dquery, dkey, dvalue, dweight.sum(axis=1)
 
 
-def _query_kernel(query, key, value, weight, total, offset, dout, dquery, *, scale):
+def _query_kernel(query, key, value, weight, total, offset, dout, dquery, *, logits):
     """Sums over all keys for a block of queries.
 
     The references are to query, dout and dquery [BLOCK,D], key and value [M,D], weight [1,M],
@@ -100,16 +121,17 @@ def _query_kernel(query, key, value, weight, total, offset, dout, dquery, *, sca
     def add(j: jax.Array, gradient: jax.Array) -> jax.Array:
         here = part(j)
         k, size = key[here], weight[:, here]
-        p = size * jnp.exp(logits(q, k, size, scale) - sums)
-        dlogits = p * (dot(g, value[here], (1, 1)) - shift)
+        logit = logits(q, k, size)
+        p = size * jnp.exp(logit - sums)
+        dlogits = logits.uncapped(p * (dot(g, value[here], (1, 1)) - shift), logit)
         return gradient + dot(dlogits.astype(k.dtype), k, (1, 0))
 
     zeros = jnp.zeros(q.shape, jnp.float32)
     gradient = jax.lax.fori_loop(0, key.shape[0] // BLOCK, add, zeros)
-    dquery[...] = (scale * gradient).astype(dquery.dtype)
+    dquery[...] = (logits.scale * gradient).astype(dquery.dtype)
 
 
-def _key_kernel(query, key, value, weight, total, offset, dout, dkey, dvalue, dweight, *, scale):
+def _key_kernel(query, key, value, weight, total, offset, dout, dkey, dvalue, dweight, *, logits):
     """Sums over all queries for a block of keys.
 
     The references are to query and dout [N,D], key, value, dkey and dvalue [BLOCK,D], weight and
@@ -120,10 +142,11 @@ def _key_kernel(query, key, value, weight, total, offset, dout, dkey, dvalue, dw
     def add(i: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         here = part(i)
         q, g = query[here], dout[here]
-        e = jnp.exp(logits(q, k, size, scale) - as_column(total[:, here]))
+        logit = logits(q, k, size)
+        e = jnp.exp(logit - as_column(total[:, here]))
         slope = e * (dot(g, v, (1, 1)) - as_column(offset[:, here]))
         return (
-            so_far[0] + dot((size * slope).astype(q.dtype), q, (0, 0)),
+            so_far[0] + dot(logits.uncapped(size * slope, logit).astype(q.dtype), q, (0, 0)),
             so_far[1] + dot((size * e).astype(g.dtype), g, (0, 0)),
             so_far[2] + slope.sum(axis=0, keepdims=True),
         )
@@ -131,6 +154,6 @@ def _key_kernel(query, key, value, weight, total, offset, dout, dkey, dvalue, dw
     zeros = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     start = *zeros, jnp.zeros((1, BLOCK), jnp.float32)
     by_key, by_value, by_weight = jax.lax.fori_loop(0, query.shape[0] // BLOCK, add, start)
-    dkey[...] = (scale * by_key).astype(dkey.dtype)
+    dkey[...] = (logits.scale * by_key).astype(dkey.dtype)
     dvalue[...] = by_value.astype(dvalue.dtype)
     dweight[...] = by_weight
