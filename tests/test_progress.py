@@ -1,5 +1,6 @@
 """Progress where there is no terminal: plain lines, few, and one that says what the wait is for."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -60,6 +61,13 @@ def test_a_terminal_gets_one_bar(monkeypatch):
     assert shown.endswith("\n")
     assert "compiling" in shown.split("\r")[1]
     assert "100%" in shown.split("\r")[-1]
+
+
+def test_silence_is_only_inside(capsys):
+    for silence, lines in ((progress.silent(), 0), (contextlib.nullcontext(), 2)):
+        with silence, Progress("encoding videos", 2, "video", compiles=True) as bar:
+            bar.update(2)
+        assert capsys.readouterr().err.count("\n") == lines
 
 
 def test_progress_can_be_switched_off():

@@ -1,5 +1,7 @@
 """Progress of long work: a bar in a terminal, or a few lines per minute in a log file."""
 
+import contextlib
+import contextvars
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +14,17 @@ T = TypeVar("T")
 _LINE = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}, {remaining} left{postfix}"
 _INTERVAL = 20.0  # seconds between lines
 _COMPILING = "compiling for the first batch"
+_SILENT = contextvars.ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Shows no progress of what runs inside, in this thread: work of which there is too much."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 class Progress(tqdm):
@@ -41,6 +54,7 @@ class Progress(tqdm):
           compiles: whether the first unit waits for a compilation.
         """
         plain = not sys.stderr.isatty()
+        silence: dict[str, Any] = {"disable": True} if _SILENT.get() else {}  # else: environment's
         super().__init__(
             desc=desc,
             total=total,
@@ -50,6 +64,7 @@ class Progress(tqdm):
             bar_format=_LINE if plain else None,
             mininterval=_INTERVAL if plain else 0.1,
             miniters=1 if plain else None,
+            **silence,
         )
 
     def update(self, n: int | float | None = 1) -> bool | None:

@@ -57,10 +57,12 @@ def test_a_search_gives_the_hits_of_the_searcher(service, client):
 
 
 @pytest.mark.slow
-def test_a_search_is_re_ranked_if_asked(service, client):
+def test_a_search_is_re_ranked_if_asked(service, client, capsys):
     (hits,) = service.engine.searcher(TEXTS[:1])
+    assert "re-ranking videos" in capsys.readouterr().err
     assert spans(hits_of(client, f"/search?q={TEXTS[0]}&rerank=true")) == expected(hits)
     assert hits[0].score is not None
+    assert "re-ranking" not in capsys.readouterr().err  # a line for each question would be too many
 
 
 def test_pages_follow_each_other(client):

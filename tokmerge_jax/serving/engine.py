@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from tokmerge_jax import progress
 from tokmerge_jax.disk import RefusedError
 from tokmerge_jax.own_videos import settings
 from tokmerge_jax.own_videos.damage import DamageError
@@ -115,14 +116,15 @@ class Engine:
 
     def _answered(self, ask: Callable[[], T]) -> T:
         """The answer; the index is opened again if it was made anew, or cannot be read."""
-        with contextlib.suppress(DamageError, RefusedError, OSError):
+        with progress.silent(), contextlib.suppress(DamageError, RefusedError, OSError):
             if self._identity() == self._opened:
                 return ask()
         if time.monotonic() < self._rest:
             raise UnreadableError
         try:
             self._open()
-            return ask()
+            with progress.silent():
+                return ask()
         except (UserError, OSError) as error:
             self._rest = time.monotonic() + _PAUSE
             print(error, file=sys.stderr)
