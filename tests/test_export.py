@@ -55,8 +55,26 @@ SMALL = {
         "vision": {**CLIP["vision"], "mlp_width": 64, "grid": 2},
         "merger": {"name": "tome_rotated", "r": (1, 1)},
     },
+    "internvideo2_msrvtt_b14": EMBED
+    | {
+        "vision": {
+            **UMT["vision"], "image_size": 28, "patch_size": 14, "grid": 2, "table_frames": 2
+        },
+        "text": TEXT,
+        "pool_heads": 4,
+        "pool_width": 24,
+        "merger": {"name": "vid_tldr", "r": (2, 1)},
+    },
+    "videoprism_msrvtt_b18": {
+        "vision": {
+            **UMT["vision"], "patch_size": 8, "mlp_width": 64, "grid": 4, "table_frames": 2,
+            "temporal_depth": 1, "auxiliary_depth": 1,
+        },
+        "text": TEXT,
+        "merger": {"name": "tome", "r": (3, 2)},
+    },
     "tdsclip_tome_ssv2_b16": {"vision": CLIP["vision"], "merger": {"r": (1, 1)}},
-}
+}  # fmt: skip
 """Configuration -> small sizes, so that every system and way of merging is there."""
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
@@ -203,7 +221,14 @@ def test_every_system_has_functions(name, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["testa_anet_qa_f32", "tempme_msrvtt_b32", "pe_core_msrvtt_b16", "tdsclip_tome_ssv2_b16"],
+    [
+        "testa_anet_qa_f32",
+        "tempme_msrvtt_b32",
+        "pe_core_msrvtt_b16",
+        "internvideo2_msrvtt_b14",
+        "videoprism_msrvtt_b18",
+        "tdsclip_tome_ssv2_b16",
+    ],
 )
 def test_functions_are_equal_to_those_of_the_system(name, folder, tmp_path):
     system, params = small(name, folder)
