@@ -22,9 +22,28 @@ RUNS = {
 }
 
 
-def test_lines_join_runs_of_one_merger_and_checkpoint():
-    (axes,) = costs.draw(RUNS).axes
-    lines = [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
-    assert lines == [[[1.0, 50.0], [3.0, 70.0]], [[2.0, 69.0]], [[2.5, 90.0]]]
+def lines(runs):
+    (axes,) = costs.draw(runs).axes
+    return {str(x.get_label()): np.asarray(x.get_xydata()).tolist() for x in axes.lines}, axes
+
+
+def test_a_merger_starts_at_the_run_without_merging_of_its_weights():
+    curves, axes = lines(RUNS)
+    assert curves == {
+        "none (weights)": [[1.0, 50.0], [3.0, 70.0]],
+        "tome (weights)": [[2.0, 69.0], [3.0, 70.0]],
+        "none (others)": [[2.5, 90.0]],
+    }
     assert [text.get_text() for text in axes.texts] == ["none", "tome", "b", "c"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("GMAC", "T2V R@1, %")
+
+
+def test_weights_without_a_run_that_merges_nothing():
+    curves, _ = lines({"a": run("tempme", 2.0, 80.0, "tuned"), "b": run("none", 3.0, 50.0)})
+    assert curves == {"tempme (tuned)": [[2.0, 80.0]], "none (weights)": [[3.0, 50.0]]}
+
+
+def test_many_runs_have_no_names():
+    runs = {f"run{i}": run("tome", float(i + 1), 50.0) for i in range(7)}
+    assert not lines(runs)[1].texts
+    assert len(lines(dict(list(runs.items())[:6]))[1].texts) == 6

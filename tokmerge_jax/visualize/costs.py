@@ -3,36 +3,35 @@
 import pathlib
 from collections.abc import Mapping
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tokmerge_jax.types import Json
 
+_NAMED = 6  # the names of more runs than these would overlap
 _NEAR = 0.05  # share of the GMAC within which names would overlap
 _ABOVE, _BELOW = (0, 7), (0, -14)  # the place of a name beside its point, in points
 
 
+Point = tuple[float, float]
+"""What a run costs, in GMAC, and what it reaches, in percent."""
+
+
 def draw(runs: Mapping[str, Mapping[str, Json]]) -> Figure:
-    """Plots the headline metric against GMAC; a line joins runs of one merger and checkpoint.
+    """Plots the headline metric against GMAC: a curve for each merger and checkpoint.
+
+    A merger's curve begins at the most expensive run of its checkpoint without merging. Up to six
+    runs are named.
 
     Args:
       runs: name -> the content of results.json, of one data set and task.
     """
     result = Figure(figsize=(6.4, 3.8), dpi=100, layout="constrained")
     axes = result.subplots()
-    points = {name: (run["gmac"], run["headline"]["value"]) for name, run in runs.items()}
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for name, run in runs.items():
-        config, (gmac, value) = run["config"], points[name]
-        weights = pathlib.PurePath(config["checkpoint"]).stem
-        label = f"{config['model']['merger']['name']} ({weights})"
-        lines.setdefault(label, []).append((gmac, value))
-        under = any(abs(x - gmac) < _NEAR * gmac and y > value for x, y in points.values())
-        axes.annotate(
-            name.rpartition("/")[-1], (gmac, value), _BELOW if under else _ABOVE,
-            textcoords="offset points", ha="center", size=8, parse_math=False,
-        )  # fmt: skip
-    for label, line in lines.items():
-        axes.plot(*zip(*sorted(line), strict=True), "o-", label=label)
+    for label, curve in _curves(runs).items():
+        axes.plot(*zip(*sorted(curve), strict=True), "o-", label=label)
+    if len(runs) <= _NAMED:
+        _name(axes, {name: _point(run) for name, run in runs.items()})
     first = next(iter(runs.values()))
     metric, dataset = first["headline"]["name"], first["protocol"]["dataset"]
     axes.set(title=dataset, xlabel="GMAC", ylabel=f"{metric}, %")
@@ -42,3 +41,32 @@ def draw(runs: Mapping[str, Mapping[str, Json]]) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(title="merger (weights)", frameon=False, fontsize=8, title_fontsize=8)
     return result
+
+
+def _point(run: Mapping[str, Json]) -> Point:
+    return run["gmac"], run["headline"]["value"]
+
+
+def _curves(runs: Mapping[str, Mapping[str, Json]]) -> dict[str, list[Point]]:
+    """The label of each merger and checkpoint -> the points of its runs."""
+    members: dict[tuple[str, str], list[Point]] = {}
+    for run in runs.values():
+        config = run["config"]
+        key = config["model"]["merger"]["name"], config["checkpoint"]
+        members.setdefault(key, []).append(_point(run))
+    curves = {}
+    for (merger, checkpoint), points in members.items():
+        plain = members.get(("none", checkpoint), [])
+        start = [] if merger == "none" or not plain else [max(plain)]
+        curves[f"{merger} ({pathlib.PurePath(checkpoint).stem})"] = [*start, *points]
+    return curves
+
+
+def _name(axes: Axes, points: Mapping[str, Point]) -> None:
+    """Writes the last part of each run's name above its point, or below where another is near."""
+    for name, (gmac, value) in points.items():
+        under = any(abs(x - gmac) < _NEAR * gmac and y > value for x, y in points.values())
+        axes.annotate(
+            name.rpartition("/")[-1], (gmac, value), _BELOW if under else _ABOVE,
+            textcoords="offset points", ha="center", size=8, parse_math=False,
+        )  # fmt: skip
