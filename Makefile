@@ -17,44 +17,51 @@ demo: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.output=results/demo
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=tome --config.output=results/demo_by_tome
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=random --config.output=results/demo_by_random
+	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.r=50,30 --config.output=results/demo_less
+	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=tome --config.model.merger.r=50,30 --config.output=results/demo_less_by_tome
+	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=random --config.model.merger.r=50,30 --config.output=results/demo_less_by_random
 	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=none --config.output=results/demo_qa_unmerged
 	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.output=results/demo_qa
-	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo results/demo_by_tome results/demo_by_random --picture results/demo/costs.png
+	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo_less results/demo results/demo_less_by_tome results/demo_by_tome results/demo_less_by_random results/demo_by_random --picture results/demo/costs.png
 	$(BIN)/python scripts/compare.py results/demo_qa_unmerged results/demo_qa
 	$(BIN)/python scripts/visualize.py --config configs/demo.py --config.output=results/demo
 
-# The small CLIP of the demo without merging, with ToMe and with random merging in every frame, and
-# TempMe tuned on it.
+# The small CLIP of the demo without merging, with ToMe and with random merging of 3 and of 5 tokens
+# in every block, and TempMe tuned on it.
 demo-tempme: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data --splits test
 	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.output=results/demo_clip
 	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=tome --config.model.merger.r=3 --config.output=results/demo_tome
 	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=random --config.model.merger.r=3 --config.output=results/demo_random
+	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=tome --config.model.merger.r=5 --config.output=results/demo_tome_more
+	$(BIN)/python scripts/eval.py --config configs/demo_clip.py --config.model.merger.name=random --config.model.merger.r=5 --config.output=results/demo_random_more
 	$(BIN)/python scripts/eval.py --config configs/demo_tempme.py --config.output=results/demo_tempme
-	$(BIN)/python scripts/compare.py results/demo_clip results/demo_tome results/demo_random results/demo_tempme --picture results/demo_tempme/costs.png
+	$(BIN)/python scripts/compare.py results/demo_clip results/demo_tome results/demo_tome_more results/demo_random results/demo_random_more results/demo_tempme --picture results/demo_tempme/costs.png
 
-# A small TESTA on longer clips of several events: nothing merges, in 8, 16 and all 32 frames; then
-# frames, patches of frames, both.
+# A small TESTA on longer clips of several events, some of them short: 8 frames, in which nothing
+# merges, by weights trained for them; then 32 frames, by others: nothing merges, frames, patches of
+# frames, both.
 demo-testa: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo_long --folder data --splits test
-	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.model.vision.frames=8 --config.output=results/demo_testa/none_8
-	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.model.vision.frames=16 --config.output=results/demo_testa/none_16
+	$(BIN)/python scripts/eval.py --config configs/demo_testa.py:plain --config.output=results/demo_testa/plain_8
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.name=none --config.output=results/demo_testa/none
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.r=0 --config.output=results/demo_testa/frames
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.model.merger.frames=0 --config.output=results/demo_testa/patches
 	$(BIN)/python scripts/eval.py --config configs/demo_testa.py --config.output=results/demo_testa/both
-	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none none_8 none_16 frames patches both --picture costs.png
+	cd results/demo_testa && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py none plain_8 frames patches both --picture costs.png
 	$(BIN)/python scripts/visualize.py --config configs/demo_testa.py --config.output=results/demo_testa/both
 
 # Actions that only the order of frames tells: by the mean of a frozen CLIP's frames, by a small
-# TDS-CLIP beside it, and by that with tokens that merge in CLIP.
+# TDS-CLIP beside it, and by that with 3 and with 5 tokens that merge in each block of CLIP.
 demo-tdsclip: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo_actions --folder data --splits test
 	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py:average --config.output=results/demo_tdsclip/average
 	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.output=results/demo_tdsclip/tdsclip
 	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.model.merger.name=tome --config.output=results/demo_tdsclip/tdsclip_tome
 	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.model.merger.name=random --config.output=results/demo_tdsclip/tdsclip_random
-	cd results/demo_tdsclip && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py average tdsclip tdsclip_tome tdsclip_random --picture costs.png
+	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.model.merger.name=tome --config.model.merger.r=5 --config.output=results/demo_tdsclip/tdsclip_tome_more
+	$(BIN)/python scripts/eval.py --config configs/demo_tdsclip.py --config.model.merger.name=random --config.model.merger.r=5 --config.output=results/demo_tdsclip/tdsclip_random_more
+	cd results/demo_tdsclip && $(CURDIR)/$(BIN)/python $(CURDIR)/scripts/compare.py average tdsclip tdsclip_tome tdsclip_tome_more tdsclip_random tdsclip_random_more --picture costs.png
 
 # Films of several clips, their index, and a server whose page is opened and asked, and that stops.
 demo-search: .venv/user

@@ -34,6 +34,27 @@ def test_stories_are_the_same_every_time():
     assert long.stories.__wrapped__("test") == long.stories("test")
 
 
+def test_two_events_are_short():
+    drawn = [long.lengths((1, number)) for number in range(50)]
+    assert {sum(lengths) for lengths in drawn} == {long.FRAMES}
+    for lengths in drawn:
+        *short, third, fourth = sorted(lengths)
+        assert set(short) <= {2, 3}
+        assert 10 <= third <= fourth <= 17
+    assert len({tuple(np.argsort(lengths)[:2]) for lengths in drawn}) > 6  # any of the four
+
+
+def test_each_event_has_its_frames():
+    story, seed = long.stories("test")[0], (2, 0)
+    frames, lengths = long.draw(story, seed), long.lengths(seed)
+    shade = {event.colour: scene.COLOURS[event.colour] for event in story}
+    for event, shown in zip(story, np.split(frames, np.cumsum(lengths)[:-1]), strict=True):
+        near = {c: np.abs(shown.astype(int) - rgb).max(-1) < 40 for c, rgb in shade.items()}
+        assert near[event.colour].any(axis=(1, 2)).all()
+        others = [near[colour] for colour in shade if colour != event.colour]
+        assert not np.any(others)
+
+
 def test_paragraphs_fit_and_all_words_are_known():
     config = demo_testa.get_config()
     rule, length = tokenizers.testa_caption(config.data.max_words), config.data.max_text_length
@@ -59,7 +80,7 @@ def folder(tmp_path_factory):
                 if split == "train":
                     path.write_bytes(b"-")  # not empty: that is all that is asked of it
                 else:
-                    demo.write_clip(path, scene.draw(story, (demo.SEEDS[split], number)))
+                    demo.write_clip(path, long.draw(story, (demo.SEEDS[split], number)))
             long.prepare(str(folder), [split], workers=1)
         yield folder
     long.stories.cache_clear()

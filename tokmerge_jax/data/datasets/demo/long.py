@@ -1,7 +1,8 @@
 """The demo's long clips: four events each, with one sentence per event, in every order.
 
 There are only six events, and any four of them appear in all 24 orders. So neither a frame nor an
-event identifies the clip that a paragraph describes. Splits share no order.
+event identifies the clip that a paragraph describes. Splits share no order. Two of the events are
+short: who looks at every fourth frame misses some.
 """
 
 import functools
@@ -10,9 +11,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 from tokmerge_jax import disk
 from tokmerge_jax.data.datasets import demo
+from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.data.datasets.demo.scene import Event
 from tokmerge_jax.data.datasets.video_text import AnyRecord, Record
 
@@ -28,6 +31,9 @@ EVENTS = (
     Event("large", "white", "square", "down"),
 )
 """All events; a clip shows four of them."""
+
+FRAMES = 32
+"""Number of frames per clip."""
 
 _LONG = 4  # number of events per clip
 _ORDERS = {"train": slice(12), "val": slice(12, 16), "test": slice(16, 24)}  # of the same events
@@ -47,7 +53,7 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
         for split in splits
     }
     with disk.held(pathlib.Path(folder), "demo_long.lock"):
-        demo.draw_clips(folder, "demo_long", contents, workers)
+        demo.draw_clips(folder, "demo_long", contents, workers, draw)
         demo.store(folder, "demo_long", records)
 
 
@@ -60,3 +66,17 @@ def stories(split: str) -> tuple[Story, ...]:
         orders = list(itertools.permutations(events))
         stories_in_order += [orders[i] for i in rng.permutation(len(orders))[_ORDERS[split]]]
     return tuple(itertools.islice(itertools.cycle(stories_in_order), COUNTS[split]))
+
+
+def draw(story: Story, seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
+    """Draws the RGB clip of a story; all else follows from `seed`."""
+    return scene.draw(story, seed, lengths(seed))
+
+
+def lengths(seed: tuple[int, ...]) -> list[int]:
+    """Draws the number of frames of each event: two have 2 or 3, the others share the rest."""
+    rng = np.random.default_rng([*seed, _SEED])
+    short = rng.integers(2, 3, size=2, endpoint=True)
+    rest = FRAMES - short.sum()
+    one = rest // 2 + rng.integers(-3, 3, endpoint=True)
+    return rng.permutation([*short, one, rest - one]).tolist()

@@ -164,15 +164,20 @@ def pixels(frames: Float[np.ndarray, "T H W 3"]) -> UInt8[np.ndarray, "T H W 3"]
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
-def draw(story: Sequence[Event], seed: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
-    """Draws the RGB clip of a story, `EVENT_FRAMES` frames per event.
+def draw(
+    story: Sequence[Event], seed: tuple[int, ...], lengths: Sequence[int] = ()
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Draws the RGB clip of a story.
 
-    Places, speeds, shades and background follow from `seed`.
+    Args:
+      story: the events in their order.
+      seed: places, speeds, shades and background follow from it.
+      lengths: number of frames of each event; () = `EVENT_FRAMES` each.
     """
     rng = np.random.default_rng(seed)
-    frames = background(rng, EVENT_FRAMES * len(story))
-    for i, event in enumerate(story):
-        shown = frames[EVENT_FRAMES * i :][:EVENT_FRAMES]
+    lengths = lengths or [EVENT_FRAMES] * len(story)
+    frames = background(rng, sum(lengths))
+    for event, shown in zip(story, np.split(frames, np.cumsum(lengths[:-1])), strict=True):
         heading = np.asarray(DIRECTIONS[event.direction])
         middle = EDGE / 2 + rng.uniform(-1, 1, size=2) * np.where(heading, 6, 18)
         steps = np.linspace(-0.5, 0.5, len(shown)) * _TRAVEL * rng.uniform(0.85, 1.15)
