@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tokmerge_jax.types import Json
 
-_NAMED = 6  # the names of more runs than these would overlap
+_NAMED = 5  # the names of more runs than these would overlap
 _NEAR = 0.05  # share of the GMAC within which names would overlap
 _ABOVE, _BELOW = (0, 7), (0, -14)  # the place of a name beside its point, in points
 
@@ -20,8 +20,8 @@ Point = tuple[float, float]
 def draw(runs: Mapping[str, Mapping[str, Json]]) -> Figure:
     """Plots the headline metric against GMAC: a curve for each merger and checkpoint.
 
-    A merger's curve begins at the most expensive run of its checkpoint without merging. Up to six
-    runs are named.
+    A merger's curve begins at the most expensive run of its checkpoint without merging. Up to
+    five runs are named.
 
     Args:
       runs: name -> the content of results.json, of one data set and task.
