@@ -123,7 +123,7 @@ def test_r_of_0_is_the_plain_network():
 
 def test_networks_of_single_frames_refuse_it():
     config = clip.Retrieval().override({"model.merger.name": "unchanged", "model.merger.r": 2})
-    with pytest.raises(UserError, match="acts at 'input', and here mergers are called at 'att"):
+    with pytest.raises(UserError, match="acts at 'input', and here mergers are called at 'be"):
         _ = TempMeTower(config).network
 
 
