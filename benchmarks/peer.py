@@ -54,6 +54,7 @@ class _Original(NamedTuple):
 
 
 _BERT = "einops, transformers"
+_PRODUCTS = "eager", "fused", "fused, oneDNN"
 _INTERNVIDEO2 = "InternVideo2/multi_modality/models/backbones/internvideo2"
 _ORIGINALS = {
     "vid_tldr": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
@@ -66,17 +67,18 @@ _ORIGINALS = {
         "facebookresearch/perception_models",
         "core/vision_encoder",
         "einops",
+        _PRODUCTS,
         tower=True,
     ),
     "internvideo2": _Original(
-        "internvideo2", "OpenGVLab/InternVideo", _INTERNVIDEO2, "einops", tower=True
+        "internvideo2", "OpenGVLab/InternVideo", _INTERNVIDEO2, "einops", _PRODUCTS, tower=True
     ),
     "videoprism": _Original(
         "videoprism",
         "huggingface/transformers (its src)",
         "transformers/models/videoprism",
         "what transformers needs",
-        forms=("eager",),
+        ("eager",),
         tower=True,
         table=1,
     ),

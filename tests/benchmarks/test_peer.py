@@ -8,8 +8,8 @@ from tokmerge_jax.config import internvideo2, pe_core, umt, videoprism
 from tokmerge_jax.types import UserError
 
 FORMS = {
-    "pe_core": ["original, eager", "original, fused"],
-    "internvideo2": ["original, eager", "original, fused"],
+    "pe_core": ["original, eager", "original, fused", "original, fused, oneDNN"],
+    "internvideo2": ["original, eager", "original, fused", "original, fused, oneDNN"],
     "videoprism": ["original, eager"],  # no fused attention of PyTorch caps logits
 }
 BACKBONES = pe_core.Retrieval(), internvideo2.Retrieval(), videoprism.Retrieval()
