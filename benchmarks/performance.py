@@ -59,6 +59,7 @@ def gains(paths: Sequence[str]) -> Iterator[str]:
     """Lines of Markdown: ours without merging in the time of ours with it; none without merging."""
     rows = [each for path in paths for each in _gains(path)]
     if rows:
+        yield ""
         yield "| configuration | job | GMAC | s | gain | by GMAC | share |"
         yield "|---|---|---|---|---|---|---|"
     yield from rows

@@ -55,7 +55,8 @@ def test_the_gain_of_merging_stands_beside_that_of_the_products(tmp_path, monkey
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"name": "b14", "cases": cases}))
     start(monkeypatch, path, "--output", tmp_path / "page")
-    *_, row = capsys.readouterr().out.splitlines()
+    *_, empty, _, _, row = capsys.readouterr().out.splitlines()
+    assert empty == ""  # between two tables of Markdown
     # Round by round 2, 1.5 and 3 times as fast; 30 / 12 = 2.5.
     assert row == "| b14 | encode 1 clip, tome, r=8 | 12.0 | 3 | 2.00 (1.50-3.00) | 2.50 | 80% |"
 
