@@ -24,6 +24,7 @@ it. The table is printed and --draw makes the picture of all that the file holds
 import datetime
 import json
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -87,7 +88,11 @@ def measure(study: Study, file: pathlib.Path, shares: Sequence[float]) -> None:
     done = {each["point"] for each in kept}
     todo = [point for point in points if point.name not in done]
     for point in tracked(todo, "measuring", len(todo), "point"):
-        kept.append(_row(subject, point))
+        try:
+            kept.append(_row(subject, point))
+        except UserError as error:  # some networks refuse a merger only when they compile
+            print(f"\n{point.name} is left out: {error}", file=sys.stderr)
+            continue
         study[name]["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         disk.make(file.parent)
         runtime.write_text(file, json.dumps(study, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """benchmarks/study.py: what its numbers are, its points, its file, its picture."""
 
 import json
+from types import SimpleNamespace
 
 import chex
 import clips
@@ -9,8 +10,8 @@ import pytest
 import script
 from PIL import Image
 
-from benchmarks import study_picture
-from benchmarks.study_grid import grid
+from benchmarks import study, study_picture
+from benchmarks.study_grid import Point, grid
 from benchmarks.study_outputs import Scored, compared
 from tokmerge_jax.config import files
 from tokmerge_jax.data.datasets import video_text
@@ -79,6 +80,31 @@ def test_picture_has_a_row_for_each_configuration():
         study_picture.draw({})
 
 
+def test_a_point_that_a_network_refuses_is_reported_and_left_out(monkeypatch, tmp_path, capsys):
+    config = files.read("demo")[0]
+    systems = {name: unmerged(config) for name in ("good", "bad")}
+    points = [Point(name, "even", 0.9, system) for name, system in systems.items()]
+    subject = SimpleNamespace(facts={}, plain=systems["good"], videos=3)
+
+    def row(subject, point):
+        if point.merger == "bad":
+            raise UserError("dropped tokens cannot be followed")
+        return {"point": point.name}
+
+    monkeypatch.setattr(study, "_VIDEOS", SimpleNamespace(value=3))
+    monkeypatch.setattr(study, "_MERGERS", SimpleNamespace(value=[]))
+    monkeypatch.setattr(study, "command_line", SimpleNamespace(
+        config=lambda: config, config_name=lambda: "demo"
+    ))  # fmt: skip
+    monkeypatch.setattr(study.Subject, "of", lambda config, videos: subject)
+    monkeypatch.setattr(study, "grid", lambda *_: points)
+    monkeypatch.setattr(study, "_row", row)
+    study.measure({}, tmp_path / "study.json", [0.9])
+    assert study.read(tmp_path / "study.json")["demo"]["points"] == [{"point": "good, even, 0.9"}]
+    said = capsys.readouterr().err
+    assert "bad, even, 0.9 is left out: dropped tokens cannot be followed" in said
+
+
 @pytest.mark.parametrize("shares", ["a", "0.5,1.5"])
 def test_shares_that_cannot_be_are_reported(shares, tmp_path):
     done = script.run(
@@ -102,10 +128,10 @@ def test_the_file_grows_and_a_picture_is_drawn_from_it(tmp_path):
     def points(shares):
         done = script.run("benchmarks/study", *common, f"--shares={shares}")
         assert done.returncode == 0, done.stderr
-        study = json.loads((tmp_path / "study.json").read_text())
-        assert list(study) == ["demo"]
-        assert study["demo"]["videos"] == 3
-        return {row["point"]: row for row in study["demo"]["points"]}
+        kept = json.loads((tmp_path / "study.json").read_text())
+        assert list(kept) == ["demo"]
+        assert kept["demo"]["videos"] == 3
+        return {row["point"]: row for row in kept["demo"]["points"]}
 
     first = points("0.9")
     assert [*first] == ["tome, even, 0.9", "tome, configured, 0.9"]
