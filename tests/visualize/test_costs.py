@@ -47,3 +47,8 @@ def test_many_runs_have_no_names():
     runs = {f"run{i}": run("tome", float(i + 1), 50.0) for i in range(6)}
     assert not lines(runs)[1].texts
     assert len(lines(dict(list(runs.items())[:5]))[1].texts) == 5
+
+
+def test_weights_in_files_of_one_name_have_curves_of_their_own():
+    runs = {name: run("none", 1.0, 50.0, f"{name}/best.npz") for name in "ab"}
+    assert [*lines(runs)[0]] == ["none (a/best.npz)", "none (b/best.npz)"]

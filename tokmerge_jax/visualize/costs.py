@@ -1,7 +1,8 @@
 """Plots the metric of runs against what they cost."""
 
+import collections
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,12 +55,20 @@ def _curves(runs: Mapping[str, Mapping[str, Json]]) -> dict[str, list[Point]]:
         config = run["config"]
         key = config["model"]["merger"]["name"], config["checkpoint"]
         members.setdefault(key, []).append(_point(run))
+    short = _short({checkpoint for _, checkpoint in members})
     curves = {}
     for (merger, checkpoint), points in members.items():
         plain = members.get(("none", checkpoint), [])
         start = [] if merger == "none" or not plain else [max(plain)]
-        curves[f"{merger} ({pathlib.PurePath(checkpoint).stem})"] = [*start, *points]
+        curves[f"{merger} ({short[checkpoint]})"] = [*start, *points]
     return curves
+
+
+def _short(checkpoints: Collection[str]) -> dict[str, str]:
+    """Each checkpoint's name without folders and suffix, or whole where others have the same."""
+    stems = {each: pathlib.PurePath(each).stem for each in checkpoints}
+    count = collections.Counter(stems.values())
+    return {each: stem if count[stem] == 1 else each for each, stem in stems.items()}
 
 
 def _name(axes: Axes, points: Mapping[str, Point]) -> None:
