@@ -103,6 +103,14 @@ def test_videos_are_bytes_or_paths_and_read_as_by_the_model(encoder, model, path
     assert np.abs(got[0] - got[1]).max() > 0.01
 
 
+def test_a_path_starts_from_the_working_folder(encoder, paths, monkeypatch):
+    folder, name = pathlib.Path(paths[0]).parent, pathlib.Path(paths[0]).name
+    whole = encoder.encode(loader(1, video=[{"bytes": None, "path": paths[0]}]))
+    monkeypatch.chdir(folder.parent)
+    relative = {"bytes": None, "path": f"{folder.name}/{name}"}
+    np.testing.assert_array_equal(encoder.encode(loader(1, video=[relative])), whole)
+
+
 def test_a_row_of_a_text_and_a_video_is_the_unit_vector_of_their_sum(encoder, paths):
     cells = [{"bytes": None, "path": path} for path in paths]
     text, video = (encoder.encode(each) for each in (loader(3, text=TEXTS), loader(3, video=cells)))
@@ -189,6 +197,11 @@ def test_other_weights_have_another_revision(encoder, model):
         (
             loader(2, video=[{"bytes": 3, "path": ""}]),
             r"^row 0 of .*\(column 'video': a video must be bytes, not 3\)",
+        ),
+        (loader(2, video=[None]), r"^row 0 of .* encoded \(the row has no video\); take the row"),
+        (
+            loader(2, video=[{"bytes": None, "path": None}]),
+            r"^row 0 of .* encoded \(the row has no video\); take the row",
         ),
         (loader(2, text=["a cross", ""]), r"^'' holds no word"),
     ],

@@ -178,9 +178,12 @@ class _Reader:
     def __call__(self, number: int) -> np.ndarray:
         """Returns the clip of a row; its video is a file only meanwhile."""
         with tempfile.TemporaryDirectory() as folder:
-            cell = self.rows[number]["video"]
+            cell = self.rows[number]["video"] or {}
             name = packed.Files(pathlib.Path(folder)).name(cell, number, "column 'video'")
-            return self.read(os.path.join(folder, name))
+            if not name:
+                raise UserError("the row has no video")
+            held = cell.get("bytes") is not None
+            return self.read(os.path.join(folder, name) if held else name)
 
 
 def _named(number: int) -> str:
