@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokmerge_jax.layers.masking import unmasked
+from tokmerge_jax.merging.merger import find
 from tokmerge_jax.models.umt import UMTViT
+from tokmerge_jax.types import UserError
 
 
 @given(
@@ -44,3 +46,14 @@ def test_umt_leaves_patches_out_of_its_training_only(ratio, train, tokens):
     assert x.shape == (3, tokens, 8)
     apart = np.abs(np.asarray(x)[:, :, None] - np.asarray(every)[:, None]).max(axis=-1)  # [B,M,N]
     assert (apart.min(axis=2) == 0).all()
+
+
+@pytest.mark.parametrize("name", ["unchanged", "unchanged_runs"])
+def test_patches_that_are_compared_over_time_cannot_be_left_out(name):
+    network = UMTViT(8, 2, (find(name, ("input",))(2),), 4, 2, mask_ratio=0.5)
+    video = jax.random.normal(jax.random.key(0), (3, 2, 8, 8, 3))
+    params = network.init(jax.random.key(1), video)
+    bound = network.bind(params, rngs={"dropout": jax.random.key(2)})
+    assert bound(video).x.shape == (3, 6, 8)
+    with pytest.raises(UserError, match=r"^config\.train\.mask_ratio leaves out patches that"):
+        bound(video, train=True)

@@ -21,6 +21,12 @@ from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.merging import Evidence, Merger, Tokens, proportional
 from tokmerge_jax.merging.unchanged import difference
 from tokmerge_jax.models.matcher import Matcher
+from tokmerge_jax.types import UserError
+
+_COMPARED = (
+    "config.train.mask_ratio leaves out patches that a merger before the first block compares; set"
+    " it to 0, or choose another config.model.merger.name"
+)
 
 
 class UMTViT(nn.Module):
@@ -53,18 +59,23 @@ class UMTViT(nn.Module):
     def __call__(
         self, video: Float[Array, "B T H W 3"], *, train: bool = False, trace: bool = False
     ) -> Tokens:
-        """Encodes normalised pixels to tokens [B,N,C], with their origin if `trace`."""
+        """Encodes normalised pixels to tokens [B,N,C], with their origin if `trace`.
+
+        Raises:
+          UserError: if patches are left out that a merger at the place "input" has to compare.
+        """
         frames = video.shape[1]
         embed = Dense(self.width, dtype=self.dtype, name="patch_embedding")
         patches = embed(patchify(video, self.patch_size))
         x = self._placed(patches, video.shape)
+        first, class_tokens = next(iter(self.mergers), None), x.shape[1] - patches.shape[1]
+        at_input = first and first.place == "input"
         if self.mask_ratio and train:
-            key = self.make_rng("dropout")
-            x = unmasked(x, key, self.mask_ratio, x.shape[1] - patches.shape[1])
+            if at_input:
+                raise UserError(_COMPARED)
+            x = unmasked(x, self.make_rng("dropout"), self.mask_ratio, class_tokens)
         tokens = Tokens.traced(x) if trace else Tokens(x)
-        first = self.mergers[0] if self.mergers else None
-        if first and first.place == "input":
-            class_tokens = x.shape[1] - patches.shape[1]
+        if first and at_input:
             changed = difference(patches, frames, class_tokens)
             evidence = Evidence(difference=changed, frames=frames)
             tokens = first(tokens, evidence)
