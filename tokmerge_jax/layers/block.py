@@ -19,8 +19,8 @@ from tokmerge_jax.merging import Evidence, Merger, Tokens, shift, together
 class Block(nn.Module):
     """x += attention(norm(x)); x += MLP(norm(x)); x = merger(x) once, where its `place` says.
 
-    With `mutable=["intermediates"]`, the block
-    records the tokens before and after merging, and the evidence.
+    With `mutable=["intermediates"]`, the block records the tokens before and after merging, and
+    the evidence.
 
     Attributes:
       heads: K; the number of channels is that of the tokens.

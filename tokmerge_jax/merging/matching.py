@@ -2,7 +2,7 @@
 
 Source: Token Merging (ICLR 2023), section 3 and appendix B; the vote is TESTA's (Findings of EMNLP
 2023), section 3. Scores are cosines in float32, whatever the type of the metric, and no gradient
-passes through a decision. Of equal scores the first wins: it merges first, or it stays.
+passes through a decision. Among equal scores, the first wins: it merges first, or it stays.
 """
 
 import flax.struct

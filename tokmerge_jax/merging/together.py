@@ -17,8 +17,8 @@ def merged(merger: Merger, tokens: Tokens, evidence: Evidence, frames: int) -> T
     """Merges the tokens [B T,N,C] of clips of T `frames`, the same ones in all frames of a clip.
 
     The merger reads one token for each place of a clip, [B,N,T C]. What it compares are the unit
-    vectors of all frames, side by side: their cosine is the mean of the frames' cosines. Of other
-    evidence it reads the mean over frames.
+    vectors of all frames, side by side: their cosine is the mean of the frames' cosines. Other
+    evidence is the mean over frames.
     """
     about = jax.tree.map(
         lambda x: reduce(x, "(b t) n -> b n", "mean", t=frames),
