@@ -96,6 +96,11 @@ def test_unknown_keys_and_wrong_types_are_refused(config, change, says):
         (testa.Pretraining(), {"caption.top_p": 1.5}, "caption.top_p=1.5 must be from 0 to 1"),
         (umt.Retrieval(), {"train.mask_ratio": -0.5}, "mask_ratio=-0.5 must be from 0 to 1"),
         (umt.Retrieval(), {"train.mask_ratio": 1.0}, "mask_ratio=1 leaves no patch"),
+        (
+            umt.Retrieval(),
+            {"train.mask_ratio": 0.5, "model.vision.keep_temporal": True},
+            "keep_temporal pools the patches of each frame, of which config.train.mask_ratio",
+        ),
         (testa.Retrieval(), {"data.decode_size": -2}, "data.decode_size=-2 must be 0 or more"),
         (testa.Retrieval(), {"train.queue": 33}, "queue=33 must be a multiple of config"),
         (clip.Retrieval(), {"model.lora_rank": -1}, "config.model.lora_rank=-1 must be 0 or more"),

@@ -132,6 +132,11 @@ class Config(common.Config):
         )  # fmt: skip
         if self.train.mask_ratio == 1:
             raise UserError("config.train.mask_ratio=1 leaves no patch; use a number below 1")
+        if self.train.mask_ratio and vision.keep_temporal:
+            raise UserError(
+                "config.model.vision.keep_temporal pools the patches of each frame, of which"
+                " config.train.mask_ratio leaves unequal numbers; set it to False, or the ratio to 0"
+            )
         fusion = text.fusion_layer < text.depth
         checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
         frames = max(vision.frames, vision.table_frames)
