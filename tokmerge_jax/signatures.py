@@ -221,8 +221,8 @@ class TraceVideo(Protocol):
         """Returns one array per merging layer, by name.
 
         Returns:
-          "saliency", "origin", "size" (see `visualize.merges`); if whole frames merge, also
-          "frames", int32 [B,T]: index of the remaining frame that holds each frame.
+          "saliency", "origin", "size", "start" (see `visualize.merges`); if whole frames merge,
+          also "frames", int32 [B,T]: index of the remaining frame that holds each frame.
         """
         ...
 

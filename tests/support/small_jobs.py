@@ -14,6 +14,7 @@ from tokmerge_jax.checkpoints import torch_file
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Choice, Clip, Record
 from tokmerge_jax.system import System, ZeroShot
+from tokmerge_jax.tasks import pictures, schedules
 from tokmerge_jax.tasks.evaluation import open_training
 from tokmerge_jax.training import export
 from tokmerge_jax.types import Params, UserError
@@ -22,7 +23,7 @@ CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, th
 
 
 def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[System, Params]:
-    """Evaluates all tasks, searches the videos, and converts to the released form and back.
+    """Evaluates all tasks, draws, searches schedules and the videos, and converts to and fro.
 
     Args:
       folder: the clips, weights and results are written to it.
@@ -47,6 +48,11 @@ def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[Syste
     export.write(weights, params)
     results = tokmerge_jax.evaluate(config, output=folder / "results")
     assert results["protocol"]["videos"] == 4
+    pictures.draw_gallery(system, folder / "results", clips=2)
+    search = {"name": "small", "budget": 0.95, "split": "test", "trials": 3}
+    ways = schedules.search_schedule(config, folder / "schedules", **search)["schedules"]
+    (own,) = (way for way in ways if way["from"] == "configuration")
+    assert (own["gmac"], own["value"]) == (results["gmac"], results["headline"]["value"])
     choices = [Choice(record.clips, CAPTIONS, i) for i, record in enumerate(records)]
     video_text.write(str(folder), "msrvtt_mc", {"test": choices})
     choosing = config.override({"data.dataset": "msrvtt_mc"})

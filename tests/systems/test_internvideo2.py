@@ -103,7 +103,9 @@ def test_a_trace_follows_every_patch():
     video = np.random.default_rng(0).integers(0, 256, (1, 4, 56, 56, 3), np.uint8)
     assert system.trace_video
     trace = jax.jit(system.trace_video)(params, video)
-    assert [origin.shape for origin in trace["origin"]] == [(1, 65)] * 2
+    assert [origin.shape for origin in trace["origin"]] == [(1, 64)] * 2  # no class token
+    assert trace["start"][0].tolist() == list(range(1, 65))
+    assert [len(s[0]) for s in trace["saliency"]] == [65, 56]
     assert [size.shape for size in trace["size"]] == [(1, 56), (1, 52)]
     assert trace["origin"][-1].max() < 52
 

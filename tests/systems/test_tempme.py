@@ -97,6 +97,8 @@ def test_other_mergers_work_in_every_frame(tiny, merger):
     else:
         assert [s.shape for s in trace["saliency"]] == [(2, 4 * 17), (2, 4 * 14)]
         assert all((s.reshape(2, 4, -1)[..., 0] == 1).all() for s in trace["saliency"])
+        patches = np.arange(4 * 17).reshape(4, 17)[:, 1:]
+        np.testing.assert_array_equal(trace["start"][0], patches.ravel())
     tokens = [layer.tokens_in for layer in system.merging.cost]
     assert tokens == [68, 68, 56, 48, 48, 48, 48, 48]
     assert system.merging.schedule.r == (3, 2, 0, 0, 0, 0)

@@ -27,6 +27,7 @@ def test_merges_follow_the_tokens_through_two_layers():
         "origin": [np.array([[0, 0, 2, 1]]), np.array([[0, 0, 1, 0]])],
         "saliency": [np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([[0.5, 0.6, 0.7]])],
         "size": [np.array([[2.0, 1.0, 1.0]]), np.array([[3.0, 1.0]])],
+        "start": [np.arange(4)],
     }
     first, second = visualize.merges(trace, 0, (1, 2, 2), ["layer 1", "layer 2"])
     assert (first.layer, second.layer) == ("layer 1", "layer 2")
@@ -37,6 +38,18 @@ def test_merges_follow_the_tokens_through_two_layers():
     np.testing.assert_array_equal(second.saliency, [[[0.5, 0.5], [0.7, 0.6]]])
     np.testing.assert_array_equal(first.mass, [[[2, 2], [1, 1]]])
     np.testing.assert_array_equal(second.mass, [[[3, 3], [1, 3]]])
+
+
+def test_saliency_is_that_of_patches_not_of_class_tokens():
+    trace = {
+        "origin": [np.array([[1, 2, 1, 2]])],
+        "saliency": [np.array([[9, 0.1, 0.2, 9, 0.3, 0.4]])],  # a class token before each frame
+        "size": [np.array([[1.0, 2.0, 2.0]])],
+        "start": [np.array([1, 2, 4, 5])],
+    }
+    (merge,) = visualize.merges(trace, 0, (2, 1, 2), ["layer 1"])
+    np.testing.assert_array_equal(merge.saliency, [[[0.1, 0.2]], [[0.3, 0.4]]])
+    np.testing.assert_array_equal(merge.groups, [[[1, 2]], [[1, 2]]])
 
 
 def test_merges_of_a_merger_without_saliency():

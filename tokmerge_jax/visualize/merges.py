@@ -49,8 +49,10 @@ def merges(
     """Extracts the merging layers of one clip from the result of `trace_video`.
 
     Args:
-      trace: "origin" [B,N0] and "size" [B,N] after each merging layer; "saliency" [B,N] of the
-        tokens that entered it, or an empty list; "frames" [B,T] after it, if whole frames merge.
+      trace: "origin" [B,N0], the token of each patch, and "size" [B,N] after each merging layer;
+        "saliency" [B,N] of the tokens that entered it, or an empty list, then also "start", one
+        [N0], the token of each patch in the first layer; "frames" [B,T] after a layer, if whole
+        frames merge.
       clip: the clip's index in the batch.
       grid: (T, h, w); their product is N0.
       layers: names of the merging layers.
@@ -59,7 +61,8 @@ def merges(
       one `Merge` per layer.
     """
     merge_list: list[Merge] = []
-    before = np.arange(np.prod(grid)).reshape(grid)
+    start = trace["start"][0] if trace["saliency"] else np.arange(np.prod(grid))
+    before = np.asarray(start).reshape(grid)
     for place, (layer, origin) in enumerate(zip(layers, trace["origin"], strict=True)):
         saliency = trace["saliency"][place][clip][before] if trace["saliency"] else None
         before = np.asarray(origin[clip]).reshape(grid)

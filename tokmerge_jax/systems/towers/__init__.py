@@ -170,8 +170,9 @@ class Tower(abc.ABC):
             saliency = merging.vid_tldr.saliency(evidence, self.protected)
             if saliency is not None:
                 trace["saliency"].append(saliency)
-            trace["origin"].append(tokens.origin)
+            trace["origin"].append(tokens.origin[:, self.protected :])
             trace["size"].append(tokens.size)
+        trace["start"] = [jnp.arange(self.protected, self.tokens)]
         return trace
 
     def recorded(self, params: Params, video: ArrayLike) -> Params:

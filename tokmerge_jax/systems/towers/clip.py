@@ -132,6 +132,9 @@ class ClipTower(Tower):
                     trace["saliency"].append(rearrange(saliency, "(b f) n -> b (f n)", b=videos))
             trace["origin"].append(_patch_origin(merged, videos, self.tokens, self.protected))
             trace["size"].append(rearrange(merged.size, "(b f) n -> b (f n)", b=videos))
+        every = jnp.arange(np.shape(video)[1] * self.tokens)
+        frames = rearrange(every, "(t p) -> t p", p=self.tokens)  # a frame: class, patches
+        trace["start"] = [rearrange(frames[:, self.protected :], "t p -> (t p)")]
         return trace
 
 
