@@ -54,7 +54,10 @@ class _Original(NamedTuple):
 
 
 _BERT = "einops, transformers"
-_PRODUCTS = "eager", "fused", "fused, oneDNN"
+_ONEDNN = "fused, oneDNN"
+"""The form that takes oneDNN for linear layers, which serves CPUs alone."""
+
+_PRODUCTS = "eager", "fused", _ONEDNN
 _INTERNVIDEO2 = "InternVideo2/multi_modality/models/backbones/internvideo2"
 _ORIGINALS = {
     "vid_tldr": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
@@ -159,6 +162,7 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
     if on_gpu():  # where it is not float32 anyway
         narrow = "bfloat16" if stage == "train" else "float16"
         precision = f", {narrow if half(system) else 'float32'}"
+        forms = tuple(form for form in forms if form != _ONEDNN)
     return {
         f"original, {form}{precision}": {"stage": stage, "form": form, "how": how, **more}
         for form in forms

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import peer
 from benchmarks.peer import Peer, encoding_macs, requests_for
 from tokmerge_jax import registry
 from tokmerge_jax.config import internvideo2, pe_core, umt, videoprism
@@ -30,6 +31,12 @@ def test_a_backbones_original_only_encodes_and_merges_nothing(config):
     }  # fmt: skip
     assert requests_for("encode", merged, clips=2) == {}
     assert requests_for("text", plain) == requests_for("evaluate", plain) == {}
+
+
+def test_onednn_is_not_asked_for_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(peer, "on_gpu", lambda: True)
+    requests = requests_for("encode", system_of(BACKBONES[0]), clips=1)
+    assert [request["form"] for request in requests.values()] == ["eager", "fused"]
 
 
 def test_vid_tldrs_original_merges_and_reads_texts():
