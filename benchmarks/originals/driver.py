@@ -5,8 +5,9 @@ folder holds `job.json` (the system, sizes, the device), `weights.safetensors` (
 checkpoint of the original) and `inputs.npz`; `<system>.py` knows the original.
 
 Requests and answers are JSON, one a line, on stdin and stdout:
-  Request: {stage, form, how, ...stage arguments}. `form` is "eager", "fused" or, of a tower on
-    a CPU, "fused, oneDNN"; `how` is "on", "off" or r per layer. The stage "load" has no more keys and returns once the network is built.
+  Request: {stage, form, how, ...stage arguments}. `form` is "eager", "fused" or, for a tower
+    on a CPU, "fused, oneDNN"; `how` is "on", "off" or r per layer. The stage "load" has no more
+    keys and returns once the network is built.
   Answer: {seconds, output, peak_bytes}. `output` is a small result to compare, flattened;
     `peak_bytes` is the most memory held on a GPU, weights included, and null on a CPU.
 

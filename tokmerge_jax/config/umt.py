@@ -135,7 +135,7 @@ class Config(common.Config):
         if self.train.mask_ratio and vision.keep_temporal:
             raise UserError(
                 "config.model.vision.keep_temporal pools the patches of each frame, of which"
-                " config.train.mask_ratio leaves unequal numbers; set it to False, or the ratio to 0"
+                " config.train.mask_ratio leaves unequal numbers; set one of them to False or 0"
             )
         fusion = text.fusion_layer < text.depth
         checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
