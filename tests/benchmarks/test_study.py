@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import chex
 import clips
@@ -16,6 +17,8 @@ from benchmarks.study_outputs import Scored, compared
 from tokmerge_jax.config import files
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
+from tokmerge_jax.merging import merger
+from tokmerge_jax.merging.merger import Place
 from tokmerge_jax.tasks.synthetic import unmerged
 from tokmerge_jax.types import UserError
 
@@ -71,13 +74,31 @@ def test_a_merger_that_does_not_fit_is_named():
 
 def test_picture_has_a_row_for_each_configuration():
     point = {"merger": "tome", "share": 0.7, "cosine": 0.9, "ranks": 0.8, "time_share": 0.75}
-    about = {"gmac": 1.0, "points": [{**point, "schedule": "even"}]}
+    more = {**point, "share": 0.5, "cosine": 0.8, "ranks": 0.7}
+    about = {"gmac": 1.0, "points": [{**each, "schedule": "even"} for each in (more, point)]}
     axes = study_picture.draw({"one": about, "two": about}).axes
     assert len(axes) == 6
     (line,) = axes[0].lines
-    chex.assert_trees_all_close(line.get_xydata(), np.array([[1, 1], [0.7, 0.9]]))
+    chex.assert_trees_all_close(line.get_xydata(), np.array([[0.7, 0.1], [0.5, 0.2]]))
+    assert axes[0].get_yscale() == "log"
     with pytest.raises(UserError, match="no study to draw"):
         study_picture.draw({})
+
+
+def test_mergers_of_a_picture_look_different_and_families_share_a_colour():
+    names = [name for name in merger.names(get_args(Place)) if name != "none"]
+    point = {"schedule": "even", "ranks": 0.8, "time_share": 0.75}
+    ends = (
+        {"share": 0.7, "cosine": 1.0, "ranks": 0.8},
+        {"share": 0.5, "cosine": 0.5, "ranks": 0.5},
+    )
+    points = [{"merger": name, **point, **end} for name in names for end in ends]
+    axes = study_picture.draw({"one": {"gmac": 1.0, "points": points}}).axes
+    lines = {name: line for name, line in zip(sorted(names), axes[0].lines, strict=True)}
+    looks = {name: (line.get_color(), line.get_marker()) for name, line in lines.items()}
+    assert len(set(looks.values())) == len(names) > 20
+    assert looks["tome"][0] == looks["tome_rotated"][0] != looks["tofu"][0]
+    np.testing.assert_allclose(lines["atc"].get_ydata(), [1e-4, 0.5])  # a cosine of 1, and of 0.5
 
 
 def test_a_point_that_a_network_refuses_is_reported_and_left_out(monkeypatch, tmp_path, capsys):
