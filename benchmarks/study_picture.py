@@ -60,8 +60,10 @@ def _looks(mergers: set[str]) -> dict[str, Look]:
     families: dict[str, list[str]] = {}
     for name in sorted(mergers):
         families.setdefault(name.partition("_")[0], []).append(name)
-    palette = matplotlib.colormaps["tab20"].colors
-    colours = [*palette[::2], *palette[1::2]]  # strong ones first
+    palette = matplotlib.colormaps["tab20"]
+    colours = [
+        palette(place) for place in (*range(0, 20, 2), *range(1, 20, 2))
+    ]  # strong ones first
     return {
         name: Look(colours[place % len(colours)], _MARKERS[i % len(_MARKERS)])
         for place, names in enumerate(families.values())

@@ -98,7 +98,9 @@ def test_mergers_of_a_picture_look_different_and_families_share_a_colour():
     looks = {name: (line.get_color(), line.get_marker()) for name, line in lines.items()}
     assert len(set(looks.values())) == len(names) > 20
     assert looks["tome"][0] == looks["tome_rotated"][0] != looks["tofu"][0]
-    np.testing.assert_allclose(lines["atc"].get_ydata(), [1e-4, 0.5])  # a cosine of 1, and of 0.5
+    np.testing.assert_allclose(
+        np.asarray(lines["atc"].get_ydata()), [1e-4, 0.5]
+    )  # a cosine of 1, and of 0.5
 
 
 def test_a_point_that_a_network_refuses_is_reported_and_left_out(monkeypatch, tmp_path, capsys):

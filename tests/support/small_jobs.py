@@ -66,7 +66,6 @@ def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[Syste
         tokmerge_jax.evaluate(acting, output=folder / "numbered")
     video_text.labels_path(str(folder), "k400").write_text(json.dumps(CAPTIONS))
     acted = tokmerge_jax.evaluate(acting, output=folder / "acted")
-    assert acted["scores"]["all"]["top-5"] == 100
     assert acted["protocol"]["prompts"] == len(system.task(ZeroShot).templates)
     with pytest.raises(UserError, match="by prompts, without training; name a data set"):
         open_training(tokmerge_jax.build(acting))

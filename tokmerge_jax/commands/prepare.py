@@ -52,8 +52,8 @@ def run() -> None:
             format=args.format or kind,
             workers=args.workers,
         )
-        if counts := drawn(args.dataset):
-            clips = ", ".join(f"{counts[split]} {split}" for split in splits or counts)
+        if counts := drawn(args.dataset, splits):
+            clips = ", ".join(f"{count} {split}" for split, count in counts.items())
             print(f"The demo's clips are in {args.folder} ({clips})")
         else:
             report(args, reports)
@@ -122,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", default="data", help="output folder (config.data.folder)")
     parser.add_argument(
         "--splits",
-        help="names joined by commas (default: test; actions: val; demo and custom: all)",
+        help="names joined by commas (default: test; actions: val; demo: train, val, test; custom:"
+        " all)",
     )
     parser.add_argument("--workers", default=0, type=int, help="number; 0 = one per core")
     parser.add_argument(

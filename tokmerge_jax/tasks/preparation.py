@@ -35,8 +35,8 @@ def prepare(
         table of videos and texts, or a folder of tables (see `data.datasets.own`).
       videos: folder of the videos; "" for a drawn data set, and for tables that hold the videos,
         in their folder or in themselves.
-      splits: names of splits; by default "test", for actions "val", for a drawn data set and for
-        "custom" all.
+      splits: names of splits; by default "test", for actions "val", for a drawn data set
+        train, val and test, for "custom" all.
       format: format of the annotations, a key of `specs.FAMILIES`; "" = by the files' names. For
         "custom" the kind of the texts, a key of `own.COLUMNS`; "" = by the columns.
       workers: number of processes; 0 = one for each core.
@@ -87,9 +87,13 @@ def _prepare_files(
     )
 
 
-def drawn(dataset: str) -> Mapping[str, int]:
-    """The number of clips in each split of a drawn data set; empty for any other."""
-    return specs.DRAWN[dataset].COUNTS if dataset in specs.DRAWN else {}
+def drawn(dataset: str, splits: Sequence[str] = ()) -> Mapping[str, int]:
+    """The number of clips in each of these splits of a drawn data set; empty for any other.
+
+    Without `splits`: train, val and test, which no other one is needed for.
+    """
+    counts = specs.DRAWN[dataset].COUNTS if dataset in specs.DRAWN else {}
+    return {split: counts[split] for split in splits or ("train", "val", "test") if split in counts}
 
 
 def draw_clips(folder: str, count: int) -> dict[str, str]:
@@ -117,7 +121,7 @@ def _draw(dataset: str, folder: str, splits: Sequence[str], workers: int, *, fil
         raise UserError(
             f"the videos of {dataset} are drawn; leave out annotations, videos and format"
         )
-    counts = drawn(dataset)
+    counts = specs.DRAWN[dataset].COUNTS
     if unknown := [split for split in splits if split not in counts]:
         raise UserError(f"splits={unknown[0]}: {dataset} has the splits {', '.join(counts)}")
-    specs.DRAWN[dataset].prepare(folder, splits or list(counts), workers)
+    specs.DRAWN[dataset].prepare(folder, list(drawn(dataset, splits)), workers)

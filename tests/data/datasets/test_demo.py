@@ -15,6 +15,7 @@ from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.data.datasets.demo.scene import COLOURS, DIRECTIONS, EVENTS, Event
 from tokmerge_jax.data.text.tokenizers import UMT, Tokenizer
 from tokmerge_jax.data.video.decode import open_video
+from tokmerge_jax.tasks import preparation
 
 WHITE, PURPLE = (Event("large", colour, "circle", "left") for colour in ("white", "purple"))
 
@@ -57,6 +58,12 @@ def test_twins_follow_one_another_and_are_never_held_out():
     assert held_out.isdisjoint(stories)
     (first, *_) = scene.twins((4, 0), frozenset())
     assert first not in scene.twins((4, 0), frozenset([first]))
+
+
+def test_what_is_drawn_unless_splits_are_named():
+    assert preparation.drawn("demo") == {"train": 3000, "val": 200, "test": 200}
+    assert preparation.drawn("demo", ["mixed"]) == {"mixed": 6000}
+    assert not preparation.drawn("msvd")
 
 
 def test_twins_and_random_stories_in_turn():
