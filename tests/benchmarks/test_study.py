@@ -11,7 +11,7 @@ import pytest
 import script
 from PIL import Image
 
-from benchmarks import study, study_picture
+from benchmarks import study_picture, study_points
 from benchmarks.study_grid import Point, grid
 from benchmarks.study_outputs import Scored, compared
 from tokmerge_jax.config import files
@@ -109,21 +109,18 @@ def test_a_point_that_a_network_refuses_is_reported_and_left_out(monkeypatch, tm
     points = [Point(name, "even", 0.9, system) for name, system in systems.items()]
     subject = SimpleNamespace(facts={}, plain=systems["good"], videos=3)
 
-    def row(subject, point):
+    def row(subject, point, rounds):
         if point.merger == "bad":
             raise UserError("dropped tokens cannot be followed")
-        return {"point": point.name}
+        return {"point": point.name, "rounds": rounds}
 
-    monkeypatch.setattr(study, "_VIDEOS", SimpleNamespace(value=3))
-    monkeypatch.setattr(study, "_MERGERS", SimpleNamespace(value=[]))
-    monkeypatch.setattr(study, "command_line", SimpleNamespace(
-        config=lambda: config, config_name=lambda: "demo"
-    ))  # fmt: skip
-    monkeypatch.setattr(study.Subject, "of", lambda config, videos: subject)
-    monkeypatch.setattr(study, "grid", lambda *_: points)
-    monkeypatch.setattr(study, "_row", row)
-    study.measure({}, tmp_path / "study.json", [0.9])
-    assert study.read(tmp_path / "study.json")["demo"]["points"] == [{"point": "good, even, 0.9"}]
+    monkeypatch.setattr(study_points.Subject, "of", lambda config, videos: subject)
+    monkeypatch.setattr(study_points, "grid", lambda *_: points)
+    monkeypatch.setattr(study_points, "_row", row)
+    file, wanted = tmp_path / "study.json", study_points.Wanted([0.9], [], videos=3, rounds=7)
+    study_points.measure({}, file, "demo", config, wanted)
+    (kept,) = study_points.read(file)["demo"]["points"]
+    assert kept == {"point": "good, even, 0.9", "rounds": 7}
     said = capsys.readouterr().err
     assert "bad, even, 0.9 is left out: dropped tokens cannot be followed" in said
 
