@@ -69,8 +69,8 @@ def ran(tmp_path_factory):
 
 def rows(text):
     """The rows of a table of mergers, by name: GMAC, R@1, nDCG@10."""
-    found = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text, re.M)
-    return {name: [float(value) for value in values] for name, *values in found}
+    cells = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text, re.M)
+    return {name: [float(value) for value in values] for name, *values in cells}
 
 
 def stored(folder, merger):
@@ -98,8 +98,8 @@ def test_mteb_finds_what_our_evaluation_finds(ran, merger):
     ours = json.loads((ran[0] / "ours" / merger / "results.json").read_text())
     assert ours["protocol"]["videos"] == ours["protocol"]["texts"] == 200
     for k in (1, 5, 10):
-        found = ours["scores"]["text_to_video"][f"R@{k}"]
-        assert 100 * scores[f"recall_at_{k}"] == pytest.approx(found, abs=1e-6)
+        recall = ours["scores"]["text_to_video"][f"R@{k}"]
+        assert 100 * scores[f"recall_at_{k}"] == pytest.approx(recall, abs=1e-6)
     assert meta["experiment_kwargs"]["gmac"] == round(ours["gmac"], 3)
     assert ours["checkpoint"]["digest"] == meta["revision"]
 

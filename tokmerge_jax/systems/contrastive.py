@@ -6,7 +6,6 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
@@ -115,8 +114,7 @@ def multiple_choice(
         text_mask: ArrayLike,
     ) -> Features:
         del memory, states, text_mask
-        cosine = jnp.einsum("vfe,vpe->vpf", video, text).mean(axis=-1)
-        return {"contrast": jax.nn.softmax(cosine / temperature(params))}
+        return {"contrast": matching.contrast(video, text, temperature(params))}
 
     return MultipleChoice(retrieval.tokenize, retrieval.encode_video, retrieval.encode_text, choose)
 

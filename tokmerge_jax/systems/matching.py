@@ -94,6 +94,18 @@ def matching(network: MatchingNetwork) -> Matching:
     return Matching(video_memory, match)
 
 
+def contrast(video: ArrayLike, text: ArrayLike, temperature: ArrayLike) -> jax.Array:
+    """The softmax [B,P] over a video's P options of cosine / temperature, frames averaged.
+
+    Args:
+      video: unit embeddings [B,F,E].
+      text: unit embeddings [B,P,E] of each video's options.
+      temperature: the number that divides cosines.
+    """
+    cosine = jnp.einsum("vfe,vpe->vpf", video, text).mean(axis=-1)
+    return jax.nn.softmax(cosine / temperature)
+
+
 def match_logits(
     network: MatchingNetwork,
     params: Params,

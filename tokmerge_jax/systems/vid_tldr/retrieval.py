@@ -91,10 +91,9 @@ def _choice(network: UMT) -> Choose:
     ) -> Features:
         assert states is not None
         logits = matching.match_logits(network, params, memory, states, text_mask)
-        cosine = jnp.einsum("vfe,vpe->vpf", video, text).mean(axis=-1)
         return {
             "match": jax.nn.softmax(logits)[..., 1],
-            "contrast": jax.nn.softmax(cosine / params["temperature"]),
+            "contrast": matching.contrast(video, text, params["temperature"]),
         }
 
     return choose
