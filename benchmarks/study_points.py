@@ -19,7 +19,8 @@ from tokmerge_jax.tasks.synthetic import machine
 from tokmerge_jax.types import Json, UserError
 
 Study = dict[str, Json]
-"""The name of a configuration -> its "facts", "gmac", "videos", "machine", "date", "points"."""
+"""The name of a configuration -> its "facts", "gmac", "videos", "machine", "date", "points", and
+"refused": the name of a point -> why the network does not run it."""
 
 
 class Wanted(NamedTuple):
@@ -65,16 +66,16 @@ def measure(study: Study, file: pathlib.Path, name: str, config: Config, wanted:
             "config": report.settings(config),
             "points": [],
         }
-    kept = study[name]["points"]
+    kept, refused = study[name]["points"], study[name].setdefault("refused", {})
     points = grid(config, wanted.shares, wanted.mergers)
-    done = {each["point"] for each in kept}
+    done = {each["point"] for each in kept} | refused.keys()
     todo = [point for point in points if point.name not in done]
     for point in tracked(todo, "measuring", len(todo), "point"):
         try:
             kept.append(_row(subject, point, wanted.rounds))
-        except UserError as error:  # some networks refuse a merger only when they compile
+        except UserError as error:  # a merger of the user's own may fail only when it compiles
             print(f"\n{point.name} is left out: {error}", file=sys.stderr)
-            continue
+            refused[point.name] = str(error)
         study[name]["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         disk.make(file.parent)
         runtime.write_text(file, json.dumps(study, indent=1) + "\n")

@@ -100,11 +100,13 @@ class Merging:
       cost_of: number of tokens that merge in each layer -> cost of each layer.
       attention: what a token attends to: "joint" = all tokens of a clip, "space" = those of its
         frame, "divided" = over time, then those of its frame.
+      drops: whether tokens are dropped, so that they cannot be traced.
     """
 
     schedule: Schedule
     cost_of: Callable[[Sequence[int]], Sequence[LayerCost]]
     attention: Attention = "joint"
+    drops: bool = False
 
     @property
     def cost(self) -> Sequence[LayerCost]:

@@ -103,13 +103,17 @@ def test_mergers_of_a_picture_look_different_and_families_share_a_colour():
     )  # a cosine of 1, and of 0.5
 
 
-def test_a_point_that_a_network_refuses_is_reported_and_left_out(monkeypatch, tmp_path, capsys):
+def test_a_point_that_a_network_refuses_is_reported_and_not_tried_again(
+    monkeypatch, tmp_path, capsys
+):
     config = files.read("demo")[0]
     systems = {name: unmerged(config) for name in ("good", "bad")}
     points = [Point(name, "even", 0.9, system) for name, system in systems.items()]
     subject = SimpleNamespace(facts={}, plain=systems["good"], videos=3)
+    tried = []
 
     def row(subject, point, rounds):
+        tried.append(point.merger)
         if point.merger == "bad":
             raise UserError("dropped tokens cannot be followed")
         return {"point": point.name, "rounds": rounds}
@@ -123,6 +127,10 @@ def test_a_point_that_a_network_refuses_is_reported_and_left_out(monkeypatch, tm
     assert kept == {"point": "good, even, 0.9", "rounds": 7}
     said = capsys.readouterr().err
     assert "bad, even, 0.9 is left out: dropped tokens cannot be followed" in said
+    study_points.measure(study_points.read(file), file, "demo", config, wanted)
+    assert tried == ["good", "bad"]
+    refused = study_points.read(file)["demo"]["refused"]
+    assert refused == {"bad, even, 0.9": "dropped tokens cannot be followed"}
 
 
 @pytest.mark.parametrize("shares", ["a", "0.5,1.5"])

@@ -97,7 +97,10 @@ EVERYWHERE = get_args(merging.merger.Place)
     "name", slow(merging.merger.names(EVERYWHERE), lambda name: name.startswith("atc_"))
 )
 def test_every_registered_merger_does_what_it_says(name, class_tokens):
-    """N - r tokens are left, also of the largest r and of more; class tokens stay what they are."""
+    """N - r tokens are left, also of the largest r and of more; class tokens stay what they are.
+
+    Tokens can be traced exactly if none is dropped.
+    """
     kind = merging.merger.find(name, EVERYWHERE)
     n, channels = 9, 4
     rows = (2, 3) if kind.place == "time" else (2,)  # places over time
@@ -116,6 +119,13 @@ def test_every_registered_merger_does_what_it_says(name, class_tokens):
         if kind.place != "time":
             assert kind.most(class_tokens, class_tokens) == 0
             np.testing.assert_array_equal(left.x[:, :class_tokens], tokens.x[:, :class_tokens])
+        traced = tokens.replace(origin=jnp.tile(jnp.arange(n, dtype=jnp.int32), (2, 1)))
+        if merger.drops:
+            with pytest.raises(UserError, match="dropped tokens cannot be followed"):
+                jax.eval_shape(merger, traced, evidence)
+        else:
+            origin = jax.eval_shape(lambda *x, merger=merger: merger(*x).origin, traced, evidence)
+            assert origin.shape == (2, n)
 
 
 def test_a_background_source_vanishes():

@@ -29,6 +29,7 @@ def test_a_video_is_drawn_with_its_frames(tmp_path):
     [
         ({"checkpoint": ""}, "config.checkpoint is empty; name the weights"),
         ({"model.merger.name": "none"}, "merges no tokens, so there is nothing to draw"),
+        ({"model.merger.name": "prune"}, "^dropped tokens cannot be followed; choose a config.mod"),
     ],
 )
 def test_what_cannot_be_traced_is_refused(changes, says):

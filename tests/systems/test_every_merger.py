@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tokmerge_jax import registry
 from tokmerge_jax.config import (
     Config,
     clip,
@@ -55,7 +56,10 @@ class Backbone:
         return self.tower(self.config().override({"dtype": "float32", **keys}))
 
     def outcome(self, name):
-        """A word of the table, after checks of the tokens that are left and of r = 0."""
+        """A word of the table, after checks of the tokens that are left and of r = 0.
+
+        What cannot be followed is refused before the network runs, and would be when it does.
+        """
         tower = self.make(name, (2,))
         video = jnp.zeros((1, 4, 64, 64, 3))
 
@@ -63,11 +67,14 @@ class Backbone:
             return tower.network.init_with_output(jax.random.key(0), video, trace=self.trace)[0].x
 
         try:
-            left = jax.eval_shape(run)
+            layers = tower.merging.cost
         except UserError as error:
+            with pytest.raises(UserError, match=f"^{re.escape(str(error))}"):
+                jax.eval_shape(run)
             return reason(str(error))
+        left = jax.eval_shape(run)
         plain = self.make(PLAIN.get(self.name, "none"), 0).network
-        (*_, block) = (layer for layer in tower.merging.cost if "block" in layer.name)
+        (*_, block) = (layer for layer in layers if "block" in layer.name)
         assert math.prod(left.shape[:-1]) == block.tokens_out
         assert self.make(name, 0).network == plain != tower.network
         return "yes"
@@ -153,3 +160,17 @@ def test_the_table_says_what_runs(backbone):
         frames = backbone == "TESTA" and name in OF_FRAMES
         outcomes[name, backbone] = (FRAMES if frames else BACKBONES[backbone]).outcome(name)
     assert outcomes == {pair: cell for pair, cell in TABLE.items() if pair[1] == backbone}
+
+
+def test_what_the_side_network_cannot_follow_is_refused_when_the_system_is_built():
+    """ToFu drops in the first half of its layers alone: in the second half it may merge."""
+    config = tds_clip.Recognition()
+    depth = config.model.vision.depth
+    for name, layers in (("prune", (0,)), ("tofu", (0,)), ("tofu", (0, depth - 1))):
+        r = tuple(8 * (layer in layers) for layer in range(depth))
+        with pytest.raises(UserError, match="dropped tokens cannot be followed; choose a"):
+            registry.build(config.override({"model.merger.name": name, "model.merger.r": r}))
+    r = (*[0] * (depth - 1), 8)
+    system = registry.build(config.override({"model.merger.name": "tofu", "model.merger.r": r}))
+    assert not system.merging.drops
+    assert system.merging.schedule.r == r

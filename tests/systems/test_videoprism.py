@@ -13,7 +13,7 @@ import tokmerge_jax
 from tokmerge_jax import merging
 from tokmerge_jax.config import videoprism
 from tokmerge_jax.merging import Evidence, Tokens, VidTLDR, merge, together
-from tokmerge_jax.systems.videoprism import VideoPrismTower
+from tokmerge_jax.systems.videoprism import VideoPrismTower, plain
 from tokmerge_jax.tasks import export
 from tokmerge_jax.training import loop
 from tokmerge_jax.types import UserError
@@ -93,8 +93,12 @@ def test_mergers_of_single_frames_restore_every_place(name):
     """After the attention over time the groups go on; what drops is refused."""
     changes = {"merger.name": name, "merger.r": (5, 4), "merger.place": "frame"}
     if name in DROPS:
+        changes = {f"model.{key}": value for key, value in changes.items()}
+        config = videoprism_case.config_of(CASE).override(changes)
         with pytest.raises(UserError, match="dropped tokens cannot be followed"):
-            tiny(**changes)
+            tokmerge_jax.build(config)  # which compiles nothing
+        with pytest.raises(UserError, match="dropped tokens cannot be followed"):
+            plain(config.override({"model.merger.place": "clip"}), "no_such_file.npz")
         return
     system, params = tiny(**changes, **{"merger.after": "regroup"})
     video = jax.ShapeDtypeStruct((1, 4, 24, 24, 3), jnp.float32)

@@ -13,6 +13,9 @@ from tokmerge_jax.merging.matching import Matching
 from tokmerge_jax.merging.tokens import Tokens
 from tokmerge_jax.types import UserError
 
+DROPPED = "dropped tokens cannot be followed; choose a config.model.merger.name that merges"
+"""Why a merger that drops tokens is refused where each of them has to be followed."""
+
 
 def reduce(
     matching: Matching, x: Float[Array, "B N C"], how: Literal["sum", "mean", "max"] = "sum"
@@ -117,9 +120,7 @@ def keep(kept: Int[Array, "B M"], tokens: Tokens) -> Tokens:
       UserError: if they are traced.
     """
     if tokens.origin is not None:
-        raise UserError(
-            "dropped tokens cannot be followed; choose a config.model.merger.name that merges"
-        )
+        raise UserError(DROPPED)
     return jax.tree.map(lambda part: _take(part, kept), tokens)
 
 

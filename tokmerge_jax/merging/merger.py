@@ -48,6 +48,11 @@ class Merger(abc.ABC):
     r: int
     class_tokens: int = 0
 
+    @property
+    def drops(self) -> bool:
+        """Whether it drops tokens, which cannot be followed through the network then."""
+        return False
+
     @classmethod
     def at(cls, layer: int, depth: int, r: int, class_tokens: int) -> "Merger":
         """Makes the merger of one of `depth` layers; a method can depend on the layer here."""

@@ -17,6 +17,11 @@ class Prune(Merger):
 
     needs = frozenset({"received"})
 
+    @property
+    def drops(self) -> bool:
+        """Tokens are dropped."""
+        return True
+
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
         """All unprotected tokens can be dropped, but one token stays."""
@@ -38,6 +43,11 @@ class PruneFrames(Merger):
 
     needs = frozenset({"received"})
     place = "time"
+
+    @property
+    def drops(self) -> bool:
+        """Frames are dropped."""
+        return True
 
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:

@@ -45,6 +45,11 @@ class ShiftPrune(Merger):
     needs = frozenset({"shift"})
     place = "mlp"
 
+    @property
+    def drops(self) -> bool:
+        """Tokens are dropped."""
+        return True
+
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
         """All unprotected tokens can be dropped, but one token stays."""

@@ -29,6 +29,11 @@ class ToFu(ToMe):
 
     merges: bool = False
 
+    @property
+    def drops(self) -> bool:
+        """As `merges` says."""
+        return not self.merges
+
     @classmethod
     def at(cls, layer: int, depth: int, r: int, class_tokens: int) -> "ToFu":
         """Tokens merge in the layers after `depth` // 2."""

@@ -26,6 +26,11 @@ class Unchanged(Merger):
     needs = frozenset({"difference"})
     place = "input"
 
+    @property
+    def drops(self) -> bool:
+        """Patches are dropped."""
+        return True
+
     @staticmethod
     def most(tokens: int, class_tokens: int) -> int:
         """All but the first frame."""
@@ -51,6 +56,11 @@ class UnchangedRuns(Unchanged):
 
     Later attention counts them, and tokens can be traced.
     """
+
+    @property
+    def drops(self) -> bool:
+        """A patch that goes is merged into the one that stands for it."""
+        return False
 
     def __call__(self, tokens: Tokens, evidence: Evidence) -> Tokens:
         """Merges tokens [B,N,C] by their differences; returns [B,N-r,C] in order, unchanged."""

@@ -46,6 +46,11 @@ class TDSTower(ClipTower):
         return self.config.data.neighbours - 1 if side.differences else 0
 
     @property
+    def follows(self) -> bool:
+        """The side network reads the tokens of every place."""
+        return True
+
+    @property
     def example(self) -> jax.Array:
         """A clip [1,T,M,S,S,3] of zeros, M neighbouring frames for each of T."""
         return repeat(super().example, "b t h w c -> b t m h w c", m=self.config.data.neighbours)

@@ -19,7 +19,7 @@ from tokmerge_jax.checkpoints.tables.videoprism import Depths, encoder_rules, ru
 from tokmerge_jax.config import videoprism
 from tokmerge_jax.data.pixels.squash import LANCZOS, Squash
 from tokmerge_jax.data.text import prompts, tokenizers
-from tokmerge_jax.merging import costs, proportional, tempme
+from tokmerge_jax.merging import costs, merge, proportional, tempme
 from tokmerge_jax.models.videoprism import Blocks, FrameViT, VideoPrism, VideoPrismEncoder
 from tokmerge_jax.models.videoprism_text import VideoPrismText
 from tokmerge_jax.signatures import Features
@@ -27,7 +27,7 @@ from tokmerge_jax.system import Pixels, Retrieval, System, Weights, ZeroShot
 from tokmerge_jax.systems import contrastive, matching
 from tokmerge_jax.systems.towers.clip import ClipTower
 from tokmerge_jax.systems.validation import text_checked, video_checked
-from tokmerge_jax.types import LayerCost, Params
+from tokmerge_jax.types import LayerCost, Params, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,11 @@ class VideoPrismTower(ClipTower):
     def protected(self) -> int:
         """There are no class tokens."""
         return 0
+
+    @property
+    def follows(self) -> bool:
+        """The places of frames that merge on their own are restored."""
+        return self.config.model.merger.place == "frame"
 
     @cached_property
     def network(self) -> FrameViT:
@@ -159,6 +164,8 @@ def plain(
       UserError: if a value is invalid, or the weights cannot be read or do not fit.
     """
     tower, vision = VideoPrismTower(config), config.model.vision
+    if tower.merging.drops:
+        raise UserError(merge.DROPPED)  # all places are restored
     network = VideoPrismEncoder(**_video(tower))
     tensors = torch_file.read(hub.local(checkpoint))
     names = encoder_rules(Depths(vision.depth, vision.temporal_depth), vision.heads)

@@ -12,6 +12,7 @@ from tokmerge_jax import visualize
 from tokmerge_jax.checkpoints import load_checkpoint
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.evaluation import report
+from tokmerge_jax.merging import merge
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
@@ -31,6 +32,8 @@ def tracer(system: System) -> TraceVideo:
             "this configuration merges no tokens, so there is nothing to draw; set"
             " config.model.merger.name and config.model.merger.r"
         )
+    if system.merging.drops:
+        raise UserError(merge.DROPPED)
     if system.trace_video is None:
         raise UserError(
             "merging patches can be traced only with config.model.vision.attention=divided; set it"

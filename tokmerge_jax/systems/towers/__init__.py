@@ -17,12 +17,12 @@ from jax.typing import ArrayLike, DTypeLike
 
 from tokmerge_jax import merging, runtime
 from tokmerge_jax.config import Config
-from tokmerge_jax.merging import Merger, costs, schedule
+from tokmerge_jax.merging import Merger, costs, merge, schedule
 from tokmerge_jax.merging.merger import BLOCK, Place
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import Attention, Merging
 from tokmerge_jax.systems.validation import video_checked
-from tokmerge_jax.types import LayerCost, Params, Schedule
+from tokmerge_jax.types import LayerCost, Params, Schedule, UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -116,9 +116,27 @@ class Tower(abc.ABC):
         return merging.per_layer(self.merger, r, self.never_merged, self.places)
 
     @property
+    def acting(self) -> tuple[Merger, ...]:
+        """The mergers of the network, with the configuration's schedule."""
+        return tuple(filter(None, self.mergers(self.r)))
+
+    @property
+    def follows(self) -> bool:
+        """Whether the network follows every token, so that no merger may drop any."""
+        return False
+
+    @property
     def merging(self) -> Merging:
-        """The merging schedule and the cost of encoding a video."""
-        return Merging(Schedule(self.r, self.tokens, self.most), self.cost, self.attention)
+        """The merging schedule and the cost of encoding a video.
+
+        Raises:
+          UserError: if the merging cannot work, or drops tokens that have to be followed.
+        """
+        dropping = [merger for merger in self.acting if merger.drops]
+        if any(self.follows or merger.place == "within" for merger in dropping):
+            raise UserError(merge.DROPPED)  # before anything compiles
+        limits = Schedule(self.r, self.tokens, self.most)
+        return Merging(limits, self.cost, self.attention, bool(dropping))
 
     def cost(self, r: Sequence[int]) -> tuple[LayerCost, ...]:
         """The cost of each layer with the schedule `r`."""

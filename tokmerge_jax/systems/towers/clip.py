@@ -15,7 +15,7 @@ from tokmerge_jax import merging
 from tokmerge_jax.config import clip, tds_clip
 from tokmerge_jax.layers.functional import gelu, gelu_tanh, quick_gelu
 from tokmerge_jax.layers.lora import merge_lora
-from tokmerge_jax.merging import Tokens, schedule, tempme
+from tokmerge_jax.merging import Merger, Tokens, schedule, tempme
 from tokmerge_jax.merging.tempme import Stage
 from tokmerge_jax.models.clip_vit import CLIPViT
 from tokmerge_jax.system import Attention
@@ -70,6 +70,11 @@ class ClipTower(Tower):
             Stage(frames, count, None, merger)
             for count, merger in zip(counts[:-1], self.mergers(r), strict=True)
         )
+
+    @property
+    def acting(self) -> tuple[Merger, ...]:
+        """As in `Tower`."""
+        return tuple(stage.merger for stage in self.stages if stage.merger)
 
     @cached_property
     def network(self) -> CLIPViT:

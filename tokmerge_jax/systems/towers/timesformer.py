@@ -100,6 +100,13 @@ class TimeSformerTower(Tower):
             )
         return self.plan_of(self.r)
 
+    @property
+    def acting(self) -> tuple[Merger, ...]:
+        """As in `Tower`: those of frames and of patches."""
+        return tuple(
+            merger for block in self.plan for merger in (block.frames, block.patches) if merger
+        )
+
     def plan_of(self, r: Sequence[int]) -> tuple[Aggregation, ...]:
         """The mergers of each block with the schedule `r` of patches."""
         attention = self.config.model.vision.attention
