@@ -129,6 +129,13 @@ def test_one_program_serves_a_batch_that_is_short(encoder, model, monkeypatch):
     assert sizes == [2, 2]
 
 
+@pytest.mark.parametrize("columns", [("text",), ("video",), ("text", "video")])
+def test_no_rows_are_an_empty_array_of_the_models_width(encoder, columns):
+    got = encoder.encode(loader(2, **{name: [] for name in columns}))
+    assert (got.shape, got.dtype) == ((0, 128), np.float32)
+    np.testing.assert_array_equal(encoder.similarity(got, np.ones((3, 128))), np.empty((0, 3)))
+
+
 def test_similarities_are_dot_products(encoder):
     one, other = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[3.0, 1.0], [2.0, 2.0]])
     np.testing.assert_array_equal(encoder.similarity(one, other), [[5, 6], [1, 2]])

@@ -104,13 +104,16 @@ class Encoder:
         """
         model.system.task(Retrieval, "mteb")  # or it cannot do it
         self._model = model
-        self.mteb_model_meta = _models().ModelMeta(**description(model, name))
+        about = description(model, name)
+        self._width: int = about["embed_dim"]
+        self.mteb_model_meta = _models().ModelMeta(**about)
 
     def encode(self, inputs: Loader, **about: object) -> Float32[np.ndarray, "R E"]:
         """Encodes the column "text", "video", or both to the unit vector of their sum.
 
         Args:
-          inputs: MTEB's loader of a task's rows; videos are of the feature `datasets.Video`.
+          inputs: MTEB's loader of a task's R rows, which may be none; videos are of the feature
+            `datasets.Video`.
           about: the task, the split and options of PyTorch models, which change nothing here.
 
         Raises:
@@ -142,12 +145,15 @@ class Encoder:
 
     def _texts(self, rows: Rows, size: int) -> Float32[np.ndarray, "R E"]:
         texts = tracked(rows["text"], "encoding texts", len(rows), "text")
-        return _encoded(lambda batch: self._model.encode_text(batch)["embedding"], texts, size)
+        encode = self._model.encode_text
+        return _encoded(lambda batch: encode(batch)["embedding"], texts, size, self._width)
 
     def _videos(self, rows: Rows, size: int) -> Float32[np.ndarray, "R E"]:
         clips = tracked(self._clips(rows), "encoding videos", len(rows), "video")
         encode = self._model.encode_video
-        return _encoded(lambda batch: encode(np.stack(batch))["embedding"].mean(1), clips, size)
+        return _encoded(
+            lambda batch: encode(np.stack(batch))["embedding"].mean(1), clips, size, self._width
+        )
 
     def _clips(self, rows: Rows) -> Iterator[UInt8[np.ndarray, "T S S 3"]]:
         """The frames of each row's video, decoded ahead of time by worker processes."""
@@ -203,14 +209,23 @@ def _undecoded(rows: Rows) -> Rows:
 
 
 def _encoded(
-    encode: Callable[[list[T]], Float32[np.ndarray, "B E"]], items: Iterable[T], size: int
+    encode: Callable[[list[T]], Float32[np.ndarray, "B E"]],
+    items: Iterable[T],
+    size: int,
+    width: int,
 ) -> Float32[np.ndarray, "R E"]:
     """Encodes items in batches of `size`; the last one is filled with its first item.
+
+    Args:
+      encode: items -> their embeddings.
+      items: the texts or clips; there may be none.
+      size: number of items of a batch.
+      width: E.
 
     Raises:
       UserError: if an embedding is not finite.
     """
-    parts, items = [], iter(items)
+    parts, items = [np.empty((0, width), np.float32)], iter(items)
     while batch := list(itertools.islice(items, size)):
         filled = [*batch, *itertools.repeat(batch[0], size - len(batch))]
         parts.append(encode(filled)[: len(batch)])
