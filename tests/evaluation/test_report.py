@@ -35,9 +35,9 @@ def results(system):
     return report.results("name", system, system.config, outcome, FACTS, {"re-rank": 1.234})
 
 
-def text(table):
+def text(table, width=120):
     shown = io.StringIO()
-    rich.console.Console(file=shown, width=120).print(table)
+    rich.console.Console(file=shown, width=width).print(table)
     return shown.getvalue()
 
 
@@ -155,6 +155,16 @@ def test_runs_side_by_side(results):
     t2v, v2t = scores["text_to_video"]["R@1"], scores["video_to_text"]["R@1"]
     mean = 2 * t2v * v2t / (t2v + v2t)
     assert f"both R@1: full {mean:.1f}, light {mean:.1f}" in " ".join(rows)
+
+
+def test_long_names_are_folded_and_no_number_is_cut(results):
+    names = ["study/" + "tempme_with_more_merging_[of_frames]_" + end for end in ("1", "2")]
+    table = text(report.compare({name: {**results} for name in names}), width=80)
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= 80
+    cells = [line.split("│")[1:] for line in table.splitlines() if line.startswith("│")]
+    assert "".join(first.strip() for first, *_ in cells) == "".join(names)
+    assert [row[1].strip() for row in cells].count("66.7/100/100") == 2
 
 
 def test_different_protocols_are_not_compared(results):

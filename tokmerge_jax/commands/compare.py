@@ -9,13 +9,19 @@ checkpoint.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import rich
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from tokmerge_jax import command_line, commands, disk, objects
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.objects import Place
 from tokmerge_jax.visualize import costs
+
+_ENDLESS = 100_000  # columns
 
 
 def run() -> None:
@@ -25,14 +31,29 @@ def run() -> None:
     parser.add_argument("--picture", type=pathlib.Path, help="a .png file to draw")
     arguments = parser.parse_args()
     with command_line.reported():
-        results = map(objects.place, arguments.results)
-        runs = {name(path): report.read(path) for path in results}
-        rich.print(report.compare(runs))
+        places = [*map(objects.place, arguments.results)]
+        runs = dict(zip(names(places), map(report.read, places), strict=True))
+        show(report.compare(runs))
         if arguments.picture:
             with disk.explained(arguments.picture):
                 costs.draw(runs).savefig(arguments.picture)
 
 
-def name(path: Place) -> str:
-    """The name of a run: its folder."""
-    return str(path.parent if path.suffix == ".json" else path).removeprefix("results/")
+def names(places: Sequence[Place]) -> list[str]:
+    """The names of runs: their folders, below the last folder that holds all of them."""
+    folders = [path.parent if path.suffix == ".json" else path for path in places]
+    holding = set.intersection(*(set(folder.parents) for folder in folders))
+    if not holding:
+        return [*map(str, folders)]
+    last = max(holding, key=lambda folder: len(folder.parts))
+    return [str(folder.relative_to(last)) for folder in folders]
+
+
+def show(table: Table) -> None:
+    """Prints a table; in a file or pipe, it is so wide that no line of it is folded."""
+    console = rich.get_console()
+    if not console.is_terminal:
+        endless = console.options.update(max_width=_ENDLESS)
+        needed = Measurement.get(console, endless, table).maximum
+        console = Console(width=max(console.width, needed))
+    console.print(table)

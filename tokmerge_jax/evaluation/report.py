@@ -194,16 +194,16 @@ def compare(runs: Mapping[str, Mapping[str, Json]]) -> Table:
     """
     check_same(runs)
     first = next(iter(runs))
-    result = Table(  # fits a terminal of 80 columns
+    result = Table(  # fits a terminal of 80 columns, in which long names are folded
         title=_title(runs[first]), caption=_means(runs), caption_justify="left", pad_edge=False
     )
-    result.add_column("run")
+    result.add_column("run", overflow="fold")
     for column in (*_numbers(runs[first]), "tokens", "GMAC", "share", f"{_unit(runs[first])}s/s"):
-        result.add_column(column, justify="right")
+        result.add_column(column, justify="right", no_wrap=True)
     for name, run in runs.items():
         speed, share = run["clips_per_second"], run["gmac"] / runs[first]["gmac"]
         result.add_row(
-            name,
+            escape(name),
             *_numbers(run).values(),
             str(run["tokens"][-1]),
             _number(run["gmac"]),
