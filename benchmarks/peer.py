@@ -39,7 +39,7 @@ class _Original(NamedTuple):
       repository: of which --against is a checkout.
       folder: that a checkout has.
       packages: that it needs.
-      forms: in which it is timed, where its method leaves a choice.
+      forms: of attention in which it is timed, where its method leaves a choice.
       tower: whether only its encoding of videos is timed; nothing merges in it.
       table: which of the system's tables has its names of parameters.
     """
@@ -53,11 +53,7 @@ class _Original(NamedTuple):
     table: int = 0
 
 
-_BERT = "einops, transformers"
-_ONEDNN = "fused, oneDNN"
-"""The form that takes oneDNN for linear layers, which serves CPUs alone."""
-
-_PRODUCTS = "eager", "fused", _ONEDNN
+_BERT = "einops, transformers before 5"
 _INTERNVIDEO2 = "InternVideo2/multi_modality/models/backbones/internvideo2"
 _ORIGINALS = {
     "vid_tldr": _Original("vid_tldr", "mlvlab/vid-TLDR", "multi_modality", _BERT),
@@ -70,11 +66,10 @@ _ORIGINALS = {
         "facebookresearch/perception_models",
         "core/vision_encoder",
         "einops",
-        _PRODUCTS,
         tower=True,
     ),
     "internvideo2": _Original(
-        "internvideo2", "OpenGVLab/InternVideo", _INTERNVIDEO2, "einops", _PRODUCTS, tower=True
+        "internvideo2", "OpenGVLab/InternVideo", _INTERNVIDEO2, "einops", tower=True
     ),
     "videoprism": _Original(
         "videoprism",
@@ -162,7 +157,8 @@ def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str,
     if on_gpu():  # where it is not float32 anyway
         narrow = "bfloat16" if stage == "train" else "float16"
         precision = f", {narrow if half(system) else 'float32'}"
-        forms = tuple(form for form in forms if form != _ONEDNN)
+    elif stage != "train":  # PyTorch has no gradients of oneDNN's products
+        forms = *forms, f"{forms[-1]}, oneDNN"
     return {
         f"original, {form}{precision}": {"stage": stage, "form": form, "how": how, **more}
         for form in forms

@@ -5,9 +5,9 @@ folder holds `job.json` (the system, sizes, the device), `weights.safetensors` (
 checkpoint of the original) and `inputs.npz`; `<system>.py` knows the original.
 
 Requests and answers are JSON, one a line, on stdin and stdout:
-  Request: {stage, form, how, ...stage arguments}. `form` is "eager", "fused" or, for a tower
-    on a CPU, "fused, oneDNN"; `how` is "on", "off" or r per layer. The stage "load" has no more
-    keys and returns once the network is built.
+  Request: {stage, form, how, ...stage arguments}. `form` is an attention ("eager", "fused"); on a
+    CPU, ", oneDNN" after it makes the linear layers' products by oneDNN. `how` is "on", "off" or r
+    per layer. The stage "load" has no more keys and returns once the network is built.
   Answer: {seconds, output, peak_bytes}. `output` is a small result to compare, flattened;
     `peak_bytes` is the most memory held on a GPU, weights included, and null on a CPU.
 
@@ -26,7 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
+
+_linear = F.linear
 
 
 def main(checkout: str, folder: str, threads: str) -> None:
@@ -70,13 +73,24 @@ def _stage(
 
     The gallery stays on the host: an evaluation takes it from there, a batch at a time.
     """
-    model.set_up(request.pop("form"), request.pop("how"))
+    attention, _, products = request.pop("form").partition(", ")
+    model.set_up(attention, request.pop("how"))
+    F.linear = _onednn if products == "oneDNN" else _linear
     if stage == "encode":
         given = {"video": inputs["video"][: request.pop("clips")].to(device)}
     else:
         host = "video", "gallery"
         given = {name: x if name in host else x.to(device) for name, x in inputs.items()}
     return lambda **more: getattr(model, stage)(given, **more)
+
+
+def _onednn(
+    input: torch.Tensor,  # the name in `linear`
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`linear` by oneDNN. PyTorch itself takes MKL, which is slow on AMD's processors."""
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
 
 def _timed(

@@ -5,11 +5,8 @@ import copy
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-
-_linear = F.linear
 
 
 class Tower(nn.Module, abc.ABC):
@@ -48,23 +45,10 @@ class Tower(nn.Module, abc.ABC):
         """Frames [B,T,H,W,3] -> embeddings [B,E], as the original's evaluation compares them."""
 
     def set_up(self, form: str, how: str) -> None:
-        """Takes an attention ("eager", "fused"), and oneDNN for linear layers if the form says so.
-
-        PyTorch itself takes MKL, which needs twice the time on AMD's processors with AVX-512.
-        """
+        """Takes an attention ("eager", "fused")."""
         assert how == "off", "the original merges nothing"
-        attention, _, products = form.partition(", ")
-        self.attend(attention)
-        F.linear = _onednn if products == "oneDNN" else _linear
+        self.attend(form)
 
     def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Frames [B,T,H,W,3] -> embeddings [B,E]."""
         return self.see(inputs["video"])
-
-
-def _onednn(
-    input: torch.Tensor,  # the name in `linear`
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-) -> torch.Tensor:
-    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")

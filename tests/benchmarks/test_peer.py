@@ -6,12 +6,16 @@ from benchmarks import peer
 from benchmarks.peer import Peer, encoding_macs, requests_for
 from tokmerge_jax import registry
 from tokmerge_jax.config import internvideo2, pe_core, umt, videoprism
+from tokmerge_jax.configs import demo_tempme
 from tokmerge_jax.types import UserError
 
 FORMS = {
     "pe_core": ["original, eager", "original, fused", "original, fused, oneDNN"],
     "internvideo2": ["original, eager", "original, fused", "original, fused, oneDNN"],
-    "videoprism": ["original, eager"],  # no fused attention of PyTorch caps logits
+    "videoprism": [
+        "original, eager",
+        "original, eager, oneDNN",
+    ],  # no fused attention of PyTorch caps logits
 }
 BACKBONES = pe_core.Retrieval(), internvideo2.Retrieval(), videoprism.Retrieval()
 
@@ -42,9 +46,14 @@ def test_onednn_is_not_asked_for_on_a_gpu(monkeypatch):
 def test_vid_tldrs_original_merges_and_reads_texts():
     merged = registry.build(umt.Retrieval())
     both = requests_for("encode", merged, clips=1)
-    assert list(both) == ["original, eager", "original, fused"]
+    assert list(both) == ["original, eager", "original, fused", "original, fused, oneDNN"]
     assert both["original, fused"]["how"] == list(merged.merging.schedule.r)
-    assert list(requests_for("text", merged)) == ["original, eager"]
+    assert list(requests_for("text", merged)) == ["original, eager", "original, eager, oneDNN"]
+
+
+def test_onednn_is_not_asked_for_in_training():
+    requests = requests_for("train", registry.build(demo_tempme.get_config()), batch=2)
+    assert [request["form"] for request in requests.values()] == ["eager", "fused"]
 
 
 def test_videoprisms_original_projects_every_token_for_the_pooling():
