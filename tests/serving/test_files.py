@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from tokmerge_jax.own_videos import contents
 from tokmerge_jax.own_videos.index import Index
 from tokmerge_jax.own_videos.windows import Window
 from tokmerge_jax.serving import catalogue, files
@@ -102,3 +103,30 @@ def test_ids_stand_for_rows_of_the_table_alone(tmp_path, monkeypatch):
     assert held.path(name) is None
     for odd in ("", "..", "a.mp4", "2024/june/a.mp4", "\0", "é"):
         assert held.path(odd) is None
+
+
+def test_an_index_is_read_when_it_is_asked_for(tmp_path, monkeypatch):
+    """Neither at the start, nor for videos of hits; IDs of others are made once."""
+    read, made = [], []
+    monkeypatch.setattr(catalogue, "_FRESH", 0)
+    monkeypatch.setattr(catalogue, "_SHARE", np.inf)
+    reading, identified = contents.read, catalogue.identify
+    monkeypatch.setattr(contents, "read", lambda place: read.append(place) or reading(place))
+    monkeypatch.setattr(catalogue, "identify", lambda path: made.append(path) or identified(path))
+    index = Index(tmp_path, {}, {"embedding": (1, 2)})
+    names = ["a.mp4", "b.mp4"]
+    windows = [Window(name, 0.0, 1.0, 1.0, 8, True) for name in names]
+    stamps = dict.fromkeys(names, (1, 1))
+    index.add(windows, stamps, {"embedding": np.ones((2, 1, 2), np.float32)})
+    held = Catalogue(tmp_path)
+    assert held.path(held.name("a.mp4")) == "a.mp4"
+    assert not read
+    assert held.reading().videos == 2
+    assert made == ["a.mp4"]
+    for _ in range(2):
+        assert held.path(identified("b.mp4")) == "b.mp4"
+    assert sorted(made) == ["a.mp4", *names]
+    assert len(read) == 1
+    index.update({"b.mp4": (1, 1)})
+    assert held.reading().videos == 1
+    assert held.path(identified("a.mp4")) is None

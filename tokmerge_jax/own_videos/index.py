@@ -33,7 +33,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 """
 
 _NAMED = 10  # number of changed facts that an error names
-_WINDOWS = "fault IS NULL"  # the condition of rows that are windows
+WINDOWS = "fault IS NULL"
+"""The condition of rows that are windows."""
 
 
 class Index:
@@ -88,12 +89,12 @@ class Index:
     @property
     def windows(self) -> int:
         """The number of windows that can be found, also those of videos with a fault."""
-        return self._table.count(_WINDOWS)
+        return self._table.count(WINDOWS)
 
     @property
     def partial(self) -> tuple[str, ...]:
         """The paths among `faults` that have windows which can be found, ascending."""
-        return tuple(sorted(self._table.paths(_WINDOWS) & self.faults.keys()))
+        return tuple(sorted(self._table.paths(WINDOWS) & self.faults.keys()))
 
     def update(self, files: Mapping[str, Stamp]) -> list[str]:
         """Removes entries of deleted, changed and broken files; returns the `missing` ones.
@@ -262,15 +263,6 @@ def entries(folder: pathlib.Path) -> dict[str, Entry]:
       UserError: if it is damaged.
     """
     return _tables().Table(folder).known()
-
-
-def count_windows(folder: pathlib.Path) -> int:
-    """The number of windows that can be found in the index in `folder`.
-
-    Raises:
-      UserError: if it is damaged.
-    """
-    return _tables().Table(folder).count(_WINDOWS)
 
 
 def describe(folder: pathlib.Path) -> dict[str, Json]:

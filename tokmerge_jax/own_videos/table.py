@@ -19,6 +19,7 @@ from typing import NamedTuple
 import lance  # pyright: ignore[reportMissingImports]  # an extra
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float32, Int, UInt64
 
 from tokmerge_jax import disk
@@ -189,6 +190,14 @@ class Table:
                 if before in ("", UNFINISHED):  # rows may be in any order; a fault stays
                     known[path] = Entry(stamp, fault or ("" if last else before))
         return known
+
+    def videos(self) -> tuple[pa.ChunkedArray, int]:
+        """Returns the paths of all videos, and how many are complete: without fault in `known`."""
+        with _reported(self._folder):
+            read = self._data.to_table(columns=["path", "fault", "last"])
+            each = read.group_by("path").aggregate([("fault", "count"), ("last", "any")])
+            complete = pc.and_(pc.equal(each["fault_count"], 0), each["last_any"])  # or null
+            return each["path"], pc.sum(complete).as_py() or 0
 
     def __len__(self) -> int:
         """Number of rows."""
