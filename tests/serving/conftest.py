@@ -2,7 +2,9 @@
 
 import pytest
 import small_server
+from starlette.testclient import TestClient
 
+from tokmerge_jax.serving.app import application
 from tokmerge_jax.serving.service import Service
 
 
@@ -12,3 +14,9 @@ def service(tmp_path_factory):
     small_server.write_clips(folder / "videos")
     small_server.make_index(folder / "videos", folder / "index")
     return Service(folder / "index")
+
+
+@pytest.fixture
+def client(service):
+    with TestClient(application(service), base_url="http://127.0.0.1") as client:
+        yield client

@@ -2,22 +2,16 @@
 
 import asyncio
 import io
-import pathlib
-import re
-import time
 
 import jsonschema
-import numpy as np
 import pytest
 from PIL import Image
-from small_server import CLIPS, send, send_all
+from small_server import CLIPS, expected, send, send_all, spans
 from starlette.routing import Route
-from starlette.testclient import TestClient
 
 from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.running import Running
-from tokmerge_jax.serving import app as module
 from tokmerge_jax.serving import files
 from tokmerge_jax.serving.app import application
 from tokmerge_jax.serving.batching import Batches
@@ -27,23 +21,9 @@ from tokmerge_jax.serving.files import located
 TEXTS = ["a red square moves left", "a white cross"]
 
 
-@pytest.fixture
-def client(service):
-    with TestClient(application(service), base_url="http://127.0.0.1") as client:
-        yield client
-
-
 def hits_of(client, target):
     (query,) = client.get(target).json()["queries"]
     return query["hits"]
-
-
-def spans(hits):
-    return [(hit["path"], hit["start"], hit["stop"], hit["cosine"], hit["score"]) for hit in hits]
-
-
-def expected(hits):
-    return [(hit.path, hit.start, hit.stop, hit.cosine, hit.score) for hit in hits]
 
 
 def test_a_search_gives_the_hits_of_the_searcher(service, client):
@@ -87,60 +67,6 @@ def test_moments_like_another_and_like_a_file(service, client):
     gone = client.get("/similar", params={"id": hit["id"], "start": 100, "stop": 200})
     assert gone.status_code == 404
     assert gone.json() == {"error": "the index holds no such moment; search again"}
-
-
-def test_an_upload_is_compared_and_removed(service, client, tmp_path, monkeypatch):
-    numbers, seen = np.ones(128, np.float32), []
-
-    def encoded(file):
-        seen.append(pathlib.Path(file).read_bytes())
-        return numbers
-
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(service.engine.searcher, "encoded", encoded)
-    kind = {"content-type": "image/png"}
-    answer = client.post("/similar?limit=2", content=b"picture", headers=kind)
-    assert spans(answer.json()["hits"]) == expected(service.engine.searcher.like([numbers])[0][:2])
-    assert seen == [b"picture"]
-    assert not [*tmp_path.iterdir()]
-    assert client.post("/similar", content=b"picture").status_code == 415
-
-
-def test_uploads_are_decoded_one_by_one(service, monkeypatch):
-    now, most = [], []
-
-    def encoded(file):
-        now.append(file)
-        most.append(len(now))
-        time.sleep(0.02)
-        now.remove(file)
-        return np.ones(128, np.float32)
-
-    monkeypatch.setattr(service.engine.searcher, "encoded", encoded)
-    how = {"method": "POST", "headers": {"content-type": "image/png"}, "body": b"picture"}
-    answers = asyncio.run(send_all(application(service), ["/similar"] * 4, **how))
-    assert [answer.status for answer in answers] == [200] * 4
-    assert most == [1] * 4
-
-
-def test_uploads_are_bounded(service, monkeypatch):
-    monkeypatch.setattr(module, "_UPLOADS", 0)
-    kind = {"content-type": "image/png"}
-    answer = asyncio.run(send(application(service), "/similar", method="POST", headers=kind))
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-
-
-def test_an_upload_that_ends_early_is_no_error_of_the_server(service, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
-    how = {"method": "POST", "headers": {"content-type": "image/png"}, "ends_early": True}
-    assert asyncio.run(send(application(service), "/similar", **how)).status == 400
-    assert not [*tmp_path.iterdir()]
-
-
-def test_an_upload_that_is_no_picture_is_one_sentence(client):
-    refused = client.post("/similar", content=b"text", headers={"content-type": "image/png"})
-    assert refused.status_code == 400
-    assert re.fullmatch(r"the body: cannot be decoded \(.*\)", refused.json()["error"])
 
 
 def test_the_state_of_the_index(service, client):

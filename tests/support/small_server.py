@@ -101,3 +101,13 @@ async def send(
 async def send_all(app, targets, **how):
     """Sends requests at the same time."""
     return await asyncio.gather(*(send(app, target, **how) for target in targets))
+
+
+def spans(hits):
+    """What tells the hits of an answer apart."""
+    return [(hit["path"], hit["start"], hit["stop"], hit["cosine"], hit["score"]) for hit in hits]
+
+
+def expected(hits):
+    """The same of the hits of a searcher."""
+    return [(hit.path, hit.start, hit.stop, hit.cosine, hit.score) for hit in hits]

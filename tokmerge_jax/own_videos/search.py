@@ -281,9 +281,18 @@ class Searcher:
             rankings.append(moments[:top_k])
         return rankings
 
-    def encoded(self, file: str) -> np.ndarray:
-        """Returns the embedding [E] of a video or picture; raises UserError as `like`."""
-        clip = attempt(lambda file: self._transform(self._decode(file)), str, file)
+    def encoded(self, file: str, most: int = 0) -> np.ndarray:
+        """Returns the embedding [E] of a video or picture.
+
+        Args:
+          file: its path.
+          most: number of frames that it may have; 0 = any.
+
+        Raises:
+          UserError: as `like`; also if it has more frames.
+        """
+        decode = dataclasses.replace(self._decode, most=most)
+        clip = attempt(lambda file: self._transform(decode(file)), str, file)
         if isinstance(clip, Fault):
             raise UserError(clip.text)
         batch = np.stack([clip] * parallel.batch_size(self._model.mesh, 1))

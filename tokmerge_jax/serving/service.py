@@ -20,6 +20,7 @@ from tokmerge_jax.serving.thumbnails import Source, thumbnail
 from tokmerge_jax.types import UserError
 
 _DECODING = 4  # threads that decode pictures
+_FRAMES = 50_000  # of a clip to compare, half an hour; a file may hold millions of tiny ones
 
 
 class Service:
@@ -65,9 +66,13 @@ class Service:
             raise MissingError("the index holds no such moment; search again") from error
 
     async def similar_to_file(self, file: pathlib.Path, asked: Selection) -> answers.SimilarRanking:
-        """Finds the moments that are similar to a video or picture; raises as `search`."""
+        """Finds the moments that are similar to a video or picture; raises as `search`.
+
+        Raises:
+          UserError: also if the file cannot be decoded, or has too many frames.
+        """
         embedding = await anyio.to_thread.run_sync(
-            self.engine.searcher.encoded, str(file), limiter=self._encoding
+            self.engine.searcher.encoded, str(file), _FRAMES, limiter=self._encoding
         )
         return await self._similar(embedding, asked, asked.where)
 

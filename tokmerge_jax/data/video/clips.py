@@ -25,6 +25,7 @@ class Decoder:
       seconds: length of the beginning to sample from, in seconds; 0 = the whole video.
       choose: selects the frame numbers; picklable.
       size: edge in pixels that FFmpeg scales frames to while decoding; 0 = no scaling.
+      most: number of frames that a file may have; 0 = any.
 
     Raises:
       UserError: if `size` is below 0.
@@ -35,6 +36,7 @@ class Decoder:
     seconds: int | float
     choose: Sampler = by_intervals
     size: int = 0
+    most: int = 0
 
     def __post_init__(self) -> None:
         if self.size < 0:
@@ -55,7 +57,7 @@ class Decoder:
         choose = self.choose
         if isinstance(choose, Segments) and is_pattern(path):
             choose = choose.for_folders()
-        with open_video(self.name(path), self.size) as video:
+        with open_video(self.name(path), self.size, self.most) as video:
 
             def chosen(length: int) -> list[int]:
                 return choose(Span(length, video.rate, self.seconds), self.frames, rng).tolist()

@@ -48,9 +48,9 @@ class RecountedError(UserError):
 class Video:
     """An open video, its frames numbered in the order in which they are shown; see `open_video`."""
 
-    def __init__(self, path: pathlib.Path, size: int, opened: contextlib.ExitStack):
+    def __init__(self, path: pathlib.Path, size: int, most: int, opened: contextlib.ExitStack):
         """`opened` closes the file and its container."""
-        self._path, self._opened = path, opened
+        self._path, self._most, self._opened = path, most, opened
         self._open()
         self._scaler = Scaler(size) if size and not self._is_picture else None
         self._is_counted = False
@@ -215,12 +215,17 @@ class Video:
 
         None flushes the decoder. Empty packets, which AVI has, would flush it too early: they are
         skipped.
+
+        Raises:
+          UserError: after as many packets as the file may have frames.
         """
         self._seen = 0
         with contextlib.suppress(FFmpegError, IndexError):  # IndexError: a stream was added
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     self._seen += 1
+                    if 0 < self._most < self._seen:
+                        raise UserError(f"{self._path} has over {self._most:,} frames; shorten it")
                     yield packet
         yield None
 
@@ -243,7 +248,9 @@ class Video:
 
 
 @contextlib.contextmanager
-def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | FrameFolder]:
+def open_video(
+    path: pathlib.Path | str, size: int = 0, most: int = 0
+) -> Iterator[Video | FrameFolder]:
     """Opens a video file, or a folder of frames, for the length of a `with` block.
 
     Args:
@@ -251,10 +258,11 @@ def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | Fram
         (`frame_folder`).
       size: edge in pixels that FFmpeg scales frames to (`scaling.Scaler`); 0 = original size.
         Pictures (JPEG, PNG, ...), alone or in a folder of frames, are never scaled.
+      most: number of frames that a file may have, for files of strangers; 0 = any.
 
     Raises:
-      UserError: if the file is missing, is no video, or fails while it is read; the message names
-        it.
+      UserError: if the file is missing, is no video, has more frames than `most`, or fails while it
+        is read; the message names it.
     """
     path = pathlib.Path(path)
     if is_pattern(path):
@@ -264,7 +272,7 @@ def open_video(path: pathlib.Path | str, size: int = 0) -> Iterator[Video | Fram
         with naming(path):
             if not path.is_file():
                 raise UserError(f"{path}: no such video file")
-            video = Video(path, size, opened)
+            video = Video(path, size, most, opened)
         yield video
 
 
