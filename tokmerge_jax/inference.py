@@ -19,10 +19,12 @@ from jaxtyping import Float32, PyTree, UInt8
 from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.data.video.clips import Decoder, decoder
 from tokmerge_jax.errors import check_list
+from tokmerge_jax.evaluation import zero_shot
 from tokmerge_jax.evaluation.actions import view_scores
+from tokmerge_jax.own_videos.actions import vectors_of
 from tokmerge_jax.own_videos.search import check_texts
 from tokmerge_jax.signatures import Features
-from tokmerge_jax.system import Recognition, Retrieval, System
+from tokmerge_jax.system import Recognition, Retrieval, System, ZeroShot
 from tokmerge_jax.tasks import pictures
 from tokmerge_jax.types import Params, UserError
 from tokmerge_jax.visualize import Merge
@@ -46,6 +48,7 @@ class Model:
         self.system, self.params = system, params
         mesh = parallel.make_mesh(**system.config.mesh.to_dict())
         self._runner = evaluation.Model(params, mesh)
+        self._prompted: tuple[tuple[str, ...], np.ndarray] | None = None
 
     def read(self, videos: Sequence[str | os.PathLike[str]]) -> UInt8[np.ndarray, "B T S S 3"]:
         """Reads the frames of videos, uint8, with the sampling and transform of evaluation.
@@ -107,16 +110,29 @@ class Model:
             )
         return video["embedding"].mean(axis=1) @ words["embedding"].T
 
-    def classify(self, frames: UInt8[np.ndarray, "B N S S 3"]) -> Float32[np.ndarray, "B K"]:
+    def classify(
+        self, frames: UInt8[np.ndarray, "B N S S 3"], actions: Sequence[str] = ()
+    ) -> Float32[np.ndarray, "B K"]:
         """Computes probabilities of actions, averaged over a video's views.
 
         Args:
           frames: the result of `read`.
+          actions: names of K actions, for a system that recognises any by prompts about them; ()
+            for one that was trained to recognise its own.
 
         Raises:
-          UserError: if the system does not support action recognition, reads frames of another
-            shape, or a logit is not finite.
+          UserError: if the system does not support action recognition, needs names or takes none,
+            reads frames of another shape, or a logit is not finite.
         """
+        if self.system.zero_shot and not self.system.recognition:
+            check_list(actions, "actions", str)
+            return view_scores(self._by_prompts(frames, tuple(actions)))
+        self.system.task(Recognition)
+        if len(actions):
+            raise UserError(
+                f"the system {self.system.name!r} tells apart the actions that it was trained on;"
+                " call classify(frames) without names"
+            )
         return view_scores(self._run(self._classify, frames))
 
     def merges(self, frames: UInt8[np.ndarray, "B T S S 3"]) -> list[tuple[Merge, ...]]:
@@ -143,6 +159,19 @@ class Model:
     @functools.cached_property
     def _encode_text(self) -> Callable[[np.ndarray, np.ndarray], Features]:
         return self._runner.compiled(self.system.task(Retrieval).encode_text)
+
+    def _by_prompts(self, frames: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """The logits [B,1,K] of actions; the vectors of the last names stay."""
+        if self._prompted is None or self._prompted[0] != names:
+            with jax.default_matmul_precision("highest"):
+                vectors = vectors_of(self._runner, self.system.task(ZeroShot), names)
+            self._prompted = names, vectors
+        embedding = self._run(self._encode_prompted, frames)["embedding"].mean(axis=1)
+        return zero_shot.logits(embedding, self._prompted[1])
+
+    @functools.cached_property
+    def _encode_prompted(self) -> Callable[[np.ndarray], Features]:
+        return self._runner.compiled(self.system.task(ZeroShot).retrieval.encode_video)
 
     @functools.cached_property
     def _classify(self) -> Callable[[np.ndarray], jax.Array]:

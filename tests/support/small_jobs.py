@@ -13,6 +13,7 @@ from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import torch_file
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Action, Choice, Clip, Record
+from tokmerge_jax.own_videos import actions
 from tokmerge_jax.system import System, ZeroShot
 from tokmerge_jax.tasks import pictures, schedules
 from tokmerge_jax.tasks.evaluation import open_training
@@ -67,6 +68,10 @@ def run(folder: pathlib.Path, config, released: str, tensor: str) -> tuple[Syste
     video_text.labels_path(str(folder), "k400").write_text(json.dumps(CAPTIONS))
     acted = tokmerge_jax.evaluate(acting, output=folder / "acted")
     assert acted["protocol"]["prompts"] == len(system.task(ZeroShot).templates)
+    paths = {str(folder / f"{i}.mp4"): f"{i}" for i in range(4)}
+    told, _ = actions.classify(tokmerge_jax.build(acting), CAPTIONS, paths)
+    with np.load(folder / "acted" / "scores.npz") as arrays:
+        np.testing.assert_allclose([*told.values()], arrays["scores"], rtol=1e-3)
     with pytest.raises(UserError, match="by prompts, without training; name a data set"):
         open_training(tokmerge_jax.build(acting))
     tokmerge_jax.index(config, folder, folder / "index")

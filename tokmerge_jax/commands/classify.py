@@ -5,13 +5,16 @@ Examples:
       --config.data.labels=labels.csv a.mp4 b.mp4
   tokmerge classify --config tdsclip_ssv2_b16 --config.checkpoint=CKPT \\
       --top 3 --output actions.json clips/*.mp4
+  tokmerge classify --config pe_core_k400_b16 --config.checkpoint=CKPT \\
+      --labels actions.txt clips/*.mp4
 
 A video is a file, or a folder of its frames as numbered pictures; a folder of videos stands for the
 videos in it and in its subfolders, and the number of skipped files is reported. Videos are read as
 in evaluation; an action's probability is the mean over the views. Names of actions come from
-config.data.labels, or from the prepared data set. --output writes the actions and their settings as
-JSON. Videos that cannot be decoded are listed after the results of the others; the script then
-exits with code 2.
+config.data.labels, or from the prepared data set. CLIP, TempMe, PE-Core, VideoPrism and
+InternVideo2 recognise actions by prompts about them, so --labels names any: a file with one a line.
+--output writes the actions and their settings as JSON. Videos that cannot be decoded are listed
+after the results of the others; the script then exits with code 2.
 
 Keys that are often set (--config.KEY=VALUE):
   data.labels           a CSV of the actions' names, with columns id and name
@@ -32,9 +35,9 @@ from rich.text import Text
 from tokmerge_jax import command_line, registry
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import actions
-from tokmerge_jax.system import Recognition
 
 _TOP = flags.DEFINE_integer("top", 5, "number of actions to show per video", lower_bound=1)
+_LABELS = flags.DEFINE_string("labels", "", "a file of the actions to tell apart, one a line")
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the actions")
 
 
@@ -42,10 +45,9 @@ def main(videos: list[str]) -> None:
     """Prints the likeliest actions of each video."""
     sources = own_videos.sources(videos)
     system = registry.build(command_line.config())
-    task = system.task(Recognition)
     own_videos.check(system, _OUTPUT.value)
-    names = actions.names_of(system)
-    scores, faults = actions.classify(system, task, sources)
+    names = actions.names_of(system, _LABELS.value)
+    scores, faults = actions.classify(system, names, sources)
     if scores:
         record = actions.record(system, command_line.config_name(), scores, names, _TOP.value)
         own_videos.show(table(record["videos"]))

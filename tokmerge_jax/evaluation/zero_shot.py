@@ -4,6 +4,7 @@ Source: CLIP (ICML 2021), section 3.1; InternVideo2's released code takes the me
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from tokmerge_jax.evaluation.retrieval import text_embeddings
 from tokmerge_jax.signatures import Array
 from tokmerge_jax.system import Recognition, ZeroShot
 from tokmerge_jax.types import Params
+
+A = TypeVar("A", jax.Array, np.ndarray)
 
 SCALE = 100.0
 """Number of the logit of a cosine of 1, that of CLIP's released networks."""
@@ -41,20 +44,32 @@ def evaluate(
     Raises:
       UserError: if a feature or score is not finite.
     """
-    vectors = action_vectors(context, zero_shot, texts)
+    classes, prompts, length = texts[0].shape
+    ids, mask = (part.reshape(classes * prompts, length) for part in texts)
+    embedding = text_embeddings(context, zero_shot.retrieval, (ids, mask))
+    return actions.evaluate(
+        context,
+        recognition(zero_shot, action_vectors(zero_shot, embedding, classes)),
+        videos,
+        views=1,
+        classes=classes,
+        batch_size=batch_size,
+    )
+
+
+def recognition(zero_shot: ZeroShot, vectors: Float32[np.ndarray, "K E"]) -> Recognition:
+    """Recognises actions by their vectors."""
 
     def classify(params: Params, video: Array) -> jax.Array:
         embedding = zero_shot.retrieval.encode_video(params, video)["embedding"].mean(axis=1)
-        return SCALE * (embedding @ jnp.asarray(vectors).T)[:, None]
+        return logits(embedding, jnp.asarray(vectors))
 
-    return actions.evaluate(
-        context,
-        Recognition(classify),
-        videos,
-        views=1,
-        classes=len(vectors),
-        batch_size=batch_size,
-    )
+    return Recognition(classify)
+
+
+def logits(embedding: A, vectors: A) -> A:
+    """The logits [B,1,K] of videos [B,E], as those of a single view each."""
+    return SCALE * (embedding @ vectors.T)[:, None]
 
 
 def score(zero_shot: ZeroShot) -> str:
@@ -64,18 +79,18 @@ def score(zero_shot: ZeroShot) -> str:
 
 
 def action_vectors(
-    context: Context,
-    zero_shot: ZeroShot,
-    texts: tuple[Int[np.ndarray, "K P L"], Bool[np.ndarray, "K P L"]],
+    zero_shot: ZeroShot, embedding: Float32[np.ndarray, "KP E"], classes: int
 ) -> Float32[np.ndarray, "K E"]:
     """The mean of the unit vectors of each action's prompts, scaled to unit length on request.
 
     Without that, its product with a video is the mean of the prompts' cosines.
+
+    Args:
+      zero_shot: the system's functions.
+      embedding: of P prompts about each action, one action after the other.
+      classes: K, the number of actions.
     """
-    classes, prompts, length = texts[0].shape
-    ids, mask = (part.reshape(classes * prompts, length) for part in texts)
-    embedding = text_embeddings(context, zero_shot.retrieval, (ids, mask))
-    mean = embedding.reshape(classes, prompts, -1).mean(axis=1)
+    mean = embedding.reshape(classes, -1, embedding.shape[-1]).mean(axis=1)
     if not zero_shot.unit_actions:
         return mean
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
