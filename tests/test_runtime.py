@@ -1,6 +1,7 @@
 """Number types, compiled programs on disk, fingerprints and stage times."""
 
 import ctypes
+import gc
 import importlib.metadata
 import re
 import subprocess
@@ -44,7 +45,8 @@ def test_other_dtypes_are_refused(name):
 @pytest.fixture
 def settings():
     """JAX's settings, put back afterwards."""
-    names = (CACHE, "jax_default_matmul_precision")
+    least = "jax_persistent_cache_min_compile_time_secs"
+    names = (CACHE, "jax_default_matmul_precision", least)
     before = {name: jax.config.values[name] for name in names}
     yield jax.config.values
     for name, value in before.items():
@@ -174,3 +176,11 @@ def test_start_keeps_memory_that_was_freed():
     command = [sys.executable, "-c", MEMORY]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100
+
+
+def test_small_programs_are_kept_too(settings, tmp_path):
+    jax.config.update(CACHE, str(tmp_path))
+    runtime.start()
+    assert jax.config.values["jax_persistent_cache_min_compile_time_secs"] == 0.05
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()

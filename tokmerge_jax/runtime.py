@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import gc
 import hashlib
 import importlib
 import json
@@ -28,6 +29,7 @@ _KEPT_MEMORY = {-4: 0, -1: -1, -8: 1}
 """Parameters of glibc's `mallopt` that keep freed memory: M_MMAP_MAX = 0 (nothing is mapped alone),
 M_TRIM_THRESHOLD = -1 (nothing is given back), M_ARENA_MAX = 1 (a second arena would be mapped)."""
 _SMALL = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+_CACHED = 0.05  # seconds of compiling from which a program is worth a file
 _PACKAGES = ("tokmerge_jax", "jax", "jaxlib", "flax", "numpy", "av")
 
 
@@ -62,6 +64,8 @@ def start() -> None:
         home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(home, "tokmerge_jax", "programs")
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED)
+    gc.freeze()  # what is imported stays, and need not be searched
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
     if mallopt:
         for parameter, value in _KEPT_MEMORY.items():

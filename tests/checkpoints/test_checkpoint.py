@@ -8,6 +8,7 @@ import pathlib
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import small_system
 from safetensors.numpy import save_file
@@ -130,7 +131,7 @@ def test_what_the_machine_refuses_is_no_damage(error, message, tmp_path, monkeyp
         raise copy.copy(error)  # the test keeps its own without what was in hand
 
     checkpoint.save(tmp_path, PARAMS, {})
-    monkeypatch.setattr(checkpoint.ocp.StandardCheckpointer, "restore", refuse)
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", refuse)
     with pytest.raises(UserError, match=message):
         checkpoints.load_checkpoint(tmp_path, system_of())
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 
 from tokmerge_jax import disk, hosts
@@ -27,6 +26,8 @@ def save(path: epath.PathLike, params: Params, constants: Mapping[str, Json]) ->
     Raises:
       UserError: if the folder already holds weights, or cannot be written.
     """
+    import orbax.checkpoint as ocp  # takes a while, and other checkpoints do not need it
+
     path = epath.Path(path).absolute()
     if (path / "constants.json").exists():
         raise UserError(f"{path} already holds weights; remove it, or name another folder")
@@ -80,6 +81,8 @@ def load(
     Raises:
       UserError: if weights are missing, or names or shapes differ from `abstract_params`.
     """
+    import orbax.checkpoint as ocp  # as in `save`
+
     constants(path)
     folder = epath.Path(path).absolute() / "params"
     with _explained(path), _unlogged(), ocp.StandardCheckpointer() as reader:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
-from grain.sources import RandomAccessDataSource
 
 from tokmerge_jax.config.common import Data, QuestionData
 from tokmerge_jax.data.datasets import galleries, prepared
@@ -168,7 +167,7 @@ def open_training(
     return TrainingSource(rows, decode, config.workers, replace, samples, together)
 
 
-def _rows(config: Data, split: str, questions: int, frames: int) -> RandomAccessDataSource[AnyRow]:
+def _rows(config: Data, split: str, questions: int, frames: int) -> galleries.RowSource[AnyRow]:
     spec = prepared.spec(config.dataset)
     if spec.on_demand:
         return galleries.StoredRows(prepared.stored(config, split))

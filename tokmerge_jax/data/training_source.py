@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from einops import rearrange
-from grain.sources import RandomAccessDataSource
 
 from tokmerge_jax.data.datasets import galleries
-from tokmerge_jax.data.datasets.galleries import AnyRow
+from tokmerge_jax.data.datasets.galleries import AnyRow, RowSource
 from tokmerge_jax.data.video.clips import Decoder
 from tokmerge_jax.data.video.workers import Fault, attempt, in_order
 from tokmerge_jax.signatures import Augment, Collate
@@ -40,7 +39,7 @@ class TrainingSource:
       together: number of consecutive rows that stay next to each other in every epoch.
     """
 
-    rows: RandomAccessDataSource[AnyRow]
+    rows: RowSource[AnyRow]
     decoder: Decoder
     workers: int
     replace: bool = False
@@ -170,7 +169,7 @@ def _permutation(rows: int, together: int, seed: int, epoch: int) -> np.ndarray:
 class _TrainingClips:
     """Decodes and augments this process's n-th training video to (row, frames) of each sample."""
 
-    rows: RandomAccessDataSource[AnyRow]
+    rows: RowSource[AnyRow]
     order: _Order
     decoder: Decoder
     augment: Augment

@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,20 @@ from tokmerge_jax.signatures import Augment
 from tokmerge_jax.types import Actions, Choices, Gallery, Questions, UserError
 
 R = TypeVar("R", bound=AnyRecord)
+Held = TypeVar("Held", covariant=True)
+
+
+@runtime_checkable
+class RowSource(Protocol[Held]):
+    """Rows by number: a list, or rows that are read when they are asked for."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Held:
+        """The row of a number from 0."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import grain
 from absl import flags
 
 from tokmerge_jax import disk
@@ -149,6 +148,8 @@ def _signal(error: Exception, fewer: str) -> int:
 
 def _made(make: Callable[[T], R], items: Sequence[T], workers: int, ahead: int) -> Iterator[R]:
     """Yields results in order from grain's workers, which end with the iterator."""
+    import grain  # takes a while, and nothing else of it is needed
+
     if not flags.FLAGS.is_parsed():  # grain reads absl's flags, which only absl programs parse
         flags.FLAGS.mark_as_parsed()
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)

@@ -9,8 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tokmerge_jax import parallel
-from tokmerge_jax.kernels.attention import blocks, cudnn, pallas, whole
-from tokmerge_jax.kernels.pallas_blocks import BLOCK
+from tokmerge_jax.kernels.attention import blocks, cudnn, whole
 
 Form = Literal["blocks", "whole", "pallas", "cudnn"]
 """Forms of attention: a loop over heads, all maps at once, our Pallas kernels, cuDNN's kernels."""
@@ -25,6 +24,9 @@ _CUDNN_WIDTH = 120
 
 _CUDNN_ROWS = 50
 """Number of queries from which cuDNN was faster than whole maps on an H200."""
+
+_WHOLE_ROWS = 64
+"""Number of queries up to which all maps fit half a block of our kernels."""
 
 _COLUMN = 3 * 2**13
 """Bytes per channel of a head's keys, all of which a TPU program holds in 16 MiB."""
@@ -76,6 +78,8 @@ def attention(
         if form == "cudnn":
             return cudnn.attention(query, key, value, weight, scale=scale), None
         if form == "pallas":
+            from tokmerge_jax.kernels.attention import pallas  # takes a while, and a GPU or TPU
+
             target = platform if platform in ("gpu", "tpu") else "interpret"
             attend = partial(pallas.attention, target=target)
             run = partial(attend, scale=scale, cap=cap, entropy=entropy)
@@ -113,7 +117,7 @@ def choose(
     serves = width % 8 == 0 and width <= _CUDNN_WIDTH and rows >= _CUDNN_ROWS
     if platform == "gpu" and size == 2 and serves and not (entropy or capped):
         return "cudnn"
-    if 2 * rows <= BLOCK:  # texts: blocks would be mostly padding
+    if rows <= _WHOLE_ROWS:  # texts: blocks would be mostly padding
         return "whole"
     fits = size == 2 if platform == "gpu" else max(rows, keys) * size <= _COLUMN
     return "pallas" if fits and width in _WIDTHS[platform] else "blocks"
