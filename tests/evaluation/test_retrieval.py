@@ -281,6 +281,25 @@ def test_a_function_is_traced_once():
     assert traced == [(8,)]
 
 
+def test_a_program_that_is_compiled_ahead_is_the_one_that_runs():
+    traced = []
+
+    def function(params, x):
+        traced.append(x.shape)
+        if x.shape[0] == 16:
+            raise ValueError("16 rows")
+        return x + params["a"]
+
+    model = evaluation.Model({"a": np.ones(1, np.float32)}, parallel.make_mesh(fsdp=2))
+    model.begin(function, jax.ShapeDtypeStruct((8,), np.float32))
+    np.testing.assert_array_equal(model.compiled(function)(np.zeros(8, np.float32)), np.ones(8))
+    assert traced == [(8,)]
+    model.begin(function, jax.ShapeDtypeStruct((16,), np.float32))
+    with pytest.raises(ValueError, match="16 rows"):
+        model.compiled(function)(np.zeros(16, np.float32))
+    np.testing.assert_array_equal(model.compiled(function)(np.zeros(8, np.float32)), np.ones(8))
+
+
 def test_what_comes_before_a_video_that_stops_the_run_is_kept(tmp_path):
     def stopping(size, rows):
         yield from itertools.islice(small_gallery.batches(size, rows), 2)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -32,6 +33,24 @@ class Model:
 
     params: Params
     mesh: jax.sharding.Mesh
+    _begun: dict[Callable[..., object], Future[None]] = dataclasses.field(default_factory=dict)
+
+    def begin(self, function: Callable[..., object], rows: jax.ShapeDtypeStruct) -> None:
+        """Begins to compile a system's function of an array of rows, in another thread.
+
+        The first call of `compiled` waits for it. Meanwhile this thread can hash and place the
+        parameters: neither needs Python's lock, and most of compiling does not.
+        """
+        given = parallel.abstract(self.mesh, dict(self.params))
+        array = jax.ShapeDtypeStruct(rows.shape, rows.dtype, sharding=parallel.rows(self.mesh))
+
+        def compile_it() -> None:
+            with jax.set_mesh(self.mesh):
+                runtime.jit(_on_whole(function)).lower(given, array).compile()
+
+        pool = ThreadPoolExecutor(1)
+        self._begun[function] = pool.submit(compile_it)
+        pool.shutdown(wait=False)
 
     def compiled(self, function: Callable[Concatenate[Params, P], R]) -> Callable[P, R]:
         """Compiles a system's function and binds the parameters.
@@ -41,6 +60,8 @@ class Model:
         program = runtime.jit(_on_whole(function))
 
         def call(*arrays: P.args, **named: P.kwargs) -> R:
+            if begun := self._begun.pop(function, None):
+                begun.exception()  # JAX keeps the program; what failed is tried, and fails, below
             arrays, named = jax.tree.map(self._split, (arrays, named))
             with jax.set_mesh(self.mesh):
                 return program(self._placed, *arrays, **named)

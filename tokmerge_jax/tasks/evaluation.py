@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import jax
 import numpy as np
 
 from tokmerge_jax import checkpoints, data, disk, evaluation, hosts, parallel, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
-from tokmerge_jax.config.common import Data
+from tokmerge_jax.config.common import ActionData, Data
 from tokmerge_jax.config.published import Publication
 from tokmerge_jax.data.datasets import prepared
 from tokmerge_jax.data.video import checking
@@ -105,10 +106,11 @@ def evaluate(
     record = task.needed(system)
     texts = task.texts(record, source.gallery)
     with hosts.held(folder):
+        model = evaluation.Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
+        if task.encoder:
+            model.begin(task.encoder(record), batch_shape(system, model.mesh))
         known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
         store = evaluation.Store(folder / "cache", known, stamps)
-        mesh = parallel.make_mesh(**config.mesh.to_dict(), local=True)
-        model = evaluation.Model(params, mesh)
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
         before = store.noted(seconds, dict)
         watch = runtime.Stopwatch(before, functools.partial(store.note_often, seconds))
@@ -197,6 +199,15 @@ def _stamps(config: Data, source: data.Source) -> np.ndarray:
     stamps = [checking.stamp(pathlib.Path(config.folder, path)) for path in source.paths]
     digests = [runtime.fingerprint({"stamp": stamp}) for stamp in stamps]
     return np.array([int(digest, 16) for digest in digests], np.uint64)
+
+
+def batch_shape(system: System, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
+    """The shape of a batch of videos, each with all its views."""
+    data, pixels = system.config.data, system.pixels
+    views = data.clips * data.crops if isinstance(data, ActionData) else 1
+    size = parallel.batch_size(mesh, system.config.eval.batch_size)
+    shape = size, views * data.neighbours * pixels.frames, *(pixels.image_size,) * 2, 3
+    return jax.ShapeDtypeStruct(shape, np.uint8)
 
 
 def _check_actions(system: System) -> None:

@@ -1,13 +1,14 @@
 """The evaluation of each kind of data set: its texts, the run, and the outcome."""
 
 import dataclasses
+import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from einops import rearrange
-from matplotlib.figure import Figure
 
 from tokmerge_jax import data, evaluation, hosts, runtime
 from tokmerge_jax.config import Config, expect, tds_clip
@@ -33,7 +34,6 @@ from tokmerge_jax.system import (
     ZeroShot,
 )
 from tokmerge_jax.types import Actions, Batch, Choices, Json, Questions, UserError
-from tokmerge_jax.visualize import confusion
 
 R = TypeVar("R", Retrieval, MultipleChoice, Answering, Recognition, ZeroShot)
 Scored = TypeVar(
@@ -117,6 +117,19 @@ class Run:
         self.faults[row] = fault
 
 
+@runtime_checkable
+class Picture(Protocol):
+    """A figure of Matplotlib."""
+
+    def savefig(self, fname: pathlib.Path, *, format: str) -> None:
+        """Writes the figure to a file."""
+        ...
+
+
+Draw = Callable[[Mapping[str, Json], AnyGallery, Mapping[str, np.ndarray]], Picture]
+"""(results, gallery, arrays) -> a figure."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task(Generic[R]):
     """The evaluation of one kind of data set.
@@ -126,6 +139,8 @@ class Task(Generic[R]):
       kind: the record of `System` that holds the functions for the task.
       texts: tokenises the data set's texts into ids and masks.
       evaluate: runs the evaluation.
+      encoder: the system's function of a batch of videos, which is compiled ahead; None if the task
+        makes that function, or the size of its batches, itself.
       draw: draws a figure from (results, gallery, arrays); None if the task has no figure.
     """
 
@@ -133,7 +148,8 @@ class Task(Generic[R]):
     kind: type[R]
     texts: Callable[[R, AnyGallery], tuple[np.ndarray, ...]]
     evaluate: Callable[[Run, R], Outcome]
-    draw: Callable[[Mapping[str, Json], AnyGallery, Mapping[str, np.ndarray]], Figure] | None = None
+    encoder: Callable[[R], Callable[..., object]] | None = None
+    draw: Draw | None = None
 
     def needed(self, system: System) -> R:
         """The system's functions for the task.
@@ -250,7 +266,9 @@ def _recognise_by_prompts(run: Run, by_prompts: ZeroShot) -> Outcome:
 
 def _draw_confusion(
     results: Mapping[str, Json], gallery: Actions, arrays: Mapping[str, np.ndarray]
-) -> Figure:
+) -> Picture:
+    from tokmerge_jax.visualize import confusion  # Matplotlib takes a while
+
     rules, headline = results["protocol"], results["headline"]
     title = f"{rules['dataset']}, {rules['split']}: {headline['name']} {headline['value']:.1f} %"
     return confusion.draw(arrays["confusion"], gallery.names, results["confused"], title)
@@ -262,12 +280,22 @@ TASKS: Mapping[str, Task] = {
         Retrieval,
         lambda retrieval, gallery: retrieval.tokenize(gallery.texts),
         _retrieve,
+        attrgetter("encode_video"),
     ),
-    "choices": Task(data.open_choices, MultipleChoice, _options, _choose),
+    "choices": Task(
+        data.open_choices, MultipleChoice, _options, _choose, attrgetter("encode_video")
+    ),
     "questions": Task(data.open_questions, Answering, _questions, _answer),
-    "actions": Task(data.open_actions, Recognition, lambda *_: (), _recognise, _draw_confusion),
+    "actions": Task(
+        data.open_actions,
+        Recognition,
+        lambda *_: (),
+        _recognise,
+        attrgetter("classify"),
+        _draw_confusion,
+    ),
 }
 """The kind of a data set's records (`DatasetSpec.kind`) -> its evaluation."""
 
-PROMPTED = Task(data.open_actions, ZeroShot, _prompts, _recognise_by_prompts, _draw_confusion)
+PROMPTED = Task(data.open_actions, ZeroShot, _prompts, _recognise_by_prompts, draw=_draw_confusion)
 """The evaluation of actions by a system that is not trained to recognise them."""
