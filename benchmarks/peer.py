@@ -122,20 +122,26 @@ class Peer:
     ) -> Iterator[Ask]:
         """Starts the original with our inputs; yields a function that sends requests."""
         with tempfile.TemporaryDirectory() as name:
-            _write_job(pathlib.Path(name), system, params, inputs)
-            command = [self.python, "-m", "benchmarks.originals.driver"]
-            arguments = [self.against, name, str(os.cpu_count())]
-            path = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])}
-            with subprocess.Popen(
-                [*command, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=path,
-            ) as process:
-                ask = functools.partial(_ask, process, " ".join(command))
-                ask(stage="load")
+            write_job(pathlib.Path(name), system, params, inputs)
+            with self.started(name) as ask:
                 yield ask
+
+    @contextmanager
+    def started(self, folder: str) -> Iterator[Ask]:
+        """As `ready`, with a job's folder that `write_job` has written."""
+        command = [self.python, "-m", "benchmarks.originals.driver"]
+        arguments = [self.against, folder, str(os.cpu_count())]
+        path = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])}
+        with subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=path,
+        ) as process:
+            ask = functools.partial(_ask, process, " ".join(command))
+            ask(stage="load")
+            yield ask
 
 
 def requests_for(stage: str, system: System, **more: Any) -> dict[str, dict[str, Any]]:
@@ -202,7 +208,7 @@ def original_cases(ours: Sequence[Case], ask: Ask) -> list[Case]:
     ]
 
 
-def _write_job(
+def write_job(
     folder: pathlib.Path, system: System, params: Params, inputs: Mapping[str, np.ndarray]
 ) -> None:
     """Writes the job's folder, whose content the docstring of `driver.py` lists."""

@@ -1,0 +1,58 @@
+"""benchmarks/startup.py: the phases of a start, in turns, and that one program is compiled once."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import startup
+from tokmerge_jax.config import files
+
+PHASES = ["imports", "network", "checkpoint", "first batch"]
+
+
+def test_ways_take_turns_and_medians_are_reported():
+    order = []
+
+    def way(name, *seconds):
+        left = iter(seconds)
+
+        def run():
+            order.append(name)
+            return {"total": next(left)}
+
+        return run
+
+    timed = startup.in_turns({"cold": way("cold", 9, 5, 7), "warm": way("warm", 1, 2, 4)}, 3)
+    assert order == ["cold", "warm"] * 3
+    figures = {name: startup.figures(rounds) for name, rounds in timed.items()}
+    assert figures == {"cold": {"total": (7, 5, 9)}, "warm": {"total": (2, 1, 4)}}
+    view = startup.table({**figures, "original": {"imports": (3.0, 3.0, 3.0)}}, "b16")
+    assert [list(column.cells) for column in view.columns] == [
+        ["total", "imports"],
+        ["7.00 (5.00-9.00)", "-"],
+        ["2.00 (1.00-4.00)", "-"],
+        ["-", "3.00 (3.00-3.00)"],
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["demo", "demo_tempme", "demo_tdsclip"])
+def test_the_first_batch_of_a_demo(name, tmp_path):
+    config, _ = files.read(name)
+    job = tmp_path / "job.pickle"
+    job.write_bytes(pickle.dumps(config.override({"eval.batch_size": 2}).resolved()))
+    programs = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs"), "JAX_LOG_COMPILES": "1"}
+    command = [sys.executable, "-m", "benchmarks.first_batch", str(job), str(time.time())]
+    process = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **programs}
+    )
+    seconds = json.loads(process.stdout)
+    assert sum(seconds[phase] for phase in PHASES) == pytest.approx(seconds["total"])
+    assert min(seconds.values()) > 0
+    programs = 2 - (name == "demo_tdsclip")  # of videos, and of texts
+    assert process.stderr.count("Compiling jit(on_whole)") == programs
