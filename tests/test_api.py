@@ -37,6 +37,7 @@ def model():
     return tokmerge_jax.load("demo")
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_readme(tmp_path, monkeypatch):
     """The block runs as it stands, and finds each clip by its caption."""
     monkeypatch.chdir(tmp_path)

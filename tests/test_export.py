@@ -157,6 +157,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_the_loader_needs_jax_alone_and_takes_any_number_of_rows(own, target):
     system, params = own
     program = programs(system)["encode_video"]

@@ -83,6 +83,7 @@ def test_a_service_that_does_not_start(monkeypatch):
         hosts.join("here:9,1,0")
 
 
+@pytest.mark.slow
 def test_two_processes_share_and_only_the_first_prints():
     run = launched("nothing")
     assert run.returncode == 0, run.stderr

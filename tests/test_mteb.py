@@ -142,13 +142,8 @@ def test_similarities_are_dot_products(encoder):
     np.testing.assert_array_equal(encoder.similarity_pairwise(one, other), [5, 2])
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "demo_clip",
-        *(pytest.param(f"demo_{x}", marks=pytest.mark.slow) for x in ("tempme", "testa")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["demo_clip", "demo_tempme", "demo_testa"])
 def test_every_systems_similarity_is_that_of_the_model(models, paths, config):
     model = tokmerge_jax.load(config, {"data.workers": 0})
     encoder = Encoder(model, config)

@@ -170,6 +170,7 @@ print(int(np.median(np.diff(faults)[30:])))  # the heap may grow at first
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone can be told")
 def test_start_keeps_memory_that_was_freed():
     """Programs touch pages that the process has already, where they would get new ones."""

@@ -66,6 +66,7 @@ def test_retrieval_is_the_originals(small, tmp_path):
             assert computed[direction][f"R@{k}"] == pytest.approx(float(wanted), abs=0.006)
 
 
+@pytest.mark.slow
 def test_features_are_the_originals(small):
     system, params = small
     seen = jax.jit(system.retrieval.encode_video)(params, testa_case.videos(CASE)[:2])

@@ -113,6 +113,11 @@ def test_mergers_of_single_frames_restore_every_place(name):
     assert system.merging.cost[-1].tokens_in == 4 * (16 - 9)
 
 
+def alike(merger, frames):
+    """`together.merged`, compiled."""
+    return jax.jit(lambda tokens, evidence: together.merged(merger, tokens, evidence, frames))
+
+
 def test_frames_of_a_clip_merge_alike_by_their_mean():
     """A hand-made clip: frame 0 alone would pair 0 with 1, both together pair 2 with 3."""
     keys = np.zeros((2, 4, 2), np.float32)
@@ -123,23 +128,24 @@ def test_frames_of_a_clip_merge_alike_by_their_mean():
     x = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
     tokens = Tokens.traced(jnp.asarray(x))
     merger = merging.ToMe(1)
-    alone = merger(tokens, Evidence(keys=jnp.asarray(keys)))
+    alone = jax.jit(merger)(tokens, Evidence(keys=jnp.asarray(keys)))
     assert alone.origin is not None
     np.testing.assert_array_equal(alone.origin[0], [1, 1, 0, 2])
-    both = together.merged(merger, tokens, Evidence(keys=jnp.asarray(keys)), 2)
+    both = alike(merger, 2)(tokens, Evidence(keys=jnp.asarray(keys)))
     np.testing.assert_array_equal(both.origin, [[0, 1, 2, 2]] * 2)
     np.testing.assert_array_equal(both.size, [[1, 1, 2]] * 2)
     np.testing.assert_array_equal(both.x, np.stack([x[:, 0], x[:, 1], x[:, 2:].mean(axis=1)], 1))
-    again = together.merged(merging.ToMe(0), both, Evidence(keys=jnp.ones((2, 3, 1))), 2)
+    again = alike(merging.ToMe(0), 2)(both, Evidence(keys=jnp.ones((2, 3, 1))))
     np.testing.assert_array_equal(again.x, both.x)
 
 
 def test_the_entropy_of_a_clip_is_the_mean_of_its_frames():
     rng = np.random.default_rng(0)
     x, entropy = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((6, 8, 4), (6, 8)))
-    merged = together.merged(VidTLDR(3), Tokens(x), Evidence(entropy=entropy), 3)
+    merge_alike = alike(VidTLDR(3), 3)
+    merged = merge_alike(Tokens(x), Evidence(entropy=entropy))
     mean = jnp.repeat(entropy.reshape(2, 3, 8).mean(axis=1), 3, axis=0)
-    again = together.merged(VidTLDR(3), Tokens(x), Evidence(entropy=mean), 3)
+    again = merge_alike(Tokens(x), Evidence(entropy=mean))
     np.testing.assert_allclose(merged.x, again.x, rtol=1e-5)
     sizes = np.asarray(merged.size).reshape(2, 3, 5)
     np.testing.assert_array_equal(sizes, sizes[:, :1].repeat(3, axis=1))

@@ -89,6 +89,7 @@ def test_missing_and_damaged_pieces(place, state):
         states.restore(1, on(mesh, state))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_in_a_local_folder(place, tmp_path):
     trials = Trials(
         5, "bias", lambda step, params: float(params["head"]["bias"][0]), lambda *_: None

@@ -56,10 +56,15 @@ def opened(folder, split="test", on_broken="skip"):
     return data.open_retrieval(config, 4)
 
 
-def test_videos_are_sorted_into_good_missing_and_broken(folder):
-    """Checks through the package's own function."""
+def by_processes(folder):
+    """Prepares by the package's own function."""
     places = {"annotations": folder, "videos": folder / "videos"}
-    (report,) = tokmerge_jax.prepare("msrvtt", folder / "data", **places, workers=2)
+    return tokmerge_jax.prepare("msrvtt", folder / "data", **places, workers=2)
+
+
+@pytest.mark.parametrize("how", [run, pytest.param(by_processes, marks=pytest.mark.slow)])
+def test_videos_are_sorted_into_good_missing_and_broken(folder, how):
+    (report,) = how(folder)
     assert (report.texts, report.videos, report.usable) == (4, 4, 2)
     assert report.missing == ["gone.mp4"]
     assert list(report.undecodable) == ["cut.mp4"]

@@ -99,7 +99,7 @@ def test_a_link_to_nothing_is_found_and_refused(tmp_path):
     assert "gone.mp4" in refused["gone.mp4"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_are_full_and_name_what_is_broken(tmp_path, workers):
     paths, decoder = [f"{i}.mp4" for i in range(6)], Decoder(str(tmp_path), 2, 0)
     for i in (0, 2, 3):
