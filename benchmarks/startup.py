@@ -7,11 +7,11 @@ Examples:
       --against_python torch-env/bin/python
 
 Each measurement is a fresh process (`first_batch.py`) that does what `tokmerge eval` does until one
-batch of random videos and texts is encoded and written; it decodes and ranks nothing. "Cold" has no
-compiled programs on disk, "warm" has those of an earlier run. The original, if given, loads our
-weights and encodes a batch of this size in its own form ("eager"). Rounds take turns; medians, the
-fastest and the slowest are printed. Without config.checkpoint, random weights are written to a file
-with the names of the original's.
+batch of random videos and texts is encoded and written; it decodes and ranks nothing, and takes one
+view of a video. "Cold" has no compiled programs on disk, "warm" has those of an earlier run. The
+original, if given, loads our weights and encodes a batch of this size in its own form ("eager").
+Rounds take turns; medians, the fastest and the slowest are printed. Without config.checkpoint,
+random weights are written to a file with the names of the original's.
 
 Tracing, lowering and compiling happen beside the work of other phases: only the phases from
 "imports" to "first batch" add up to the total.
@@ -45,6 +45,7 @@ from benchmarks.inputs import make_inputs
 from benchmarks.peer import Peer, requests_for, write_job
 from tokmerge_jax import checkpoints, command_line, registry, runtime
 from tokmerge_jax.config import Config
+from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.evaluation.report import settings
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks.synthetic import machine, random_weights
@@ -65,7 +66,8 @@ def main(config: Config) -> None:
     peer = Peer(_AGAINST.value, _PYTHON.value) if _AGAINST.value else None
     if peer:
         peer.check(config.system)
-    config = config.override({"eval.batch_size": _CLIPS.value})
+    views = {"data.clips": 1, "data.crops": 1} if isinstance(config.data, ActionData) else {}
+    config = config.override({"eval.batch_size": _CLIPS.value, **views})
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         ways = _ways(config, pathlib.Path(name), peer, stack)
         timed = in_turns(ways, _ROUNDS.value)

@@ -98,7 +98,9 @@ class Attention(nn.Module):
         if self.causal and weight is None:
             weight = jnp.tril(jnp.ones((1, x.shape[1], key.shape[1]), jnp.float32))
         drops = train and self.dropout > 0
-        if drops or (weight is not None and weight.ndim == 3):
+        if self.is_initializing():  # parameters depend on shapes alone, and tracing takes long
+            y, entropy = jnp.zeros(query.shape, value.dtype), jnp.zeros(query.shape[:2])
+        elif drops or (weight is not None and weight.ndim == 3):
             y, entropy = self._attend_dense(query, key, value, weight, scale, drops), None
         else:
             y, entropy = kernels.attention(
