@@ -2,6 +2,7 @@
 
 Questions, and the commands that answer them (`python -m benchmarks.NAME --help`):
   stages         how long does each stage of one system take, and how long the original's?
+  startup        how long until the first batch of an evaluation is done?
   accelerator    the same for all systems, on one accelerator, within a time limit
   performance    how much faster is ours? a table and a picture of the files of `stages`
   cost_model     how many seconds, not only GMAC, does a schedule save?
