@@ -123,7 +123,8 @@ def _ways(
     """The ways to start; the job of each is written to the folder."""
     system = registry.build(config)
     params = random_weights(system)
-    inputs = make_inputs(system, ["encode"], Sizes((config.eval.batch_size,)))
+    count = config.eval.batch_size
+    inputs = make_inputs(system, ["encode"], Sizes((count,), gallery=count))
     if not config.checkpoint:
         weights = folder / "weights.safetensors"
         host = jax.tree.map(np.asarray, params)

@@ -1,5 +1,6 @@
 """benchmarks/startup.py: the phases of a start, in turns, and that one program is compiled once."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -10,7 +11,9 @@ import time
 import pytest
 
 from benchmarks import startup
-from tokmerge_jax.config import files
+from benchmarks.peer import Peer
+from tokmerge_jax import registry
+from tokmerge_jax.config import files, tds_clip, umt
 
 PHASES = ["imports", "network", "checkpoint", "first batch"]
 
@@ -38,6 +41,29 @@ def test_ways_take_turns_and_medians_are_reported():
         ["2.00 (1.00-4.00)", "-"],
         ["-", "3.00 (3.00-3.00)"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "stages"),
+    [(umt.Retrieval(), ["text", "encode"]), (tds_clip.Recognition(), ["encode"])],
+    ids=["texts and videos", "videos"],
+)
+def test_the_original_encodes_a_batch_of_the_same_size(config, stages, monkeypatch):
+    asked = []
+
+    @contextlib.contextmanager
+    def started(peer, folder):
+        yield lambda **request: asked.append(request)
+
+    monkeypatch.setattr(Peer, "started", started)
+    system = registry.build(config.override({"eval.batch_size": 3}))
+    seconds = startup._original(Peer("checkout", "python"), system, "folder")
+    assert [request["stage"] for request in asked] == stages
+    assert {request["form"] for request in asked} == {"eager"}
+    assert asked[-1]["clips"] == 3
+    assert seconds["total"] == pytest.approx(
+        sum(value for name, value in seconds.items() if name != "total")
+    )
 
 
 @pytest.mark.slow
