@@ -7,7 +7,6 @@ import sys
 import time
 
 import clips
-import jax
 import numpy as np
 import pytest
 import script
@@ -17,9 +16,11 @@ from tokmerge_jax.configs import demo
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.video_text import Clip, Record
 from tokmerge_jax.tasks import schedules
+from tokmerge_jax.tasks.synthetic import random_weights
 from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
+SMALL = {"model.vision.depth": 3, "model.text.depth": 2, "model.text.fusion_layer": 1}
 CAPTIONS = ("a red circle moves up", "a blue cross", "a small square", "left, then right")
 
 
@@ -51,21 +52,24 @@ def test_a_number_of_trials_below_one_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
-    """Four clips and random weights."""
+    """Four clips, and random weights of a network whose programs compile fast."""
     folder = tmp_path_factory.mktemp("schedules")
     for i in range(4):
         clips.write(folder / f"{i}.mp4", clips.draw(20, 48, 64, seed=i))
     records = [Record((Clip(f"{i}.mp4", f"{i}.mp4"),), (text,)) for i, text in enumerate(CAPTIONS)]
     video_text.write(str(folder), "msvd", {"test": records})
-    params = tokmerge_jax.build(demo.get_config()).weights.init(jax.random.key(0))
-    export.write(folder / "weights.safetensors", params)
+    system = tokmerge_jax.build(
+        demo.get_config().override({**SMALL, "model.merger.r": (90, 60, 30)})
+    )
+    export.write(folder / "weights.safetensors", random_weights(system))
     return (
         "--config.data.dataset=msvd",
         f"--config.data.folder={folder}",
         f"--config.checkpoint={folder / 'weights.safetensors'}",
         "--config.data.workers=0",
         "--config.eval.batch_size=3",
-        "--config.model.merger.r=50",
+        "--config.model.merger.r=90,60,30",
+        *(f"--config.{key}={size}" for key, size in SMALL.items()),
     )
 
 
