@@ -1,4 +1,4 @@
-"""benchmarks/startup.py: the phases of a start, in turns, and that one program is compiled once."""
+"""benchmarks/startup.py: phases of a start, in turns, and that one program is compiled once."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from benchmarks import startup
+from benchmarks import starts
 from benchmarks.peer import Peer
 from tokmerge_jax import registry
 from tokmerge_jax.config import files, tds_clip, umt
@@ -30,11 +30,11 @@ def test_ways_take_turns_and_medians_are_reported():
 
         return run
 
-    timed = startup.in_turns({"cold": way("cold", 9, 5, 7), "warm": way("warm", 1, 2, 4)}, 3)
+    timed = starts.in_turns({"cold": way("cold", 9, 5, 7), "warm": way("warm", 1, 2, 4)}, 3)
     assert order == ["cold", "warm"] * 3
-    figures = {name: startup.figures(rounds) for name, rounds in timed.items()}
+    figures = {name: starts.figures(rounds) for name, rounds in timed.items()}
     assert figures == {"cold": {"total": (7, 5, 9)}, "warm": {"total": (2, 1, 4)}}
-    view = startup.table({**figures, "original": {"imports": (3.0, 3.0, 3.0)}}, "b16")
+    view = starts.table({**figures, "original": {"imports": (3.0, 3.0, 3.0)}}, "b16")
     assert [list(column.cells) for column in view.columns] == [
         ["total", "imports"],
         ["7.00 (5.00-9.00)", "-"],
@@ -57,7 +57,7 @@ def test_the_original_encodes_a_batch_of_the_same_size(config, stages, monkeypat
 
     monkeypatch.setattr(Peer, "started", started)
     system = registry.build(config.override({"eval.batch_size": 3}))
-    seconds = startup._original(Peer("checkout", "python"), system, "folder")
+    seconds = starts._original(Peer("checkout", "python"), system, "folder")
     assert [request["stage"] for request in asked] == stages
     assert {request["form"] for request in asked} == {"eager"}
     assert asked[-1]["clips"] == 3
