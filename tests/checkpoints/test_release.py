@@ -154,6 +154,7 @@ def test_the_outputs_count_as_well():
     assert DEMO._replace(outputs=DEMO.outputs + 0.0005).agrees(DEMO)
 
 
+@pytest.mark.slow
 def test_convert_reports_the_numbers(tmp_path):
     options = (f"--source={CONFIG.checkpoint}", f"--target={tmp_path / 'new'}", "--check")
     run = script.run("convert", "--config=demo", *options)

@@ -16,7 +16,7 @@ def test_only_some_tokens_leave_without_what_is_all_tokens_own():
     x = jnp.asarray(recipe.video((2, 9, 8), 1))
     size = 1 + jnp.asarray(recipe.video((2, 9), 2)) ** 2
     tokens = Tokens(x, size, Tokens.traced(x).origin)
-    params = Block(2).init(jax.random.key(0), Tokens(x))
+    params = jax.jit(Block(2).init)(jax.random.key(0), Tokens(x))
     every = jax.jit(Block(2).apply)(params, tokens)
     some = jax.jit(Block(2, ToMe(3)).apply, static_argnums=2)(params, tokens, False, x[:, :2])
     np.testing.assert_allclose(some.x, every.x[:, :2], atol=1e-5)

@@ -49,6 +49,21 @@ def pairs(x, attended, size, class_tokens, temperatures, r, both):
     return matching.best_pairs(best, partner, r, x.shape[1], class_tokens, class_tokens > 0)
 
 
+@partial(jax.jit, static_argnums=5)
+def merged(groups, x, attention, attended, size, pool):
+    """Places, sizes, tokens and the attention map after merging."""
+    mean = {
+        "pool0": lambda x: merge.weighted_mean(groups, x, size)[0],
+        "pool1": lambda x: merge.weighted_mean(groups, x, size * attended)[0],
+        "pool2": lambda x: merge.reduce(groups, x, "max"),
+        "pool3": lambda x: merge.reduce(groups, x, "mean"),
+    }[pool]
+    columns = merge.reduce(groups, rearrange(attention, "b k n m -> b m (n k)"))
+    rows = mean(rearrange(columns, "b m (n k) -> b n (k m)", k=2))
+    sizes = merge.reduce(groups, size[..., None])[..., 0]
+    return merge.destination(groups), sizes, mean(x), rearrange(rows, "b n (k m) -> b k n m", k=2)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_pairs_and_means_equal_the_original(case):
     """Each criterion alone and together, one and two directions, with and without sizes."""
@@ -61,18 +76,11 @@ def test_pairs_and_means_equal_the_original(case):
     temperatures = tuple(float(t) for t in temperatures.removeprefix("tau").split("_"))
     groups = pairs(x, attended, known, class_tokens, temperatures, r, both == "both1")
     expected = {name: UNIT.arrays[f"{case}/{name}"] for name in ("x", "size", "origin")}
-    np.testing.assert_array_equal(merge.destination(groups), expected["origin"])
-    np.testing.assert_array_equal(merge.reduce(groups, size[..., None])[..., 0], expected["size"])
-    mean = {
-        "pool0": lambda x: merge.weighted_mean(groups, x, size)[0],
-        "pool1": lambda x: merge.weighted_mean(groups, x, size * attended)[0],
-        "pool2": lambda x: merge.reduce(groups, x, "max"),
-        "pool3": lambda x: merge.reduce(groups, x, "mean"),
-    }[pool]
-    close(mean(x), expected["x"])
-    columns = merge.reduce(groups, rearrange(attention, "b k n m -> b m (n k)"))
-    rows = mean(rearrange(columns, "b m (n k) -> b n (k m)", k=2))
-    close(rearrange(rows, "b n (k m) -> b k n m", k=2), UNIT.arrays[f"{case}/attention"])
+    origin, sizes, mean, rows = merged(groups, x, attention, attended, size, pool)
+    np.testing.assert_array_equal(origin, expected["origin"])
+    np.testing.assert_array_equal(sizes, expected["size"])
+    close(mean, expected["x"])
+    close(rows, UNIT.arrays[f"{case}/attention"])
     if pool == "pool1" and temperatures == mctf.TEMPERATURES and both == "both1":
         tokens = Tokens.traced(x).replace(size=known)
         ours = compiled(MCTF(r, class_tokens))(tokens, attended)
@@ -106,6 +114,7 @@ def test_small_blocks_give_what_the_original_gives(ahead):
         np.testing.assert_array_equal(tokens.size, held)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [MCTFAhead, MCTFPrecise])
 def test_frames_that_merge_alike_and_places_that_are_equal(kind):
     """Three equal frames are one alone; rotation by one place for all tokens changes nothing."""
