@@ -69,7 +69,8 @@ def _inputs(system: Any, folder: str) -> tuple[Any, Any]:
     from tokmerge_jax.types import Actions, Gallery
 
     config = system.config.override({"data.folder": folder})
-    names = tuple(f"{i}.mp4" for i in range(config.eval.batch_size))
+    shape = evaluation.batch_shape(system, parallel.make_mesh()).shape
+    names = tuple(f"{i}.mp4" for i in range(shape[0]))
     for name in names:
         pathlib.Path(folder, name).touch()  # evaluations look at the files' times
     if system.retrieval:
@@ -81,7 +82,6 @@ def _inputs(system: Any, folder: str) -> tuple[Any, Any]:
     else:
         gallery = Actions(names, (0,) * len(names), tuple(map(str, range(config.model.classes))))
     system = dataclasses.replace(system, config=config)
-    shape = evaluation.batch_shape(system, parallel.make_mesh()).shape
     return system, _Batch(gallery, names, shape)
 
 
