@@ -1,5 +1,7 @@
 """Cuts between shots, on films drawn by hand: where they are, and what is none."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ DARK, GREY, LIGHT = 20, 120, 230
 
 def beginnings(*levels):
     frames = np.repeat(np.array(levels, np.uint8)[:, None], 4, axis=1)
-    return shots.beginnings(frames).tolist()
+    return shots.beginnings([frames]).tolist()
 
 
 def test_cuts_by_hand():
@@ -56,7 +58,31 @@ def test_shots_of_three_frames_or_more_are_told_apart(drawn, seed):
     noise = np.random.default_rng(seed).integers(0, 13, (len(levels), 8))
     cuts = np.cumsum([0, *(length for _, length in kept)])[:-1]
     frames = (levels[:, None] + noise).astype(np.uint8)
-    np.testing.assert_array_equal(shots.beginnings(frames), cuts)
+    np.testing.assert_array_equal(shots.beginnings([frames]), cuts)
+
+
+@given(
+    st.lists(st.sampled_from([0, 12, 24, 25, 50, 150]), min_size=1, max_size=40),
+    st.lists(st.integers(1, 5), min_size=40, max_size=40),
+)
+def test_the_parts_in_which_frames_come_do_not_count(levels, lengths):
+    frames = np.repeat(np.array(levels, np.uint8)[:, None], 4, axis=1)
+    parts = [part for part in np.split(frames, np.cumsum(lengths)) if len(part)]
+    expected = shots.beginnings([frames])
+    np.testing.assert_array_equal(shots.beginnings(parts), expected)
+
+
+def test_no_more_than_a_part_of_the_frames_is_held():
+    """A film ten times as long takes some bits more for each frame, of a kilobyte of pixels."""
+
+    def peak(parts):
+        tracemalloc.start()
+        shots.beginnings(np.zeros((256, 1024), np.uint8) for _ in range(parts))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(40) - peak(4) < 36 * 256 * 16
 
 
 @pytest.fixture(scope="module")

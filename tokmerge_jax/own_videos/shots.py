@@ -7,9 +7,10 @@ is as before, is therefore no cut, and neither is motion or a fade, whose frames
 """
 
 import pathlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from tokmerge_jax.data.video.decode import RecountedError, Video, open_video
 from tokmerge_jax.data.video.frame_folder import FrameFolder
@@ -28,27 +29,47 @@ def cuts(path: pathlib.Path | str) -> tuple[int, ...]:
     """
     with open_video(path, _EDGE) as video:
         try:
-            frames = _small(video)
+            found = beginnings(_small(video))
         except RecountedError:  # its length is correct from now on
-            frames = _small(video)
-    return tuple(beginnings(frames).tolist())
+            found = beginnings(_small(video))
+    return tuple(found.tolist())
 
 
-def beginnings(frames: UInt8[np.ndarray, "T P"]) -> Int64[np.ndarray, " N"]:
-    """The first frame of each shot, ascending from 0, of frames of P grey pixels."""
-    begins = np.ones(len(frames), bool)
-    for lag in range(1, _AFTER_FLASH + 1):
-        pair = frames[:-lag], frames[lag:]
-        change = np.maximum(*pair) - np.minimum(*pair)  # uint8, for long videos
-        differs = change.mean(axis=1) >= _LEAST  # frame i from frame i + lag
-        begins[1 : 1 + len(differs)] &= differs
-        begins[lag:] &= differs
+def beginnings(parts: Iterable[UInt8[np.ndarray, "_ P"]]) -> Int64[np.ndarray, " N"]:
+    """The first frame of each shot, ascending from 0, of frames of P grey pixels.
+
+    The frames come in parts, of which only the last ones of each are kept for the next one.
+    """
+    lags = range(1, _AFTER_FLASH + 1)
+    differs = {lag: [np.zeros(0, bool)] for lag in lags}  # frame i from frame i + lag
+    last, count = None, 0
+    for part in parts:
+        known = part if last is None else np.concatenate([last, part])
+        for lag in lags:
+            later = known[max(len(known) - len(part), lag) :]
+            differs[lag].append(_differs(known[len(known) - len(later) - lag :], later))
+        last, count = known[-_AFTER_FLASH:].copy(), count + len(part)
+    begins = np.ones(count, bool)
+    for lag in lags:
+        pair = np.concatenate(differs[lag])
+        begins[1 : 1 + len(pair)] &= pair
+        begins[lag:] &= pair
     begins[0] = True
     return np.flatnonzero(begins)
 
 
-def _small(video: Video | FrameFolder) -> UInt8[np.ndarray, "T P"]:
+def _differs(
+    frames: UInt8[np.ndarray, "T P"], later: UInt8[np.ndarray, "L P"]
+) -> Bool[np.ndarray, " L"]:
+    """Whether each of the first frames is unlike the one at the same place of `later`."""
+    pair = frames[: len(later)], later
+    change = np.maximum(*pair) - np.minimum(*pair)  # uint8
+    return change.mean(axis=1) >= _LEAST
+
+
+def _small(video: Video | FrameFolder) -> Iterator[UInt8[np.ndarray, "T P"]]:
+    """Yields the frames in parts of at most `_FRAMES`, small and grey."""
     numbers = range(video.length)
-    parts = (video.read(numbers[first:][:_FRAMES]) for first in numbers[::_FRAMES])
-    grey = [part.mean(axis=-1, dtype=np.float32).astype(np.uint8) for part in parts]
-    return np.concatenate(grey).reshape(video.length, -1)
+    for first in range(0, video.length, _FRAMES):
+        part = video.read(numbers[first:][:_FRAMES])
+        yield part.mean(axis=-1, dtype=np.float32).astype(np.uint8).reshape(len(part), -1)
