@@ -1,6 +1,7 @@
 """Selective decoding against decoding everything, on real files of many kinds."""
 
 import pathlib
+import tracemalloc
 from fractions import Fraction
 
 import av
@@ -16,6 +17,7 @@ from tokmerge_jax.data.pixels import umt
 from tokmerge_jax.data.sampling.frames import SAMPLERS
 from tokmerge_jax.data.video import decode, scaling
 from tokmerge_jax.data.video.clips import decoder
+from tokmerge_jax.data.video.packets import Packets
 from tokmerge_jax.types import UserError
 
 VIDEOS = pathlib.Path(__file__).parents[2] / "fixtures" / "videos"
@@ -484,3 +486,21 @@ def test_a_configuration_asks_for_the_size(folder):
     assert umt.resize(frames, 24) is frames
     with pytest.raises(UserError, match=r"config\.data\.decode_size=-2 must be 0"):
         decoder(testa.Data(decode_size=-2), 2, str(folder))
+
+
+def test_a_packet_more_takes_a_few_bytes():
+    """Not the objects that Python makes of its times: a film has a million of them."""
+    packet, facts = av.Packet(bytes(range(1, 40))), Packets("h264")
+
+    def add(count):
+        for _ in range(count):
+            packet.pts = packet.dts = 10**9 + facts.shown
+            facts.add(packet)
+
+    add(4000)
+    tracemalloc.start()
+    add(8000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert facts.shown == 12_000
+    assert held < 20 * facts.shown

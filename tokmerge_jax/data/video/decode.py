@@ -142,7 +142,7 @@ class Video:
                 head += self._decoded(None)
             elif len(head) < HEAD:
                 head += self._decoded(packet)
-                count = len(packets.times)
+                count = packets.shown
         index = packets.index(head, count, self._stream.codec_context.has_b_frames)
         self._shape, self._packed = _shape(head[0]), self._seen
         return index

@@ -6,10 +6,12 @@ some are hidden, damaged, empty, half a frame, or depend on packets that were cu
 
 import dataclasses
 import itertools
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 
 import av
+import numpy as np
 
 HEAD = 2
 """Number of frames that are decoded to test whether packets are frames."""
@@ -17,6 +19,7 @@ HEAD = 2
 _UNCODED = 16  # bytes; a smaller MPEG-4 packet may only state that there is no picture
 _HOLE = bytes(32)  # no lossy codec writes this many zeros, except these, to keep a constant rate:
 _FILLED = ("mpeg1video", "mpeg2video")
+_TICKS = "q"  # 8 bytes for a time, where an int would take 40: long videos have millions
 
 
 class MistrustError(Exception):
@@ -29,13 +32,19 @@ class FrameIndex:
 
     Attributes:
       count: number of frames.
-      times: when each is shown, in ticks, ascending; () if frames must be counted from the start.
+      times: when each is shown, in ticks, ascending; empty if frames must be counted from the
+        start.
       keyframes: when keyframes are shown, in ticks, ascending.
     """
 
     count: int
-    times: tuple[int, ...] = ()
+    times: Sequence[int] = ()
     keyframes: tuple[int, ...] = ()
+
+
+def _numbers() -> array:
+    """An empty array of times."""
+    return array(_TICKS)
 
 
 @dataclasses.dataclass
@@ -44,7 +53,8 @@ class Packets:
 
     Attributes:
       codec: FFmpeg's name of the codec.
-      times: presentation times (ticks) of the packets whose frames are shown.
+      times: presentation times (ticks) of the packets whose frames are shown, where stated.
+      untimed: number of such packets without a time.
       turns: decoding times (ticks), where packets state them.
       keyframes: presentation times of keyframes, discarded ones too.
       begin_whole: whether the first packet is a keyframe, so that nothing it needs was cut off;
@@ -53,8 +63,9 @@ class Packets:
     """
 
     codec: str
-    times: list[int | None] = dataclasses.field(default_factory=list)
-    turns: list[int] = dataclasses.field(default_factory=list)
+    times: array = dataclasses.field(default_factory=_numbers)
+    untimed: int = 0
+    turns: array = dataclasses.field(default_factory=_numbers)
     keyframes: list[int] = dataclasses.field(default_factory=list)
     begin_whole: bool | None = None
     are_doubtful: bool = False
@@ -73,8 +84,17 @@ class Packets:
             return
         if packet.is_keyframe and packet.pts is not None:
             self.keyframes.append(packet.pts)
-        if not packet.is_discard:  # as edit lists ask for
+        if packet.is_discard:  # as edit lists ask for
+            return
+        if packet.pts is None:
+            self.untimed += 1
+        else:
             self.times.append(packet.pts)
+
+    @property
+    def shown(self) -> int:
+        """The number of packets whose frames are shown."""
+        return len(self.times) + self.untimed
 
     def index(self, head: Sequence[av.VideoFrame], count: int, is_reordered: bool) -> FrameIndex:
         """Builds the index of the frames.
@@ -87,8 +107,8 @@ class Packets:
         Raises:
           MistrustError: if the packets or the first frames show that the index would be wrong.
         """
-        shown = sorted({time for time in self.times if time is not None})
-        if self.are_doubtful or len(shown) < len(self.times):
+        shown = array(_TICKS, np.unique(self.times).tobytes())
+        if self.are_doubtful or len(shown) < self.shown:
             raise MistrustError
         if not head or head[0].pts is None or not (self.begin_whole or head[0].key_frame):
             raise MistrustError
@@ -100,10 +120,10 @@ class Packets:
         if any(later <= turn for turn, later in itertools.pairwise(self.turns)):
             raise MistrustError  # times were guessed, or packets are missing
         first = bisect_left(shown, head[0].pts)  # earlier frames need a part that was cut off
-        if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD]:
+        if [frame.pts for frame in head[:HEAD]] != shown[first : first + HEAD].tolist():
             raise MistrustError
         keyframes = sorted(self.keyframes) or shown[:1]
-        return FrameIndex(len(shown) - first, tuple(shown[first:]), tuple(keyframes))
+        return FrameIndex(len(shown) - first, shown[first:], tuple(keyframes))
 
 
 def _is_hidden(packet: av.Packet, codec: str) -> bool:
