@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import golden
 import jax
 import jax.numpy as jnp
@@ -199,3 +200,30 @@ def test_samples_do_not_see_each_other():
         np.testing.assert_array_equal(alone.kept[0], together.kept[i])
         np.testing.assert_array_equal(alone.source[0], together.source[i])
         np.testing.assert_array_equal(alone.target[0], together.target[i])
+
+
+@pytest.mark.parametrize(("tokens", "cosines"), [(37, 16), (37, 18 * 7), (64, 1), (64, 2**10)])
+def test_blocks_of_tokens_decide_as_all_at_once(tokens, cosines, monkeypatch):
+    """Of whole numbers, whose products are exact however they are computed."""
+    metric = jnp.asarray(np.random.default_rng(tokens).integers(-3, 4, (2, tokens, 5)), jnp.float32)
+    order = np.stack([np.random.default_rng(i).permutation(tokens) for i in range(2)])
+    ways = [
+        bipartite_by(9, 1),
+        lambda metric: matching.kth(metric, 3),
+        lambda metric: matching.random(metric, 9, jnp.asarray(order)),
+    ]
+    whole = [way(metric) for way in ways]
+    monkeypatch.setattr(matching, "_COSINES", cosines)
+    for way, expected in zip(ways, whole, strict=True):
+        chex.assert_trees_all_equal(way(metric), expected)
+
+
+def test_memory_grows_with_the_number_of_tokens_not_with_its_square(monkeypatch):
+    def held(tokens):
+        metric = jax.ShapeDtypeStruct((1, tokens, 8), np.float32)
+        program = jax.jit(lambda metric: matching.bipartite(metric, 9)).lower(metric).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert held(4096) > 3 * held(2048)
+    monkeypatch.setattr(matching, "_COSINES", 2**16)
+    assert held(4096) < 2.2 * held(2048) < 2**21

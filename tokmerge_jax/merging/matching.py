@@ -12,6 +12,9 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Array, Float, Int, Shaped
 
+_COSINES = 2**24
+"""Largest number of cosines of a sample that are in memory at a time: 64 MiB."""
+
 
 @flax.struct.dataclass
 class Matching:
@@ -52,8 +55,7 @@ def bipartite(
     if r <= 0:
         return identity(batch, tokens)
     even, odd = sides(class_tokens)
-    score = cosine(metric[:, even], metric[:, odd])
-    best, partner = score.max(axis=-1), score.argmax(axis=-1)
+    best, partner = nearest(metric[:, even], metric[:, odd])
     return best_pairs(best, partner, r, tokens, class_tokens, ordered or class_tokens > 0)
 
 
@@ -118,7 +120,7 @@ def kth(metric: Float[Array, "B N D"], k: int) -> Matching:
     batch, tokens, _ = metric.shape
     runs = rearrange(jnp.arange(tokens // k * k), "(m k) -> m k", k=k)
     kept, source = runs[:, -1], rearrange(runs[:, :-1], "m k -> (m k)")
-    target = cosine(metric[:, source], metric[:, kept]).argmax(axis=-1)
+    _, target = nearest(metric[:, source], metric[:, kept])
     kept, source = (repeat(i, "n -> b n", b=batch) for i in (kept, source))
     return _matching(kept, source, target)
 
@@ -136,8 +138,10 @@ def random(metric: Float[Array, "B N D"], r: int, permutation: Int[Array, "B N"]
     if r <= 0:
         return identity(batch, tokens)
     source, kept = permutation[:, :r], permutation[:, r:]
-    score = cosine(*(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept)))
-    return _matching(kept, source, score.argmax(axis=-1))
+    _, target = nearest(
+        *(jnp.take_along_axis(metric, i[..., None], axis=1) for i in (source, kept))
+    )
+    return _matching(kept, source, target)
 
 
 def highest(score: Float[Array, "B N"], r: int) -> Int[Array, "B M"]:
@@ -190,6 +194,29 @@ def mode(x: Shaped[Array, "B N A"]) -> Shaped[Array, "B A"]:
     x = jnp.sort(x, axis=1)
     counts = (x[:, :, None] == x[:, None]).sum(axis=2)
     return jnp.take_along_axis(x, counts.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def nearest(
+    a: Float[Array, "B A D"], b: Float[Array, "B M D"]
+) -> tuple[Float[Array, "B A"], Int[Array, "B A"]]:
+    """The cosine of each vector of a with the most similar one of b, and the place of that.
+
+    Vectors of a are compared in blocks of at most `_COSINES` cosines, so that the memory grows with
+    the number of tokens, not with its square.
+    """
+
+    def best(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+        score = cosine(a, b)
+        return score.max(axis=-1), score.argmax(axis=-1)
+
+    count = a.shape[1]
+    blocks = -(-count // max(_COSINES // b.shape[1], 1))
+    if blocks <= 1:
+        return best(a)
+    a = jnp.pad(a, ((0, 0), (0, -count % blocks), (0, 0)))
+    found = jax.lax.map(best, rearrange(a, "b (n a) d -> n b a d", n=blocks))
+    most, place = (rearrange(x, "n b a -> b (n a)")[:, :count] for x in found)
+    return most, place
 
 
 def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
