@@ -18,7 +18,7 @@ from tokmerge_jax.data.video.frame_folder import FrameFolder
 _LEAST = 25  # a fade of 11 frames never changes by as much: 255 / 11 = 23.2
 _AFTER_FLASH = 3  # frames from one before a flash to the first one after it
 _EDGE = 16  # of the small frames: motion inside a sixteenth of a picture hardly counts
-_FRAMES = 1 << 15  # read at a time: 25 MB
+_FRAMES = 1 << 13  # read at a time: 6 MB
 
 
 def cuts(path: pathlib.Path | str) -> tuple[int, ...]:

@@ -418,6 +418,15 @@ def test_where_a_stream_says_that_chroma_lies_does_not_count(folder):
     np.testing.assert_array_equal(frames[0], frames[2])
 
 
+def test_small_frames_do_not_hold_those_of_ffmpeg(folder):
+    with av.open(str(folder / "b_frames.mp4")) as container:
+        frames = [*container.decode(video=0)]
+    scale = scaling.Scaler(16)
+    small = [scale(frame) for frame in frames]
+    assert len(small) == 61
+    assert {(pixels.base, pixels.nbytes) for pixels in small} == {(None, 16 * 16 * 3)}
+
+
 def test_scaling_halves_by_a_triangle_twice_as_wide():
     """Resizes rows of grey with weights 1 3 3 1, in eighths."""
     rows = np.array([0, 0, 80, 160, 240, 40, 0, 0], np.uint8)
