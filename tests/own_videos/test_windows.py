@@ -132,6 +132,34 @@ def test_clips_are_those_of_the_definition_and_frames_decoded_once(film, monkeyp
         np.testing.assert_array_equal(clip, halved(whole[start + sample_indices(25, FRAMES)]))
 
 
+def test_frames_that_are_counted_are_decoded_twice_however_many_parts_there_are(
+    film, tmp_path, monkeypatch
+):
+    """AVI states no times: a part cannot begin at a keyframe, only where a count ended."""
+    with open_video(film / "film.mp4") as video:
+        clips.write(tmp_path / "film.avi", video.read(range(240)))
+    monkeypatch.setattr(windows, "_FRAMES", 2 * FRAMES)
+    decoded, pixels_of = [], decode.Video._frames
+
+    def noted(self, *wanted):
+        for frame in pixels_of(self, *wanted):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(decode.Video, "_frames", noted)
+    how = reader(tmp_path)
+    with open_video(tmp_path / "film.avi") as video:
+        assert video.counts
+        whole = video.read(range(240))
+    decoded.clear()
+    places = [windows.Place("film.avi", first) for first in range(0, 19, 2)]
+    for part in map(how, places):
+        for window, chosen in zip(part.windows, part.chosen, strict=True):
+            numbers = round(window.start * 25) + sample_indices(25, FRAMES)
+            np.testing.assert_array_equal(part.frames[chosen], halved(whole[numbers]))
+    assert 240 < len(decoded) <= 2 * 240
+
+
 def test_a_whole_video_is_read_as_in_evaluation(film):
     for seconds in (0, 3):  # trimmed
         how = {"length": 0.0, "seconds": seconds}

@@ -156,7 +156,10 @@ class Reader:
         if not place.shots:
             shots = cuts(self.name(place)) if self.cut_shots else (0,)
             place = place._replace(shots=shots)
+        turn = place.first // self.per_part % 2
         _, video = _opened(self.name(place), self.decoder.size)
+        if turn and isinstance(video, Video) and video.counts:
+            _, video = _opened(self.name(place), self.decoder.size, turn)
         try:
             return self._part(video, *place)
         except RecountedError:  # its length is correct from now on
@@ -183,11 +186,15 @@ class Reader:
         return Part(windows, frames, places.reshape(len(some), -1), len(spans), shots)
 
 
-@functools.lru_cache(maxsize=1)
-def _opened(name: str, size: int) -> tuple[contextlib.ExitStack, Video | FrameFolder]:
+@functools.lru_cache(maxsize=2)
+def _opened(
+    name: str, size: int, turn: int = 0
+) -> tuple[contextlib.ExitStack, Video | FrameFolder]:
     """The open video, and what closes it with the last reference.
 
-    A worker's next part may be of the same video, and opening reads all packets of a file.
+    A worker's next part may be of the same video, and opening reads all packets of a file. Parts
+    overlap, and where frames are counted, one before the last would be counted from the start:
+    every other part has a `turn` of its own, so that both only go on.
     """
     opened = contextlib.ExitStack()
     return opened, opened.enter_context(open_video(name, size))

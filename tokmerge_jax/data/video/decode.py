@@ -65,6 +65,11 @@ class Video:
         return self._index.count
 
     @property
+    def counts(self) -> bool:
+        """Whether frames are counted, so that those before the last one mean to start again."""
+        return not self._index.times
+
+    @property
     def unshown(self) -> int:
         """Number of packets without a shown frame: hidden, discarded by an edit list, damaged, or
         dependent on a part that was cut off. Decord (0.6) counts them all as frames.
@@ -127,6 +132,7 @@ class Video:
 
     def _open(self) -> None:
         self._opened.close()
+        self._counting: Iterator[av.VideoFrame] | None = None
         self._container, self._stream = open_stream(self._path, self._opened)
 
     def _by_packets(self) -> FrameIndex:
@@ -176,10 +182,14 @@ class Video:
         return pixels
 
     def _by_count(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
-        self._open()
-        frames = itertools.islice(self._frames(), wanted[-1] + 1)
+        """Counts from the start, or on from where the last count ended, if all come later."""
+        if self._counting is None or wanted[0] < self._counted:
+            self._open()
+            self._counting, self._counted = self._frames(), 0
+        first, self._counted = self._counted, wanted[-1] + 1
+        frames = itertools.islice(self._counting, self._counted - first)
         chosen = frozenset(wanted)
-        return {i: self._pixels(frame) for i, frame in enumerate(frames) if i in chosen}
+        return {i: self._pixels(frame) for i, frame in enumerate(frames, first) if i in chosen}
 
     def _decode(self, numbers: Mapping[int, int], begin: int) -> dict[int, np.ndarray]:
         """Decodes from the current position on; returns frame number -> pixels.
