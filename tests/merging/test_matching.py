@@ -222,7 +222,9 @@ def test_memory_grows_with_the_number_of_tokens_not_with_its_square(monkeypatch)
     def held(tokens):
         metric = jax.ShapeDtypeStruct((1, tokens, 8), np.float32)
         program = jax.jit(lambda metric: matching.bipartite(metric, 9)).lower(metric).compile()
-        return program.memory_analysis().temp_size_in_bytes
+        sizes = program.memory_analysis()
+        assert sizes
+        return sizes.temp_size_in_bytes
 
     assert held(4096) > 3 * held(2048)
     monkeypatch.setattr(matching, "_COSINES", 2**16)

@@ -149,6 +149,7 @@ def test_frames_that_are_counted_are_decoded_twice_however_many_parts_there_are(
     monkeypatch.setattr(decode.Video, "_frames", noted)
     how = reader(tmp_path)
     with open_video(tmp_path / "film.avi") as video:
+        assert isinstance(video, decode.Video)
         assert video.counts
         whole = video.read(range(240))
     decoded.clear()
