@@ -9,7 +9,7 @@ MEMORY: Mapping[Literal["flat", "linear"], int] = {"flat": 0, "linear": 1}
 """How memory should grow -> the exponent of the work."""
 
 _ATTEND = "all patches attend to one another: pairs of them grow by 2, GMAC by {gmac:.2f}"
-_TWICE = "XLA's fused products (YNNPACK) hold their matrices twice from some 4000 patches on"
+_TWICE = "linear but for a step at some 4000 patches, from which XLA's fused products take more"
 
 
 class Axis(NamedTuple):

@@ -62,7 +62,6 @@ def _draw(above: Axes, below: Axes, axis: Axis, measured: Sequence[Row], *, fill
     """Draws an axis's points, and beside the first kind of them what would be ideal."""
     amounts = [axis.amount(row["work"]) for row in measured]
     times = [amount / amounts[0] for amount in amounts]
-    face = {} if filled else {"markerfacecolor": "white"}
     memory = [row["over"] / _MIB for row in measured]
     ideal = [memory[0] * more ** MEMORY[axis.memory] for more in times]
     series = (
@@ -72,7 +71,8 @@ def _draw(above: Axes, below: Axes, axis: Axis, measured: Sequence[Row], *, fill
     for axes, values, ideal, colour, marker in series:
         if filled:
             axes.plot(times, ideal, "--", color=_IDEAL, linewidth=1, zorder=1)
-        axes.plot(times, values, marker=marker, color=colour, markersize=4, linewidth=1.3, **face)
+        (line,) = axes.plot(times, values, marker=marker, color=colour, markersize=4, linewidth=1.3)
+        line.set_markerfacecolor(colour if filled else "white")
         _style(axes, times, [value for line in axes.lines for value in _values(line)])
     if filled and all("gmac" in row for row in measured):
         first = measured[0]
@@ -111,16 +111,16 @@ def _style(axes: Axes, times: Sequence[float], values: Sequence[float]) -> None:
 
 def _key(merging: bool) -> list[Line2D]:
     """The lines of the legend."""
-    white = {"markerfacecolor": "white"}
-    kinds = [
-        ("measured seconds", {"color": _TIME, "marker": "o"}),
-        ("memory beside what was held before", {"color": _MEMORY, "marker": "s"}),
-        ("the same, merging", {"color": "0.35", "marker": "o", **white}),
-        ("linear (or flat, as it should be)", {"color": _IDEAL, "linestyle": "--"}),
-        ("as GMAC grow", {"color": _GMAC, "linestyle": ":"}),
+    lines = [
+        Line2D([], [], color=_TIME, marker="o", label="measured seconds"),
+        Line2D([], [], color=_MEMORY, marker="s", label="memory beside what was held before"),
+        Line2D([], [], color=_IDEAL, linestyle="--", label="linear (or flat, as it should be)"),
+        Line2D([], [], color=_GMAC, linestyle=":", label="as GMAC grow"),
     ]
-    return [
-        Line2D([], [], label=label, markersize=4, **look)
-        for label, look in kinds
-        if merging or "merging" not in label
-    ]
+    if merging:
+        hollow = Line2D([], [], color="0.35", marker="o", label="the same, merging")
+        hollow.set_markerfacecolor("white")
+        lines.insert(2, hollow)
+    for line in lines:
+        line.set_markersize(4)
+    return lines
