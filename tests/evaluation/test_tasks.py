@@ -12,6 +12,7 @@ import tokmerge_jax
 from tokmerge_jax import data, runtime
 from tokmerge_jax.data import loader
 from tokmerge_jax.data.video.clips import decoder
+from tokmerge_jax.evaluation import Model
 from tokmerge_jax.system import Recognition
 from tokmerge_jax.tasks import evaluation as tasks
 from tokmerge_jax.types import Actions, Choices, UserError
@@ -91,6 +92,15 @@ def test_seconds_are_those_of_all_sittings(system, tmp_path):
     first = tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"]
     assert first["classify videos"] > 0
     assert tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"] == first
+
+
+def test_only_an_evaluation_that_is_not_finished_compiles_ahead(system, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(Model, "begin", lambda model, function, rows: begun.append(rows.shape))
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
+    for _ in range(2):
+        tasks.evaluate("run", system, {}, source, tmp_path / "out")
+        assert [shape[0] for shape in begun] == [1]
 
 
 def test_a_model_that_tells_nothing_is_reported(system, tmp_path, capsys):
