@@ -300,6 +300,21 @@ def test_a_program_that_is_compiled_ahead_is_the_one_that_runs():
     np.testing.assert_array_equal(model.compiled(function)(np.zeros(8, np.float32)), np.ones(8))
 
 
+def test_what_is_compiled_ahead_has_the_precision_of_its_caller():
+    """That of a `with` block, as in `tokmerge_jax.evaluate`, holds in one thread alone."""
+    traced = []
+
+    def function(params, x):
+        traced.append(jax.config.jax_default_matmul_precision)
+        return x @ params["a"]
+
+    model = evaluation.Model({"a": np.ones((2, 2), np.float32)}, parallel.make_mesh())
+    with jax.default_matmul_precision("tensorfloat32"):
+        model.begin(function, jax.ShapeDtypeStruct((8, 2), np.float32))
+        model.compiled(function)(np.zeros((8, 2), np.float32))
+    assert traced == ["tensorfloat32"]
+
+
 def test_what_comes_before_a_video_that_stops_the_run_is_kept(tmp_path):
     def stopping(size, rows):
         yield from itertools.islice(small_gallery.batches(size, rows), 2)

@@ -43,9 +43,10 @@ class Model:
         """
         given = parallel.abstract(self.mesh, dict(self.params))
         array = jax.ShapeDtypeStruct(rows.shape, rows.dtype, sharding=parallel.rows(self.mesh))
+        precision = jax.config.jax_default_matmul_precision  # of this thread, if it has its own
 
         def compile_it() -> None:
-            with jax.set_mesh(self.mesh):
+            with jax.default_matmul_precision(precision), jax.set_mesh(self.mesh):
                 runtime.jit(_on_whole(function)).lower(given, array).compile()
 
         pool = ThreadPoolExecutor(1)
