@@ -67,6 +67,23 @@ def test_pictures_come_back(folder):
     assert (distance.argmin(1) == np.arange(20)).all()
 
 
+def test_after_an_error_frames_are_counted_from_the_start(folder):
+    """Where frames are counted, the next read would go on from the frame after the error."""
+    path = clips.write(folder / "counted.avi", clips.draw(24, 48, 64))
+    full = clips.decode_all(path)
+
+    def fail(frame):
+        raise MemoryError
+
+    with decode.open_video(path) as opened:
+        assert isinstance(opened, decode.Video)
+        assert opened.counts
+        np.testing.assert_array_equal(opened.read([1, 3]), full[[1, 3]])
+        with pytest.raises(MemoryError):
+            opened.read([5, 11], fail)
+        np.testing.assert_array_equal(opened.read([12, 20]), full[[12, 20]])
+
+
 def test_only_the_wanted_groups_are_decoded(folder, monkeypatch):
     path = clips.write(folder / "long.mp4", clips.draw(240, 48, 64), gop=20)
     decoded = []

@@ -27,7 +27,7 @@ from jaxtyping import UInt8
 
 from tokmerge_jax.data.video.frame_folder import FrameFolder, is_pattern
 from tokmerge_jax.data.video.packets import HEAD, FrameIndex, MistrustError, Packets
-from tokmerge_jax.data.video.scaling import Scaler
+from tokmerge_jax.data.video.scaling import Scaler, shape, turns
 from tokmerge_jax.types import UserError
 
 _DEFAULT_RATE = 25.0  # frames per second where a container does not state its rate
@@ -150,7 +150,7 @@ class Video:
                 head += self._decoded(packet)
                 count = packets.shown
         index = packets.index(head, count, self._stream.codec_context.has_b_frames)
-        self._shape, self._packed = _shape(head[0]), self._seen
+        self._shape, self._packed = shape(head[0]), self._seen
         return index
 
     def _recount(self) -> None:
@@ -163,7 +163,7 @@ class Video:
             raise UserError(
                 f"{self._path} holds no frame that can be decoded (of at most {_PIXELS:,} pixels)"
             )
-        self._shape = _shape(first)
+        self._shape = shape(first)
         self._index = FrameIndex(1 + sum(1 for _ in frames))
         self._packed = self._seen
 
@@ -186,10 +186,13 @@ class Video:
         if self._counting is None or wanted[0] < self._counted:
             self._open()
             self._counting, self._counted = self._frames(), 0
-        first, self._counted = self._counted, wanted[-1] + 1
-        frames = itertools.islice(self._counting, self._counted - first)
+        counting, first, stop = self._counting, self._counted, wanted[-1] + 1
+        self._counting = None  # an error ends the count
+        frames = enumerate(itertools.islice(counting, stop - first), first)
         chosen = frozenset(wanted)
-        return {i: self._pixels(frame) for i, frame in enumerate(frames, first) if i in chosen}
+        pixels = {i: self._pixels(frame) for i, frame in frames if i in chosen}
+        self._counting, self._counted = counting, stop
+        return pixels
 
     def _decode(self, numbers: Mapping[int, int], begin: int) -> dict[int, np.ndarray]:
         """Decodes from the current position on; returns frame number -> pixels.
@@ -343,14 +346,3 @@ def naming(path: pathlib.Path) -> Iterator[None]:
         yield
     except (FFmpegError, OSError) as error:
         raise UserError(f"{path}: cannot be decoded ({error.strerror})") from error
-
-
-def _shape(frame: av.VideoFrame) -> tuple[int, int]:
-    """Height and width of a frame, as shown."""
-    height, width = frame.height, frame.width
-    return (width, height) if turns(frame) % 2 else (height, width)
-
-
-def turns(frame: av.VideoFrame) -> int:
-    """Number of counter-clockwise quarter turns by which a frame is rotated when shown."""
-    return round(frame.rotation / 90)

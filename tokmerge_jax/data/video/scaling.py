@@ -47,9 +47,20 @@ def _graph(frame: av.VideoFrame, size: int) -> Graph:
     )
     graph.link_nodes(
         source,
-        *(graph.add("transpose", "cclock") for _ in range(round(frame.rotation / 90) % 4)),
+        *(graph.add("transpose", "cclock") for _ in range(turns(frame) % 4)),
         graph.add("scale", f"{size}:{size}:{_HOW}"),
         graph.add("format", "rgb24"),
         graph.add("buffersink"),
     ).configure()
     return graph
+
+
+def shape(frame: av.VideoFrame) -> tuple[int, int]:
+    """Height and width of a frame, as shown."""
+    height, width = frame.height, frame.width
+    return (width, height) if turns(frame) % 2 else (height, width)
+
+
+def turns(frame: av.VideoFrame) -> int:
+    """Number of counter-clockwise quarter turns by which a frame is rotated when shown."""
+    return round(frame.rotation / 90)

@@ -10,7 +10,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
-from tokmerge_jax.data.video.decode import naming, open_stream, turns
+from tokmerge_jax.data.video.decode import naming, open_stream
+from tokmerge_jax.data.video.scaling import turns
 from tokmerge_jax.types import UserError
 
 _MOST = 300  # frames decoded, so that a long group of pictures takes no longer
