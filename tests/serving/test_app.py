@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 
 import jsonschema
 import pytest
@@ -9,13 +10,14 @@ from PIL import Image
 from small_server import CLIPS, expected, send, send_all, spans
 from starlette.routing import Route
 
+from tokmerge_jax.own_videos.contents import Contents
 from tokmerge_jax.own_videos.damage import damaged
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.running import Running
 from tokmerge_jax.serving import files
 from tokmerge_jax.serving.app import application
 from tokmerge_jax.serving.batching import Batches
-from tokmerge_jax.serving.catalogue import identify
+from tokmerge_jax.serving.catalogue import Catalogue, identify
 from tokmerge_jax.serving.files import located
 
 TEXTS = ["a red square moves left", "a white cross"]
@@ -77,6 +79,20 @@ def test_the_state_of_the_index(service, client):
     with Running(service.engine.place, 10, done=4):
         indexing = {"done": 4, "total": 10, "seconds_left": None}
         assert client.get("/health").json()["indexing"] == indexing
+
+
+def test_folders_are_found_beside_other_requests(service, monkeypatch):
+    """Those of a million videos take a while, in which the loop of all requests would stand."""
+    seen = []
+    folders = Contents.folders
+    monkeypatch.setattr(
+        Contents, "folders", lambda held: seen.append(threading.get_ident()) or folders(held)
+    )
+    monkeypatch.setattr(service.engine, "catalogue", Catalogue(service.engine.place))
+    health = asyncio.run(service.health())
+    assert health.folders == ["2024", "2024/june"]
+    assert len(seen) == 1
+    assert threading.get_ident() not in seen
 
 
 def test_a_video_and_its_thumbnail(service, client):

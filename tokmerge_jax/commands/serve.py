@@ -70,7 +70,7 @@ def _named() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UserError(
             f"serve needs the package {error.name}, which is not installed: pip install starlette"
-            " uvicorn mcp (or tokmerge_jax with its extra, -e '.[serve]')"
+            " uvicorn mcp pylance (or tokmerge_jax with its extra, -e '.[serve]')"
         ) from error
 
 

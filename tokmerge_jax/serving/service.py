@@ -13,6 +13,7 @@ from tokmerge_jax.own_videos import running
 from tokmerge_jax.own_videos.filters import Filter
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.serving import answers
+from tokmerge_jax.serving.catalogue import Reading
 from tokmerge_jax.serving.engine import Engine
 from tokmerge_jax.serving.files import MissingError, opened
 from tokmerge_jax.serving.parameters import Search, Selection, Similar, Still
@@ -119,13 +120,18 @@ class Service:
         except UserError as error:
             raise MissingError("the video cannot be decoded") from error
 
+    def _held(self) -> tuple[Reading, tuple[str, ...]]:
+        """What the index holds, and its folders, which take a while the first time."""
+        held = self.engine.catalogue.reading()
+        return held, held.folders
+
     async def health(self) -> answers.Health:
         """The state of the index.
 
         Raises:
           UserError: if it is damaged.
         """
-        held = await anyio.to_thread.run_sync(self.engine.catalogue.reading)
+        held, folders = await anyio.to_thread.run_sync(self._held)
         progress = running.read(self.engine.place)
         return answers.Health(
             status="ready" if held.windows else "empty",
@@ -135,7 +141,7 @@ class Service:
             system=self.engine.system,
             reranks=self.engine.searcher.reranked > 0,
             version=self._version,
-            folders=[*map(answers.text, held.folders)],
+            folders=[*map(answers.text, folders)],
             indexing=None if progress is None else answers.Progress(**progress),
         )
 
