@@ -21,6 +21,8 @@ from tokmerge_jax.commands import compare
         (["/one/demo", "demo"], ["/one/demo", "demo"]),
         (["s3://runs/all/a", "s3://runs/all/b"], ["a", "b"]),
         (["."], ["."]),
+        (["kept/before.json", "kept/after.json"], ["before.json", "after.json"]),
+        (["kept/before.json", "results/results.json"], ["kept/before.json", "results"]),
     ],
 )
 def test_a_run_is_named_by_the_folders_that_differ(places, names):

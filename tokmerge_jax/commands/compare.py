@@ -40,8 +40,11 @@ def run() -> None:
 
 
 def names(places: Sequence[Place]) -> list[str]:
-    """The names of runs: their folders, below the last folder that holds all of them."""
-    folders = [path.parent if path.suffix == ".json" else path for path in places]
+    """The names of runs: their folders, below the last folder that holds all of them.
+
+    A file of results that has another name than the one in a run's folder keeps its name.
+    """
+    folders = [path.parent if path.name == "results.json" else path for path in places]
     holding = set.intersection(*(set(folder.parents) for folder in folders))
     if not holding:
         return [*map(str, folders)]
