@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -94,6 +95,7 @@ def ways(
         "warm": functools.partial(_ours, job, kept),
     }
     if peer:
+        _requests(system)  # or it fails before anything is timed
         original = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_job(original, system, params, inputs)
         timed["original"] = functools.partial(_original, peer, system, str(original))
@@ -120,9 +122,24 @@ def _original(peer: Peer, system: System, folder: str) -> Seconds:
     begun = time.perf_counter()
     with peer.started(folder) as ask:
         loaded = time.perf_counter() - begun
-        if system.retrieval:
-            ask(**next(iter(requests_for("text", system).values())))
-        clips = system.config.eval.batch_size
-        ask(**next(iter(requests_for("encode", system, clips=clips).values())))
+        for request in _requests(system):
+            ask(**request)
         total = time.perf_counter() - begun
     return {"imports, network, weights": loaded, "first batch": total - loaded, "total": total}
+
+
+def _requests(system: System) -> list[dict[str, Any]]:
+    """What the original is asked for: the texts, if there are any, and the videos, both "eager".
+
+    Raises:
+      UserError: if it does not do the same work.
+    """
+    clips = system.config.eval.batch_size
+    texts = [requests_for("text", system)] if system.retrieval else []
+    asked = [*texts, requests_for("encode", system, clips=clips)]
+    if not all(asked):
+        raise UserError(
+            f"the original of {system.name!r} does not encode the same videos and texts; leave out"
+            " --against"
+        )
+    return [next(iter(forms.values())) for forms in asked]

@@ -13,7 +13,8 @@ import pytest
 from benchmarks import starts
 from benchmarks.peer import Peer
 from tokmerge_jax import registry
-from tokmerge_jax.config import files, tds_clip, umt
+from tokmerge_jax.config import files, pe_core, tds_clip, umt
+from tokmerge_jax.types import UserError
 
 PHASES = ["imports", "network", "checkpoint", "first batch"]
 
@@ -64,6 +65,20 @@ def test_the_original_encodes_a_batch_of_the_same_size(config, stages, monkeypat
     assert seconds["total"] == pytest.approx(
         sum(value for name, value in seconds.items() if name != "total")
     )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pe_core.Retrieval(),
+        tds_clip.Recognition().override({"model.merger.name": "tome", "model.merger.r": 2}),
+    ],
+    ids=["it encodes no texts", "it merges nothing"],
+)
+def test_an_original_that_does_less_is_not_timed(config):
+    system = registry.build(config)
+    with pytest.raises(UserError, match=f"{system.name}' does not encode the same .*; leave out"):
+        starts._requests(system)
 
 
 @pytest.mark.slow
