@@ -204,7 +204,7 @@ def test_samples_do_not_see_each_other():
 
 @pytest.mark.parametrize(("tokens", "cosines"), [(37, 16), (37, 18 * 7), (64, 1), (64, 2**10)])
 def test_blocks_of_tokens_decide_as_all_at_once(tokens, cosines, monkeypatch):
-    """Of whole numbers, whose products are exact however they are computed."""
+    """The numbers are whole, so that products are exact however they are computed."""
     metric = jnp.asarray(np.random.default_rng(tokens).integers(-3, 4, (2, tokens, 5)), jnp.float32)
     order = np.stack([np.random.default_rng(i).permutation(tokens) for i in range(2)])
     ways = [
