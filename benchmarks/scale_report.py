@@ -1,17 +1,21 @@
 """What the points of `scale.py` say: exponents of growth, and Markdown tables of them."""
 
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.scale_axes import AXES, MEMORY, Axis, Point
+from tokmerge_jax import runtime
+from tokmerge_jax.types import UserError
 
 Row = Mapping[str, Any]
 """The figures of a point (`scale_jobs.Figures`), and "work"."""
 
 _NEAR = 0.15  # of an exponent: differences that are no other growth
 _MIB = 2**20
+_MARKS = "<!-- figures of benchmarks/scale.py -->", "<!-- end of figures -->"
 _SAME = 24 * _MIB  # memory that varies by less is flat
 
 
@@ -131,3 +135,18 @@ def _detail(title: str, row: Row) -> str:
 
 def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def insert(page: pathlib.Path, lines: Sequence[str]) -> None:
+    """Puts lines into a page, between its two comments, in place of what is there.
+
+    Raises:
+      UserError: if it lacks them.
+    """
+    text = page.read_text("utf-8")
+    before, first, rest = text.partition(_MARKS[0])
+    _, last, after = rest.partition(_MARKS[1])
+    if not (first and last):
+        raise UserError(f"{page} has no lines {_MARKS[0]} and {_MARKS[1]}; write them there")
+    content = "\n".join(lines)
+    runtime.write_text(page, f"{before}{first}\n\n{content}\n\n{last}{after}")

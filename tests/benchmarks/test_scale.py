@@ -8,7 +8,14 @@ import pytest
 import script
 from PIL import Image
 
-from benchmarks import scale, scale_axes, scale_data, scale_jobs, scale_memory, scale_picture
+from benchmarks import (
+    scale_axes,
+    scale_data,
+    scale_jobs,
+    scale_memory,
+    scale_picture,
+    scale_points,
+)
 from benchmarks import scale_report as report
 from benchmarks.scale_axes import AXES, Axis, Point
 from tokmerge_jax.config import files
@@ -184,22 +191,22 @@ def test_a_stopped_run_measures_what_is_missing_and_what_was_measured_otherwise(
             raise KeyboardInterrupt
         return None if point.work == 2 else figures(1.0, 3)
 
-    monkeypatch.setattr(scale, "_alone", alone)
+    monkeypatch.setattr(scale_points, "_alone", alone)
     monkeypatch.setattr(scale_data, "prepare", lambda folder, points: None)
     file, wanted = tmp_path / "scale.json", scale_axes.points(["batch"])
     config = files.read("demo")[0].resolved()
 
     def measure(config):
         setting = scale_jobs.Setting(tmp_path / "data", config)
-        scale.measure(scale.read(file), file, wanted, setting)
+        scale_points.measure(scale_points.read(file), file, wanted, setting)
 
     with pytest.raises(KeyboardInterrupt):
         measure(config)
     assert "[1 of 4] clips of a batch: 1: 1 s, 3 MiB beside 100" in capsys.readouterr().err
-    assert list(scale.read(file)["points"]) == ["batch:1"]
+    assert list(scale_points.read(file)["points"]) == ["batch:1"]
     measure(config)
     assert asked[3:] == ["batch:2", "batch:4", "batch:8"]
-    assert list(scale.read(file)["points"]) == ["batch:1", "batch:4", "batch:8"]
+    assert list(scale_points.read(file)["points"]) == ["batch:1", "batch:4", "batch:8"]
     measure(config)
     assert asked[6:] == ["batch:2"]  # it failed
     measure(config.override({"model.vision.depth": 5}))
@@ -211,19 +218,19 @@ def test_a_damaged_file_is_named(tmp_path):
     for content in ("{", "[]", "{}"):
         file.write_text(content)
         with pytest.raises(UserError, match=r"scale\.json: damaged; delete it"):
-            scale.read(file)
+            scale_points.read(file)
 
 
 def test_tables_take_the_place_of_those_of_a_page(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{scale._MARKS[0]}\nold\n{scale._MARKS[1]}\nafter\n")
+    page.write_text(f"before\n{report._MARKS[0]}\nold\n{report._MARKS[1]}\nafter\n")
     for lines in (["a", "b"], ["c"]):
-        scale.insert(page, lines)
-    begin, end = scale._MARKS
+        report.insert(page, lines)
+    begin, end = report._MARKS
     assert page.read_text() == f"before\n{begin}\n\nc\n\n{end}\nafter\n"
     page.write_text("no marks")
     with pytest.raises(UserError, match=r"page\.md has no lines"):
-        scale.insert(page, [])
+        report.insert(page, [])
 
 
 def test_memory_is_that_of_the_job():
