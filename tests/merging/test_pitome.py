@@ -162,5 +162,6 @@ def test_sizes_count_in_attention_only_where_the_merger_says_so(kind, name, coun
             proportional=True,
         ),
     }[kind]()
-    jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 2, 24, 24, 3)))
+    video = jnp.zeros((1, 2, 24, 24, 3))
+    jax.make_jaxpr(network.apply)(jax.eval_shape(network.init, jax.random.key(0), video), video)
     assert [weight is not None for weight in weights] == [False, counts]
