@@ -123,7 +123,8 @@ def config(folder, **changes):
 
 
 def rows_of(source):
-    return [source.rows[place] for place in range(len(source))]
+    rows = map(source.rows.__getitem__, range(len(source)))
+    return [row for row in rows if isinstance(row, Row)]
 
 
 def written(folder, faults):
