@@ -12,11 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from tokmerge_jax import commands
+
+if TYPE_CHECKING:  # what they import is timed
+    from tokmerge_jax.data import Source
+    from tokmerge_jax.system import System
+    from tokmerge_jax.types import Actions, Gallery
 
 _EVENTS = {
     "/jax/core/compile/jaxpr_trace_duration": "tracing",
@@ -62,9 +67,11 @@ def main(job: str, begun: str) -> None:
     print(json.dumps({**seconds, "total": total, "cpu": time.process_time()}))
 
 
-def _inputs(system: Any, folder: str) -> tuple[Any, Any]:
+def _inputs(system: "System", folder: str) -> "tuple[System, Source]":
     """The system, which reads random ids of texts and ranks by cosines, and the batch."""
     from tokmerge_jax import parallel
+    from tokmerge_jax.config import expect, tds_clip
+    from tokmerge_jax.config.common import TextData, TextModel
     from tokmerge_jax.tasks import evaluation
     from tokmerge_jax.types import Actions, Gallery
 
@@ -76,24 +83,28 @@ def _inputs(system: Any, folder: str) -> tuple[Any, Any]:
     if system.retrieval:
         if "eval.rerank" in config.keys:
             config = config.override({"eval.rerank": False})
-        task = dataclasses.replace(system.retrieval, tokenize=_Ids(config))
+        length = expect(config.data, TextData).max_text_length
+        ids = _Ids(length, expect(config.model, TextModel).text.vocab_size)
+        task = dataclasses.replace(system.retrieval, tokenize=ids)
         system = dataclasses.replace(system, retrieval=task)
-        gallery: Any = Gallery(names, names, tuple((i,) for i in range(len(names))))
+        gallery = Gallery(names, names, tuple((i,) for i in range(len(names))))
     else:
-        gallery = Actions(names, (0,) * len(names), tuple(map(str, range(config.model.classes))))
+        classes = expect(config.model, tds_clip.Model).classes
+        gallery = Actions(names, (0,) * len(names), tuple(map(str, range(classes))))
     system = dataclasses.replace(system, config=config)
-    return system, _Batch(gallery, names, shape)
+    return system, cast("Source", _Batch(gallery, names, shape))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Ids:
     """Random ids in place of a vocabulary's."""
 
-    config: Any
+    length: int
+    words: int
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        shape = len(texts), self.config.data.max_text_length
-        ids = np.random.default_rng(0).integers(1, self.config.model.text.vocab_size, shape)
+        shape = len(texts), self.length
+        ids = np.random.default_rng(0).integers(1, self.words, shape)
         return ids.astype(np.int32), np.ones(shape, bool)
 
     def report_cut(self, texts: Sequence[str], what: str) -> None:
@@ -104,12 +115,12 @@ class _Ids:
 class _Batch:
     """A data set of one batch, in the role of `data.Source`."""
 
-    gallery: Any
+    gallery: "Actions | Gallery"
     paths: tuple[str, ...]
     shape: tuple[int, ...]
     broken: tuple[str, ...] = ()
 
-    def batches(self, *_: Any) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, *_: object) -> Iterator[dict[str, np.ndarray]]:
         """Yields the batch."""
         index = np.arange(self.shape[0], dtype=np.int32)
         video = np.random.default_rng(0).integers(256, size=self.shape, dtype=np.uint8)

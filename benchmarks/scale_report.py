@@ -60,27 +60,27 @@ def growth(axis: Axis, measured: Sequence[Row]) -> Growth:
     )
 
 
-def time_verdict(axis: Axis, found: Growth) -> str:
+def time_verdict(axis: Axis, exponents: Growth) -> str:
     """What the exponent of the time means."""
-    if found.time <= 1 + _NEAR:
-        return "linear" if found.time >= 1 - _NEAR else "less than linear"
-    if found.time > axis.most + _NEAR:
+    if exponents.time <= 1 + _NEAR:
+        return "linear" if exponents.time >= 1 - _NEAR else "less than linear"
+    if exponents.time > axis.most + _NEAR:
         return "faster than it should"
-    return axis.why_time.format(gmac=found.gmac)
+    return axis.why_time.format(gmac=exponents.gmac)
 
 
-def memory_verdict(axis: Axis, found: Growth) -> str:
+def memory_verdict(axis: Axis, exponents: Growth) -> str:
     """What the exponent of the memory means."""
-    if found.memory <= _NEAR:
+    if exponents.memory <= _NEAR:
         return "flat"
-    if found.memory <= MEMORY[axis.memory] + _NEAR:
-        return "linear" if found.memory >= 1 - _NEAR else "less than linear"
+    if exponents.memory <= MEMORY[axis.memory] + _NEAR:
+        return "linear" if exponents.memory >= 1 - _NEAR else "less than linear"
     return axis.why_memory or f"not {axis.memory}"
 
 
 def tables(scale: Mapping[str, Any]) -> Iterator[str]:
     """Lines of Markdown: how each axis grows, the stages of the evaluation, and all points."""
-    known = {name: (AXES[name], found) for name in AXES if (found := rows(scale, name))}
+    known = {name: (AXES[name], measured) for name in AXES if (measured := rows(scale, name))}
     yield "| what grows | from, to | seconds | exponent | time | MiB | exponent | memory |"
     yield "|---|---|---|---|---|---|---|---|"
     for axis, measured in known.values():
@@ -97,17 +97,17 @@ def tables(scale: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _summary(axis: Axis, measured: Sequence[Row]) -> str:
-    found, first, last = growth(axis, measured), measured[0], measured[-1]
+    exponents, first, last = growth(axis, measured), measured[0], measured[-1]
     unit = "²" if axis.edge else ""
     return _line(
         axis.title,
         f"{first['work']}{unit}, {last['work']}{unit}",
         f"{first['seconds']:.3g}, {last['seconds']:.3g}",
-        f"{found.time:.2f}",
-        time_verdict(axis, found),
+        f"{exponents.time:.2f}",
+        time_verdict(axis, exponents),
         f"{first['over'] / _MIB:.0f}, {last['over'] / _MIB:.0f}",
-        f"{found.memory:.2f}",
-        memory_verdict(axis, found),
+        f"{exponents.memory:.2f}",
+        memory_verdict(axis, exponents),
     )
 
 

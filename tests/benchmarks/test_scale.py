@@ -42,8 +42,10 @@ def rows(seconds, over, **more):
 
 
 def test_exponents_are_those_of_powers():
-    found = report.growth(LINEAR, rows([3, 6, 12, 24], [50, 200, 800, 3200], gmac=[1, 4, 16, 64]))
-    assert found == pytest.approx((1, 2, 2))
+    exponents = report.growth(
+        LINEAR, rows([3, 6, 12, 24], [50, 200, 800, 3200], gmac=[1, 4, 16, 64])
+    )
+    assert exponents == pytest.approx((1, 2, 2))
 
 
 def test_what_the_least_work_takes_does_not_count():
@@ -63,9 +65,9 @@ def test_what_grows_of_a_square_is_its_area():
     ("over", "memory"), [([5, 28, 6, 20], 0), ([110, 200, 200, 120], 0.04), ([5, 30, 60, 120], 1.5)]
 )
 def test_memory_that_hardly_varies_is_flat(over, memory):
-    found = report.growth(LINEAR, rows([1] * 4, over))
-    assert found.memory == pytest.approx(memory, abs=0.05)
-    assert report.memory_verdict(LINEAR, found) == ("flat" if memory < 1 else "they stay")
+    exponents = report.growth(LINEAR, rows([1] * 4, over))
+    assert exponents.memory == pytest.approx(memory, abs=0.05)
+    assert report.memory_verdict(LINEAR, exponents) == ("flat" if memory < 1 else "they stay")
 
 
 @pytest.mark.parametrize(
@@ -239,10 +241,10 @@ def test_memory_is_that_of_the_job():
         return held.sum()
 
     scale_memory.measured(job)
-    found = scale_memory.measured(job)
-    assert 60 * MIB < found["over"] < 80 * MIB
-    assert found["peak"] > found["held"] + found["over"] - MIB
-    assert found["seconds"] > 0
+    taken = scale_memory.measured(job)
+    assert 60 * MIB < taken["over"] < 80 * MIB
+    assert taken["peak"] > taken["held"] + taken["over"] - MIB
+    assert taken["seconds"] > 0
     assert scale_memory.measured(lambda: None)["over"] < 8 * MIB  # the peak began again
 
 

@@ -214,8 +214,8 @@ def nearest(
     if blocks <= 1:
         return best(a)
     a = jnp.pad(a, ((0, 0), (0, -count % blocks), (0, 0)))
-    found = jax.lax.map(best, rearrange(a, "b (n a) d -> n b a d", n=blocks))
-    most, place = (rearrange(x, "n b a -> b (n a)")[:, :count] for x in found)
+    pairs = jax.lax.map(best, rearrange(a, "b (n a) d -> n b a d", n=blocks))
+    most, place = (rearrange(x, "n b a -> b (n a)")[:, :count] for x in pairs)
     return most, place
 
 

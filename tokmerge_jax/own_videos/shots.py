@@ -29,10 +29,10 @@ def cuts(path: pathlib.Path | str) -> tuple[int, ...]:
     """
     with open_video(path, _EDGE) as video:
         try:
-            found = beginnings(_small(video))
+            firsts = beginnings(_small(video))
         except RecountedError:  # its length is correct from now on
-            found = beginnings(_small(video))
-    return tuple(found.tolist())
+            firsts = beginnings(_small(video))
+    return tuple(firsts.tolist())
 
 
 def beginnings(parts: Iterable[UInt8[np.ndarray, "_ P"]]) -> Int64[np.ndarray, " N"]:

@@ -87,9 +87,9 @@ class Catalogue:
             if self._reading is None or begun >= self._until:
                 self._reading = self._renewed(self._reading)
                 self._until = begun + _FRESH
-            found, now = part(self._reading), time.monotonic()
+            answer, now = part(self._reading), time.monotonic()
             self._until = max(self._until, now + (now - begun) / _SHARE)
-            return found
+            return answer
 
     def _renewed(self, last: Reading | None) -> Reading:
         """The last reading, or a new one after a change."""
