@@ -1,5 +1,6 @@
 """Converts PyTorch checkpoints to our parameters and back, and stores our own weights."""
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -74,15 +75,23 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
             " that it was converted to by: tokmerge convert --config CONFIG --source FILE"
             " --target DIR, or known weights as hub:NAME (tokmerge weights lists them)"
         )
-    path = epath.Path(hub.local(path))
+    path, shapes = epath.Path(hub.local(path)), system.weights.shapes
+
+    def table_of(tensors: rules.StateDict) -> rules.RuleSet:
+        chosen = table(system, tensors)
+        if to_train and (groups := rules.initialised(chosen, shapes)):
+            print(
+                f"{path} holds nothing for {groups}; training starts from their initial values",
+                file=sys.stderr,
+            )
+        return chosen
+
     if path.is_dir() and not torch_file.is_folder(path):
         _check_constants(path, system)
-        return checkpoint.load(
-            path, system.weights.shapes, lambda names: table(system, names), to_train=to_train
-        )
+        return checkpoint.load(path, shapes, table_of, to_train=to_train)
     tensors = torch_file.read(path)
-    names, origin = table(system, tensors), f"the weights of {path}"
-    return rules.load(names, tensors, system.weights.shapes, origin, to_train=to_train)
+    origin = f"the weights of {path}"
+    return rules.load(table_of(tensors), tensors, shapes, origin, to_train=to_train)
 
 
 def save_checkpoint(

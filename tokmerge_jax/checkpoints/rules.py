@@ -120,7 +120,7 @@ def load(
     faults = _duplicates(sources, tensors) + _drop_tied(table, tensors)
     filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
     filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
-    untrained = "" if to_train or table.neutral else _group_names(filled, wanted)
+    untrained = "" if to_train else initialised(table, abstract_params)
     for rule in table.rules:
         if rule.source in tensors:
             tensor = np.asarray(tensors.pop(rule.source))
@@ -156,6 +156,14 @@ def _misfit(
         f"{origin} do not fit the model of the configuration ({len(faults)} faults; is it the"
         " right checkpoint, of the right size?):\n  " + "\n  ".join(_first(faults))
     )
+
+
+def initialised(table: RuleSet, abstract_params: Params) -> str:
+    """Names the parameters that training from such a checkpoint initialises: "side/, head/".
+
+    Empty if there are none, or if their initial values change nothing.
+    """
+    return "" if table.neutral else _group_names(table.fresh, flatten(abstract_params))
 
 
 def unload(table: RuleSet, params: Params, dtypes: object = None) -> dict[str, np.ndarray]:
