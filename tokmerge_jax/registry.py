@@ -22,6 +22,7 @@ _SYSTEMS = {
     "testa_qa": "tokmerge_jax.systems.testa.qa",
     "vid_tldr": "tokmerge_jax.systems.vid_tldr.retrieval",
     "vid_tldr_qa": "tokmerge_jax.systems.vid_tldr.qa",
+    "vid_tldr_recognition": "tokmerge_jax.systems.vid_tldr.recognition",
     "videoprism": "tokmerge_jax.systems.videoprism",
 }
 

@@ -54,6 +54,13 @@ class Model(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ActionModel(Model):
+    """A network that tells actions apart."""
+
+    classes: int  # number of actions
+
+
+@dataclass(frozen=True, kw_only=True)
 class Text(Part):
     """The sizes of a text transformer."""
 
@@ -208,3 +215,19 @@ class Config(Part):
     def training_data(self) -> Data:
         """The `data` part for training."""
         return self.data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition(Config):
+    """Action recognition by a network that was trained on a list of actions.
+
+    An evaluation batch holds all views of each video.
+    """
+
+    model: ActionModel
+    data: ActionData
+
+    def check(self) -> None:
+        """Checks as `Config.check`."""
+        super().check()
+        checks.positive(self, "model.classes")

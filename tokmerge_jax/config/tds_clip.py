@@ -44,7 +44,7 @@ class Merger(common.Merger):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(common.Model):
+class Model(common.ActionModel):
     """Both networks."""
 
     vision: Vision = Vision()
@@ -82,8 +82,8 @@ class Training(common.Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recognition(common.Config):
-    """Action recognition; an evaluation batch holds all views of each video."""
+class Recognition(common.Recognition):
+    """Action recognition by a side network."""
 
     system: str = "tds_clip"
     seed: int = 1024
@@ -102,7 +102,7 @@ class Recognition(common.Config):
     def check(self) -> None:
         """Checks as `common.Config.check`."""
         super().check()
-        checks.positive(self, "model.vision", "model.classes", "train.groups", "train.samples")
+        checks.positive(self, "model.vision", "train.groups", "train.samples")
         checks.at_least(self, 0, "train.side_rate")
         checks.share(self, "train.label_smoothing")
         checks.vision(self)

@@ -1,4 +1,4 @@
-"""vid-TLDR on UMT: retrieval and question answering, in the sizes B/16 (the default) and L/16.
+"""vid-TLDR on UMT: retrieval, questions and actions, in the sizes B/16 (the default) and L/16.
 
 Source: vid-TLDR (CVPR 2024) on UMT (ICCV 2023); `docs/vid_tldr.md` names every key.
 """
@@ -6,9 +6,11 @@ Source: vid-TLDR (CVPR 2024) on UMT (ICCV 2023); `docs/vid_tldr.md` names every 
 from dataclasses import dataclass
 
 from tokmerge_jax.config import checks, common
+from tokmerge_jax.config.common import ActionData as ActionData
 from tokmerge_jax.config.common import Merged
 from tokmerge_jax.config.common import TextData as TextData
 from tokmerge_jax.config.evaluation import AnsweringOptions as AnsweringOptions
+from tokmerge_jax.config.evaluation import Evaluation as Evaluation
 from tokmerge_jax.config.evaluation import RerankingOptions as RerankingOptions
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
@@ -48,14 +50,20 @@ class Merger(common.Merger):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(common.TextModel):
-    """UMT, for any task."""
+class VisionModel(common.Model):
+    """UMT's video side."""
 
     vision: Vision = Vision()
-    text: Text = Text()
     merger: Merger = Merger()
-    dropout: float = 0.1
     drop_path: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(VisionModel, common.TextModel):
+    """UMT, for tasks with texts."""
+
+    text: Text = Text()
+    dropout: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,13 @@ class RetrievalModel(Model):
     """UMT with embeddings for retrieval."""
 
     embed_dim: int = 512  # 768 in L/16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionModel(VisionModel, common.ActionModel):
+    """UMT's video side with a classifier."""
+
+    classes: int = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +99,7 @@ class Losses(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(common.Training):
-    """Training, for both tasks."""
+    """Training, for any task."""
 
     batch_size: int = 256
     epochs: int = 10
@@ -113,23 +128,31 @@ class AnswerTraining(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecognitionTraining(Training):
+    """Training of action recognition; `batch_size` counts clips."""
+
+    samples: int = 1
+    label_smoothing: float = 0.1
+    mixup: bool = False  # mixup and CutMix
+    augment: bool = False  # RandAugment
+    layer_decay: float = 1.0  # learning rate of each block as a share of the next one's
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(common.Config):
     """A configuration of UMT."""
 
-    model: Model
-    data: TextData
+    model: VisionModel
     train: Training
 
     def check(self) -> None:
         """Checks as `common.Config.check`."""
         super().check()
-        vision, text = self.model.vision, self.model.text
-        checks.positive(self, "model.vision", "model.text", leave_out=("table_frames",))
+        vision = self.model.vision
+        checks.positive(self, "model.vision", leave_out=("table_frames",))
         checks.at_least(self, 0, "model.vision.table_frames")
-        checks.share(
-            self, "model.dropout", "model.drop_path", "train.image_size_min_scale",
-            "train.mask_ratio",
-        )  # fmt: skip
+        checks.share(self, "model.drop_path", "train.image_size_min_scale", "train.mask_ratio")
+        checks.vision(self)
         if self.train.mask_ratio == 1:
             raise UserError("config.train.mask_ratio=1 leaves no patch; use a number below 1")
         if self.train.mask_ratio and vision.keep_temporal:
@@ -137,8 +160,6 @@ class Config(common.Config):
                 "config.model.vision.keep_temporal pools the patches of each frame, of which"
                 " config.train.mask_ratio leaves unequal numbers; set one of them to False or 0"
             )
-        fusion = text.fusion_layer < text.depth
-        checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
         frames = max(vision.frames, vision.table_frames)
         numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.width
         if numbers > _TABLE:
@@ -150,7 +171,24 @@ class Config(common.Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retrieval(Config):
+class TextConfig(Config):
+    """A configuration of UMT for a task with texts."""
+
+    model: Model
+    data: TextData
+
+    def check(self) -> None:
+        """Checks as `common.Config.check`."""
+        super().check()
+        text = self.model.text
+        checks.positive(self, "model.text")
+        checks.share(self, "model.dropout")
+        fusion = text.fusion_layer < text.depth
+        checks.towers(self, ("model.text.fusion_layer", "less than", "model.text.depth", fusion))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(TextConfig):
     """Text-video retrieval and multiple choice."""
 
     system: str = "vid_tldr"
@@ -161,7 +199,7 @@ class Retrieval(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionAnswering(Config):
+class QuestionAnswering(TextConfig):
     """Video question answering, with a decoder that scores answers."""
 
     system: str = "vid_tldr_qa"
@@ -178,3 +216,20 @@ class QuestionAnswering(Config):
             self, ("model.vision.width", "equal to", "model.text.width", width)
         )
         checks.answers(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognition(common.Recognition, Config):
+    """Action recognition; the tokens' mean is classified."""
+
+    system: str = "vid_tldr_recognition"
+    model: RecognitionModel = RecognitionModel(vision=Vision(frames=8))
+    data: ActionData = ActionData(clips=4, scale=224, neighbours=1)
+    eval: Evaluation = Evaluation(batch_size=2)
+    train: RecognitionTraining = RecognitionTraining()
+
+    def check(self) -> None:
+        """Checks as `common.Config.check`."""
+        super().check()
+        checks.positive(self, "train.samples")
+        checks.share(self, "train.label_smoothing", "train.layer_decay")

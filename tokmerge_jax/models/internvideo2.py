@@ -29,11 +29,13 @@ class InternVideo2ViT(UMTViT, kw_only=True):
     Attributes:
       grid: edge of the position table in patches; the table is interpolated for other videos.
       proportional: whether a key's weight is the number of tokens merged into it.
+      last_norm: as in UMT's.
       activation: of the MLPs.
     """
 
     grid: int
     proportional: bool = True
+    last_norm: bool = False
     activation: Callable[[jax.Array], jax.Array] = gelu_tanh
 
     def _placed(self, patches: jax.Array, shape: Sequence[int]) -> jax.Array:
@@ -67,9 +69,6 @@ class InternVideo2ViT(UMTViT, kw_only=True):
             dtype=self.dtype,
             name=f"block_{i}",
         )
-
-    def _normed(self, x: jax.Array) -> jax.Array:
-        return x
 
 
 class InternVideo2(nn.Module):

@@ -1,4 +1,4 @@
-"""UMT for retrieval: video transformer, BERT, a shared embedding space and a matching head.
+"""UMT for retrieval (video transformer, BERT, embedding space, matching head) and recognition.
 
 Source: Unmasked Teacher (ICCV 2023), section 3; merging as in vid-TLDR (CVPR 2024); matching is
 ALBEF's (NeurIPS 2021), section 3.2.
@@ -42,6 +42,7 @@ class UMTViT(nn.Module):
       drop_path: rate in the last block; the rate grows linearly from 0.
       mask_ratio: share of the patches that a training step leaves out.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
+      last_norm: whether a norm follows the last block.
       dtype: dtype of the computation.
     """
 
@@ -53,6 +54,7 @@ class UMTViT(nn.Module):
     drop_path: float = 0.0
     mask_ratio: float = 0.0
     remat: bool = False
+    last_norm: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -84,7 +86,9 @@ class UMTViT(nn.Module):
         kind = nn.remat(Block, static_argnums=2) if self.remat and train else Block
         for i, merger in enumerate(self.mergers):
             tokens = self._block(kind, i, merger)(tokens, train)
-        return tokens.replace(x=self._normed(tokens.x))
+        if not self.last_norm:
+            return tokens
+        return tokens.replace(x=nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")(tokens.x))
 
     def _placed(self, patches: jax.Array, shape: Sequence[int]) -> jax.Array:
         """Adds positions to the patches [B,T P,C] of a video of this shape."""
@@ -103,10 +107,6 @@ class UMTViT(nn.Module):
             dtype=self.dtype,
             name=f"block_{i}",
         )
-
-    def _normed(self, x: jax.Array) -> jax.Array:
-        """The last norm."""
-        return nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")(x)
 
 
 class UMT(Matcher):
@@ -181,3 +181,26 @@ class UMT(Matcher):
         if self.text.predicts_words:  # so that its head is initialised
             self.text.words(states)
         return video_embedding, text_embedding, self.match(self.memory(tokens), states, mask)
+
+
+class UMTClassifier(nn.Module):
+    """Classifies clips by the mean of their tokens.
+
+    As in the embedding of vid-TLDR's retrieval, all tokens that are left count the same, however
+    many patches each stands for. Norm and head compute in float32.
+
+    Attributes:
+      vision: the video transformer, without a last norm.
+      classes: K.
+    """
+
+    vision: UMTViT
+    classes: int
+
+    @nn.compact
+    def __call__(
+        self, video: Float[Array, "B T H W 3"], *, train: bool = False
+    ) -> Float[Array, "B K"]:
+        """Classifies normalised pixels: logits (float32)."""
+        pooled = self.vision(video, train=train).x.mean(axis=1, dtype=jnp.float32)
+        return Dense(self.classes, name="head")(nn.LayerNorm(1e-6, name="norm")(pooled))

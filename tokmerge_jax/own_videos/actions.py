@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from tokmerge_jax import runtime
-from tokmerge_jax.config import expect, tds_clip
+from tokmerge_jax.config import common, expect
 from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.data.datasets import action_lists, files, prepared, video_text
 from tokmerge_jax.data.text import prompts
@@ -69,7 +69,7 @@ def _any_names(system: System, labels: str) -> Sequence[str]:
 
 
 def _trained_names(system: System) -> Sequence[str]:
-    config = expect(system.config, tds_clip.Recognition)
+    config = expect(system.config, common.Recognition)
     data, classes = config.data, config.model.classes
     if data.labels:
         return action_lists.read_names(pathlib.Path(data.labels), classes)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from tokmerge_jax import checkpoints, data, disk, evaluation, hosts, parallel, runtime
-from tokmerge_jax.config import Config, expect, tds_clip
+from tokmerge_jax.config import Config, common, expect
 from tokmerge_jax.config.common import ActionData, Data
 from tokmerge_jax.config.published import Publication
 from tokmerge_jax.data.datasets import prepared
@@ -214,7 +214,7 @@ def _check_actions(system: System) -> None:
     """Raises UserError unless the system has as many classes as the data set has actions."""
     if prepared.kind(system.config.data) != "actions" or system.zero_shot:
         return
-    config = expect(system.config, tds_clip.Recognition)
+    config = expect(system.config, common.Recognition)
     known, classes = len(prepared.labels(config.data)), config.model.classes
     if classes != known:
         raise UserError(

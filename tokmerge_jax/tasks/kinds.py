@@ -11,7 +11,7 @@ import numpy as np
 from einops import rearrange
 
 from tokmerge_jax import data, evaluation, hosts, runtime
-from tokmerge_jax.config import Config, expect, tds_clip
+from tokmerge_jax.config import Config, common, expect
 from tokmerge_jax.config.evaluation import AnsweringOptions, GeneratingOptions, RetrievalOptions
 from tokmerge_jax.data.text import prompts
 from tokmerge_jax.evaluation import (
@@ -226,7 +226,7 @@ def _write(run: Run, answers: Answering, writer: Writing) -> Outcome:
 
 
 def _recognise(run: Run, recognition: Recognition) -> Outcome:
-    config, gallery = expect(run.config, tds_clip.Recognition), run.source.gallery
+    config, gallery = expect(run.config, common.Recognition), run.source.gallery
     scores = actions.evaluate(
         run.context,
         recognition,

@@ -57,6 +57,22 @@ def normal(target: str, deviation: float) -> Callable[[Sequence[int]], np.ndarra
     return lambda shape: _generator(target).normal(0, deviation, shape)
 
 
+def begun(target: str) -> Callable[[Sequence[int]], np.ndarray]:
+    """A function shape -> the value that our networks initialise a parameter with.
+
+    It is the same in every run. Kernels are drawn by the number of their inputs.
+    """
+    if target.endswith("/scale"):
+        return np.ones
+    if target.endswith("/bias"):
+        return np.zeros
+    if target == "temperature":
+        return lambda shape: np.full(shape, 0.07)
+    if target.endswith("/embedding"):
+        return normal(target, 0.02)
+    return lambda shape: normal(target, shape[0] ** -0.5)(shape)
+
+
 def _generator(target: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(target.encode()))
 

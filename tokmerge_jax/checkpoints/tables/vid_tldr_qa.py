@@ -8,7 +8,7 @@ import numpy as np
 from tokmerge_jax.checkpoints.rules import Rule, RuleSet
 from tokmerge_jax.checkpoints.tables import bert
 from tokmerge_jax.checkpoints.tables.shared import shared
-from tokmerge_jax.checkpoints.tables.vid_tldr import IGNORED, RENAMES, vision
+from tokmerge_jax.checkpoints.tables.vid_tldr import IGNORED, RENAMES, starts, vision
 
 _HEAD = "decoder/word_head"
 _RETRIEVAL = (
@@ -24,12 +24,13 @@ def rules(depth: int, text_depth: int, fusion_layer: int) -> tuple[RuleSet, ...]
     """The tables for UMT's question answering, by kind of checkpoint.
 
     Fine-tuned for the task; pretrained, whose fusion layers, word table and head initialise the
-    decoder; fine-tuned for retrieval, which is like pretrained but without the head.
+    decoder; of videos alone; fine-tuned for retrieval, which is like pretrained but without the
+    head.
     """
     decoder = "text_decoder.bert"
     head = bert.word_head("text_decoder.cls.predictions", _HEAD)
     encoders = (
-        *vision("vision_encoder.encoder", "vision", depth),
+        *vision("vision_encoder.encoder.", "vision", depth),
         *bert.rules("text_encoder", "text", text_depth, fusion_layer),
     )
     decoders = bert.rules(decoder, "decoder", text_depth - fusion_layer, 0)
@@ -62,7 +63,7 @@ def rules(depth: int, text_depth: int, fusion_layer: int) -> tuple[RuleSet, ...]
             f"{_HEAD}/bias": np.zeros,
         },
     )
-    return fine_tuned, pretrained, retrieval
+    return fine_tuned, pretrained, *starts(fine_tuned), retrieval
 
 
 def _from_encoder(rule: Rule, fusion_layer: int) -> Rule:

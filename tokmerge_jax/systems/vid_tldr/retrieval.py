@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tokmerge_jax.checkpoints.tables.vid_tldr import rules
+from tokmerge_jax.checkpoints.tables.vid_tldr import rules, starts
 from tokmerge_jax.config import expect
 from tokmerge_jax.config.umt import Retrieval
 from tokmerge_jax.data.text import tokenizers
@@ -51,7 +51,7 @@ def build(config: Retrieval) -> System:
         name="vid_tldr",
         config=config,
         network=network,
-        weights=Weights(init, (names,), optional=("text/word_head/",)),
+        weights=Weights(init, (names, *starts(names)), optional=("text/word_head/",)),
         pixels=tower.pixels,
         merging=tower.merging,
         training=_training(tower, network, tokenize),

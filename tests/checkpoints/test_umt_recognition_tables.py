@@ -1,0 +1,114 @@
+"""UMT's recognition checkpoints: their names, and what each kind of checkpoint is a start for."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import recognition_case
+from safetensors.numpy import save_file
+
+import tokmerge_jax
+from tokmerge_jax import checkpoints
+from tokmerge_jax.checkpoints import rules
+from tokmerge_jax.config import umt
+from tokmerge_jax.training import export
+from tokmerge_jax.types import UserError
+
+TEXT = umt.Text(
+    width=32, depth=2, heads=2, mlp_width=64, fusion_layer=1, vocab_size=51, max_positions=16
+)
+
+
+@pytest.fixture(scope="module")
+def recognition():
+    """The system and its weights."""
+    return recognition_case.system_of(recognition_case.config_of())
+
+
+def texts(kind) -> Any:
+    """The system with texts whose video side has the same sizes."""
+    config = {"retrieval": umt.Retrieval(), "answers": umt.QuestionAnswering()}[kind]
+    model = dataclasses.replace(config.model, vision=recognition_case.VISION, text=TEXT)
+    data = dataclasses.replace(config.data, max_text_length=16)
+    return tokmerge_jax.build(dataclasses.replace(config, model=model, data=data))
+
+
+def test_names_there_and_back(recognition):
+    system, params = recognition
+    weights = checkpoints.to_torch(system, params)
+    assert weights["patch_embed.proj.weight"].shape == (32, 3, 1, 8, 8)
+    assert weights["blocks.2.attn.qkv.weight"].shape == (96, 32)
+    assert weights["head.weight"].shape == (5, 32)
+    assert {name.partition(".")[0] for name in weights} == {
+        "patch_embed", "blocks", "fc_norm", "head"
+    }  # fmt: skip
+    weights["pos_embed"] = np.zeros((1, 64, 32), np.float32)  # computed, never trained
+    back = checkpoints.from_torch(system, weights)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_wrong_number_of_actions_is_named(recognition):
+    system, params = recognition
+    other = tokmerge_jax.build(recognition_case.config_of(model__classes=7))
+    with pytest.raises(UserError, match=r"head\.weight \[5, 32\] becomes \[32, 5\], but head/"):
+        checkpoints.from_torch(other, checkpoints.to_torch(system, params))
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "answers"])
+@pytest.mark.parametrize("names", ["ours", "original"])
+def test_retrieval_and_answers_start_from_recognition(recognition, kind, names, tmp_path, capsys):
+    """Its blocks are read; norm and classifier are not, and everything else begins anew."""
+    system, params = recognition
+    file = tmp_path / "recognition.safetensors"
+    if names == "ours":
+        export.write(file, params)
+    else:
+        save_file(checkpoints.to_torch(system, params), file)
+    target = texts(kind)
+    start = checkpoints.load_checkpoint(file, target, to_train=True)
+    own = {**start["vision"]}
+    norm = own.pop("norm")
+    jax.tree.map(np.testing.assert_array_equal, own, params["vision"])
+    np.testing.assert_array_equal(norm["scale"], np.ones(32))
+    np.testing.assert_array_equal(norm["bias"], np.zeros(32))
+    kernel = rules.flatten(start)["text/layer_0/mlp/hidden/kernel"]
+    assert abs(kernel.std() - 32**-0.5) < 0.02
+    said = capsys.readouterr().err
+    assert said.startswith(f"{file} holds nothing for vision/norm/, ")
+    assert "text/" in said
+    assert said.endswith("training starts from their initial values\n")
+    with pytest.raises(UserError, match="only a start for training and hold nothing for vision/n"):
+        checkpoints.load_checkpoint(file, target)
+
+
+@pytest.mark.parametrize("kind", ["retrieval", "answers"])
+@pytest.mark.parametrize("names", ["ours", "original"])
+def test_recognition_starts_from_retrieval_and_answers(recognition, kind, names, tmp_path, capsys):
+    system, _ = recognition
+    source = texts(kind)
+    params = jax.jit(source.weights.init)(jax.random.key(0))
+    file = tmp_path / "start.safetensors"
+    if names == "ours":
+        export.write(file, params)
+    else:
+        save_file(checkpoints.to_torch(source, params), file)
+    start = checkpoints.load_checkpoint(file, system, to_train=True)
+    theirs = {name: part for name, part in params["vision"].items() if name != "norm"}
+    jax.tree.map(np.testing.assert_array_equal, start["vision"], theirs)
+    np.testing.assert_array_equal(start["norm"]["scale"], np.ones(32))
+    assert "holds nothing for norm/, head/; training" in capsys.readouterr().err
+    with pytest.raises(UserError, match="hold nothing for norm/, head/"):
+        checkpoints.load_checkpoint(file, system)
+
+
+def test_recognition_starts_from_pretraining(recognition):
+    """UMT's first stage: an encoder with a last norm, and the decoder that imitated the teacher."""
+    system, params = recognition
+    weights = checkpoints.to_torch(system, params)
+    encoder = {f"encoder.{n}": w for n, w in weights.items() if n.startswith(("patch", "blocks"))}
+    encoder["encoder.norm.weight"] = encoder["clip_decoder.0.head.weight"] = np.ones(32, np.float32)
+    table = checkpoints.table(system, encoder)
+    start = rules.load(table, encoder, system.weights.shapes, to_train=True)
+    jax.tree.map(np.testing.assert_array_equal, start["vision"], params["vision"])

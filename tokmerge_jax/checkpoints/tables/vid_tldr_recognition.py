@@ -1,0 +1,35 @@
+"""UMT's checkpoints for action recognition, and those that its fine-tuning may start from."""
+
+from tokmerge_jax.checkpoints.rules import RuleSet
+from tokmerge_jax.checkpoints.tables.shared import begun, linear, norm
+from tokmerge_jax.checkpoints.tables.vid_tldr import vision
+
+_RENAMES = ((r"^(vision_encoder\.)?encoder\.", ""),)
+_COMPUTED = (r"pos_embed$",)  # stored for other numbers of frames than 8, though never trained
+_UNREAD = (  # of other checkpoints, under the original's names or ours
+    r"(norm|clip_decoder|clip_teacher|vision_encoder\.pool_norm|vision_proj)\.",
+    r"(text_encoder|text_decoder|text_proj|itm_head)\.",
+    r"temp$",
+    r"(vision/norm|pool_norm|vision_projection|text|text_projection|match_head|decoder)/",
+    r"temperature$",
+)
+
+
+def rules(depth: int) -> tuple[RuleSet, ...]:
+    """The tables for UMT with `depth` video layers, by kind of checkpoint.
+
+    Fine-tuned for recognition; and, as a start for training, any other checkpoint of UMT: from
+    pretraining on videos, and of retrieval or question answering. From these, the blocks are read.
+    """
+    blocks = vision("", "vision", depth, last_norm=False)
+    head = (*norm("fc_norm", "norm"), *linear("head", "head"))
+    fine_tuned = RuleSet(
+        (*blocks, *head), ignored=_COMPUTED, renames=_RENAMES, marker=r"(^|\.)fc_norm\."
+    )
+    start = RuleSet(
+        blocks,
+        ignored=(*_COMPUTED, *_UNREAD),
+        renames=_RENAMES,
+        fresh={target: begun(target) for rule in head for target in rule.targets},
+    )
+    return fine_tuned, start
