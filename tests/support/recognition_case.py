@@ -1,5 +1,7 @@
 """A small UMT for action recognition."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -37,3 +39,15 @@ def video_of(views: int = 1, rows: int = 2) -> np.ndarray:
     """Frames of `views` views in a row."""
     shape = (rows, 4 * views, 32, 32, 3)
     return np.random.default_rng(2).integers(256, size=shape, dtype=np.uint8)
+
+
+def loss_of(system: System) -> Any:
+    """The loss, which has no state."""
+    assert system.training
+    return system.training.loss
+
+
+def normed(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """LayerNorm over the last axis, with epsilon 1e-6."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6) * scale + bias

@@ -1,13 +1,11 @@
 """UMT's action recognition: the composition that defines it, views, training, wrong settings."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import recognition_case
-from recognition_case import config_of, system_of, video_of
+from recognition_case import config_of, loss_of, normed, system_of, video_of
 
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
@@ -24,19 +22,6 @@ def classify(system, params, video):
     return np.asarray(jax.jit(system.recognition.classify)(params, video))
 
 
-def loss_of(system) -> Any:
-    """The loss, which has no state."""
-    assert system.training
-    return system.training.loss
-
-
-def normed(x, weights):
-    """LayerNorm over the last axis, with epsilon 1e-6."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-6)
-    return x * weights["scale"] + weights["bias"]
-
-
 @pytest.mark.parametrize("r", [(0,), (10, 4)])
 def test_logits_are_the_head_of_the_normed_mean_of_the_tokens(r):
     """Tokens of UMT's transformer, each counted once, without its last norm."""
@@ -51,7 +36,7 @@ def test_logits_are_the_head_of_the_normed_mean_of_the_tokens(r):
     run = jax.jit(lambda weights, x: network.bind({"params": weights})(x).x)
     tokens = np.asarray(run(params["vision"], pixels))
     assert tokens.shape == (2, 64 - sum(r), 32)
-    pooled = normed(tokens.mean(axis=1), params["norm"])
+    pooled = normed(tokens.mean(axis=1), **params["norm"])
     expected = pooled @ params["head"]["kernel"] + params["head"]["bias"]
     logits = classify(system, params, video)
     assert logits.shape == (2, 1, 5)
