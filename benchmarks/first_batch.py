@@ -43,7 +43,7 @@ def main(job: str, begun: str) -> None:
     import jax
 
     from tokmerge_jax import checkpoints, registry, runtime
-    from tokmerge_jax.tasks import evaluation
+    from tokmerge_jax.tasks import evaluation, kept
 
     def note(event: str, duration_secs: float, **what: str | int) -> None:
         # A program's own tracing includes that of the functions in it.
@@ -55,7 +55,7 @@ def main(job: str, begun: str) -> None:
     jax.monitoring.register_event_duration_secs_listener(note)
     ended("imports")
     config = pickle.loads(pathlib.Path(job).read_bytes())
-    system = registry.build(config)
+    system = kept.recall(registry.build(config))
     ended("network")
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     ended("checkpoint")

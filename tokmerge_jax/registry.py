@@ -37,6 +37,11 @@ def names() -> list[str]:
     return sorted(_SYSTEMS)
 
 
+def is_own(name: str) -> bool:
+    """Whether the system is one of this package's."""
+    return _SYSTEMS.get(name, "").startswith("tokmerge_jax.systems.")
+
+
 def build(config: Config) -> System:
     """Builds the system that `config.system` names.
 

@@ -52,16 +52,18 @@ class Weights:
       names: tables that convert PyTorch's names to ours, one per kind of checkpoint; the first is
         for fine-tuned checkpoints.
       optional: regexes of parameters that may be present in a checkpoint but unused.
+      known: the `shapes`, if an earlier process has found them.
     """
 
     init: Callable[[jax.Array], Params]
     names: Sequence[RuleSet]
     optional: tuple[str, ...] = ()
+    known: Params | None = None
 
     @functools.cached_property
     def shapes(self) -> Params:
         """The parameter tree with `jax.ShapeDtypeStruct` leaves."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        return self.known or jax.eval_shape(self.init, jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True)
