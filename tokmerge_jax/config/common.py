@@ -131,7 +131,7 @@ class ActionData(Data):
 
     split: str = "val"
     labels: str = ""  # a CSV of the actions' names (id,name); "" = the data set's
-    sampling: str = "segments"  # or ticks (Kinetics), windows (of 128 frames: dense)
+    sampling: str = "segments"  # or another rule of `data.sampling.segments`
     clips: int = 2  # number of clips per video in evaluation
     crops: int = 3  # number of crops per clip in evaluation: 1, 3, 5 or 10
     wrap: bool = True  # neighbours before the first frame are the last ones; False = the first

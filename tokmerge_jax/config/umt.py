@@ -224,7 +224,7 @@ class Recognition(common.Recognition, Config):
 
     system: str = "vid_tldr_recognition"
     model: RecognitionModel = RecognitionModel(vision=Vision(frames=8))
-    data: ActionData = ActionData(clips=4, scale=224, neighbours=1)
+    data: ActionData = ActionData(sampling="sparse", clips=4, scale=224, neighbours=1)
     eval: Evaluation = Evaluation(batch_size=2)
     train: RecognitionTraining = RecognitionTraining()
 

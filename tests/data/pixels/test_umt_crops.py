@@ -1,10 +1,10 @@
 """UMT's test crops of actions, against the definition and cases by hand."""
 
+import golden
 import numpy as np
 import pytest
 
-from tokmerge_jax.data.pixels.umt import linear
-from tokmerge_jax.data.pixels.umt_crops import LongSideCrops
+from tokmerge_jax.data.pixels.umt_crops import LongSideCrops, resize
 from tokmerge_jax.types import UserError
 
 
@@ -45,17 +45,28 @@ def test_crops_keep_their_frames_together():
 
 def test_the_shorter_side_gets_the_size_and_the_longer_one_is_cut_to_whole_pixels():
     crops = LongSideCrops(6, 6, 2)(numbered(9, 14))  # 6 x 9: 6 * 14 / 9 = 9.33
-    np.testing.assert_array_equal(crops[1], linear(numbered(9, 14), 6, 9)[0, :, 3:])
+    np.testing.assert_array_equal(crops[1], resize(numbered(9, 14), 6, 9)[0, :, 3:])
 
 
-def test_linear_is_the_weighted_mean_of_the_nearest_pixels():
+def test_a_resize_is_the_weighted_mean_of_the_nearest_pixels():
     line = np.array([0, 100, 200, 40], np.uint8)[None, None, :, None].repeat(3, axis=-1)
     line = line.repeat(2, axis=1)  # two rows
-    wide = linear(line, 2, 8)[0, 0, :, 0]
+    wide = resize(line, 2, 8)[0, 0, :, 0]
     assert wide.tolist() == [0, 25, 75, 125, 175, 160, 80, 40]
-    half = linear(line, 2, 2)[0, 0, :, 0]  # at 0.5 and 2.5: no other pixels count
+    half = resize(line, 2, 2)[0, 0, :, 0]  # at 0.5 and 2.5: no other pixels count
     assert half.tolist() == [50, 120]
-    assert linear(line, 2, 4) is line
+    assert resize(line, 2, 4) is line
+
+
+ORIGINAL = golden.load("umtrec-crops")
+
+
+@pytest.mark.parametrize(("case", "count"), [*enumerate(ORIGINAL.config["counts"])])
+def test_crops_are_the_original_s(case, count):
+    size = ORIGINAL.config["size"]
+    ours = LongSideCrops(size, size, count)(ORIGINAL.arrays[f"{case}/video"])
+    theirs = ORIGINAL.arrays[f"{case}/crops"]
+    np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

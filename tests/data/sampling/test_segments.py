@@ -65,6 +65,31 @@ def test_training_draws_fill_exactly_their_ranges(name, length):
     assert (draws.max(0) == high)[narrow].all()
 
 
+UMT = golden.load("umtrec-frames").arrays
+UMT_RULES = {"k400": "sparse", "ssv2": "shifts"}
+
+
+@pytest.mark.parametrize("case", [name for name in UMT if name[5].isdigit()])
+def test_umt_s_frames_of_evaluation(case):
+    """All lengths from 1 to 400."""
+    (data, sizes), ours = case.split("/"), []
+    frames, clips = map(int, sizes.split("x"))
+    for length in range(1, 401):
+        ours.append(RULES[UMT_RULES[data]](length, frames, clips, None))
+    np.testing.assert_array_equal(ours, UMT[case])
+
+
+@pytest.mark.parametrize("data", UMT_RULES)
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 15, 16, 17, 64, 101, 400])
+def test_umt_s_training_draws_fill_exactly_their_ranges(data, length):
+    low, high = UMT[f"{data}/train"][length - 1].T
+    draws = drawn(UMT_RULES[data], length)
+    assert ((draws >= low) & (draws <= high)).all()
+    narrow = high - low < 20
+    assert (draws.min(0) == low)[narrow].all()
+    assert (draws.max(0) == high)[narrow].all()
+
+
 def test_repeats_of_short_videos_are_random():
     assert len({tuple(row) for row in drawn("segments", 5, 50)}) > 10
 

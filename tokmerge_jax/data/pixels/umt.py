@@ -42,19 +42,11 @@ def resize(
     if height == width == size:  # all weights would be 0 or 1
         return frames
     taps = _wide_taps if antialias else _taps
-    return _resized(frames, taps(height, size), taps(width, size))
-
-
-def linear(
-    frames: UInt8[np.ndarray, "T H W 3"], height: int, width: int
-) -> UInt8[np.ndarray, "T h w 3"]:
-    """Bilinear resize without antialiasing; OpenCV's differs from it by at most one unit of 255."""
-    if frames.shape[1:3] == (height, width):
-        return frames
-    rows, columns = (
-        _linear_taps(*sizes) for sizes in zip(frames.shape[1:3], (height, width), strict=True)
-    )
-    return _resized(frames, rows, columns)
+    rows, columns = taps(height, size), taps(width, size)
+    # In a line, the three channels of a pixel lie side by side.
+    places = rearrange(3 * columns.places[..., None] + np.arange(3), "tap s c -> tap (s c)")
+    columns = _Taps(places, repeat(columns.weights, "tap s -> tap (s c)", c=3))
+    return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
 
 
 def crop_resize(
@@ -135,15 +127,6 @@ def _taps(extent: int, size: int) -> _Taps:
     return _Taps(places, _cubic(np.abs(place - floor - offset)).astype(np.float32))
 
 
-def _linear_taps(extent: int, size: int) -> _Taps:
-    """The two nearest places and their weights, with the edge repeated beyond itself."""
-    place = (np.arange(size) + 0.5) * (extent / size) - 0.5
-    floor = np.floor(place)
-    places = np.clip(np.stack([floor, floor + 1]), 0, extent - 1).astype(np.int64)
-    weights = np.stack([floor + 1 - place, place - floor])
-    return _Taps(places, weights.astype(np.float32))
-
-
 def _wide_taps(extent: int, size: int) -> _Taps:
     """The taps of an antialiased resize; places beyond the picture have no weight."""
     scale = max(extent / size, 1)
@@ -162,13 +145,6 @@ def _cubic(x: np.ndarray, a: float = _CUBIC) -> np.ndarray:
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
     return np.where(x <= 1, near, np.where(x < 2, far, 0))
-
-
-def _resized(frames: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:
-    # In a line, the three channels of a pixel lie side by side.
-    places = rearrange(3 * columns.places[..., None] + np.arange(3), "tap s c -> tap (s c)")
-    columns = _Taps(places, repeat(columns.weights, "tap s -> tap (s c)", c=3))
-    return np.stack([_resize_frame(frame, rows, columns) for frame in frames])
 
 
 def _resize_frame(frame: np.ndarray, rows: _Taps, columns: _Taps) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Frame samplers of action recognition: one frame per segment, with its neighbours.
 
-Frame numbers count from 0 here, from 1 in the original.
+Frame numbers count from 0 here, from 1 in TDS-CLIP.
 
 Source: TDS-CLIP (2024), frame samplers of Something-Something and Kinetics; segments come from TSN
-(ECCV 2016).
+(ECCV 2016). The last two rules are those of UMT (ICCV 2023), its action recognition.
 """
 
 import dataclasses
@@ -78,10 +78,36 @@ def by_windows(
     return places.ravel() % length
 
 
+def by_sparse(
+    length: int, segments: int, clips: int, rng: np.random.Generator | None
+) -> Int64[np.ndarray, "N"]:
+    """UMT's rule for Kinetics: `by_segments` in evaluation, `by_ticks` in training."""
+    rule = by_segments if rng is None else by_ticks
+    return rule(length, segments, clips, rng)
+
+
+def by_shifts(
+    length: int, segments: int, clips: int, rng: np.random.Generator | None
+) -> Int64[np.ndarray, "N"]:
+    """UMT's rule for Something-Something: clip c begins c / clips of a step of length / segments.
+
+    A single clip begins half a step later. In training, a uniform draw from each segment of the
+    step's whole frames; a video with fewer frames than segments gives its first frame alone.
+    """
+    if rng is not None:
+        step = length // segments
+        return step * np.arange(segments) + rng.integers(max(step, 1), size=segments)
+    step = length / segments
+    starts = step * np.arange(clips) / clips if clips > 1 else np.array([step / 2])
+    return (starts[:, None] + step * np.arange(segments)[None]).astype(np.int64).ravel()
+
+
 RULES: Mapping[str, Rule] = {
     "segments": by_segments,
     "ticks": by_ticks,
     "windows": by_windows,
+    "sparse": by_sparse,
+    "shifts": by_shifts,
 }
 """Value of `config.data.sampling` in action recognition -> rule."""
 
