@@ -28,7 +28,8 @@ from tokmerge_jax.types import UserError
 built = functools.cache(tokmerge_jax.build)
 NAMES = files.names()
 QUICK = {"anet_b16", "clip_msrvtt_b32", "demo", "msrvtt_b16", "msrvtt_qa_b16", "tdsclip_ssv2_b16",
-         "tdsclip_tome_ssv2_b16", "tempme_msrvtt_b32", "testa_didemo_f32"}  # fmt: skip
+         "tdsclip_tome_ssv2_b16", "tempme_msrvtt_b32", "testa_didemo_f32",
+         "umt_k400_b16"}  # fmt: skip
 
 UMT = {  # tokens after the last layer and GMAC, B/16 then L/16; 12 frames are 2352 tokens
     "msrvtt": ((1452, 177.8), (1402, 543.0)),
@@ -72,6 +73,11 @@ TDSCLIP_COSTS = {
     f"tdsclip_{data}_{size}": row
     for data in ("k400", "ssv1", "ssv2")
     for size, row in (("b16", (8 * 197, 180.6, 180.6)), ("l14", (8 * 257, 878.3, 878.3)))
+}
+UMT_ACTIONS = {  # GMAC of a view without merging and with the schedule
+    f"umt_{data}_{size}": row
+    for data in ("k400", "ssv2")
+    for size, row in (("b16", (179.4, 107.9, (400, 130, 70))), ("l16", (595.6, 349.6, (400, 200))))
 }
 PUBLISHED = {
     **VIDTLDR_COSTS,
@@ -275,6 +281,21 @@ def test_tds_clip(name, differences):
     assert system.config.data.neighbours == (5 if differences else 1)
     assert config.model.classes == action_lists.CLASSES[config.data.dataset]
     check_names(system)
+
+
+@pytest.mark.parametrize("name", quickly(UMT_ACTIONS))
+def test_umt_recognises_actions(name):
+    """Nothing merges, as published; a schedule of retrieval's shares merges in the first blocks."""
+    config, r = load(name), UMT_ACTIONS[name][-1]
+    plain, merged = built(config), built(config.override({"model.merger.r": r}))
+    assert (gmac(plain), gmac(merged)) == pytest.approx(UMT_ACTIONS[name][:2], abs=0.05)
+    assert f"{gmac(merged):.1f} GMAC" in text_of(name)
+    assert f"r={','.join(map(str, r))}, for example" in text_of(name)
+    assert plain.merging.schedule.tokens == plain.merging.cost[-1].tokens_out == 8 * 196
+    assert merged.merging.cost[-1].tokens_out == 8 * 196 - sum(r)
+    assert config.model.classes == action_lists.CLASSES[config.data.dataset]
+    assert plain.pixels.transform.count == 3
+    check_names(plain)
 
 
 def test_tds_clip_merging():

@@ -91,6 +91,7 @@ def test_loss_and_gradients(name):
         close(gradient[key.removeprefix("grad/")], case.arrays[key])
 
 
+@pytest.mark.slow
 def test_merged_tokens_are_those_of_vid_tldr_s_encoder():
     """The last block's output there, then mean, norm and head as they are defined."""
     case = golden.load("vidtldr-trace")

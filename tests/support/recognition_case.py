@@ -18,7 +18,7 @@ def config_of(**changes) -> umt.Recognition:
     config = umt.Recognition(
         dtype="float32",
         model=umt.RecognitionModel(vision=VISION, classes=5, merger=umt.Merger(r=(10, 4))),
-        data=umt.ActionData(dataset="demo_actions", clips=2, crops=1, scale=40, neighbours=1),
+        data=umt.ActionData(dataset="demo_actions", clips=2, crops=1, scale=40),
         train=umt.RecognitionTraining(remat=False),
     )
     return config.override({key.replace("__", "."): value for key, value in changes.items()})

@@ -154,6 +154,7 @@ def test_a_trace_follows_all_patches():
         ({"train__label_smoothing": -0.5}, r"label_smoothing=-0\.5 must be from 0 to 1"),
         ({"train__mask_ratio": 1.0}, "mask_ratio=1 leaves no patch"),
         ({"data__crops": 0}, r"config\.data\.crops=0 must be 1 or more"),
+        ({"data__neighbours": 3}, r"config\.data\.neighbours=3 must be 1: this network reads"),
         ({"data__scale": 16}, r"config\.data\.scale=16 must be at least the frames' size 32"),
         ({"model__vision__image_size": 30}, r"image_size=30 must be a multiple of"),
     ],

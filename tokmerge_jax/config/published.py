@@ -33,6 +33,7 @@ class Source:
 
 
 UMT_ZOO = Source("OpenGVLab/unmasked_teacher, MODEL_ZOO.md", "A")
+UMT_ACTIONS = Source("OpenGVLab/unmasked_teacher, single_modality/MODEL_ZOO.md", "A")
 SHIFT = Source("Representation Shift (arXiv 2508.00367), table 3", "C")
 LEADERBOARD = Source("OpenCodePapers, leaderboard", "B")
 TEMPME_REVIEWS = Source("reviews of TempMe (arXiv 2409.01156)", "D")

@@ -3,7 +3,8 @@
 Source: vid-TLDR (CVPR 2024) on UMT (ICCV 2023); `docs/vid_tldr.md` names every key.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tokmerge_jax.config import checks, common
 from tokmerge_jax.config.common import ActionData as ActionData
@@ -14,6 +15,8 @@ from tokmerge_jax.config.evaluation import Evaluation as Evaluation
 from tokmerge_jax.config.evaluation import RerankingOptions as RerankingOptions
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
+
+R = TypeVar("R", bound="Recognition")
 
 _TABLE = 2**27
 """Largest number of values in a position table; computing one takes a gigabyte."""
@@ -77,7 +80,14 @@ class RetrievalModel(Model):
 class RecognitionModel(VisionModel, common.ActionModel):
     """UMT's video side with a classifier."""
 
+    vision: Vision = Vision(frames=8, table_frames=8)
     classes: int = 400
+
+
+L16_CLIP = replace(L16, frames=8, table_frames=8)
+
+KINETICS = ActionData(dataset="k400", sampling="sparse", clips=4, scale=224)
+SOMETHING = ActionData(dataset="ssv2", sampling="shifts", clips=2, scale=224)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +146,21 @@ class RecognitionTraining(Training):
     mixup: bool = False  # mixup and CutMix
     augment: bool = False  # RandAugment
     layer_decay: float = 1.0  # learning rate of each block as a share of the next one's
+
+
+FINE_TUNING = RecognitionTraining(
+    batch_size=512,
+    samples=2,
+    epochs=5,
+    learning_rate=4e-5,
+    min_learning_rate=0.05,
+    weight_decay=0.05,
+    image_size_min_scale=0.08,
+    mixup=True,
+    augment=True,
+    layer_decay=0.75,
+)
+"""UMT's fine-tuning of B/16 on Kinetics-400."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,13 +248,24 @@ class Recognition(common.Recognition, Config):
     """Action recognition; the tokens' mean is classified."""
 
     system: str = "vid_tldr_recognition"
-    model: RecognitionModel = RecognitionModel(vision=Vision(frames=8))
-    data: ActionData = ActionData(sampling="sparse", clips=4, scale=224, neighbours=1)
+    model: RecognitionModel = RecognitionModel()
+    data: ActionData = KINETICS
     eval: Evaluation = Evaluation(batch_size=2)
     train: RecognitionTraining = RecognitionTraining()
+
+    def resolved(self: R) -> R:
+        """Fills in `data.neighbours`."""
+        if self.data.neighbours != -1:
+            return self
+        return replace(self, data=replace(self.data, neighbours=1))
 
     def check(self) -> None:
         """Checks as `common.Config.check`."""
         super().check()
         checks.positive(self, "train.samples")
         checks.share(self, "train.label_smoothing", "train.layer_decay")
+        if self.data.neighbours != 1:
+            raise UserError(
+                f"config.data.neighbours={self.data.neighbours} must be 1: this network reads"
+                " single frames"
+            )
