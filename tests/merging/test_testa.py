@@ -130,6 +130,13 @@ def test_mode_of_the_original(kind):
     np.testing.assert_array_equal(matching.mode(rows)[:, 0], MODES.arrays[f"mode_{kind}_out"])
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_vote_on_places_is_their_mode(count):
+    """The least of equally frequent ones, of any number of votes."""
+    votes = jnp.asarray(np.random.default_rng(count).integers(count, size=(3, 6, 40)))
+    np.testing.assert_array_equal(matching.elected(votes, count), matching.mode(votes))
+
+
 def test_nothing_to_merge_changes_nothing():
     keys = video(1, 3, 1, 4)
     np.testing.assert_array_equal(matching.voted(keys, 2).kept, [[0]])

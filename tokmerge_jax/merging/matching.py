@@ -107,7 +107,7 @@ def voted(
         units = units.astype(jnp.float16).astype(jnp.float32)
     score = jnp.einsum("bpad,bpcd->bpac", units[:, :, ::2], units[:, :, 1::2], precision="highest")
     score = score.astype(jnp.float16) if vote == "mode_half" else score
-    best, partner = score.max(axis=-1), mode(score.argmax(axis=-1))
+    best, partner = score.max(axis=-1), elected(score.argmax(axis=-1), score.shape[-1])
     best = best.min(axis=1) if vote == "min" else mode(best)
     return best_pairs(best, partner, r, frames, 0, ordered=True)
 
@@ -194,6 +194,12 @@ def mode(x: Shaped[Array, "B N A"]) -> Shaped[Array, "B A"]:
     x = jnp.sort(x, axis=1)
     counts = (x[:, :, None] == x[:, None]).sum(axis=2)
     return jnp.take_along_axis(x, counts.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def elected(x: Int[Array, "B N A"], count: int) -> Int[Array, "B A"]:
+    """`mode` of integers below `count`: fewer kernels, which differ from layer to layer."""
+    votes = x[..., None] == jnp.arange(count, dtype=x.dtype)[None, None, None]
+    return votes.sum(axis=1).argmax(axis=-1)
 
 
 def nearest(

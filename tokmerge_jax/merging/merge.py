@@ -16,6 +16,9 @@ from tokmerge_jax.types import UserError
 DROPPED = "dropped tokens cannot be followed; choose a config.model.merger.name that merges"
 """Why a merger that drops tokens is refused where each of them has to be followed."""
 
+_INSIDE = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
+"""All indices are places of tokens, and XLA would compile checks of them for each layer anew."""
+
 
 def reduce(
     matching: Matching, x: Float[Array, "B N C"], how: Literal["sum", "mean", "max"] = "sum"
@@ -132,16 +135,14 @@ def follow(place: Int[Array, "B N"], origin: Int[Array, "B I"]) -> Int[Array, "B
     """
     batch, length = place.shape
     index = length * jnp.arange(batch, dtype=jnp.int32)[:, None] + origin
-    look_up = place.reshape(-1).at[index.reshape(-1)]
-    moved = look_up.get(mode="promise_in_bounds", wrap_negative_indices=False)
-    return moved.reshape(origin.shape)
+    return place.reshape(-1).at[index.reshape(-1)].get(**_INSIDE).reshape(origin.shape)
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:
     """x[b, index[b, i]] for x of [B,N,...]."""
-    return jax.vmap(lambda x, i: x.at[i].get(mode="promise_in_bounds"))(x, index)
+    return jax.vmap(lambda x, i: x.at[i].get(**_INSIDE))(x, index)
 
 
 def _add(x: jax.Array, index: jax.Array, update: jax.Array) -> jax.Array:
     """x with update[b, i] added at [b, index[b, i]], for any number of equal indices."""
-    return jax.vmap(lambda x, i, u: x.at[i].add(u, mode="promise_in_bounds"))(x, index, update)
+    return jax.vmap(lambda x, i, u: x.at[i].add(u, **_INSIDE))(x, index, update)
