@@ -107,7 +107,7 @@ def evaluate(
     texts = task.texts(record, source.gallery)
     with hosts.held(folder):
         model = evaluation.Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
-        if task.encoder and not (folder / "results.json").exists():  # or it may be done already
+        if task.encoder and not (folder / "cache").exists():  # or there may be nothing to encode
             model.begin(task.encoder(record), batch_shape(system, model.mesh))
         known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
         store = evaluation.Store(folder / "cache", known, stamps)
