@@ -15,7 +15,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import clip
 from tokmerge_jax.merging import ToMe
-from tokmerge_jax.system import Retrieval
+from tokmerge_jax.system import Retrieval, ZeroShot
 from tokmerge_jax.tasks import kept
 
 CACHE, PROMOTION = "jax_compilation_cache_dir", "jax_numpy_dtype_promotion"
@@ -61,6 +61,7 @@ def untraceable(config=CONFIG):
             system.task(Retrieval), encode_video=never, encode_text=never
         ),
         multiple_choice=None,
+        zero_shot=None,
     )
 
 
@@ -88,6 +89,16 @@ def test_the_next_process_traces_nothing(folder):
         np.testing.assert_array_equal(got, traced)
         np.testing.assert_array_equal(kept_ones, traced)
     assert again.weights.shapes == SYSTEM.weights.shapes
+
+
+def test_actions_are_recognised_by_what_is_kept(folder):
+    """The record of zero-shot recognition holds a record of retrieval."""
+    kept_ones = kept.recall(SYSTEM).task(ZeroShot)
+    first = kept_ones.retrieval.encode_video(PARAMS, VIDEO)["embedding"]
+    never_traced = dataclasses.replace(SYSTEM.task(Retrieval), encode_video=never)
+    by_prompts = dataclasses.replace(SYSTEM.task(ZeroShot), retrieval=never_traced)
+    again = kept.recall(dataclasses.replace(SYSTEM, zero_shot=by_prompts)).task(ZeroShot)
+    np.testing.assert_array_equal(again.retrieval.encode_video(PARAMS, VIDEO)["embedding"], first)
 
 
 def test_files_hold_what_is_described(folder):

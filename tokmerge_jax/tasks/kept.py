@@ -16,7 +16,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import einops
 import jax
@@ -28,7 +28,7 @@ from tokmerge_jax import parallel, registry, runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import Config
 from tokmerge_jax.merging import Merger
-from tokmerge_jax.system import System
+from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System
 from tokmerge_jax.types import Json, Params
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
@@ -36,6 +36,8 @@ _OURS = "tokmerge_jax."  # the modules whose sources are hashed
 _TASKS = ("retrieval", "multiple_choice", "answering", "recognition")
 _FUNCTIONS = ("encode_video", "encode_text", "classify")
 """The functions that are kept: while they are traced, they read no file, such as a vocabulary."""
+
+R = TypeVar("R", Retrieval | None, MultipleChoice | None, Answering | None, Recognition | None)
 
 _MOST = 64  # number of files
 _LARGEST = 2**26  # bytes of a file
@@ -54,12 +56,10 @@ def recall(system: System) -> System:
     if not facts or not folder:
         return system
     files = _Files(folder, facts)
-    tasks = {}
-    for task in _TASKS:
-        record = getattr(system, task)
-        named = {name: getattr(record, name, None) for name in _FUNCTIONS}
-        kept = {name: _kept(f, f"{task}.{name}", files) for name, f in named.items() if f}
-        tasks[task] = record and dataclasses.replace(record, **kept)
+    tasks = {task: _recalled(getattr(system, task), task, files) for task in _TASKS}
+    if by_prompts := system.zero_shot:
+        retrieval = _recalled(by_prompts.retrieval, "zero_shot", files)
+        tasks["zero_shot"] = dataclasses.replace(by_prompts, retrieval=retrieval)
     weights = dataclasses.replace(system.weights, known=_shapes(system, files))
     return dataclasses.replace(system, weights=weights, **tasks)
 
@@ -73,6 +73,15 @@ class _Files(NamedTuple):
     def path(self, **facts: Json) -> pathlib.Path:
         """The file of what tracing finds under further facts."""
         return self.folder / runtime.fingerprint({**self.facts, **facts})
+
+
+def _recalled(record: R, task: str, files: "_Files") -> R:
+    """The record of a task, whose encoders are `_kept`."""
+    if record is None:
+        return record
+    named = {name: getattr(record, name, None) for name in _FUNCTIONS}
+    kept = {name: _kept(f, f"{task}.{name}", files) for name, f in named.items() if f}
+    return dataclasses.replace(record, **kept)
 
 
 def _shapes(system: System, files: _Files) -> Params:
@@ -91,13 +100,9 @@ def _kept(function: Callable[..., PyTree], name: str, files: _Files) -> Callable
 
     @functools.wraps(function)
     def call(*arrays: PyTree, **named: PyTree) -> PyTree:
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
-        described = [(*x.shape, x.dtype.name) for x in jax.tree.leaves(shapes)]
-        precision = jax.config.jax_default_matmul_precision  # of this thread, if it has its own
-        path = files.path(of=name, arrays=described, precision=str(precision))
         try:
             if parallel.batch_shards() == 1 and not named:
-                return _exported(function, shapes, path).call(*arrays)
+                return _exported(function, name, arrays, files).call(*arrays)
         except Exception as error:  # JAX cannot export or read it; a fault of the input comes again
             _log.debug("%s is not kept: %s", name, error)
         return function(*arrays, **named)
@@ -106,8 +111,13 @@ def _kept(function: Callable[..., PyTree], name: str, files: _Files) -> Callable
 
 
 def _exported(
-    function: Callable[..., PyTree], shapes: PyTree, path: pathlib.Path
+    function: Callable[..., PyTree], name: str, arrays: tuple[PyTree, ...], files: _Files
 ) -> jax.export.Exported:
+    """The function for arrays of these shapes, read or written."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    described = [(*x.shape, x.dtype.name) for x in jax.tree.leaves(shapes)]
+    precision = jax.config.jax_default_matmul_precision  # of this thread, if it has its own
+    path = files.path(of=name, arrays=described, precision=str(precision))
     if content := _read(path):
         return jax.export.deserialize(bytearray(content))
     exported = jax.export.export(jax.jit(function))(*shapes)
