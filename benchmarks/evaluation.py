@@ -16,7 +16,7 @@ from benchmarks.encoding import text_macs
 from benchmarks.pairs import pair_macs
 from benchmarks.peer import requests_for
 from tokmerge_jax import evaluation, parallel
-from tokmerge_jax.config import expect, tds_clip
+from tokmerge_jax.config import common, expect
 from tokmerge_jax.config.evaluation import AnsweringOptions, RetrievalOptions
 from tokmerge_jax.evaluation import actions, answering
 from tokmerge_jax.runtime import Stopwatch
@@ -87,7 +87,7 @@ def questions(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> l
 
 def recognition(system: System, params: Params, inputs: Inputs, sizes: Sizes) -> list[Case]:
     """Evaluates action recognition of videos with one view each."""
-    count, classes = len(inputs["gallery"]), expect(system.config.model, tds_clip.Model).classes
+    count, classes = len(inputs["gallery"]), expect(system.config.model, common.ActionModel).classes
     names = tuple(map(str, range(count)))
     task = needed(system, unchecked(system).recognition)
 

@@ -70,8 +70,8 @@ def main(job: str, begun: str) -> None:
 def _inputs(system: "System", folder: str) -> "tuple[System, Source]":
     """The system, which reads random ids of texts and ranks by cosines, and the batch."""
     from tokmerge_jax import parallel
-    from tokmerge_jax.config import expect, tds_clip
-    from tokmerge_jax.config.common import TextData, TextModel
+    from tokmerge_jax.config import expect
+    from tokmerge_jax.config.common import ActionModel, TextData, TextModel
     from tokmerge_jax.tasks import evaluation
     from tokmerge_jax.types import Actions, Gallery
 
@@ -89,7 +89,7 @@ def _inputs(system: "System", folder: str) -> "tuple[System, Source]":
         system = dataclasses.replace(system, retrieval=task)
         gallery = Gallery(names, names, tuple((i,) for i in range(len(names))))
     else:
-        classes = expect(config.model, tds_clip.Model).classes
+        classes = expect(config.model, ActionModel).classes
         gallery = Actions(names, (0,) * len(names), tuple(map(str, range(classes))))
     system = dataclasses.replace(system, config=config)
     return system, cast("Source", _Batch(gallery, names, shape))

@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmarks.cases import Inputs, Sizes
 from tokmerge_jax import checkpoints
-from tokmerge_jax.config import expect, tds_clip
-from tokmerge_jax.config.common import TextData, TextModel
+from tokmerge_jax.config import expect
+from tokmerge_jax.config.common import ActionModel, TextData, TextModel
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks.synthetic import frames_shape, random_weights
 from tokmerge_jax.types import Params, UserError
@@ -48,7 +48,7 @@ def make_inputs(system: System, stages: Sequence[str], sizes: Sizes) -> Inputs:
         inputs["gallery"] = rng.standard_normal((sizes.gallery, *shape), np.float32)
     if isinstance(system.config.model, TextModel):
         return {**inputs, **_text_inputs(system, sizes, rng)}
-    classes = expect(system.config.model, tds_clip.Model).classes
+    classes = expect(system.config.model, ActionModel).classes
     return {**inputs, "label": rng.integers(classes, size=batch)}
 
 

@@ -74,6 +74,7 @@ SMALL = {
         "merger": {"name": "tome", "r": (3, 2)},
     },
     "tdsclip_tome_ssv2_b16": {"vision": CLIP["vision"], "merger": {"r": (1, 1)}},
+    "umt_ssv2_b16": {"vision": UMT["vision"], "merger": {"r": (3, 2)}},
 }  # fmt: skip
 """Configuration -> small sizes, so that every system and way of merging is there."""
 
@@ -215,6 +216,7 @@ def test_every_system_has_functions(name, folder):
         "msrvtt_qa_b16": ["encode_video", "score_answer"],
         "testa_anet_qa_f32": ["encode_video", "score_answer", "write_answer"],
         "tdsclip_tome_ssv2_b16": ["classify"],
+        "umt_ssv2_b16": ["classify"],
     }
     assert [*programs(system)] == expected.get(name, ["encode_video", "encode_text"])
 
@@ -229,6 +231,7 @@ def test_every_system_has_functions(name, folder):
         "internvideo2_msrvtt_b14",
         "videoprism_msrvtt_b18",
         "tdsclip_tome_ssv2_b16",
+        "umt_ssv2_b16",
     ],
 )
 def test_functions_are_equal_to_those_of_the_system(name, folder, tmp_path):

@@ -124,6 +124,7 @@ def test_sizes_are_those_of_the_flags():
         (clip.Retrieval(), "encode decode text evaluation train kernels"),
         (testa.Retrieval(), "encode decode text evaluation rerank"),
         (tds_clip.Recognition(), "encode decode evaluation train kernels"),
+        (umt.Recognition(), "encode decode evaluation train kernels"),
     ],
     ids=lambda value: getattr(value, "system", ""),
 )

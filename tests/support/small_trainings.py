@@ -8,6 +8,7 @@ import json
 import sys
 
 import clips
+import recognition_case
 
 import tokmerge_jax
 from tokmerge_jax import command_line, hosts, objects
@@ -64,6 +65,16 @@ CONFIGS = {
             "data.scale": (32, 48),
             "model.classes": 3,
             "train.groups": 2,
+        }
+    ),
+    "recognition": recognition_case.config_of().override(
+        {
+            **SMALL,
+            "data.dataset": "ssv2",
+            "data.scale": 32,
+            "model.classes": 3,
+            "model.drop_path": 0.2,
+            "train.mixup": True,
         }
     ),
 }

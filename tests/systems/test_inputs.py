@@ -25,11 +25,13 @@ CONFIGS = (
     "demo_testa",
     "testa_anet_qa_f32",
     "testa_pretrain",
+    "umt_k400_b16",
 )
+CLASSIFIERS = ("demo_tdsclip", "umt_k400_b16")
 OF_VIDEOS = {
     "caption": ("testa_pretrain",),
-    "classify": ("demo_tdsclip",),
-    "encode_video": tuple(name for name in CONFIGS if name != "demo_tdsclip"),
+    "classify": CLASSIFIERS,
+    "encode_video": tuple(name for name in CONFIGS if name not in CLASSIFIERS),
     "trace_video": CONFIGS,
 }
 VIDEOS = [(name, function) for function, names in OF_VIDEOS.items() for name in names]
@@ -94,11 +96,12 @@ def test_frames_of_the_configuration_are_read(name, function):
     run(build(name), function, clip(build(name), function))
 
 
-def test_classify_reads_any_number_of_views():
-    system = build("demo_tdsclip")
+@pytest.mark.parametrize(("name", "classes"), [*zip(CLASSIFIERS, (10, 400), strict=True)])
+def test_classify_reads_any_number_of_views(name, classes):
+    system = build(name)
     frames = clip(system, "classify").shape[1]
     logits = run(system, "classify", clip(system, "classify", frames=3 * frames))
-    assert logits.shape == (2, 3, 10)
+    assert logits.shape == (2, 3, classes)
     with pytest.raises(UserError, match=r"was given uint8 \[2,0,"):
         run(system, "classify", clip(system, "classify", frames=0))
 

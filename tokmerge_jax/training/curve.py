@@ -8,7 +8,9 @@ from tokmerge_jax import disk
 from tokmerge_jax.objects import Place
 
 
-def draw(history: Sequence[Mapping[str, float]], trials: Mapping[int, float], path: Place) -> None:
+def draw(
+    history: Sequence[Mapping[str, int | float]], trials: Mapping[int, float], path: Place
+) -> None:
     """Plots the loss, its parts and the evaluations over steps into the image `path`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss")
