@@ -73,6 +73,8 @@ class RuleSet:
       fresh: parameter -> function shape -> initial value, for parameters that such a checkpoint
         lacks and training initialises.
       neutral: whether the values of `fresh` change nothing, so that the weights work untrained.
+      restart: the same, for parameters that training initialises if any of them has another shape
+        in the checkpoint: a classifier of other actions.
       describe: checkpoint -> the sizes of its network in words, for errors about sizes.
       marker: a regex that matches some name in every such checkpoint (before renaming).
     """
@@ -87,6 +89,9 @@ class RuleSet:
         default_factory=dict
     )
     neutral: bool = False
+    restart: Mapping[str, Callable[[Sequence[int]], np.ndarray]] = dataclasses.field(
+        default_factory=dict
+    )
     describe: Callable[[StateDict], str] | None = None
     marker: str = ""
 

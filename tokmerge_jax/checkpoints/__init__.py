@@ -79,9 +79,13 @@ def load_checkpoint(path: epath.PathLike, system: System, *, to_train: bool = Fa
 
     def table_of(tensors: rules.StateDict) -> rules.RuleSet:
         chosen = table(system, tensors)
-        if to_train and (groups := rules.initialised(chosen, shapes)):
+        if not to_train:
+            return chosen
+        chosen = rules.restarted(chosen, tensors, shapes)
+        if groups := rules.initialised(chosen, shapes):
             print(
-                f"{path} holds nothing for {groups}; training starts from their initial values",
+                f"{path} holds nothing that fits {groups}; training starts from their initial"
+                " values",
                 file=sys.stderr,
             )
         return chosen

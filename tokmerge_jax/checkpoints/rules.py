@@ -69,8 +69,9 @@ def identity(
       names: the names in the weights.
       ignored: patterns of names that are ignored.
       tables: the network's tables of foreign names. If the weights hold none of the parameters in a
-        table's `fresh`, the first such table's `fresh` and `ignored` apply. `Resize` operations and
-        `dropped` come from the first table, so its `dropped` patterns must match our names too.
+        table's `fresh`, the first such table's `fresh` and `ignored` apply. `Resize` operations,
+        `dropped` and `restart` come from the first table, so its `dropped` patterns must match our
+        names too.
     """
     names, wanted = set(names), flatten(abstract_params)
     lacking = [table for table in tables if table.fresh and not names & table.fresh.keys()]
@@ -83,7 +84,14 @@ def identity(
         if name not in start.fresh
     )
     ignored = (*ignored, *start.ignored)
-    return RuleSet(own, ignored, first.dropped, fresh=start.fresh, neutral=start.neutral)
+    return RuleSet(
+        own,
+        ignored,
+        first.dropped,
+        fresh=start.fresh,
+        neutral=start.neutral,
+        restart=first.restart,
+    )
 
 
 def load(
@@ -164,6 +172,23 @@ def initialised(table: RuleSet, abstract_params: Params) -> str:
     Empty if there are none, or if their initial values change nothing.
     """
     return "" if table.neutral else _group_names(table.fresh, flatten(abstract_params))
+
+
+def restarted(table: RuleSet, state_dict: StateDict, abstract_params: Params) -> RuleSet:
+    """The table with `restart` among `fresh`, if a tensor does not fit a parameter in `restart`."""
+    wanted, faults = flatten(abstract_params), list[str]()
+    heads = {rule.source: rule for rule in table.rules if rule.targets[0] in table.restart}
+    for name, tensor in state_dict.items():
+        if (source := table.rename(name)) in heads:
+            _apply(heads[source], np.asarray(tensor), wanted, faults)
+    if not faults:
+        return table
+    return dataclasses.replace(
+        table,
+        rules=tuple(rule for rule in table.rules if rule.source not in heads),
+        ignored=(*table.ignored, *(f"{re.escape(source)}$" for source in heads)),
+        fresh={**table.fresh, **table.restart},
+    )
 
 
 def unload(table: RuleSet, params: Params, dtypes: object = None) -> dict[str, np.ndarray]:

@@ -5,7 +5,10 @@ from tokmerge_jax.checkpoints.tables.shared import begun, linear, norm
 from tokmerge_jax.checkpoints.tables.vid_tldr import vision
 
 _RENAMES = ((r"^(vision_encoder\.)?encoder\.", ""),)
-_COMPUTED = (r"pos_embed$",)  # stored for other numbers of frames than 8, though never trained
+_COMPUTED = {  # stored for other sizes than 8 frames of 224 pixels, though never trained
+    r"pos_embed$": "positions are computed here: the same ones for 224 pixels and any number of"
+    " frames, other ones for 384 pixels, where the original interpolates over space"
+}
 _UNREAD = (  # of other checkpoints, under the original's names or ours
     r"(norm|clip_decoder|clip_teacher|vision_encoder\.pool_norm|vision_proj)\.",
     r"(text_encoder|text_decoder|text_proj|itm_head)\.",
@@ -18,17 +21,24 @@ _UNREAD = (  # of other checkpoints, under the original's names or ours
 def rules(depth: int) -> tuple[RuleSet, ...]:
     """The tables for UMT with `depth` video layers, by kind of checkpoint.
 
-    Fine-tuned for recognition; and, as a start for training, any other checkpoint of UMT: from
-    pretraining on videos, and of retrieval or question answering. From these, the blocks are read.
+    Fine-tuned for recognition, whose classifier may begin anew for other actions; and, as a start
+    for training, any other checkpoint of UMT: from pretraining on videos, and of retrieval or
+    question answering. From these, the blocks are read.
     """
     blocks = vision("", "vision", depth, last_norm=False)
-    head = (*norm("fc_norm", "norm"), *linear("head", "head"))
+    classifier = linear("head", "head")
+    head = (*norm("fc_norm", "norm"), *classifier)
     fine_tuned = RuleSet(
-        (*blocks, *head), ignored=_COMPUTED, renames=_RENAMES, marker=r"(^|\.)fc_norm\."
+        (*blocks, *head),
+        dropped=_COMPUTED,
+        renames=_RENAMES,
+        restart={target: begun(target) for rule in classifier for target in rule.targets},
+        marker=r"(^|\.)fc_norm\.",
     )
     start = RuleSet(
         blocks,
-        ignored=(*_COMPUTED, *_UNREAD),
+        ignored=_UNREAD,
+        dropped=_COMPUTED,
         renames=_RENAMES,
         fresh={target: begun(target) for rule in head for target in rule.targets},
     )
