@@ -44,6 +44,24 @@ def _umt(file: str, config: str) -> Known:
     return Known(f"{folder}/{file}_25m.pth", config, "MIT", zoo)
 
 
+def _umt_actions() -> dict[str, Known]:
+    """UMT's recognition weights, and those that their fine-tuning started from."""
+    folder = "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/umt/single_modality"
+    zoo = "OpenGVLab/unmasked_teacher, single_modality/MODEL_ZOO.md"
+    known = {}
+    for size in ("b16", "l16"):
+        k400, ssv2 = f"umt_k400_{size}", f"umt_ssv2_{size}"
+        files = {
+            k400: ("ptk710_ftk710_ftk400", k400),
+            ssv2: ("ptk710_ftk710_ftssv2", ssv2),
+            f"umt_k710_{size}": ("ptk710_ftk710", k400),
+            f"umt_videos_{size}": ("ptk710", ssv2),
+        }
+        for name, (file, config) in files.items():
+            known[name] = Known(f"{folder}/{size}_{file}_f8_res224.pth", config, "MIT", zoo)
+    return known
+
+
 def _testa(repository: str, file: str, config: str) -> Known:
     address = f"hf://ShuhuaiRen/TESTA_model_base_{repository}/testa_model_base_{file}.pth"
     return Known(address, config, "MIT", "RenShuhuai-Andy/TESTA, README.md")
@@ -98,6 +116,7 @@ KNOWN: Mapping[str, Known] = {
     **_fine_tuned(),
     "umt_b16": _umt("b16", "msrvtt_b16"),
     "umt_l16": _umt("l16", "msrvtt_l16"),
+    **_umt_actions(),
     "testa_queryd_f32": _testa("QuerYD_retrieval_ft", "queryd_f32_f1p12", "testa_queryd_f32"),
     "testa_didemo_f32": _testa("DiDeMo_retrieval_ft", "didemo_f32_f1p12", "testa_didemo_f32"),
     "testa_anet_f32": _testa("ActivityNet_retrieval_ft", "anet_f32_f1p12", "testa_anet_f32"),
