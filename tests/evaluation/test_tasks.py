@@ -1,6 +1,7 @@
 """tokmerge_jax.tasks.evaluation without a script: what an evaluation that goes on depends on."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -92,6 +93,16 @@ def test_seconds_are_those_of_all_sittings(system, tmp_path):
     first = tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"]
     assert first["classify videos"] > 0
     assert tasks.evaluate("run", system, {}, source, tmp_path / "out")["seconds"] == first
+
+
+def test_weights_are_known_by_their_numbers(system, tmp_path):
+    """Wherever they lie and in whatever order, as for other commands, which place none."""
+    params = {"a": np.arange(6, dtype=np.float32).reshape(2, 3).T, "b": np.float32(7)}
+    source = source_of(system, tmp_path, Actions(VIDEOS, (0, 1, 3), tuple("0123")))
+    tasks.evaluate("run", system, params, source, tmp_path / "out")
+    (known,) = (tmp_path / "out" / "cache").glob("*/facts.json")
+    numbers = np.array([0, 3, 1, 4, 2, 5, 7], np.float32)
+    assert json.loads(known.read_text())["checkpoint"] == runtime.digest([numbers])
 
 
 def test_only_an_evaluation_that_begins_compiles_ahead(system, tmp_path, monkeypatch):

@@ -65,7 +65,7 @@ class Model:
                 begun.exception()  # JAX keeps the program; what failed is tried, and fails, below
             arrays, named = jax.tree.map(self._split, (arrays, named))
             with jax.set_mesh(self.mesh):
-                return program(self._placed, *arrays, **named)
+                return program(self.placed, *arrays, **named)
 
         return call
 
@@ -75,7 +75,7 @@ class Model:
         return parallel.put(leaf, parallel.rows(self.mesh))
 
     @functools.cached_property
-    def _placed(self) -> Params:
+    def placed(self) -> Params:
         """The parameters on the devices, shared by all functions."""
         return parallel.place(self.mesh, dict(self.params))
 

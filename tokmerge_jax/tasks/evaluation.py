@@ -109,6 +109,8 @@ def evaluate(
         model = evaluation.Model(params, parallel.make_mesh(**config.mesh.to_dict(), local=True))
         if task.encoder and not (folder / "cache").exists():  # or there may be nothing to encode
             model.begin(task.encoder(record), batch_shape(system, model.mesh))
+        if jax.default_backend() == "cpu":  # where they are in order, and hashing copies nothing
+            params = model.placed
         known, stamps = facts(system, source, params, texts), _stamps(config.data, source)
         store = evaluation.Store(folder / "cache", known, stamps)
         seconds = f"seconds_{runtime.fingerprint(evaluation_rules(config))}"
