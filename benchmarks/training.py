@@ -196,11 +196,14 @@ def _macs(system: System, batch: Mapping[str, np.ndarray]) -> int:
     A trained layer costs three products: forward, and the gradients of its weights and its input.
     """
     rows, forward = len(batch["video"]), clip_macs(system)
-    if system.recognition:
+    frozen = training_of(system).trainable
+    if system.recognition and frozen:
         trained, first = _side_macs(system)
         return rows * (forward + 2 * trained - first)
-    forward = rows * forward + text_macs(system, {"text_ids": batch["text_ids"]})
-    return forward * (2 if training_of(system).trainable else 3)  # LoRA trains no weights of CLIP
+    forward *= rows
+    if not system.recognition:
+        forward += text_macs(system, {"text_ids": batch["text_ids"]})
+    return forward * (2 if frozen else 3)  # LoRA trains no weights of CLIP
 
 
 def _side_macs(system: System) -> tuple[int, int]:

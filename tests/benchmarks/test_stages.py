@@ -10,13 +10,14 @@ import pytest
 from absl.testing import flagsaver
 from small_system import PIXELS, system_of
 
-from benchmarks import decoding, figures, peer, stages, tables
+from benchmarks import decoding, figures, peer, stages, tables, training
 from benchmarks.cases import Case, Sizes, Timed, program_bytes
 from benchmarks.encoding import ceiling
 from benchmarks.inputs import make_inputs
 from tokmerge_jax import registry
 from tokmerge_jax.config import Config, clip, tds_clip, testa, umt
 from tokmerge_jax.system import System, Weights
+from tokmerge_jax.tasks.synthetic import clip_macs
 from tokmerge_jax.types import LayerCost, UserError
 
 TERA = 10**12
@@ -130,6 +131,12 @@ def test_sizes_are_those_of_the_flags():
 )
 def test_stages_are_those_of_the_records(config, names):
     assert list(stages.stages_of(registry.build(config))) == names.split()
+
+
+def test_a_step_of_a_network_that_is_trained_whole_costs_three_products():
+    sizes = {"model.vision.depth": 1, "model.merger.r": 9}
+    system = registry.build(umt.Recognition().override(sizes))
+    assert training._macs(system, {"video": np.zeros(2)}) == 2 * 3 * clip_macs(system)
 
 
 ACTIONS = tds_clip.Recognition(
