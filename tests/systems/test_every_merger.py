@@ -29,6 +29,7 @@ from tokmerge_jax.systems.tempme import TempMeTower
 from tokmerge_jax.systems.towers import Tower
 from tokmerge_jax.systems.towers.timesformer import TimeSformerTower
 from tokmerge_jax.systems.towers.umt import UMTTower
+from tokmerge_jax.systems.vid_tldr.recognition import RecognitionTower
 from tokmerge_jax.systems.videoprism import VideoPrismTower
 from tokmerge_jax.types import UserError
 
@@ -160,6 +161,13 @@ def test_the_table_says_what_runs(backbone):
         frames = backbone == "TESTA" and name in OF_FRAMES
         outcomes[name, backbone] = (FRAMES if frames else BACKBONES[backbone]).outcome(name)
     assert outcomes == {pair: cell for pair, cell in TABLE.items() if pair[1] == backbone}
+
+
+def test_recognition_runs_what_retrieval_does():
+    """UMT without its last norm, and with a head."""
+    recognition = Backbone(RecognitionTower, umt.Recognition)
+    for name in NAMES:
+        assert recognition.outcome(name) == TABLE[name, "UMT"], name
 
 
 def test_what_the_side_network_cannot_follow_is_refused_when_the_system_is_built():
