@@ -313,7 +313,9 @@ def test_tds_clip_merging():
     [
         ({"width": 10**9}, r"config\.model\.vision\.width=1000000000 .* at most 1048576"),
         ({"depth": 65}, r"config\.model\.vision\.depth=65 .* at most 64"),
-        ({"frames": 4096, "image_size": 4096}, "the position table of 4096 frames of 4096 pixels"),
+        ({"frames": 4096, "image_size": 4096}, "position table of 4096 frames of 256 x 256 pat"),
+        ({"grid": 4096}, "position table of 12 frames of 4096 x 4096 patches, 768 wide"),
+        ({"grid": -1}, r"config\.model\.vision\.grid=-1 must be 0 or more"),
     ],
 )
 def test_sizes_that_no_network_has_are_refused_before_it_is_laid_out(sizes, says):

@@ -65,6 +65,8 @@ class RuleSet:
       ignored: regexes (matched from a name's start) of tensors that the network does not need.
       dropped: regex -> reason and remedy, for tensors that the checkpoint's network needs but ours
         lacks; loading them gives a warning.
+      computed: name -> (noun phrase; function that returns it), for tensors that our network
+        computes; in evaluation, stored ones must equal them, within half precision.
       renames: (regex, replacement) pairs, applied first and in order, that map other spellings of
         names to those in `rules` and `ignored`.
       tied: second name -> first name of tensors that the network shares; they must be equal.
@@ -82,6 +84,9 @@ class RuleSet:
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()
     dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    computed: Mapping[str, tuple[str, Callable[[], np.ndarray]]] = dataclasses.field(
+        default_factory=dict
+    )
     renames: tuple[tuple[str, str], ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     both_names: bool = False

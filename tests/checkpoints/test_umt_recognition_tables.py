@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import recognition_case
@@ -13,6 +14,7 @@ import tokmerge_jax
 from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import umt
+from tokmerge_jax.layers.positions import space_time
 from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
@@ -44,10 +46,39 @@ def test_names_there_and_back(recognition):
     assert {name.partition(".")[0] for name in weights} == {
         "patch_embed", "blocks", "fc_norm", "head"
     }  # fmt: skip
-    weights["pos_embed"] = np.zeros((1, 64, 32), np.float32)  # computed, never trained
-    with pytest.warns(UserWarning, match="pos_embed left out, for positions are computed here"):
-        back = checkpoints.from_torch(system, weights)
+    back = checkpoints.from_torch(system, weights)
     jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", jnp.bfloat16])
+def test_positions_of_a_checkpoint_must_be_the_network_s(recognition, dtype):
+    """They are computed, never trained; stored ones tell for which frames the weights are."""
+    system, params = recognition
+    weights = checkpoints.to_torch(system, params)
+    sizes = {"model__vision__grid": 2, "model__vision__table_frames": 2}
+    resized = tokmerge_jax.build(recognition_case.config_of(**sizes))
+    table = space_time(16, 32, 4, 2, grid=2)[None].astype(dtype)
+    weights["pos_embed"] = table
+    back = checkpoints.from_torch(resized, weights)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+    message = r"pos_embed {} is not the position table of these config\.model\.vision\.frames"
+    with pytest.raises(UserError, match=message.format(r"\[1, 64, 32\]")):
+        checkpoints.from_torch(system, weights)
+    for wrong in (table[:, :32], table * np.float32(np.nan), table[..., ::-1]):
+        with pytest.raises(UserError, match=message.format(r"\[1, \d+, 32\]")):
+            checkpoints.from_torch(resized, {**weights, "pos_embed": wrong})
+
+
+def test_training_starts_at_other_sizes(recognition, tmp_path):
+    """Positions are computed for them, as the original's are."""
+    system, params = recognition
+    weights = checkpoints.to_torch(system, params)
+    file = tmp_path / "larger.safetensors"
+    save_file({**weights, "pos_embed": np.zeros((1, 100, 32), np.float32)}, file)
+    start = checkpoints.load_checkpoint(file, system, to_train=True)
+    jax.tree.map(np.testing.assert_array_equal, start, params)
+    with pytest.raises(UserError, match=r"pos_embed \[1, 100, 32\] is not the position table"):
+        checkpoints.load_checkpoint(file, system)
 
 
 def test_wrong_number_of_actions_is_named(recognition):

@@ -23,6 +23,19 @@ def test_tables_are_the_originals(name):
     close(table.mean(axis=0), CASE.arrays[f"{name}/mean"], 1e-6)
 
 
+ACTIONS = golden.load("umtrec-positions")
+
+
+@pytest.mark.parametrize("name", ACTIONS.config)
+def test_tables_of_actions_are_interpolated_over_space_and_time(name):
+    """From 8 frames of 14 x 14 patches; a single frame too. PyTorch's places are float32."""
+    spec = ACTIONS.config[name]
+    table = space_time(spec["edge"] ** 2, spec["width"], spec["frames"], 8, grid=14)
+    assert table.dtype == np.float32
+    close(table[ACTIONS.arrays[f"{name}/rows"]], ACTIONS.arrays[f"{name}/values"], 2e-6)
+    close(table.mean(axis=0, dtype=np.float64), ACTIONS.arrays[f"{name}/mean"], 1e-6)
+
+
 PE_CORE = golden.load("pecore-positions")
 
 

@@ -2,6 +2,7 @@
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
@@ -13,7 +14,9 @@ from umt_case import close
 import tokmerge_jax
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import umt
+from tokmerge_jax.configs import umt_k400_b16, umt_k400_l16
 from tokmerge_jax.systems.validation import unchecked
+from tokmerge_jax.systems.vid_tldr.recognition import RecognitionTower
 
 
 def config_of(case):
@@ -27,6 +30,7 @@ def config_of(case):
         patch_size=spec["patch_size"],
         frames=spec["frames"],
         table_frames=8,
+        grid=14,
     )
     changes = {"model.classes": spec["classes"], "data.scale": spec["img_size"]}
     changes["train.label_smoothing"] = spec.get("smoothing", 0.0)
@@ -121,3 +125,19 @@ def test_merged_tokens_are_those_of_vid_tldr_s_encoder():
     assert merged.shape == (2, 64 - 16 - 8 - 4, 64)
     pooled = recognition_case.normed(merged.mean(axis=1), *list(head.values())[:2])
     close(logits[:, 0], pooled @ head["head.weight"].T + head["head.bias"])
+
+
+@pytest.mark.parametrize("published", [umt_k400_b16, umt_k400_l16])
+@pytest.mark.parametrize(("frames", "size"), [(8, 384), (16, 224), (16, 384), (1, 224)])
+def test_other_frames_and_pixels_have_the_original_s_positions(published, frames, size):
+    """Those of the published configurations: the blocks read patches of 0 at these positions."""
+    vision = {"width": 32, "depth": 1, "heads": 1, "frames": frames, "image_size": size}
+    config = published.get_config().override(
+        {"model.vision": vision, "data.scale": size, "dtype": "float32"}
+    )
+    network = RecognitionTower(config).network.clone(mergers=())
+    case, name = golden.load("umtrec-positions"), f"{frames}x{size // 16}"
+    params = {"patch_embedding": {"kernel": np.zeros((768, 32)), "bias": np.zeros(32)}}
+    video = jnp.zeros((1, frames, size, size, 3))
+    tokens = np.asarray(network.bind({"params": params})(video).x)[0]
+    close(tokens[case.arrays[f"{name}/rows"]], case.arrays[f"{name}/values"], 2e-6)

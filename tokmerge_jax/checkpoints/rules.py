@@ -26,6 +26,7 @@ _SHOWN = 10  # number of faults in an error
 _LETTERS = 200  # largest length of a fault in an error
 _RESTORED = ("float16", "bfloat16", "float32", "float64")
 _MOST = np.finfo(np.float32).max
+_HALF = 2**-8  # the largest error of numbers up to 1 in bfloat16, and more than in float16
 
 
 def each(count: Iterable[int], rules: Iterable[Rule]) -> tuple[Rule, ...]:
@@ -126,6 +127,8 @@ def load(
     dropped = {name: why for name in tensors if (why := table.drops(name))}
     tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
     faults = _duplicates(sources, tensors) + _drop_tied(table, tensors)
+    other = _drop_computed(table, tensors)
+    faults += [] if to_train else other
     filled = {name: draw(wanted[name].shape) for name, draw in table.fresh.items()}
     filled = {name: drawn.astype(wanted[name].dtype) for name, drawn in filled.items()}
     untrained = "" if to_train else initialised(table, abstract_params)
@@ -238,8 +241,9 @@ def summary(table: RuleSet, state_dict: StateDict) -> dict[tuple[str, str], list
     targets = {rule.source: ", ".join(rule.targets) for rule in table.rules}
     groups: dict[tuple[str, str], list[str]] = {}
     for name in state_dict:
-        unused = "left out" if table.drops(table.rename(name)) else "ignored"
-        target = targets.get(table.rename(name), unused)
+        renamed = table.rename(name)
+        unused = "left out" if table.drops(renamed) else "ignored"
+        target = targets.get(renamed, "computed" if renamed in table.computed else unused)
         key = re.sub(r"\d+", "*", name), re.sub(r"\d+", "*", target)
         groups.setdefault(key, []).append(name)
     return groups
@@ -291,6 +295,20 @@ def _drop_tied(table: RuleSet, tensors: dict[str, PyTree]) -> list[str]:
         for second, first in pairs.items()
         if not np.array_equal(tensors.pop(second), tensors[first])
     ]
+
+
+def _drop_computed(table: RuleSet, tensors: dict[str, PyTree]) -> list[str]:
+    """Removes tensors that the network computes; returns faults for those that differ."""
+    faults = []
+    for name in table.computed.keys() & tensors.keys():
+        stored, (what, compute) = np.asarray(tensors.pop(name)), table.computed[name]
+        ours = compute()
+        same = stored.size == ours.size and np.allclose(
+            stored.astype(np.float32).reshape(ours.shape), ours, rtol=0, atol=_HALF
+        )
+        if not same:
+            faults.append(f"{name} {_shape(stored)} is not {what}, {_shape(ours)}")
+    return faults
 
 
 def _apply(

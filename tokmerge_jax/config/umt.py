@@ -29,6 +29,7 @@ class Vision(common.Vision):
     patch_size: int = 16
     frames: int = 12
     table_frames: int = 0  # number of frames in the checkpoint's position table; 0 = `frames`
+    grid: int = 0  # edge of its frames in patches; 0 = that of `image_size`
     keep_temporal: bool = False
 
 
@@ -80,11 +81,11 @@ class RetrievalModel(Model):
 class RecognitionModel(VisionModel, common.ActionModel):
     """UMT's video side with a classifier."""
 
-    vision: Vision = Vision(frames=8, table_frames=8)
+    vision: Vision = Vision(frames=8, table_frames=8, grid=14)
     classes: int = 400
 
 
-L16_CLIP = replace(L16, frames=8, table_frames=8)
+L16_CLIP = replace(L16, frames=8, table_frames=8, grid=14)
 
 KINETICS = ActionData(dataset="k400", sampling="sparse", clips=4, scale=224)
 SOMETHING = ActionData(dataset="ssv2", sampling="shifts", clips=2, scale=224)
@@ -174,8 +175,8 @@ class Config(common.Config):
         """Checks as `common.Config.check`."""
         super().check()
         vision = self.model.vision
-        checks.positive(self, "model.vision", leave_out=("table_frames",))
-        checks.at_least(self, 0, "model.vision.table_frames")
+        checks.positive(self, "model.vision", leave_out=("table_frames", "grid"))
+        checks.at_least(self, 0, "model.vision.table_frames", "model.vision.grid")
         checks.share(self, "model.drop_path", "train.image_size_min_scale", "train.mask_ratio")
         checks.vision(self)
         if self.train.mask_ratio == 1:
@@ -186,12 +187,13 @@ class Config(common.Config):
                 " config.train.mask_ratio leaves unequal numbers; set one of them to False or 0"
             )
         frames = max(vision.frames, vision.table_frames)
-        numbers = frames * (vision.image_size // vision.patch_size) ** 2 * vision.width
+        edge = max(vision.image_size // vision.patch_size, vision.grid)
+        numbers = frames * edge**2 * vision.width
         if numbers > _TABLE:
             raise UserError(
-                f"config.model.vision: the position table of {frames} frames of"
-                f" {vision.image_size} pixels, {vision.width} wide, has {numbers} numbers; use"
-                f" sizes that give at most {_TABLE}"
+                f"config.model.vision: the position table of {frames} frames of {edge} x {edge}"
+                f" patches, {vision.width} wide, has {numbers} numbers; use sizes that give at most"
+                f" {_TABLE}"
             )
 
 

@@ -33,22 +33,42 @@ def sincos_halves(positions: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-def space_time(patches: int, width: int, frames: int, table_frames: int) -> np.ndarray:
+def space_time(
+    patches: int, width: int, frames: int, table_frames: int, grid: int = 0
+) -> np.ndarray:
     """Returns UMT's table for frames of `patches` patches, float32 [frames*patches, width].
 
-    If `frames` is not the checkpoint's number of frames, the table of `table_frames` frames is
-    interpolated linearly over time (half-pixel centres). A single frame has a table of its own.
-    Source: UMT (ICCV 2023), `ckpt_num_frame`.
+    The checkpoint's table, of `table_frames` frames, is interpolated to `frames` frames: linearly
+    over time, with half-pixel centres. For retrieval (no `grid`), a single frame has a table of its
+    own. For actions, the table is that of `grid` x `grid` patches; squares of another size
+    interpolate it over space too, as `resampling.bicubic`.
+    Source: UMT (ICCV 2023), `ckpt_num_frame`; its action recognition.
     """
-    if frames in (1, table_frames):
-        return sincos(frames * patches, width)
-    table = rearrange(sincos(table_frames * patches, width), "(t p) c -> t p c", p=patches)
-    last = table_frames - 1
-    place = np.clip((np.arange(frames) + 0.5) * table_frames / frames - 0.5, 0, last)
+    if frames == 1 and not grid:
+        return sincos(patches, width)
+    table = sincos(table_frames * (grid**2 or patches), width)
+    table = rearrange(table, "(t p) c -> t p c", t=table_frames)
+    if grid and grid**2 != patches:
+        table = _squares(table, bicubic(grid, math.isqrt(patches)))
+    if frames != table_frames:
+        table = _at_times(table, frames)
+    return rearrange(table, "t p c -> (t p) c")
+
+
+def _squares(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A table [T,P,C] of square grids of which `weights` makes other ones."""
+    grids = rearrange(table, "t (h w) c -> t h w c", h=weights.shape[1])
+    grids = np.einsum("ih,jw,thwc->tijc", weights, weights, grids, optimize=True)
+    return rearrange(grids, "t h w c -> t (h w) c")
+
+
+def _at_times(table: np.ndarray, frames: int) -> np.ndarray:
+    """A table [T,P,C] at `frames` times, linearly."""
+    last = len(table) - 1
+    place = np.clip((np.arange(frames) + 0.5) * len(table) / frames - 0.5, 0, last)
     low = np.floor(place).astype(int)
     share = (place - low).astype(np.float32)[:, None, None]
-    resampled = (1 - share) * table[low] + share * table[np.minimum(low + 1, last)]
-    return rearrange(resampled, "t p c -> (t p) c")
+    return (1 - share) * table[low] + share * table[np.minimum(low + 1, last)]
 
 
 def resample(table: Float[Array, "T C"], length: int) -> Float[Array, "M C"]:

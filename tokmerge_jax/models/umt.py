@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import reduce
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
@@ -39,6 +40,7 @@ class UMTViT(nn.Module):
         act at the place "input", on embedded patches.
       patch_size: edge of a patch in pixels.
       table_frames: number of frames of the checkpoint's position table.
+      grid: edge of its frames in patches, from which other videos interpolate; 0 = the video's.
       drop_path: rate in the last block; the rate grows linearly from 0.
       mask_ratio: share of the patches that a training step leaves out.
       remat: whether blocks are recomputed in the backward pass: less memory, more time.
@@ -51,6 +53,7 @@ class UMTViT(nn.Module):
     mergers: tuple[Merger | None, ...]
     patch_size: int
     table_frames: int
+    grid: int = 0
     drop_path: float = 0.0
     mask_ratio: float = 0.0
     remat: bool = False
@@ -90,10 +93,14 @@ class UMTViT(nn.Module):
             return tokens
         return tokens.replace(x=nn.LayerNorm(1e-6, dtype=self.dtype, name="norm")(tokens.x))
 
+    @nn.nowrap
+    def positions(self, frames: int, patches: int) -> np.ndarray:
+        """The position table [N,C] for `frames` frames of `patches` patches."""
+        return space_time(patches, self.width, frames, self.table_frames, self.grid)
+
     def _placed(self, patches: jax.Array, shape: Sequence[int]) -> jax.Array:
         """Adds positions to the patches [B,T P,C] of a video of this shape."""
-        frames = shape[1]
-        table = space_time(patches.shape[1] // frames, self.width, frames, self.table_frames)
+        table = self.positions(shape[1], patches.shape[1] // shape[1])
         return patches + jnp.asarray(table, self.dtype)[None]
 
     def _block(self, kind: type[Block], i: int, merger: Merger | None) -> Block:

@@ -1,14 +1,15 @@
 """UMT's checkpoints for action recognition, and those that its fine-tuning may start from."""
 
+from collections.abc import Callable
+
+import numpy as np
+
 from tokmerge_jax.checkpoints.rules import RuleSet
 from tokmerge_jax.checkpoints.tables.shared import begun, linear, norm
 from tokmerge_jax.checkpoints.tables.vid_tldr import vision
 
 _RENAMES = ((r"^(vision_encoder\.)?encoder\.", ""),)
-_COMPUTED = {  # stored for other sizes than 8 frames of 224 pixels, though never trained
-    r"pos_embed$": "positions are computed here: the same ones for 224 pixels and any number of"
-    " frames, other ones for 384 pixels, where the original interpolates over space"
-}
+_POSITIONS = "the position table of these config.model.vision.frames and image_size"
 _UNREAD = (  # of other checkpoints, under the original's names or ours
     r"(norm|clip_decoder|clip_teacher|vision_encoder\.pool_norm|vision_proj)\.",
     r"(text_encoder|text_decoder|text_proj|itm_head)\.",
@@ -18,19 +19,25 @@ _UNREAD = (  # of other checkpoints, under the original's names or ours
 )
 
 
-def rules(depth: int) -> tuple[RuleSet, ...]:
+def rules(depth: int, positions: Callable[[], np.ndarray]) -> tuple[RuleSet, ...]:
     """The tables for UMT with `depth` video layers, by kind of checkpoint.
 
     Fine-tuned for recognition, whose classifier may begin anew for other actions; and, as a start
     for training, any other checkpoint of UMT: from pretraining on videos, and of retrieval or
-    question answering. From these, the blocks are read.
+    question answering. From these, the blocks are read. Checkpoints for other sizes than 8 frames
+    of 224 pixels store their positions, which are never trained: they must be the network's.
+
+    Args:
+      depth: number of video layers.
+      positions: returns the network's position table [N,C].
     """
+    computed = {"pos_embed": (_POSITIONS, positions)}
     blocks = vision("", "vision", depth, last_norm=False)
     classifier = linear("head", "head")
     head = (*norm("fc_norm", "norm"), *classifier)
     fine_tuned = RuleSet(
         (*blocks, *head),
-        dropped=_COMPUTED,
+        computed=computed,
         renames=_RENAMES,
         restart={target: begun(target) for rule in classifier for target in rule.targets},
         marker=r"(^|\.)fc_norm\.",
@@ -38,7 +45,7 @@ def rules(depth: int) -> tuple[RuleSet, ...]:
     start = RuleSet(
         blocks,
         ignored=_UNREAD,
-        dropped=_COMPUTED,
+        computed=computed,
         renames=_RENAMES,
         fresh={target: begun(target) for rule in head for target in rule.targets},
     )

@@ -38,6 +38,7 @@ class UMTTower(JointTower):
             mergers=self.mergers(self.r),
             patch_size=vision.patch_size,
             table_frames=vision.table_frames or vision.frames,
+            grid=vision.grid,
             drop_path=model.drop_path,
             mask_ratio=self.config.train.mask_ratio,
             remat=self.config.train.remat,

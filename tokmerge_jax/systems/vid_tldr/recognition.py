@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 
 import jax
+import numpy as np
 
 from tokmerge_jax.checkpoints.tables.vid_tldr_recognition import rules
 from tokmerge_jax.config import umt
@@ -42,6 +43,11 @@ class RecognitionTower(UMTTower):
           UserError: if the merging schedule cannot work.
         """
         return super().network.clone(last_norm=False)
+
+    def positions(self) -> np.ndarray:
+        """The network's position table [N,C], for checkpoints that store theirs."""
+        patches = (self.config.model.vision.image_size // self.config.model.vision.patch_size) ** 2
+        return self.network.positions(self.config.model.vision.frames, patches)
 
     @property
     def pixels(self) -> Pixels:
@@ -80,7 +86,7 @@ def build(config: umt.Recognition) -> System:
         network=network,
         weights=Weights(
             lambda key: network.init(key, tower.example)["params"],
-            rules(config.model.vision.depth),
+            rules(config.model.vision.depth, tower.positions),
         ),
         pixels=tower.pixels,
         merging=tower.merging,
