@@ -185,7 +185,7 @@ def test_another_precision_is_traced(folder):
         encoded(again)
 
 
-def test_another_shape_or_mesh_is_traced(folder):
+def test_another_shape_mesh_or_platform_is_traced(folder, monkeypatch):
     numbers(folder)
     again = kept.recall(untraceable())
     model = evaluation.Model(PARAMS, parallel.make_mesh(1))
@@ -193,6 +193,9 @@ def test_another_shape_or_mesh_is_traced(folder):
         model.compiled(again.task(Retrieval).encode_video)(VIDEO[:1])
     with pytest.raises(AssertionError, match="traced again"):
         encoded(again, devices=2)
+    monkeypatch.setattr(parallel, "platform", lambda: "gpu")
+    with pytest.raises(AssertionError, match="traced again"):
+        again.task(Retrieval).encode_text(PARAMS, IDS, MASK)
     assert len(list(folder.iterdir())) == 3
 
 

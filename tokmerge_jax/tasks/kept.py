@@ -49,8 +49,8 @@ def recall(system: System) -> System:
     """Returns the system, which computes the same, but traces only what no process has traced.
 
     All of it is traced where the folder is not this user's alone, where code of other packages
-    decides what is computed, or where the sources have just changed; and functions of several
-    devices are.
+    decides what is computed, or where the sources have just changed. Functions are for several
+    devices and for accelerators, whose kernels (cuDNN's) JAX does not export.
     """
     facts, folder = _facts(system.config), _folder()
     if not facts or not folder:
@@ -101,7 +101,7 @@ def _kept(function: Callable[..., PyTree], name: str, files: _Files) -> Callable
     @functools.wraps(function)
     def call(*arrays: PyTree, **named: PyTree) -> PyTree:
         try:
-            if parallel.batch_shards() == 1 and not named:
+            if parallel.platform() == "cpu" and parallel.batch_shards() == 1 and not named:
                 return _exported(function, name, arrays, files).call(*arrays)
         except Exception as error:  # JAX cannot export or read it; a fault of the input comes again
             _log.debug("%s is not kept: %s", name, error)
