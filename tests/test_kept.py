@@ -1,10 +1,12 @@
 """What one process traces and the next one reads: the same numbers, and nothing where in doubt."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-import time
+import tempfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from tokmerge_jax.config import clip
 from tokmerge_jax.merging import ToMe
 from tokmerge_jax.system import Retrieval, ZeroShot
 from tokmerge_jax.tasks import kept
+from tokmerge_jax.types import UserError
 
 CACHE, PROMOTION = "jax_compilation_cache_dir", "jax_numpy_dtype_promotion"
 CONFIG = clip.Retrieval(
@@ -209,7 +212,13 @@ def foreign_system(patch):
 
 
 def fresh_sources(patch):
-    patch.setattr(kept, "_SETTLED", time.time())
+    patch.setattr(kept, "_SETTLED", kept._IMPORTED)
+
+
+def sources_changed_after_import(patch):
+    """However long ago that is."""
+    patch.setattr(kept, "_SETTLED", 0)
+    patch.setattr(kept, "_IMPORTED", kept._changed(Path(kept.__file__)) - 1)
 
 
 def no_cache(patch):
@@ -220,7 +229,14 @@ def a_bucket(patch):
     jax.config.update(CACHE, "gs://bucket/programs")
 
 
-DOUBTS = [foreign_merger, foreign_system, fresh_sources, no_cache, a_bucket]
+DOUBTS = [
+    foreign_merger,
+    foreign_system,
+    fresh_sources,
+    sources_changed_after_import,
+    no_cache,
+    a_bucket,
+]
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)
@@ -262,3 +278,46 @@ def test_what_is_too_large_is_not_written(folder, monkeypatch):
     monkeypatch.setattr(kept, "_LARGEST", 2**12)
     encoded(kept.recall(SYSTEM))
     assert len(list(folder.iterdir())) == 1
+
+
+def test_a_source_put_in_place_is_new_whatever_its_date(tmp_path):
+    """As by `cp -p`, `mv` and `rsync -a`."""
+    (tmp_path / "old.py").touch()
+    os.utime(tmp_path / "old.py", (1, 1))
+    assert kept._changed(tmp_path / "old.py") > kept._IMPORTED
+
+
+def test_a_fault_of_the_input_is_raised_and_not_kept(folder):
+    def wrong(params, video):
+        raise UserError("config.eval.batch_size=2 is wrong")
+
+    task = dataclasses.replace(SYSTEM.task(Retrieval), encode_video=wrong)
+    system = kept.recall(dataclasses.replace(SYSTEM, retrieval=task))
+    with pytest.raises(UserError, match="batch_size=2 is wrong"):
+        system.task(Retrieval).encode_video(PARAMS, VIDEO)
+    assert len(list(folder.iterdir())) == 1  # the shapes
+
+
+def test_a_full_disk_leaves_nothing_behind(folder, monkeypatch):
+    first = encoded(SYSTEM)
+
+    def full(*places):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    for got, wanted in zip(encoded(kept.recall(SYSTEM)), first, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_does_no_harm(folder, monkeypatch):
+    first = numbers(folder)
+
+    def refused(*places, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refused)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refused)
+    for got, wanted in zip(encoded(kept.recall(SYSTEM)), first, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert len(list(folder.iterdir())) == 3

@@ -41,7 +41,8 @@ R = TypeVar("R", Retrieval | None, MultipleChoice | None, Answering | None, Reco
 
 _MOST = 64  # number of files
 _LARGEST = 2**26  # bytes of a file
-_SETTLED = 60  # seconds after which a source file is the one that this process has imported
+_IMPORTED = time.time()
+_SETTLED = 60  # seconds before `_IMPORTED`: older source files are those that this process imports
 _log = logging.getLogger(__name__)
 
 
@@ -49,8 +50,8 @@ def recall(system: System) -> System:
     """Returns the system, which computes the same, but traces only what no process has traced.
 
     All of it is traced where the folder is not this user's alone, where code of other packages
-    decides what is computed, or where the sources have just changed. Functions are for several
-    devices and for accelerators, whose kernels (cuDNN's) JAX does not export.
+    decides what is computed, or where the sources have just changed. Functions for several devices
+    or for an accelerator are traced too: JAX does not export the calls of cuDNN.
     """
     facts, folder = _facts(system.config), _folder()
     if not facts or not folder:
@@ -131,7 +132,7 @@ def _facts(config: Config) -> dict[str, Json]:
     files = sorted(_PACKAGE.rglob("*.py"))
     if foreign or not files or not registry.is_own(config.system):
         return {}
-    if max(file.stat().st_mtime for file in files) > time.time() - _SETTLED:
+    if max(_changed(file) for file in files) > _IMPORTED - _SETTLED:
         return {}
     sources = hashlib.sha256()
     for file in files:
@@ -143,6 +144,12 @@ def _facts(config: Config) -> dict[str, Json]:
         "versions": {**runtime.versions(), "einops": einops.__version__},
         "jax": {name: str(value) for name, value in jax.config.values.items()},
     }
+
+
+def _changed(file: pathlib.Path) -> float:
+    """When a file was written or put in its place, which may keep an older time of writing."""
+    state = file.stat()
+    return max(state.st_mtime, state.st_ctime)
 
 
 def _subclasses(kind: type) -> Iterator[type]:
@@ -183,11 +190,21 @@ def _write(path: pathlib.Path, content: bytes) -> None:
     if len(content) > _LARGEST:
         return
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-            part.write(hashlib.sha256(content).digest() + content)
-        os.replace(part.name, path)
+        _replace(path, hashlib.sha256(content).digest() + content)
         files = sorted(path.parent.iterdir(), key=lambda file: -file.stat().st_mtime)
         for file in files[_MOST:]:
             file.unlink()
     except OSError as error:
         _log.debug("%s is not kept: %s", path, error)
+
+
+def _replace(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file whose name no other process sees before it is whole."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+        try:
+            part.write(data)
+            part.flush()
+            os.replace(part.name, path)
+        except OSError:  # a full disk
+            os.unlink(part.name)
+            raise
