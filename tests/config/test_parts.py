@@ -105,6 +105,8 @@ def test_unknown_keys_and_wrong_types_are_refused(config, change, says):
         (testa.Retrieval(), {"train.queue": 33}, "queue=33 must be a multiple of config"),
         (clip.Retrieval(), {"model.lora_rank": -1}, "config.model.lora_rank=-1 must be 0 or more"),
         (clip.Retrieval(), {"model.sizes": "checkpoint"}, "needs config.checkpoint"),
+        (umt.Recognition(), {"model.vision.keep_temporal": True}, "which only retrieval has"),
+        (umt.QuestionAnswering(), {"model.vision.keep_temporal": True}, "set it to False"),
         (umt.Recognition(), {"train.layer_decay": 2.0}, "layer_decay=2.0 must be from 0 to 1"),
         (tds_clip.Recognition(), {"model.side.width": 65}, "must be a multiple of 64, or 0"),
     ],

@@ -179,6 +179,11 @@ class Config(common.Config):
         checks.at_least(self, 0, "model.vision.table_frames", "model.vision.grid")
         checks.share(self, "model.drop_path", "train.image_size_min_scale", "train.mask_ratio")
         checks.vision(self)
+        if vision.keep_temporal and not isinstance(self.model, RetrievalModel):
+            raise UserError(
+                "config.model.vision.keep_temporal pools embeddings per frame, which only retrieval"
+                " has; set it to False"
+            )
         if self.train.mask_ratio == 1:
             raise UserError("config.train.mask_ratio=1 leaves no patch; use a number below 1")
         if self.train.mask_ratio and vision.keep_temporal:
