@@ -61,7 +61,7 @@ def test_positions_of_a_checkpoint_must_be_the_network_s(recognition, dtype):
     weights["pos_embed"] = table
     back = checkpoints.from_torch(resized, weights)
     jax.tree.map(np.testing.assert_array_equal, back, params)
-    message = r"pos_embed {} is not the position table of these config\.model\.vision\.frames"
+    message = r"pos_embed {} is not the position table of config\.model\.vision\.frames"
     with pytest.raises(UserError, match=message.format(r"\[1, 64, 32\]")):
         checkpoints.from_torch(system, weights)
     for wrong in (table[:, :32], table * np.float32(np.nan), table[..., ::-1]):

@@ -9,7 +9,9 @@ from tokmerge_jax.checkpoints.tables.shared import begun, linear, norm
 from tokmerge_jax.checkpoints.tables.vid_tldr import vision
 
 _RENAMES = ((r"^(vision_encoder\.)?encoder\.", ""),)
-_POSITIONS = "the position table of these config.model.vision.frames and image_size"
+_POSITIONS = (
+    "the position table of config.model.vision.frames and image_size (set the checkpoint's)"
+)
 _UNREAD = (  # of other checkpoints, under the original's names or ours
     r"(norm|clip_decoder|clip_teacher|vision_encoder\.pool_norm|vision_proj)\.",
     r"(text_encoder|text_decoder|text_proj|itm_head)\.",
