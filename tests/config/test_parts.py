@@ -95,6 +95,7 @@ def test_unknown_keys_and_wrong_types_are_refused(config, change, says):
         (testa.QuestionAnswering(), {"eval.min_length": 11}, "at most config.eval.max_length"),
         (testa.Pretraining(), {"caption.top_p": 1.5}, "caption.top_p=1.5 must be from 0 to 1"),
         (umt.Retrieval(), {"train.mask_ratio": -0.5}, "mask_ratio=-0.5 must be from 0 to 1"),
+        (umt.Retrieval(), {"train.backbone_rate": -0.1}, "backbone_rate=-0.1 must be 0 or more"),
         (umt.Retrieval(), {"train.mask_ratio": 1.0}, "mask_ratio=1 leaves no patch"),
         (
             umt.Retrieval(),

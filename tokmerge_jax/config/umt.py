@@ -121,6 +121,7 @@ class Training(common.Training):
     image_size_min_scale: float = 0.5  # random resized crop: smallest share of the area
     flip: bool = True
     mask_ratio: float = 0.0  # share of the patches that a training step leaves out
+    backbone_rate: float = 1.0  # learning rate of the video transformer, as a share; 0 = frozen
     remat: bool = True
 
 
@@ -176,7 +177,9 @@ class Config(common.Config):
         super().check()
         vision = self.model.vision
         checks.positive(self, "model.vision", leave_out=("table_frames", "grid"))
-        checks.at_least(self, 0, "model.vision.table_frames", "model.vision.grid")
+        checks.at_least(
+            self, 0, "model.vision.table_frames", "model.vision.grid", "train.backbone_rate"
+        )
         checks.share(self, "model.drop_path", "train.image_size_min_scale", "train.mask_ratio")
         checks.vision(self)
         if vision.keep_temporal and not isinstance(self.model, RetrievalModel):

@@ -10,10 +10,10 @@ from tokmerge_jax.config.umt import QuestionAnswering
 from tokmerge_jax.data.text.tokenizers import UMT, UMT_ANSWER
 from tokmerge_jax.models.answerer import Answerer
 from tokmerge_jax.models.bert import Bert
-from tokmerge_jax.system import System, Training
+from tokmerge_jax.system import System
 from tokmerge_jax.systems import question_answering
 from tokmerge_jax.systems.towers.umt import UMTTower
-from tokmerge_jax.training import optimizer
+from tokmerge_jax.systems.vid_tldr import training
 from tokmerge_jax.training.objectives import answers, bound
 
 
@@ -34,10 +34,10 @@ def build(config: QuestionAnswering) -> System:
         weights=question_answering.weights(tower, network, tokenizers, names),
         pixels=tower.pixels,
         merging=tower.merging,
-        training=Training(
+        training=training.record(
+            config.train,
             partial(answers.likelihood, bound(network), normalise=tower.normalise),
             partial(question_answering.collate, tokenizers),
-            partial(optimizer.adamw, weight_decay=config.train.weight_decay),
         ),
         answering=question_answering.answering(tower, network, tokenizers),
         trace_video=tower.trace,

@@ -20,7 +20,7 @@ from tokmerge_jax.models.umt import UMTClassifier, UMTViT
 from tokmerge_jax.system import Pixels, System, Training, Weights
 from tokmerge_jax.systems import recognition
 from tokmerge_jax.systems.towers.umt import UMTTower
-from tokmerge_jax.training import optimizer
+from tokmerge_jax.systems.vid_tldr import training
 from tokmerge_jax.training.objectives import actions, bound
 from tokmerge_jax.types import LayerCost, Params
 
@@ -106,12 +106,8 @@ def _training(tower: RecognitionTower, network: UMTClassifier) -> Training:
         mixup=train.mixup,
         normalise=tower.normalise,
     )
-    adamw = partial(
-        optimizer.adamw,
-        weight_decay=train.weight_decay,
-        rate_share=partial(_rate_share, train.layer_decay, model.vision.depth),
-    )
-    return Training(loss, recognition.collate, adamw)
+    share = partial(_rate_share, train.layer_decay, model.vision.depth)
+    return training.record(train, loss, recognition.collate, share)
 
 
 def _rate_share(decay: float, depth: int, name: str) -> float:

@@ -19,7 +19,7 @@ from tokmerge_jax.signatures import Choose, Features, Memory
 from tokmerge_jax.system import MultipleChoice, System, Training, Weights
 from tokmerge_jax.systems import matching
 from tokmerge_jax.systems.towers.umt import UMTTower
-from tokmerge_jax.training import optimizer
+from tokmerge_jax.systems.vid_tldr import training
 from tokmerge_jax.training.objectives import bound, umt
 from tokmerge_jax.types import Params, UserError
 
@@ -76,8 +76,7 @@ def _training(tower: UMTTower, network: UMT, tokenize: tokenizers.Tokenizer) -> 
         mask_id=partial(tokenize.id_of, "[MASK]"),
         normalise=tower.normalise,
     )
-    adamw = partial(optimizer.adamw, weight_decay=train.weight_decay)
-    return Training(loss, partial(matching.collate, tokenize), adamw)
+    return training.record(train, loss, partial(matching.collate, tokenize))
 
 
 def _choice(network: UMT) -> Choose:
