@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from tokmerge_jax.data.datasets import action_lists, clip4clip, demo, testa, umt
-from tokmerge_jax.data.datasets.demo import actions, long, motion
+from tokmerge_jax.data.datasets.demo import actions, long, motion, moves
 from tokmerge_jax.data.datasets.video_text import AnyRecord
 
 
@@ -83,9 +83,16 @@ SPECS: Mapping[str, DatasetSpec] = {
     "demo_qa": DatasetSpec({}, kind="questions"),
     "demo_long": DatasetSpec({}, match_by_caption=True),
     "demo_actions": DatasetSpec({}, kind="actions", mirror=motion.MIRRORED),
+    "demo_moves": DatasetSpec({}, kind="actions", mirror=moves.MIRRORED),
 }
 
-DRAWN = {"demo": demo, "demo_qa": demo, "demo_long": long, "demo_actions": actions}
+DRAWN = {
+    "demo": demo,
+    "demo_qa": demo,
+    "demo_long": long,
+    "demo_actions": actions,
+    "demo_moves": moves,
+}
 """The data sets whose clips are drawn, and the module that draws them: `COUNTS`, `prepare`."""
 
 
