@@ -69,6 +69,20 @@ def test_fields_are_apart_by_any_blanks(folder):
         assert read(folder, line) == (action(folder, "c d.mp4", "c d.mp4", 7),)
 
 
+def test_fields_are_apart_by_commas_too(folder):
+    """As in UMT's lists of Kinetics; a name may hold commas, in lists of both kinds."""
+    videos(folder, "a, b/00001.jpg")
+    for line in ("a, b,1,81", "a, b , 1, 81", "a, b 1 81"):
+        assert read(folder, line) == (action(folder, "a, b", "a, b/{:05d}.jpg", 81, 1),)
+    for line in ("c, d.mp4,7", "c, d.mp4, 7", "c, d.mp4 7"):
+        assert read(folder, line) == (action(folder, "c, d.mp4", "c, d.mp4", 7),)
+    read_together = read(folder, "c d.mp4,7\ne,1.mp4 8\n")
+    assert read_together == (
+        action(folder, "c d.mp4", "c d.mp4", 7),
+        action(folder, "e,1.mp4", "e,1.mp4", 8),
+    )
+
+
 def test_files_with_numbers_of_frames(folder):
     videos(folder, "b.mp4")
     expected = [action(folder, f"{n}.mp4", f"{n}.mp4", k, 9 + k) for k, n in enumerate("ab")]
@@ -99,7 +113,9 @@ def test_other_numbers_of_frames_are_reported(folder, capsys):
     [
         ("a 3 0\n\nb 4", r"list\.txt, line 3: must be 'folder frames label', separated .* 'b 4'"),
         ("a.mp4 3\nb.mp4", r"list\.txt, line 2: must be 'video label'"),
-        ("a.mp4,3", r"list\.txt, line 1: must be 'video label', separated by blanks"),
+        ("a.mp4;3", r"list\.txt, line 1: must be 'video label', separated by blanks or commas"),
+        ("a.mp4,3\nb.mp4,4,", r"list\.txt, line 2: must be 'video label', .*, not 'b\.mp4,4,'"),
+        ("a,3,0\nb.mp4,4", r"list\.txt, line 2: must be 'folder frames label'"),
         ("a.mp4 3\nb.mp4 174", r"list\.txt, line 2: label 174 must be below 174"),
         (" \n", r"list\.txt: is empty"),
         (b"\xff\xfe", r"list\.txt: cannot be read as UTF-8 text"),
@@ -244,7 +260,9 @@ def test_folders_of_frames_are_prepared(folder, ran, monkeypatch):
 
 
 def test_a_list_of_any_name(folder, ran):
-    write(folder, {"kinetics_val.txt": "a.mp4 399\n"})
+    write(folder, {"kinetics_val.txt": "a.mp4 399\n", "val.csv": "a.mp4,399\n"})
+    (report,) = ran("k400", ["val"], folder / "val.csv")
+    assert report.missing == ["a.mp4"]
     (report,) = ran("k400", ["val"], folder / "kinetics_val.txt")
     assert report.missing == ["a.mp4"]
     with pytest.raises(UserError, match=r"kinetics_val\.txt: one file holds one split"):

@@ -1,7 +1,7 @@
 """Reads lists of videos with their actions, and tables of action names.
 
 A list has one video per line, in one of two forms that its first line decides; fields are separated
-by blanks or tabs, and labels count from 0:
+by commas, blanks or tabs, and labels count from 0:
 
 `folder frames label`: folders of frames, or video files, as for the first path that exists. The
 stated number of frames only decides which videos training leaves out; frames are those on disk.
@@ -9,7 +9,8 @@ stated number of frames only decides which videos training leaves out; frames ar
 
 Names are in a CSV file with the columns `id` and `name`.
 
-Source: TDS-CLIP (2024), whose lists have the form of TSN's (ECCV 2016).
+Source: TDS-CLIP (2024), whose lists have the form of TSN's (ECCV 2016); those of UMT (ICCV 2023)
+for Kinetics have commas.
 """
 
 import os
@@ -145,16 +146,21 @@ def _fields(line: str, counted: bool, where: str) -> tuple[str, int, int]:
     parts = _split(line, 1 + counted)
     if parts is None:
         form = "folder frames label" if counted else "video label"
-        raise UserError(f"{where}: must be '{form}', separated by blanks, not {files.shown(line)}")
+        raise UserError(
+            f"{where}: must be '{form}', separated by blanks or commas, not {files.shown(line)}"
+        )
     name, *numbers = parts
     return name, int(numbers[0]) if counted else 0, int(numbers[-1])
 
 
 def _split(line: str, count: int) -> list[str] | None:
-    """Splits a line into a name (it may contain blanks) and `count` numbers; None if it has not."""
-    parts = line.rsplit(maxsplit=count)
-    fits = all(number.isdecimal() and len(number) <= _DIGITS for number in parts[1:])
-    return parts if fits and len(parts) == count + 1 else None
+    """Splits a line into a name (it may contain both marks) and `count` numbers; None if not so."""
+    for mark in (",", None):
+        parts = [part.strip() for part in line.rsplit(mark, maxsplit=count)]
+        fits = all(number.isdecimal() and len(number) <= _DIGITS for number in parts[1:])
+        if fits and len(parts) == count + 1:
+            return parts
+    return None
 
 
 def _pattern(names: Sequence[str], videos: Videos) -> str:
