@@ -1,5 +1,5 @@
-# make demo: install, draw clips, find them by text and ask about them, with and without merging,
-# compare mergers, and draw what was merged and what it costs.
+# make demo: install, draw clips, recognise movements, find clips by text and ask about them, with
+# and without merging, compare mergers, and draw what was merged and what it costs.
 # make docs: the site in build/site. make test, make check: what a change has to pass. make fuzz:
 # thousands of damaged files, each read or refused in one sentence. PYTHON names the interpreter to
 # install with.
@@ -13,6 +13,9 @@ install: .venv/developer
 
 demo: .venv/user
 	$(BIN)/python scripts/prepare_data.py --dataset demo --folder data --splits test
+	$(BIN)/python scripts/prepare_data.py --dataset demo_moves --folder data --splits test
+	$(BIN)/python scripts/eval.py --config configs/demo_moves.py --config.model.merger.name=none --config.output=results/demo_moves_unmerged
+	$(BIN)/python scripts/eval.py --config configs/demo_moves.py --config.output=results/demo_moves
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=none --config.output=results/demo_unmerged
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.output=results/demo
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=tome --config.output=results/demo_by_tome
@@ -20,10 +23,21 @@ demo: .venv/user
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.r=50,30 --config.output=results/demo_less
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=tome --config.model.merger.r=50,30 --config.output=results/demo_less_by_tome
 	$(BIN)/python scripts/eval.py --config configs/demo.py --config.model.merger.name=random --config.model.merger.r=50,30 --config.output=results/demo_less_by_random
+	$(BIN)/python scripts/eval.py --config configs/demo.py:plain --config.model.merger.name=none --config.output=results/demo_plain_unmerged
+	$(BIN)/python scripts/eval.py --config configs/demo.py:plain --config.output=results/demo_plain
+	$(BIN)/python scripts/eval.py --config configs/demo.py:plain --config.model.merger.name=tome --config.output=results/demo_plain_by_tome
+	$(BIN)/python scripts/eval.py --config configs/demo.py:plain --config.model.merger.name=random --config.output=results/demo_plain_by_random
 	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=none --config.output=results/demo_qa_unmerged
 	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.output=results/demo_qa
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=tome --config.output=results/demo_qa_by_tome
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=random --config.output=results/demo_qa_by_random
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.r=50,30 --config.output=results/demo_qa_less
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=tome --config.model.merger.r=50,30 --config.output=results/demo_qa_less_by_tome
+	$(BIN)/python scripts/eval.py --config configs/demo_qa.py --config.model.merger.name=random --config.model.merger.r=50,30 --config.output=results/demo_qa_less_by_random
 	$(BIN)/python scripts/compare.py results/demo_unmerged results/demo_less results/demo results/demo_less_by_tome results/demo_by_tome results/demo_less_by_random results/demo_by_random --picture results/demo/costs.png
-	$(BIN)/python scripts/compare.py results/demo_qa_unmerged results/demo_qa
+	$(BIN)/python scripts/compare.py results/demo_plain_unmerged results/demo_plain results/demo_plain_by_tome results/demo_plain_by_random
+	$(BIN)/python scripts/compare.py results/demo_qa_unmerged results/demo_qa_less results/demo_qa results/demo_qa_less_by_tome results/demo_qa_by_tome results/demo_qa_less_by_random results/demo_qa_by_random --picture results/demo_qa/costs.png
+	$(BIN)/python scripts/compare.py results/demo_moves_unmerged results/demo_moves
 	$(BIN)/python scripts/visualize.py --config configs/demo.py --config.output=results/demo
 
 # The small CLIP of the demo without merging, with ToMe and with random merging of 3 and of 5 tokens

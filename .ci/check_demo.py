@@ -7,9 +7,11 @@ import sys
 # For each pair of runs, without and with merging: the least percentage without, what merging may
 # lose of it, in points, and the most of the GMAC that it may leave.
 REQUIRED = {
+    ("demo_moves_unmerged", "demo_moves"): (70, 3, 0.6),
     ("demo_unmerged", "demo"): (60, 3, 0.6),
     ("demo_unmerged", "demo_less"): (60, 3, 0.8),
-    ("demo_qa_unmerged", "demo_qa"): (60, 3, 0.6),
+    ("demo_plain_unmerged", "demo_plain"): (88, 3, 0.6),  # merged without training
+    ("demo_qa_unmerged", "demo_qa"): (80, 2, 0.6),
     ("demo_clip", "demo_tome"): (42, 6, 0.8),
     ("demo_clip", "demo_tempme"): (42, 6, 0.62),
     ("demo_testa/none", "demo_testa/frames"): (60, 4, 0.4),
@@ -20,12 +22,15 @@ REQUIRED = {
 }
 # For each pair of runs: the least number of points by which the second is to beat the first.
 GAINS = {
+    ("demo_qa_by_random", "demo_qa"): 3,  # trained without merging, merged without training
     ("demo_by_tome", "demo"): 6,  # trained with vid-TLDR
     ("demo_by_random", "demo"): 8,
+    ("demo_unmerged", "demo_plain_unmerged"): 15,  # has learned movements first
     ("demo_clip", "demo_tempme"): 20,  # knows the order of events
     ("demo_testa/plain_8", "demo_testa/both"): 12,  # more frames at equal cost
     ("demo_tdsclip/average", "demo_tdsclip/tdsclip"): 50,
 }
+DIRECTIONS = 80  # percent of the questions "which way does ... move?" to answer rightly
 FIRST = 80  # percent of the clips in films that a search for their captions has to find first
 
 
@@ -48,6 +53,10 @@ def main() -> None:
         print(f"{names[1]}: {other:.1f}, {names[0]}: {one:.1f}")
         if other - one < least:
             faults.append(f"{names[1]}: less than {least} points more than {names[0]}")
+    directions = read(folder / "demo_qa")["scores"]["which ..."]["accuracy"]
+    print(f"demo_qa: {directions:.1f} % of the directions are known")
+    if directions < DIRECTIONS:
+        faults.append(f"demo_qa: less than {DIRECTIONS} % of the directions are known")
     search = read(folder / "demo_search")
     print(f"demo_search: {search['first']:.0f} % of {search['clips']} clips come first")
     if search["first"] < FIRST:

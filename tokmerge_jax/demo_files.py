@@ -1,6 +1,6 @@
 """Finds the demo's weights and vocabularies, which are in a separate package, `tokmerge_jax_demo`.
 
-They take 25 MB, the library 1 MB. A checkout has them in `demo/`; elsewhere, install that folder.
+They take 34 MB, the library 1 MB. A checkout has them in `demo/`; elsewhere, install that folder.
 """
 
 import importlib.util
