@@ -27,7 +27,7 @@ def close(ours, theirs):
 
 def parameters(case, shapes, part):
     """A case's weights, as UMT's checkpoints name them, as our parameters."""
-    table = vision("encoder", "vision", case.config["depth"])
+    table = vision("encoder.", "vision", case.config["depth"])
     table = RuleSet(tuple(rule for rule in table if part in rule.source))
     weights = {f"encoder.{name}": weight for name, weight in case.weights().items()}
     return rules.load(table, weights, {"vision": shapes})["vision"]
