@@ -10,8 +10,8 @@ The weights were trained from nothing, without merging, by:
   tokmerge train --config demo_moves --config.checkpoint= --config.model.merger.name=none \\
       --config.output=results/demo_moves_training --export demo_moves.safetensors --half
 
-demo:plain starts from them: by captions alone, so small a network does not learn which way a shape
-moves.
+demo:plain starts from them: a network of this size does not learn from captions alone which way a
+shape moves.
 """
 
 from tokmerge_jax import demo_files

@@ -12,8 +12,11 @@ The weights were trained from those of demo:plain, without merging, by:
   tokmerge train --config demo_qa --config.checkpoint=demo_torch.safetensors \\
       --config.model.merger.name=none \\
       --config.output=results/demo_qa_training --export demo_qa.safetensors --half
-and then once more from --config.checkpoint=demo_qa.safetensors, with train.epochs=4,
-train.warmup_epochs=0.1 and train.backbone_rate=0.5, so that the transformer learns shapes too.
+and then once more, so that the transformer learns shapes too:
+  tokmerge train --config demo_qa --config.checkpoint=demo_qa.safetensors \\
+      --config.model.merger.name=none --config.train.epochs=4 --config.train.warmup_epochs=0.1 \\
+      --config.train.backbone_rate=0.5 --config.output=results/demo_qa_further_training \\
+      --export demo_qa_further.safetensors --half
 """
 
 from tokmerge_jax import demo_files
