@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 
@@ -96,6 +97,8 @@ def test_unknown_keys_and_wrong_types_are_refused(config, change, says):
         (testa.Pretraining(), {"caption.top_p": 1.5}, "caption.top_p=1.5 must be from 0 to 1"),
         (umt.Retrieval(), {"train.mask_ratio": -0.5}, "mask_ratio=-0.5 must be from 0 to 1"),
         (umt.Retrieval(), {"train.backbone_rate": -0.1}, "backbone_rate=-0.1 must be 0 or more"),
+        (umt.Recognition(), {"train.backbone_rate": math.nan}, "backbone_rate=nan must be 0 or"),
+        (umt.Retrieval(), {"train.learning_rate": math.nan}, "learning_rate=nan must be above 0"),
         (umt.Retrieval(), {"train.mask_ratio": 1.0}, "mask_ratio=1 leaves no patch"),
         (
             umt.Retrieval(),

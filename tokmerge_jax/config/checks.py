@@ -29,14 +29,14 @@ def positive(config: Part, *keys: str, leave_out: tuple[str, ...] = ()) -> None:
 def at_least(config: Part, least: int, *keys: str) -> None:
     """Raises UserError unless the numbers at `keys` are `least` or more."""
     for key in keys:
-        if attrgetter(key)(config) < least:
+        if not attrgetter(key)(config) >= least:  # nor is nan
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be {least} or more")
 
 
 def above_zero(config: Part, *keys: str) -> None:
     """Raises UserError unless the numbers at `keys` are above 0."""
     for key in keys:
-        if attrgetter(key)(config) <= 0:
+        if not attrgetter(key)(config) > 0:  # nor is nan
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be above 0")
 
 
