@@ -20,7 +20,9 @@ from tokmerge_jax.tasks import pictures, schedules
 from tokmerge_jax.training import export
 
 CAPTIONS = ("a small red square moves left", "a blue circle", "a red circle", "a blue square")
-STEP = {"train.epochs": 1, "train.batch_size": 8, "train.warmup_epochs": 0.0}
+STEP = {
+    "train.split": "train", "train.epochs": 1, "train.batch_size": 8, "train.warmup_epochs": 0.0
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

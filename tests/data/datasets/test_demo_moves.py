@@ -6,9 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from tokmerge_jax import data
+from tokmerge_jax.config.common import ActionData
 from tokmerge_jax.data.datasets import demo, video_text
 from tokmerge_jax.data.datasets.demo import moves, scene
 from tokmerge_jax.data.datasets.demo.moves import COUNTS, GROUP, MIRRORED, NAMES
+from tokmerge_jax.types import UserError
 
 RED = scene.Event("large", "red", "circle", "left")
 
@@ -94,3 +97,9 @@ def test_stored_as_actions_with_names(tmp_path, monkeypatch):
     assert [record.label for record in records[:4]] == [0, 1, 2, 3]
     assert [record.frames for record in records] == [8] * 4 + [16] * 4
     assert json.loads(video_text.labels_path(str(tmp_path), "demo_moves").read_text()) == [*NAMES]
+
+
+def test_the_command_that_draws_a_missing_split_is_named(tmp_path):
+    config = ActionData(dataset="demo_moves", split="val", folder=str(tmp_path), neighbours=1)
+    with pytest.raises(UserError, match=r"prepare --dataset demo_moves --splits val --folder "):
+        data.open_actions(config, 8)

@@ -101,9 +101,11 @@ def _check(config: Data, split: str) -> None:
         )
     command = f"tokmerge prepare --dataset {config.dataset}"
     if splits(config.dataset):
-        command += f" --annotations DIR --videos DIR --splits {split}"
+        command += " --annotations DIR --videos DIR"
     if config.dataset == OWN:
         command += " --captions FILE --videos DIR"
+    elif splits(config.dataset) or config.dataset in DRAWN:
+        command += f" --splits {split}"
     others = f", which holds {', '.join(prepared)}" if prepared else ""
     raise UserError(
         f"data set {config.dataset}, split {split}, is not prepared in {config.folder!r}{others} "
