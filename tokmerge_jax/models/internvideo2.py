@@ -27,13 +27,12 @@ class InternVideo2ViT(UMTViT, kw_only=True):
     """UMT's transformer with a class token, learned positions and other norms; none is the last.
 
     Attributes:
-      grid: edge of the position table in patches; the table is interpolated for other videos.
+      grid: edge of the position table in patches, above 0; the table is interpolated for others.
       proportional: whether a key's weight is the number of tokens merged into it.
       last_norm: as in UMT's.
       activation: of the MLPs.
     """
 
-    grid: int
     proportional: bool = True
     last_norm: bool = False
     activation: Callable[[jax.Array], jax.Array] = gelu_tanh
