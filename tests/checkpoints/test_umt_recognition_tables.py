@@ -1,7 +1,6 @@
 """UMT's recognition checkpoints: their names, and what each kind of checkpoint is a start for."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from tokmerge_jax import checkpoints
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import umt
 from tokmerge_jax.layers.positions import space_time
+from tokmerge_jax.system import System
 from tokmerge_jax.training import export
 from tokmerge_jax.types import UserError
 
@@ -29,7 +29,7 @@ def recognition():
     return recognition_case.system_of(recognition_case.config_of())
 
 
-def texts(kind) -> Any:
+def texts(kind) -> System:
     """The system with texts whose video side has the same sizes."""
     config = {"retrieval": umt.Retrieval(), "answers": umt.QuestionAnswering()}[kind]
     model = dataclasses.replace(config.model, vision=recognition_case.VISION, text=TEXT)

@@ -1,12 +1,13 @@
 """A small UMT for action recognition."""
 
-from typing import Any
+from typing import cast
 
 import jax
 import numpy as np
 
 import tokmerge_jax
 from tokmerge_jax.config import umt
+from tokmerge_jax.signatures import Loss
 from tokmerge_jax.system import System
 from tokmerge_jax.types import Params
 
@@ -41,10 +42,10 @@ def video_of(views: int = 1, rows: int = 2) -> np.ndarray:
     return np.random.default_rng(2).integers(256, size=shape, dtype=np.uint8)
 
 
-def loss_of(system: System) -> Any:
+def loss_of(system: System) -> Loss:
     """The loss, which has no state."""
     assert system.training
-    return system.training.loss
+    return cast(Loss, system.training.loss)
 
 
 def normed(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ class _Files(NamedTuple):
         return self.folder / runtime.fingerprint({**self.facts, **facts})
 
 
-def _recalled(record: R, task: str, files: "_Files") -> R:
+def _recalled(record: R, task: str, files: _Files) -> R:
     """The record of a task, whose encoders are `_kept`."""
     if record is None:
         return record

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,7 +18,7 @@ from tokmerge_jax import disk, runtime, video_file
 from tokmerge_jax.data.datasets import video_text
 from tokmerge_jax.data.datasets.demo import questions, scene
 from tokmerge_jax.data.datasets.demo.scene import Story
-from tokmerge_jax.data.datasets.video_text import AnyRecord, Clip, Question, Record
+from tokmerge_jax.data.datasets.video_text import Action, AnyRecord, Clip, Question, Record
 from tokmerge_jax.data.video.workers import end_with_parent
 from tokmerge_jax.progress import tracked
 
@@ -54,6 +54,47 @@ def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
             store(folder, dataset, {split: records(split, contents[split]) for split in splits})
         answers = video_text.answers_path(folder, "demo_qa")
         runtime.write_text(answers, json.dumps(questions.ANSWERS, indent=0))
+
+
+class Shown(NamedTuple):
+    """What a clip of actions shows: its content, the action's number, and the number of frames."""
+
+    content: Any  # first argument of `draw`
+    action: int
+    frames: int
+
+
+def prepare_actions(
+    folder: str,
+    dataset: str,
+    shown: Mapping[str, Sequence[Shown]],
+    names: Sequence[str],
+    workers: int,
+    draw: Callable[[Any, tuple[int, int]], np.ndarray],  # Any: a content of its kind
+) -> None:
+    """Draws the clips of actions and stores their data set; existing clips stay.
+
+    Args:
+      folder: the folder of prepared data sets (`config.data.folder`).
+      dataset: the data set.
+      shown: split -> what each clip shows.
+      names: the actions' names, by number.
+      workers: number of processes that draw.
+      draw: as in `draw_clips`.
+    """
+    contents = {split: [one.content for one in clips] for split, clips in shown.items()}
+    records: dict[str, list[AnyRecord]] = {
+        split: [
+            Action((clip(dataset, split, number),), one.action, one.frames)
+            for number, one in enumerate(clips)
+        ]
+        for split, clips in shown.items()
+    }
+    with disk.held(pathlib.Path(folder), f"{dataset}.lock"):
+        draw_clips(folder, dataset, contents, workers, draw)
+        store(folder, dataset, records)
+        labels = video_text.labels_path(folder, dataset)
+        runtime.write_text(labels, json.dumps(names, indent=0))
 
 
 def draw_clips(

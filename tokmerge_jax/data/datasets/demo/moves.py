@@ -8,18 +8,14 @@ whole groups (`config.train.together=4`) asks for the movement and for nothing e
 import dataclasses
 import functools
 import itertools
-import json
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
-from tokmerge_jax import disk, runtime
-from tokmerge_jax.data.datasets import demo, video_text
+from tokmerge_jax.data.datasets import demo
 from tokmerge_jax.data.datasets.demo import scene
 from tokmerge_jax.data.datasets.demo.scene import DIRECTIONS, EVENTS, Event
-from tokmerge_jax.data.datasets.video_text import Action, AnyRecord
 
 COUNTS: Mapping[str, int] = {"train": 3200, "val": 80, "test": 240}
 """Number of clips per split, half of them of one event."""
@@ -47,23 +43,14 @@ _SEED = 5
 
 def prepare(folder: str, splits: Sequence[str], workers: int) -> None:
     """Draws the clips of `splits` and stores "demo_moves"; arguments as in `demo.prepare`."""
-    contents = {split: stories(split) for split in splits}
-    records: dict[str, list[AnyRecord]] = {
+    shown = {
         split: [
-            Action(
-                (demo.clip("demo_moves", split, number),),
-                action(story),
-                len(story) * scene.EVENT_FRAMES,
-            )
-            for number, story in enumerate(contents[split])
+            demo.Shown(story, action(story), len(story) * scene.EVENT_FRAMES)
+            for story in stories(split)
         ]
         for split in splits
     }
-    with disk.held(pathlib.Path(folder), "demo_moves.lock"):
-        demo.draw_clips(folder, "demo_moves", contents, workers, draw)
-        demo.store(folder, "demo_moves", records)
-        names = video_text.labels_path(folder, "demo_moves")
-        runtime.write_text(names, json.dumps(NAMES, indent=0))
+    demo.prepare_actions(folder, "demo_moves", shown, NAMES, workers, draw)
 
 
 def action(story: Story) -> int:
