@@ -1,6 +1,6 @@
 """Base classes of all configurations and of their parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeVar
 
 from tokmerge_jax.config import checks
@@ -9,6 +9,7 @@ from tokmerge_jax.config.parts import Part
 from tokmerge_jax.objects import Place, place
 
 C = TypeVar("C", bound="Config")
+R = TypeVar("R", bound="Recognition")
 
 Merged = int | float | str | tuple[int | float, ...]
 """Number of tokens that merge in each layer, in any form that `merging.schedule.resolve` accepts:
@@ -226,6 +227,17 @@ class Recognition(Config):
 
     model: ActionModel
     data: ActionData
+
+    @property
+    def neighbours(self) -> int:
+        """The number of frames that the network reads around each chosen one, itself included."""
+        return 1
+
+    def resolved(self: R) -> R:
+        """Fills in `data.neighbours`."""
+        if self.data.neighbours != -1:
+            return self
+        return replace(self, data=replace(self.data, neighbours=self.neighbours))
 
     def check(self) -> None:
         """Checks as `Config.check`."""

@@ -5,8 +5,8 @@ The defaults are those of Something-Something.
 Source: TDS-CLIP (arXiv 2408.10688) on CLIP (ICML 2021); `docs/tds_clip.md` names every key.
 """
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from tokmerge_jax.config import checks, common
 from tokmerge_jax.config.common import ActionData as ActionData
@@ -14,8 +14,6 @@ from tokmerge_jax.config.common import Merged
 from tokmerge_jax.config.evaluation import Evaluation as Evaluation
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
-
-C = TypeVar("C", bound="Recognition")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +90,10 @@ class Recognition(common.Recognition):
     eval: Evaluation = Evaluation(batch_size=2)
     train: Training = Training()
 
-    def resolved(self: C) -> C:
-        """Fills in `data.neighbours`."""
-        if self.data.neighbours != -1:
-            return self
-        neighbours = 5 if self.model.side.differences else 1
-        return replace(self, data=replace(self.data, neighbours=neighbours))
+    @property
+    def neighbours(self) -> int:
+        """As `common.Recognition.neighbours`."""
+        return 5 if self.model.side.differences else 1
 
     def check(self) -> None:
         """Checks as `common.Config.check`."""

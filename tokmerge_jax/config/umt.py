@@ -4,7 +4,6 @@ Source: vid-TLDR (CVPR 2024) on UMT (ICCV 2023); `docs/vid_tldr.md` names every 
 """
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from tokmerge_jax.config import checks, common
 from tokmerge_jax.config.common import ActionData as ActionData
@@ -15,8 +14,6 @@ from tokmerge_jax.config.evaluation import Evaluation as Evaluation
 from tokmerge_jax.config.evaluation import RerankingOptions as RerankingOptions
 from tokmerge_jax.config.parts import Part
 from tokmerge_jax.errors import UserError
-
-R = TypeVar("R", bound="Recognition")
 
 _TABLE = 2**27
 """Largest number of values in a position table; computing one takes a gigabyte."""
@@ -262,12 +259,6 @@ class Recognition(common.Recognition, Config):
     data: ActionData = KINETICS
     eval: Evaluation = Evaluation(batch_size=2)
     train: RecognitionTraining = RecognitionTraining()
-
-    def resolved(self: R) -> R:
-        """Fills in `data.neighbours`."""
-        if self.data.neighbours != -1:
-            return self
-        return replace(self, data=replace(self.data, neighbours=1))
 
     def check(self) -> None:
         """Checks as `common.Config.check`."""
