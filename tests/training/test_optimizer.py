@@ -51,6 +51,7 @@ def rates(name, base, floor, epochs, per_epoch=7000, warmup_steps=0):
 
 FLOORS = {  # schedule, lowest rate, epochs: rates by epoch, by each original's formula
     ("cosine", 2e-7, 11): {0: 2e-7, 0.005: 2e-7, 0.5: 1e-5, 1: 2e-5, 6: 1e-5, 10.5: 2e-7},
+    ("cosine_to_floor", 2e-7, 11): {0: 0, 1: 2e-5, 6.005: 1.0084449e-5, 7: 7.040732e-6},
     ("cosine_by_ten", 2e-7, 11): {0: 0, 1: 2e-5, 6: 1.01e-5, 7: 7.040732e-6},
     ("cosine_by_epoch", 1e-7, 20): {0: 2e-5, 1: 1.987750e-5, 10: 1.005e-5, 19: 2.225010e-7},
     ("decay_by_epoch", 1.9e-5, 9): {1: 1.9e-5, 2: 1.9e-5},
@@ -60,8 +61,8 @@ FLOORS = {  # schedule, lowest rate, epochs: rates by epoch, by each original's 
 
 @pytest.mark.parametrize(("name", "floor", "epochs"), FLOORS)
 def test_a_floor_is_where_the_original_has_it(name, floor, epochs):
-    """UMT's and BLIP's cut a rate off; TESTA's cosine, and TDS-CLIP's after its rise, end there."""
-    warmup = 1000 if name in ("cosine", "cosine_by_ten") else 0
+    """UMT's and BLIP's cut a rate off; the others' cosines, some after a rise, end there."""
+    warmup = 1000 if name in ("cosine", "cosine_to_floor", "cosine_by_ten") else 0
     rate = rates(name, 2e-5, floor, epochs, per_epoch=1000, warmup_steps=warmup)
     for epoch, expected in FLOORS[name, floor, epochs].items():
         step = int(epoch * 1000)
@@ -173,13 +174,13 @@ def test_a_share_of_the_rate_scales_the_original_s_steps():
 @pytest.mark.parametrize("name", ["cosine_by_epoch", "decay_by_epoch"])
 def test_rates_of_epochs_take_no_warmup(name):
     with pytest.raises(
-        UserError, match=r"warmup_epochs applies only to config\.train\.schedule=cosine"
+        UserError, match=r"train\.schedule=cosine, cosine_to_floor, cosine_by_ten; set it to 0"
     ):
         rates(name, 1.0, 0.0, epochs=2, per_epoch=4, warmup_steps=2)
 
 
 def test_an_unknown_rate_is_reported():
-    with pytest.raises(UserError, match="schedule='step' is unknown; use cosine, cosine_by_ten"):
+    with pytest.raises(UserError, match="schedule='step' is unknown; use cosine, cosine_to_floor"):
         rates("step", 1.0, 0.0, 1)
 
 

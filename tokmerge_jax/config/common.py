@@ -151,7 +151,7 @@ class Training(Part):
     warmup_epochs: float
     learning_rate: float
     min_learning_rate: float = 0.0  # as a share of learning_rate
-    schedule: str = "cosine"  # or cosine_by_epoch, decay_by_epoch, cosine_by_ten
+    schedule: str = "cosine"  # or cosine_to_floor, cosine_by_epoch, decay_by_epoch, cosine_by_ten
     weight_decay: float
     remat: bool  # gradient checkpointing: less memory, a third more time
     eval_split: str = ""  # evaluate on it between epochs and keep the best; "" = never

@@ -143,6 +143,7 @@ class RecognitionTraining(Training):
     samples: int = 1
     label_smoothing: float = 0.1
     mixup: bool = False  # mixup and CutMix
+    erasing: float = 0.0  # share of the clips in which noise replaces a box
     augment: bool = False  # RandAugment
     layer_decay: float = 1.0  # learning rate of each block as a share of the next one's
 
@@ -156,6 +157,8 @@ FINE_TUNING = RecognitionTraining(
     weight_decay=0.05,
     image_size_min_scale=0.08,
     mixup=True,
+    erasing=0.25,
+    schedule="cosine_to_floor",
     augment=True,
     layer_decay=0.75,
 )
@@ -264,7 +267,7 @@ class Recognition(common.Recognition, Config):
         """Checks as `common.Config.check`."""
         super().check()
         checks.positive(self, "train.samples")
-        checks.share(self, "train.label_smoothing", "train.layer_decay")
+        checks.share(self, "train.label_smoothing", "train.layer_decay", "train.erasing")
         if self.data.neighbours != 1:
             raise UserError(
                 f"config.data.neighbours={self.data.neighbours} must be 1: this network reads"

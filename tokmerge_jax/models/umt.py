@@ -210,4 +210,6 @@ class UMTClassifier(nn.Module):
     ) -> Float[Array, "B K"]:
         """Classifies normalised pixels: logits (float32)."""
         pooled = self.vision(video, train=train).x.mean(axis=1, dtype=jnp.float32)
-        return Dense(self.classes, name="head")(nn.LayerNorm(1e-6, name="norm")(pooled))
+        near_zero = nn.initializers.normal(2e-5)  # as the original's fine-tuning begins
+        head = Dense(self.classes, kernel_init=near_zero, name="head")
+        return head(nn.LayerNorm(1e-6, name="norm")(pooled))

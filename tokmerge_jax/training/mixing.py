@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 _MIXUP_ALPHA, _CUTMIX_ALPHA = 0.8, 1.0  # parameters of the share's beta distributions
 _CUTS = 0.5  # probability of CutMix rather than mixup
@@ -22,6 +22,12 @@ class Box(NamedTuple):
     bottom: Int[Array, ""]
     left: Int[Array, ""]
     right: Int[Array, ""]
+
+    def inside(self, height: int, width: int) -> Bool[Array, "H W"]:
+        """Marks the pixels of the box in a picture."""
+        y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
+        rows, columns = (y >= self.top) & (y < self.bottom), (x >= self.left) & (x < self.right)
+        return rows & columns
 
 
 def smooth_targets(labels: Int[Array, " B"], classes: int, smoothing: float) -> Float[Array, "B C"]:
@@ -57,8 +63,7 @@ def left_share(box: Box, height: int, width: int) -> Float[Array, ""]:
 
 def pasted(video: Float[Array, "B T H W 3"], box: Box) -> Float[Array, "B T H W 3"]:
     """CutMix: each clip with its partner's pixels inside the box."""
-    y, x = jnp.arange(video.shape[2])[:, None], jnp.arange(video.shape[3])[None]
-    inside = (y >= box.top) & (y < box.bottom) & (x >= box.left) & (x < box.right)
+    inside = box.inside(*video.shape[2:4])
     return jnp.where(inside[None, None, :, :, None], video[::-1], video)
 
 

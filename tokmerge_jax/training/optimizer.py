@@ -25,7 +25,8 @@ BOUNDS = {"temperature": (0.001, 0.5), "logit_scale": (None, math.log(100))}
 _WEB_WARMUP = 1e-6, 5000  # initial rate, and number of steps until the highest rate
 _WEB_DECAY = 0.95
 _BY_EPOCH = "cosine_by_epoch", "decay_by_epoch"
-_WITH_WARMUP = "cosine", "cosine_by_ten"
+_TO_FLOOR = "cosine_to_floor", "cosine_by_ten"
+_WITH_WARMUP = "cosine", *_TO_FLOOR
 
 
 def cosine(base: float, *, steps: int, warmup_steps: int = 0, min_share: float) -> LearningRate:
@@ -96,15 +97,15 @@ def named(
     """The learning rate that `config.train.schedule` names.
 
     Args:
-      name: "cosine"; "cosine_by_ten" (TDS-CLIP), constant for ten steps; "cosine_by_epoch" (TESTA's
-        fine-tuning), constant in an epoch; "decay_by_epoch" (BLIP's pretraining), 5 % less each
-        epoch, with a warm-up of 5000 steps in the first one.
+      name: "cosine"; "cosine_to_floor" (UMT's action recognition); "cosine_by_ten" (TDS-CLIP),
+        constant for ten steps; "cosine_by_epoch" (TESTA's fine-tuning), constant in an epoch;
+        "decay_by_epoch" (BLIP's pretraining), 5 % less each epoch, with a warm-up of 5000 steps in
+        the first one.
       base: the highest rate.
       steps: number of steps of the whole training.
-      warmup_steps: number of steps in which "cosine" and "cosine_by_ten" rise from 0; must be 0 for
-        the others.
+      warmup_steps: number of steps in which the first three rise from 0; must be 0 for the others.
       min_share: the lowest rate as a share of `base`: a bound for "cosine" and "decay_by_epoch",
-        the end value of the other two.
+        the end value of the others.
       per_epoch: number of steps per epoch.
 
     Raises:
@@ -112,16 +113,16 @@ def named(
     """
     if name == "cosine":
         return cosine(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
-    if name == "cosine_by_ten":
+    if name in _TO_FLOOR:
         rate = cosine_to_floor(base, steps=steps, warmup_steps=warmup_steps, min_share=min_share)
-        return by_ten(rate, per_epoch)
+        return by_ten(rate, per_epoch) if name == "cosine_by_ten" else rate
     if name not in _BY_EPOCH:
         known = ", ".join(_WITH_WARMUP + _BY_EPOCH)
         raise UserError(f"config.train.schedule={name!r} is unknown; use {known}")
     if warmup_steps:
         raise UserError(
-            f"config.train.warmup_epochs applies only to config.train.schedule=cosine and"
-            f" cosine_by_ten; set it to 0 for {name}"
+            "config.train.warmup_epochs applies only to config.train.schedule="
+            f"{', '.join(_WITH_WARMUP)}; set it to 0 for {name}"
         )
     if name == "cosine_by_epoch":
         falling = cosine_to_floor(base, steps=steps // per_epoch, min_share=min_share)

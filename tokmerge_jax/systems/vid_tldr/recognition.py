@@ -104,6 +104,7 @@ def _training(tower: RecognitionTower, network: UMTClassifier) -> Training:
         classes=model.classes,
         smoothing=train.label_smoothing,
         mixup=train.mixup,
+        erasing=train.erasing,
         normalise=tower.normalise,
     )
     share = partial(_rate_share, train.layer_decay, model.vision.depth)

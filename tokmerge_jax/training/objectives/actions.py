@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tokmerge_jax.signatures import LossState
 from tokmerge_jax.training import losses, mixing
+from tokmerge_jax.training.erasing import erase
 from tokmerge_jax.training.objectives import Normalise
 from tokmerge_jax.types import Batch, Params
 
@@ -73,6 +74,7 @@ def classification(
     classes: int,
     smoothing: float = 0.1,
     mixup: bool = False,
+    erasing: float = 0.0,
     normalise: Normalise = jnp.asarray,
     train: bool = True,
 ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
@@ -82,18 +84,21 @@ def classification(
       bind: `(params, key of what training drops) ->` the bound network.
       params: as in `recognition`.
       batch: as in `recognition`.
-      key: key of the mixing, and of what training drops.
+      key: key of the erasing and mixing, and of what training drops.
       classes: as in `recognition`.
       smoothing: as in `recognition`.
       mixup: as in `recognition`.
+      erasing: the share of the clips in which noise replaces a box (`training.erasing`).
       normalise: as in `recognition`.
-      train: whether to mix, and to drop.
+      train: whether to erase, to mix, and to drop.
 
     Returns:
       The loss and an empty dictionary of parts.
     """
     mixing_key, dropping_key = jax.random.split(key)
     video, targets = _examples(batch, classes, smoothing, normalise)
+    if erasing and train:
+        video = erase(jax.random.fold_in(mixing_key, 1), video, erasing)
     if mixup and train:
         video, targets = mixing.mix(mixing_key, video, targets)
     logits = bind(params, dropping_key)(video, train=train)
