@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from tokmerge_jax import evaluation, parallel
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import clip
 from tokmerge_jax.merging import ToMe
-from tokmerge_jax.system import Retrieval, ZeroShot
+from tokmerge_jax.system import Matching, Retrieval, ZeroShot
 from tokmerge_jax.tasks import kept
 from tokmerge_jax.types import UserError
 
@@ -38,7 +39,7 @@ SYSTEM = tokmerge_jax.build(CONFIG)
 PARAMS = SYSTEM.weights.init(jax.random.key(0))
 
 
-def never(*arrays):
+def never(*arrays, **named):
     raise AssertionError("traced again")
 
 
@@ -102,6 +103,29 @@ def test_actions_are_recognised_by_what_is_kept(folder):
     by_prompts = dataclasses.replace(SYSTEM.task(ZeroShot), retrieval=never_traced)
     again = kept.recall(dataclasses.replace(SYSTEM, zero_shot=by_prompts)).task(ZeroShot)
     np.testing.assert_array_equal(again.retrieval.encode_video(PARAMS, VIDEO)["embedding"], first)
+
+
+def test_a_matching_head_is_kept(folder):
+    """Each of its functions, for each number of texts."""
+
+    def matched(matching, texts):
+        memory = matching.video_memory(PARAMS, jnp.arange(6.0).reshape(1, 3, 2))
+        states = jnp.arange(texts * 8.0).reshape(1, texts, 4, 2)
+        return np.asarray(matching.match(PARAMS, memory, states, jnp.ones((1, texts, 4), bool)))
+
+    head = Matching(
+        lambda params, tokens: ((tokens, tokens * 2),),  # keys and values of a layer
+        lambda params, memory, states, text_mask: jnp.einsum("vnc,vplc->vp", memory[0][1], states),
+    )
+    retrieval = dataclasses.replace(SYSTEM.task(Retrieval), matching=head)
+    system = dataclasses.replace(SYSTEM, retrieval=retrieval)
+    first = matched(kept.recall(system).task(Retrieval).matching, 2)
+    np.testing.assert_array_equal(first, matched(head, 2))
+    retrieval = dataclasses.replace(retrieval, matching=Matching(never, never))
+    again = kept.recall(dataclasses.replace(SYSTEM, retrieval=retrieval)).task(Retrieval).matching
+    np.testing.assert_array_equal(matched(again, 2), first)
+    with pytest.raises(AssertionError, match="traced again"):
+        matched(again, 3)
 
 
 def test_files_hold_what_is_described(folder):

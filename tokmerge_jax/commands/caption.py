@@ -25,10 +25,11 @@ from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax import command_line, registry
+from tokmerge_jax import command_line
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import captions
 from tokmerge_jax.system import Captioning
+from tokmerge_jax.tasks import kept
 
 _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
 
@@ -36,7 +37,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the captions")
 def main(videos: list[str]) -> None:
     """Prints the caption of each video."""
     sources = own_videos.sources(videos)
-    system = registry.build(command_line.config())
+    system = kept.build(command_line.config())
     captioning = system.task(Captioning)
     own_videos.check(system, _OUTPUT.value)
     captioning.tokenize([""])  # checks that the vocabulary exists and fits

@@ -32,9 +32,10 @@ from absl import flags
 from rich.table import Table
 from rich.text import Text
 
-from tokmerge_jax import command_line, registry
+from tokmerge_jax import command_line
 from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos import actions
+from tokmerge_jax.tasks import kept
 
 _TOP = flags.DEFINE_integer("top", 5, "number of actions to show per video", lower_bound=1)
 _LABELS = flags.DEFINE_string("labels", "", "a file of the actions to tell apart, one a line")
@@ -44,7 +45,7 @@ _OUTPUT = flags.DEFINE_string("output", "", "a .json file for the actions")
 def main(videos: list[str]) -> None:
     """Prints the likeliest actions of each video."""
     sources = own_videos.sources(videos)
-    system = registry.build(command_line.config())
+    system = kept.build(command_line.config())
     own_videos.check(system, _OUTPUT.value)
     names = actions.names_of(system, _LABELS.value)
     scores, faults = actions.classify(system, names, sources)

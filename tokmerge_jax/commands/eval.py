@@ -29,7 +29,7 @@ command resumes. For action recognition, `confusion.png` shows the confusion mat
 
 import rich
 
-from tokmerge_jax import command_line, hosts, registry
+from tokmerge_jax import command_line, hosts
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation import published, report
 from tokmerge_jax.tasks import evaluation, kept
@@ -37,7 +37,7 @@ from tokmerge_jax.tasks import evaluation, kept
 
 def main(config: Config) -> None:
     """Evaluates, prints tables, writes results.json, scores.npz and, for actions, a picture."""
-    system = kept.recall(registry.build(config))
+    system = kept.build(config)
     source, params = evaluation.inputs(system)
     folder = command_line.output(config)
     with command_line.resumable():

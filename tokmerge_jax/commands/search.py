@@ -32,6 +32,7 @@ from tokmerge_jax.command_line import own_videos
 from tokmerge_jax.own_videos.filters import Filter
 from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.search import Searcher, index_videos
+from tokmerge_jax.tasks import kept
 from tokmerge_jax.types import UserError
 
 _INDEX = flags.DEFINE_string("index", None, "the folder of the index")
@@ -91,6 +92,7 @@ def index(folder: str, rest: list[str]) -> None:
             stride=_STRIDE.value,
             shots=_SHOTS.value,
             tokens=True if _TOKENS.value is None else _TOKENS.value,
+            build=kept.build,
         )
     faults = list(indexed.faults.values())
     if faults:
@@ -128,7 +130,7 @@ def _filter() -> Filter:
 
 
 def _opened(folder: str) -> Searcher:
-    searcher = Searcher(folder)
+    searcher = Searcher(folder, kept.build)
     if not searcher.index.windows:
         raise UserError(
             f"the index in {folder} holds no video that can be searched; broken.txt in it says why"

@@ -12,7 +12,7 @@ Example::
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -37,6 +37,7 @@ from tokmerge_jax.system import Retrieval, System
 from tokmerge_jax.types import Json, Params, UserError
 
 Path = str | os.PathLike[str]
+Build = Callable[[Config], System]
 
 _CHOSEN = ("window", "stride", "shots", "tokens")  # facts that are not of the model
 _PER_HIT = 4  # windows ranked for each hit, since neighbours are joined
@@ -51,6 +52,7 @@ def index_videos(
     stride: int | float | None = None,
     shots: bool = False,
     tokens: bool | int = True,
+    build: Build = registry.build,
 ) -> Index:
     """Encodes the videos in a folder and its subfolders into the index `target`.
 
@@ -71,6 +73,7 @@ def index_videos(
         second pass over its frames.
       tokens: the number of tokens of a window that are kept for the matching head, if there is
         one; others merge into them (`packing.merged`). True keeps all, False or 0 none.
+      build: builds the system.
 
     Raises:
       UserError: if something is missing, the system does not support retrieval, a window or stride
@@ -79,7 +82,7 @@ def index_videos(
     """
     base = pathlib.Path(path(videos, "videos")).resolve()
     place = objects.local(objects.place(path(target, "target")), "indexes")
-    system, files = registry.build(config), folders.find(base)
+    system, files = build(config), folders.find(base)
     retrieval, system = system.task(Retrieval), settings.portable(system)
     params = checkpoints.load_checkpoint(config.checkpoint, system)
     decode = decoder(config.data, system.pixels.frames, str(base))
@@ -170,8 +173,12 @@ class Searcher:
       folder: the folder of the videos that `Hit.path` is relative to.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, build: Build = registry.build) -> None:
         """Opens the index in `folder` and loads its model.
+
+        Args:
+          folder: the index.
+          build: builds its system.
 
         Raises:
           UserError: if there is no index, or its checkpoint is missing or has changed.
@@ -180,7 +187,7 @@ class Searcher:
         about = settings.about(place)
         self.folder = pathlib.Path(about["videos"])
         config = settings.restored(place, about["config"])
-        system = registry.build(config)
+        system = build(config)
         self._options, self._retrieval = system.config.eval, system.task(Retrieval)
         self._retrieval.tokenize([""])  # checks that the vocabulary exists
         try:

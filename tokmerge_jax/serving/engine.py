@@ -19,6 +19,7 @@ from tokmerge_jax.own_videos.ranking import Hit
 from tokmerge_jax.own_videos.search import Searcher
 from tokmerge_jax.serving.batching import Batches
 from tokmerge_jax.serving.catalogue import Catalogue
+from tokmerge_jax.tasks import kept
 from tokmerge_jax.types import UserError
 
 _BATCH = 16  # the texts of one program
@@ -78,7 +79,8 @@ class Engine:
 
     def _open(self) -> None:
         system = settings.about(self.place)["config"]["system"]
-        self._opened, self.searcher, self.system = self._identity(), Searcher(self.place), system
+        identity, searcher = self._identity(), Searcher(self.place, kept.build)
+        self._opened, self.searcher, self.system = identity, searcher, system
 
     async def search(
         self, texts: Sequence[str], depth: int, rerank: bool, where: Filter

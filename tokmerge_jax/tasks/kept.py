@@ -28,16 +28,30 @@ from tokmerge_jax import parallel, registry, runtime
 from tokmerge_jax.checkpoints import rules
 from tokmerge_jax.config import Config
 from tokmerge_jax.merging import Merger
-from tokmerge_jax.system import Answering, MultipleChoice, Recognition, Retrieval, System
+from tokmerge_jax.system import (
+    Answering,
+    Matching,
+    MultipleChoice,
+    Recognition,
+    Retrieval,
+    System,
+)
 from tokmerge_jax.types import Json, Params
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 _OURS = "tokmerge_jax."  # the modules whose sources are hashed
 _TASKS = ("retrieval", "multiple_choice", "answering", "recognition")
-_FUNCTIONS = ("encode_video", "encode_text", "classify")
+_FUNCTIONS = ("encode_video", "encode_text", "classify", "video_memory", "match")
 """The functions that are kept: while they are traced, they read no file, such as a vocabulary."""
 
-R = TypeVar("R", Retrieval | None, MultipleChoice | None, Answering | None, Recognition | None)
+R = TypeVar(
+    "R",
+    Retrieval | None,
+    MultipleChoice | None,
+    Answering | None,
+    Recognition | None,
+    Matching | None,
+)
 
 _MOST = 64  # number of files
 _LARGEST = 2**26  # bytes of a file
@@ -46,8 +60,15 @@ _SETTLED = 60  # seconds before `_IMPORTED`: older source files are those that t
 _log = logging.getLogger(__name__)
 
 
+def build(config: Config) -> System:
+    """Builds a system as `registry.build` does, and `recall`s it."""
+    return recall(registry.build(config))
+
+
 def recall(system: System) -> System:
-    """Returns the system, which computes the same, but traces only what no process has traced.
+    """Returns a system that was built from its configuration, but traces only what is new.
+
+    It computes the same; what an earlier process has traced is read.
 
     All of it is traced where the folder is not this user's alone, where code of other packages
     decides what is computed, or where the sources have just changed. Functions for several devices
@@ -77,12 +98,14 @@ class _Files(NamedTuple):
 
 
 def _recalled(record: R, task: str, files: _Files) -> R:
-    """The record of a task, whose encoders are `_kept`."""
+    """The record of a task, whose encoders and matching head are `_kept`."""
     if record is None:
         return record
     named = {name: getattr(record, name, None) for name in _FUNCTIONS}
     kept = {name: _kept(f, f"{task}.{name}", files) for name, f in named.items() if f}
-    return dataclasses.replace(record, **kept)
+    head = record.matching if isinstance(record, Retrieval) else None
+    heads = {"matching": _recalled(head, f"{task}.matching", files)} if head else {}
+    return dataclasses.replace(record, **kept, **heads)
 
 
 def _shapes(system: System, files: _Files) -> Params:
