@@ -26,7 +26,13 @@ def test_schedules_in_every_form():
     systems = speed.systems_of(CONFIG, ["20", "0.5,", "9,0.5"])
     r = {name: system.merging.schedule.r for name, system in systems.items()}
     assert r.pop("no merging") == (0, 0)
-    assert r == {"r=20": (20, 20), "r=0.5": (144, 0), "r=9,0.5": (4, 14)}
+    assert r == {"r=20": (20, 20), "r=0.5,": (144, 0), "r=9,0.5": (4, 14)}
+
+
+def test_a_schedule_of_one_layer_is_not_taken_for_that_of_all():
+    systems = speed.systems_of(CONFIG, ["4,", "4"])
+    r = {name: system.merging.schedule.r for name, system in systems.items()}
+    assert r == {"no merging": (0, 0), "r=4,": (4, 0), "r=4": (4, 4)}
 
 
 def test_what_cannot_be_timed_is_one_sentence(tmp_path):

@@ -72,6 +72,18 @@ def test_launch_of_no_process_is_one_sentence(count):
     assert done.stderr.endswith(f"error: --processes {count} must be at least 1\n")
 
 
+def test_launch_with_a_negative_number_of_devices_is_one_sentence():
+    done = tokmerge("launch", "--processes=1", "--devices=-2", "eval")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: --devices -2 must be 0 or more\n")
+
+
+def test_a_licence_without_a_model_card_is_refused():
+    done = tokmerge("convert", "--config=demo", "--source=a", "--target=b", "--license=mit")
+    assert done.returncode == 2
+    assert done.stderr.startswith("--license is for the model card of --push; add --push")
+
+
 def test_an_export_to_an_object_store_is_refused():
     pytest.importorskip("s3fs")
     done = tokmerge("train", "--config=demo", "--export=s3://bucket/a.safetensors")

@@ -8,6 +8,7 @@ import script
 
 from tokmerge_jax import objects
 from tokmerge_jax.commands import compare
+from tokmerge_jax.types import UserError
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,13 @@ from tokmerge_jax.commands import compare
 )
 def test_a_run_is_named_by_the_folders_that_differ(places, names):
     assert compare.names([*map(objects.place, places)]) == names
+
+
+@pytest.mark.parametrize("name", ["costs.xyz", "results"])
+def test_a_picture_of_an_unknown_kind_is_refused(name):
+    compare.check(pathlib.Path("costs.PNG"))
+    with pytest.raises(UserError, match=f"--picture={name}: name a file that ends in .png"):
+        compare.check(pathlib.Path(name))
 
 
 def write(folder: pathlib.Path, gmac: float) -> str:

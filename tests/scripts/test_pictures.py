@@ -38,6 +38,11 @@ def test_what_cannot_be_traced_is_refused(changes, says):
         pictures.tracer(system)
 
 
+def test_a_curve_without_a_name_is_refused():
+    with pytest.raises(UserError, match="the curve's --output is empty; name its files"):
+        pictures.draw_curve([], Path())
+
+
 def test_pictures_replace_neither_one_another_nor_a_video():
     folder = Path("results")
     with pytest.raises(UserError, match=r"b/dog.mp4 have the same name|a/dog.mp4 have the same"):

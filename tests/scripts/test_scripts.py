@@ -118,6 +118,22 @@ def test_kept_videos_report_a_broken_one_at_once_and_once(monkeypatch):
         list(source.clips(np.flip, [0], stop))
 
 
+def test_kept_videos_hold_no_shared_memory_of_workers(monkeypatch):
+    """An array of a worker holds two open files, and a process may open about 1000."""
+
+    class Shared(np.ndarray):
+        """Stands for grain's array, which frees its memory when it is no longer used."""
+
+    shared = np.full((1, 2, 2, 3), 7, np.uint8).view(Shared)
+    monkeypatch.setattr(data.Source, "clips", lambda *_: iter([(0, shared)]))
+    gallery = Gallery(("0",), ("",), ((0,),))
+    plain = data.Source(gallery, (), ("0",), Decoder("", 1, 0), 0)
+    ((_, clip),) = CachedSource(**vars(plain), transform=np.copy).clips(np.copy, [0], stop)
+    assert type(clip) is np.ndarray
+    assert not np.shares_memory(clip, shared)
+    assert (clip == 7).all()
+
+
 def test_a_search_notes_which_videos_a_schedule_was_not_evaluated_on(tmp_path, monkeypatch):
     evaluated = {"headline": {"name": "R@1", "value": 50.0}, "protocol": {"left_out": ["a.mp4"]}}
     monkeypatch.setattr(schedules, "_gmac", lambda *_: 1.0)

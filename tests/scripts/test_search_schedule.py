@@ -112,7 +112,8 @@ def test_killed_a_search_goes_on_to_the_same_end(options, tmp_path):
     assert all(row["share"] <= 0.7 for row in first["schedules"])
     assert {"uniform", "configuration"} <= {row["from"] for row in first["schedules"]}
     assert first["best"] == first["schedules"][0]["r"]
-    assert f"merger=Merger(r={tuple(first['best'])})" in again.stdout
+    best = "".join(f"{merged}," for merged in first["best"])
+    assert again.stdout.endswith(f" --config.model.merger.r={best}\n")
     other = run(*search, f"--config.output={killed}", "--config.eval.rerank=False", "--trials=1")
     assert other.returncode == 0, other.stderr
     assert lines(killed)[:-1] == lines(whole)  # without re-ranking nothing was known

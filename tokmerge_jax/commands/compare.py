@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Sequence
 
 import rich
+from matplotlib.backend_bases import FigureCanvasBase
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -19,6 +20,7 @@ from rich.table import Table
 from tokmerge_jax import command_line, commands, disk, objects
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.objects import Place
+from tokmerge_jax.types import UserError
 from tokmerge_jax.visualize import costs
 
 _ENDLESS = 100_000  # columns
@@ -31,12 +33,20 @@ def run() -> None:
     parser.add_argument("--picture", type=pathlib.Path, help="a .png file to draw")
     arguments = parser.parse_args()
     with command_line.reported():
+        if arguments.picture:
+            check(arguments.picture)
         places = [*map(objects.place, arguments.results)]
         runs = dict(zip(names(places), map(report.read, places), strict=True))
         show(report.compare(runs))
         if arguments.picture:
             with disk.explained(arguments.picture):
                 costs.draw(runs).savefig(arguments.picture)
+
+
+def check(picture: pathlib.Path) -> None:
+    """Raises UserError if Matplotlib cannot write a file of this name."""
+    if picture.suffix.lower().removeprefix(".") not in FigureCanvasBase.filetypes:
+        raise UserError(f"--picture={picture}: name a file that ends in .png")
 
 
 def names(places: Sequence[Place]) -> list[str]:

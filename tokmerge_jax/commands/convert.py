@@ -53,6 +53,8 @@ def main(config: Config) -> None:
         raise UserError("--source is missing; name the weights to convert, see --help")
     if not _TARGET.value:
         raise UserError("--target is missing; name the new folder, see --help")
+    if flags.FLAGS["license"].present and not _PUSH.value:
+        raise UserError("--license is for the model card of --push; add --push, or leave it out")
     source, target = epath.Path(hub.local(_SOURCE.value)), objects.place(_TARGET.value)
     if _PUSH.value:
         return release(config, source, objects.local(target, "folders for the Hub"))

@@ -33,6 +33,8 @@ def _launch() -> int:
     args = parser.parse_args()
     if args.processes < 1:
         parser.error(f"--processes {args.processes} must be at least 1")
+    if args.devices < 0:
+        parser.error(f"--devices {args.devices} must be 0 or more")
     ours = args.command in commands.names()
     program = ("-m", "tokmerge_jax", args.command) if ours else (args.command,)
     with socket.create_server(("127.0.0.1", 0)) as free:

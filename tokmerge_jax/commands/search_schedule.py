@@ -8,7 +8,8 @@ Examples:
 
 The budget is a share of the GMAC without merging; the metric is the headline of `tokmerge eval`.
 Schedules of the configuration's merger are evaluated on a validation split: first uniform ones (the
-same r in each of the first m layers) and the configuration's own, then variations of the best one.
+same r in each of the first m layers) and the configuration's own if it is within the budget, then
+variations of the best one.
 
 Results are in `search/SPLIT/` in the configuration's output: each evaluation as a line of
 `trials.jsonl` and a folder in `schedules/WEIGHTS/` for `tokmerge compare`; the table of a search,
@@ -33,7 +34,7 @@ _TRIALS = flags.DEFINE_integer("trials", 40, "number of schedules to evaluate", 
 
 
 def main(config: Config) -> None:
-    """Searches; prints the table and a line for the configuration."""
+    """Searches; prints the table and the best schedule as an option."""
     folder = command_line.output(config) / "search" / _SPLIT.value
     with command_line.resumable():
         content = search_schedule(
@@ -47,8 +48,8 @@ def main(config: Config) -> None:
     rich.print(table(content))
     if len(content["schedules"]) == _TRIALS.value:
         print(f"Stopped after {_TRIALS.value} schedules; a larger --trials continues from here.")
-    print(f"Results are in {folder}. For the configuration:")
-    print(f"    merger=Merger(r={content['best']})")
+    print(f"Results are in {folder}. The best schedule as an option:")
+    print(f"    --config.model.merger.r={''.join(f'{merged},' for merged in content['best'])}")
 
 
 def table(content: Mapping[str, Any]) -> rich.table.Table:

@@ -55,7 +55,8 @@ class CachedSource(data.Source):
             refuse(row, fault)
 
         clips = super().clips(self.transform, rows, note)
-        self.known.update(tracked(clips, "decoding videos", len(rows), "video"))
+        for row, clip in tracked(clips, "decoding videos", len(rows), "video"):
+            self.known[row] = np.array(clip)  # a worker's array holds shared memory and open files
 
 
 def cached_source(source: data.Source, system: System) -> data.Source:

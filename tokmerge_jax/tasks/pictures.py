@@ -115,8 +115,10 @@ def draw_curve(paths: Sequence[Path], target: Path) -> list[Path]:
       target: the pictures' path without suffix; its folder is created.
 
     Raises:
-      UserError: if the evaluations cannot be compared.
+      UserError: if the evaluations cannot be compared, or `target` has no name.
     """
+    if not target.name:
+        raise UserError("the curve's --output is empty; name its files without .png and .pdf")
     runs = {str(path): report.read(path) for path in paths}
     report.check_same(runs)
     target.parent.mkdir(parents=True, exist_ok=True)

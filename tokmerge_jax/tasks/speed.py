@@ -112,8 +112,14 @@ def systems_of(config: Config, schedules: Sequence[str] = ()) -> dict[str, Syste
     used = (np.trim_zeros(r, "b") for r in (half, own) if any(r))
     tried = schedules or ["".join(f"{each}," for each in r) for r in used]
     for text in tried:
-        systems[f"r={text.rstrip(',')}"] = registry.build(changed(config, {"merger.r": text}))
+        systems[f"r={_short(text)}"] = registry.build(changed(config, {"merger.r": text}))
     return systems
+
+
+def _short(schedule: str) -> str:
+    """A schedule without its last comma, unless that alone makes it a list: "4," and "4" differ."""
+    short = schedule.rstrip(",")
+    return short if "," in short else schedule
 
 
 def rows(systems: Mapping[str, System], rounds: Rounds) -> list[dict[str, Json]]:
