@@ -11,12 +11,12 @@ The weights were trained from those of demo:plain, without merging, by:
       --source demo/tokmerge_jax_demo/demo_plain.safetensors --target demo_torch.safetensors
   tokmerge train --config demo_qa --config.checkpoint=demo_torch.safetensors \\
       --config.model.merger.name=none \\
-      --config.output=results/demo_qa_training --export demo_qa.safetensors --half
+      --config.output=results/demo_qa_training --export demo_qa_first.safetensors --half
 and then once more, so that the transformer learns shapes too:
-  tokmerge train --config demo_qa --config.checkpoint=demo_qa.safetensors \\
+  tokmerge train --config demo_qa --config.checkpoint=demo_qa_first.safetensors \\
       --config.model.merger.name=none --config.train.epochs=4 --config.train.warmup_epochs=0.1 \\
       --config.train.backbone_rate=0.5 --config.output=results/demo_qa_further_training \\
-      --export demo_qa_further.safetensors --half
+      --export demo_qa.safetensors --half
 """
 
 from tokmerge_jax import demo_files

@@ -11,7 +11,9 @@ The weights were trained from nothing, merging as they do here, by:
       --config.output=results/demo_testa_training --export demo_testa.safetensors --half
 
 --config demo_testa:plain reads 8 frames and merges nothing, at the same cost; its weights were
-trained so, by the same commands.
+trained from nothing too, by:
+  tokmerge train --config demo_testa:plain --config.checkpoint= \\
+      --config.output=results/demo_testa_plain_training --export demo_testa_plain.safetensors --half
 """
 
 from tokmerge_jax import demo_files
