@@ -5,7 +5,7 @@ import json
 import pytest
 import script
 
-from benchmarks import seeds, seeds_runs
+from benchmarks import seeds_runs, seeds_table
 from benchmarks.seeds_recipes import Recipe, evaluations, read, recipes
 from benchmarks.seeds_runs import Seed
 
@@ -93,7 +93,7 @@ def test_table_by_hand(tmp_path):
         folder.mkdir(parents=True)
         metric = {"name": "T2V R@1", "value": value}
         (folder / "results.json").write_text(json.dumps({"headline": metric}))
-    view = seeds.table(seeds.read(tmp_path))
+    view = seeds_table.table(seeds_table.read(tmp_path))
     assert [column.header for column in view.columns] == [
         *("run", "metric", "shipped", "seed_1", "seed_2", "mean", "lowest to highest")
     ]

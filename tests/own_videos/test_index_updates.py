@@ -99,7 +99,7 @@ def test_the_command_searches_what_could_be_read(tmp_path, monkeypatch):
     index, numbers = opened(tmp_path), {"embedding": np.ones((1, 1, WIDTH), np.float32)}
     searcher = search.Searcher.__new__(search.Searcher)  # without weights
     searcher.index = index
-    monkeypatch.setattr(command, "Searcher", lambda _: searcher)
+    monkeypatch.setattr(command, "Searcher", lambda folder, build: searcher)
     index.refuse("a.mp4", (1, 1), "damaged")
     with pytest.raises(UserError, match="holds no video that can be searched"):
         command._opened("index")
