@@ -99,6 +99,9 @@ def test_unknown_keys_and_wrong_types_are_refused(config, change, says):
         (umt.Retrieval(), {"train.backbone_rate": -0.1}, "backbone_rate=-0.1 must be 0 or more"),
         (umt.Recognition(), {"train.backbone_rate": math.nan}, "backbone_rate=nan must be 0 or"),
         (umt.Retrieval(), {"train.learning_rate": math.nan}, "learning_rate=nan must be above 0"),
+        (umt.Retrieval(), {"train.learning_rate": math.inf}, "learning_rate=inf must be finite"),
+        (umt.Retrieval(), {"train.weight_decay": math.inf}, "weight_decay=inf must be finite"),
+        (umt.Retrieval(), {"train.warmup_epochs": math.inf}, "warmup_epochs=inf must be finite"),
         (umt.Retrieval(), {"train.mask_ratio": 1.0}, "mask_ratio=1 leaves no patch"),
         (
             umt.Retrieval(),

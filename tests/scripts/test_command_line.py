@@ -45,6 +45,11 @@ JOINT = ("--config.model.vision.attention=joint", "--config.model.merger.frames=
         pytest.param(
             ["--curve=a", "--clips=2"], ("--curve takes no --clips",), marks=pytest.mark.slow
         ),
+        pytest.param(
+            ["--curve=s3://bucket"],
+            ("s3://bucket is not the address of a folder",),
+            marks=pytest.mark.slow,
+        ),
         ([CONFIG, "--config.checkpoint="], ("config.checkpoint",)),
         pytest.param(
             [CONFIG, "--config.checkpoint=x", "--config.system=none_such"],

@@ -95,6 +95,12 @@ def test_bad_input_is_one_sentence(tmp_path):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth", ".pt", ".bin"])
+def test_a_folder_is_not_named_like_a_file(tmp_path, suffix):
+    with pytest.raises(UserError, match=rf"leave out {suffix}, or add --reverse"):
+        tokmerge_jax.convert("msrvtt_mc_b16", "absent.pth", tmp_path / f"z{suffix}")
+
+
 @pytest.mark.slow
 def test_merged_lora_is_a_clip_of_the_same_outputs(tmp_path):
     """TempMe's names and LoRA in; our folder out, for the same network without LoRA."""

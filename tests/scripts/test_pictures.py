@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import clips
 import pytest
+from matplotlib.figure import Figure
 
 import tokmerge_jax
 from tokmerge_jax.configs import demo, demo_testa
@@ -41,6 +42,16 @@ def test_what_cannot_be_traced_is_refused(changes, says):
 def test_a_curve_without_a_name_is_refused():
     with pytest.raises(UserError, match="the curve's --output is empty; name its files"):
         pictures.draw_curve([], Path())
+
+
+@pytest.mark.parametrize("name", ["curve", "curve.png", "curve.pdf"])
+def test_a_curve_may_be_named_with_its_suffix(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(pictures.report, "read", lambda _: {})
+    monkeypatch.setattr(pictures.report, "check_same", lambda _: None)
+    monkeypatch.setattr(pictures.curve, "draw", lambda _: Figure())
+    drawn = pictures.draw_curve([Path("run")], tmp_path / name)
+    assert drawn == [tmp_path / "curve.png", tmp_path / "curve.pdf"]
+    assert sorted(tmp_path.iterdir()) == sorted(drawn)
 
 
 def test_pictures_replace_neither_one_another_nor_a_video():

@@ -34,7 +34,7 @@ def test_a_merger_starts_at_the_run_without_merging_of_its_weights():
         "tome (weights)": [[2.0, 69.0], [3.0, 70.0]],
         "none (others)": [[2.5, 90.0]],
     }
-    assert [text.get_text() for text in axes.texts] == ["none", "tome", "b", "c"]
+    assert [text.get_text() for text in axes.texts] == ["a/none", "a/tome", "b", "c"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("GMAC", "T2V R@1, %")
 
 

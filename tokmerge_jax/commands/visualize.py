@@ -27,7 +27,7 @@ _CLIPS = flags.DEFINE_integer(
 )
 _VIDEOS = flags.DEFINE_multi_string("video", [], "a video to draw; may be repeated")
 _CURVE = flags.DEFINE_list("curve", [], "results of tokmerge eval, joined by commas")
-_OUTPUT = flags.DEFINE_string("output", "curve", "the curve's files, without .png and .pdf")
+_OUTPUT = flags.DEFINE_string("output", "curve", "the curve's files, .png and .pdf")
 
 
 def main(rest: list[str]) -> None:
@@ -40,8 +40,9 @@ def draw(rest: list[str]) -> list[Path]:
     """Draws the curve, the videos or the gallery, whichever is asked for."""
     if _CURVE.value:  # a shell's RESULTS* gives the flag one and leaves the others
         refuse("--curve", "config", "video", "clips")
-        results = [Path(path) for path in [*_CURVE.value, *rest]]
-        return pictures.draw_curve(results, Path(_OUTPUT.value))
+        results = [objects.place(path) for path in [*_CURVE.value, *rest]]
+        target = objects.local(objects.place(_OUTPUT.value), "pictures")
+        return pictures.draw_curve(results, target)
     refuse("a picture of clips", "output")
     if _VIDEOS.value:
         refuse("--video", "clips")

@@ -1,5 +1,6 @@
 """Checks of a configuration's numbers: ranges and relations, reported by their keys."""
 
+import math
 from operator import attrgetter
 
 from tokmerge_jax.config.parts import Part
@@ -27,14 +28,16 @@ def positive(config: Part, *keys: str, leave_out: tuple[str, ...] = ()) -> None:
 
 
 def at_least(config: Part, least: int, *keys: str) -> None:
-    """Raises UserError unless the numbers at `keys` are `least` or more."""
+    """Raises UserError unless the numbers at `keys` are finite, and `least` or more."""
+    _not_endless(config, *keys)
     for key in keys:
         if not attrgetter(key)(config) >= least:  # nor is nan
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be {least} or more")
 
 
 def above_zero(config: Part, *keys: str) -> None:
-    """Raises UserError unless the numbers at `keys` are above 0."""
+    """Raises UserError unless the numbers at `keys` are finite and above 0."""
+    _not_endless(config, *keys)
     for key in keys:
         if not attrgetter(key)(config) > 0:  # nor is nan
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be above 0")
@@ -102,6 +105,12 @@ def relations(config: Part, *rows: Relation) -> None:
         if not holds:
             value, limit = (attrgetter(name)(config) for name in (key, other))
             raise UserError(f"config.{key}={value} must be {relation} config.{other}={limit}")
+
+
+def _not_endless(config: Part, *keys: str) -> None:
+    for key in keys:
+        if attrgetter(key)(config) == math.inf:
+            raise UserError(f"config.{key}=inf must be finite")
 
 
 def _heads(config: Part, part: str) -> None:

@@ -23,6 +23,8 @@ class TensorGroup(NamedTuple):
     numbers: int
 
 
+_FILES = (".safetensors", ".npz", ".pth", ".pt", ".bin")  # suffixes of weights in one file
+
 Summary = Mapping[tuple[str, str], TensorGroup]
 """(names in the checkpoint, our names) -> tensors; * stands for numbers."""
 
@@ -50,6 +52,11 @@ def convert(
     Raises:
       UserError: if tensors do not fit (the message lists them), `target` exists, or LoRA is absent.
     """
+    if not reverse and target.suffix in _FILES:
+        raise UserError(
+            f"target={target} would be a folder; leave out {target.suffix}, or add --reverse to"
+            " write PyTorch's names into a .safetensors or .npz file"
+        )
     model = config.model
     if isinstance(model, clip.Model) and model.sizes == "checkpoint" and not reverse:
         config = config.override({"checkpoint": str(source)})

@@ -13,6 +13,7 @@ from tokmerge_jax.checkpoints import load_checkpoint
 from tokmerge_jax.data.video.clips import decoder
 from tokmerge_jax.evaluation import report
 from tokmerge_jax.merging import merge
+from tokmerge_jax.objects import Place
 from tokmerge_jax.signatures import TraceVideo
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import evaluation
@@ -107,18 +108,20 @@ def draw_videos(system: System, videos: Sequence[Path], folder: Path) -> list[Pa
     return pictures
 
 
-def draw_curve(paths: Sequence[Path], target: Path) -> list[Path]:
+def draw_curve(paths: Sequence[Place], target: Path) -> list[Path]:
     """Plots the headline metric of evaluations against their cost, as PNG and PDF.
 
     Args:
       paths: the folders of the evaluations, or their results.json.
-      target: the pictures' path without suffix; its folder is created.
+      target: the pictures' path; .png or .pdf at its end is left out, and its folder is created.
 
     Raises:
       UserError: if the evaluations cannot be compared, or `target` has no name.
     """
     if not target.name:
         raise UserError("the curve's --output is empty; name its files without .png and .pdf")
+    if target.suffix in (".png", ".pdf"):
+        target = target.with_suffix("")
     runs = {str(path): report.read(path) for path in paths}
     report.check_same(runs)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -72,10 +72,10 @@ def _short(checkpoints: Collection[str]) -> dict[str, str]:
 
 
 def _name(axes: Axes, points: Mapping[str, Point]) -> None:
-    """Writes the last part of each run's name above its point, or below where another is near."""
+    """Writes each run's name above its point, or below where another is near."""
     for name, (gmac, value) in points.items():
         under = any(abs(x - gmac) < _NEAR * gmac and y > value for x, y in points.values())
         axes.annotate(
-            name.rpartition("/")[-1], (gmac, value), _BELOW if under else _ABOVE,
+            name, (gmac, value), _BELOW if under else _ABOVE,
             textcoords="offset points", ha="center", size=8, parse_math=False,
         )  # fmt: skip
