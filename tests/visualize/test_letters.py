@@ -63,9 +63,16 @@ def test_names_are_drawn_without_a_warning(name):
         "gmac": 1.0,
         "clips_per_second": 2.0,
         "tokens": [9, 9, 5],
+        "protocol": {},
     }
     runs = [
-        run | {"config": {"model": {"merger": {"name": "tome"}, "vision": {"width": width}}}}
+        run
+        | {
+            "config": {
+                "checkpoint": "x",
+                "model": {"merger": {"name": "tome"}, "vision": {"width": width}},
+            }
+        }
         for width in (1, 2)
     ]
     curve.draw(runs).savefig(io.BytesIO(), dpi=20)

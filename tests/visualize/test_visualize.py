@@ -287,7 +287,7 @@ def test_what_plays_has_all_frames(tmp_path):
             np.testing.assert_array_equal(np.asarray(image.convert("RGB")), clip[number])
 
 
-def result(merger, r, gmac, value, speed: float | None = 10.0, width=128):
+def result(merger, r, gmac, value, speed: float | None = 10.0, width=128, weights="x.npz"):
     tokens = [100, 100, 100 - r, 100 - r]
     return {
         "name": f"{merger}-{r}-{width}",
@@ -295,7 +295,11 @@ def result(merger, r, gmac, value, speed: float | None = 10.0, width=128):
         "gmac": gmac,
         "clips_per_second": speed,
         "tokens": tokens,
-        "config": {"model": {"merger": {"name": merger}, "vision": {"width": width}}},
+        "protocol": {},
+        "config": {
+            "checkpoint": weights,
+            "model": {"merger": {"name": merger}, "vision": {"width": width}},
+        },
     }
 
 
@@ -325,6 +329,19 @@ def test_curve_does_not_join_different_networks():
     lines = [(line.get_label(), points(line)) for line in left.lines]
     expected = {8: [[2, 68], [3, 68]], 9: [[2, 69], [3, 69]]}
     assert lines == [(f"tome, tome-40-{width}", places) for width, places in expected.items()]
+
+
+def test_curve_does_not_join_different_weights():
+    runs = [result("tome", 20, 3.0, 60.0 + i, weights=f"{w}.npz") for i, w in enumerate("ab")]
+    left, _ = curve.draw(runs).axes
+    lines = [(line.get_label(), points(line)) for line in left.lines]
+    assert lines == [("tome (a)", [[3, 60]]), ("tome (b)", [[3, 61]])]
+
+
+def test_a_curve_of_recognition_is_by_view():
+    run = result("tome", 20, 3.0, 60.0) | {"protocol": {"clips": 4, "crops": 3}}
+    labels = [axes.get_xlabel() for axes in curve.draw([run]).axes]
+    assert labels == ["GMAC per view", "views per second"]
 
 
 @pytest.mark.parametrize(

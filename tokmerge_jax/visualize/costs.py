@@ -55,16 +55,16 @@ def _curves(runs: Mapping[str, Mapping[str, Json]]) -> dict[str, list[Point]]:
         config = run["config"]
         key = config["model"]["merger"]["name"], config["checkpoint"]
         members.setdefault(key, []).append(_point(run))
-    short = _short({checkpoint for _, checkpoint in members})
+    names = short({checkpoint for _, checkpoint in members})
     curves = {}
     for (merger, checkpoint), points in members.items():
         plain = members.get(("none", checkpoint), [])
         start = [] if merger == "none" or not plain else [max(plain)]
-        curves[f"{merger} ({short[checkpoint]})"] = [*start, *points]
+        curves[f"{merger} ({names[checkpoint]})"] = [*start, *points]
     return curves
 
 
-def _short(checkpoints: Collection[str]) -> dict[str, str]:
+def short(checkpoints: Collection[str]) -> dict[str, str]:
     """Each checkpoint's name without folders and suffix, or whole where others have the same."""
     stems = {each: pathlib.PurePath(each).stem for each in checkpoints}
     count = collections.Counter(stems.values())

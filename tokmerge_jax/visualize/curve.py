@@ -10,24 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tokmerge_jax.types import Json
+from tokmerge_jax.visualize import costs
 from tokmerge_jax.visualize.letters import fonts, wrapped
 
 _LETTERS = 40  # letters per line of a run's name
 _PLAIN = "0.35"  # the grey of runs without merging
-_PANELS = {"gmac": "GMAC per clip", "clips_per_second": "clips per second"}
+_PANELS = {"gmac": "GMAC per {}", "clips_per_second": "{}s per second"}
 
 
 def draw(results: Sequence[Mapping[str, Json]]) -> Figure:
     """Plots the headline metric against GMAC and against clips per second.
 
-    Runs of the same network and merger are joined in the order of cost; a run without merging is a
-    point on a dashed line. A run of unknown speed appears only in the first panel.
+    Runs of the same network, weights and merger are joined in the order of cost; a run without
+    merging is a point on a dashed line. A run of unknown speed appears only in the first panel.
 
     Args:
       results: the content of the runs' results.json, all with the same metric.
     """
     result = Figure(figsize=(7, 2.8), layout="constrained")
     panels = result.subplots(1, 2, sharey=True)
+    unit = "view" if "crops" in results[0]["protocol"] else "clip"
     for axes, (key, label) in zip(panels, _PANELS.items(), strict=True):
         for colour, (name, runs) in enumerate(_sweeps(results)):
             _line(axes, runs, key, name, f"C{colour}")
@@ -36,7 +38,7 @@ def draw(results: Sequence[Mapping[str, Json]]) -> Figure:
             axes.axhline(value, color=_PLAIN, linestyle="--", linewidth=1, label=shown)
             if run[key] is not None:
                 axes.plot(run[key], value, "s", color=_PLAIN, ms=5)
-        axes.set_xlabel(label)
+        axes.set_xlabel(label.format(unit))
         axes.margins(x=0.15, y=0.18)  # room for the schedules' names
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -63,17 +65,19 @@ def schedule(tokens: Sequence[int]) -> str:
 
 
 def _sweeps(results: Sequence[Mapping[str, Json]]) -> list[tuple[str, list[Mapping[str, Json]]]]:
-    """(name, runs) for each merger and network, the cheapest run first; only runs that merge."""
-    sweeps: dict[tuple[str, str], list[Mapping[str, Json]]] = {}
+    """(name, runs) for each merger, network and weights, cheapest run first; all merge."""
+    sweeps: dict[tuple[str, str, str], list[Mapping[str, Json]]] = {}
     for run in sorted(filter(_merged, results), key=lambda run: run["gmac"]):
         model = run["config"]["model"]
-        shared = model["merger"]["name"], json.dumps(model["vision"])
+        shared = model["merger"]["name"], json.dumps(model["vision"]), run["config"]["checkpoint"]
         sweeps.setdefault(shared, []).append(run)
-    several = len({network for _, network in sweeps}) > 1
-    return [
-        (f"{merger}, {runs[0]['name']}" if several else merger, runs)
-        for (merger, _), runs in sorted(sweeps.items())
-    ]
+    several = len({network for _, network, _ in sweeps}) > 1
+    weights = costs.short({checkpoint for _, _, checkpoint in sweeps})
+    named = []
+    for (merger, _, checkpoint), runs in sorted(sweeps.items()):
+        name = f"{merger}, {runs[0]['name']}" if several else merger
+        named.append((f"{name} ({weights[checkpoint]})" if len(weights) > 1 else name, runs))
+    return named
 
 
 def _line(axes: Axes, runs: Sequence[Mapping[str, Json]], key: str, name: str, colour: str) -> None:
