@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokmerge_jax.evaluation.schedule_search import Space, neighbours, search, uniform
 from tokmerge_jax.evaluation.trial_log import TrialLog
 from tokmerge_jax.merging import costs, most, per_layer, schedule
+from tokmerge_jax.tasks import schedules
 from tokmerge_jax.types import UserError
 
 TOKENS, DEPTH, WIDTH = 96, 4, 32
@@ -136,6 +137,13 @@ def test_of_equal_metrics_the_cheaper_is_first():
     costs = [cost(trial.r) for trial in search(space(0.7), lambda r: 1.0, 40)]
     assert costs == sorted(costs)
     assert costs[0] < costs[-1]
+
+
+def test_a_configuration_over_the_budget_is_reported(capsys):
+    schedules._report_dear((20, 0, 30, 0), space(0.8))
+    assert capsys.readouterr().err == ""
+    schedules._report_dear((1, 0, 0, 0), space(0.8))
+    assert capsys.readouterr().err == "r=(1,) of the configuration is over the budget: left out\n"
 
 
 def test_budgets_at_both_ends():

@@ -55,6 +55,7 @@ def search_schedule(
     plain = registry.build(_with_schedule(config, (0,) * len(own)))
     full = registry.build(config.override({"model.merger.name": "none"})).merging.gmac
     space = _budgeted(plain, budget, full)
+    _report_dear(own, space)
     source, params = evaluation.inputs(plain)
     inputs = evaluation.fingerprint(plain, params, source)
     facts = runtime.fingerprint({**evaluation.evaluation_rules(config), "evaluation": inputs})
@@ -93,6 +94,12 @@ def _budgeted(plain: System, share: float, full: float) -> Space:
             f" still costs {least:.3f} of the unmerged GMAC; raise the budget"
         )
     return space
+
+
+def _report_dear(own: Schedule, space: Space) -> None:
+    """Says that the configuration's schedule is over the budget, so it will not be evaluated."""
+    if space.cost(own) > space.budget:
+        print(f"r={_shown(own)} of the configuration is over the budget: left out", file=sys.stderr)
 
 
 def _gmac(system: System, r: Sequence[int]) -> float:
