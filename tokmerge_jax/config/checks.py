@@ -29,7 +29,7 @@ def positive(config: Part, *keys: str, leave_out: tuple[str, ...] = ()) -> None:
 
 def at_least(config: Part, least: int, *keys: str) -> None:
     """Raises UserError unless the numbers at `keys` are finite, and `least` or more."""
-    _not_endless(config, *keys)
+    _finite(config, *keys)
     for key in keys:
         if not attrgetter(key)(config) >= least:  # nor is nan
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be {least} or more")
@@ -37,7 +37,7 @@ def at_least(config: Part, least: int, *keys: str) -> None:
 
 def above_zero(config: Part, *keys: str) -> None:
     """Raises UserError unless the numbers at `keys` are finite and above 0."""
-    _not_endless(config, *keys)
+    _finite(config, *keys)
     for key in keys:
         if not attrgetter(key)(config) > 0:  # nor is nan
             raise UserError(f"config.{key}={attrgetter(key)(config)} must be above 0")
@@ -107,7 +107,7 @@ def relations(config: Part, *rows: Relation) -> None:
             raise UserError(f"config.{key}={value} must be {relation} config.{other}={limit}")
 
 
-def _not_endless(config: Part, *keys: str) -> None:
+def _finite(config: Part, *keys: str) -> None:
     for key in keys:
         if attrgetter(key)(config) == math.inf:
             raise UserError(f"config.{key}=inf must be finite")
