@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 
 def build(config: Config) -> System:
-    """Builds a system as `registry.build` does, and `recall`s it."""
+    """Builds a system as `registry.build` does, which traces only what is new (`recall`)."""
     return recall(registry.build(config))
 
 
