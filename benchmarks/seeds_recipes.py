@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tokmerge_jax import configs
 
 _ROOT = pathlib.Path(__file__).parents[1]
-SHIPPED = "demo/tokmerge_jax_demo/"
+DEMO = "demo/tokmerge_jax_demo/"
 """The folder of the shipped weights, as the commands name it."""
 
 
@@ -51,9 +51,9 @@ def read(text: str) -> Iterator[tuple[str, Recipe]]:
             continue
         file = words[words.index(written.pop()) + 1]
         steps[file] = words
-        if (_ROOT / SHIPPED / file).is_file():
+        if (_ROOT / DEMO / file).is_file():
             used = " ".join(word for step in steps.values() for word in step)
-            needs = re.findall(rf"{SHIPPED}(\w+)\.safetensors", used)
+            needs = re.findall(rf"{DEMO}(\w+)\.safetensors", used)
             yield pathlib.Path(file).stem, Recipe((*needs,), (*prepare,), steps)
             steps = {}
 

@@ -5,8 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from benchmarks import seeds_recipes
-from benchmarks.seeds_recipes import Recipe, evaluations
+from benchmarks.seeds_recipes import DEMO, Recipe, evaluations
 from tokmerge_jax import demo_files
 from tokmerge_jax.config import files
 from tokmerge_jax.types import UserError
@@ -60,7 +59,7 @@ class Seed:
             self._run([*words, "--folder", str(self._data)])
         settings = [f"--config.seed={self._number}", f"--config.data.folder={self._data}"]
         for file, words in recipe.steps.items():
-            own = [word.replace(seeds_recipes.SHIPPED, "") for word in words]
+            own = [word.replace(DEMO, "") for word in words]
             if not (self.folder / file).exists():
                 self._run(own + settings * (own[0] == "train"))
 

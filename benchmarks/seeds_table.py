@@ -1,6 +1,5 @@
 """The metrics of all seeds' runs, and their table."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 
@@ -9,6 +8,7 @@ import rich.table
 
 from benchmarks.seeds_recipes import evaluations
 from benchmarks.seeds_runs import SHIPPED
+from tokmerge_jax.evaluation import report
 
 
 def read(output: pathlib.Path) -> dict[str, dict[str, tuple[str, float]]]:
@@ -26,7 +26,7 @@ def read(output: pathlib.Path) -> dict[str, dict[str, tuple[str, float]]]:
 
 
 def _headline(file: pathlib.Path) -> tuple[str, float]:
-    metric = json.loads(file.read_text())["headline"]
+    metric = report.read(file)["headline"]
     return metric["name"], metric["value"]
 
 

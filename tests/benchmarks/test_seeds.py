@@ -9,6 +9,8 @@ from benchmarks import seeds_runs, seeds_table
 from benchmarks.seeds_recipes import Recipe, evaluations, read, recipes
 from benchmarks.seeds_runs import Seed
 
+REST = {"scores": {}, "gmac": 1.0, "protocol": {}}  # of a results.json
+
 TEXT = """Two trainings.
 
 The weights were trained by:
@@ -61,7 +63,7 @@ def calls(monkeypatch, tmp_path):
             results = self.folder / output.split("=")[1]
             results.mkdir(parents=True)
             metric = {"name": "top-1", "value": 50 + len(seen)}
-            (results / "results.json").write_text(json.dumps({"headline": metric}))
+            (results / "results.json").write_text(json.dumps({"headline": metric, **REST}))
         elif words[0] in ("train", "convert"):
             after = words.index("--export" if words[0] == "train" else "--target") + 1
             (self.folder / words[after]).touch()
@@ -92,7 +94,7 @@ def test_table_by_hand(tmp_path):
         folder = tmp_path / seed / "results" / "demo_tempme"
         folder.mkdir(parents=True)
         metric = {"name": "T2V R@1", "value": value}
-        (folder / "results.json").write_text(json.dumps({"headline": metric}))
+        (folder / "results.json").write_text(json.dumps({"headline": metric, **REST}))
     view = seeds_table.table(seeds_table.read(tmp_path))
     assert [column.header for column in view.columns] == [
         *("run", "metric", "shipped", "seed_1", "seed_2", "mean", "lowest to highest")

@@ -23,7 +23,7 @@ from tokmerge_jax.types import UserError
 
 _HUB = "hf://"
 _NAME = "hub:"
-_WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
+WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".npz")
 
 
 def local(path: epath.PathLike) -> epath.PathLike:
@@ -151,7 +151,7 @@ def _chosen(name: str, files: Sequence[str]) -> str:
     for usual in torch_file.FOLDER:
         if usual in files:
             return usual
-    weights = [file for file in files if file.endswith(_WEIGHTS)]
+    weights = [file for file in files if file.endswith(WEIGHTS)]
     if len(weights) != 1:
         listed = f"several: {', '.join(sorted(weights)[:10])}" if weights else "none"
         raise UserError(

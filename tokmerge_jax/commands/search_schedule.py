@@ -26,6 +26,7 @@ from absl import flags
 
 from tokmerge_jax import command_line
 from tokmerge_jax.config import Config
+from tokmerge_jax.merging import schedule
 from tokmerge_jax.tasks.schedules import search_schedule
 
 _BUDGET = flags.DEFINE_float("budget", 0.6, "largest cost, as a share of GMAC without merging")
@@ -49,7 +50,7 @@ def main(config: Config) -> None:
     if len(content["schedules"]) == _TRIALS.value:
         print(f"Stopped after {_TRIALS.value} schedules; a larger --trials continues from here.")
     print(f"Results are in {folder}. The best schedule as an option:")
-    print(f"    --config.model.merger.r={''.join(f'{merged},' for merged in content['best'])}")
+    print(f"    --config.model.merger.r={schedule.literal(content['best'])}")
 
 
 def table(content: Mapping[str, Any]) -> rich.table.Table:

@@ -43,6 +43,11 @@ def resolve(
     return _listed(spec, depth, tokens, most)
 
 
+def literal(r: Sequence[int]) -> str:
+    """Writes a schedule as `resolve` reads it: "4," for the first layer; "4" means all layers."""
+    return "".join(f"{merged}," for merged in r)
+
+
 def token_counts(r: Sequence[int], tokens: int) -> tuple[int, ...]:
     """The number of tokens that enter each layer, and of those that leave the last one."""
     return tuple(tokens - sum(r[:i]) for i in range(len(r) + 1))

@@ -29,14 +29,7 @@ from tokmerge_jax.system import (
 from tokmerge_jax.types import UserError
 
 F = TypeVar("F", bound=Callable[..., object])
-R = TypeVar(
-    "R",
-    Retrieval | None,
-    MultipleChoice | None,
-    Answering | None,
-    Recognition | None,
-    Captioning | None,
-)
+R = TypeVar("R", bound=Retrieval | MultipleChoice | Answering | Recognition | Captioning | None)
 
 
 def video_checked(function: F, config: Config) -> F:

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from tokmerge_jax import checkpoints, disk, registry
-from tokmerge_jax.checkpoints import checkpoint, rules, torch_file
+from tokmerge_jax.checkpoints import checkpoint, hub, rules, torch_file
 from tokmerge_jax.config import Config, clip
 from tokmerge_jax.layers.lora import merge_lora
 from tokmerge_jax.objects import Place
@@ -22,8 +22,6 @@ class TensorGroup(NamedTuple):
     tensors: int
     numbers: int
 
-
-_FILES = (".safetensors", ".npz", ".pth", ".pt", ".bin")  # suffixes of weights in one file
 
 Summary = Mapping[tuple[str, str], TensorGroup]
 """(names in the checkpoint, our names) -> tensors; * stands for numbers."""
@@ -52,7 +50,7 @@ def convert(
     Raises:
       UserError: if tensors do not fit (the message lists them), `target` exists, or LoRA is absent.
     """
-    if not reverse and target.suffix in _FILES:
+    if not reverse and target.suffix in hub.WEIGHTS:
         raise UserError(
             f"target={target} would be a folder; leave out {target.suffix}, or add --reverse to"
             " write PyTorch's names into a .safetensors or .npz file"

@@ -44,14 +44,7 @@ _TASKS = ("retrieval", "multiple_choice", "answering", "recognition")
 _FUNCTIONS = ("encode_video", "encode_text", "classify", "video_memory", "match")
 """The functions that are kept: while they are traced, they read no file, such as a vocabulary."""
 
-R = TypeVar(
-    "R",
-    Retrieval | None,
-    MultipleChoice | None,
-    Answering | None,
-    Recognition | None,
-    Matching | None,
-)
+R = TypeVar("R", bound=Retrieval | MultipleChoice | Answering | Recognition | Matching | None)
 
 _MOST = 64  # number of files
 _LARGEST = 2**26  # bytes of a file

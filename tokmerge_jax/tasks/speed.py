@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 from tokmerge_jax import registry, runtime
 from tokmerge_jax.config import Config
 from tokmerge_jax.evaluation.report import settings
+from tokmerge_jax.merging import schedule
 from tokmerge_jax.progress import Progress, tracked
 from tokmerge_jax.system import System
 from tokmerge_jax.tasks import rounds as kept_rounds
@@ -110,16 +111,16 @@ def systems_of(config: Config, schedules: Sequence[str] = ()) -> dict[str, Syste
     own = registry.build(config).merging.schedule.r if merges else ()
     half = tuple(r // 2 for r in own)
     used = (np.trim_zeros(r, "b") for r in (half, own) if any(r))
-    tried = schedules or ["".join(f"{each}," for each in r) for r in used]
+    tried = schedules or [schedule.literal(r) for r in used]
     for text in tried:
         systems[f"r={_short(text)}"] = registry.build(changed(config, {"merger.r": text}))
     return systems
 
 
-def _short(schedule: str) -> str:
+def _short(text: str) -> str:
     """A schedule without its last comma, unless that alone makes it a list: "4," and "4" differ."""
-    short = schedule.rstrip(",")
-    return short if "," in short else schedule
+    short = text.rstrip(",")
+    return short if "," in short else text
 
 
 def rows(systems: Mapping[str, System], rounds: Rounds) -> list[dict[str, Json]]:
